@@ -1,0 +1,19 @@
+PYTHON ?= python3
+SETUP = $(PYTHON) include/winnow_local/setup.py
+RUN = .venv/bin/python -m winnow_local.demo
+
+.PHONY: help demo up test lint lock
+help:  ## what each command does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+demo:  ## set everything up and run one nightly batch (DAY=2026-11-20 for another night)
+	@$(SETUP) && $(RUN) demo $(DAY)
+up:  ## set everything up and leave the Airflow UI running
+	@$(SETUP) && $(RUN) up
+test:  ## set everything up and pass the tests
+	@$(SETUP) --dev && .venv/bin/python -m pytest
+lint:  ## style, types and the arrows between packages
+	@$(SETUP) --dev && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+lock:  ## resolve requirements.txt again
+	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.txt --extra airflow pyproject.toml -o requirements.lock
+	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.lock --extra airflow --extra dev pyproject.toml -o requirements-dev.lock
+	@.venv/bin/uv pip compile -q --python-version 3.11 --no-annotate --no-header -c requirements.txt --override docker/overrides.txt --extra engine-cpu pyproject.toml -o requirements-engine.lock

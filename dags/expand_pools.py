@@ -1,0 +1,47 @@
+"""
+### Expand candidate pools
+
+Generates a pool of responses for every prompt of the batch on the Airflow pool `gpu`, one mapped
+task a shard, and computes the features that selection works on.
+
+**Key** the batch. **In** asset `prompts`. **Out** asset `candidate_pools`.
+
+**When it fails** look at the mapped task's log: the generation process writes there. A shard goes
+on from the group of prompts it was at, on this or another host; nothing is generated twice.
+"""
+
+from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from winnow_airflow import assets
+from winnow_airflow.context import announce, batch_of, engine
+from winnow_airflow.policy import DAG_DEFAULTS
+
+with DAG(
+    "expand_pools",
+    schedule=PartitionedAssetTimetable(assets=assets.PROMPTS),
+    max_active_runs=4,
+    doc_md=__doc__,
+    tags=["winnow", "expand", "gpu"],
+    **DAG_DEFAULTS,
+):
+
+    @task
+    def plan_shards(dag_run=None):
+        from winnow.stages import expand
+
+        return expand.plan(batch_of(dag_run))
+
+    @task(pool="gpu", map_index_template="shard {{ task.op_kwargs['shard'] }}")
+    def generate_responses(shard, dag_run=None):
+        from winnow.stages import expand
+
+        host = engine()
+        return expand.generate(batch_of(dag_run), shard, host.python, host.models, print)
+
+    @task(outlets=[assets.CANDIDATE_POOLS])
+    def gather_pools(shards, dag_run=None, outlet_events=None):
+        from winnow.stages import expand
+
+        manifest = expand.gather(batch_of(dag_run))
+        return announce(assets.CANDIDATE_POOLS, manifest, outlet_events)
+
+    gather_pools(generate_responses.expand(shard=plan_shards()))

@@ -1,0 +1,45 @@
+"""
+### Publish a dataset version
+
+Checks the annotations against the campaign's limits, publishes an immutable version with manifest
+and card, and refits the reward posterior that chooses the next batch's pairs.
+
+**Key** the batch. **In** asset `annotations`. **Out** asset `datasets`.
+
+**When it fails** `check_labels` writes its verdict either way; `publish_version` stops at a verdict
+of *block* and says which figure crossed which limit. A version that is published never changes.
+"""
+
+from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from winnow_airflow import assets
+from winnow_airflow.context import announce, batch_of
+from winnow_airflow.policy import DAG_DEFAULTS
+
+with DAG(
+    "publish_dataset",
+    schedule=PartitionedAssetTimetable(assets=assets.ANNOTATIONS),
+    max_active_runs=4,
+    doc_md=__doc__,
+    tags=["winnow", "publish"],
+    **DAG_DEFAULTS,
+):
+
+    @task
+    def check_labels(dag_run=None):
+        from winnow.stages import publish
+
+        return publish.check(batch_of(dag_run))
+
+    @task
+    def publish_version(verdict, dag_run=None):
+        from winnow.stages import publish
+
+        return publish.version(batch_of(dag_run), verdict)
+
+    @task(outlets=[assets.DATASETS])
+    def refit_posterior(number, dag_run=None, outlet_events=None):
+        from winnow.stages import publish
+
+        return announce(assets.DATASETS, publish.refit(batch_of(dag_run), number), outlet_events)
+
+    refit_posterior(publish_version(check_labels()))

@@ -1,0 +1,223 @@
+"""A batch: one campaign and one day, its five stages, and the manifest that makes each one real.
+
+A stage writes its tables under content-addressed names and then commits by one create-only write
+of its manifest. No manifest, nothing happened: a stage killed before that line is simply run
+again. Whoever commits first wins; a twin that comes later gets the manifest that is there.
+Readers follow manifests and check digests.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import winnow
+from winnow.campaign import Campaign, parse_campaign
+from winnow.errors import Corrupt, Fatal
+from winnow.ids import canonical_json, digest
+from winnow.lake import Lake
+from winnow.records import QUARANTINE, Quarantined, to_table
+
+STAGES = ("ingest", "expand", "select", "label", "publish")
+"""The stages of a batch, in the order they run."""
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One stored object of a stage: where it lies and what its bytes must be."""
+
+    path: str
+    sha256: str
+    n_rows: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a stage did. `counts` are rows; `cost` is in micro-dollars; `figures` are measured."""
+
+    campaign: str
+    batch: str
+    stage: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, Artifact]
+    settings_digest: str
+    code_version: str
+    counts: Mapping[str, int]
+    cost: int = 0
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    committed_at: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything but the time of the commit: equal work has an equal digest."""
+        content = {k: v for k, v in asdict(self).items() if k != "committed_at"}
+        return digest(canonical_json(content))
+
+    def to_bytes(self) -> bytes:
+        """The manifest as JSON for people and programs."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Read back what `to_bytes` wrote."""
+        content = json.loads(data)
+        content["outputs"] = {n: Artifact(**a) for n, a in content["outputs"].items()}
+        return cls(**content)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A handle on one batch in a lake. `campaign` is the one the batch was started with."""
+
+    campaign: Campaign
+    key: str
+    lake: Lake
+    clock: Clock
+
+    @property
+    def folder(self) -> str:
+        """Where the batch lies in the lake."""
+        return batch_folder(self.campaign.name, self.key)
+
+    def manifest(self, stage: str) -> Manifest | None:
+        """The stage's manifest, or None if the stage is not done."""
+        return read_manifest(self.lake, self.campaign.name, self.key, stage)
+
+    def require(self, stage: str) -> Manifest:
+        """The manifest of a stage that this one builds on.
+
+        Raises:
+            Fatal: The stage has not been committed.
+        """
+        manifest = self.manifest(stage)
+        if manifest is None:
+            raise Fatal(
+                f"Batch {self.key} of {self.campaign.name}: stage {stage} is not done; run it first."
+            )
+        return manifest
+
+    def write_table(self, stage: str, name: str, table: pa.Table) -> Artifact:
+        """Store a table as zstd Parquet under its content's digest; equal tables, equal bytes."""
+        return self.write_bytes(stage, name, "parquet", table_bytes(table), table.num_rows)
+
+    def write_bytes(
+        self, stage: str, name: str, suffix: str, data: bytes, n_rows: int = 0
+    ) -> Artifact:
+        """Store an object under its content's digest."""
+        sha256 = digest(data)
+        path = f"{self.folder}/{stage}/{name}-{sha256[:16]}.{suffix}"
+        self.lake.create(path, data)
+        return Artifact(path, sha256, n_rows, len(data))
+
+    def commit(
+        self,
+        stage: str,
+        *,
+        inputs: Iterable[Manifest],
+        outputs: Mapping[str, Artifact],
+        counts: Mapping[str, int],
+        cost: int = 0,
+        figures: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Make the stage real, or return the manifest of the twin that was first.
+
+        `counts` must hold `rows_in`, `rows_out` and `quarantined`.
+
+        Raises:
+            Corrupt: Rows in differ from rows out plus rows quarantined: a row vanished.
+        """
+        if counts["rows_in"] != counts["rows_out"] + counts["quarantined"]:
+            raise Corrupt(
+                f"Batch {self.key}, stage {stage}: {counts['rows_in']} rows came in but "
+                f"{counts['rows_out']} went out and {counts['quarantined']} to quarantine."
+            )
+        manifest = Manifest(
+            campaign=self.campaign.name,
+            batch=self.key,
+            stage=stage,
+            inputs={m.stage: m.digest for m in inputs},
+            outputs=dict(outputs),
+            settings_digest=self.campaign.digest,
+            code_version=winnow.__version__,
+            counts=dict(counts),
+            cost=cost,
+            figures=dict(figures or {}),
+            committed_at=self.clock().isoformat(timespec="seconds"),
+        )
+        self.lake.create(manifest_path(self.campaign.name, self.key, stage), manifest.to_bytes())
+        return self.require(stage)
+
+
+def batch_folder(campaign: str, key: str) -> str:
+    """Where a batch lies in the lake."""
+    return f"batches/{campaign}/{key}"
+
+
+def manifest_path(campaign: str, key: str, stage: str) -> str:
+    """Where a stage's manifest lies in the lake."""
+    return f"{batch_folder(campaign, key)}/{stage}/manifest.json"
+
+
+def read_manifest(lake: Lake, campaign: str, key: str, stage: str) -> Manifest | None:
+    """A stage's manifest, or None if the stage is not done."""
+    try:
+        return Manifest.from_bytes(lake.read(manifest_path(campaign, key, stage)))
+    except FileNotFoundError:
+        return None
+
+
+def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
+    """Open a batch, freezing the campaign's settings into it the first time.
+
+    Later edits of the campaign reach later batches only, so that a re-run of one stage never mixes
+    two sets of settings. The gate's limits are the exception: a person who has looked at a blocked
+    batch may relax them and go on.
+    """
+    path = f"{batch_folder(campaign.name, key)}/campaign.json"
+    lake.create(path, canonical_json(campaign.model_dump(mode="json")))
+    frozen = parse_campaign(json.loads(lake.read(path)), where=f"{lake.uri}/{path}")
+    current = frozen.model_copy(update={"validation": campaign.validation})
+    return Batch(current, key, lake, clock)
+
+
+def read_artifact(lake: Lake, artifact: Artifact) -> bytes:
+    """An artifact's bytes, checked.
+
+    Raises:
+        Corrupt: The bytes are missing or do not match the digest in the manifest.
+    """
+    try:
+        data = lake.read(artifact.path)
+    except FileNotFoundError as error:
+        raise Corrupt(f"{lake.uri}/{artifact.path} is named by a manifest but missing.") from error
+    if digest(data) != artifact.sha256:
+        raise Corrupt(f"{lake.uri}/{artifact.path} does not match its digest; restore it.")
+    return data
+
+
+def read_table(lake: Lake, artifact: Artifact) -> pa.Table:
+    """An artifact's table, checked like `read_artifact`."""
+    return pq.read_table(io.BytesIO(read_artifact(lake, artifact)))
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet (zstd); the same rows give the same bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def quarantine_table(rows: Iterable[Quarantined]) -> pa.Table:
+    """Quarantined rows as a table, in a fixed order."""
+    ordered = sorted(rows, key=lambda r: (r.file or "", r.line or 0, r.record_id or "", r.reason))
+    return to_table(ordered, QUARANTINE)

@@ -1,0 +1,182 @@
+"""A campaign: what a team asks for, read once from YAML and frozen into each batch.
+
+Every field has its unit in its description and a default; an unknown key is an error, so that a
+misspelt setting never passes for a default. Secrets do not belong here: they live in Airflow
+connections, which a campaign names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from winnow.errors import Fatal
+from winnow.ids import canonical_json, digest
+from winnow.records import MICROS
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ingest(_Settings):
+    """Where prompts come from."""
+
+    sources: list[str] = Field(
+        min_length=1,
+        description="Folders, files or s3:// prefixes of .jsonl and .parquet; {day} is the batch key",
+    )
+    files_per_batch: int | None = Field(
+        None, ge=1, description="New files a batch takes at most, in name order; null takes all"
+    )
+    max_prompt_chars: int = Field(20_000, ge=1, description="Longer prompts go to quarantine")
+
+
+class Expand(_Settings):
+    """How candidate pools are generated."""
+
+    engine: Literal["auto", "vllm", "transformers"] = "auto"
+    model: str = Field(description="A prepared model's name, a folder or a hub id")
+    embedding_model: str = Field("all-MiniLM-L6-v2", description="Turns responses into features")
+    pool_size: int = Field(50, ge=2, le=1000, description="Responses per prompt")
+    max_tokens: int = Field(512, ge=1, description="Tokens per response at most")
+    max_model_len: int = Field(2048, ge=16, description="Context, tokens of prompt and response")
+    temperature: float = Field(1.0, ge=0.0)
+    top_p: float = Field(0.95, gt=0.0, le=1.0)
+    prompts_per_shard: int = Field(64, ge=1, description="Prompts one GPU task works through")
+    prompts_per_group: int = Field(
+        4, ge=1, description="Prompts generated together: the unit that a resumed shard skips"
+    )
+    seed: int = 0
+
+
+class Select(_Settings):
+    """Which pairs of a pool are worth a label."""
+
+    strategy: str = "info_gain"
+    pairs_per_prompt: int = Field(4, ge=1)
+    exploration: Share = Field(
+        0.15, description="Share of pairs drawn uniformly, to check the model"
+    )
+    max_pairs_per_response: int | None = Field(2, ge=1)
+    max_components: int = Field(64, ge=1, le=256, description="PCA dimensions kept of an embedding")
+    prompts_per_shard: int = Field(64, ge=1, description="Prompts chosen on one posterior")
+    seed: int = 0
+
+
+class Label(_Settings):
+    """Who labels, for how much, and how long to wait."""
+
+    vendor: Literal["simulator"] = "simulator"
+    connection: str = Field("winnow_vendor", description="Airflow connection of the vendor")
+    price_usd: float = Field(0.10, ge=0.0, description="Price of one annotation, dollars")
+    budget_usd: float = Field(ge=0.0, description="Most that one batch may cost, dollars")
+    second_vote_share: Share = Field(0.15, description="Share of pairs that two annotators judge")
+    rubric_version: str = "helpfulness-1"
+    instructions: str = "Which response helps the person more? A tie is a fine answer."
+    deadline_minutes: float = Field(7 * 24 * 60, gt=0.0, description="Wait for answers this long")
+    min_completion: Share = Field(
+        0.8, description="Share of tasks that must be answered for the batch to go on"
+    )
+    poll_seconds: float = Field(60.0, gt=0.0, description="Pause between two looks at the vendor")
+
+    @property
+    def price(self) -> int:
+        """Price of one annotation in micro-dollars."""
+        return round(self.price_usd * MICROS)
+
+    @property
+    def budget(self) -> int:
+        """Most that one batch may cost, in micro-dollars."""
+        return round(self.budget_usd * MICROS)
+
+
+class Validate(_Settings):
+    """The gate between labels and a published version: each figure has a warn and a block limit."""
+
+    min_agreement_warn: Share = Field(0.55, description="How often two annotators agree")
+    min_agreement_block: Share = 0.45
+    max_side_bias_warn: Share = Field(0.15, description="|share of first-shown wins - 1/2|")
+    max_side_bias_block: Share = 0.35
+    max_tie_rate_warn: Share = 0.5
+    max_tie_rate_block: Share = 0.9
+
+
+class Publish(_Settings):
+    """What is published, and under which name."""
+
+    dataset: Name
+    license: str = Field("other", description="Licence of the prompts and responses, for the card")
+    min_p_chosen: Probability = Field(
+        0.75, description="Pairs at least this certain after their votes enter the dpo view"
+    )
+
+
+class Campaign(_Settings):
+    """One campaign. `digest` identifies its settings in every manifest."""
+
+    name: Name
+    description: str = ""
+    ingest: Ingest
+    expand: Expand
+    select: Select = Select()
+    label: Label
+    validation: Validate = Validate()
+    publish: Publish
+
+    @model_validator(mode="after")
+    def _budget_buys_something(self) -> Campaign:
+        if self.label.price > self.label.budget:
+            raise ValueError("label.budget_usd is below the price of one annotation")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings, defaults included."""
+        return digest(canonical_json(self.model_dump(mode="json")))
+
+
+def load_campaign(path: Path) -> Campaign:
+    """Read a campaign from YAML; relative source folders are taken from the file's own folder.
+
+    Raises:
+        Fatal: The file is missing, is not YAML, or a setting is wrong (all of them are named).
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Fatal(f"Campaign {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Fatal(f"Campaign {path} is not valid YAML: {error}") from error
+    campaign = parse_campaign(settings, where=str(path))
+    sources = [_from_folder(source, path.parent) for source in campaign.ingest.sources]
+    ingest = campaign.ingest.model_copy(update={"sources": sources})
+    return campaign.model_copy(update={"ingest": ingest})
+
+
+def parse_campaign(settings: Any, where: str) -> Campaign:
+    """Check `settings` (parsed YAML or JSON) from `where`.
+
+    Raises:
+        Fatal: A setting is missing, unknown or out of range; the message lists each one.
+    """
+    try:
+        return Campaign.model_validate(settings)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'campaign'}: {e['msg']}" for e in error.errors()
+        )
+        raise Fatal(f"Campaign {where} has wrong settings: {faults}.") from error
+
+
+def _from_folder(source: str, folder: Path) -> str:
+    if "://" in source:
+        return source
+    return str((folder / source).resolve())

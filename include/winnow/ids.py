@@ -1,0 +1,56 @@
+"""Content ids: the same content has the same id on any machine, in any run.
+
+Parts are joined as canonical JSON before hashing, so `("ab", "c")` and `("a", "bc")` differ.
+Ids are 32 hexadecimal digits (128 bits of SHA-256); digests of stored bytes keep all 64.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of `data`, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """`value` as JSON with sorted keys, no spaces and UTF-8, so that equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def content_id(*parts: Any) -> str:
+    """Id of a sequence of JSON-like parts, 32 hexadecimal digits.
+
+    >>> content_id("ab", "c") == content_id("a", "bc")
+    False
+    """
+    return digest(canonical_json(parts))[:32]
+
+
+def prompt_id(messages: Sequence[dict[str, str]], tools: str | None) -> str:
+    """Id of a prompt from its normalised messages and tools."""
+    return content_id("prompt", [[m["role"], m["content"]] for m in messages], tools)
+
+
+def response_id(prompt: str, text: str) -> str:
+    """Id of a response: equal texts to one prompt are one response."""
+    return content_id("response", prompt, text)
+
+
+def pair_id(one: str, other: str) -> str:
+    """Id of the unordered pair of two response ids."""
+    return content_id("pair", sorted([one, other]))
+
+
+def task_id(pair: str, shown_a: str, shown_b: str, rubric: str, repetition: int) -> str:
+    """Id of a comparison as one annotator sees it: sides, rubric and repetition fixed."""
+    return content_id("task", pair, shown_a, shown_b, rubric, repetition)
+
+
+def seed_from(*parts: Any) -> int:
+    """A seed in [0, 2**31) that depends on the content of `parts` only."""
+    return int(content_id("seed", *parts)[:8], 16) & 0x7FFFFFFF

@@ -1,0 +1,1 @@
+"""Ingest: files of prompts in, normalised distinct prompts and quarantined rows out."""

@@ -1,0 +1,137 @@
+"""One annotation: read from a vendor's raw record, un-swapped, its annotator hashed.
+
+What always holds: an annotator's own id never leaves this module. A salted hash stands for it in
+the annotation, and in the raw bytes of a record that goes to quarantine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import get_args
+
+from pydantic import ValidationError
+
+from winnow.ids import canonical_json
+from winnow.label.plain_text import plain_text
+from winnow.label.vendor import Choice, DeliveredAnnotation
+
+NOT_COUNTED = ("rejected", "retracted")
+"""Statuses under which an annotation is kept but is no vote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A row of `records.ANNOTATIONS`. `preferred` is null for a skip."""
+
+    annotation_id: str
+    revision: int
+    task_id: str
+    pair_id: str
+    annotator: str
+    choice: str
+    swapped: bool
+    preferred: str | None
+    strength: int | None
+    rationale: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    active_seconds: float | None
+    status: str
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTask:
+    """What is needed of a task to read its answer: `swapped` when side A showed the second."""
+
+    pair_id: str
+    swapped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatorKey:
+    """Under which annotators' ids are hashed: one person is the same over a vendor's batches."""
+
+    vendor: str
+    salt: bytes
+
+    def hash(self, annotator: str) -> str:
+        """What stands for `annotator` in the lake: HMAC-SHA256, 16 hexadecimal digits."""
+        message = canonical_json([self.vendor, annotator])
+        return hmac.new(self.salt, message, hashlib.sha256).hexdigest()[:16]
+
+
+class NotAnAnnotation(Exception):
+    """`reason` is a word for counting, `detail` a sentence that quotes nothing of the record."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+def read_annotation(raw: bytes, asked: Mapping[str, AskedTask], key: AnnotatorKey) -> Annotation:
+    """The annotation in a raw record, for one of the tasks `asked` (by task id).
+
+    Raises:
+        NotAnAnnotation: It does not parse, or its task or its choice is unknown.
+    """
+    record = _parse(raw)
+    task = asked.get(record.task_id)
+    if task is None:
+        raise NotAnAnnotation("unknown_task", "the batch asked for no such task")
+    if record.choice not in get_args(Choice):
+        raise NotAnAnnotation("unknown_choice", f"known are {', '.join(get_args(Choice))}")
+    return Annotation(
+        annotation_id=record.annotation_id,
+        revision=record.revision,
+        task_id=record.task_id,
+        pair_id=task.pair_id,
+        annotator=key.hash(record.annotator),
+        choice=record.choice,
+        swapped=task.swapped,
+        preferred=preferred_response(record.choice, task.swapped),
+        strength=record.strength,
+        rationale=None if record.rationale is None else plain_text(record.rationale),
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        active_seconds=record.active_seconds,
+        status=record.status,
+        price=record.price,
+    )
+
+
+def preferred_response(choice: str, swapped: bool) -> str | None:
+    """`choice` as shown, said of the pair's own order; None for a skip.
+
+    >>> preferred_response("a", swapped=True)
+    'second'
+    """
+    if choice in ("a", "b"):
+        return "second" if (choice == "a") == swapped else "first"
+    return None if choice == "skip" else choice
+
+
+def without_annotator(raw: bytes, key: AnnotatorKey) -> bytes:
+    """`raw` with its annotator's hash for the id; unchanged where it is not a JSON object."""
+    try:
+        record = json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw
+    if not isinstance(record, dict) or "annotator" not in record:
+        return raw
+    annotator = record["annotator"]
+    name = annotator if isinstance(annotator, str) else json.dumps(annotator, sort_keys=True)
+    return json.dumps({**record, "annotator": key.hash(name)}).encode()
+
+
+def _parse(raw: bytes) -> DeliveredAnnotation:
+    try:
+        return DeliveredAnnotation.model_validate_json(raw)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in error.errors()]
+        raise NotAnAnnotation("does_not_parse", "; ".join(faults)) from error

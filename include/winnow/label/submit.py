@@ -1,0 +1,96 @@
+"""Buys a batch's tasks by reconciliation: look at what the vendor has, send only the difference.
+
+What always holds: the budget is checked before anything is bought, against what the vendor's books
+say the batch may still cost plus what is missing. Killed at any instruction and called again, the
+function ends in the same place, because each step finds what the last attempt left: the container
+by its key, the tasks by their ids. A batch that changed under its key buys only the difference;
+tasks that it no longer wants stay bought (no vendor takes them back) and are counted as `n_extra`.
+
+Why not retry: a time-out does not say whether the purchase happened; sending again may buy twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from winnow.errors import Ambiguous, Blocked, Fatal
+from winnow.label.vendor import LabelVendor, TaskRequest
+from winnow.records import MICROS
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What one call of `submit_tasks` did. `estimate` is for all tasks asked for, micro-dollars."""
+
+    ref: str
+    n_tasks: int
+    n_sent: int
+    n_already: int
+    n_extra: int
+    estimate: int
+    committed: int
+
+
+def submit_tasks(
+    vendor: LabelVendor, batch_key: str, tasks: Sequence[TaskRequest], budget: int
+) -> Submission:
+    """Bring the vendor's batch `batch_key` to hold all of `tasks`, and launch it.
+
+    Raises:
+        Blocked: It would cost more than `budget` micro-dollars; nothing was sent.
+        Ambiguous: The vendor took the tasks but does not list all of them; nothing was launched.
+        Fatal: Two tasks share an id, or the vendor refused in a way no retry can help.
+        Retryable: The vendor did not answer; calling again is safe.
+    """
+    wanted = _distinct_ids(tasks)
+    estimate = vendor.estimate(tasks)
+    _check_budget(batch_key, estimate, budget)
+    ref = vendor.open_batch(batch_key)
+    held = vendor.list_task_ids(ref)
+    missing = [task for task in tasks if task.task_id not in held]
+    committed = vendor.status(ref).committed + vendor.estimate(missing)
+    _check_budget(batch_key, committed, budget)
+    for start in range(0, len(missing), vendor.max_request):
+        vendor.add_tasks(ref, missing[start : start + vendor.max_request])
+    listed = vendor.list_task_ids(ref)
+    _check_all_listed(batch_key, ref, wanted, listed)
+    vendor.launch(ref)
+    return Submission(
+        ref=ref,
+        n_tasks=len(tasks),
+        n_sent=len(missing),
+        n_already=len(tasks) - len(missing),
+        n_extra=len(listed - wanted),
+        estimate=estimate,
+        committed=committed,
+    )
+
+
+def _distinct_ids(tasks: Sequence[TaskRequest]) -> set[str]:
+    ids = {task.task_id for task in tasks}
+    if len(ids) < len(tasks):
+        raise Fatal(
+            f"{len(tasks) - len(ids)} of {len(tasks)} tasks repeat another's id: the batch holds a "
+            "comparison twice. Nothing was sent; look at the comparisons of select_pairs."
+        )
+    return ids
+
+
+def _check_budget(batch_key: str, cost: int, budget: int) -> None:
+    if cost > budget:
+        raise Blocked(
+            f"Labels of batch {batch_key} may cost ${cost / MICROS:.2f}, over the budget of "
+            f"${budget / MICROS:.2f}. Nothing was sent: raise label.budget_usd, or choose fewer "
+            "pairs."
+        )
+
+
+def _check_all_listed(batch_key: str, ref: str, wanted: set[str], listed: set[str]) -> None:
+    absent = sorted(wanted - listed)
+    if absent:
+        raise Ambiguous(
+            f"Vendor batch {ref} ({batch_key}) lists {len(wanted) - len(absent)} of {len(wanted)} "
+            f"tasks; {len(absent)} are not there, the first being {absent[0]}. They may be bought "
+            "in another batch of this account: look there before sending again. Not launched."
+        )

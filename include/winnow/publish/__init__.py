@@ -1,0 +1,1 @@
+"""Publish: preferences become the views of an immutable, versioned dataset."""

@@ -1,0 +1,181 @@
+"""Dataset versions: immutable, numbered without gaps, each holding all labels so far.
+
+    datasets/NAME/objects/SHA256.suffix   files by content, written once
+    datasets/NAME/versions/v000007.json   the manifest; creating it is the act of publishing
+    datasets/NAME/v000007/                the same files laid out as a folder that trainers load
+    datasets/NAME/latest.json             pointer to the newest version
+
+Two publishers that reach for one number are decided by the create-only manifest: the loser reads
+again and builds on the winner. What comes after that line (folder, pointer) follows from the
+manifest alone, so whoever is run again finishes it. A batch is published once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from winnow.batch import Artifact
+from winnow.ids import canonical_json, digest
+from winnow.lake import Lake
+
+Card = Callable[["Version"], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One published version. `files` maps names in its folder to stored objects."""
+
+    dataset: str
+    number: int
+    parent: int | None
+    batches: tuple[str, ...]
+    files: Mapping[str, Artifact]
+    figures: Mapping[str, Any]
+    published_at: str
+
+    @property
+    def name(self) -> str:
+        """`v` and six digits."""
+        return f"v{self.number:06d}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names and contents of the data files: equal data, equal digest."""
+        data = {name: a.sha256 for name, a in self.files.items() if name.startswith("data/")}
+        return digest(canonical_json(data))
+
+    @property
+    def folder(self) -> str:
+        """Where the version's folder lies in the lake."""
+        return f"datasets/{self.dataset}/{self.name}"
+
+    def n_rows(self, view: str) -> int:
+        """Rows of a view over all its shards."""
+        return sum(a.n_rows for name, a in self.files.items() if name.startswith(f"data/{view}/"))
+
+    def to_bytes(self) -> bytes:
+        """The manifest as JSON, with the digest in it for readers."""
+        content = {**asdict(self), "version": self.name, "digest": self.digest}
+        return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Version:
+        """Read back what `to_bytes` wrote."""
+        content = json.loads(data)
+        content["files"] = {n: Artifact(**a) for n, a in content["files"].items()}
+        content["batches"] = tuple(content["batches"])
+        return cls(**{k: v for k, v in content.items() if k not in ("version", "digest")})
+
+
+def store_object(lake: Lake, dataset: str, data: bytes, suffix: str, n_rows: int = 0) -> Artifact:
+    """Put a file of a dataset into its objects, once."""
+    sha256 = digest(data)
+    path = f"datasets/{dataset}/objects/{sha256}.{suffix}"
+    lake.create(path, data)
+    return Artifact(path, sha256, n_rows, len(data))
+
+
+def publish(
+    lake: Lake,
+    dataset: str,
+    batch: str,
+    files: Mapping[str, Artifact],
+    figures: Mapping[str, Any],
+    card: Card,
+    now: datetime,
+) -> Version:
+    """Publish a batch's files as the next version, or return the version that has the batch."""
+    while True:
+        parent = newest(lake, dataset)
+        if parent is not None and batch in parent.batches:
+            version = _first_with(lake, dataset, batch, parent)
+            break
+        version = _with_card(lake, _next(dataset, parent, batch, files, figures, now), card)
+        if lake.create(_manifest_path(dataset, version.number), version.to_bytes()):
+            break
+    _lay_out(lake, version)
+    _point_to(lake, version)
+    return version
+
+
+def newest(lake: Lake, dataset: str) -> Version | None:
+    """The version with the highest number, or None. Walks on from the pointer, which may lag."""
+    pointer, _ = lake.read_tagged(_pointer_path(dataset))
+    number = json.loads(pointer)["number"] if pointer else 0
+    while lake.exists(_manifest_path(dataset, number + 1)):
+        number += 1
+    return read_version(lake, dataset, number) if number else None
+
+
+def read_version(lake: Lake, dataset: str, number: int) -> Version:
+    """A version by its number. Raises FileNotFoundError if it does not exist."""
+    return Version.from_bytes(lake.read(_manifest_path(dataset, number)))
+
+
+def _next(
+    dataset: str,
+    parent: Version | None,
+    batch: str,
+    files: Mapping[str, Artifact],
+    figures: Mapping[str, Any],
+    now: datetime,
+) -> Version:
+    """The version after `parent`: its data files and this batch's."""
+    kept = {n: a for n, a in parent.files.items() if n != "README.md"} if parent else {}
+    return Version(
+        dataset=dataset,
+        number=parent.number + 1 if parent else 1,
+        parent=parent.number if parent else None,
+        batches=(*(parent.batches if parent else ()), batch),
+        files={**kept, **files},
+        figures=figures,
+        published_at=now.isoformat(timespec="seconds"),
+    )
+
+
+def _with_card(lake: Lake, version: Version, card: Card) -> Version:
+    text = store_object(lake, version.dataset, card(version).encode(), "md")
+    return replace(version, files={**version.files, "README.md": text})
+
+
+def _first_with(lake: Lake, dataset: str, batch: str, version: Version) -> Version:
+    """The version that brought `batch`, going back from one that holds it."""
+    while version.parent is not None:
+        parent = read_version(lake, dataset, version.parent)
+        if batch not in parent.batches:
+            break
+        version = parent
+    return version
+
+
+def _lay_out(lake: Lake, version: Version) -> None:
+    """Make the folder: the card and the manifest last, since they say what belongs to it."""
+    names = sorted(version.files, key=lambda name: (name == "README.md", name))
+    objects = {name: version.files[name].path for name in names}
+    objects["manifest.json"] = _manifest_path(version.dataset, version.number)
+    lake.create_folder(version.folder, objects)
+
+
+def _point_to(lake: Lake, version: Version) -> None:
+    """Move the pointer forward to the version; one that is further already stays."""
+    target = canonical_json(
+        {"number": version.number, "version": version.name, "digest": version.digest}
+    )
+    while True:
+        data, tag = lake.read_tagged(_pointer_path(version.dataset))
+        if data is not None and json.loads(data)["number"] >= version.number:
+            return
+        if lake.swap(_pointer_path(version.dataset), target, tag):
+            return
+
+
+def _manifest_path(dataset: str, number: int) -> str:
+    return f"datasets/{dataset}/versions/v{number:06d}.json"
+
+
+def _pointer_path(dataset: str) -> str:
+    return f"datasets/{dataset}/latest.json"

@@ -1,0 +1,107 @@
+"""Ingest: new files of the campaign's sources become the batch's prompts.
+
+Each file is taken by one batch, each prompt is accepted once in a campaign; every row that is not
+accepted lies in quarantine with file, line and reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from winnow.batch import Artifact, Batch, Manifest, quarantine_table, read_table
+from winnow.ingest.ledger import Entry, Ledger, append, read_ledger
+from winnow.ingest.normalise import NotAPrompt, Prompt, parse_prompt
+from winnow.ingest.readers import RawRow, read_rows
+from winnow.ingest.sources import SourceFile, source_files
+from winnow.records import PROMPTS, Quarantined, to_table
+
+STAGE = "ingest"
+
+
+def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
+    """Ingest the batch; None (and no manifest) if there is no new file."""
+    done = batch.manifest(STAGE)
+    if done is not None:
+        return done
+    entry = _take(batch, s3_client)
+    if entry is None:
+        return None
+    figures = {"files": sorted(entry.files.values())}
+    return batch.commit(
+        STAGE, inputs=[], outputs=entry.outputs, counts=entry.counts, figures=figures
+    )
+
+
+def _take(batch: Batch, s3_client: Any) -> Entry | None:
+    """The batch's ledger entry: the one it has, or a new one over files no batch took yet."""
+    files = source_files(batch.campaign.ingest.sources, batch.key, s3_client)
+    while True:
+        ledger = read_ledger(batch.lake, batch.campaign.name)
+        entry = ledger.of(batch.key)
+        if entry is not None:
+            return entry
+        new = [file for file in files if file.file_id not in ledger.taken()]
+        new = new[: batch.campaign.ingest.files_per_batch]
+        if not new:
+            return None
+        entry = _read(batch, new, _accepted_before(batch, ledger))
+        if append(batch.lake, batch.campaign.name, ledger, entry):
+            return entry
+
+
+def _accepted_before(batch: Batch, ledger: Ledger) -> dict[str, str]:
+    """Prompt id to the place that brought it, over all earlier batches."""
+    places: dict[str, str] = {}
+    for entry in ledger.entries:
+        for row in read_table(batch.lake, entry.outputs["prompt_ids"]).column(0).to_pylist():
+            places.setdefault(row, f"batch {entry.batch}")
+    return places
+
+
+def _read(batch: Batch, files: Iterable[SourceFile], accepted: Mapping[str, str]) -> Entry:
+    files = list(files)
+    rows = [row for file in files for row in read_rows(file.name, file.read())]
+    prompts, quarantined = sort_rows(rows, accepted, batch.campaign.ingest.max_prompt_chars)
+    ids = pa.table({"prompt_id": pa.array([p.prompt_id for p in prompts], pa.string())})
+    outputs: dict[str, Artifact] = {
+        "prompts": batch.write_table(STAGE, "prompts", to_table(prompts, PROMPTS)),
+        "prompt_ids": batch.write_table(STAGE, "prompt_ids", ids),
+        "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(quarantined)),
+    }
+    counts = {"rows_in": len(rows), "rows_out": len(prompts), "quarantined": len(quarantined)}
+    return Entry(batch.key, {f.file_id: f.name for f in files}, outputs, counts)
+
+
+def sort_rows(
+    rows: Iterable[RawRow], accepted: Mapping[str, str], max_chars: int
+) -> tuple[list[Prompt], list[Quarantined]]:
+    """Rows as distinct prompts and quarantined rows; the first of equal prompts is the prompt.
+
+    `accepted` maps prompt ids of earlier batches to the place that brought them.
+    """
+    prompts: list[Prompt] = []
+    quarantined: list[Quarantined] = []
+    places = dict(accepted)
+    for row in rows:
+        try:
+            prompt = _prompt(row, max_chars)
+            if prompt.prompt_id in places:
+                raise NotAPrompt("duplicate", f"same prompt as {places[prompt.prompt_id]}")
+        except NotAPrompt as fault:
+            quarantined.append(
+                Quarantined(STAGE, fault.reason, fault.detail, row.file, row.line, raw=row.raw)
+            )
+            continue
+        places[prompt.prompt_id] = f"{row.file}:{row.line}"
+        prompts.append(prompt)
+    return prompts, quarantined
+
+
+def _prompt(row: RawRow, max_chars: int) -> Prompt:
+    if row.fault is not None:
+        reason, _, detail = row.fault.partition(": ")
+        raise NotAPrompt(reason, detail)
+    return parse_prompt(row.value, row.file, row.line, max_chars)

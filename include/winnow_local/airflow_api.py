@@ -1,0 +1,69 @@
+"""The few calls of Airflow's REST API that a local Winnow needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+DAGS = {
+    "ingest": "ingest_prompts",
+    "expand": "expand_pools",
+    "select": "select_pairs",
+    "label": "label_pairs",
+    "publish": "publish_dataset",
+}
+"""The DAG of each stage."""
+
+ACTIVE = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One DAG run of a batch."""
+
+    dag: str
+    run_id: str
+    state: str
+
+
+class AirflowApi:
+    """A logged-in client of one API server."""
+
+    def __init__(self, base: str, password: str) -> None:
+        self._http = httpx.Client(base_url=base, timeout=30)
+        answer = self._http.post("/auth/token", json={"username": "admin", "password": password})
+        answer.raise_for_status()
+        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def parsed_dags(self) -> set[str]:
+        """Ids of the DAGs that the scheduler knows."""
+        return {dag["dag_id"] for dag in self._get("/api/v2/dags", limit=100)["dags"]}
+
+    def runs(self, batch: str) -> list[Run]:
+        """Every run of the batch, newest first within a DAG."""
+        return [
+            Run(dag, run["dag_run_id"], run["state"])
+            for dag in DAGS.values()
+            for run in self._get(f"/api/v2/dags/{dag}/dagRuns", limit=100, order_by="-id")[
+                "dag_runs"
+            ]
+            if run["partition_key"] == batch
+        ]
+
+    def trigger(self, dag: str, batch: str) -> None:
+        """Start a run of `dag` for the batch."""
+        body = {"logical_date": None, "partition_key": batch}
+        self._http.post(f"/api/v2/dags/{dag}/dagRuns", json=body).raise_for_status()
+
+    def failed_tasks(self, run: Run) -> list[str]:
+        """Names of the tasks that failed in a run."""
+        path = f"/api/v2/dags/{run.dag}/dagRuns/{run.run_id}/taskInstances"
+        tasks = self._get(path, limit=100)["task_instances"]
+        return sorted({task["task_id"] for task in tasks if task["state"] == "failed"})
+
+    def _get(self, path: str, **params: Any) -> Any:
+        answer = self._http.get(path, params=params)
+        answer.raise_for_status()
+        return answer.json()

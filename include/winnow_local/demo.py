@@ -1,0 +1,158 @@
+"""`make demo` and `make up`: one nightly batch through real Airflow runs, and the UI.
+
+The demo starts where an earlier one was stopped, however it was stopped; a batch that is
+published is only shown. What it prints is read from the batch's manifests.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+from winnow.batch import STAGES, Batch, open_batch
+from winnow.campaign import load_campaign
+from winnow.errors import WinnowError
+from winnow.lake import open_lake
+from winnow.progress import progress, summary
+
+from winnow_local import stack
+from winnow_local.airflow_api import ACTIVE, DAGS, AirflowApi, Run
+
+POLL_SECONDS = 2.0
+IDLE_LIMIT = 180.0
+"""Seconds without any active run after which the batch counts as stuck."""
+
+
+def main(arguments: list[str]) -> int:
+    """`demo [DAY]` runs one batch and stops; `up` leaves the UI running until Ctrl-C."""
+    command, *rest = arguments or ["demo"]
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        home = stack.home_from_environment()
+        if command == "up":
+            return up(home, console)
+        return demo(home, rest[0] if rest else last_night(), console)
+    except (stack.StackError, WinnowError) as error:
+        console.print(f"winnow: {error}", style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nwinnow: stopped; the next start goes on from here")
+        return 130
+
+
+def last_night() -> str:
+    """The batch that the nightly schedule ran last: yesterday, UTC."""
+    return (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+
+
+def demo(home: stack.Home, day: str, console: Console) -> int:
+    """Run the batch of `day` unless it is published; 0 if it is in the end."""
+    batch = _batch(home, day)
+    if batch.manifest("publish") is None:
+        _prepare(home, console)
+        with stack.running(home):
+            _show_login(home, console)
+            if not follow(batch, _api(home), console):
+                return 1
+    else:
+        console.print(f"Batch {day} is published already: nothing to generate, nothing to buy.")
+    console.print(summary(batch), markup=False)
+    _show_login(home, console, "`make up` starts the UI: ")
+    return 0
+
+
+def up(home: stack.Home, console: Console) -> int:
+    """Run Airflow and the vendor simulator until interrupted."""
+    _prepare(home, console)
+    with stack.running(home):
+        _show_login(home, console)
+        console.print(f"Labelling-vendor simulator: {home.vendor}\nCtrl-C stops everything.")
+        while True:
+            time.sleep(3600)
+
+
+def follow(batch: Batch, api: AirflowApi, console: Console) -> bool:
+    """See the batch through its five stages, a line a change; whether it was published."""
+    _await(lambda: set(DAGS.values()) <= api.parsed_dags(), "Airflow has not read the DAGs")
+    if not _active(api.runs(batch.key)):
+        first = next(stage for stage in STAGES if batch.manifest(stage) is None)
+        api.trigger(DAGS[first], batch.key)
+    started = last_active = time.monotonic()
+    shown: dict[str, str] = {}
+    while True:
+        now = time.monotonic()
+        for stage, line in progress(batch).items():
+            if shown.get(stage) != line:
+                shown[stage] = line
+                console.print(f"[{_elapsed(now - started)}] {DAGS[stage]:<16} {line}", markup=False)
+        if batch.manifest("publish") is not None:
+            return True
+        runs = api.runs(batch.key)
+        if _active(runs):
+            last_active = now
+        elif now - last_active > (10 if _failed(runs) else IDLE_LIMIT):
+            _explain(batch, api, runs, console)
+            return False
+        time.sleep(POLL_SECONDS)
+
+
+def _batch(home: stack.Home, day: str) -> Batch:
+    from winnow_local.stack import ROOT
+
+    campaign = load_campaign(ROOT / "include" / "campaigns" / "nightly.yaml")
+    return open_batch(campaign, day, open_lake(str(home.lake)), lambda: datetime.now(UTC))
+
+
+def _prepare(home: stack.Home, console: Console) -> None:
+    left = stack.stop_leftovers(home)
+    if left:
+        console.print(f"Stopped {left} processes that an earlier run left behind.")
+    stack.check_ports(home)
+    console.print("Starting Airflow (about a minute) and the labelling-vendor simulator ...")
+    stack.migrate(home, stack.environment(home))
+
+
+def _api(home: stack.Home) -> AirflowApi:
+    return AirflowApi(home.ui, stack.secrets_of(home)["password"])
+
+
+def _show_login(home: stack.Home, console: Console, before: str = "") -> None:
+    password = stack.secrets_of(home)["password"]
+    console.print(f"{before}Airflow UI {home.ui}  login admin  password {password}", markup=False)
+
+
+def _await(is_ready: Callable[[], bool], failure: str, limit: float = 120.0) -> None:
+    deadline = time.monotonic() + limit
+    while not is_ready():
+        if time.monotonic() > deadline:
+            raise stack.StackError(f"{failure} within {limit:.0f} s")
+        time.sleep(1)
+
+
+def _active(runs: list[Run]) -> bool:
+    return any(run.state in ACTIVE for run in runs)
+
+
+def _failed(runs: list[Run]) -> list[Run]:
+    return [run for run in runs if run.state == "failed"]
+
+
+def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -> None:
+    """Say what stopped the batch and where to read on."""
+    for run in _failed(runs)[:1]:
+        tasks = ", ".join(api.failed_tasks(run)) or "no task"
+        console.print(f"winnow: {run.dag} failed in {tasks}; its log is in the UI", style="red")
+        return
+    waiting = next(stage for stage in STAGES if batch.manifest(stage) is None)
+    console.print(f"winnow: {DAGS[waiting]} never started for batch {batch.key}", style="red")
+
+
+def _elapsed(seconds: float) -> str:
+    return f"{int(seconds) // 60:2d}:{int(seconds) % 60:02d}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

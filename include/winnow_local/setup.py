@@ -1,0 +1,161 @@
+"""Set the project up on a fresh machine: two virtual environments from pinned locks, and a model.
+
+Needs only Python's standard library, since it runs before anything is installed. Every step is
+skipped when its result is there: a second run takes a moment. Package indexes, proxies and wheel
+folders are those that pip is configured for.
+
+    .venv          Airflow, Great Expectations, DuckDB: the scheduler's side
+    .venv-engine   vLLM and torch: the generation side
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+ENGINE = ROOT / ".venv-engine"
+UV = "uv==0.13.9"
+OLDEST, NEWEST = (3, 11), (3, 13)
+DISK_GB = 6
+SHIPPED_MODEL = "SmolLM2-135M-Instruct"
+
+
+class SetupError(Exception):
+    """The machine lacks something; the message is one line that says what to do."""
+
+
+def main(arguments: list[str]) -> int:
+    """`setup.py [--dev] [--home FOLDER]`: set up, or say in one line what is missing."""
+    dev = "--dev" in arguments
+    home = Path(os.environ.get("WINNOW_HOME", ROOT / ".winnow"))
+    try:
+        check_machine(home)
+        install_airflow_side(dev)
+        install_engine(dev)
+        prepare_models(home)
+    except SetupError as error:
+        print(f"winnow: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_machine(home: Path) -> None:
+    """Refuse an unsuitable Python or a full disk before anything is downloaded."""
+    version = sys.version_info[:2]
+    if not OLDEST <= version <= NEWEST:
+        raise SetupError(
+            f"Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} is needed, this is "
+            f"{version[0]}.{version[1]}; name one: make demo PYTHON=/path/to/python3.12"
+        )
+    installed = all(_stamp(venv).exists() for venv in (VENV, ENGINE))
+    needed = 1 if installed else DISK_GB
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if free < needed:
+        raise SetupError(f"{needed} GB of free disk are needed at {ROOT}, {free:.1f} GB are left.")
+
+
+def install_airflow_side(dev: bool) -> None:
+    """Airflow's environment, with the tests' tools if asked."""
+    locks = [ROOT / "requirements.lock", *([ROOT / "requirements-dev.lock"] if dev else [])]
+    _install(VENV, locks, "Airflow and its libraries", attempts=[[]])
+
+
+def install_engine(dev: bool) -> None:
+    """The generation environment: vLLM built for CPU, or transformers where that cannot run.
+
+    A CPU build of torch comes from a wheel folder that pip knows, else from PyTorch's own index.
+    """
+    locks = [ROOT / "requirements-engine.lock"]
+    backends: list[list[str]] = [[], ["--torch-backend", "cpu"]]
+    try:
+        _install(ENGINE, locks, "vLLM for CPU and torch", attempts=backends)
+    except SetupError as error:
+        print(f"winnow: vLLM cannot be installed here, using transformers instead ({error})")
+        slim = ENGINE / "requirements-transformers.lock"
+        slim.write_text(_without_vllm(locks[0].read_text()))
+        _install(ENGINE, [slim], "transformers and torch", attempts=backends)
+
+
+def prepare_models(home: Path) -> None:
+    """Convert the shipped model once, into the home folder."""
+    if (home / "models" / SHIPPED_MODEL / "config.json").exists():
+        return
+    print(f"winnow: preparing {SHIPPED_MODEL}", flush=True)
+    command = [_python(ENGINE), "-m", "winnow.expand.models", "prepare", SHIPPED_MODEL]
+    _run([*command, str(home / "models")], "the model could not be prepared")
+
+
+def _install(venv: Path, locks: list[Path], what: str, attempts: list[list[str]]) -> None:
+    """Make `venv` hold what the locks pin; a stamp with their digests says that it does."""
+    wanted = {hashlib.sha256(lock.read_bytes()).hexdigest() for lock in locks}
+    stamp = _stamp(venv)
+    if stamp.exists() and wanted <= set(stamp.read_text().split()):
+        return
+    print(f"winnow: installing {what} into {venv.name}", flush=True)
+    if not Path(_python(venv)).exists():
+        _run([sys.executable, "-m", "venv", str(venv)], "a virtual environment could not be made")
+    _run([_python(venv), "-m", "pip", "install", "-q", UV], "pip cannot install uv")
+    pins = [argument for lock in locks for argument in ("-r", str(lock))]
+    for number, extra in enumerate(attempts, start=1):
+        try:
+            _uv(venv, ["--no-deps", *extra, *pins], f"{what} could not be installed")
+            break
+        except SetupError:
+            if number == len(attempts):
+                raise
+    _uv(venv, ["--no-deps", "-e", str(ROOT)], "the winnow package could not be installed")
+    stamp.write_text("\n".join(sorted(wanted)))
+
+
+def _uv(venv: Path, arguments: list[str], failure: str) -> None:
+    command = [_python(venv), "-m", "uv", "pip", "install", "-q", "--python", _python(venv)]
+    _run([*command, *arguments], failure, env={**os.environ, **_pip_settings(venv)})
+
+
+def _pip_settings(venv: Path) -> dict[str, str]:
+    """What pip is configured with, in the words of uv, where uv is not configured itself."""
+    names = {"index-url": "UV_DEFAULT_INDEX", "find-links": "UV_FIND_LINKS"}
+    settings = {}
+    for option, variable in names.items():
+        value = os.environ.get(f"PIP_{option.upper().replace('-', '_')}") or _pip_option(
+            venv, option
+        )
+        if value and variable not in os.environ:
+            settings[variable] = ",".join(value.split())
+    return settings
+
+
+def _pip_option(venv: Path, option: str) -> str:
+    command = [_python(venv), "-m", "pip", "config", "get", f"global.{option}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _without_vllm(lock: str) -> str:
+    return "".join(line for line in lock.splitlines(True) if not line.startswith("vllm"))
+
+
+def _python(venv: Path) -> str:
+    return str(venv / "bin" / "python")
+
+
+def _stamp(venv: Path) -> Path:
+    return venv / ".winnow-lock"
+
+
+def _run(command: list[str], failure: str, env: dict[str, str] | None = None) -> None:
+    """Run a step quietly; on failure the last line it printed goes into the error."""
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise SetupError(f"{failure}: {lines[-1].strip() if lines else 'no output'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""What every DAG must keep: it imports fast and light, is linked by assets, and says what it is."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DAGS = sorted((ROOT / "dags").glob("*.py"))
+CHAIN = [
+    ("ingest_prompts", None, "prompts"),
+    ("expand_pools", "prompts", "candidate_pools"),
+    ("select_pairs", "candidate_pools", "comparisons"),
+    ("label_pairs", "comparisons", "annotations"),
+    ("publish_dataset", "annotations", "datasets"),
+]
+HEAVY = ("numpy", "pandas", "pyarrow", "duckdb", "boto3", "torch", "vllm", "great_expectations")
+
+
+@pytest.fixture(scope="module")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("airflow")
+    os.environ["AIRFLOW_HOME"] = str(home)
+    os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    return home
+
+
+@pytest.fixture(scope="module")
+def dags(airflow_home: Path) -> dict[str, Any]:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(ROOT / "dags"))
+    assert not bag.import_errors
+    return dict(bag.dags)
+
+
+def test_the_five_dags_are_there(dags: dict[str, Any]) -> None:
+    assert set(dags) == {name for name, _, _ in CHAIN}
+
+
+@pytest.mark.parametrize(("dag_id", "asset_in", "asset_out"), CHAIN)
+def test_each_dag_is_linked_to_the_next_by_one_asset(
+    dags: dict[str, Any], dag_id: str, asset_in: str | None, asset_out: str
+) -> None:
+    dag = dags[dag_id]
+    outlets = {asset.name for task in dag.tasks for asset in task.outlets}
+    assert outlets == {asset_out}
+    kind = type(dag.timetable).__name__
+    assert kind == ("PartitionedAssetTimetable" if asset_in else "CronPartitionTimetable")
+    if asset_in:
+        assert [dag.timetable.asset_condition.name] == [asset_in]
+
+
+@pytest.mark.parametrize("dag_id", [name for name, _, _ in CHAIN])
+def test_each_dag_has_owner_docs_tags_retries_and_a_limit(
+    dags: dict[str, Any], dag_id: str
+) -> None:
+    dag = dags[dag_id]
+    assert dag.owner == "winnow"
+    assert "winnow" in dag.tags
+    assert "**When it fails**" in dag.doc_md
+    assert 1 <= dag.max_active_runs <= 64
+    assert all(task.retries >= 2 for task in dag.tasks)
+    assert all(task.retry_policy is not None for task in dag.tasks)
+    assert not dag.catchup
+
+
+def test_generation_alone_runs_on_the_gpu_pool(dags: dict[str, Any]) -> None:
+    on_gpu = {task.task_id for dag in dags.values() for task in dag.tasks if task.pool == "gpu"}
+    assert on_gpu == {"generate_responses"}
+
+
+def test_what_a_person_must_mend_fails_at_once_and_a_busy_store_is_retried() -> None:
+    from airflow.sdk import RetryAction
+    from winnow_airflow.policy import RETRY_POLICY
+
+    from winnow import errors
+
+    for kind in (errors.Fatal, errors.Blocked, errors.Corrupt, errors.Ambiguous):
+        assert RETRY_POLICY.evaluate(kind("x"), 1, 3).action is RetryAction.FAIL
+    assert RETRY_POLICY.evaluate(errors.Retryable("x"), 1, 3).action is RetryAction.RETRY
+    assert RETRY_POLICY.evaluate(OSError("x"), 1, 3).action is RetryAction.DEFAULT
+
+
+@pytest.mark.parametrize("path", DAGS, ids=lambda path: path.stem)
+def test_a_dag_file_imports_only_airflow_sdk_and_the_adapters(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {
+        name
+        for node in top
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+    }
+    allowed = ("airflow.sdk", "airflow.providers", "winnow_airflow")
+    assert modules
+    assert all(str(module).startswith(allowed) for module in modules)
+    assert len(path.read_text().splitlines()) <= 80
+
+
+@pytest.mark.parametrize("path", DAGS, ids=lambda path: path.stem)
+def test_parsing_a_dag_file_is_quick_and_imports_nothing_heavy(
+    airflow_home: Path, path: Path
+) -> None:
+    script = (
+        "import sys, time\nimport airflow.sdk\nbefore = set(sys.modules)\n"
+        "start = time.process_time()\n"
+        f"exec(compile(open({str(path)!r}).read(), 'dag', 'exec'), {{'__name__': 'dag', '__doc__': ''}})\n"
+        "print(time.process_time() - start)\n"
+        f"print([m for m in {HEAVY!r} if m in set(sys.modules) - before])\n"
+    )
+    paths = os.pathsep.join([str(ROOT / "plugins"), str(ROOT / "include")])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, heavy = done.stdout.strip().splitlines()[-2:]
+    assert float(seconds) < 1.0
+    assert heavy == "[]"
+
+
+def test_the_product_imports_no_airflow() -> None:
+    script = (
+        "import pkgutil, sys, importlib, winnow\n"
+        "for module in pkgutil.walk_packages(winnow.__path__, 'winnow.'):\n"
+        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('airflow', 'torch', 'great_expectations')])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "include")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

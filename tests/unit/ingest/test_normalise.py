@@ -1,0 +1,116 @@
+"""Rows become prompts in one normal form, or a reason that a person can act on."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from winnow.ingest.normalise import NotAPrompt, Prompt, normalise, parse_prompt
+
+
+def parsed(value: object) -> Prompt:
+    return parse_prompt(value, "f.jsonl", 1, max_chars=100)
+
+
+def reason(value: object) -> str:
+    with pytest.raises(NotAPrompt) as fault:
+        parsed(value)
+    return fault.value.reason
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
+
+
+@given(st.text(alphabet="aé \t\n\u00a0e\u0301"))
+def test_space_and_composition_make_no_difference(text: str) -> None:
+    spread = unicodedata.normalize("NFD", text).replace(" ", " \t ").replace("\n", "\r\n")
+    assert normalise(f" {spread}  ") == normalise(text)
+
+
+def test_code_keeps_its_indentation() -> None:
+    text = "Why?\n```python\ndef f():\n    return  1\n```\nand   this"
+    assert normalise(text) == "Why?\n```python\ndef f():\n    return  1\n```\nand this"
+
+
+def test_a_string_is_one_user_turn() -> None:
+    one, two = parsed({"prompt": " hi  there "}), parsed({"prompt": "hi there"})
+    assert one.messages == [{"role": "user", "content": "hi there"}]
+    assert one.prompt_id == two.prompt_id
+
+
+def test_turns_keep_their_order_and_roles() -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    assert parsed({"messages": turns}).messages == turns
+    assert parsed({"messages": turns}).prompt_id != parsed({"messages": turns[1:]}).prompt_id
+
+
+def test_what_is_told_of_a_prompt_is_kept() -> None:
+    row = {
+        "prompt": "x",
+        "source": "team",
+        "dimension": "correctness",
+        "language": "sw",
+        "tags": ["t"],
+        "tools": [{"name": "search"}],
+        "received_at": "2026-11-22T10:00:00",
+    }
+    prompt = parsed(row)
+    assert (prompt.source, prompt.dimension, prompt.language) == ("team", "correctness", "sw")
+    assert prompt.tags == ["t"]
+    assert prompt.tools == '[{"name": "search"}]'
+    assert prompt.received_at is not None
+    assert prompt.received_at.isoformat() == "2026-11-22T10:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (3, "wrong_type"),
+        ({}, "no_prompt"),
+        ({"prompt": 3}, "wrong_type"),
+        ({"messages": 42}, "wrong_type"),
+        ({"messages": []}, "no_question"),
+        ({"messages": ["x"]}, "wrong_type"),
+        ({"messages": [{"role": "user"}]}, "wrong_type"),
+        ({"messages": [{"role": "boss", "content": "x"}]}, "wrong_role"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "no_question"),
+        ({"prompt": " \t\n"}, "empty_prompt"),
+        ({"prompt": "x" * 101}, "too_long"),
+        ({"prompt": "x", "tags": "t"}, "wrong_type"),
+        ({"prompt": "x", "source": 1}, "wrong_type"),
+        ({"prompt": "x", "tools": "{"}, "wrong_type"),
+        ({"prompt": "x", "received_at": "noon"}, "wrong_type"),
+        ({"prompt": "\ud800"}, "invalid_utf8"),
+    ],
+)
+def test_what_is_no_prompt_says_why(value: object, expected: str) -> None:
+    assert reason(value) == expected
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+)
+rows = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("prompt", "messages", "tags", "tools", "source"), json_values)
+)
+
+
+@given(json_values | rows)
+def test_any_value_is_a_prompt_or_has_a_reason(value: object) -> None:
+    try:
+        prompt = parsed(value)
+    except NotAPrompt:
+        return
+    assert prompt.messages[-1]["content"]

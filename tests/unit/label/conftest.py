@@ -1,0 +1,144 @@
+"""The simulator as a real HTTP service on loopback, with a clock that only tests move."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from winnow.ids import pair_id, response_id, task_id
+from winnow.label.vendor import Message, TaskRequest
+from winnow.label.vendors.simulator import SimulatorVendor
+from winnow.label.vendors.simulator_books import Books
+from winnow.label.vendors.simulator_service import create_app
+
+TOKEN = "test-token"
+
+
+@dataclass
+class ManualClock:
+    """Seconds since 1970 that stand still until a test moves them."""
+
+    seconds: float = 1_763_800_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@dataclass
+class Simulator:
+    """A running simulator and what a test needs to talk to it."""
+
+    url: str
+    transport: httpx.BaseTransport
+    books: Books
+    clock: ManualClock
+    sleeps: list[float] = field(default_factory=list)
+
+    def connect(self, transport: httpx.BaseTransport | None = None) -> SimulatorVendor:
+        return SimulatorVendor(self.url, TOKEN, transport or self.transport, self.sleeps.append)
+
+    def ask(self, method: str, path: str, body: Any = None, token: str = TOKEN) -> httpx.Response:
+        client = httpx.Client(transport=self.transport, base_url=self.url, trust_env=False)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return client.request(method, path, json=body, headers=headers)
+
+    def bought(self) -> dict[str, int]:
+        """How often each task was bought, by the simulator's own books."""
+        return {t["task_id"]: t["bought"] for t in self.ask("GET", "/books").json()["tasks"]}
+
+    def finish(self) -> None:
+        """Move the clock past every answer."""
+        self.clock.seconds += 10_000.0
+
+
+@dataclass
+class _Front:
+    """The service that the one server of the session shows at the moment."""
+
+    url: str
+    app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def _front() -> Iterator[_Front]:
+    # Named as TCP, or asyncio leaves Nagle's algorithm on and each answer takes 40 ms.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    front = _Front(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    server = uvicorn.Server(uvicorn.Config(front, lifespan="off", log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield front
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def loopback() -> httpx.HTTPTransport:
+    """One pool of connections for all tests."""
+    return httpx.HTTPTransport()
+
+
+@pytest.fixture
+def start_simulator(
+    _front: _Front, loopback: httpx.HTTPTransport
+) -> Iterator[Callable[[Path], Simulator]]:
+    """Starts the simulator on a database file, in place of the one before."""
+    opened: list[Books] = []
+
+    def start(database: Path, speed: float = 60.0) -> Simulator:
+        clock = ManualClock()
+        books = Books(database, seed=0, speed=speed, now=clock)
+        _front.app = create_app(books, TOKEN)
+        opened.append(books)
+        return Simulator(_front.url, loopback, books, clock)
+
+    yield start
+    for books in opened:
+        books.close()
+
+
+@pytest.fixture
+def simulator(start_simulator: Callable[[Path], Simulator], tmp_path: Path) -> Simulator:
+    """A simulator with empty books."""
+    return start_simulator(tmp_path / "simulator.sqlite")
+
+
+@pytest.fixture
+def make_tasks() -> Callable[..., list[TaskRequest]]:
+    """Makes tasks of one subject; equal arguments make equal tasks."""
+
+    def make(n: int, subject: str = "tides", price: int = 100_000) -> list[TaskRequest]:
+        return [_task(i, subject, price) for i in range(n)]
+
+    return make
+
+
+def _task(i: int, subject: str, price: int) -> TaskRequest:
+    shown_a = f"The {subject} follow the moon, and there are {i} more reasons than that one."
+    shown_b = f"Nobody knows. Nobody knows. {i} times nobody knows about the"
+    ids = [response_id(subject, shown_a), response_id(subject, shown_b)]
+    pair = pair_id(*ids)
+    return TaskRequest(
+        task_id=task_id(pair, *ids, "helpfulness-1", 0),
+        pair_id=pair,
+        messages=(Message("user", f"Why do the {subject} change every day?"),),
+        response_a=shown_a,
+        response_b=shown_b,
+        dimension="helpfulness",
+        instructions="Which response helps more?",
+        rubric_version="helpfulness-1",
+        price=price,
+    )

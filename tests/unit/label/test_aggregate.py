@@ -1,0 +1,283 @@
+"""Preferences equal what Bayes' rule says of the votes, by enumeration; figures count right."""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from winnow.errors import Corrupt
+from winnow.label.aggregate import (
+    P_LIMIT,
+    Aggregate,
+    aggregate,
+    estimate_error_rate,
+    probability_first,
+    wilson,
+)
+from winnow.records import PREFERENCES, to_table
+
+Row = dict[str, Any]
+MIRROR = {"first": "second", "second": "first"}
+
+
+def comparison(pair: str = "p", p_first: float = 0.5) -> Row:
+    return {
+        "pair_id": pair,
+        "prompt_id": "q",
+        "first_id": f"{pair}-one",
+        "second_id": f"{pair}-two",
+        "p_first": p_first,
+    }
+
+
+def vote(preferred: str | None, pair: str = "p", annotator: str = "ann", **changes: Any) -> Row:
+    choice = {"first": "a", "second": "b", None: "skip"}.get(preferred, preferred)
+    base = {
+        "annotation_id": f"{pair}/{annotator}",
+        "revision": 0,
+        "pair_id": pair,
+        "annotator": annotator,
+        "choice": choice,
+        "preferred": preferred,
+        "status": "submitted",
+        "price": 100,
+    }
+    return {**base, **changes}
+
+
+def votes_on(pair: str, *preferred: str | None) -> list[Row]:
+    return [vote(p, pair, f"ann-{i}") for i, p in enumerate(preferred)]
+
+
+def one(*preferred: str | None, p_first: float = 0.5) -> Any:
+    [preference] = aggregate(votes_on("p", *preferred), [comparison(p_first=p_first)]).preferences
+    return preference
+
+
+preferences = st.sampled_from(["first", "second", "tie", "both_bad", None])
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
+    comparisons, annotations = [], []
+    for i in range(draw(st.integers(0, 6))):
+        pair = f"pair-{i}"
+        comparisons.append(comparison(pair, draw(st.floats(0.0, 1.0))))
+        annotations += votes_on(pair, *draw(st.lists(preferences, max_size=4)))
+    return annotations, comparisons
+
+
+def by_enumeration(prior: float, names: list[str], error_rate: float) -> float:
+    """P(next judgement prefers the first): both truths weighed by their votes' likelihood."""
+    e = Fraction(error_rate)
+    p = Fraction(min(max(prior, P_LIMIT), 1 - P_LIMIT))
+    weights = {"first": p, "second": 1 - p}
+    for truth in weights:
+        for name in names:
+            if name in MIRROR:
+                weights[truth] *= 1 - e if name == truth else e
+    share = Fraction(sum(name in MIRROR for name in names), len(names))
+    decided = weights["first"] / sum(weights.values())
+    return float(share * decided + (1 - share) / 2)
+
+
+@given(batches())
+@settings(max_examples=60, deadline=None)
+def test_the_probability_is_bayes_rule(batch: tuple[list[Row], list[Row]]) -> None:
+    annotations, comparisons = batch
+    result = aggregate(annotations, comparisons)
+    for preference in result.preferences:
+        rows = [r for r in annotations if r["pair_id"] == preference.pair_id]
+        names = [r["preferred"] for r in rows if r["preferred"]]
+        prior = next(c["p_first"] for c in comparisons if c["pair_id"] == preference.pair_id)
+        expected = by_enumeration(prior, names, result.figures.error_rate)
+        assert preference.p_preferred == pytest.approx(expected, abs=1e-9)
+        assert preference.votes == len(names)
+        assert preference.cost == 100 * len(rows)
+
+
+@given(batches(), st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_annotations_does_not_matter(batch: Any, rng: random.Random) -> None:
+    annotations, comparisons = batch
+    shuffled = rng.sample(annotations, len(annotations))
+    assert aggregate(shuffled, comparisons) == aggregate(annotations, comparisons)
+
+
+@given(batches())
+@settings(max_examples=40, deadline=None)
+def test_exchanging_first_and_second_mirrors_the_result(batch: Any) -> None:
+    annotations, comparisons = batch
+    mirrored = aggregate(
+        [{**r, "preferred": MIRROR.get(r["preferred"], r["preferred"])} for r in annotations],
+        [{**c, "p_first": 1.0 - c["p_first"]} for c in comparisons],
+    )
+    for plain, mirror in zip(
+        aggregate(annotations, comparisons).preferences, mirrored.preferences, strict=True
+    ):
+        assert mirror.p_preferred == pytest.approx(1.0 - plain.p_preferred)
+        assert mirror.preferred == MIRROR.get(plain.preferred, plain.preferred)
+
+
+@given(batches())
+@settings(max_examples=40, deadline=None)
+def test_each_comparison_has_a_preference_or_no_vote(batch: Any) -> None:
+    annotations, comparisons = batch
+    result = aggregate(annotations, comparisons)
+    without = result.figures.votes_per_pair.get(0, 0)
+    assert len(result.preferences) + without == len(comparisons)
+    assert sum(k * n for k, n in result.figures.votes_per_pair.items()) == sum(
+        r["preferred"] is not None for r in annotations
+    )
+
+
+@pytest.mark.parametrize(
+    ("votes", "preferred", "agreement"),
+    [
+        (("first",), "first", None),
+        (("both_bad",), "tie", None),
+        (("second", "second"), "second", 1.0),
+        (("first", "second"), "tie", 0.5),
+        (("first", "tie"), "tie", 0.5),
+        (("tie", "both_bad"), "tie", 1.0),
+        (("second", "second", "first"), "second", 2 / 3),
+        (("second", None), "second", None),
+    ],
+)
+def test_the_side_that_most_votes_chose_is_preferred(votes, preferred, agreement) -> None:
+    result = one(*votes)
+    assert result.preferred == preferred
+    assert result.agreement == (None if agreement is None else pytest.approx(agreement))
+
+
+def test_votes_never_lose_to_the_model_and_ties_pull_to_one_half() -> None:
+    assert one("second", p_first=0.99).preferred == "second"
+    assert one("tie", p_first=0.99).p_preferred == 0.5
+    assert 0.5 < one("first", "tie").p_preferred < one("first").p_preferred
+
+
+def test_a_comparison_with_nothing_but_skips_has_no_preference() -> None:
+    result = aggregate(votes_on("p", None, None), [comparison(), comparison("unanswered")])
+    assert result.preferences == []
+    assert result.figures.votes_per_pair == {0: 2}
+    assert result.figures.skips.share == 1.0
+
+
+def test_only_the_latest_revision_counts_and_a_retracted_one_does_not() -> None:
+    rows = [
+        vote("first", revision=0),
+        vote("second", revision=2),
+        vote("first", revision=1),
+        vote("first", annotator="ann-2", revision=0),
+        vote("first", annotator="ann-2", revision=1, status="retracted"),
+        vote("first", annotator="ann-3", status="rejected"),
+    ]
+    result = aggregate(rows, [comparison()])
+    [preference] = result.preferences
+    assert (preference.preferred, preference.votes, preference.cost) == ("second", 1, 300)
+    assert (result.figures.n_annotations, result.figures.n_not_counted) == (3, 2)
+
+
+def test_an_annotation_of_an_unknown_pair_is_corrupt() -> None:
+    with pytest.raises(Corrupt, match="collect"):
+        aggregate([vote("first", "elsewhere")], [comparison()])
+
+
+def figures_of(*pairs: tuple[str | None, ...]) -> Aggregate:
+    rows = [r for i, names in enumerate(pairs) for r in votes_on(f"pair-{i}", *names)]
+    return aggregate(rows, [comparison(f"pair-{i}") for i in range(len(pairs))])
+
+
+def test_agreement_is_counted_on_pairs_with_two_decisive_votes() -> None:
+    figures = figures_of(
+        ("first", "first"),
+        ("second", "second"),
+        ("first", "second"),
+        ("first", "tie"),
+        ("first", None),
+        ("second",),
+    ).figures
+    assert (figures.agreement.n_hits, figures.agreement.n) == (2, 3)
+    assert (figures.ties.n_hits, figures.ties.n) == (1, 10)
+    assert (figures.skips.n_hits, figures.skips.n) == (1, 11)
+    assert figures.votes_per_pair == {1: 2, 2: 4}
+
+
+def test_one_annotator_judging_a_pair_twice_says_nothing_of_agreement() -> None:
+    rows = [vote("first"), vote("first", annotation_id="again")]
+    assert aggregate(rows, [comparison()]).figures.agreement.n == 0
+
+
+def test_the_share_shown_first_counts_sides_and_not_responses() -> None:
+    rows = [
+        vote("first", "p", choice="a"),
+        vote("second", "p", "ann-2", choice="a"),
+        vote("first", "p", "ann-3", choice="b"),
+        vote("tie", "p", "ann-4"),
+    ]
+    shown_first = aggregate(rows, [comparison()]).figures.shown_first
+    assert (shown_first.n_hits, shown_first.n) == (2, 3)
+
+
+@given(st.floats(0.01, 0.49))
+def test_the_error_rate_is_recovered_from_much_agreement(error_rate: float) -> None:
+    agreement = (1.0 - error_rate) ** 2 + error_rate**2
+    n = 10**9
+    assert estimate_error_rate(round(agreement * n), n) == pytest.approx(error_rate, abs=1e-3)
+
+
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_the_error_rate_stays_where_votes_do_no_harm(n_agreed: int, n_disagreed: int) -> None:
+    rate = estimate_error_rate(n_agreed, n_agreed + n_disagreed)
+    assert 0.0 < rate <= 0.5
+    assert estimate_error_rate(n_agreed + 1, n_agreed + n_disagreed + 1) <= rate
+
+
+@given(st.floats(0.0, 1.0), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))
+def test_one_more_vote_moves_towards_its_side(
+    prior: float, first: int, second: int, none: int
+) -> None:
+    assume(first + second + none > 0)
+    before = probability_first(prior, first, second, none, 0.2)
+    assert 0.0 < before < 1.0
+    if none == 0:
+        assert probability_first(prior, first + 1, second, 0, 0.2) > before
+    after = probability_first(prior, first, second, none + 1, 0.2)
+    assert abs(after - 0.5) <= abs(before - 0.5)
+
+
+def test_annotators_at_chance_change_nothing() -> None:
+    assert probability_first(0.7, 3, 0, 0, 0.5) == pytest.approx(0.7)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_bounds_solve_the_score_equation(counts: tuple[int, int]) -> None:
+    hits, n = counts
+    found = wilson(hits, n)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.0 <= found.low <= hits / n <= found.high <= 1.0
+    for p in (found.low, found.high):
+        if 1e-9 < p < 1.0 - 1e-9:
+            z = abs(hits / n - p) / math.sqrt(p * (1.0 - p) / n)
+            assert z == pytest.approx(1.96, abs=1e-6)
+
+
+def test_rows_fit_the_table_of_preferences() -> None:
+    result = figures_of(("first", "first"), ("tie",))
+    table = to_table(result.preferences, PREFERENCES)
+    assert table.column("p_preferred").null_count == 0
+    assert table.column("agreement").null_count == 1
+
+
+def test_an_empty_batch_has_figures_without_shares() -> None:
+    figures = aggregate([], []).figures
+    assert figures.agreement.share is None
+    assert figures.votes_per_pair == {}
+    assert figures.error_rate == pytest.approx(0.168, abs=1e-3)

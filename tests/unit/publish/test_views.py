@@ -1,0 +1,141 @@
+"""Views hold each decided pair the right way round, and keep ties and skips where they belong."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from winnow.campaign import parse_campaign
+from winnow.lake import FolderLake
+from winnow.publish.card import dataset_card
+from winnow.publish.versions import publish, store_object
+from winnow.publish.views import VIEWS, Labelled, build_views
+
+PROMPT = {"messages": [{"role": "user", "content": "q"}], "language": "en"}
+
+
+def labelled(*preferences: tuple[str, float]) -> Labelled:
+    """One pair a preference: (preferred, P(first preferred))."""
+    names = [f"p{i}" for i in range(len(preferences))]
+    return Labelled(
+        batch="d1",
+        prompts={"q": PROMPT},
+        responses={f"{n}{side}": {"message": f"text {n}{side}"} for n in names for side in "ab"},
+        comparisons={n: comparison(n) for n in names},
+        preferences=[
+            {
+                "pair_id": name,
+                "prompt_id": "q",
+                "first_id": f"{name}a",
+                "second_id": f"{name}b",
+                "preferred": preferred,
+                "p_preferred": p,
+                "votes": 1,
+                "agreement": None,
+                "cost": 100_000,
+            }
+            for name, (preferred, p) in zip(names, preferences, strict=True)
+        ],
+        annotations=[
+            annotation(n, preferred) for n, (preferred, _) in zip(names, preferences, strict=True)
+        ],
+    )
+
+
+def comparison(name: str) -> dict[str, Any]:
+    return {
+        "pair_id": name,
+        "prompt_id": "q",
+        "first_id": f"{name}a",
+        "second_id": f"{name}b",
+        "kind": "selected",
+        "strategy": "info_gain",
+        "info_gain": 0.1,
+        "propensity": None,
+        "dimension": "helpfulness",
+    }
+
+
+def annotation(name: str, preferred: str) -> dict[str, Any]:
+    return {"annotation_id": f"n{name}", "pair_id": name, "preferred": preferred, "annotator": "h"}
+
+
+def test_chosen_is_what_was_preferred() -> None:
+    rows = build_views(labelled(("first", 0.9), ("second", 0.2)), 0.75)["reward"].to_pylist()
+    assert [(r["chosen"][0]["content"], r["rejected"][0]["content"]) for r in rows] == [
+        ("text p0a", "text p0b"),
+        ("text p1b", "text p1a"),
+    ]
+    assert [r["p_chosen"] for r in rows] == pytest.approx([0.9, 0.8])
+    assert [r["margin"] for r in rows] == pytest.approx([math.log(9), math.log(4)])
+    assert [r["cost_usd"] for r in rows] == [0.1, 0.1]
+
+
+def test_a_tie_is_in_no_training_view_but_kept_as_an_annotation() -> None:
+    views = build_views(labelled(("tie", 0.5), ("both_bad", 0.5), ("first", 0.9)), 0.75)
+    assert views["reward"].num_rows == 1
+    assert views["annotations"]["preferred"].to_pylist() == ["tie", "both_bad", "first"]
+
+
+def test_only_certain_pairs_enter_dpo_and_kto() -> None:
+    views = build_views(labelled(("first", 0.74), ("second", 0.25), ("second", 0.1)), 0.75)
+    assert views["reward"].num_rows == 3
+    assert views["dpo"]["pair_id"].to_pylist() == ["p1", "p2"]
+    assert views["kto"]["label"].to_pylist() == [True, False, True, False]
+    assert views["kto"]["completion"].to_pylist()[0][0]["content"] == "text p1b"
+
+
+def test_a_vote_against_a_sure_model_has_no_negative_margin() -> None:
+    [row] = build_views(labelled(("first", 0.4)), 0.75)["reward"].to_pylist()
+    assert row["margin"] == 0.0
+
+
+def test_no_pair_has_one_response_on_both_sides() -> None:
+    for row in build_views(labelled(("first", 0.9), ("second", 0.1)), 0.5)["reward"].to_pylist():
+        assert row["chosen_id"] != row["rejected_id"]
+
+
+def test_the_card_names_each_file_and_tells_who_judged(tmp_path: Path) -> None:
+    lake = FolderLake(tmp_path)
+    shard = store_object(lake, "d", b"x", "parquet", n_rows=2)
+    campaign = parse_campaign(
+        {
+            "name": "d",
+            "ingest": {"sources": ["p"]},
+            "expand": {"model": "m"},
+            "label": {"budget_usd": 1},
+            "publish": {"dataset": "d", "license": "cc-by-4.0"},
+        },
+        "test",
+    )
+    version = publish(
+        lake,
+        "d",
+        "d1",
+        {"data/reward/d1.parquet": shard},
+        {"agreement": None, "cost": 1_230_000},
+        lambda v: dataset_card(v, campaign, "No human judged."),
+        datetime(2026, 11, 23, tzinfo=UTC),
+    )
+    card = lake.read(f"{version.folder}/README.md").decode()
+    head = yaml.safe_load(card.split("---")[1])
+    assert head["license"] == "cc-by-4.0"
+    assert head["configs"] == [
+        {
+            "config_name": "reward",
+            "data_files": [{"split": "train", "path": ["data/reward/d1.parquet"]}],
+            "default": True,
+        }
+    ]
+    assert "No human judged." in card
+    assert "| agreement | not measured |" in card
+    assert "| cost | $1.23 |" in card
+
+
+def test_every_view_has_a_schema_that_names_where_a_row_comes_from() -> None:
+    for schema in VIEWS.values():
+        assert {"prompt", "prompt_id", "pair_id", "batch"} <= set(schema.names)

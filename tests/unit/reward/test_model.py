@@ -1,0 +1,101 @@
+"""A stored reward model: equal models are equal bytes, and reading one back changes nothing."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from winnow.errors import Corrupt
+from winnow.reward import RewardModel, fit, fit_projection
+
+
+def raw_features(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 200))
+
+
+@pytest.fixture
+def model() -> RewardModel:
+    projection = fit_projection(raw_features(80, seed=0), 198, 40)
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(30, projection.n_features))
+    preferred, side = rng.choice([0.0, 0.5, 1.0], 30), rng.choice([-1.0, 1.0], 30)
+    posterior = fit(z, preferred, np.ones(30), side, rng.normal(size=30))
+    return RewardModel(projection, posterior, "minilm-1")
+
+
+def test_a_round_trip_is_byte_identical(model: RewardModel) -> None:
+    stored = model.to_bytes()
+    assert RewardModel.from_bytes(stored).to_bytes() == stored
+
+
+def test_the_file_does_not_say_when_or_where_it_was_written(model: RewardModel) -> None:
+    with zipfile.ZipFile(io.BytesIO(model.to_bytes())) as archive:
+        stamps = {(entry.date_time, entry.create_system) for entry in archive.infolist()}
+    assert stamps == {((1980, 1, 1, 0, 0, 0), 3)}
+
+
+def test_a_model_read_back_gives_the_very_same_numbers(model: RewardModel) -> None:
+    read, raw = RewardModel.from_bytes(model.to_bytes()), raw_features(7, seed=2)
+    np.testing.assert_array_equal(read.features(raw), model.features(raw))
+    features = model.features(raw)
+    np.testing.assert_array_equal(read.posterior.mean(features), model.posterior.mean(features))
+    np.testing.assert_array_equal(read.posterior.cov(features), model.posterior.cov(features))
+    assert read.version == model.version
+    assert read.posterior.version == model.posterior.version
+    assert read.posterior.n_labels == 30
+    assert read.feature_version == "minilm-1"
+
+
+def test_features_are_projected_and_centred(model: RewardModel) -> None:
+    features = model.features(raw_features(7, seed=2))
+    assert features.shape == (7, 42)
+    np.testing.assert_allclose(features.mean(axis=0), 0.0, atol=1e-12)
+
+
+def test_the_version_covers_every_part(model: RewardModel) -> None:
+    other_projection = fit_projection(raw_features(80, seed=9), 198, 40)
+    versions = {
+        model.version,
+        replace(model, feature_version="minilm-2").version,
+        replace(model, projection=other_projection).version,
+        replace(model, posterior=replace(model.posterior, side=9.0)).version,
+    }
+    assert len(versions) == 4
+
+
+def test_the_file_can_be_opened_by_numpy_without_pickles(model: RewardModel) -> None:
+    with np.load(io.BytesIO(model.to_bytes()), allow_pickle=False) as stored:
+        np.testing.assert_array_equal(stored["posterior_mean"], model.posterior.mean_d)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"not a model", _npy(np.zeros(3)), _npz(scalars=np.zeros(2)), _npz(other=np.zeros(2))],
+)
+def test_bytes_that_are_no_model_are_corrupt(data: bytes) -> None:
+    with pytest.raises(Corrupt, match="not a stored reward model"):
+        RewardModel.from_bytes(data)
+
+
+def test_a_truncated_or_altered_file_is_corrupt(model: RewardModel) -> None:
+    stored = bytearray(model.to_bytes())
+    with pytest.raises(Corrupt):
+        RewardModel.from_bytes(bytes(stored[:-100]))
+    stored[len(stored) // 2] ^= 0xFF
+    with pytest.raises(Corrupt):
+        RewardModel.from_bytes(bytes(stored))

@@ -1,0 +1,98 @@
+"""A stage is real from its manifest on, and a manifest is honest about its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from winnow.batch import Batch, Manifest, open_batch, read_table, table_bytes
+from winnow.campaign import Campaign, parse_campaign
+from winnow.errors import Corrupt, Fatal
+from winnow.lake import Lake
+
+SETTINGS = {
+    "name": "small",
+    "ingest": {"sources": ["prompts"]},
+    "expand": {"model": "m", "pool_size": 4},
+    "label": {"budget_usd": 10},
+    "publish": {"dataset": "small"},
+}
+Clock = Callable[[], datetime]
+
+
+def campaign(**changes: object) -> Campaign:
+    return parse_campaign({**SETTINGS, **changes}, "test")
+
+
+@pytest.fixture
+def batch(lake: Lake, clock: Clock) -> Batch:
+    return open_batch(campaign(), "2026-11-22", lake, clock)
+
+
+def commit(batch: Batch, stage: str = "ingest", **counts: int) -> Manifest:
+    rows = {"rows_in": 1, "rows_out": 1, "quarantined": 0, **counts}
+    return batch.commit(stage, inputs=[], outputs={}, counts=rows)
+
+
+def test_a_stage_is_done_once_its_manifest_is_there(batch: Batch) -> None:
+    assert batch.manifest("ingest") is None
+    with pytest.raises(Fatal, match="ingest is not done"):
+        batch.require("ingest")
+    assert commit(batch) == batch.require("ingest")
+
+
+def test_a_twin_gets_the_manifest_of_the_first(batch: Batch) -> None:
+    first = commit(batch, rows_in=2, rows_out=2)
+    assert commit(batch, rows_in=3, rows_out=3) == first
+
+
+def test_rows_that_vanish_stop_the_commit(batch: Batch) -> None:
+    with pytest.raises(Corrupt, match="5 rows came in"):
+        commit(batch, rows_in=5, rows_out=3, quarantined=1)
+    assert batch.manifest("ingest") is None
+
+
+def test_the_digest_does_not_depend_on_the_time_of_the_commit(lake: Lake, clock: Clock) -> None:
+    digests = {commit(open_batch(campaign(), "d", lake, clock), s).digest for s in ("ingest",)}
+    other = open_batch(campaign(name="small"), "d", lake, clock)
+    assert {commit(other, "ingest").digest} == digests
+
+
+def test_tables_are_stored_under_their_content(batch: Batch) -> None:
+    table = pa.table({"x": [1, 2]})
+    one, again = (batch.write_table("ingest", "t", table) for _ in range(2))
+    assert one == again
+    assert read_table(batch.lake, one).equals(table)
+    assert table_bytes(table) == table_bytes(pa.table({"x": [1, 2]}))
+
+
+def test_damaged_and_missing_objects_are_corrupt(tmp_path: Path, clock: Clock) -> None:
+    from winnow.lake import FolderLake
+
+    lake = FolderLake(tmp_path)
+    artifact = open_batch(campaign(), "d", lake, clock).write_table(
+        "ingest", "t", pa.table({"x": [1]})
+    )
+    path = tmp_path / artifact.path
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(Corrupt, match="digest"):
+        read_table(lake, artifact)
+    path.unlink()
+    with pytest.raises(Corrupt, match="missing"):
+        read_table(lake, artifact)
+
+
+def test_a_batch_keeps_the_settings_it_was_started_with(lake: Lake, clock: Clock) -> None:
+    open_batch(campaign(), "d", lake, clock)
+    changed = campaign(expand={"model": "other", "pool_size": 9})
+    assert open_batch(changed, "d", lake, clock).campaign.expand.model == "m"
+    assert open_batch(changed, "e", lake, clock).campaign.expand.model == "other"
+
+
+def test_the_gate_may_be_relaxed_after_a_batch_was_started(lake: Lake, clock: Clock) -> None:
+    open_batch(campaign(), "d", lake, clock)
+    relaxed = campaign(validation={"min_agreement_block": 0.1})
+    assert open_batch(relaxed, "d", lake, clock).campaign.validation.min_agreement_block == 0.1

@@ -1,0 +1,68 @@
+"""A campaign is read once, checked whole, and every fault is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import winnow
+import yaml
+from winnow.campaign import load_campaign
+from winnow.errors import Fatal
+
+SHIPPED = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
+
+
+def written(folder: Path, **changes: object) -> Path:
+    settings = yaml.safe_load(SHIPPED.read_text())
+    path = folder / "c.yaml"
+    path.write_text(yaml.safe_dump({**settings, **changes}))
+    return path
+
+
+def test_the_shipped_campaign_loads_and_its_sources_exist() -> None:
+    campaign = load_campaign(SHIPPED)
+    assert all(Path(source).is_dir() for source in campaign.ingest.sources)
+
+
+def test_relative_sources_start_at_the_file_and_others_stay(tmp_path: Path) -> None:
+    sources = {"sources": ["in", "/abs/in", "s3://bucket/in"]}
+    campaign = load_campaign(written(tmp_path, ingest=sources))
+    assert campaign.ingest.sources == [str(tmp_path / "in"), "/abs/in", "s3://bucket/in"]
+
+
+def test_a_misspelt_setting_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match=r"expand\.pool_sise"):
+        load_campaign(written(tmp_path, expand={"model": "m", "pool_sise": 3}))
+
+
+def test_every_fault_is_listed(tmp_path: Path) -> None:
+    label = {"budget_usd": -1, "second_vote_share": 2}
+    with pytest.raises(Fatal, match=r"budget_usd.*second_vote_share"):
+        load_campaign(written(tmp_path, label=label))
+
+
+def test_a_budget_below_one_annotation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match="below the price"):
+        load_campaign(written(tmp_path, label={"budget_usd": 0.05, "price_usd": 0.10}))
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n", "", "\x00"])
+def test_a_file_that_is_no_campaign_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(Fatal, match=r"c\.yaml"):
+        load_campaign(path)
+    with pytest.raises(Fatal, match="cannot be read"):
+        load_campaign(tmp_path / "absent.yaml")
+
+
+def test_money_is_whole_micro_dollars() -> None:
+    label = load_campaign(SHIPPED).label
+    assert (label.price, label.budget) == (100_000, 30_000_000)
+
+
+def test_the_digest_changes_with_a_setting(tmp_path: Path) -> None:
+    changed = load_campaign(written(tmp_path, description="other"))
+    assert changed.digest != load_campaign(SHIPPED).digest
+    assert load_campaign(SHIPPED).digest == load_campaign(SHIPPED).digest
