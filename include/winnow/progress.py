@@ -26,7 +26,7 @@ def summary(batch: Batch) -> str:
     agreement, n_pairs = label.figures["agreement"], label.figures["n_agreement"]
     rows = {
         "prompts": f"{ingest.counts['rows_out']} ({ingest.counts['quarantined']} rows in quarantine)",
-        "candidate pool": f"{expand.counts['rows_out']} distinct responses of "
+        "candidate pool": f"{expand.counts['responses']} distinct responses of "
         f"{expand.counts['sampled']} sampled by {expand.figures['engine']}",
         "pairs scored": f"{select.counts['pairs_scored']}",
         "pairs bought": f"{select.counts['comparisons']} as {label.counts['tasks']} tasks, "
@@ -47,7 +47,7 @@ def _done(manifest: Manifest) -> str:
     counts = manifest.counts
     told = {
         "ingest": f"{counts['rows_out']} prompts",
-        "expand": f"{counts['rows_out']} responses",
+        "expand": f"{counts.get('responses')} responses",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')}",
         "label": f"{counts.get('annotations')} annotations, ${manifest.cost / MICROS:.2f}",
         "publish": f"{manifest.figures.get('version')}, gate: {manifest.figures.get('verdict')}",

@@ -62,10 +62,8 @@ def collect_annotations(
 ) -> Collection:
     """All annotations that the vendor has for batch `ref`, sorted by id and revision.
 
-    Args:
-        tasks: Rows of `records.TASKS` that were asked for.
-        comparisons: Their comparisons, which say which response of a pair is the first.
-        salt: Secret under which annotators are hashed.
+    `tasks` are the rows of `records.TASKS` that were asked for, `comparisons` say which response
+    of a pair is the first, `salt` is the secret under which annotators are hashed.
 
     Raises:
         Fatal: The salt is empty.

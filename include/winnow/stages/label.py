@@ -101,7 +101,7 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     found = collect_annotations(vendor, submission.ref, tasks, comparisons, salt)
     annotations = to_table(found.annotations, ANNOTATIONS)
     figures = label_figures(annotations, len(tasks))
-    preferences = aggregate(annotations.to_pylist(), comparisons, figures.error_rate)
+    preferences = aggregate(annotations.to_pylist(), comparisons).preferences
     asked = {task.pair_id for task in built.tasks}
     silent = _without_vote([row for row in comparisons if row["pair_id"] in asked], preferences)
     quarantined = [*built.quarantined, *found.quarantined, *silent]

@@ -130,7 +130,7 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "prompts": ingest.counts["rows_out"],
         "prompts_quarantined": ingest.counts["quarantined"],
-        "responses": expand.counts["rows_out"],
+        "responses": expand.counts["responses"],
         "pairs_scored": select.counts["pairs_scored"],
         "comparisons": select.counts["comparisons"],
         "mean_info_gain": select.figures["mean_info_gain"],

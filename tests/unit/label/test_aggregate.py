@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-
 from winnow.errors import Corrupt
 from winnow.label.aggregate import (
     P_LIMIT,
@@ -216,9 +215,9 @@ def test_one_annotator_judging_a_pair_twice_says_nothing_of_agreement() -> None:
 
 def test_the_share_shown_first_counts_sides_and_not_responses() -> None:
     rows = [
-        vote("first", "p", choice="a"),
+        vote("second", "p", choice="a"),
         vote("second", "p", "ann-2", choice="a"),
-        vote("first", "p", "ann-3", choice="b"),
+        vote("second", "p", "ann-3", choice="b"),
         vote("tie", "p", "ann-4"),
     ]
     shown_first = aggregate(rows, [comparison()]).figures.shown_first

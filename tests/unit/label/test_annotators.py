@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-
 from winnow.ids import content_id
 from winnow.label.vendor import Message, TaskRequest
 from winnow.label.vendors.annotators import (
@@ -19,7 +18,7 @@ from winnow.label.vendors.annotators import (
     judge,
     work_on,
 )
-from winnow.label.vendors.taste import taste
+from winnow.label.vendors.taste import on_topic, taste
 
 QUESTION = (Message("user", "Why does bread rise when yeast ferments sugar?"),)
 GOOD = (
@@ -32,7 +31,7 @@ WORSE = {
     "far too short": "Yeast.",
     "repeating itself": "Yeast makes bread rise. " * 12,
     "broken off": GOOD[:-8],
-    "a refusal": "I'm sorry, but I cannot say why yeast ferments sugar or why bread rises here.",
+    "a refusal": "I'm sorry, but I cannot answer that. " + GOOD,
     "in another script": "Хлеб поднимается, потому что дрожжи сбраживают сахар и выделяют газ, "
     "который держится в тесте пузырьками, пока печь их не закрепит.",
     "nothing at all": "  \n",
@@ -91,8 +90,8 @@ def test_taste_likes_a_good_response_better_than_a_flawed_one(flaw: str) -> None
 
 
 def test_taste_reads_scripts_without_spaces() -> None:
-    question = (Message("user", "请解释什么是复利"),)
-    assert taste(question, "复利就是利息也会产生利息。" * 2) > taste(question, "今天天气很好。" * 4)
+    assert on_topic("请解释什么是复利", "复利就是利息也会产生利息。") > 0.0
+    assert on_topic("请解释什么是复利", "今天天气很好。") == 0.0
 
 
 def test_an_outcome_depends_on_the_task_and_the_seed_alone(both) -> None:

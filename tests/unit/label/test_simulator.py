@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from winnow.errors import Fatal, Retryable
 from winnow.label.submit import submit_tasks
 from winnow.label.vendor import LabelVendor, Message, TaskRequest
@@ -63,6 +62,15 @@ def test_a_batch_of_200_is_done_in_20_to_40_seconds_at_speed_60(simulator, make_
     done_at = vendor.status(ref).expected_done_at
     assert done_at is not None
     assert 20.0 < done_at.timestamp() - simulator.clock.seconds < 40.0
+
+
+def test_launching_again_delays_no_answer(simulator, make_tasks: Make) -> None:
+    vendor = simulator.connect()
+    ref = submit_tasks(vendor, "day-1", make_tasks(9), BUDGET).ref
+    expected = vendor.status(ref).expected_done_at
+    simulator.clock.seconds += 5.0
+    vendor.launch(ref)
+    assert vendor.status(ref).expected_done_at == expected
 
 
 def test_pages_follow_the_cursor_without_loss_or_repetition(simulator, make_tasks: Make) -> None:

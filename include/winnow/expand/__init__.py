@@ -1,0 +1,7 @@
+"""Expand: each prompt gets a candidate pool of responses from a language model, with features.
+
+`shard` plans the work, `runner` is the process on the GPU that does it, `groups` is one resumable
+step of it, `engine` the contract that vLLM and transformers fill, `features` what the reward sees.
+Only `vllm_engine`, `transformers_engine`, `models`, `chat` and `SentenceEmbedder` need PyTorch, and
+they import it inside functions.
+"""

@@ -1,0 +1,148 @@
+"""Generation with plain transformers, for machines where vLLM cannot be installed.
+
+One prompt at a time: its n responses are one batch without padding, so that they depend on this
+prompt alone. Slower than vLLM by a multiple; the same contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from winnow.errors import Fatal
+from winnow.expand.chat import chat_ids, open_tokenizer
+from winnow.expand.engine import GeneratedResponse, Sampling, SeededPrompt
+
+
+def open_transformers(model: str, max_model_len: int) -> TransformersEngine:
+    """Load a model (folder or hub id).
+
+    Raises:
+        Fatal: The model cannot be loaded, has no chat template or a shorter context.
+    """
+    import torch
+    import transformers
+
+    tokenizer = open_tokenizer(model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        network = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    except (OSError, ValueError) as error:
+        raise Fatal(f"transformers cannot load model {model}: {error}") from error
+    longest = getattr(network.config, "max_position_embeddings", max_model_len)
+    if max_model_len > longest:
+        raise Fatal(
+            f"Model {model} has a context of {longest} tokens; lower expand.max_model_len "
+            f"from {max_model_len}."
+        )
+    return TransformersEngine(network.to(device).eval(), tokenizer, transformers.__version__)
+
+
+class TransformersEngine:
+    """A causal language model of transformers behind the engine contract."""
+
+    name = "transformers"
+
+    def __init__(self, network: Any, tokenizer: Any, version: str) -> None:
+        self._network, self._tokenizer, self.version = network, tokenizer, version
+
+    def n_prompt_tokens(self, prompt: SeededPrompt) -> int:
+        """See `Engine.n_prompt_tokens`."""
+        return len(chat_ids(self._tokenizer, prompt))
+
+    def generate(
+        self, prompts: Sequence[SeededPrompt], sampling: Sampling
+    ) -> list[list[GeneratedResponse]]:
+        """See `Engine.generate`."""
+        return [self._pool(prompt, sampling) for prompt in prompts]
+
+    def _pool(self, prompt: SeededPrompt, sampling: Sampling) -> list[GeneratedResponse]:
+        import torch
+
+        ids = torch.tensor([chat_ids(self._tokenizer, prompt)], device=self._network.device)
+        ids = ids.expand(sampling.n, -1)
+        draw = _SeededDraw([prompt.seed + i for i in range(sampling.n)], sampling)
+        with torch.inference_mode():
+            tokens = self._network.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=self._generation_config(sampling),
+                logits_processor=[draw],
+            )[:, ids.shape[1] :]
+        return [self._response(tokens[i].tolist(), draw, i) for i in range(sampling.n)]
+
+    def _generation_config(self, sampling: Sampling) -> Any:
+        """Greedy, because `_SeededDraw` leaves one token standing."""
+        from transformers import GenerationConfig
+
+        ends = self._end_tokens()
+        return GenerationConfig(
+            max_new_tokens=sampling.max_tokens,
+            do_sample=False,
+            eos_token_id=ends,
+            pad_token_id=ends[0],
+        )
+
+    def _end_tokens(self) -> list[int]:
+        ends = self._network.generation_config.eos_token_id
+        if ends is None:
+            ends = self._tokenizer.eos_token_id
+        return ends if isinstance(ends, list) else [ends]
+
+    def _response(self, tokens: list[int], draw: _SeededDraw, place: int) -> GeneratedResponse:
+        ends = set(self._end_tokens())
+        n_tokens = next((i + 1 for i, t in enumerate(tokens) if t in ends), len(tokens))
+        stopped = tokens[n_tokens - 1] in ends
+        return GeneratedResponse(
+            text=self._tokenizer.decode(tokens[:n_tokens], skip_special_tokens=True),
+            finish_reason="stop" if stopped else "length",
+            n_tokens=n_tokens,
+            logprob=sum(float(step[place]) for step in draw.logprobs_n[:n_tokens]),
+            seed=draw.seeds[place],
+        )
+
+
+class _SeededDraw:
+    """A logits processor that draws each row's next token with that row's own generator.
+
+    transformers samples a whole batch from one generator; this gives every response its own seed.
+    `logprobs_n` holds one tensor of n log-probabilities a step.
+    """
+
+    def __init__(self, seeds: list[int], sampling: Sampling) -> None:
+        import torch
+
+        self.seeds = seeds
+        self.logprobs_n: list[Any] = []
+        self._sampling = sampling
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        import torch
+
+        logprobs_nv = torch.log_softmax(scores.float(), dim=-1)
+        chosen_n = self._choose(logprobs_nv.cpu()).to(scores.device)
+        self.logprobs_n.append(logprobs_nv.gather(1, chosen_n[:, None])[:, 0].cpu())
+        return torch.full_like(scores, float("-inf")).scatter_(1, chosen_n[:, None], 0.0)
+
+    def _choose(self, logprobs_nv: Any) -> Any:
+        import torch
+
+        if self._sampling.temperature == 0.0:
+            return logprobs_nv.argmax(dim=-1)
+        kept_nv = _nucleus(logprobs_nv / self._sampling.temperature, self._sampling.top_p)
+        drawn = [
+            torch.multinomial(row, 1, generator=generator)
+            for row, generator in zip(kept_nv, self._generators, strict=True)
+        ]
+        return torch.cat(drawn)
+
+
+def _nucleus(scores_nv: Any, top_p: float) -> Any:
+    """Probabilities of the smallest set of tokens that holds `top_p`, zero elsewhere."""
+    import torch
+
+    sorted_nv, order_nv = torch.softmax(scores_nv, dim=-1).sort(dim=-1, descending=True)
+    before_nv = sorted_nv.cumsum(dim=-1) - sorted_nv
+    sorted_nv[before_nv >= top_p] = 0.0
+    return torch.zeros_like(sorted_nv).scatter_(1, order_nv, sorted_nv)
