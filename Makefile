@@ -12,7 +12,7 @@ up:  ## set everything up and leave the Airflow UI running
 test:  ## set everything up and pass the tests
 	@$(SETUP) --dev && .venv/bin/python -m pytest
 lint:  ## style, types and the arrows between packages
-	@$(SETUP) --dev && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+	@$(SETUP) --dev && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && PYTHONPATH=plugins .venv/bin/lint-imports
 lock:  ## resolve requirements.txt again
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.txt --extra airflow pyproject.toml -o requirements.lock
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.lock --extra airflow --extra dev pyproject.toml -o requirements-dev.lock

@@ -11,6 +11,7 @@ on from the group of prompts it was at, on this or another host; nothing is gene
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
+
 from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of, engine
 from winnow_airflow.policy import DAG_DEFAULTS

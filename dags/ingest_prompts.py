@@ -12,6 +12,7 @@ was there. Running it again for the same day never takes a file twice.
 """
 
 from airflow.sdk import DAG, CronPartitionTimetable, task
+
 from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of
 from winnow_airflow.policy import DAG_DEFAULTS

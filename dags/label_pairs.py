@@ -12,6 +12,7 @@ campaign's deadline. `collect_annotations` stops the batch if too few tasks were
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
+
 from winnow_airflow import assets
 from winnow_airflow.context import annotator_salt, announce, batch_of, vendor_of
 from winnow_airflow.policy import DAG_DEFAULTS

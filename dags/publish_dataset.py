@@ -11,6 +11,7 @@ of *block* and says which figure crossed which limit. A version that is publishe
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
+
 from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of
 from winnow_airflow.policy import DAG_DEFAULTS

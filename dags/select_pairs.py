@@ -11,6 +11,7 @@ gives the same pairs.
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
+
 from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of
 from winnow_airflow.policy import DAG_DEFAULTS

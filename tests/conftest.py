@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from winnow.lake import FolderLake, Lake, S3Lake
 
 

@@ -102,7 +102,7 @@ class Batch:
         manifest = self.manifest(stage)
         if manifest is None:
             raise Fatal(
-                f"Batch {self.key} of {self.campaign.name}: stage {stage} is not done; run it first."
+                f"Batch {self.key} of {self.campaign.name}: stage {stage} is not done; run it."
             )
         return manifest
 

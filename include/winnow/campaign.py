@@ -31,7 +31,7 @@ class Ingest(_Settings):
 
     sources: list[str] = Field(
         min_length=1,
-        description="Folders, files or s3:// prefixes of .jsonl and .parquet; {day} is the batch key",
+        description="Folders, files or s3:// prefixes of .jsonl and .parquet; {day} is the key",
     )
     files_per_batch: int | None = Field(
         None, ge=1, description="New files a batch takes at most, in name order; null takes all"
@@ -126,9 +126,9 @@ class Campaign(_Settings):
     description: str = ""
     ingest: Ingest
     expand: Expand
-    select: Select = Select()
+    select: Select = Field(default_factory=Select)
     label: Label
-    validation: Validate = Validate()
+    validation: Validate = Field(default_factory=Validate)
     publish: Publish
 
     @model_validator(mode="after")

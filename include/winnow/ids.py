@@ -18,7 +18,7 @@ def digest(data: bytes) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """`value` as JSON with sorted keys, no spaces and UTF-8, so that equal values give equal bytes."""
+    """`value` as JSON with sorted keys and no spaces, UTF-8: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from winnow.batch import STAGES, Batch, Manifest
 from winnow.records import MICROS
 from winnow.stages import expand, label
@@ -23,24 +26,30 @@ def progress(batch: Batch) -> dict[str, str]:
 def summary(batch: Batch) -> str:
     """What a published batch made, what it cost, and where it lies."""
     ingest, expand, select, label, publish = (batch.require(stage) for stage in STAGES)
-    agreement, n_pairs = label.figures["agreement"], label.figures["n_agreement"]
     rows = {
-        "prompts": f"{ingest.counts['rows_out']} ({ingest.counts['quarantined']} rows in quarantine)",
-        "candidate pool": f"{expand.counts['responses']} distinct responses of "
-        f"{expand.counts['sampled']} sampled by {expand.figures['engine']}",
+        "prompts": f"{ingest.counts['rows_out']}, "
+        f"and {ingest.counts['quarantined']} rows in quarantine",
+        "pool": f"{expand.counts['responses']} distinct responses of {expand.counts['sampled']} "
+        f"sampled, by {expand.figures['engine']}",
         "pairs scored": f"{select.counts['pairs_scored']}",
         "pairs bought": f"{select.counts['comparisons']} as {label.counts['tasks']} tasks, "
         f"{label.counts['annotations']} answered",
-        "cost": f"${label.cost / MICROS:.2f} ({batch.campaign.label.vendor})",
-        "agreement": "not measured"
-        if agreement is None
-        else f"{agreement:.2f} on {n_pairs} pairs judged twice",
-        "posterior": f"{publish.figures['posterior_labels']} labels, for the next batch",
+        "cost": f"${label.cost / MICROS:.2f}, charged by the {batch.campaign.label.vendor}",
+        "agreement": _agreement(label.figures),
+        "posterior": f"{publish.figures['posterior_labels']} votes, for the next batch",
         "dataset": f"{batch.campaign.publish.dataset} {publish.figures['version']}, "
         f"{publish.figures['reward_rows']} preferences, gate: {publish.figures['verdict']}",
         "folder": f"{batch.lake.uri}/{publish.figures['folder']}",
     }
-    return "\n".join(f"  {name:<15} {value}" for name, value in rows.items())
+    return "\n".join(f"  {name:<13} {value}" for name, value in rows.items())
+
+
+def _agreement(figures: Mapping[str, Any]) -> str:
+    if figures["agreement"] is None:
+        return "not measured: no pair has two votes for a side"
+    interval = f"{figures['agreement_low']:.2f}-{figures['agreement_high']:.2f}"
+    measured_on = f"{figures['n_agreement']} pairs judged twice"
+    return f"{figures['agreement']:.2f} on {measured_on} (95 % interval {interval})"
 
 
 def _done(manifest: Manifest) -> str:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
+
 from winnow.batch import STAGES, Batch, open_batch
 from winnow.campaign import load_campaign
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
 from winnow.progress import progress, summary
-
 from winnow_local import stack
 from winnow_local.airflow_api import ACTIVE, DAGS, AirflowApi, Run
 

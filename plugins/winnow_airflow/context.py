@@ -24,6 +24,7 @@ from winnow.errors import Fatal
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
+
     from winnow.batch import Batch, Manifest
     from winnow.label.vendor import LabelVendor
 
@@ -80,7 +81,7 @@ def vendor_of(batch: Batch) -> LabelVendor:
 
 
 def vendor_from(name: str, connection: Any) -> LabelVendor:
-    """A vendor's client from an Airflow connection (host, port, schema; the token is its password)."""
+    """A vendor's client from an Airflow connection; the token is its password."""
     from winnow.label.vendors import connect
 
     host = connection.host or "127.0.0.1"
@@ -91,7 +92,7 @@ def vendor_from(name: str, connection: Any) -> LabelVendor:
 
 
 def annotator_salt(batch: Batch) -> bytes:
-    """The secret that annotator ids are hashed with: the vendor's token, which never leaves Airflow."""
+    """The secret that annotator ids are hashed with: the vendor connection's token."""
     from airflow.sdk.bases.hook import BaseHook
 
     return (BaseHook.get_connection(batch.campaign.label.connection).password or "").encode()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
 
 RETRY_POLICY = ExceptionRetryPolicy(

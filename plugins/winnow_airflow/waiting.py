@@ -15,8 +15,8 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from winnow.errors import Fatal, Retryable, WinnowError
 
+from winnow.errors import Fatal, Retryable, WinnowError
 from winnow_airflow.context import batch_of, vendor_from
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
 from winnow.batch import Batch, Manifest, open_batch, read_table, table_bytes
 from winnow.campaign import Campaign, parse_campaign
 from winnow.errors import Corrupt, Fatal

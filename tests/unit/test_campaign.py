@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import winnow
 import yaml
+
+import winnow
 from winnow.campaign import load_campaign
 from winnow.errors import Fatal
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from winnow.errors import Fatal
 from winnow.lake import FolderLake, Lake, open_lake
 

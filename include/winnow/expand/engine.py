@@ -17,15 +17,29 @@ from winnow.errors import Fatal
 Messages = Sequence[Mapping[str, str]]
 Report = Callable[[Mapping[str, Any]], None]
 
+LOWEST_TEMPERATURE = 0.01
+"""vLLM samples no colder than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How responses are drawn: `n` a prompt, each of `max_tokens` at most."""
+    """How responses are drawn: `n` a prompt, each of `max_tokens` at most.
+
+    Raises:
+        Fatal: The temperature is so low that every response to a prompt would be the same.
+    """
 
     n: int
     max_tokens: int
     temperature: float
     top_p: float
+
+    def __post_init__(self) -> None:
+        if self.temperature < LOWEST_TEMPERATURE:
+            raise Fatal(
+                f"Temperature {self.temperature} gives the same response every time, so no pair to "
+                f"label; set expand.temperature to {LOWEST_TEMPERATURE} or more."
+            )
 
 
 @dataclass(frozen=True, slots=True)

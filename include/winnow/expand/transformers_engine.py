@@ -72,7 +72,7 @@ class TransformersEngine:
         return [self._response(tokens[i].tolist(), draw, i) for i in range(sampling.n)]
 
     def _generation_config(self, sampling: Sampling) -> Any:
-        """Greedy, because `_SeededDraw` leaves one token standing."""
+        """Greedy for transformers, because `_SeededDraw` leaves one token standing."""
         from transformers import GenerationConfig
 
         ends = self._end_tokens()
@@ -128,8 +128,6 @@ class _SeededDraw:
     def _choose(self, logprobs_nv: Any) -> Any:
         import torch
 
-        if self._sampling.temperature == 0.0:
-            return logprobs_nv.argmax(dim=-1)
         kept_nv = _nucleus(logprobs_nv / self._sampling.temperature, self._sampling.top_p)
         drawn = [
             torch.multinomial(row, 1, generator=generator)

@@ -38,7 +38,7 @@ class Prompt:
 
 
 class NotAPrompt(Exception):
-    """The row is not a prompt: `reason` is a word for counting, `detail` a sentence for a person."""
+    """The row is not a prompt: `reason` is a word to count by, `detail` is for a person."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -77,9 +77,9 @@ def parse_prompt(value: Any, file: str, line: int, max_chars: int) -> Prompt:
 
 
 def normalise(text: str) -> str:
-    """`text` in the form that is stored; code between ``` fences keeps its indentation.
+    r"""`text` in the form that is stored; code between ``` fences keeps its indentation.
 
-    >>> normalise("  caf\\u0065\\u0301 \\t au  lait\\r\\n")
+    >>> normalise("  caf\u0065\u0301 \t au  lait\r\n")
     'café au lait'
     """
     text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")

@@ -1,4 +1,4 @@
-"""Makes one preference of a pair's votes, and the figures that a gate looks at.
+"""Makes one preference of a pair's votes.
 
 The model: with probability e an annotator names the wrong side, the same e for everyone and both
 sides. A vote then moves the log-odds that the first response is preferred by ln((1 - e) / e), from
@@ -25,7 +25,6 @@ from winnow.errors import Corrupt
 from winnow.label.annotation import NOT_COUNTED
 
 Row = Mapping[str, Any]
-Votes = Mapping[str, Sequence[Row]]
 
 PRIOR_AGREEMENT = 0.72
 """Agreement expected before any pair was judged twice: what crowds show on model responses."""
@@ -34,7 +33,6 @@ PRIOR_PAIRS = 10.0
 P_LIMIT = 0.02
 """The model's probability is cut to [P_LIMIT, 1 - P_LIMIT]: it is no surer than that unasked."""
 MIN_ERROR_RATE = 0.01
-_DECISIVE = ("first", "second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,61 +55,30 @@ class Preference:
     cost: int
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """`n_hits` of `n`, with the 95 % Wilson interval; all three figures are null for n = 0."""
-
-    n_hits: int
-    n: int
-    share: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What the votes of a batch look like. `votes_per_pair[k]` pairs got k votes."""
-
-    n_annotations: int
-    n_not_counted: int
-    votes_per_pair: dict[int, int]
-    agreement: Share
-    ties: Share
-    skips: Share
-    shown_first: Share
-    error_rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """The batch's preferences, in the comparisons' order, and its figures."""
-
-    preferences: list[Preference]
-    figures: Figures
-
-
-def aggregate(annotations: Iterable[Row], comparisons: Sequence[Row]) -> Aggregate:
-    """Preferences of all `comparisons` that have a vote.
+def aggregate(
+    annotations: Iterable[Row], comparisons: Sequence[Row], error_rate: float
+) -> list[Preference]:
+    """Preferences of all `comparisons` that have a vote, in their order.
 
     Args:
         annotations: Rows of `records.ANNOTATIONS`, every revision.
         comparisons: Rows of `records.COMPARISONS`.
+        error_rate: Chance that an annotator names the wrong side, from `estimate_error_rate`.
 
     Raises:
         Corrupt: An annotation's pair is none of the comparisons.
     """
     latest = latest_revisions(annotations)
     _check_pairs_known(latest, comparisons)
-    counted = [row for row in latest if row["status"] not in NOT_COUNTED]
-    votes = by_pair(row for row in counted if row["preferred"] is not None)
-    figures = _figures(latest, counted, votes, comparisons)
+    votes = by_pair(
+        row for row in latest if row["status"] not in NOT_COUNTED and row["preferred"] is not None
+    )
     cost = {pair: sum(row["price"] for row in rows) for pair, rows in by_pair(latest).items()}
-    preferences = [
-        _preference(comparison, votes[comparison["pair_id"]], cost, figures.error_rate)
+    return [
+        _preference(comparison, votes[comparison["pair_id"]], cost, error_rate)
         for comparison in comparisons
         if comparison["pair_id"] in votes
     ]
-    return Aggregate(preferences, figures)
 
 
 def latest_revisions(annotations: Iterable[Row]) -> list[Row]:
@@ -128,18 +95,6 @@ def by_pair(annotations: Iterable[Row]) -> dict[str, list[Row]]:
     for row in annotations:
         grouped[row["pair_id"]].append(row)
     return dict(grouped)
-
-
-def pairwise_agreement(votes: Votes) -> Share:
-    """How often two different annotators name the same side, over pairs where both named one."""
-    n_hits = n = 0
-    for rows in votes.values():
-        one, *others = rows
-        other = next((r for r in others if r["annotator"] != one["annotator"]), None)
-        if other and one["preferred"] in _DECISIVE and other["preferred"] in _DECISIVE:
-            n += 1
-            n_hits += one["preferred"] == other["preferred"]
-    return wilson(n_hits, n)
 
 
 def estimate_error_rate(n_agreed: int, n_pairs: int) -> float:
@@ -171,17 +126,6 @@ def probability_first(
     return 0.5 + decisive * 0.5 * math.tanh(log_odds / 2.0)
 
 
-def wilson(n_hits: int, n: int, z: float = 1.96) -> Share:
-    """Share of hits with its score interval (Wilson, JASA 22, 1927)."""
-    if n == 0:
-        return Share(0, 0, None, None, None)
-    share = n_hits / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
-    return Share(n_hits, n, share, low, high)
-
-
 def _check_pairs_known(annotations: Iterable[Row], comparisons: Iterable[Row]) -> None:
     unknown = {row["pair_id"] for row in annotations} - {c["pair_id"] for c in comparisons}
     if unknown:
@@ -209,26 +153,4 @@ def _preference(
         votes=len(votes),
         agreement=max(n_first, n_second, n_none) / len(votes) if len(votes) > 1 else None,
         cost=cost[comparison["pair_id"]],
-    )
-
-
-def _figures(
-    latest: Sequence[Row],
-    counted: Sequence[Row],
-    votes: Votes,
-    comparisons: Sequence[Row],
-) -> Figures:
-    agreement = pairwise_agreement(votes)
-    cast = [row for rows in votes.values() for row in rows]
-    decisive = [row for row in cast if row["preferred"] in _DECISIVE]
-    n_votes = [len(votes.get(comparison["pair_id"], ())) for comparison in comparisons]
-    return Figures(
-        n_annotations=len(latest),
-        n_not_counted=len(latest) - len(counted),
-        votes_per_pair={k: n_votes.count(k) for k in sorted(set(n_votes))},
-        agreement=agreement,
-        ties=wilson(len(cast) - len(decisive), len(cast)),
-        skips=wilson(len(counted) - len(cast), len(counted)),
-        shown_first=wilson(sum(row["choice"] == "a" for row in decisive), len(decisive)),
-        error_rate=estimate_error_rate(agreement.n_hits, agreement.n),
     )

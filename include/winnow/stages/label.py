@@ -16,7 +16,7 @@ from typing import Any
 from winnow.batch import Batch, Manifest, quarantine_table, read_table
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import canonical_json
-from winnow.label.aggregate import Preference, aggregate
+from winnow.label.aggregate import Preference, aggregate, estimate_error_rate
 from winnow.label.collect import collect_annotations
 from winnow.label.submit import submit_tasks
 from winnow.label.tasks import BuiltTasks, build_tasks
@@ -101,7 +101,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     found = collect_annotations(vendor, submission.ref, tasks, comparisons, salt)
     annotations = to_table(found.annotations, ANNOTATIONS)
     figures = label_figures(annotations, len(tasks))
-    preferences = aggregate(annotations.to_pylist(), comparisons).preferences
+    error_rate = estimate_error_rate(figures.n_agreed, figures.n_agreement)
+    preferences = aggregate(annotations.to_pylist(), comparisons, error_rate)
     asked = {task.pair_id for task in built.tasks}
     silent = _without_vote([row for row in comparisons if row["pair_id"] in asked], preferences)
     quarantined = [*built.quarantined, *found.quarantined, *silent]

@@ -118,7 +118,7 @@ def _by_id(batch: Batch, stage: str, table: str, key: str) -> dict[str, Row]:
 
 
 def _rows(batch: Batch, stage: str, table: str) -> list[Row]:
-    return read_table(batch.lake, batch.require(stage).outputs[table]).to_pylist()
+    return list(read_table(batch.lake, batch.require(stage).outputs[table]).to_pylist())
 
 
 def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _model(batch: Batch, pools: list[Pool], expanded: Manifest) -> RewardModel:
     model = reward_model.newest(batch.lake, batch.campaign.name)
     if model is not None and model.feature_version == version:
         return model
-    centred = np.vstack([centre(pool.features_nd) for pool in pools])
+    centred = np.vstack([centre(pool.features_nd.astype(np.float64)) for pool in pools])
     projection = fit_projection(
         centred, expanded.figures["n_embedding"], batch.campaign.select.max_components
     )

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+
 from winnow.ids import pair_id, response_id, task_id
 from winnow.label.vendor import Message, TaskRequest
 from winnow.label.vendors.simulator import SimulatorVendor

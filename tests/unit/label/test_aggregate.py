@@ -1,8 +1,7 @@
-"""Preferences equal what Bayes' rule says of the votes, by enumeration; figures count right."""
+"""Preferences equal what Bayes' rule says of the votes, by enumeration."""
 
 from __future__ import annotations
 
-import math
 import random
 from fractions import Fraction
 from typing import Any
@@ -10,19 +9,19 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from winnow.errors import Corrupt
 from winnow.label.aggregate import (
     P_LIMIT,
-    Aggregate,
     aggregate,
     estimate_error_rate,
     probability_first,
-    wilson,
 )
 from winnow.records import PREFERENCES, to_table
 
 Row = dict[str, Any]
 MIRROR = {"first": "second", "second": "first"}
+ERROR_RATE = 0.2
 
 
 def comparison(pair: str = "p", p_first: float = 0.5) -> Row:
@@ -55,7 +54,7 @@ def votes_on(pair: str, *preferred: str | None) -> list[Row]:
 
 
 def one(*preferred: str | None, p_first: float = 0.5) -> Any:
-    [preference] = aggregate(votes_on("p", *preferred), [comparison(p_first=p_first)]).preferences
+    [preference] = aggregate(votes_on("p", *preferred), [comparison(p_first=p_first)], ERROR_RATE)
     return preference
 
 
@@ -90,12 +89,11 @@ def by_enumeration(prior: float, names: list[str], error_rate: float) -> float:
 @settings(max_examples=60, deadline=None)
 def test_the_probability_is_bayes_rule(batch: tuple[list[Row], list[Row]]) -> None:
     annotations, comparisons = batch
-    result = aggregate(annotations, comparisons)
-    for preference in result.preferences:
+    for preference in aggregate(annotations, comparisons, ERROR_RATE):
         rows = [r for r in annotations if r["pair_id"] == preference.pair_id]
         names = [r["preferred"] for r in rows if r["preferred"]]
         prior = next(c["p_first"] for c in comparisons if c["pair_id"] == preference.pair_id)
-        expected = by_enumeration(prior, names, result.figures.error_rate)
+        expected = by_enumeration(prior, names, ERROR_RATE)
         assert preference.p_preferred == pytest.approx(expected, abs=1e-9)
         assert preference.votes == len(names)
         assert preference.cost == 100 * len(rows)
@@ -106,7 +104,8 @@ def test_the_probability_is_bayes_rule(batch: tuple[list[Row], list[Row]]) -> No
 def test_the_order_of_annotations_does_not_matter(batch: Any, rng: random.Random) -> None:
     annotations, comparisons = batch
     shuffled = rng.sample(annotations, len(annotations))
-    assert aggregate(shuffled, comparisons) == aggregate(annotations, comparisons)
+    one, other = (aggregate(rows, comparisons, ERROR_RATE) for rows in (shuffled, annotations))
+    assert one == other
 
 
 @given(batches())
@@ -116,24 +115,24 @@ def test_exchanging_first_and_second_mirrors_the_result(batch: Any) -> None:
     mirrored = aggregate(
         [{**r, "preferred": MIRROR.get(r["preferred"], r["preferred"])} for r in annotations],
         [{**c, "p_first": 1.0 - c["p_first"]} for c in comparisons],
+        ERROR_RATE,
     )
-    for plain, mirror in zip(
-        aggregate(annotations, comparisons).preferences, mirrored.preferences, strict=True
-    ):
+    plain_rows = aggregate(annotations, comparisons, ERROR_RATE)
+    for plain, mirror in zip(plain_rows, mirrored, strict=True):
         assert mirror.p_preferred == pytest.approx(1.0 - plain.p_preferred)
         assert mirror.preferred == MIRROR.get(plain.preferred, plain.preferred)
 
 
 @given(batches())
 @settings(max_examples=40, deadline=None)
-def test_each_comparison_has_a_preference_or_no_vote(batch: Any) -> None:
+def test_each_comparison_with_a_vote_has_one_preference(batch: Any) -> None:
     annotations, comparisons = batch
-    result = aggregate(annotations, comparisons)
-    without = result.figures.votes_per_pair.get(0, 0)
-    assert len(result.preferences) + without == len(comparisons)
-    assert sum(k * n for k, n in result.figures.votes_per_pair.items()) == sum(
-        r["preferred"] is not None for r in annotations
-    )
+    found = aggregate(annotations, comparisons, ERROR_RATE)
+    voted = {row["pair_id"] for row in annotations if row["preferred"] is not None}
+    assert [p.pair_id for p in found] == [
+        c["pair_id"] for c in comparisons if c["pair_id"] in voted
+    ]
+    assert sum(p.votes for p in found) == sum(r["preferred"] is not None for r in annotations)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +161,8 @@ def test_votes_never_lose_to_the_model_and_ties_pull_to_one_half() -> None:
 
 
 def test_a_comparison_with_nothing_but_skips_has_no_preference() -> None:
-    result = aggregate(votes_on("p", None, None), [comparison(), comparison("unanswered")])
-    assert result.preferences == []
-    assert result.figures.votes_per_pair == {0: 2}
-    assert result.figures.skips.share == 1.0
+    comparisons = [comparison(), comparison("unanswered")]
+    assert aggregate(votes_on("p", None, None), comparisons, ERROR_RATE) == []
 
 
 def test_only_the_latest_revision_counts_and_a_retracted_one_does_not() -> None:
@@ -177,51 +174,13 @@ def test_only_the_latest_revision_counts_and_a_retracted_one_does_not() -> None:
         vote("first", annotator="ann-2", revision=1, status="retracted"),
         vote("first", annotator="ann-3", status="rejected"),
     ]
-    result = aggregate(rows, [comparison()])
-    [preference] = result.preferences
+    [preference] = aggregate(rows, [comparison()], ERROR_RATE)
     assert (preference.preferred, preference.votes, preference.cost) == ("second", 1, 300)
-    assert (result.figures.n_annotations, result.figures.n_not_counted) == (3, 2)
 
 
 def test_an_annotation_of_an_unknown_pair_is_corrupt() -> None:
     with pytest.raises(Corrupt, match="collect"):
-        aggregate([vote("first", "elsewhere")], [comparison()])
-
-
-def figures_of(*pairs: tuple[str | None, ...]) -> Aggregate:
-    rows = [r for i, names in enumerate(pairs) for r in votes_on(f"pair-{i}", *names)]
-    return aggregate(rows, [comparison(f"pair-{i}") for i in range(len(pairs))])
-
-
-def test_agreement_is_counted_on_pairs_with_two_decisive_votes() -> None:
-    figures = figures_of(
-        ("first", "first"),
-        ("second", "second"),
-        ("first", "second"),
-        ("first", "tie"),
-        ("first", None),
-        ("second",),
-    ).figures
-    assert (figures.agreement.n_hits, figures.agreement.n) == (2, 3)
-    assert (figures.ties.n_hits, figures.ties.n) == (1, 10)
-    assert (figures.skips.n_hits, figures.skips.n) == (1, 11)
-    assert figures.votes_per_pair == {1: 2, 2: 4}
-
-
-def test_one_annotator_judging_a_pair_twice_says_nothing_of_agreement() -> None:
-    rows = [vote("first"), vote("first", annotation_id="again")]
-    assert aggregate(rows, [comparison()]).figures.agreement.n == 0
-
-
-def test_the_share_shown_first_counts_sides_and_not_responses() -> None:
-    rows = [
-        vote("second", "p", choice="a"),
-        vote("second", "p", "ann-2", choice="a"),
-        vote("second", "p", "ann-3", choice="b"),
-        vote("tie", "p", "ann-4"),
-    ]
-    shown_first = aggregate(rows, [comparison()]).figures.shown_first
-    assert (shown_first.n_hits, shown_first.n) == (2, 3)
+        aggregate([vote("first", "elsewhere")], [comparison()], ERROR_RATE)
 
 
 @given(st.floats(0.01, 0.49))
@@ -255,28 +214,14 @@ def test_annotators_at_chance_change_nothing() -> None:
     assert probability_first(0.7, 3, 0, 0, 0.5) == pytest.approx(0.7)
 
 
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_bounds_solve_the_score_equation(counts: tuple[int, int]) -> None:
-    hits, n = counts
-    found = wilson(hits, n)
-    assert found.low is not None
-    assert found.high is not None
-    assert 0.0 <= found.low <= hits / n <= found.high <= 1.0
-    for p in (found.low, found.high):
-        if 1e-9 < p < 1.0 - 1e-9:
-            z = abs(hits / n - p) / math.sqrt(p * (1.0 - p) / n)
-            assert z == pytest.approx(1.96, abs=1e-6)
-
-
 def test_rows_fit_the_table_of_preferences() -> None:
-    result = figures_of(("first", "first"), ("tie",))
-    table = to_table(result.preferences, PREFERENCES)
+    rows = [*votes_on("pair-0", "first", "first"), *votes_on("pair-1", "tie")]
+    found = aggregate(rows, [comparison("pair-0"), comparison("pair-1")], ERROR_RATE)
+    table = to_table(found, PREFERENCES)
     assert table.column("p_preferred").null_count == 0
     assert table.column("agreement").null_count == 1
 
 
-def test_an_empty_batch_has_figures_without_shares() -> None:
-    figures = aggregate([], []).figures
-    assert figures.agreement.share is None
-    assert figures.votes_per_pair == {}
-    assert figures.error_rate == pytest.approx(0.168, abs=1e-3)
+def test_without_a_pair_judged_twice_the_error_rate_is_what_crowds_show() -> None:
+    assert estimate_error_rate(0, 0) == pytest.approx(0.168, abs=1e-3)
+    assert aggregate([], [], ERROR_RATE) == []

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
+
 from winnow.ids import content_id
 from winnow.label.vendor import Message, TaskRequest
 from winnow.label.vendors.annotators import (

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from winnow.errors import Corrupt, Fatal
 from winnow.label.collect import Collection, collect_annotations
 from winnow.label.submit import submit_tasks

@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from winnow.label.plain_text import plain_text
 
 JOINERS = "\u200c\u200d"

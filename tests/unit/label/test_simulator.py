@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from winnow.label.submit import submit_tasks
 from winnow.label.vendor import LabelVendor, Message, TaskRequest
 from winnow.label.vendors import connect

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from winnow.errors import Ambiguous, Blocked, Fatal
 from winnow.label.submit import submit_tasks
 from winnow.label.vendor import TaskRequest

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from winnow.campaign import Label
 from winnow.errors import Corrupt
 from winnow.ids import pair_id, response_id

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from winnow.ids import digest
 from winnow.lake import FolderLake, Lake
 from winnow.publish import versions

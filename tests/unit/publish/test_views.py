@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from winnow.campaign import parse_campaign
 from winnow.lake import FolderLake
 from winnow.publish.card import dataset_card

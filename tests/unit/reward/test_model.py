@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from winnow.errors import Corrupt
 from winnow.reward import RewardModel, fit, fit_projection
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from winnow.errors import Corrupt, Fatal
 from winnow.reward import centre, fit_projection
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from winnow.select.gains import (
     exact_expected_fisher,
     exact_info_gain,

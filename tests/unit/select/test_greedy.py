@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from winnow.errors import Corrupt, Fatal
 from winnow.reward import Posterior, centre, prior
 from winnow.reward.posterior import shrink

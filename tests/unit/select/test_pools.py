@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from winnow.errors import Corrupt
 from winnow.reward import observe_pairs, prior
 from winnow.select import Choice, Pool, Rules, choose_for_pools, choose_pairs

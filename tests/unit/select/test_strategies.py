@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from winnow.errors import Fatal
 from winnow.select import STRATEGIES, PoolView
 from winnow.select.gains import exact_expected_fisher, exact_info_gain

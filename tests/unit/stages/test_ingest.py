@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.errors import Fatal

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+
 from winnow.campaign import Validate
 from winnow.records import ANNOTATIONS, to_table
 from winnow.validate.gate import Verdict, judge
@@ -17,7 +18,10 @@ GOOD = LabelFigures(
     n_annotators=2,
     completion=1.0,
     agreement=0.8,
-    n_agreement=4,
+    agreement_low=0.4,
+    agreement_high=0.95,
+    n_agreed=4,
+    n_agreement=5,
     tie_rate=0.1,
     side_bias=0.02,
     largest_annotator_share=0.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import combinations
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from winnow.records import ANNOTATIONS, to_table
-from winnow.validate.metrics import label_figures
+from winnow.validate.metrics import label_figures, wilson
 
 SIDES = ("first", "second")
 
@@ -76,3 +78,14 @@ def test_nothing_is_measured_on_nothing() -> None:
     assert figures.completion is None
     assert figures.agreement is None
     assert figures.n_annotations == 0
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_bounds_solve_the_score_equation(counts: tuple[int, int]) -> None:
+    hits, n = counts
+    low, high = wilson(hits, n)
+    assert 0.0 <= low <= hits / n + 1e-12
+    assert hits / n - 1e-12 <= high <= 1.0
+    for p in (low, high):
+        if 1e-9 < p < 1.0 - 1e-9:
+            assert abs(hits / n - p) / math.sqrt(p * (1.0 - p) / n) == pytest.approx(1.96, abs=1e-6)

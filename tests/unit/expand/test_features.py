@@ -1,0 +1,86 @@
+"""Figures of style: each says what its name says, on text of any script."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from winnow.expand.features import (
+    EMBEDDING_DIM,
+    feature_names,
+    feature_vectors,
+    feature_version,
+    text_features,
+)
+
+from .conftest import tiny_embed
+
+
+def figure(name: str, response: str, prompt: str = "") -> float:
+    names = feature_names()[EMBEDDING_DIM:]
+    return float(text_features(prompt, response)[names.index(name)])
+
+
+@pytest.mark.parametrize(
+    ("name", "response", "expected"),
+    [
+        ("log_words", "one two, three", math.log(4)),
+        ("log_chars", "abc", math.log(4)),
+        ("log_lines", "a\n\n  \nb", math.log(3)),
+        ("bullet_share", "Fruit:\n- apple\n2. pear\n* fig", 0.75),
+        ("bullet_share", "-5 degrees\n3.5 metres", 0.0),
+        ("log_code_blocks", "```py\nx\n``` and ```\ny", math.log(3)),
+        ("log_code_blocks", "no code", 0.0),
+        ("digit_share", "a1b2", 0.5),
+        ("non_ascii_share", "añb日", 0.5),
+        ("distinct_word_share", "The the THE cat", 0.5),
+        ("repeated_trigram_share", "a b c a b c", 0.25),
+        ("repeated_trigram_share", "one two", 0.0),
+        ("ends_complete", "Done.", 1.0),
+        ("ends_complete", 'He said "yes."\n', 1.0),
+        ("ends_complete", "終わりです。", 1.0),
+        ("ends_complete", "```\nx\n```", 1.0),
+        ("ends_complete", "and then the", 0.0),
+        ("refuses", "I’m sorry, but I can't help with that.", 1.0),
+        ("refuses", "I cannot provide that.", 1.0),
+        ("refuses", "Lo siento, no puedo ayudar.", 1.0),
+        ("refuses", "You can't help loving rain. I can provide more.", 0.0),
+        ("asks_back", "Which one?", 1.0),
+        ("asks_back", "This one.", 0.0),
+    ],
+)
+def test_figure_of_style(name, response, expected):
+    assert figure(name, response) == pytest.approx(expected, abs=1e-6)
+
+
+def test_echo_is_the_share_of_distinct_words_that_the_prompt_has():
+    assert figure("prompt_echo", "Rain is wet wet", prompt="what IS rain") == pytest.approx(2 / 3)
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+@settings(max_examples=100)
+def test_any_text_gives_finite_figures(prompt, response):
+    figures = text_features(prompt, response)
+    assert figures.dtype == np.float32
+    assert np.isfinite(figures).all()
+    assert (figures >= 0).all()
+
+
+def test_vectors_are_embedding_then_style_in_half_precision():
+    vectors = feature_vectors(["p", "q"], ["one", "two"], tiny_embed)
+    assert vectors.shape == (2, len(feature_names()))
+    assert vectors.dtype == np.float16
+    assert np.array_equal(vectors[1, EMBEDDING_DIM:], text_features("q", "two").astype(np.float16))
+
+
+def test_no_responses_give_no_vectors():
+    assert feature_vectors([], [], tiny_embed).shape == (0, len(feature_names()))
+
+
+def test_names_are_unique_and_the_version_names_the_embedding_model():
+    assert len(set(feature_names())) == len(feature_names())
+    assert feature_version("a") != feature_version("b")
