@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from winnow.batch import STAGES, Batch, Manifest
+from winnow.label.vendor import LabelVendor
 from winnow.records import MICROS
 from winnow.stages import expand, label
 
 
-def progress(batch: Batch) -> dict[str, str]:
-    """A line for each stage that has begun, in order."""
+def progress(batch: Batch, vendor: LabelVendor | None = None) -> dict[str, str]:
+    """A line for each stage that has begun, in order; with `vendor`, how many tasks it answered."""
     lines = {}
     for stage in STAGES:
         manifest = batch.manifest(stage)
-        line = _done(manifest) if manifest else _begun(batch, stage)
+        line = _done(manifest) if manifest else _begun(batch, stage, vendor)
         if line:
             lines[stage] = line
         if manifest is None:
@@ -65,9 +66,9 @@ def _done(manifest: Manifest) -> str:
     return f"done: {told}{kept}"
 
 
-def _begun(batch: Batch, stage: str) -> str | None:
+def _begun(batch: Batch, stage: str, vendor: LabelVendor | None) -> str | None:
     if stage == "expand":
         return expand.progress(batch)
     if stage == "label" and label.is_submitted(batch):
-        return "tasks are with the vendor"
+        return label.progress(batch, vendor)
     return None

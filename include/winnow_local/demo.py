@@ -16,6 +16,8 @@ from rich.console import Console
 from winnow.batch import STAGES, Batch, open_batch
 from winnow.campaign import load_campaign
 from winnow.errors import WinnowError
+from winnow.label.vendor import LabelVendor
+from winnow.label.vendors import connect
 from winnow.lake import open_lake
 from winnow.progress import progress, summary
 from winnow_local import stack
@@ -55,7 +57,7 @@ def demo(home: stack.Home, day: str, console: Console) -> int:
         _prepare(home, console)
         with stack.running(home):
             _show_login(home, console)
-            if not follow(batch, _api(home), console):
+            if not follow(batch, _api(home), _vendor(home), console):
                 return 1
     else:
         console.print(f"Batch {day} is published already: nothing to generate, nothing to buy.")
@@ -74,7 +76,7 @@ def up(home: stack.Home, console: Console) -> int:
             time.sleep(3600)
 
 
-def follow(batch: Batch, api: AirflowApi, console: Console) -> bool:
+def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console) -> bool:
     """See the batch through its five stages, a line a change; whether it was published."""
     _await(lambda: set(DAGS.values()) <= api.parsed_dags(), "Airflow has not read the DAGs")
     if not _active(api.runs(batch.key)):
@@ -84,7 +86,7 @@ def follow(batch: Batch, api: AirflowApi, console: Console) -> bool:
     shown: dict[str, str] = {}
     while True:
         now = time.monotonic()
-        for stage, line in progress(batch).items():
+        for stage, line in progress(batch, vendor).items():
             if shown.get(stage) != line:
                 shown[stage] = line
                 console.print(f"[{_elapsed(now - started)}] {DAGS[stage]:<16} {line}", markup=False)
@@ -100,10 +102,8 @@ def follow(batch: Batch, api: AirflowApi, console: Console) -> bool:
 
 
 def _batch(home: stack.Home, day: str) -> Batch:
-    from winnow_local.stack import ROOT
-
-    campaign = load_campaign(ROOT / "include" / "campaigns" / "nightly.yaml")
-    return open_batch(campaign, day, open_lake(str(home.lake)), lambda: datetime.now(UTC))
+    lake = open_lake(str(home.lake))
+    return open_batch(load_campaign(home.campaign), day, lake, lambda: datetime.now(UTC))
 
 
 def _prepare(home: stack.Home, console: Console) -> None:
@@ -117,6 +117,10 @@ def _prepare(home: stack.Home, console: Console) -> None:
 
 def _api(home: stack.Home) -> AirflowApi:
     return AirflowApi(home.ui, stack.secrets_of(home)["password"])
+
+
+def _vendor(home: stack.Home) -> LabelVendor:
+    return connect("simulator", home.vendor, stack.secrets_of(home)["vendor_token"])
 
 
 def _show_login(home: stack.Home, console: Console, before: str = "") -> None:

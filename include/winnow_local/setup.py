@@ -6,6 +6,7 @@ folders are those that pip is configured for.
 
     .venv          Airflow, Great Expectations, DuckDB: the scheduler's side
     .venv-engine   vLLM and torch: the generation side
+    .venv-trainer  for the tests only: what a researcher's machine reads the dataset with
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 ENGINE = ROOT / ".venv-engine"
+TRAINER = ROOT / ".venv-trainer"
 UV = "uv==0.13.9"
 OLDEST, NEWEST = (3, 11), (3, 13)
 DISK_GB = 6
 SHIPPED_MODEL = "SmolLM2-135M-Instruct"
+TORCH_SOURCES: list[list[str]] = [[], ["--torch-backend", "cpu"]]
+"""Options of uv to try in turn: a wheel folder that pip knows, then PyTorch's own CPU builds."""
 
 
 class SetupError(Exception):
@@ -37,7 +41,9 @@ def main(arguments: list[str]) -> int:
     try:
         check_machine(home)
         install_airflow_side(dev)
-        install_engine(dev)
+        install_engine()
+        if dev:
+            install_trainer()
         prepare_models(home)
     except SetupError as error:
         print(f"winnow: {error}", file=sys.stderr)
@@ -64,22 +70,26 @@ def install_airflow_side(dev: bool) -> None:
     """Airflow's environment, with the tests' tools if asked."""
     locks = [ROOT / "requirements.lock", *([ROOT / "requirements-dev.lock"] if dev else [])]
     _install(VENV, locks, "Airflow and its libraries", attempts=[[]])
+    _install_winnow(VENV)
 
 
-def install_engine(dev: bool) -> None:
-    """The generation environment: vLLM built for CPU, or transformers where that cannot run.
-
-    A CPU build of torch comes from a wheel folder that pip knows, else from PyTorch's own index.
-    """
-    locks = [ROOT / "requirements-engine.lock"]
-    backends: list[list[str]] = [[], ["--torch-backend", "cpu"]]
+def install_engine() -> None:
+    """The generation environment: vLLM built for CPU, or transformers where that cannot run."""
+    lock = ROOT / "requirements-engine.lock"
     try:
-        _install(ENGINE, locks, "vLLM for CPU and torch", attempts=backends)
+        _install(ENGINE, [lock], "vLLM for CPU and torch", attempts=TORCH_SOURCES)
     except SetupError as error:
         print(f"winnow: vLLM cannot be installed here, using transformers instead ({error})")
         slim = ENGINE / "requirements-transformers.lock"
-        slim.write_text(_without_vllm(locks[0].read_text()))
-        _install(ENGINE, [slim], "transformers and torch", attempts=backends)
+        slim.write_text(_without_vllm(lock.read_text()))
+        _install(ENGINE, [slim], "transformers and torch", attempts=TORCH_SOURCES)
+    _install_winnow(ENGINE)
+
+
+def install_trainer() -> None:
+    """Datasets and TRL, in an environment that has never heard of Winnow."""
+    lock = ROOT / "tests" / "integration" / "trainer.lock"
+    _install(TRAINER, [lock], "datasets and TRL, for the tests", attempts=TORCH_SOURCES)
 
 
 def prepare_models(home: Path) -> None:
@@ -109,8 +119,16 @@ def _install(venv: Path, locks: list[Path], what: str, attempts: list[list[str]]
         except SetupError:
             if number == len(attempts):
                 raise
-    _uv(venv, ["--no-deps", "-e", str(ROOT)], "the winnow package could not be installed")
     stamp.write_text("\n".join(sorted(wanted)))
+
+
+def _install_winnow(venv: Path) -> None:
+    """The package itself, editable; again only where the checkout was moved."""
+    stamp = venv / ".winnow-root"
+    if stamp.exists() and stamp.read_text() == str(ROOT):
+        return
+    _uv(venv, ["--no-deps", "-e", str(ROOT)], "the winnow package could not be installed")
+    stamp.write_text(str(ROOT))
 
 
 def _uv(venv: Path, arguments: list[str], failure: str) -> None:

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED_CAMPAIGN = ROOT / "include" / "campaigns" / "nightly.yaml"
 MARK = "WINNOW_STACK"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 START_LIMIT = 240.0
@@ -37,6 +38,7 @@ class Home:
     """Where a local Winnow keeps everything: `rm -r` of `folder` forgets it all."""
 
     folder: Path
+    campaign: Path
     ui_port: int
     vendor_port: int
 
@@ -57,10 +59,14 @@ class Home:
 
 
 def home_from_environment() -> Home:
-    """The home that WINNOW_HOME, WINNOW_PORT and WINNOW_VENDOR_PORT describe, or the default."""
-    folder = Path(os.environ.get("WINNOW_HOME", ROOT / ".winnow")).resolve()
-    ports = (os.environ.get("WINNOW_PORT", "8080"), os.environ.get("WINNOW_VENDOR_PORT", "8790"))
-    return Home(folder, int(ports[0]), int(ports[1]))
+    """The home that WINNOW_HOME, _CAMPAIGN, _PORT and _VENDOR_PORT describe, or the default."""
+    asked = os.environ.get
+    return Home(
+        folder=Path(asked("WINNOW_HOME", ROOT / ".winnow")).resolve(),
+        campaign=Path(asked("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN)).resolve(),
+        ui_port=int(asked("WINNOW_PORT", "8080")),
+        vendor_port=int(asked("WINNOW_VENDOR_PORT", "8790")),
+    )
 
 
 def secrets_of(home: Home) -> dict[str, str]:
@@ -116,6 +122,7 @@ def environment(home: Home) -> dict[str, str]:
         MARK: str(home.folder),
         "AIRFLOW_HOME": str(airflow),
         "AIRFLOW_CONN_WINNOW_VENDOR": json.dumps(connection),
+        "WINNOW_CAMPAIGN": str(home.campaign),
         "WINNOW_LAKE": str(home.lake),
         "WINNOW_MODELS": str(home.folder / "models"),
         "WINNOW_ENGINE_PYTHON": str(ROOT / ".venv-engine" / "bin" / "python"),
@@ -167,31 +174,31 @@ def running(home: Home) -> Iterator[None]:
     """Everything started and healthy inside the block, everything stopped after it."""
     env = environment(home)
     processes: dict[str, subprocess.Popen[bytes]] = {}
+    with simulator(home, env):
+        try:
+            for component in COMPONENTS:
+                extra = ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
+                command = [_bin("airflow"), component, *extra]
+                processes[component] = _start(home, env, component, command)
+            _await(lambda: _is_healthy(home), home, processes)
+            yield
+        finally:
+            _stop(list(processes.values()))
+            stop_leftovers(home)
+
+
+@contextlib.contextmanager
+def simulator(home: Home, env: dict[str, str]) -> Iterator[None]:
+    """The labelling-vendor simulator alone, on the home's books."""
+    name, module = "vendor-simulator", "winnow.label.vendors.simulator_service"
+    database = str(home.folder / "vendor-simulator.sqlite")
+    options = ["--port", str(home.vendor_port), "--database", database]
+    process = _start(home, env, name, [_bin("python"), "-m", module, *options])
     try:
-        processes["vendor-simulator"] = _start(home, env, "vendor-simulator", _simulator(home))
-        for component in COMPONENTS:
-            arguments = ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
-            command = [_bin("airflow"), component, *arguments]
-            processes[component] = _start(home, env, component, command)
-        _await_health(home, processes)
+        _await(lambda: _answers(f"{home.vendor}/health"), home, {name: process})
         yield
     finally:
-        _stop(list(processes.values()))
-        stop_leftovers(home)
-
-
-def _simulator(home: Home) -> list[str]:
-    database = home.folder / "vendor-simulator.sqlite"
-    module = "winnow.label.vendors.simulator_service"
-    return [
-        _bin("python"),
-        "-m",
-        module,
-        "--port",
-        str(home.vendor_port),
-        "--database",
-        str(database),
-    ]
+        _stop([process])
 
 
 def _start(
@@ -211,27 +218,36 @@ def _start(
         )
 
 
-def _await_health(home: Home, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+def _await(
+    is_ready: Callable[[], bool], home: Home, processes: dict[str, subprocess.Popen[bytes]]
+) -> None:
     deadline = time.monotonic() + START_LIMIT
-    while not _is_healthy(home):
+    while not is_ready():
         for name, process in processes.items():
             if process.poll() is not None:
                 raise StackError(f"{name} stopped at start; see {home.folder}/logs/{name}.log")
         if time.monotonic() > deadline:
+            names = ", ".join(processes)
             raise StackError(
-                f"Airflow is not healthy after {START_LIMIT:.0f} s; see {home.folder}/logs"
+                f"{names}: not healthy after {START_LIMIT:.0f} s; see {home.folder}/logs"
             )
-        time.sleep(1)
+        time.sleep(0.5)
 
 
 def _is_healthy(home: Home) -> bool:
     try:
         parts = httpx.get(f"{home.ui}/api/v2/monitor/health", timeout=5).json()
-        vendor = httpx.get(f"{home.vendor}/health", timeout=5).is_success
     except (httpx.HTTPError, ValueError):
         return False
     names = ("metadatabase", "scheduler", "dag_processor", "triggerer")
-    return vendor and all(parts[name]["status"] == "healthy" for name in names)
+    return all(parts[name]["status"] == "healthy" for name in names)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

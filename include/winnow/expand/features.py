@@ -30,10 +30,9 @@ _BULLET = re.compile(r"\s*([-*+•·]|\d{1,3}[.)])\s+\S")
 _ENDINGS = tuple(".!?…。！？؟।")
 _CLOSERS = "\"'”’»)]}*_` \n"
 _REFUSAL = re.compile(
-    r"\b(i'?m sorry,? but|i (can(no|')t|am unable to|'?m unable to|won'?t) "
-    r"(help|assist|provide|answer|do|fulfil|comply|create|write)|as an ai\b|"
-    r"lo siento, (pero )?no puedo|je suis désolé|es tut mir leid|mi dispiace, ma|"
-    r"sinto muito, mas)",
+    r"\b(i'm sorry,? but|as an ai\b|i( can(no|')t| am unable to|'m unable to| won't) "
+    r"(help|assist|provide|answer|do|fulfil|comply|create|write)|lo siento, (pero )?no puedo|"
+    r"je suis désolée?,? mais|es tut mir leid,? (aber|ich)|mi dispiace,? ma|sinto muito,? mas)",
     re.IGNORECASE,
 )
 

@@ -76,6 +76,14 @@ def is_submitted(batch: Batch) -> bool:
     return batch.lake.exists(_submission_path(batch))
 
 
+def progress(batch: Batch, vendor: LabelVendor | None) -> str:
+    """How far the vendor is, as far as it can be asked."""
+    if vendor is None:
+        return "tasks are with the vendor"
+    status = vendor.status(read_submission(batch).ref)
+    return f"{status.n_answered} of {status.n_tasks} tasks answered"
+
+
 def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     """Bring home every annotation and commit the stage.
 

@@ -47,6 +47,8 @@ def figure(name: str, response: str, prompt: str = "") -> float:
         ("ends_complete", "and then the", 0.0),
         ("refuses", "I’m sorry, but I can't help with that.", 1.0),
         ("refuses", "I cannot provide that.", 1.0),
+        ("refuses", "I’m unable to help.", 1.0),
+        ("refuses", "Je suis désolée, mais non.", 1.0),
         ("refuses", "Lo siento, no puedo ayudar.", 1.0),
         ("refuses", "You can't help loving rain. I can provide more.", 0.0),
         ("asks_back", "Which one?", 1.0),
