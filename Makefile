@@ -1,16 +1,20 @@
 PYTHON ?= python3
 SETUP = $(PYTHON) include/winnow_local/setup.py
-RUN = .venv/bin/python -m winnow_local.demo
+RUN = .venv/bin/python -m winnow_local
 
-.PHONY: help demo up test lint lock
+.PHONY: help demo up airflow test kill lint lock
 help:  ## what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 demo:  ## set everything up and run one nightly batch (DAY=2026-11-20 for another night)
 	@$(SETUP) && $(RUN) demo $(DAY)
 up:  ## set everything up and leave the Airflow UI running
 	@$(SETUP) && $(RUN) up
+airflow:  ## Airflow's command line for this checkout: make airflow CMD="dags list"
+	@$(RUN) airflow $(CMD)
 test:  ## set everything up and pass the tests
 	@$(SETUP) --dev && .venv/bin/python -m pytest
+kill:  ## SIGKILL the demo in each of its five stages and compare (half an hour)
+	@$(SETUP) --dev && .venv/bin/python -m pytest -m kill
 lint:  ## style, types and the arrows between packages
 	@$(SETUP) --dev && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && PYTHONPATH=plugins .venv/bin/lint-imports
 lock:  ## resolve requirements.txt again

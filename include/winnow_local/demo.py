@@ -1,4 +1,4 @@
-"""`make demo` and `make up`: one nightly batch through real Airflow runs, and the UI.
+"""The demo: one nightly batch through real Airflow runs, shown as it goes.
 
 The demo starts where an earlier one was stopped, however it was stopped; a batch that is
 published is only shown. What it prints is read from the batch's manifests.
@@ -6,7 +6,6 @@ published is only shown. What it prints is read from the batch's manifests.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,6 @@ from rich.console import Console
 
 from winnow.batch import STAGES, Batch, open_batch
 from winnow.campaign import load_campaign
-from winnow.errors import WinnowError
 from winnow.label.vendor import LabelVendor
 from winnow.label.vendors import connect
 from winnow.lake import open_lake
@@ -28,23 +26,6 @@ IDLE_LIMIT = 180.0
 """Seconds without any active run after which the batch counts as stuck."""
 
 
-def main(arguments: list[str]) -> int:
-    """`demo [DAY]` runs one batch and stops; `up` leaves the UI running until Ctrl-C."""
-    command, *rest = arguments or ["demo"]
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        home = stack.home_from_environment()
-        if command == "up":
-            return up(home, console)
-        return demo(home, rest[0] if rest else last_night(), console)
-    except (stack.StackError, WinnowError) as error:
-        console.print(f"winnow: {error}", style="red", markup=False)
-        return 1
-    except KeyboardInterrupt:
-        console.print("\nwinnow: stopped; the next start goes on from here")
-        return 130
-
-
 def last_night() -> str:
     """The batch that the nightly schedule ran last: yesterday, UTC."""
     return (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
@@ -54,26 +35,16 @@ def demo(home: stack.Home, day: str, console: Console) -> int:
     """Run the batch of `day` unless it is published; 0 if it is in the end."""
     batch = _batch(home, day)
     if batch.manifest("publish") is None:
-        _prepare(home, console)
+        prepare(home, console)
         with stack.running(home):
-            _show_login(home, console)
+            show_login(home, console)
             if not follow(batch, _api(home), _vendor(home), console):
                 return 1
     else:
         console.print(f"Batch {day} is published already: nothing to generate, nothing to buy.")
     console.print(summary(batch), markup=False)
-    _show_login(home, console, "`make up` starts the UI: ")
+    show_login(home, console, "`make up` starts the UI: ")
     return 0
-
-
-def up(home: stack.Home, console: Console) -> int:
-    """Run Airflow and the vendor simulator until interrupted."""
-    _prepare(home, console)
-    with stack.running(home):
-        _show_login(home, console)
-        console.print(f"Labelling-vendor simulator: {home.vendor}\nCtrl-C stops everything.")
-        while True:
-            time.sleep(3600)
 
 
 def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console) -> bool:
@@ -106,7 +77,8 @@ def _batch(home: stack.Home, day: str) -> Batch:
     return open_batch(load_campaign(home.campaign), day, lake, lambda: datetime.now(UTC))
 
 
-def _prepare(home: stack.Home, console: Console) -> None:
+def prepare(home: stack.Home, console: Console) -> None:
+    """Clear the way for a start: nothing left over, ports free, database ready."""
     left = stack.stop_leftovers(home)
     if left:
         console.print(f"Stopped {left} processes that an earlier run left behind.")
@@ -123,7 +95,8 @@ def _vendor(home: stack.Home) -> LabelVendor:
     return connect("simulator", home.vendor, stack.secrets_of(home)["vendor_token"])
 
 
-def _show_login(home: stack.Home, console: Console, before: str = "") -> None:
+def show_login(home: stack.Home, console: Console, before: str = "") -> None:
+    """Print where the UI is and how to get in."""
     password = stack.secrets_of(home)["password"]
     console.print(f"{before}Airflow UI {home.ui}  login admin  password {password}", markup=False)
 
@@ -156,7 +129,3 @@ def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -
 
 def _elapsed(seconds: float) -> str:
     return f"{int(seconds) // 60:2d}:{int(seconds) % 60:02d}"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -46,7 +46,7 @@ class LocalWinnow:
 
     def command(self, *arguments: str) -> list[str]:
         """The demo's command line, as `make` runs it."""
-        return [sys.executable, "-m", "winnow_local.demo", *arguments]
+        return [sys.executable, "-m", "winnow_local", *arguments]
 
     @property
     def environment(self) -> dict[str, str]:

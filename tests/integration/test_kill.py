@@ -31,10 +31,11 @@ Made = Callable[..., LocalWinnow]
 def is_in(local: LocalWinnow, stage: str) -> bool:
     """Whether the stage has begun its work and not committed it."""
     folder = local.home.lake / "batches" / "nightly" / DAY
+    logs = local.home.folder / "airflow" / "logs"
     begun = {
-        "ingest": lambda: (folder / "campaign.json").exists(),
+        "ingest": lambda: any(logs.glob("dag_id=ingest_prompts/*/*/attempt=1.log")),
         "expand": lambda: any(folder.glob("expand/groups/*/manifest.json")),
-        "select": lambda: (folder / "expand" / "manifest.json").exists(),
+        "select": lambda: any(logs.glob("dag_id=select_pairs/*/*/attempt=1.log")),
         "label": lambda: (folder / "label" / "submission.json").exists(),
         "publish": lambda: any(folder.glob("publish/verdict-*.json")),
     }[stage]

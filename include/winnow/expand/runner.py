@@ -247,12 +247,16 @@ def _parse(line: bytes) -> Spec:
 
 
 def _events_on_stdout() -> Report:
-    """Keep stdout for events: whatever else writes there, C libraries too, goes to stderr."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    """Keep stdout for events: whatever else writes there, C libraries too, goes to stderr.
+
+    A bare descriptor stays open until the process ends. A file object would be closed on the way
+    out; the caller would take that for the end and close stdin, and the process would kill itself.
+    """
+    events = os.dup(1)
     os.dup2(2, 1)
 
     def report(event: Mapping[str, Any]) -> None:
-        events.write(json.dumps(event) + "\n")
+        os.write(events, json.dumps(event).encode() + b"\n")
 
     return report
 
