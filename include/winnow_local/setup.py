@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     dev = "--dev" in arguments
     home = Path(os.environ.get("WINNOW_HOME", ROOT / ".winnow"))
     try:
-        check_machine(home)
+        check_machine()
         install_airflow_side(dev)
         install_engine()
         if dev:
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def check_machine(home: Path) -> None:
+def check_machine() -> None:
     """Refuse an unsuitable Python or a full disk before anything is downloaded."""
     version = sys.version_info[:2]
     if not OLDEST <= version <= NEWEST:
@@ -133,10 +133,10 @@ def _install_winnow(venv: Path) -> None:
 
 def _uv(venv: Path, arguments: list[str], failure: str) -> None:
     command = [_python(venv), "-m", "uv", "pip", "install", "-q", "--python", _python(venv)]
-    _run([*command, *arguments], failure, env={**os.environ, **_pip_settings(venv)})
+    _run([*command, *arguments], failure, env={**os.environ, **pip_settings(venv)})
 
 
-def _pip_settings(venv: Path) -> dict[str, str]:
+def pip_settings(venv: Path) -> dict[str, str]:
     """What pip is configured with, in the words of uv, where uv is not configured itself."""
     names = {"index-url": "UV_DEFAULT_INDEX", "find-links": "UV_FIND_LINKS"}
     settings = {}

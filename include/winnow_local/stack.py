@@ -2,7 +2,8 @@
 
 `airflow standalone` leaves its children behind when it is stopped, so each component is started
 here, in a session of its own, and stopped with it. What an earlier run left alive after a SIGKILL
-is found by a mark in its environment and stopped before anything starts.
+is found by the folder it runs in, which nothing else uses, and stopped before anything starts.
+(Not by its environment: Airflow's processes write their titles over it.)
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_CAMPAIGN = ROOT / "include" / "campaigns" / "nightly.yaml"
-MARK = "WINNOW_STACK"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 START_LIMIT = 240.0
 
@@ -41,6 +41,11 @@ class Home:
     campaign: Path
     ui_port: int
     vendor_port: int
+
+    @property
+    def run(self) -> Path:
+        """The folder that every process of this home runs in."""
+        return self.folder / "run"
 
     @property
     def lake(self) -> Path:
@@ -119,7 +124,6 @@ def environment(home: Home) -> dict[str, str]:
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     own = {
-        MARK: str(home.folder),
         "AIRFLOW_HOME": str(airflow),
         "AIRFLOW_CONN_WINNOW_VENDOR": json.dumps(connection),
         "WINNOW_CAMPAIGN": str(home.campaign),
@@ -136,7 +140,7 @@ def environment(home: Home) -> dict[str, str]:
 
 def stop_leftovers(home: Home) -> int:
     """Stop what an earlier run of this home left alive; how many processes that were."""
-    left = [p for p in psutil.process_iter() if p.pid != os.getpid() and _belongs(p, home)]
+    left = [process for process in psutil.process_iter() if _belongs(process, home)]
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -205,12 +209,13 @@ def _start(
     home: Home, env: dict[str, str], name: str, command: list[str]
 ) -> subprocess.Popen[bytes]:
     logs = home.folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    for folder in (logs, home.run):
+        folder.mkdir(parents=True, exist_ok=True)
     with (logs / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
             command,
             env=env,
-            cwd=home.folder,
+            cwd=home.run,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -261,16 +266,9 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
 
 def _belongs(process: psutil.Process, home: Home) -> bool:
     try:
-        marked = process.environ().get(MARK) == str(home.folder)
-        return marked and process.pid not in _own_line()
+        return process.cwd() == str(home.run)
     except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
-
-
-def _own_line() -> set[int]:
-    """This process and those it was started by (make, a shell), which may carry the mark too."""
-    own = psutil.Process()
-    return {own.pid, *(parent.pid for parent in own.parents())}
 
 
 def _airflow(home: Home, env: dict[str, str], *arguments: str) -> None:
