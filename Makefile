@@ -12,7 +12,7 @@ up:  ## set everything up and leave the Airflow UI running
 airflow:  ## Airflow's command line for this checkout: make airflow CMD="dags list"
 	@$(RUN) airflow $(CMD)
 test:  ## set everything up and pass the tests
-	@$(SETUP) --dev && .venv/bin/python -m pytest
+	@$(SETUP) --dev && .venv-engine/bin/python -m pytest tests/integration/test_engines.py && .venv/bin/python -m pytest
 kill:  ## SIGKILL the demo in each of its five stages and compare (half an hour)
 	@$(SETUP) --dev && .venv/bin/python -m pytest -m kill
 lint:  ## style, types and the arrows between packages

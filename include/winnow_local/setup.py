@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 ENGINE = ROOT / ".venv-engine"
 TRAINER = ROOT / ".venv-trainer"
+TESTS = ROOT / "tests" / "integration"
 UV = "uv==0.13.9"
 OLDEST, NEWEST = (3, 11), (3, 13)
 DISK_GB = 6
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
     try:
         check_machine()
         install_airflow_side(dev)
-        install_engine()
+        install_engine(dev)
         if dev:
             install_trainer()
         prepare_models(home)
@@ -73,23 +74,23 @@ def install_airflow_side(dev: bool) -> None:
     _install_winnow(VENV)
 
 
-def install_engine() -> None:
+def install_engine(dev: bool) -> None:
     """The generation environment: vLLM built for CPU, or transformers where that cannot run."""
     lock = ROOT / "requirements-engine.lock"
+    tools = [TESTS / "engine.lock"] if dev else []
     try:
-        _install(ENGINE, [lock], "vLLM for CPU and torch", attempts=TORCH_SOURCES)
+        _install(ENGINE, [lock, *tools], "vLLM for CPU and torch", attempts=TORCH_SOURCES)
     except SetupError as error:
         print(f"winnow: vLLM cannot be installed here, using transformers instead ({error})")
         slim = ENGINE / "requirements-transformers.lock"
         slim.write_text(_without_vllm(lock.read_text()))
-        _install(ENGINE, [slim], "transformers and torch", attempts=TORCH_SOURCES)
+        _install(ENGINE, [slim, *tools], "transformers and torch", attempts=TORCH_SOURCES)
     _install_winnow(ENGINE)
 
 
 def install_trainer() -> None:
     """Datasets and TRL, in an environment that has never heard of Winnow."""
-    lock = ROOT / "tests" / "integration" / "trainer.lock"
-    _install(TRAINER, [lock], "datasets and TRL, for the tests", attempts=TORCH_SOURCES)
+    _install(TRAINER, [TESTS / "trainer.lock"], "datasets and TRL, for the tests", attempts=TORCH_SOURCES)
 
 
 def prepare_models(home: Path) -> None:

@@ -132,7 +132,6 @@ def environment(home: Home) -> dict[str, str]:
         "WINNOW_ENGINE_PYTHON": str(ROOT / ".venv-engine" / "bin" / "python"),
         "WINNOW_SIMULATOR_TOKEN": secret["vendor_token"],
         "HF_HUB_OFFLINE": "1",
-        "GX_ANALYTICS_ENABLED": "false",
         "PYTHONUNBUFFERED": "1",
     }
     return {**os.environ, **{f"AIRFLOW__{k}": v for k, v in settings.items()}, **own}
@@ -266,7 +265,7 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
 
 def _belongs(process: psutil.Process, home: Home) -> bool:
     try:
-        return process.cwd() == str(home.run)
+        return bool(process.cwd() == str(home.run))
     except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
 

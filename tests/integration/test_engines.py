@@ -27,6 +27,7 @@ from winnow.ids import digest, prompt_id
 from winnow.lake import FolderLake
 from winnow.records import PROMPTS, to_table
 
+pytest.importorskip("torch", reason="runs in the generation environment; `make test` does")
 pytestmark = pytest.mark.engine
 
 QUESTIONS = ["What is rain?", "Name three fruits.", "Schreibe einen Satz.", "为什么天是蓝的?"]
