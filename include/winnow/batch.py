@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -29,6 +30,8 @@ STAGES = ("ingest", "expand", "select", "label", "publish")
 """The stages of a batch, in the order they run."""
 
 Clock = Callable[[], datetime]
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,12 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     Later edits of the campaign reach later batches only, so that a re-run of one stage never mixes
     two sets of settings. The gate's limits are the exception: a person who has looked at a blocked
     batch may relax them and go on.
+
+    Raises:
+        Fatal: The key cannot name a batch.
     """
+    if not _KEY.fullmatch(key):
+        raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
     path = f"{batch_folder(campaign.name, key)}/campaign.json"
     lake.create(path, canonical_json(campaign.model_dump(mode="json")))
     frozen = parse_campaign(json.loads(lake.read(path)), where=f"{lake.uri}/{path}")

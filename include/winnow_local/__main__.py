@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+import httpx
 from rich.console import Console
 
 from winnow.errors import WinnowError
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
         if command == "up":
             return up(home, console)
         return demo(home, rest[0] if rest else last_night(), console)
-    except (stack.StackError, WinnowError) as error:
+    except (stack.StackError, WinnowError, httpx.HTTPError) as error:
         console.print(f"winnow: {error}", style="red", markup=False)
         return 1
     except KeyboardInterrupt:

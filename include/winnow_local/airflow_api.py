@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ DAGS = {
 """The DAG of each stage."""
 
 ACTIVE = ("queued", "running")
+READ_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,12 @@ class AirflowApi:
         return sorted({task["task_id"] for task in tasks if task["state"] == "failed"})
 
     def _get(self, path: str, **params: Any) -> Any:
-        answer = self._http.get(path, params=params)
-        answer.raise_for_status()
-        return answer.json()
+        """A busy API server gets a few more chances to read from it."""
+        for remaining in reversed(range(READ_TRIES)):
+            try:
+                return self._http.get(path, params=params).raise_for_status().json()
+            except httpx.HTTPError:
+                if not remaining:
+                    raise
+                time.sleep(2)
+        return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from rich.console import Console
 
@@ -24,6 +24,8 @@ from winnow_local.airflow_api import ACTIVE, DAGS, AirflowApi, Run
 POLL_SECONDS = 2.0
 IDLE_LIMIT = 180.0
 """Seconds without any active run after which the batch counts as stuck."""
+SETTLE_SECONDS = 10.0
+"""Seconds that Airflow gets to start a next run after one that ended the batch early."""
 
 
 def last_night() -> str:
@@ -33,6 +35,8 @@ def last_night() -> str:
 
 def demo(home: stack.Home, day: str, console: Console) -> int:
     """Run the batch of `day` unless it is published; 0 if it is in the end."""
+    if not _is_day(day):
+        raise stack.StackError(f"{day!r} is not a day; write it like {last_night()}.")
     batch = _batch(home, day)
     if batch.manifest("publish") is None:
         prepare(home, console)
@@ -61,15 +65,28 @@ def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console)
             if shown.get(stage) != line:
                 shown[stage] = line
                 console.print(f"[{_elapsed(now - started)}] {DAGS[stage]:<16} {line}", markup=False)
-        if batch.manifest("publish") is not None:
-            return True
         runs = api.runs(batch.key)
         if _active(runs):
             last_active = now
-        elif now - last_active > (10 if _failed(runs) else IDLE_LIMIT):
+        elif batch.manifest("publish") is not None:
+            return True
+        elif now - last_active > (SETTLE_SECONDS if _has_ended(batch, runs) else IDLE_LIMIT):
             _explain(batch, api, runs, console)
             return False
         time.sleep(POLL_SECONDS)
+
+
+def _has_ended(batch: Batch, runs: list[Run]) -> bool:
+    """Whether a run failed, or the first one found nothing to do."""
+    ingested = [run.state for run in runs if run.dag == DAGS["ingest"]]
+    return bool(_failed(runs)) or ("success" in ingested and batch.manifest("ingest") is None)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _batch(home: stack.Home, day: str) -> Batch:
@@ -122,6 +139,9 @@ def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -
     for run in _failed(runs)[:1]:
         tasks = ", ".join(api.failed_tasks(run)) or "no task"
         console.print(f"winnow: {run.dag} failed in {tasks}; its log is in the UI", style="red")
+        return
+    if _has_ended(batch, runs):
+        console.print("winnow: no new prompt file is there for this night")
         return
     waiting = next(stage for stage in STAGES if batch.manifest(stage) is None)
     console.print(f"winnow: {DAGS[waiting]} never started for batch {batch.key}", style="red")

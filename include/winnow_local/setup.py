@@ -90,7 +90,9 @@ def install_engine(dev: bool) -> None:
 
 def install_trainer() -> None:
     """Datasets and TRL, in an environment that has never heard of Winnow."""
-    _install(TRAINER, [TESTS / "trainer.lock"], "datasets and TRL, for the tests", attempts=TORCH_SOURCES)
+    _install(
+        TRAINER, [TESTS / "trainer.lock"], "datasets and TRL, for the tests", attempts=TORCH_SOURCES
+    )
 
 
 def prepare_models(home: Path) -> None:

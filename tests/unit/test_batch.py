@@ -12,7 +12,7 @@ import pytest
 from winnow.batch import Batch, Manifest, open_batch, read_table, table_bytes
 from winnow.campaign import Campaign, parse_campaign
 from winnow.errors import Corrupt, Fatal
-from winnow.lake import Lake
+from winnow.lake import FolderLake, Lake
 
 SETTINGS = {
     "name": "small",
@@ -62,6 +62,12 @@ def test_the_digest_does_not_depend_on_the_time_of_the_commit(lake: Lake, clock:
     assert {commit(other, "ingest").digest} == digests
 
 
+@pytest.mark.parametrize("key", ["", "../up", "a/b", ".hidden", "x" * 101])
+def test_a_key_that_is_no_name_is_refused(tmp_path: Path, clock: Clock, key: str) -> None:
+    with pytest.raises(Fatal, match="cannot be a batch's key"):
+        open_batch(campaign(), key, FolderLake(tmp_path), clock)
+
+
 def test_tables_are_stored_under_their_content(batch: Batch) -> None:
     table = pa.table({"x": [1, 2]})
     one, again = (batch.write_table("ingest", "t", table) for _ in range(2))
@@ -71,8 +77,6 @@ def test_tables_are_stored_under_their_content(batch: Batch) -> None:
 
 
 def test_damaged_and_missing_objects_are_corrupt(tmp_path: Path, clock: Clock) -> None:
-    from winnow.lake import FolderLake
-
     lake = FolderLake(tmp_path)
     artifact = open_batch(campaign(), "d", lake, clock).write_table(
         "ingest", "t", pa.table({"x": [1]})

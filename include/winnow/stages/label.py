@@ -78,9 +78,12 @@ def is_submitted(batch: Batch) -> bool:
 
 def progress(batch: Batch, vendor: LabelVendor | None) -> str:
     """How far the vendor is, as far as it can be asked."""
-    if vendor is None:
+    try:
+        status = vendor.status(read_submission(batch).ref) if vendor else None
+    except Retryable:
+        status = None
+    if status is None:
         return "tasks are with the vendor"
-    status = vendor.status(read_submission(batch).ref)
     return f"{status.n_answered} of {status.n_tasks} tasks answered"
 
 
