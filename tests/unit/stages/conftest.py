@@ -1,0 +1,150 @@
+"""One small night over a lake and the simulator's books, in this process.
+
+Engine and gate are small stand-ins, since neither writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.batch import STAGES, Batch, open_batch, read_table
+from winnow.campaign import parse_campaign
+from winnow.expand.runner import run_shard
+from winnow.expand.shard import plan_shards
+from winnow.lake import FolderLake
+from winnow.publish.versions import newest
+from winnow.stages import expand, ingest, label, publish, select
+from winnow.validate.gate import Verdict
+
+from ..expand.conftest import TinyEngine, tiny_embed
+
+DAY = "2026-11-22"
+SALT = b"salt"
+LAKE_STEPS = ("create", "swap", "create_folder")
+VENDOR_STEPS = ("open_batch", "add_tasks", "launch", "list_task_ids", "status", "fetch", "cancel")
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+class Dying:
+    """Hands on every call, until the k-th of `steps` kills."""
+
+    def __init__(self, real: Any, steps: tuple[str, ...], at: int | None) -> None:
+        self._real, self._steps, self._at = real, steps, at
+        self.n_steps = 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._real, name)
+        return self._counted(found) if name in self._steps else found
+
+    def _counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if self.n_steps == self._at:
+                raise Killed
+            self.n_steps += 1
+            return step(*arguments)
+
+        return call
+
+
+@pytest.fixture(autouse=True)
+def quick_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "judge", lambda *_: Verdict("pass", []))
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    rows = [{"prompt": f"why does number {n} follow number {n - 1}?"} for n in range(6)]
+    (folder / "a.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, 42]))
+    return folder
+
+
+class Night:
+    """One batch over a lake folder and the simulator's books."""
+
+    def __init__(self, folder: Path, inbox: Path, simulator: Any, label: dict[str, Any]) -> None:
+        self.lake, self.simulator = FolderLake(folder), simulator
+        self.time = datetime(2026, 11, 23, tzinfo=UTC)
+        self.campaign = parse_campaign(
+            {
+                "name": "small",
+                "ingest": {"sources": [str(inbox)]},
+                "expand": {"model": "tiny", "pool_size": 5, "max_tokens": 6, "max_model_len": 200},
+                "select": {"pairs_per_prompt": 2, "exploration": 0.3},
+                "label": {"budget_usd": 50, "second_vote_share": 0.4, **label},
+                "publish": {"dataset": "small"},
+            },
+            "test",
+        )
+
+    def run(self, die_at: int | None = None, in_vendor: bool = False) -> int:
+        """Run all stages; how many steps were taken where it may die."""
+        lake = Dying(self.lake, LAKE_STEPS, None if in_vendor else die_at)
+        vendor = Dying(self.simulator.connect(), VENDOR_STEPS, die_at if in_vendor else None)
+        batch = self.batch(lake)
+        self.choose(batch)
+        label.submit(batch, vendor)
+        self.simulator.finish()
+        label.collect(batch, vendor, SALT)
+        publish.refit(batch, publish.version(batch, publish.check(batch)))
+        return vendor.n_steps if in_vendor else lake.n_steps
+
+    def batch(self, lake: Any = None) -> Batch:
+        """The batch, over `lake` where it is another one."""
+        return open_batch(self.campaign, DAY, lake or self.lake, lambda: self.time)
+
+    def choose(self, batch: Batch) -> None:
+        """The stages up to the comparisons."""
+        ingest.run(batch)
+        self.expand(batch)
+        select.run(batch)
+
+    def expand(self, batch: Batch) -> None:
+        settings = batch.campaign.expand
+        prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"])
+        for shard in plan_shards(prompts.to_pylist(), settings):
+            run_shard(
+                shard,
+                prompts.to_pylist(),
+                settings,
+                TinyEngine("rain sun wind tide moon follows because the water"),
+                tiny_embed,
+                batch.lake,
+                lambda _: None,
+                campaign="small",
+                folder=f"{batch.folder}/expand",
+            )
+        expand.gather(batch)
+
+    def outcome(self) -> Any:
+        """Everything that must not depend on a kill."""
+        version = newest(self.lake, "small")
+        assert version is not None
+        batch = self.batch()
+        counts = {stage: batch.require(stage).counts for stage in STAGES}
+        costs = {stage: batch.require(stage).cost for stage in STAGES}
+        digests = {stage: batch.require(stage).digest for stage in ("ingest", "expand", "select")}
+        return version.number, version.digest, counts, costs, digests, self.simulator.bought()
+
+
+@pytest.fixture
+def night(
+    tmp_path: Path, inbox: Path, start_simulator: Callable[[Path], Any]
+) -> Callable[..., Night]:
+    """Makes a night of its own; keywords are settings of `label`."""
+
+    def make(name: str = "night", **label: Any) -> Night:
+        simulator = start_simulator(tmp_path / f"{name}.sqlite")
+        return Night(tmp_path / name, inbox, simulator, label)
+
+    return make
