@@ -138,7 +138,8 @@ def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -
     """Say what stopped the batch and where to read on."""
     for run in _failed(runs)[:1]:
         tasks = ", ".join(api.failed_tasks(run)) or "no task"
-        console.print(f"winnow: {run.dag} failed in {tasks}; its log is in the UI (make up)", style="red")
+        told = f"winnow: {run.dag} failed in {tasks}; its log is in the UI (make up)"
+        console.print(told, style="red", markup=False)
         return
     if _has_ended(batch, runs):
         console.print("winnow: no new prompt file is there for this night")
