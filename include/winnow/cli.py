@@ -52,7 +52,9 @@ def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
         return
     for shard in expand.plan(batch):
         expand.generate(batch, shard, asked.engine_python, asked.models, print)
-    expand.gather(batch)
+    if not expand.gather(batch).counts["rows_out"]:
+        print("No response could be generated; `winnow quarantine` says why.")
+        return
     select.run(batch)
     vendor = connect(campaign.label.vendor, asked.vendor_url, _token())
     label.submit(batch, vendor)

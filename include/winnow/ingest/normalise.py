@@ -164,4 +164,5 @@ def _time(raw: Any) -> datetime | None:
 
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
+    names |= {int: "a number", float: "a number"}
     return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")
