@@ -8,15 +8,16 @@ import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from datasets import load_dataset
-from trl import is_conversational
-from trl.data_utils import unpair_preference_dataset
-
 PREFERENCE = ["prompt", "chosen", "rejected"]
 
 
 def main(folder: str) -> None:
     """Print a line a view: name, rows, and that TRL takes it for a conversation."""
+    # Not at the top: the tests' own environment, which collects this file, has neither.
+    from datasets import load_dataset
+    from trl import is_conversational
+    from trl.data_utils import unpair_preference_dataset
+
     for view in ("reward", "dpo", "kto", "annotations"):
         data = load_dataset(folder, view, split="train")
         row = data[0]
