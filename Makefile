@@ -4,7 +4,7 @@ RUN = .venv/bin/python -m winnow_local
 
 .PHONY: help demo up airflow test kill lint lock
 help:  ## what each command does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 demo:  ## set everything up and run one nightly batch (DAY=2026-11-20 for another night)
 	@$(SETUP) && $(RUN) demo $(DAY)
 up:  ## set everything up and leave the Airflow UI running
