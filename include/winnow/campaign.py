@@ -101,7 +101,9 @@ class Label(_Settings):
 class Validate(_Settings):
     """The gate between labels and a published version: each figure has a warn and a block limit."""
 
-    min_agreement_warn: Share = Field(0.55, description="How often two annotators agree")
+    min_agreement_warn: Share = Field(
+        0.55, description="How often two annotators agree, upper bound"
+    )
     min_agreement_block: Share = 0.45
     max_side_bias_warn: Share = Field(0.15, description="|share of first-shown wins - 1/2|")
     max_side_bias_block: Share = 0.35

@@ -59,11 +59,22 @@ class AirflowApi:
         body = {"logical_date": None, "partition_key": batch}
         self._http.post(f"/api/v2/dags/{dag}/dagRuns", json=body).raise_for_status()
 
-    def failed_tasks(self, run: Run) -> list[str]:
-        """Names of the tasks that failed in a run."""
+    def failures(self, run: Run) -> dict[str, str]:
+        """The tasks that failed in a run, each with the error that its log ends in."""
         path = f"/api/v2/dags/{run.dag}/dagRuns/{run.run_id}/taskInstances"
         tasks = self._get(path, limit=100)["task_instances"]
-        return sorted({task["task_id"] for task in tasks if task["state"] == "failed"})
+        return {
+            task["task_id"]: self._last_error(f"{path}/{task['task_id']}/logs/{task['try_number']}")
+            for task in tasks
+            if task["state"] == "failed"
+        }
+
+    def _last_error(self, path: str) -> str:
+        lines = self._get(path, full_content=True)["content"]
+        details = [line["error_detail"] for line in lines if line.get("error_detail")]
+        if not details:
+            return "its log in the UI says why"
+        return f"{details[-1][0]['exc_type']}: {details[-1][0]['exc_value']}"
 
     def _get(self, path: str, **params: Any) -> Any:
         """A busy API server gets a few more chances to read from it."""

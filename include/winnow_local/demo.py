@@ -137,9 +137,8 @@ def _failed(runs: list[Run]) -> list[Run]:
 def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -> None:
     """Say what stopped the batch and where to read on."""
     for run in _failed(runs)[:1]:
-        tasks = ", ".join(api.failed_tasks(run)) or "no task"
-        told = f"winnow: {run.dag} failed in {tasks}; its log is in the UI (make up)"
-        console.print(told, style="red", markup=False)
+        for task, reason in api.failures(run).items():
+            console.print(f"winnow: {run.dag}.{task} failed: {reason}", style="red", markup=False)
         return
     if _has_ended(batch, runs):
         console.print("winnow: no new prompt file is there for this night")

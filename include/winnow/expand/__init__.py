@@ -2,6 +2,6 @@
 
 `shard` plans the work, `runner` is the process on the GPU that does it, `groups` is one resumable
 step of it, `engine` the contract that vLLM and transformers fill, `features` what the reward sees.
-Only `vllm_engine`, `transformers_engine`, `models`, `chat` and `SentenceEmbedder` need PyTorch, and
-they import it inside functions.
+PyTorch, vLLM and transformers are imported inside functions only, so that the scheduler side reads
+plans and manifests without them.
 """

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from winnow.errors import Fatal
+from winnow.expand.arithmetic import settle_arithmetic
 
 Messages = Sequence[Mapping[str, str]]
 Report = Callable[[Mapping[str, Any]], None]
@@ -103,6 +104,7 @@ def open_engine(kind: str, model: str, max_model_len: int, report: Report) -> En
     from winnow.expand.transformers_engine import open_transformers
     from winnow.expand.vllm_engine import import_vllm, open_vllm
 
+    settle_arithmetic()
     why = f"the campaign asks for {kind}"
     if kind in ("auto", "vllm"):
         try:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.errors import Fatal
+from winnow.expand.arithmetic import settle_arithmetic
 
 EMBEDDING_DIM = 384
 _MAX_TOKENS = 256  # what the model was trained to read; the rest of a long response is not seen
@@ -72,6 +73,7 @@ class SentenceEmbedder:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
+        settle_arithmetic()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model)
             self._network = AutoModel.from_pretrained(model, dtype=torch.float32).eval()

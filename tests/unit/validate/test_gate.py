@@ -59,12 +59,13 @@ def test_a_clean_batch_passes() -> None:
 @pytest.mark.parametrize(
     ("figures", "expected"),
     [
-        ({"agreement": 0.5}, "warn"),
-        ({"agreement": 0.4}, "block"),
+        ({"agreement_high": 0.5}, "warn"),
+        ({"agreement_high": 0.4}, "block"),
+        ({"agreement": 0.2, "agreement_low": 0.04, "agreement_high": 0.62}, "pass"),
         ({"side_bias": 0.2}, "warn"),
         ({"side_bias": 0.4}, "block"),
         ({"tie_rate": 0.95}, "block"),
-        ({"agreement": None, "n_agreement": 0}, "pass"),
+        ({"agreement": None, "agreement_high": None, "n_agreement": 0}, "pass"),
     ],
 )
 def test_figures_are_held_against_their_limits(figures: dict[str, Any], expected: str) -> None:
@@ -103,5 +104,5 @@ def test_an_expectation_that_errs_blocks() -> None:
 
 
 def test_a_verdict_is_read_back_as_it_was_written() -> None:
-    judged = verdict(agreement=0.5)
+    judged = verdict(agreement_high=0.5)
     assert Verdict.from_bytes(judged.to_bytes()) == judged
