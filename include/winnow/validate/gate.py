@@ -60,7 +60,11 @@ class Verdict:
         """A line for each check that did not pass, the blocking ones first."""
         bad = [c for c in self.checks if c.outcome in ("fail", "error")]
         bad.sort(key=lambda check: check.severity)
-        return [f"{c.severity}: {c.name} = {c.value} (limit {c.limit}), {c.outcome}" for c in bad]
+        return [f"{c.severity}: {c.name} = {_told(c.value)} (limit {c.limit})" for c in bad]
+
+
+def _told(value: float | None) -> str:
+    return "an error" if value is None else f"{value:.3g}"
 
 
 @dataclass(frozen=True, slots=True)
