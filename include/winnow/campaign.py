@@ -48,7 +48,7 @@ class Expand(_Settings):
     pool_size: int = Field(50, ge=2, le=1000, description="Responses per prompt")
     max_tokens: int = Field(512, ge=1, description="Tokens per response at most")
     max_model_len: int = Field(2048, ge=16, description="Context, tokens of prompt and response")
-    temperature: float = Field(1.0, ge=0.0)
+    temperature: float = Field(1.0, ge=0.01, description="A pool needs draws that differ")
     top_p: float = Field(0.95, gt=0.0, le=1.0)
     prompts_per_shard: int = Field(64, ge=1, description="Prompts one GPU task works through")
     prompts_per_group: int = Field(
