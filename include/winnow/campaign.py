@@ -20,6 +20,17 @@ from winnow.records import MICROS
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+Strategy = Literal[
+    "decision_gain",
+    "delta",
+    "diversity",
+    "dts",
+    "hybrid",
+    "info_gain",
+    "random",
+    "traditional",
+    "uncertainty",
+]
 
 
 class _Settings(BaseModel):
@@ -60,15 +71,60 @@ class Expand(_Settings):
 class Select(_Settings):
     """Which pairs of a pool are worth a label."""
 
-    strategy: str = "info_gain"
-    pairs_per_prompt: int = Field(4, ge=1)
+    strategy: Strategy = "decision_gain"
+    pairs_per_prompt: int = Field(4, ge=1, description="Pairs per prompt on average")
+    min_pairs_per_prompt: int | None = Field(
+        None, ge=0, description="Pairs every prompt gets; null: the average"
+    )
+    max_pairs_per_prompt: int | None = Field(
+        None, ge=1, description="Pairs no prompt exceeds; null: the average"
+    )
     exploration: Share = Field(
         0.15, description="Share of pairs drawn uniformly, to check the model"
     )
     max_pairs_per_response: int | None = Field(2, ge=1)
+    floors: dict[str, int] = Field(
+        default_factory=dict,
+        description="Least pairs a batch holds of a stratum: language:de, dimension:correctness, "
+        "tag:code, topic:3, failure:refusal or failure:truncated",
+    )
+    topics: int = Field(0, ge=0, le=1000, description="Clusters of prompts named topic:0, ...")
+    kappa: float = Field(4.0, gt=0.0, description="Sharpness of the policy softmax(kappa reward)")
+    residual_sd: float = Field(
+        0.4, ge=0.0, description="Reward that features do not explain, logits, per response"
+    )
+    traditional_k: int | None = Field(
+        None, ge=2, description="Responses compared by the strategy traditional; null: the pairs"
+    )
+    near_duplicate: float = Field(
+        0.97, gt=0.0, le=1.0, description="Cosine of embeddings from which two responses are one"
+    )
+    head: Literal["laplace", "ensemble"] = "laplace"
+    head_per_dimension: bool = Field(
+        False, description="A reward per dimension, learnt from its own labels; false: one of all"
+    )
     max_components: int = Field(64, ge=1, le=256, description="PCA dimensions kept of an embedding")
     prompts_per_shard: int = Field(64, ge=1, description="Prompts chosen on one posterior")
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _in_rising_order(self) -> Select:
+        least, most = self.pair_limits
+        if not least <= self.pairs_per_prompt <= most:
+            raise ValueError(
+                f"min_pairs_per_prompt {least}, pairs_per_prompt {self.pairs_per_prompt} and "
+                f"max_pairs_per_prompt {most} must not fall"
+            )
+        if any(wanted < 0 for wanted in self.floors.values()):
+            raise ValueError("floors must be at least 0")
+        return self
+
+    @property
+    def pair_limits(self) -> tuple[int, int]:
+        """Least and most pairs of a prompt."""
+        least, most = self.min_pairs_per_prompt, self.max_pairs_per_prompt
+        average = self.pairs_per_prompt
+        return (average if least is None else least, average if most is None else most)
 
 
 class Label(_Settings):

@@ -1,9 +1,11 @@
-"""The `winnow` command: run a batch without Airflow, and look at what batches did.
+"""The `winnow` command: batches without Airflow, selection on its own, and the benches.
 
     winnow run --campaign nightly.yaml --lake ./lake --batch 2026-11-22
-    winnow status --lake ./lake
-    winnow quarantine --lake ./lake --batch 2026-11-22
-    winnow versions --lake ./lake
+    winnow status | quarantine | versions --lake ./lake
+    winnow plan --lake ./lake --budget 200 --gpu-usd-per-hour 2.5 --tokens-per-second 4000
+    winnow select --pool responses.jsonl --out comparisons.jsonl
+    winnow bench labels --pool FOLDER --seeds 20 --out FOLDER
+    winnow bench speed --out FOLDER
 
 Exit codes: 0 done, 1 an error (one line says which), 2 the command itself is wrong.
 """
@@ -13,21 +15,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import winnow
-from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
-from winnow.campaign import Campaign, load_campaign
-from winnow.errors import Fatal, Retryable, WinnowError
-from winnow.ingest.ledger import read_ledger
-from winnow.label.vendors import connect
-from winnow.lake import Lake, open_lake
-from winnow.progress import progress, summary
-from winnow.publish.versions import newest, read_version
-from winnow.stages import expand, ingest, label, publish, select
+from winnow.campaign import load_campaign
+from winnow.commands import batches, selector
+from winnow.errors import WinnowError
+from winnow.lake import open_lake
+from winnow.select import STRATEGIES
 
 SHIPPED_CAMPAIGN = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
 
@@ -36,95 +33,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     asked = _parser().parse_args(arguments)
     try:
-        lake, campaign = open_lake(asked.lake), load_campaign(asked.campaign)
-        asked.command(lake, campaign, asked)
+        if hasattr(asked, "lake"):
+            asked.command(open_lake(asked.lake), load_campaign(asked.campaign), asked)
+        else:
+            asked.command(asked)
     except WinnowError as error:
         print(f"winnow: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
-    """Take the batch through its five stages in this process, waiting for the vendor."""
-    batch = open_batch(campaign, asked.batch, lake, _now)
-    if ingest.run(batch) is None:
-        print("No new prompt file since the last batch.")
-        return
-    for shard in expand.plan(batch):
-        expand.generate(batch, shard, asked.engine_python, asked.models, print)
-    if not expand.gather(batch).counts["rows_out"]:
-        print("No response could be generated; `winnow quarantine` says why.")
-        return
-    select.run(batch)
-    vendor = connect(campaign.label.vendor, asked.vendor_url, _token())
-    label.submit(batch, vendor)
-    while batch.manifest(label.STAGE) is None:
-        try:
-            label.collect(batch, vendor, _token().encode())
-        except Retryable as error:
-            print(error)
-            time.sleep(campaign.label.poll_seconds)
-    publish.refit(batch, publish.version(batch, publish.check(batch)))
-    print(summary(batch))
-
-
-def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
-    """A block a batch: each stage that has begun, newest batch last."""
-    for batch in _batches(lake, campaign, asked.batch):
-        print(batch.key)
-        for stage, line in progress(batch).items():
-            print(f"  {stage:<8} {line}")
-
-
-def quarantine(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
-    """A line a row in quarantine: stage, file and line or id, reason."""
-    for batch in _batches(lake, campaign, asked.batch):
-        for stage in STAGES:
-            manifest = read_manifest(lake, campaign.name, batch.key, stage)
-            if manifest is None or "quarantine" not in manifest.outputs:
-                continue
-            for row in read_table(lake, manifest.outputs["quarantine"]).to_pylist():
-                place = f"{row['file']}:{row['line']}" if row["file"] else row["record_id"]
-                print(f"{batch.key} {stage} {place} {row['reason']}: {row['detail']}")
-
-
-def versions(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
-    """A line a version of the campaign's dataset, oldest first."""
-    dataset = campaign.publish.dataset
-    last = newest(lake, dataset)
-    for number in range(1, last.number + 1 if last else 1):
-        version = read_version(lake, dataset, number)
-        print(
-            f"{dataset}@{version.name} {version.digest[:12]} {version.published_at} "
-            f"{version.n_rows('reward')} preferences, batches to {version.batches[-1]}"
-        )
-
-
-def _batches(lake: Lake, campaign: Campaign, key: str | None) -> list[Batch]:
-    keys = [entry.batch for entry in read_ledger(lake, campaign.name).entries]
-    wanted = [k for k in keys if key in (None, k)]
-    if key is not None and not wanted:
-        raise Fatal(f"Campaign {campaign.name} has no batch {key} in {lake.uri}.")
-    return [open_batch(campaign, k, lake, _now) for k in sorted(wanted)]
-
-
 def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="winnow", description=__doc__.split("\n")[0])
+    parser.add_argument("--version", action="version", version=winnow.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    lake = _lake_options()
+    for command in (batches.run, batches.status, batches.quarantine, batches.versions):
+        sub = _command(commands, command.__name__, command, [lake])
+        if command is not batches.versions:
+            required = command is batches.run
+            sub.add_argument("--batch", required=required, help="the day, 2026-11-22")
+        if command is batches.run:
+            _add_run_options(sub)
+    _add_plan_options(_command(commands, "plan", selector.plan, [lake]))
+    _add_select_options(_command(commands, "select", selector.select))
+    bench = commands.add_parser("bench", help="What selection is worth, and how fast it is")
+    _add_benches(bench.add_subparsers(required=True, metavar="BENCH"))
+    return parser
+
+
+def _command(
+    commands: Any, name: str, command: Callable[..., None], parents: Sequence[Any] = ()
+) -> argparse.ArgumentParser:
+    told = (command.__doc__ or "").split("\n")[0].split(":")[0].rstrip(".")
+    sub: argparse.ArgumentParser = commands.add_parser(name, parents=list(parents), help=told)
+    sub.set_defaults(command=command)
+    return sub
+
+
+def _lake_options() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--campaign", type=Path, default=SHIPPED_CAMPAIGN, help="YAML file")
     lake = os.environ.get("WINNOW_LAKE")
     shared.add_argument("--lake", default=lake, required=lake is None, help="folder or s3://…")
-    parser = argparse.ArgumentParser(prog="winnow", description=__doc__.split("\n")[0])
-    parser.add_argument("--version", action="version", version=winnow.__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (run, status, quarantine, versions):
-        told = (command.__doc__ or "").split(":")[0].rstrip(".")
-        sub = commands.add_parser(command.__name__, parents=[shared], help=told)
-        sub.set_defaults(command=command)
-        if command is not versions:
-            sub.add_argument("--batch", required=command is run, help="the day, 2026-11-22")
-        if command is run:
-            _add_run_options(sub)
-    return parser
+    return shared
 
 
 def _add_run_options(sub: argparse.ArgumentParser) -> None:
@@ -143,12 +95,32 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _token() -> str:
-    token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
-    if not token:
-        raise Fatal("Set WINNOW_VENDOR_TOKEN to the vendor's token.")
-    return token
+def _add_plan_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--budget", type=float, help="dollars; the campaign's label budget if absent")
+    sub.add_argument("--prompts", type=int, help="prompts of a night; the last batch's if absent")
+    sub.add_argument("--pool-sizes", default="10,25,50,100", help="responses per prompt")
+    sub.add_argument("--max-labels", type=int, default=8, help="most labels per prompt")
+    sub.add_argument("--gpu-usd-per-hour", type=float, required=True, help="price of one GPU")
+    sub.add_argument(
+        "--tokens-per-second", type=float, required=True, help="what one GPU generates, measured"
+    )
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _add_select_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--pool", type=Path, required=True, help="file, a row a response")
+    sub.add_argument("--out", type=Path, required=True, help="file to write")
+    sub.add_argument("--preferences", type=Path, help="file, prompt, chosen, rejected")
+    sub.add_argument("--labels", type=int, default=4, help="pairs per prompt")
+    sub.add_argument("--strategy", choices=sorted(STRATEGIES), default="decision_gain")
+    sub.add_argument("--exploration", type=float, default=0.15, help="share drawn uniformly")
+    sub.add_argument("--seed", type=int, default=0)
+
+
+def _add_benches(benches: Any) -> None:
+    labels = _command(benches, "labels", selector.bench_labels)
+    labels.add_argument("--pool", type=Path, required=True, help="folder of alpaca_pool.parquet")
+    labels.add_argument("--seeds", type=int, default=20, help="paired repetitions")
+    labels.add_argument("--out", type=Path, required=True, help="folder for the results")
+    speed = _command(benches, "speed", selector.bench_speed)
+    speed.add_argument("--out", type=Path, required=True, help="folder for the results")
+    speed.add_argument("--quick", action="store_true", help="a few sizes only")

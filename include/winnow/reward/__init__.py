@@ -1,22 +1,46 @@
-"""The reward model: frozen features of responses to a joint Gaussian posterior over their rewards.
+"""The reward model: frozen features of responses to a joint Gaussian belief over their rewards.
 
-    raw features ─ Projection ─▶ φ ─ centre ─▶ z = φ_i - φ_j ─ fit ─▶ Posterior N(ŵ, Σ)
+    raw features ─ Projection ─▶ φ ─ centre ─▶ φ_i, φ_j ─ fit ─▶ Head: Posterior or Ensemble
 
-Plain functions over NumPy arrays; nothing here knows a lake, a batch or a vendor.
+`fit_with_annotators` learns whom to trust on the way, `temperature` and `exploration_gate` judge
+the head on labels that it did not choose. Plain functions over NumPy arrays; nothing here knows a
+lake, a batch or a vendor.
 """
 
+from winnow.reward.annotators import fit_with_annotators
+from winnow.reward.calibration import (
+    Calibration,
+    expected_calibration_error,
+    log_loss,
+    temperature,
+)
+from winnow.reward.ensemble import Ensemble
+from winnow.reward.ensemble_fit import fit_ensemble
+from winnow.reward.gate import GateVerdict, exploration_gate
 from winnow.reward.laplace import fit
 from winnow.reward.model import RewardModel
-from winnow.reward.posterior import Posterior, observe_pairs, prior
+from winnow.reward.posterior import Head, Posterior, observe_pairs, prior
+from winnow.reward.predictive import preference_probability
 from winnow.reward.projection import Projection, centre, fit_projection
 
 __all__ = [
+    "Calibration",
+    "Ensemble",
+    "GateVerdict",
+    "Head",
     "Posterior",
     "Projection",
     "RewardModel",
     "centre",
+    "expected_calibration_error",
+    "exploration_gate",
     "fit",
+    "fit_ensemble",
     "fit_projection",
+    "fit_with_annotators",
+    "log_loss",
     "observe_pairs",
+    "preference_probability",
     "prior",
+    "temperature",
 ]

@@ -1,20 +1,25 @@
 """A reward model as it is stored: which features it reads, how it projects them, what it learnt.
 
-Always holds: `to_bytes` of equal models are equal bytes, `from_bytes` runs no code from the file,
-and a model read back gives the very same numbers.
+It holds one head for each dimension that is asked about (helpfulness, harmlessness, ...), each a
+linear `Posterior` or an `Ensemble`, at the temperature that its rewards have already been given.
+
+Always holds: `to_bytes` of equal models are equal bytes, in whatever order heads were named;
+`from_bytes` runs no code from the file; a model read back gives the very same numbers.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from winnow.errors import Corrupt
-from winnow.reward.posterior import Posterior, content_digest
+from winnow.errors import Corrupt, Fatal
+from winnow.reward.ensemble import Ensemble
+from winnow.reward.posterior import Head, Posterior, content_digest
 from winnow.reward.projection import Projection, centre
 
 FloatArray = NDArray[np.float64]
@@ -22,14 +27,51 @@ FloatArray = NDArray[np.float64]
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip entry can carry; a real one would make equal models differ."""
 
+_OVERALL = "overall"
+"""The dimension that speaks for a model with several, where it has one of this name."""
+
+_KINDS: dict[str, type[Ensemble] | type[Posterior]] = {h.kind: h for h in (Ensemble, Posterior)}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RewardModel:
-    """Projection and posterior, with the version of the raw features that they belong to."""
+    """Projection and heads, with the version of the raw features that they belong to.
+
+    Attributes:
+        heads: What is believed of each dimension, by its name.
+
+    Raises:
+        Fatal: There is no head.
+    """
 
     projection: Projection
-    posterior: Posterior
+    heads: Mapping[str, Head]
     feature_version: str
+
+    def __post_init__(self) -> None:
+        if not self.heads:
+            raise Fatal("A reward model needs a head: fit one, or use a prior before any label.")
+
+    @classmethod
+    def single(
+        cls,
+        projection: Projection,
+        posterior: Head,
+        feature_version: str,
+        dimension: str = "helpfulness",
+    ) -> RewardModel:
+        """A model of one dimension."""
+        return cls(projection, {dimension: posterior}, feature_version)
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the heads, sorted."""
+        return tuple(sorted(self.heads))
+
+    @property
+    def posterior(self) -> Head:
+        """The head of "overall", or else of the first dimension by name."""
+        return self.heads.get(_OVERALL, self.heads[self.dimensions[0]])
 
     def features(self, raw_nc: ArrayLike) -> FloatArray:
         """Raw features of one prompt's responses, projected and centred: what `select` reads."""
@@ -38,13 +80,17 @@ class RewardModel:
     @property
     def version(self) -> str:
         """SHA-256 of the contents, 64 hexadecimal digits."""
-        text = np.frombuffer(self.feature_version.encode(), dtype=np.uint8).astype(np.float64)
+        texts = _texts(self)
+        bytes_of_text = np.frombuffer(repr(sorted(texts.items())).encode(), dtype=np.uint8)
         arrays = _arrays(self)
-        return content_digest(text, *(arrays[name] for name in sorted(arrays)))
+        return content_digest(
+            bytes_of_text.astype(np.float64), *(arrays[name] for name in sorted(arrays))
+        )
 
     def to_bytes(self) -> bytes:
         """The model as an uncompressed .npz file without pickles."""
-        entries = {**_arrays(self), "feature_version": np.array(self.feature_version)}
+        texts = {name: np.array(text) for name, text in _texts(self).items()}
+        entries = {**_arrays(self), **texts}
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name, array in sorted(entries.items()):
@@ -64,44 +110,59 @@ class RewardModel:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            prior_precision, n_labels, side, length = arrays["scalars"].tolist()
-            return cls(
-                Projection(
-                    arrays["projection_mean"],
-                    arrays["projection_inverse_scale"],
-                    arrays["projection_components"],
-                ),
-                Posterior(
-                    arrays["posterior_mean"],
-                    arrays["posterior_cov"],
-                    prior_precision,
-                    int(n_labels),
-                    side,
-                    length,
-                ),
-                str(arrays["feature_version"]),
+            projection = Projection(
+                arrays["projection_mean"],
+                arrays["projection_inverse_scale"],
+                arrays["projection_components"],
             )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            heads = {
+                str(dimension): _KINDS[str(kind)].from_arrays(_with_prefix(arrays, f"head{k}_"))
+                for k, (dimension, kind) in enumerate(
+                    zip(arrays["dimensions"], arrays["kinds"], strict=True)
+                )
+            }
+            return cls(projection, heads, str(arrays["feature_version"]))
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            Fatal,
+            zipfile.BadZipFile,
+        ) as error:
             raise Corrupt(
                 f"{len(data)} bytes are not a stored reward model ({error}): publish it again "
                 "by refitting on the labels."
             ) from error
 
 
+def _texts(model: RewardModel) -> dict[str, str | list[str]]:
+    """Everything stored that is not a number; heads are numbered in the order of their names."""
+    return {
+        "dimensions": list(model.dimensions),
+        "feature_version": model.feature_version,
+        "kinds": [model.heads[name].kind for name in model.dimensions],
+    }
+
+
 def _arrays(model: RewardModel) -> dict[str, FloatArray]:
-    projection, posterior = model.projection, model.posterior
-    scalars = [
-        posterior.prior_precision,
-        posterior.n_labels,
-        posterior.side,
-        posterior.length,
-    ]
+    projection = model.projection
     arrays = {
-        "posterior_cov": posterior.cov_dd,
-        "posterior_mean": posterior.mean_d,
         "projection_components": projection.components_mk,
         "projection_inverse_scale": projection.inverse_scale_c,
         "projection_mean": projection.mean_c,
-        "scalars": np.array(scalars),
     }
+    for k, dimension in enumerate(model.dimensions):
+        contents = model.heads[dimension].arrays()
+        arrays.update({f"head{k}_{name}": array for name, array in contents.items()})
     return {name: np.ascontiguousarray(array, dtype="<f8") for name, array in arrays.items()}
+
+
+def _with_prefix(arrays: Mapping[str, FloatArray], prefix: str) -> dict[str, FloatArray]:
+    """Arrays whose name starts with `prefix`, by the rest of it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

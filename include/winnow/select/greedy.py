@@ -1,191 +1,279 @@
 """Choosing a batch of pairs: exploration first, then the best pair again and again.
 
-After each pick the covariance shrinks as if the pair's label had arrived,
+After each pick the covariance shrinks as if the pair's label had arrived, so that the next pick
+asks something else; the top-k pairs of one ranking ask the same thing k times (69 % of the exact
+joint information on near-duplicate pools, this update 94 %).
 
-    C ← C - ω̄ c cᵀ / (1 + ω̄ v),   c = C (e_i - e_j),
+Always holds: the same pools, heads, rules and seed give the same pairs, in whatever order responses
+arrive; two copies of a text, and two texts of one cluster, are never paired; an exploration pick
+was drawn uniformly from the eligible pairs with the propensity that it carries. The caps on pairs
+per response (`Rules`) and per two clusters (1) bind the greedy part, which counts exploration picks
+too; a uniform draw cannot obey them and stay uniform. Of equal scores the first pair by response
+ids wins.
 
-so that the next pick asks something else; the top-k pairs of one ranking ask the same thing k
-times (69 % of the exact joint information on near-duplicate pools, this update 94 %).
+Only pairs whose bound reaches the best score are scored again after a pick (lazy greedy, Minoux
+1978), which gives the answer of scoring them all.
 
-Always holds: the same pools, posterior, rules and seed give the same pairs, in whatever order pools
-and responses arrive; two copies of a text are never paired; an exploration pick was drawn uniformly
-from the eligible pairs with the propensity that it carries. The cap on pairs per response binds
-the greedy part, which counts exploration picks too; a uniform draw cannot obey it and stay uniform.
-
-Shapes: n responses, m distinct responses in order of their ids, d features, e chosen pairs.
+Shapes: m distinct responses in order of their ids, e = m (m - 1) / 2 pairs in order of (i, j),
+k dimensions, d features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.errors import Corrupt, Fatal
-from winnow.ids import content_id
-from winnow.reward.posterior import Posterior, observe_pairs, shrink
-from winnow.reward.projection import centre
-from winnow.select.gains import expected_fisher, info_gain, preference_probability
+from winnow.errors import Corrupt
+from winnow.reward.posterior import Head, observe_pairs
+from winnow.select.blas import one_blas_thread
+from winnow.select.packing import pairs_of_each
 from winnow.select.pool import Pool
-from winnow.select.strategies import strategy_named, view_pool
+from winnow.select.rules import Candidate, Choice, Rules
+from winnow.select.state import EVERY, PoolState
+from winnow.select.strategies import strategy_named
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
+Heads = Mapping[str, Head] | Head
+
+_REACH = 0.05
+"""How far below the highest bound a score is looked for first."""
+
+_SLACK = 1e-6
+"""Relative error of bounds and scores against each other, from rounding and from the table."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How many pairs to choose from each pool, and how.
+class PoolChooser:
+    """One pool being chosen from.
 
-    Attributes:
-        budget: Pairs per pool at most.
-        strategy: A name in `winnow.select.STRATEGIES`.
-        exploration: Share of the budget drawn uniformly.
-        max_pairs_per_response: Pairs that a response may be greedily chosen for; None: no cap.
-        seed: Together with the prompt id it decides every random draw.
-
-    Raises:
-        Fatal: A number is out of range, or the strategy is unknown.
-    """
-
-    budget: int
-    strategy: str = "info_gain"
-    exploration: float = 0.15
-    max_pairs_per_response: int | None = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        cap = self.max_pairs_per_response
-        if self.budget < 0 or not 0.0 <= self.exploration <= 1.0 or (cap is not None and cap < 1):
-            raise Fatal(
-                f"{self}: budget must be at least 0, exploration within [0, 1] and "
-                "max_pairs_per_response at least 1 or none."
-            )
-        strategy_named(self.strategy)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A pair worth a label, with what was known when it was chosen.
+    Call `explore` first, then `best` and `take` in turn. Callers that want the same bytes on every
+    machine hold `one_blas_thread` around all of it, as `choose_pairs` does.
 
     Attributes:
-        i: Index in the pool of the response with the smaller id.
-        j: Index of the other one.
-        arm: "explore" when drawn uniformly, "exploit" when the best of its round.
-        rank: 0 for the first pair chosen from the pool.
-        info_gain: Expected information of one label, nats.
-        score: What the strategy gave it.
-        fisher: ω̄, the weight of its expected update.
-        p_first: Chance that i is preferred to j.
-        propensity: Chance that the exploration arm draws this pair; None for the other arm.
+        choices: What was chosen so far, in order.
     """
 
-    i: int
-    j: int
-    arm: Literal["explore", "exploit"]
-    rank: int
-    info_gain: float
-    score: float
-    fisher: float
-    p_first: float
-    propensity: float | None
+    def __init__(self, pool: Pool, heads: Heads, rules: Rules) -> None:
+        self._rules, self._strategy = rules, strategy_named(rules.strategy)
+        state = PoolState(pool, by_dimension(heads), rules, self._strategy.with_policy)
+        self._state = state
+        open_e = pool.open_pairs(state.order_m, state.first_e, state.second_e)
+        self._penalty_e = np.where(open_e, 0.0, -np.inf)
+        self._uses_m = [0] * len(state.order_m)
+        self._last_e: FloatArray | None = None
+        self.choices: list[Choice] = []
+
+    @cached_property
+    def pairs_e2(self) -> IntArray:
+        """Indices in the pool of each packed pair, the smaller response id first."""
+        order_m, state = self._state.order_m, self._state
+        return np.stack([order_m[state.first_e], order_m[state.second_e]], axis=1)
+
+    @property
+    def open_e(self) -> BoolArray:
+        """Which packed pairs may still be taken."""
+        return np.asarray(self._penalty_e == 0.0)
+
+    @property
+    def n_open(self) -> int:
+        """Pairs that may still be taken."""
+        return int(np.count_nonzero(self.open_e))
+
+    def contested(self) -> IntArray:
+        """Position of the dimension on which a label of each packed pair would say most."""
+        return np.asarray((self._state.var_ke * self._state.fisher()).argmax(axis=0))
+
+    def explore(self) -> list[Choice]:
+        """Take pairs drawn uniformly without replacement, each with its propensity.
+
+        The number drawn is ρb rounded up or down at random with mean ρb, so that the chance of
+        each pair is ρb / |E|.
+        """
+        if not self._rules.exploration:
+            return []
+        open_pairs = np.flatnonzero(self.open_e)
+        expected = self._rules.exploration * min(self._rules.budget, len(open_pairs))
+        rng = self._state.rng
+        n_drawn = int(expected) + int(rng.random() < expected % 1.0)
+        if not n_drawn:
+            return []
+        drawn = open_pairs[rng.choice(len(open_pairs), n_drawn, replace=False)].tolist()
+        propensity = expected / len(open_pairs)
+        return [self._add(self._asked(pair), "exploration", propensity) for pair in drawn]
+
+    def best(self, among_e: BoolArray | None = None) -> Candidate | None:
+        """The open pair of the highest score, if any is left.
+
+        Args:
+            among_e: Restricts the answer to some of the packed pairs.
+        """
+        bound_e = self._bounds() + self._penalty_e
+        if among_e is not None:
+            bound_e[~among_e] = -np.inf
+        highest = float(bound_e.max(initial=-np.inf))
+        if highest == -np.inf:
+            return None
+        reached = highest - _REACH * abs(highest)
+        while True:
+            contenders = np.flatnonzero(bound_e >= reached - _SLACK * abs(reached))
+            score_c = self._score(contenders)
+            winner = int(score_c.argmax())
+            score = float(score_c[winner])
+            if score >= reached:
+                return self._candidate(int(contenders[winner]), score)
+            reached = score
+
+    def _asked(self, pair: int) -> Candidate:
+        return self._candidate(pair, float(self._score(np.array([pair]))[0]))
+
+    def _candidate(self, pair: int, score: float) -> Candidate:
+        state = self._state
+        i, j = state.order_m[state.first_e[pair]], state.order_m[state.second_e[pair]]
+        return Candidate(pair, int(i), int(j), score, state.prospects(pair))
+
+    def take(self, candidate: Candidate, reason: str = "best") -> Choice:
+        """Choose `candidate`: covariances shrink and caps apply."""
+        return self._add(candidate, reason, None)
+
+    def _bounds(self) -> FloatArray:
+        """A number for each pair that its score does not exceed."""
+        if self._strategy.bound is not None:
+            return self._strategy.bound(self._state)
+        if not self._strategy.falls or self._last_e is None:
+            self._last_e = self._strategy.score(self._state, EVERY)
+        return self._last_e
+
+    def _score(self, rows: IntArray) -> FloatArray:
+        score_c = self._strategy.score(self._state, rows)
+        if self._last_e is not None:
+            self._last_e[rows] = score_c
+        return score_c
+
+    def _add(self, candidate: Candidate, reason: str, propensity: float | None) -> Choice:
+        choice = Choice(
+            i=candidate.i,
+            j=candidate.j,
+            arm="exploit" if propensity is None else "explore",
+            rank=len(self.choices),
+            score=candidate.score,
+            propensity=propensity,
+            reason=reason,
+            **candidate.prospects._asdict(),
+        )
+        self.choices.append(choice)
+        self._state.take(candidate.pair, candidate.prospects.fishers)
+        self._close(candidate.pair)
+        return choice
+
+    def _close(self, pair: int) -> None:
+        """Take a chosen pair, and the pairs that its responses' caps forbid, out of the open."""
+        state, cap = self._state, self._rules.max_pairs_per_response
+        self._penalty_e[pair] = -np.inf
+        positions = (int(state.first_e[pair]), int(state.second_e[pair]))
+        for m in positions:
+            self._uses_m[m] += 1
+            if cap is not None and self._uses_m[m] >= cap:
+                self._penalty_e[pairs_of_each(len(state.order_m))[m]] = -np.inf
+        clusters = state.pool.clusters
+        if clusters is not None:
+            cluster_m = np.asarray(clusters)[state.order_m]
+            one_m, other_m = (cluster_m == cluster_m[m] for m in positions)
+            self._penalty_e[one_m[state.first_e] & other_m[state.second_e]] = -np.inf
+            self._penalty_e[other_m[state.first_e] & one_m[state.second_e]] = -np.inf
 
 
-def choose_pairs(pool: Pool, posterior: Posterior, rules: Rules) -> list[Choice]:
+def by_dimension(heads: Heads) -> Mapping[str, Head]:
+    """A lone head as the head of one dimension, "reward"."""
+    return heads if isinstance(heads, Mapping) else {"reward": heads}
+
+
+def choose_pairs(pool: Pool, heads: Heads, rules: Rules) -> list[Choice]:
     """The pairs of one pool worth a label, in the order chosen.
 
-    Fewer than the budget come back when the eligible pairs or the cap run out.
+    Fewer than the budget come back when the eligible pairs or a cap run out.
     """
-    order_m = pool.distinct()
-    open_mm = pool.open_pairs(order_m)
-    rng = np.random.default_rng(int(content_id("choose", rules.seed, pool.prompt_id), 16))
-    explored, propensity = _draw_exploration(open_mm, rules, rng)
-    strategy = strategy_named(rules.strategy)
-    features_md = centre(pool.features_nd[order_m].astype(np.float64))
-    mean_m, cov_mm = posterior.mean(features_md), posterior.cov(features_md)
-    chosen: list[tuple[int, int]] = []
-    choices: list[Choice] = []
-    while len(chosen) < len(explored) or (len(chosen) < rules.budget and open_mm.any()):
-        explores = len(chosen) < len(explored)
-        view = view_pool(mean_m, cov_mm, features_md, tuple(chosen), rng)
-        score_mm = strategy(view)
-        i, j = explored[len(chosen)] if explores else _best_pair(score_mm, open_mm)
-        mu, sd = view.mu_nn[i, j], view.sd_nn[i, j]
-        choice = Choice(
-            i=int(order_m[i]),
-            j=int(order_m[j]),
-            arm="explore" if explores else "exploit",
-            rank=len(chosen),
-            info_gain=float(info_gain(mu, sd)),
-            score=float(score_mm[i, j]),
-            fisher=float(expected_fisher(mu, sd)),
-            p_first=float(preference_probability(mu, sd)),
-            propensity=propensity if explores else None,
-        )
-        choices.append(choice)
-        chosen.append((i, j))
-        cov_mm = shrink(cov_mm, cov_mm[:, i] - cov_mm[:, j], float(sd**2), choice.fisher)
-        _close(open_mm, chosen, rules.max_pairs_per_response)
-    return choices
+    with one_blas_thread():
+        return _choose(pool, by_dimension(heads), rules)
+
+
+def _choose(pool: Pool, heads: Mapping[str, Head], rules: Rules) -> list[Choice]:
+    chooser = PoolChooser(pool, heads, rules)
+    chooser.explore()
+    while len(chooser.choices) < rules.budget:
+        candidate = chooser.best()
+        if candidate is None:
+            break
+        chooser.take(candidate)
+    return chooser.choices
+
+
+def observe(
+    heads: Heads, chosen: Iterable[tuple[Pool, Sequence[Choice]]], residual_sd: float = 0.0
+) -> dict[str, Head]:
+    """The heads expected after the labels of the chosen pairs, by dimension.
+
+    A label speaks of the reward that features tell and of two residuals τ, so it weighs
+    ω̄ / (1 + 2 τ² ω̄) for the head.
+    """
+    before = by_dimension(heads)
+    learnt = [(pool, choices) for pool, choices in chosen if choices]
+    return {
+        name: observe_pairs(head, *_expected(head, k, learnt, residual_sd)) if learnt else head
+        for k, (name, head) in enumerate(before.items())
+    }
+
+
+def _expected(
+    head: Head, k: int, chosen: Sequence[tuple[Pool, Sequence[Choice]]], residual_sd: float
+) -> tuple[FloatArray, FloatArray]:
+    """Differences of basis rows (e, q) and ω̄ (e,) of dimension k, over all chosen pairs."""
+    differences = []
+    for pool, choices in chosen:
+        features_md = pool.features_nd[pool.distinct()].astype(np.float64)
+        ends_nd = pool.features_nd - features_md.mean(axis=0)
+        first_eq = head.basis(ends_nd[[choice.i for choice in choices]])
+        differences.append(first_eq - head.basis(ends_nd[[choice.j for choice in choices]]))
+    fisher_e = np.array([choice.fishers[k] for _, choices in chosen for choice in choices])
+    return np.vstack(differences), fisher_e / (1.0 + 2.0 * residual_sd**2 * fisher_e)
 
 
 def choose_for_pools(
-    pools: Iterable[Pool], posterior: Posterior, rules: Rules, shard_size: int = 64
-) -> dict[str, list[Choice]]:
-    """The pairs of many pools, by prompt id.
+    pools: Iterable[Pool], heads: Heads, rules: Rules, shard_size: int = 64, threads: int = 1
+) -> Iterator[tuple[Pool, list[Choice]]]:
+    """The pairs of many pools, which the caller passes in order of prompt id.
 
-    Pools are taken in order of prompt id, `shard_size` at a time; what a shard's labels are
-    expected to teach is taken off the posterior before the next shard, so that a night's batch does
-    not ask one thing a thousand times.
+    What a shard's labels are expected to teach is taken off the heads before the next shard, so
+    that a night's batch does not ask one thing a thousand times. No more than a shard is held.
 
     Raises:
-        Corrupt: Two pools have the same prompt id.
+        Corrupt: Two pools that follow each other have the same prompt id.
     """
-    ordered = sorted(pools, key=lambda pool: pool.prompt_id)
-    if len({pool.prompt_id for pool in ordered}) < len(ordered):
-        raise Corrupt("Two pools have the same prompt id: join the responses of each prompt.")
-    chosen: dict[str, list[Choice]] = {}
-    for start in range(0, len(ordered), shard_size):
-        shard = ordered[start : start + shard_size]
-        chosen.update({p.prompt_id: choose_pairs(p, posterior, rules) for p in shard})
+    remaining, last_id = iter(pools), None
+    heads = by_dimension(heads)
+    while shard := list(islice(remaining, shard_size)):
         for pool in shard:
-            posterior = _expect(posterior, pool, chosen[pool.prompt_id])
-    return chosen
+            if pool.prompt_id == last_id:
+                raise Corrupt(
+                    f"Two pools have the same prompt id {last_id}: join the responses of each "
+                    "prompt."
+                )
+            last_id = pool.prompt_id
+        chosen = list(zip(shard, _choose_shard(shard, heads, rules, threads), strict=True))
+        heads = observe(heads, chosen, rules.residual_sd)
+        yield from chosen
 
 
-def _draw_exploration(
-    open_mm: BoolArray, rules: Rules, rng: np.random.Generator
-) -> tuple[list[tuple[int, int]], float]:
-    """Pairs drawn uniformly without replacement, and the chance that each had.
-
-    The number drawn is ρb rounded up or down at random with mean ρb, so that the chance is ρb/|E|.
-    """
-    pairs = np.argwhere(open_mm)
-    expected = rules.exploration * min(rules.budget, len(pairs))
-    n_drawn = int(expected) + int(rng.random() < expected % 1.0)
-    drawn_e2 = pairs[rng.permutation(len(pairs))[:n_drawn]]
-    return [(int(i), int(j)) for i, j in drawn_e2], expected / max(len(pairs), 1)
-
-
-def _best_pair(score_mm: FloatArray, open_mm: BoolArray) -> tuple[int, int]:
-    """The open pair of the highest score; of equal ones the first by response ids."""
-    candidates = np.flatnonzero(open_mm)
-    best = int(candidates[score_mm.ravel()[candidates].argmax()])
-    return divmod(best, len(open_mm))
-
-
-def _close(open_mm: BoolArray, chosen: list[tuple[int, int]], cap: int | None) -> None:
-    """Take the last chosen pair, and all pairs of a response at its cap, out of `open_mm`."""
-    open_mm[chosen[-1]] = False
-    for response in chosen[-1]:
-        if cap is not None and sum(response in pair for pair in chosen) >= cap:
-            open_mm[response, :] = open_mm[:, response] = False
-
-
-def _expect(posterior: Posterior, pool: Pool, choices: list[Choice]) -> Posterior:
-    first, second = [choice.i for choice in choices], [choice.j for choice in choices]
-    z_ed = pool.features_nd[first].astype(np.float64) - pool.features_nd[second]
-    return observe_pairs(posterior, z_ed, np.array([choice.fisher for choice in choices]))
+def _choose_shard(
+    shard: Sequence[Pool], heads: Mapping[str, Head], rules: Rules, threads: int
+) -> list[list[Choice]]:
+    with one_blas_thread():
+        if threads == 1:
+            return [_choose(pool, heads, rules) for pool in shard]
+        with ThreadPoolExecutor(threads) as executor:
+            return list(executor.map(lambda pool: _choose(pool, heads, rules), shard))

@@ -1,4 +1,7 @@
-"""A candidate pool as selection sees it: ids, features, and which pairs may be chosen."""
+"""A candidate pool as selection sees it: ids, features, and which pairs may be chosen.
+
+Shapes: n responses, m distinct responses in order of their ids, d features.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,17 @@ class Pool:
     """The n responses to one prompt.
 
     Attributes:
+        prompt_id: Content id of the prompt.
         response_ids: Content ids; responses with equal ids are the same text.
         features_nd: Projected features; whether they are centred makes no difference.
         eligible_nn: Symmetric mask of the pairs that may be chosen; all when absent.
+        clusters: Near-duplicate cluster of each response: two of one cluster are never paired.
+        blocked: Responses that no pair may hold, exploration included: empty ones, loops, texts
+            that game the judge.
+        n_tokens: Length of each response, for the cost of reading it.
+        strata: Strata of every pair of this prompt, such as "language:de".
+        response_strata: Strata of each response, such as "failure:refusal"; a pair belongs to
+            those of both its responses.
 
     Raises:
         Corrupt: Shapes disagree, or a feature is not finite.
@@ -28,14 +39,22 @@ class Pool:
     response_ids: Sequence[str]
     features_nd: NDArray[np.floating]
     eligible_nn: NDArray[np.bool_] | None = None
+    clusters: Sequence[int] | None = None
+    blocked: NDArray[np.bool_] | None = None
+    n_tokens: Sequence[int] | None = None
+    strata: tuple[str, ...] = ()
+    response_strata: Sequence[frozenset[str]] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.response_ids)
+        per_response = (self.clusters, self.blocked, self.n_tokens, self.response_strata)
         mask_fits = self.eligible_nn is None or self.eligible_nn.shape == (n, n)
-        if self.features_nd.shape[:-1] != (n,) or not mask_fits:
+        lengths_fit = all(facts is None or len(facts) == n for facts in per_response)
+        if self.features_nd.shape[:-1] != (n,) or not mask_fits or not lengths_fit:
             raise Corrupt(
                 f"Prompt {self.prompt_id}: {n} responses do not match features of shape "
-                f"{self.features_nd.shape} or the eligibility mask: join them by response id."
+                f"{self.features_nd.shape}, the eligibility mask or the facts per response: "
+                "join them by response id."
             )
         if not np.isfinite(self.features_nd).all():
             raise Corrupt(f"Prompt {self.prompt_id}: a feature is not finite: compute them again.")
@@ -46,11 +65,22 @@ class Pool:
         Selection works in this order, so that neither the order in which responses arrive nor a
         text generated twice can change what is chosen.
         """
-        return np.unique(np.array(self.response_ids, dtype=str), return_index=True)[1]
+        first: dict[str, int] = {}
+        for index, response in enumerate(self.response_ids):
+            first.setdefault(response, index)
+        return np.array([first[response] for response in sorted(first)], dtype=np.intp)
 
-    def open_pairs(self, order_m: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Mask (m, m) over `order_m` of the pairs i < j that may be chosen."""
-        every_mm = np.ones((len(order_m), len(order_m)), dtype=np.bool_)
+    def open_pairs(
+        self, order_m: NDArray[np.intp], first_e: NDArray[np.intp], second_e: NDArray[np.intp]
+    ) -> NDArray[np.bool_]:
+        """Mask (e,) of the pairs of `order_m` positions `first_e` and `second_e` one may choose."""
+        open_e = np.ones(len(first_e), dtype=np.bool_)
         if self.eligible_nn is not None:
-            every_mm = self.eligible_nn[np.ix_(order_m, order_m)]
-        return np.triu(every_mm, 1)
+            open_e &= self.eligible_nn[order_m[first_e], order_m[second_e]]
+        if self.clusters is not None:
+            cluster_m = np.asarray(self.clusters)[order_m]
+            open_e &= cluster_m[first_e] != cluster_m[second_e]
+        if self.blocked is not None:
+            blocked_m = np.asarray(self.blocked)[order_m]
+            open_e &= ~(blocked_m[first_e] | blocked_m[second_e])
+        return open_e

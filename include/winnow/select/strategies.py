@@ -1,10 +1,14 @@
-"""What makes one pair better than another: functions from a view of a pool to a score per pair.
+"""What makes one pair better than another: functions from what is believed to a score per pair.
 
-A strategy is any function `(PoolView) -> score_nn`, symmetric, higher is better, and is asked again
-after each pick, because the view's covariance has shrunk by then. A new one is a few lines here and
-a name in `STRATEGIES`.
+A strategy's `score` takes the state of a pool and which of its packed pairs are meant, and gives
+each a number, higher is better; -inf: never. It is asked again after each pick, because the
+variances have shrunk by then; but where an upper bound of the scores is known, only the pairs that
+could win are scored again. A new strategy is a few lines here and a name in `STRATEGIES`.
 
-Shapes: n responses, d features.
+With several dimensions, gains are sums over them, and uncertainty and delta speak of the mean of
+the rewards.
+
+Shapes: e packed pairs, k dimensions, s draws, m responses.
 """
 
 from __future__ import annotations
@@ -17,76 +21,132 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.errors import Fatal
-from winnow.select.gains import expected_fisher, info_gain, pair_moments
+from winnow.select.state import EVERY, PoolState, Rows
 
 FloatArray = NDArray[np.float64]
 
+HYBRID_ALPHA = 0.1
+"""Weight of the information gain once there are labels; without any it is 1."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PoolView:
-    """What a strategy may look at: one pool, given the pairs chosen from it so far.
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How to score pairs.
 
     Attributes:
-        mean_n: Expected rewards.
-        cov_nn: Joint covariance of the rewards, shrunk by the pairs chosen so far.
-        mu_nn: Mean of each reward difference r_i - r_j.
-        sd_nn: Standard deviation of each reward difference.
-        features_nd: Centred features.
-        chosen: Pairs (i, j), i < j, in the order chosen.
-        rng: Randomness of this pool.
+        score: Score of the asked pairs.
+        falls: Whether scores only fall as variances shrink, so that an old one is a bound.
+        bound: A number for every pair that its score does not exceed; None: there is none.
+        with_policy: Whether `score` reads the decision gain.
     """
 
-    mean_n: FloatArray
-    cov_nn: FloatArray
-    mu_nn: FloatArray
-    sd_nn: FloatArray
-    features_nd: FloatArray
-    chosen: tuple[tuple[int, int], ...]
-    rng: np.random.Generator
+    score: Callable[[PoolState, Rows], FloatArray]
+    falls: bool = False
+    bound: Callable[[PoolState], FloatArray] | None = None
+    with_policy: bool = False
 
 
-Strategy = Callable[[PoolView], FloatArray]
-
-
-def view_pool(
-    mean_n: FloatArray,
-    cov_nn: FloatArray,
-    features_nd: FloatArray,
-    chosen: tuple[tuple[int, int], ...],
-    rng: np.random.Generator,
-) -> PoolView:
-    """A view with its pair moments computed."""
-    mu_nn, var_nn = pair_moments(mean_n, cov_nn)
-    return PoolView(mean_n, cov_nn, mu_nn, np.sqrt(var_nn), features_nd, chosen, rng)
-
-
-def score_info_gain(view: PoolView) -> FloatArray:
+def score_info_gain(state: PoolState, rows: Rows) -> FloatArray:
     """Expected KL divergence from prior to posterior, in nats."""
-    return info_gain(view.mu_nn, view.sd_nn)
+    return state.info_gain(rows)
 
 
-def score_diversity(view: PoolView) -> FloatArray:
+def score_decision_gain(state: PoolState, rows: Rows) -> FloatArray:
+    """Expected fall of the variance that matters to the policy."""
+    return state.decision_gain(rows)
+
+
+def bound_decision_gain(state: PoolState) -> FloatArray:
+    """It may rise after a pick, so an old score would bound nothing."""
+    return state.decision_bound()
+
+
+def score_hybrid(state: PoolState, rows: Rows) -> FloatArray:
+    """Both gains, each as a share of the pool's largest at first, by likeness and cost."""
+    return _hybrid(state, state.decision_gain(rows), state.info_gain(rows), rows)
+
+
+def bound_hybrid(state: PoolState) -> FloatArray:
+    """`score_hybrid` with a bound in the place of each gain."""
+    return _hybrid(state, state.decision_bound(), state.info_ceiling_e, EVERY)
+
+
+def score_diversity(state: PoolState, rows: Rows) -> FloatArray:
     """D-optimal gain log(1 + ω̄ v): the drop in log det Σ that one label is expected to bring."""
-    fisher_nn = expected_fisher(view.mu_nn, view.sd_nn)
-    return np.log1p(fisher_nn * view.sd_nn**2)
+    return np.asarray(np.log1p(state.fisher(rows) * state.var_ke[:, rows]).sum(axis=0))
 
 
-def score_uncertainty(view: PoolView) -> FloatArray:
+def score_uncertainty(state: PoolState, rows: Rows) -> FloatArray:
     """-|μ|: pairs whose preference is closest to a coin flip."""
-    return -np.abs(view.mu_nn)
+    return np.asarray(-np.abs(state.mu_ke[:, rows].mean(axis=0)))
 
 
-def score_random(view: PoolView) -> FloatArray:
+def score_delta(state: PoolState, rows: Rows) -> FloatArray:
+    """|μ| + s: the best response with optimism against the worst with pessimism.
+
+    The largest difference still plausible; its spread is the pair's own, not two error bars.
+    """
+    var_e = np.maximum(state.var_ke[:, rows], 0.0).sum(axis=0)
+    spread_e = np.sqrt(var_e) / len(state.mu_ke)
+    return np.asarray(np.abs(state.mu_ke[:, rows].mean(axis=0)) + spread_e)
+
+
+def score_dts(state: PoolState, rows: Rows) -> FloatArray:
+    """Double Thompson sampling: the best responses of two joint draws.
+
+    Among all pairs r_i + r'_j is largest for the best response of draw r with that of draw r';
+    where these are one response, the second draw is made again.
+    """
+    draws_sm, n_draws = state.draws_sm, len(state.draws_sm)
+    best_s = draws_sm.argmax(axis=1)
+    one = 2 * len(state.picked) % n_draws
+    others = (one + 1 + np.arange(n_draws - 1)) % n_draws
+    differing = others[best_s[others] != best_s[one]]
+    other = differing[0] if len(differing) else others[0]
+    first_e, second_e = state.first_e[rows], state.second_e[rows]
+    r_m, other_m = draws_sm[one], draws_sm[other]
+    return np.asarray(
+        np.maximum(r_m[first_e] + other_m[second_e], r_m[second_e] + other_m[first_e])
+    )
+
+
+def score_random(state: PoolState, rows: Rows) -> FloatArray:
     """Uniform noise: every open pair is equally likely."""
-    return view.rng.random(view.mu_nn.shape)
+    return state.noise_e[rows]
+
+
+def score_traditional(state: PoolState, rows: Rows) -> FloatArray:
+    """Uniform noise for the pairs among a few responses drawn at random; no other pair."""
+    drawn_m = np.zeros(len(state.order_m), dtype=np.bool_)
+    drawn_m[state.few_m] = True
+    drawn_e = drawn_m[state.first_e[rows]] & drawn_m[state.second_e[rows]]
+    return np.where(drawn_e, state.noise_e[rows], -np.inf)
+
+
+def _hybrid(state: PoolState, decision_e: FloatArray, info_e: FloatArray, rows: Rows) -> FloatArray:
+    """[(1 - α) PV / max PV + α EIG / max EIG] (1 - likeness) / cost."""
+    alpha = state.rules.alpha
+    if alpha is None:
+        alpha = HYBRID_ALPHA if state.n_labels else 1.0
+    decision_max, info_max = state.decision_ceiling, float(state.info_ceiling_e.max(initial=0.0))
+    score_e = decision_e * ((1.0 - alpha) / (decision_max or 1.0))
+    score_e += info_e * (alpha / (info_max or 1.0))
+    if state.rules.spread and state.picked:
+        score_e *= 1.0 - state.likeness()[rows]
+    return score_e / state.cost_e[rows]
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "diversity": score_diversity,
-        "info_gain": score_info_gain,
-        "random": score_random,
-        "uncertainty": score_uncertainty,
+        "decision_gain": Strategy(score_decision_gain, bound=bound_decision_gain, with_policy=True),
+        "delta": Strategy(score_delta, falls=True),
+        "diversity": Strategy(score_diversity, falls=True),
+        "dts": Strategy(score_dts),
+        "hybrid": Strategy(score_hybrid, bound=bound_hybrid, with_policy=True),
+        "info_gain": Strategy(score_info_gain, falls=True),
+        "random": Strategy(score_random, falls=True),
+        "traditional": Strategy(score_traditional, falls=True),
+        "uncertainty": Strategy(score_uncertainty, falls=True),
     }
 )
 

@@ -67,8 +67,8 @@ def refit(batch: Batch, number: int) -> Manifest:
     if done is not None:
         return done
     published = read_version(batch.lake, batch.campaign.publish.dataset, number)
-    model = reward_model.refit(batch.lake, batch.campaign, published)
-    path = reward_model.store(batch.lake, batch.campaign.name, model, number)
+    fitted = reward_model.refit(batch.lake, batch.campaign, published)
+    path = reward_model.store(batch.lake, batch.campaign.name, fitted, number)
     labelled = batch.require("label")
     n_preferences = labelled.outputs["preferences"].n_rows
     return batch.commit(
@@ -85,7 +85,9 @@ def refit(batch: Batch, number: int) -> Manifest:
             "reward_rows": published.n_rows("reward"),
             "dpo_rows": published.n_rows("dpo"),
             "posterior": path,
-            "posterior_labels": model.posterior.n_labels,
+            "posterior_labels": sum(head.n_labels for head in fitted.model.heads.values()),
+            "annotators_guessing": fitted.guessing,
+            **fitted.trust.figures(),
         },
     )
 

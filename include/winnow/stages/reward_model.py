@@ -8,37 +8,78 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import log1p
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from winnow.batch import Manifest, read_manifest, read_table
-from winnow.campaign import Campaign
+from winnow.campaign import Campaign, Select
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json
 from winnow.label.aggregate import latest_revisions
 from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
 from winnow.publish.versions import Version
-from winnow.reward import RewardModel, centre, fit, fit_projection
+from winnow.reward import (
+    Head,
+    Projection,
+    RewardModel,
+    centre,
+    fit_ensemble,
+    fit_projection,
+    fit_with_annotators,
+)
+from winnow.stages.trust import Trust, measure
 
 Row = Mapping[str, Any]
-Vectors = dict[str, NDArray[np.float64]]
+GateState = Literal["open", "closed", "undecided"]
+
+OVERALL = "overall"
+"""Name of the head that learns from the votes of all dimensions."""
+
+GUESSING = 0.5
+"""Share of guesses from which an annotator is named."""
 
 _PREFERRED = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
-def newest(lake: Lake, campaign: str) -> RewardModel | None:
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The newest model, and whether its gate lets it choose."""
+
+    model: RewardModel
+    gate: GateState
+
+
+@dataclass(frozen=True, slots=True)
+class Refitted:
+    """A model fitted to all votes.
+
+    Attributes:
+        model: At the temperature that exploration votes ask for.
+        trust: What those votes say.
+        guessing: Annotators (hashes) with the share of their votes that are guesses, above
+            `GUESSING`.
+    """
+
+    model: RewardModel
+    trust: Trust
+    guessing: dict[str, float]
+
+
+def newest(lake: Lake, campaign: str) -> Current | None:
     """The campaign's newest model, or None before the first labels."""
     data, _ = lake.read_tagged(_pointer_path(campaign))
     if data is None:
         return None
-    return RewardModel.from_bytes(lake.read(json.loads(data)["path"]))
+    target = json.loads(data)
+    return Current(RewardModel.from_bytes(lake.read(target["path"])), target["gate"])
 
 
-def refit(lake: Lake, campaign: Campaign, version: Version) -> RewardModel:
+def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
     """Fit a model to every vote of the version's batches.
 
     Batches whose features are of another version than the newest batch's are left out: their
@@ -47,36 +88,68 @@ def refit(lake: Lake, campaign: Campaign, version: Version) -> RewardModel:
     manifests = [_manifests(lake, campaign.name, key) for key in sorted(version.batches)]
     wanted = _manifests(lake, campaign.name, version.batches[-1])[0].figures
     usable = [m for m in manifests if m[0].figures["feature_version"] == wanted["feature_version"]]
-    votes = [vote for found in usable for vote in _votes(lake, *found)]
-    vectors = {k: v for found in usable for k, v in _vectors(lake, found[1]).items()}
+    batches = [(select, _votes(lake, expand, select, label)) for expand, select, label in usable]
+    votes = [vote for _, batch_votes in batches for vote in batch_votes]
     projection = fit_projection(
-        _centred(votes, vectors), wanted["n_embedding"], campaign.select.max_components
+        _centred(votes), wanted["n_embedding"], campaign.select.max_components
     )
-    first, second = (
-        projection.apply(np.array([vectors[vote[side]] for vote in votes]).reshape(len(votes), -1))
-        for side in ("first_id", "second_id")
+    trust = measure(lake, batches)
+    heads, epsilon = {}, dict[str, float]()
+    for dimension, own in sorted(_by_dimension(votes, campaign.select).items()):
+        head, guesses = _fit(projection, own, campaign.select)
+        heads[dimension] = head.at_temperature(trust.temperature)
+        epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
+    return Refitted(
+        RewardModel(projection, heads, wanted["feature_version"]),
+        trust,
+        {a: share for a, share in sorted(epsilon.items()) if share > GUESSING},
     )
-    posterior = fit(
-        first - second,
-        [_PREFERRED[vote["preferred"]] for vote in votes],
-        np.ones(len(votes)),
-        [-1.0 if vote["swapped"] else 1.0 for vote in votes],
-        [vote["length"] for vote in votes],
-    )
-    return RewardModel(projection, posterior, wanted["feature_version"])
 
 
-def store(lake: Lake, campaign: str, model: RewardModel, number: int) -> str:
+def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
     """Keep the model of dataset version `number`, and point to it unless a newer one is there."""
-    path = f"campaigns/{campaign}/reward/{model.version[:16]}.npz"
-    lake.create(path, model.to_bytes())
-    target = canonical_json({"number": number, "path": path, "version": model.version})
+    version = fitted.model.version
+    path = f"campaigns/{campaign}/reward/{version[:16]}.npz"
+    lake.create(path, fitted.model.to_bytes())
+    target = canonical_json(
+        {"number": number, "path": path, "version": version, "gate": fitted.trust.gate.state}
+    )
     while True:
         data, tag = lake.read_tagged(_pointer_path(campaign))
         if data is not None and json.loads(data)["number"] >= number:
             return path
         if lake.swap(_pointer_path(campaign), target, tag):
             return path
+
+
+def _by_dimension(votes: list[Row], settings: Select) -> dict[str, list[Row]]:
+    """Votes by the head that learns from them."""
+    if not settings.head_per_dimension:
+        return {OVERALL: votes}
+    found: dict[str, list[Row]] = {}
+    for vote in votes:
+        found.setdefault(vote["dimension"], []).append(vote)
+    return found
+
+
+def _fit(
+    projection: Projection, votes: list[Row], settings: Select
+) -> tuple[Head, dict[str, float]]:
+    """A head, and the chance ε that each annotator's vote is a guess gone wrong."""
+    first, second = (
+        projection.apply(np.array([vote[side] for vote in votes])) for side in ("first", "second")
+    )
+    preferred = [vote["preference"] for vote in votes]
+    side = [-1.0 if vote["swapped"] else 1.0 for vote in votes]
+    length = [vote["length"] for vote in votes]
+    weight = np.ones(len(votes))
+    posterior, epsilon = fit_with_annotators(
+        first - second, preferred, weight, side, length, [vote["annotator"] for vote in votes]
+    )
+    if settings.head == "laplace":
+        return posterior, epsilon
+    trusted = np.array([1.0 - 2.0 * epsilon[vote["annotator"]] for vote in votes])
+    return fit_ensemble(first, second, preferred, trusted, side, length), epsilon
 
 
 def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest, Manifest]:
@@ -88,35 +161,39 @@ def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest,
 
 
 def _votes(lake: Lake, expand: Manifest, select: Manifest, label: Manifest) -> list[Row]:
-    """One row a vote: pair, sides, preference, and the log-length difference of its responses."""
+    """A row a vote: its comparison, preference (1, 1/2, 0), lengths and raw features of both."""
     texts = read_table(lake, expand.outputs["responses"]).select(["response_id", "message"])
     lengths = {row["response_id"]: log1p(len(row["message"])) for row in texts.to_pylist()}
     pairs = {c["pair_id"]: c for c in read_table(lake, select.outputs["comparisons"]).to_pylist()}
-    annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
-    return [
-        {
-            **pairs[row["pair_id"]],
-            **row,
-            "length": lengths[pairs[row["pair_id"]]["first_id"]]
-            - lengths[pairs[row["pair_id"]]["second_id"]],
-        }
-        for row in latest_revisions(annotations)
-        if row["preferred"] is not None and row["status"] not in NOT_COUNTED
-    ]
-
-
-def _vectors(lake: Lake, select: Manifest) -> Vectors:
     compared = read_table(lake, select.outputs["compared"]).to_pylist()
-    return {row["response_id"]: np.array(row["vector"], dtype=np.float64) for row in compared}
+    vectors = {row["response_id"]: np.array(row["vector"], dtype=np.float64) for row in compared}
+    annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
+    votes: list[Row] = []
+    for row in latest_revisions(annotations):
+        if row["preferred"] is not None and row["status"] not in NOT_COUNTED:
+            pair = pairs[row["pair_id"]]
+            first, second = pair["first_id"], pair["second_id"]
+            votes.append(
+                {
+                    **pair,
+                    **row,
+                    "preference": _PREFERRED[row["preferred"]],
+                    "length": lengths[first] - lengths[second],
+                    "first": vectors[first],
+                    "second": vectors[second],
+                }
+            )
+    return votes
 
 
-def _centred(votes: list[Row], vectors: Vectors) -> NDArray[np.float64]:
-    """Vectors of the voted responses, centred within their prompts."""
-    prompts: dict[str, set[str]] = {}
+def _centred(votes: list[Row]) -> NDArray[np.float64]:
+    """Raw features of the voted responses, each once, centred within their prompts."""
+    prompts: dict[str, dict[str, NDArray[np.float64]]] = {}
     for vote in votes:
-        prompts.setdefault(vote["prompt_id"], set()).update((vote["first_id"], vote["second_id"]))
+        found = prompts.setdefault(vote["prompt_id"], {})
+        found[vote["first_id"]], found[vote["second_id"]] = vote["first"], vote["second"]
     return np.vstack(
-        [centre(np.array([vectors[i] for i in sorted(ids)])) for ids in prompts.values()]
+        [centre(np.array([found[i] for i in sorted(found)])) for found in prompts.values()]
     )
 
 

@@ -1,25 +1,28 @@
 """Select: score every pair of every pool, choose the few that are worth a label.
 
-The pairs depend on the pools, the posterior and the campaign's settings alone, and the posterior
-that was used is stored with them.
+The pairs depend on the pools, the reward model and the campaign's settings alone. The model that
+was used is stored with them, and each pair says why it was chosen.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from winnow.batch import Batch, Manifest, quarantine_table, read_table
-from winnow.campaign import Label
+from winnow.batch import Batch, Manifest, quarantine_table
+from winnow.campaign import Label, Select
 from winnow.ids import pair_id
 from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
-from winnow.reward import RewardModel, centre, fit_projection, prior
-from winnow.select import Choice, Pool, Rules, choose_for_pools
+from winnow.reward import Posterior, RewardModel, fit_projection, prior
+from winnow.select import Choice, Pool, Rules
+from winnow.select.budget import NightRules, count_capacity
+from winnow.select.fallback import effective_dimension, effective_rules
+from winnow.select.night import choose_night
 from winnow.stages import reward_model
+from winnow.stages.candidates import Candidates, read_candidates
 
 STAGE = "select"
 
@@ -32,23 +35,18 @@ def run(batch: Batch) -> Manifest:
     if done is not None:
         return done
     ingested, expanded = batch.require("ingest"), batch.require("expand")
-    features = read_table(batch.lake, expanded.outputs["features"])
-    responses = read_table(batch.lake, expanded.outputs["responses"])
-    prompts = {
-        r["prompt_id"]: r for r in read_table(batch.lake, ingested.outputs["prompts"]).to_pylist()
-    }
-    pools = _pools(responses, features)
-    model = _model(batch, pools, expanded)
-    projected = [Pool(p.prompt_id, p.response_ids, model.features(p.features_nd)) for p in pools]
-    chosen = choose_for_pools(
-        projected, model.posterior, _rules(batch), batch.campaign.select.prompts_per_shard
-    )
-    comparisons = [
-        _comparison(batch, prompts[pool.prompt_id], pool, choice, model.version)
-        for pool in projected
-        for choice in chosen[pool.prompt_id]
-    ]
-    alone = [_alone(pool) for pool in projected if not chosen[pool.prompt_id]]
+    candidates = read_candidates(batch)
+    model, gate = reward_model_for(batch, candidates)
+    rules, fallback = night_rules(batch.campaign.select, model, gate)
+    capacity = count_capacity(candidates.pools(None), rules)
+    night = choose_night(candidates.pools(model), model.heads, rules, capacity)
+    comparisons, alone = [], []
+    for pool, choices in night:
+        prompt = candidates.prompts[pool.prompt_id]
+        comparisons += [_comparison(batch, rules, prompt, pool, c, model.version) for c in choices]
+        if not choices:
+            alone.append(_alone(pool))
+    report = night.report()
     return batch.commit(
         STAGE,
         inputs=[ingested, expanded],
@@ -56,68 +54,86 @@ def run(batch: Batch) -> Manifest:
             "comparisons": batch.write_table(
                 STAGE, "comparisons", to_table(comparisons, COMPARISONS)
             ),
-            "compared": batch.write_table(STAGE, "compared", _compared(features, comparisons)),
+            "compared": batch.write_table(
+                STAGE, "compared", _compared(candidates, comparisons, model.feature_version)
+            ),
             "reward_model": batch.write_bytes(STAGE, "reward_model", "npz", model.to_bytes()),
             "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(alone)),
         },
         counts={
-            "rows_in": len(pools),
-            "rows_out": len(pools) - len(alone),
+            "rows_in": len(candidates.rows_of),
+            "rows_out": len(candidates.rows_of) - len(alone),
             "quarantined": len(alone),
-            "pairs_scored": sum(
-                len(p.response_ids) * (len(p.response_ids) - 1) // 2 for p in pools
-            ),
+            "pairs_scored": candidates.n_pairs,
             "comparisons": len(comparisons),
+            "exploration": report.explored,
+            "blocked_responses": int(candidates.blocked_r.sum()),
         },
         figures={
+            "strategy": rules.pool_rules.strategy,
+            "fallback": fallback,
+            "gate": gate,
             "posterior_version": model.version,
-            "posterior_labels": model.posterior.n_labels,
-            "mean_info_gain": _mean(c["info_gain"] for c in comparisons),
+            "posterior_labels": _n_labels(model),
+            "mean_info_gain": report.mean_info_gain,
+            "mean_decision_gain": report.mean_decision_gain,
+            "unspent_pairs": report.unspent,
+            "floors": [asdict(floor) for floor in report.floors],
+            "unmet_floors": [floor.stratum for floor in report.unmet],
+            "conflicts": sum(c["conflict"] for c in comparisons),
         },
     )
 
 
-def _pools(responses: pa.Table, features: pa.Table) -> list[Pool]:
-    """The batch's pools by prompt id, with raw features."""
-    vectors = dict(
-        zip(features["response_id"].to_pylist(), features["vector"].to_pylist(), strict=True)
-    )
-    ids: defaultdict[str, list[str]] = defaultdict(list)
-    for row in responses.select(["prompt_id", "response_id"]).to_pylist():
-        ids[row["prompt_id"]].append(row["response_id"])
-    return [
-        Pool(prompt, found, np.array([vectors[i] for i in found], dtype=np.float64))
-        for prompt, found in sorted(ids.items())
-    ]
+def reward_model_for(
+    batch: Batch, candidates: Candidates
+) -> tuple[RewardModel, reward_model.GateState]:
+    """The newest reward model with the state of its gate.
 
-
-def _model(batch: Batch, pools: list[Pool], expanded: Manifest) -> RewardModel:
-    """The newest reward model, or before any label a prior over this batch's own features."""
-    version = expanded.figures["feature_version"]
-    model = reward_model.newest(batch.lake, batch.campaign.name)
-    if model is not None and model.feature_version == version:
-        return model
-    centred = np.vstack([centre(pool.features_nd.astype(np.float64)) for pool in pools])
+    Before any label on features of this version it is a prior over this batch's own features.
+    """
+    version = batch.require("expand").figures["feature_version"]
+    current = reward_model.newest(batch.lake, batch.campaign.name)
+    if current is not None and current.model.feature_version == version:
+        return current.model, current.gate
     projection = fit_projection(
-        centred, expanded.figures["n_embedding"], batch.campaign.select.max_components
+        candidates.sample(), candidates.n_embedding, batch.campaign.select.max_components
     )
     d = projection.n_features
-    return RewardModel(projection, prior(d, float(max(d, 1))), version)
+    head = prior(d, float(max(d, 1)))
+    return RewardModel.single(projection, head, version, reward_model.OVERALL), "undecided"
 
 
-def _rules(batch: Batch) -> Rules:
-    settings = batch.campaign.select
-    return Rules(
+def night_rules(
+    settings: Select, model: RewardModel, gate: reward_model.GateState
+) -> tuple[NightRules, str]:
+    """What the campaign asks for, or the fallback with its reason while no model is trusted."""
+    least, most = settings.pair_limits
+    asked = Rules(
         budget=settings.pairs_per_prompt,
         strategy=settings.strategy,
         exploration=settings.exploration,
         max_pairs_per_response=settings.max_pairs_per_response,
         seed=settings.seed,
+        kappa=settings.kappa,
+        residual_sd=settings.residual_sd,
+        traditional_k=settings.traditional_k,
     )
+    heads = [head for head in model.heads.values() if isinstance(head, Posterior)]
+    dimension = sum(effective_dimension(head) for head in heads)
+    pool_rules, reason = effective_rules(asked, _n_labels(model), dimension, gate)
+    rules = NightRules(
+        pool_rules, least, most, floors=settings.floors, shard_size=settings.prompts_per_shard
+    )
+    return rules, reason
+
+
+def _n_labels(model: RewardModel) -> int:
+    return sum(head.n_labels for head in model.heads.values())
 
 
 def _comparison(
-    batch: Batch, prompt: Row, pool: Pool, choice: Choice, posterior_version: str
+    batch: Batch, rules: NightRules, prompt: Row, pool: Pool, choice: Choice, model_version: str
 ) -> dict[str, Any]:
     first, second = pool.response_ids[choice.i], pool.response_ids[choice.j]
     return {
@@ -126,37 +142,49 @@ def _comparison(
         "first_id": first,
         "second_id": second,
         "kind": "exploration" if choice.arm == "explore" else "selected",
-        "strategy": batch.campaign.select.strategy,
+        "strategy": rules.pool_rules.strategy,
         "rank": choice.rank,
+        "reason": choice.reason,
         "info_gain": choice.info_gain,
+        "decision_gain": choice.decision_gain,
         "score": choice.score,
         "p_first": choice.p_first,
+        "contested": choice.contested,
+        "conflict": choice.conflict,
         "propensity": choice.propensity,
         "dimension": prompt["dimension"],
-        "posterior_version": posterior_version,
-        "expected_cost": _expected_cost(batch.campaign.label),
+        "posterior_version": model_version,
+        "expected_cost": expected_cost(batch.campaign.label),
     }
 
 
-def _expected_cost(label: Label) -> int:
+def expected_cost(label: Label) -> int:
     """Price of a comparison with its share of second votes, micro-dollars."""
     return round(label.price * (1.0 + label.second_vote_share))
 
 
-def _compared(features: pa.Table, comparisons: list[dict[str, Any]]) -> pa.Table:
+def _compared(candidates: Candidates, comparisons: Sequence[Row], feature_version: str) -> pa.Table:
     """Features of the compared responses only: what every later refit reads."""
-    wanted = sorted({c[side] for c in comparisons for side in ("first_id", "second_id")})
-    rows = {row["response_id"]: row for row in features.to_pylist()}
-    return to_table([rows[i] for i in wanted], FEATURES)
+    wanted = {c[side] for c in comparisons for side in ("first_id", "second_id")}
+    return to_table(_feature_rows(candidates, wanted, feature_version), FEATURES)
+
+
+def _feature_rows(
+    candidates: Candidates, wanted: set[str], feature_version: str
+) -> Iterator[dict[str, Any]]:
+    place = {response: row for row, response in enumerate(candidates.response_ids)}
+    for response in sorted(wanted):
+        vector = candidates.raw_rc[place[response]]
+        yield {
+            "response_id": response,
+            "vector": vector,
+            "feature_version": feature_version,
+        }
 
 
 def _alone(pool: Pool) -> Quarantined:
     detail = (
-        f"the pool holds {len(set(pool.response_ids))} distinct response(s): no pair to compare"
+        f"the pool holds {len(set(pool.response_ids))} distinct response(s) and no pair of them "
+        "is worth comparing"
     )
     return Quarantined(STAGE, "no_pair", detail, record_id=pool.prompt_id)
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    listed = list(values)
-    return sum(listed) / len(listed) if listed else None

@@ -93,6 +93,53 @@ def test_side_bias_and_length_are_recovered_and_left_out_of_the_reward() -> None
     assert np.abs(posterior.mean_d - w).max() < np.abs(ignored.mean_d - w).max()
 
 
+def slow_mode(labels: Labels, prior_precision: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Most probable effects, Hessian and prior precisions, by damped steps in all dimensions."""
+    effects = np.column_stack([labels.z, labels.side, labels.length])
+    precision = np.append(np.full(labels.z.shape[1], prior_precision), [1.0, 1.0])
+    theta = np.zeros(len(precision))
+    for _ in range(200):
+        p = sigmoid(effects @ theta)
+        gradient = precision * theta + effects.T @ (labels.weight * (p - labels.preferred))
+        hessian = np.diag(precision) + (effects.T * (labels.weight * p * (1 - p))) @ effects
+        theta = theta - 0.5 * np.linalg.solve(hessian, gradient)
+    return theta, hessian, precision
+
+
+def slow_precision(labels: Labels) -> float:
+    """λ of the highest evidence over the whole grid, refined by the parabola through three."""
+    effects = np.column_stack([labels.z, labels.side, labels.length])
+    unit, log_ratios = (labels.z**2).sum(axis=1).mean(), np.log(10.0) * np.linspace(3, -3, 13)
+    scores = []
+    for log_ratio in log_ratios:
+        theta, hessian, precision = slow_mode(labels, unit * np.exp(log_ratio))
+        logit = effects @ theta
+        loss = labels.weight @ (np.logaddexp(0.0, logit) - labels.preferred * logit)
+        evidence = 0.5 * (np.log(precision).sum() - precision @ theta**2) - loss
+        evidence -= 0.5 * np.linalg.slogdet(hessian)[1]
+        scores.append(evidence - 0.5 * (log_ratio / np.log(10.0)) ** 2)
+    best = int(np.argmax(scores))
+    assert 0 < best < 12
+    a, b, c = scores[best - 1 : best + 2]
+    step = log_ratios[1] - log_ratios[0]
+    return float(unit * np.exp(log_ratios[best] + step * 0.5 * (a - c) / (a - 2 * b + c)))
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "size"), [(5, 12, 1.0), (11, 12, 0.1), (60, 12, 3.0), (300, 12, 0.02), (300, 4, 1.0)]
+)
+def test_the_short_search_finds_what_the_whole_grid_finds(n: int, d: int, size: float) -> None:
+    labels, _ = planted(n, d=d, seed=n, size=size, nuisance=(0.3, 0.2))
+    expected = slow_precision(labels)
+    posterior = labels.fit()
+    assert posterior.prior_precision == pytest.approx(expected, rel=1e-6)
+    theta, hessian, _ = slow_mode(labels, expected)
+    np.testing.assert_allclose(posterior.mean_d, theta[:-2], atol=1e-6)
+    np.testing.assert_allclose(
+        posterior.cov_dd, np.linalg.inv(hessian)[:-2, :-2], rtol=0, atol=2e-6
+    )
+
+
 @pytest.mark.parametrize("ratio", [1e-3, 1e3])
 def test_precision_by_evidence_beats_a_badly_fixed_one(ratio: float) -> None:
     losses = []

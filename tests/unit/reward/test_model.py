@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from winnow.errors import Corrupt
-from winnow.reward import RewardModel, fit, fit_projection
+from winnow.errors import Corrupt, Fatal
+from winnow.reward import RewardModel, fit, fit_ensemble, fit_projection
 
 
 def raw_features(n: int, seed: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def model() -> RewardModel:
     z = rng.normal(size=(30, projection.n_features))
     preferred, side = rng.choice([0.0, 0.5, 1.0], 30), rng.choice([-1.0, 1.0], 30)
     posterior = fit(z, preferred, np.ones(30), side, rng.normal(size=30))
-    return RewardModel(projection, posterior, "minilm-1")
+    return RewardModel.single(projection, posterior, "minilm-1")
 
 
 def test_a_round_trip_is_byte_identical(model: RewardModel) -> None:
@@ -50,6 +50,49 @@ def test_a_model_read_back_gives_the_very_same_numbers(model: RewardModel) -> No
     assert read.feature_version == "minilm-1"
 
 
+@pytest.fixture
+def two_headed(model: RewardModel) -> RewardModel:
+    rng, d = np.random.default_rng(3), model.projection.n_features
+    first, second = rng.normal(size=(2, 20, d))
+    ones = np.ones(20)
+    preferred = rng.choice([0.0, 1.0], 20)
+    ensemble = fit_ensemble(first, second, preferred, ones, ones, 0 * ones, 3, 4)
+    heads = {"overall": ensemble.at_temperature(1.5), "harmlessness": model.posterior}
+    return RewardModel(model.projection, heads, "minilm-1")
+
+
+def test_heads_of_both_kinds_survive_a_round_trip(two_headed: RewardModel) -> None:
+    stored = two_headed.to_bytes()
+    read, features = RewardModel.from_bytes(stored), two_headed.features(raw_features(7, seed=2))
+    assert read.dimensions == ("harmlessness", "overall")
+    assert read.to_bytes() == stored
+    assert read.version == two_headed.version
+    for name, head in two_headed.heads.items():
+        assert type(read.heads[name]) is type(head)
+        np.testing.assert_array_equal(read.heads[name].mean(features), head.mean(features))
+        np.testing.assert_array_equal(read.heads[name].cov(features), head.cov(features))
+
+
+def test_the_order_in_which_heads_are_named_does_not_matter(two_headed: RewardModel) -> None:
+    backwards = replace(two_headed, heads=dict(reversed(two_headed.heads.items())))
+    assert backwards.to_bytes() == two_headed.to_bytes()
+    assert backwards.version == two_headed.version
+
+
+def test_the_overall_head_speaks_for_the_model_or_else_the_first_by_name(
+    two_headed: RewardModel,
+) -> None:
+    heads = two_headed.heads
+    assert two_headed.posterior is heads["overall"]
+    named = {"zest": heads["overall"], "harmlessness": heads["harmlessness"]}
+    assert replace(two_headed, heads=named).posterior is heads["harmlessness"]
+
+
+def test_a_model_without_a_head_is_refused(model: RewardModel) -> None:
+    with pytest.raises(Fatal, match="needs a head"):
+        replace(model, heads={})
+
+
 def test_features_are_projected_and_centred(model: RewardModel) -> None:
     features = model.features(raw_features(7, seed=2))
     assert features.shape == (7, 42)
@@ -62,14 +105,15 @@ def test_the_version_covers_every_part(model: RewardModel) -> None:
         model.version,
         replace(model, feature_version="minilm-2").version,
         replace(model, projection=other_projection).version,
-        replace(model, posterior=replace(model.posterior, side=9.0)).version,
+        replace(model, heads={"helpfulness": replace(model.posterior, side=9.0)}).version,
+        replace(model, heads={"harmlessness": model.posterior}).version,
     }
-    assert len(versions) == 4
+    assert len(versions) == 5
 
 
 def test_the_file_can_be_opened_by_numpy_without_pickles(model: RewardModel) -> None:
     with np.load(io.BytesIO(model.to_bytes()), allow_pickle=False) as stored:
-        np.testing.assert_array_equal(stored["posterior_mean"], model.posterior.mean_d)
+        np.testing.assert_array_equal(stored["head0_mean"], model.posterior.mean_d)
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from winnow.errors import Fatal
 from winnow.reward import Posterior, observe_pairs, prior
+from winnow.reward.posterior import shrink
 
 
 def posterior_of(d: int, seed: int = 0) -> Posterior:
@@ -66,6 +68,55 @@ def test_expected_labels_never_raise_a_variance(seed: int) -> None:
     assert np.linalg.eigvalsh(after.cov_dd).min() > 0
 
 
+@pytest.mark.parametrize("n_pairs", [3, 40, 300])
+def test_all_expected_labels_at_once_equal_one_after_another(n_pairs: int) -> None:
+    rng = np.random.default_rng(n_pairs)
+    before, z_ed = posterior_of(12), rng.normal(size=(n_pairs, 12))
+    fisher_e = rng.uniform(0.0, 0.25, n_pairs)
+    cov = before.cov_dd
+    for z, fisher in zip(z_ed, fisher_e, strict=True):
+        cov = shrink(cov, cov @ z, float(z @ cov @ z), float(fisher))
+    np.testing.assert_allclose(observe_pairs(before, z_ed, fisher_e).cov_dd, cov, atol=1e-12)
+
+
+def test_the_covariance_stays_symmetric_and_positive_over_many_nights() -> None:
+    rng, head = np.random.default_rng(3), prior(10, 0.01)
+    for _ in range(200):
+        head = observe_pairs(head, 30.0 * rng.normal(size=(50, 10)), np.full(50, 0.25))
+    np.testing.assert_array_equal(head.cov_dd, head.cov_dd.T)
+    assert np.linalg.eigvalsh(head.cov_dd).min() > 0
+
+
+def test_no_expected_labels_leave_the_very_same_posterior() -> None:
+    before = posterior_of(4)
+    assert observe_pairs(before, np.zeros((0, 4)), np.zeros(0)).version == before.version
+
+
+def test_the_basis_and_its_covariance_give_the_joint_covariance() -> None:
+    posterior, features = posterior_of(5), np.random.default_rng(1).normal(size=(4, 5))
+    basis = posterior.basis(features)
+    np.testing.assert_allclose(basis @ posterior.cov_qq @ basis.T, posterior.cov(features))
+    doubled = posterior.with_cov(2.0 * posterior.cov_qq)
+    np.testing.assert_allclose(doubled.cov(features), 2.0 * posterior.cov(features))
+    np.testing.assert_array_equal(doubled.mean(features), posterior.mean(features))
+
+
+def test_a_temperature_divides_every_logit() -> None:
+    posterior, features = posterior_of(5), np.random.default_rng(1).normal(size=(4, 5))
+    cooled = posterior.at_temperature(2.0)
+    np.testing.assert_allclose(cooled.mean(features), posterior.mean(features) / 2.0)
+    np.testing.assert_allclose(cooled.cov(features), posterior.cov(features) / 4.0)
+    assert (cooled.side, cooled.length) == (posterior.side / 2.0, posterior.length / 2.0)
+    assert cooled.prior_precision == 4.0 * posterior.prior_precision
+    assert cooled.at_temperature(3.0).temperature == 6.0
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.inf, np.nan])
+def test_a_temperature_that_no_logit_survives_is_refused(temperature: float) -> None:
+    with pytest.raises(Fatal, match="above 0"):
+        posterior_of(3).at_temperature(temperature)
+
+
 def test_equal_contents_have_an_equal_version_in_any_memory_layout() -> None:
     posterior = posterior_of(4)
     copy = replace(posterior, cov_dd=np.asfortranarray(posterior.cov_dd.copy()))
@@ -82,6 +133,7 @@ def test_equal_contents_have_an_equal_version_in_any_memory_layout() -> None:
         {"n_labels": 13},
         {"side": 0.31},
         {"length": 0.1},
+        {"temperature": 1.5},
     ],
 )
 def test_any_change_of_contents_changes_the_version(change: dict[str, object]) -> None:

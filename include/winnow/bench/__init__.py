@@ -1,0 +1,1 @@
+"""Measurements of Winnow itself: how fast it selects, and what its choices are worth."""

@@ -1,0 +1,225 @@
+"""Pools of real responses with a judge's scores: the ground on which strategies are compared.
+
+A folder holds `alpaca_pool.parquet` (a row a response: `prompt_id, prompt, model, response, p_win`,
+and `adversarial` where known), and may hold `alpaca_pool_minilm_f16.npy`, embeddings of prompt and
+response in the same row order. `p_win` is a judge's probability that the response beats the
+reference; without embeddings, features come from the text alone (LSA and style figures).
+
+Always holds: a response that games the judge stays in its pool, so that a selector may fall for it,
+but is `blocked`; no figure is computed from a blocked response.
+
+Shapes: r rows of the file, n responses of one prompt, c raw feature columns, d features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from winnow.errors import Corrupt
+from winnow.expand.features import text_features as style_features
+from winnow.expand.text_features import text_features as lsa_features
+from winnow.ids import content_id
+from winnow.reward import centre, fit_projection
+from winnow.select.screen import answers_nothing
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+POOL_FILE = "alpaca_pool.parquet"
+EMBEDDING_FILE = "alpaca_pool_minilm_f16.npy"
+COLUMNS = ("prompt_id", "prompt", "model", "response", "p_win")
+
+MAX_COMPONENTS = 64
+"""PCA dimensions of the embedding, the campaign's default."""
+
+STRONG_MODEL = 0.25
+"""Mean win rate above which a model is left out of the homogeneous pool."""
+
+_LEAST_P_WIN = 1e-7
+"""Where the judge's probability is clipped before its logit is taken."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedPool:
+    """All responses to one prompt.
+
+    Attributes:
+        p_win_n: Probability that the judge prefers the response to the reference.
+        length_n: log(1 + characters).
+        longer_n: tanh of the length beyond the reference's, in standard deviations.
+        blocked_n: Responses that no pair may have and no figure counts.
+    """
+
+    prompt_id: str
+    response_ids: tuple[str, ...]
+    features_nd: FloatArray
+    p_win_n: FloatArray
+    length_n: FloatArray
+    longer_n: FloatArray
+    blocked_n: BoolArray
+
+    @property
+    def quality_n(self) -> FloatArray:
+        """logit(p_win), the true reward of the simulated labels."""
+        clipped_n = np.clip(self.p_win_n, _LEAST_P_WIN, 1.0 - _LEAST_P_WIN)
+        return np.asarray(np.log(clipped_n) - np.log1p(-clipped_n))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """Judged pools under one name; `features` tells in words where their features come from."""
+
+    name: str
+    features: str
+    pools: tuple[JudgedPool, ...]
+
+    @property
+    def largest_pool(self) -> int:
+        """Responses in the largest pool."""
+        return max(len(pool.response_ids) for pool in self.pools)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """The file by column, and what is derived from it row by row."""
+
+    prompt_id_r: NDArray[np.object_]
+    prompt_r: NDArray[np.object_]
+    model_r: NDArray[np.object_]
+    response_r: NDArray[np.object_]
+    p_win_r: FloatArray
+    blocked_r: BoolArray
+    reference_r: BoolArray
+    longer_r: FloatArray
+
+
+def read_worlds(folder: Path) -> tuple[World, ...]:
+    """The pool of all models, and the one without the few strong ones.
+
+    Raises:
+        Corrupt: A file is missing or unreadable, a column is absent, a score is outside [0, 1], or
+            embeddings and rows differ in number.
+    """
+    rows = _read_rows(folder / POOL_FILE)
+    features, raw_rc, n_embedding = _raw_features(folder, rows)
+    weak_r = np.isin(rows.model_r, _weak_models(rows))
+    return tuple(
+        World(name, features, _judged_pools(rows, raw_rc, n_embedding, kept_r))
+        for name, kept_r in (
+            ("all", ~rows.reference_r),
+            ("homogeneous", ~rows.reference_r & weak_r),
+        )
+        if kept_r.any()
+    )
+
+
+def _read_rows(path: Path) -> _Rows:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Corrupt(f"{path} cannot be read as Parquet ({error}): pass its folder.") from error
+    missing = [column for column in COLUMNS if column not in table.column_names]
+    if missing or not table.num_rows:
+        raise Corrupt(
+            f"{path} lacks {', '.join(missing) or 'rows'}: it needs {', '.join(COLUMNS)}."
+        )
+    prompt_id, prompt, model, response = (
+        np.array([str(value or "") for value in table[column].to_pylist()], dtype=object)
+        for column in COLUMNS[:4]
+    )
+    p_win = table["p_win"].to_numpy().astype(np.float64)
+    bad = np.flatnonzero(~((p_win >= 0.0) & (p_win <= 1.0)))
+    if len(bad):
+        raise Corrupt(f"{path}, row {bad[0] + 1}: p_win is {p_win[bad[0]]}, not within [0, 1].")
+    adversarial = np.zeros(len(p_win), dtype=np.bool_)
+    if "adversarial" in table.column_names:
+        adversarial = np.array(table["adversarial"].to_pylist(), dtype=np.bool_)
+    reference = np.isin(model, _reference_models(model, p_win))
+    return _Rows(
+        prompt_id,
+        prompt,
+        model,
+        response,
+        p_win,
+        adversarial | answers_nothing(list(prompt_id), list(response)),
+        reference,
+        _longer_than_reference(prompt_id, response, reference),
+    )
+
+
+def _reference_models(model_r: NDArray[np.object_], p_win_r: FloatArray) -> list[str]:
+    """Models whose every response ties: a response compared with itself."""
+    return [model for model in sorted(set(model_r)) if (p_win_r[model_r == model] == 0.5).all()]
+
+
+def _weak_models(rows: _Rows) -> list[str]:
+    return [
+        model
+        for model in sorted(set(rows.model_r))
+        if rows.p_win_r[rows.model_r == model].mean() <= STRONG_MODEL
+    ]
+
+
+def _longer_than_reference(
+    prompt_id_r: NDArray[np.object_], response_r: NDArray[np.object_], reference_r: BoolArray
+) -> FloatArray:
+    """Tanh of the length difference in standard deviations, as AlpacaEval controls for it.
+
+    Where a prompt has no reference response, its median length stands in for it.
+    """
+    chars_r = np.array([len(text) for text in response_r], dtype=np.float64)
+    beyond_r = np.empty(len(chars_r))
+    for index_n in _by_prompt(prompt_id_r):
+        own_n = index_n[reference_r[index_n]]
+        beyond_r[index_n] = chars_r[index_n] - np.median(chars_r[own_n if len(own_n) else index_n])
+    return np.asarray(np.tanh(beyond_r / max(float(beyond_r.std()), 1.0)))
+
+
+def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], int]:
+    """What the features are, the raw columns (r, c), and how many of them are an embedding."""
+    path, texts = folder / EMBEDDING_FILE, (list(rows.prompt_r), list(rows.response_r))
+    if not path.exists():
+        return "text alone: LSA and style", lsa_features(*texts, MAX_COMPONENTS), MAX_COMPONENTS
+    embedding_rc = np.load(path).astype(np.float32)
+    if len(embedding_rc) != len(rows.p_win_r):
+        raise Corrupt(
+            f"{path} has {len(embedding_rc)} rows and {POOL_FILE} {len(rows.p_win_r)}: they must "
+            "match row by row; remove the embeddings to use features of the text alone."
+        )
+    style_rc = np.stack([style_features(*row) for row in zip(*texts, strict=True)])
+    return f"{path.name} and style", np.hstack([embedding_rc, style_rc]), embedding_rc.shape[1]
+
+
+def _judged_pools(
+    rows: _Rows, raw_rc: NDArray[np.float32], n_embedding: int, kept_r: BoolArray
+) -> tuple[JudgedPool, ...]:
+    pools = [index_n[kept_r[index_n]] for index_n in _by_prompt(rows.prompt_id_r)]
+    pools = [index_n for index_n in pools if len(index_n) > 1]
+    centred = np.vstack([centre(raw_rc[index_n].astype(np.float64)) for index_n in pools])
+    projection = fit_projection(centred, n_embedding, MAX_COMPONENTS)
+    return tuple(
+        JudgedPool(
+            prompt_id=rows.prompt_id_r[index_n[0]],
+            response_ids=tuple(content_id("response", rows.response_r[k]) for k in index_n),
+            features_nd=centre(projection.apply(raw_rc[index_n])),
+            p_win_n=rows.p_win_r[index_n],
+            length_n=np.log1p([len(rows.response_r[k]) for k in index_n]),
+            longer_n=rows.longer_r[index_n],
+            blocked_n=rows.blocked_r[index_n],
+        )
+        for index_n in pools
+    )
+
+
+def _by_prompt(prompt_id_r: NDArray[np.object_]) -> Iterator[NDArray[np.intp]]:
+    """Row numbers of each prompt, in order of its id."""
+    _, number_r = np.unique(prompt_id_r.astype(str), return_inverse=True)
+    order_r = np.argsort(number_r, kind="stable")
+    yield from np.split(order_r, np.flatnonzero(np.diff(number_r[order_r])) + 1)

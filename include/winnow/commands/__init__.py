@@ -1,0 +1,1 @@
+"""What the `winnow` command does: batches of a lake, and selection on its own."""

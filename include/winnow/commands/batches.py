@@ -1,0 +1,98 @@
+"""Commands about the batches of a lake."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from datetime import UTC, datetime
+
+from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
+from winnow.campaign import Campaign
+from winnow.errors import Fatal, Retryable
+from winnow.ingest.ledger import read_ledger
+from winnow.label.vendors import connect
+from winnow.lake import Lake
+from winnow.progress import progress, summary
+from winnow.publish.versions import newest, read_version
+from winnow.stages import expand, ingest, label, publish, select
+
+
+def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+    """Take the batch through its five stages in this process, waiting for the vendor."""
+    batch = open_batch(campaign, asked.batch, lake, _now)
+    if ingest.run(batch) is None:
+        print("No new prompt file since the last batch.")
+        return
+    for shard in expand.plan(batch):
+        expand.generate(batch, shard, asked.engine_python, asked.models, print)
+    if not expand.gather(batch).counts["rows_out"]:
+        print("No response could be generated; `winnow quarantine` says why.")
+        return
+    select.run(batch)
+    vendor = connect(campaign.label.vendor, asked.vendor_url, _token())
+    label.submit(batch, vendor)
+    while batch.manifest(label.STAGE) is None:
+        try:
+            label.collect(batch, vendor, _token().encode())
+        except Retryable as error:
+            print(error)
+            time.sleep(campaign.label.poll_seconds)
+    publish.refit(batch, publish.version(batch, publish.check(batch)))
+    print(summary(batch))
+
+
+def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+    """A block a batch: each stage that has begun, newest batch last."""
+    for batch in batches_of(lake, campaign, asked.batch):
+        print(batch.key)
+        for stage, line in progress(batch).items():
+            print(f"  {stage:<8} {line}")
+
+
+def quarantine(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+    """A line a row in quarantine: stage, file and line or id, reason."""
+    for batch in batches_of(lake, campaign, asked.batch):
+        for stage in STAGES:
+            manifest = read_manifest(lake, campaign.name, batch.key, stage)
+            if manifest is None or "quarantine" not in manifest.outputs:
+                continue
+            for row in read_table(lake, manifest.outputs["quarantine"]).to_pylist():
+                place = f"{row['file']}:{row['line']}" if row["file"] else row["record_id"]
+                print(f"{batch.key} {stage} {place} {row['reason']}: {row['detail']}")
+
+
+def versions(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+    """A line a version of the campaign's dataset, oldest first."""
+    dataset = campaign.publish.dataset
+    last = newest(lake, dataset)
+    for number in range(1, last.number + 1 if last else 1):
+        version = read_version(lake, dataset, number)
+        print(
+            f"{dataset}@{version.name} {version.digest[:12]} {version.published_at} "
+            f"{version.n_rows('reward')} preferences, batches to {version.batches[-1]}"
+        )
+
+
+def batches_of(lake: Lake, campaign: Campaign, key: str | None) -> list[Batch]:
+    """The batches of a campaign, oldest first, or the one of `key`.
+
+    Raises:
+        Fatal: There is no such batch.
+    """
+    keys = [entry.batch for entry in read_ledger(lake, campaign.name).entries]
+    wanted = [k for k in keys if key in (None, k)]
+    if key is not None and not wanted:
+        raise Fatal(f"Campaign {campaign.name} has no batch {key} in {lake.uri}.")
+    return [open_batch(campaign, k, lake, _now) for k in sorted(wanted)]
+
+
+def _token() -> str:
+    token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
+    if not token:
+        raise Fatal("Set WINNOW_VENDOR_TOKEN to the vendor's token.")
+    return token
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

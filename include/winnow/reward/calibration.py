@@ -1,0 +1,192 @@
+"""Whether the model's probabilities can be taken at their word, and the temperature that helps.
+
+All of it wants labels that the model has not seen and did not choose: those of the exploration
+arm, with the probabilities that were stated before the label came.
+
+Temperature T divides every logit, ŵ/T and Σ/T², so that gains and probabilities stay of one model.
+It is the most probable one under a log-normal prior around 1, and exactly 1 below `MIN_LABELS`.
+
+The calibration error (ECE) is read on bins of equal mass: bins of equal width leave most of them
+nearly empty when the model is rarely sure. Equal probabilities share a bin, so that the order of
+labels does not matter.
+
+Sources: Guo et al. (2017), "On calibration of modern neural networks"; Nixon et al. (2019),
+"Measuring calibration in deep learning".
+
+Shapes: e labels, b bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+
+from winnow.errors import Corrupt, Fatal
+from winnow.ids import seed_from
+from winnow.reward.predictive import preference_probability
+
+FloatArray = NDArray[np.float64]
+
+MIN_LABELS = 200
+"""Labels below which a temperature is noise: T stays exactly 1."""
+
+_TEMPERATURE_SPREAD = 0.5
+"""Standard deviation of the prior on log T; 200 labels of a usual model know it to about 0.2."""
+
+_LOG_TEMPERATURE_LIMIT = np.log(20.0)
+
+_COVERAGE = 0.95
+"""Of the interval around the calibration error."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Labels of similar stated probability: their number, mean probability and share preferred."""
+
+    n: int
+    stated: float
+    observed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Expected calibration error with its 95 % bootstrap interval, and the bins of its picture.
+
+    Attributes:
+        ece: Mean distance of stated and observed probability over the bins, within [0, 1].
+        low: Lower end of the percentile interval; noise makes it an overestimate, as the ECE is.
+        high: Upper end.
+        bins: From the lowest stated probability to the highest.
+    """
+
+    ece: float
+    low: float
+    high: float
+    bins: tuple[ReliabilityBin, ...]
+
+
+def label_losses(p_e: ArrayLike, preferred_e: ArrayLike) -> FloatArray:
+    """Log-loss of each label in nats; a tie (0.5) is half of either answer.
+
+    Raises:
+        Corrupt: A probability or a preference is outside [0, 1].
+    """
+    p, y = _checked_probabilities(p_e, preferred_e)
+    tiny = np.finfo(np.float64).tiny
+    return -(y * np.log(np.maximum(p, tiny)) + (1.0 - y) * np.log(np.maximum(1.0 - p, tiny)))
+
+
+def log_loss(p_e: ArrayLike, preferred_e: ArrayLike) -> float:
+    """Mean log-loss in nats; ln 2 is what a coin scores.
+
+    Raises:
+        Corrupt: A probability or a preference is outside [0, 1].
+        Fatal: There are no labels.
+    """
+    losses_e = label_losses(p_e, preferred_e)
+    _require_labels(len(losses_e))
+    return float(losses_e.mean())
+
+
+def temperature(
+    mu_e: ArrayLike, sd_e: ArrayLike, preferred_e: ArrayLike, weight_e: ArrayLike
+) -> float:
+    """T that makes E σ((μ + su)/T) most probable, within [1/20, 20]; above 1 for a boaster.
+
+    Args:
+        mu_e: Mean of each pair's logit, as the model stated it before the label.
+        sd_e: Its standard deviation; zeros for a model that states none.
+        preferred_e: 1 when the first response was preferred, 0 the second, 0.5 for a tie.
+        weight_e: Trust in each label; labels of weight 0 do not count.
+
+    Raises:
+        Corrupt: A preference is outside [0, 1] or a number is not finite.
+    """
+    given = (mu_e, sd_e, preferred_e, weight_e)
+    mu, sd, y, weight = (np.asarray(values, dtype=np.float64) for values in given)
+    if (weight > 0).sum() < MIN_LABELS:
+        return 1.0
+
+    def objective(log_t: float) -> float:
+        t = np.exp(log_t)
+        losses_e = label_losses(preference_probability(mu / t, sd / t), y)
+        return float(weight @ losses_e) + 0.5 * (log_t / _TEMPERATURE_SPREAD) ** 2
+
+    bounds = (-_LOG_TEMPERATURE_LIMIT, _LOG_TEMPERATURE_LIMIT)
+    found = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def expected_calibration_error(
+    p_e: ArrayLike,
+    preferred_e: ArrayLike,
+    n_bins: int = 10,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Calibration:
+    """ECE of stated probabilities on bins of equal mass, with a bootstrap interval over labels.
+
+    Raises:
+        Corrupt: A probability or a preference is outside [0, 1].
+        Fatal: There are no labels, or `n_bins` or `n_resamples` is below 1.
+    """
+    p, y = _checked_probabilities(p_e, preferred_e)
+    _require_labels(len(p))
+    if n_bins < 1 or n_resamples < 1:
+        raise Fatal(f"{n_bins} bins and {n_resamples} resamples: each must be at least 1.")
+    order_e = np.lexsort((y, p))
+    p, y = p[order_e], y[order_e]
+    bin_e = _equal_mass_bins(p, n_bins)
+    draws = _resampled_errors(bin_e, y - p, n_resamples, seed)
+    tail = 0.5 * (1.0 - _COVERAGE)
+    low, high = np.quantile(list(draws), [tail, 1.0 - tail])
+    return Calibration(
+        ece=_error(bin_e, y - p),
+        low=float(low),
+        high=float(high),
+        bins=tuple(_reliability(p[bin_e == b], y[bin_e == b]) for b in np.unique(bin_e)),
+    )
+
+
+def _equal_mass_bins(sorted_e: FloatArray, n_bins: int) -> NDArray[np.intp]:
+    """Bin of each sorted probability; equal ones share the last bin that they reach."""
+    chunks = np.array_split(sorted_e, min(n_bins, len(sorted_e)))
+    return np.searchsorted([chunk[0] for chunk in chunks[1:]], sorted_e, side="right")
+
+
+def _error(bin_e: NDArray[np.intp], surplus_e: FloatArray) -> float:
+    """Σ_b (n_b/n) |ȳ_b - p̄_b|, from the surplus y - p of each label."""
+    return float(np.abs(np.bincount(bin_e, weights=surplus_e)).sum() / len(bin_e))
+
+
+def _resampled_errors(
+    bin_e: NDArray[np.intp], surplus_e: FloatArray, n_resamples: int, seed: int
+) -> Iterator[float]:
+    rng = np.random.default_rng(seed_from("calibration", seed))
+    for _ in range(n_resamples):
+        drawn_e = rng.integers(0, len(bin_e), len(bin_e))
+        yield _error(bin_e[drawn_e], surplus_e[drawn_e])
+
+
+def _reliability(p_e: FloatArray, y_e: FloatArray) -> ReliabilityBin:
+    return ReliabilityBin(len(p_e), float(p_e.mean()), float(y_e.mean()))
+
+
+def _checked_probabilities(p_e: ArrayLike, preferred_e: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    p, y = (np.asarray(values, dtype=np.float64) for values in (p_e, preferred_e))
+    outside = int((~((p >= 0) & (p <= 1))).sum() + (~((y >= 0) & (y <= 1))).sum())
+    if outside:
+        raise Corrupt(
+            f"{outside} of {len(p)} probabilities and {len(y)} preferences are not within "
+            "[0, 1]: check where they were computed."
+        )
+    return p, y
+
+
+def _require_labels(n_labels: int) -> None:
+    if not n_labels:
+        raise Fatal("No labels to score: wait for the exploration arm's first votes.")

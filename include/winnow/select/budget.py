@@ -1,0 +1,157 @@
+"""How many pairs a night buys, and how many its prompts can give.
+
+A batch is streamed, so later prompts are unseen when earlier ones are chosen from. A cheap first
+pass counts what they can give (`count_capacity` reads neither features nor a reward model), and
+budget and floors are spread over the shards by those counts.
+
+Always holds: counts add up over pools, in any order. They are exact for complete pools; a cap on
+pairs per response or near-duplicate clusters may leave a greedy choice with fewer pairs than
+counted, which then go to later prompts.
+
+Shapes: e packed pairs, k floors, m distinct responses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.errors import Fatal
+from winnow.select.coverage import CONTESTED, Supply, floor_members
+from winnow.select.packing import packed_pairs
+from winnow.select.pool import Pool
+from winnow.select.rules import Rules
+
+IndexArray = NDArray[np.intp]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class NightRules:
+    """How a night's batch is spread over its prompts.
+
+    Attributes:
+        pool_rules: How pairs are chosen from one pool; its budget is the average per prompt.
+        min_pairs_per_prompt: Pairs that every prompt gets, as far as it has them.
+        max_pairs_per_prompt: Pairs that no prompt exceeds.
+        total_pairs: Pairs of the batch at most; None: the average times the number of prompts.
+        floors: Least number of pairs of a stratum, such as {"language:de": 200}.
+        shard_size: Prompts chosen from together, on one belief.
+
+    Raises:
+        Fatal: The numbers contradict each other.
+    """
+
+    pool_rules: Rules
+    min_pairs_per_prompt: int
+    max_pairs_per_prompt: int
+    total_pairs: int | None = None
+    floors: Mapping[str, int] = field(default_factory=dict)
+    shard_size: int = 64
+
+    def __post_init__(self) -> None:
+        least, most = self.min_pairs_per_prompt, self.max_pairs_per_prompt
+        if not 0 <= least <= self.pool_rules.budget <= most:
+            raise Fatal(
+                f"Pairs per prompt are at least {least}, on average {self.pool_rules.budget} and "
+                f"at most {most}: set them in rising order from 0."
+            )
+        if self.shard_size < 1 or (self.total_pairs or 0) < 0:
+            raise Fatal(
+                f"shard_size is {self.shard_size} and total_pairs {self.total_pairs}: set "
+                "shard_size to at least 1, total_pairs to at least 0 or none."
+            )
+        below = [stratum for stratum, wanted in self.floors.items() if wanted < 0]
+        if below:
+            raise Fatal(f"The floors of {', '.join(below)} are below 0: set them to at least 0.")
+
+    @property
+    def strata(self) -> list[str]:
+        """The floors' strata, sorted: the order of every array over floors."""
+        return sorted(self.floors)
+
+    @property
+    def promised_per_prompt(self) -> int:
+        """Pairs that a prompt may take before any is shared out, by minimum or exploration."""
+        explored = math.ceil(self.pool_rules.exploration * self.pool_rules.budget)
+        return max(self.min_pairs_per_prompt, explored)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capacity:
+    """What a set of prompts can give.
+
+    Attributes:
+        n_prompts: Prompts, those without a pair included.
+        promised: Pairs that they may take before any is shared out.
+        most: Pairs that they can give.
+        floors: Pairs of each floor's stratum, in order of `NightRules.strata`.
+    """
+
+    n_prompts: int
+    promised: int
+    most: int
+    floors: Supply
+
+    def plus(self, other: Capacity, sign: int = 1) -> Capacity:
+        """Both together, or with sign -1 what is left of this one without the other."""
+        return Capacity(
+            self.n_prompts + sign * other.n_prompts,
+            self.promised + sign * other.promised,
+            self.most + sign * other.most,
+            Supply(
+                self.floors.least_k + sign * other.floors.least_k,
+                self.floors.most_k + sign * other.floors.most_k,
+            ),
+        )
+
+
+def count_capacity(pools: Iterable[Pool], rules: NightRules) -> Capacity:
+    """What pools can give, counted in one pass.
+
+    Only ids, masks and strata are read: features of no columns, shape (n, 0), are enough.
+    """
+    none_k = np.zeros(len(rules.floors), dtype=np.int64)
+    total = Capacity(0, 0, 0, Supply(none_k, none_k))
+    for pool in pools:
+        total = total.plus(_pool_capacity(pool, rules))
+    return total
+
+
+def most_pairs(i_e: IndexArray, j_e: IndexArray, left_m: IndexArray) -> int:
+    """At most how many of the pairs can be taken when each response has `left_m` pairs left.
+
+    Exact when every two responses may be paired: a complete graph has a subgraph with these degrees
+    up to parity.
+    """
+    degree_m = np.bincount(i_e, minlength=len(left_m)) + np.bincount(j_e, minlength=len(left_m))
+    return int(np.minimum(degree_m, left_m).sum()) // 2
+
+
+def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
+    order_m = pool.distinct()
+    first_e, second_e = packed_pairs(len(order_m))
+    open_e = pool.open_pairs(order_m, first_e, second_e)
+    member_ke = floor_members(pool, order_m[first_e], order_m[second_e], rules.strata)
+    cap = rules.pool_rules.max_pairs_per_response
+    left_m = np.full(len(order_m), len(order_m) if cap is None else cap, dtype=np.intp)
+
+    def at_most(among_e: NDArray[np.bool_]) -> int:
+        return most_pairs(first_e[among_e], second_e[among_e], left_m)
+
+    # Exploration ignores the cap on pairs per response, so what is promised does too.
+    promised = min(rules.promised_per_prompt, int(np.count_nonzero(open_e)))
+    room = min(rules.max_pairs_per_prompt, at_most(open_e))
+    minimum = min(rules.min_pairs_per_prompt, room)
+    least_k, most_k = np.zeros((2, len(member_ke)), dtype=np.int64)
+    for k, stratum in enumerate(rules.strata):
+        if stratum.startswith(CONTESTED):
+            most_k[k] = room
+        else:
+            most_k[k] = min(room, at_most(open_e & member_ke[k]))
+            least_k[k] = max(0, minimum - at_most(open_e & ~member_ke[k]))
+    return Capacity(1, promised, max(room, promised), Supply(least_k, most_k))

@@ -1,0 +1,84 @@
+"""What to select with when the reward model has not earned trust: diversity and more exploration.
+
+Before enough labels, or when the gate found the model no better than a coin or than length, gains
+computed from it mean nothing. Diversity needs only the features, and the larger exploration share
+buys the labels that show when the model can be trusted again.
+
+Always holds: the exploration share is never lowered here, and the reason is empty exactly when the
+campaign's own rules stand.
+
+Sources: section 3 of ALGORITHM.md, "Guards"; MacKay (1992), "Bayesian interpolation", for the
+effective number of parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from winnow.reward.posterior import Posterior
+from winnow.select.rules import Rules
+
+GateState = Literal["open", "closed", "undecided"]
+
+FALLBACK_STRATEGY = "diversity"
+FALLBACK_EXPLORATION = 0.5
+
+MIN_LABELS = 100
+"""Labels before which no model is trusted, however few directions its features have.
+
+ALGORITHM.md has 200. On the label bench's homogeneous pool (200 prompts in 5 nights, 4 labels each,
+10 seeds) 200 made the second night explore as well, and the win rate over K = 8 fell from +0.006
+± 0.004 to -0.001 ± 0.003."""
+
+LABELS_PER_DIRECTION = 2
+"""Labels wanted for each direction that they have pinned down."""
+
+
+def effective_dimension(posterior: Posterior) -> float:
+    """How many directions of the weights the labels have pinned down, between 0 and d.
+
+    With γ_i the eigenvalues of the labels' Fisher information, Σ_i γ_i / (γ_i + λ) = d - λ tr Σ.
+    λ and Σ must be of one scale: pass the posterior as fitted, before any temperature.
+
+    >>> from winnow.reward import prior
+    >>> effective_dimension(prior(3, 2.0))
+    0.0
+    """
+    unpinned = posterior.prior_precision * float(np.trace(posterior.cov_dd))
+    return min(max(len(posterior.cov_dd) - unpinned, 0.0), float(len(posterior.cov_dd)))
+
+
+def effective_rules(
+    rules: Rules, n_labels: int, effective_dimension: float, gate_state: GateState
+) -> tuple[Rules, str]:
+    """The rules to select by tonight, with a sentence that says why they are not the campaign's.
+
+    Args:
+        rules: What the campaign asks for.
+        n_labels: Labels behind the reward model.
+        effective_dimension: Directions that they have pinned down.
+        gate_state: Verdict of the exploration gate; "undecided" trusts the model.
+    """
+    needed = max(MIN_LABELS, LABELS_PER_DIRECTION * effective_dimension)
+    if n_labels < needed:
+        return _fall_back(
+            rules, f"the reward model has {n_labels} labels and needs {needed:.0f} to be trusted"
+        )
+    if gate_state == "closed":
+        return _fall_back(
+            rules,
+            "the gate is closed: on the exploration labels the reward model does not beat a coin "
+            "and the length of the responses",
+        )
+    return rules, ""
+
+
+def _fall_back(rules: Rules, cause: str) -> tuple[Rules, str]:
+    exploration = max(rules.exploration, FALLBACK_EXPLORATION)
+    reason = (
+        f"Pairs are chosen by {FALLBACK_STRATEGY} with {exploration:.0%} drawn uniformly: {cause}."
+    )
+    return replace(rules, strategy=FALLBACK_STRATEGY, exploration=exploration), reason

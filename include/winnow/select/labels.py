@@ -1,0 +1,120 @@
+"""What one label for one pair is expected to say, dimension by dimension.
+
+The formulas are those of `winnow.select.gains`, in plain floats: for a single pair, arrays would
+cost many times the arithmetic, and every chosen pair is asked about.
+
+Shapes: k dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from math import erf, exp, pi, sqrt
+from typing import NamedTuple
+
+from winnow.select.gains import (
+    CELLS,
+    COLUMNS_PER_R,
+    LOGISTIC_VARIANCE,
+    MIXTURE,
+    ROWS_PER_RATIO,
+    info_gain_table,
+)
+
+CONFLICT = 0.3
+"""Chance of two dimensions preferring different responses above which they conflict."""
+
+
+class Prospects(NamedTuple):
+    """What is expected of the label of a pair.
+
+    Attributes:
+        info_gain: Expected information, nats, summed over dimensions.
+        decision_gain: Expected fall of the policy-weighted variance, squared logits, summed over
+            dimensions; None under a strategy that does not work it out.
+        contested: The dimension on which the label is expected to say most.
+        fisher: ω̄ on the contested dimension, the weight of its expected update.
+        fishers: ω̄ on every dimension, in the order of the heads.
+        p_first: Chance that i is preferred to j on the contested dimension.
+        conflict: Whether two dimensions prefer different responses with a chance above `CONFLICT`.
+    """
+
+    info_gain: float
+    decision_gain: float | None
+    contested: str
+    fisher: float
+    fishers: tuple[float, ...]
+    p_first: float
+    conflict: bool
+
+
+def label_prospects(
+    dimensions: Sequence[str],
+    mu_k: Sequence[float],
+    var_k: Sequence[float],
+    impact_k: Sequence[float] | None,
+) -> Prospects:
+    """Prospects of a pair from the means and variances of its reward differences.
+
+    Args:
+        dimensions: Names of the k dimensions.
+        mu_k: Means, logits.
+        var_k: Variances, squared logits.
+        impact_k: cᵀAc as in `winnow.select.state`; None when not worked out.
+    """
+    fishers = tuple(map(_expected_fisher, mu_k, var_k))
+    said_k = [var * fisher for var, fisher in zip(var_k, fishers, strict=True)]
+    contested = said_k.index(max(said_k))
+    decision_gain = None
+    if impact_k is not None:
+        facts = zip(impact_k, fishers, said_k, strict=True)
+        decision_gain = sum(fisher * impact / (1.0 + said) for impact, fisher, said in facts)
+    return Prospects(
+        info_gain=sum(map(_info_gain, mu_k, var_k)),
+        decision_gain=decision_gain,
+        contested=dimensions[contested],
+        fisher=fishers[contested],
+        fishers=fishers,
+        p_first=_preference_probability(mu_k[contested], var_k[contested]),
+        conflict=_conflict(mu_k, var_k),
+    )
+
+
+def _expected_fisher(mu: float, var: float) -> float:
+    total = 0.0
+    for weight, narrow in MIXTURE:
+        variance = var + narrow
+        total += weight * exp(-0.5 * mu * mu / variance) / sqrt(2.0 * pi * variance)
+    return total
+
+
+def _preference_probability(mu: float, var: float) -> float:
+    normals = [weight * _normal(mu, var + narrow) for weight, narrow in MIXTURE]
+    return sum(normals) / sum(weight for weight, _ in MIXTURE)
+
+
+def _info_gain(mu: float, var: float) -> float:
+    cell = info_gain_table().item
+    r = 1.0 / sqrt(var + LOGISTIC_VARIANCE)
+    row, column = min(abs(mu) * r * ROWS_PER_RATIO, CELLS), r * COLUMNS_PER_R
+    i, j = min(int(row), CELLS - 1), min(int(column), CELLS - 1)
+    corner = i * (CELLS + 1) + j
+    one, two = float(cell(corner)), float(cell(corner + 1))
+    three, four = float(cell(corner + CELLS + 1)), float(cell(corner + CELLS + 2))
+    upper, lower = one + (column - j) * (two - one), three + (column - j) * (four - three)
+    share = max(1.0 - LOGISTIC_VARIANCE * r * r, 0.0)
+    return share * (upper + (row - i) * (lower - upper))
+
+
+def _conflict(mu_k: Sequence[float], var_k: Sequence[float]) -> bool:
+    """Whether the difference has another sign in two dimensions with a chance above `CONFLICT`."""
+    positive = map(_normal, mu_k, var_k)
+    return any(p * (1.0 - q) + q * (1.0 - p) > CONFLICT for p, q in combinations(positive, 2))
+
+
+def _normal(mu: float, var: float) -> float:
+    """Chance that a normal of this mean and variance is positive; half when it is exactly 0."""
+    if var <= 0.0:
+        return 0.5 if mu == 0.0 else float(mu > 0.0)
+    return 0.5 * (1.0 + erf(mu / sqrt(2.0 * var)))

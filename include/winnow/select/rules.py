@@ -1,0 +1,124 @@
+"""What goes into choosing and what comes out of it: rules, candidates and choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from winnow.errors import Fatal
+from winnow.select.labels import Prospects
+from winnow.select.strategies import strategy_named
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How many pairs to choose from each pool, and how.
+
+    Attributes:
+        budget: Pairs per pool at most.
+        strategy: A name in `winnow.select.STRATEGIES`.
+        exploration: Share of the budget drawn uniformly.
+        max_pairs_per_response: Pairs that a response may be greedily chosen for; None: no cap.
+        seed: Together with the prompt id it decides every random draw.
+        kappa: Sharpness of the policy softmax(κ r) that `decision_gain` has in mind, per logit.
+        alpha: Weight of the information gain in `hybrid`, in [0, 1]; None: 1 before any label and
+            0.1 after.
+        spread: Whether `hybrid` prefers pairs unlike the chosen ones.
+        cost_base: Cost of a pair whatever its texts, second votes included; any unit.
+        cost_per_token: Further cost of each token that the annotator reads, in the same unit.
+        traditional_k: Responses that `traditional` draws; None: as many as the budget.
+        residual_sd: Standard deviation τ, logits, of the part of each response's reward that no
+            feature tells.
+        n_draws: Joint draws of the rewards that `decision_gain` and `dts` work with.
+
+    Raises:
+        Fatal: A number is out of range, or the strategy is unknown.
+    """
+
+    budget: int
+    strategy: str = "info_gain"
+    exploration: float = 0.15
+    max_pairs_per_response: int | None = 2
+    seed: int = 0
+    kappa: float = 4.0
+    alpha: float | None = None
+    spread: bool = True
+    cost_base: float = 1.0
+    cost_per_token: float = 0.0
+    traditional_k: int | None = None
+    residual_sd: float = 0.0
+    n_draws: int = 64
+
+    def __post_init__(self) -> None:
+        cap, k = self.max_pairs_per_response, self.traditional_k
+        if self.budget < 0 or not 0.0 <= self.exploration <= 1.0 or (cap is not None and cap < 1):
+            raise Fatal(
+                f"{self}: budget must be at least 0, exploration within [0, 1] and "
+                "max_pairs_per_response at least 1 or none."
+            )
+        if not 0.0 < self.kappa < float("inf") or not 0.0 <= (self.alpha or 0.0) <= 1.0:
+            raise Fatal(f"{self}: kappa must be finite and above 0, alpha within [0, 1] or none.")
+        if not 0.0 < self.cost_base < float("inf") or not 0.0 <= self.cost_per_token < float("inf"):
+            raise Fatal(f"{self}: cost_base must be above 0 and cost_per_token at least 0.")
+        if not 0.0 <= self.residual_sd < float("inf"):
+            raise Fatal(f"{self}: residual_sd must be finite and at least 0.")
+        if self.n_draws < 2 or (k is not None and k < 2):
+            raise Fatal(f"{self}: n_draws and traditional_k must be at least 2.")
+        strategy_named(self.strategy)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pair that could be taken next.
+
+    Attributes:
+        pair: Its position among the packed pairs of its `PoolChooser`.
+        i: Index in the pool of the response with the smaller id.
+        j: Index of the other one.
+        score: What the strategy gives it now.
+        prospects: What its label is expected to say, in units that compare across prompts.
+    """
+
+    pair: int
+    i: int
+    j: int
+    score: float
+    prospects: Prospects
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A pair worth a label, with what was known when it was chosen.
+
+    Attributes:
+        i: Index in the pool of the response with the smaller id.
+        j: Index of the other one.
+        arm: "explore" when drawn uniformly, "exploit" when the best of its round.
+        rank: 0 for the first pair chosen from the pool.
+        info_gain: Expected information of one label, nats, summed over dimensions.
+        decision_gain: Expected fall of the policy-weighted variance, squared logits, summed over
+            dimensions; None under a strategy that does not work it out.
+        score: What the strategy gave it.
+        contested: The dimension on which the label is expected to say most.
+        fisher: ω̄ on the contested dimension, the weight of its expected update.
+        fishers: ω̄ on every dimension, in the order of the heads.
+        p_first: Chance that i is preferred to j on the contested dimension.
+        conflict: Two dimensions more likely than 0.3 disagree on which response is better.
+        propensity: Chance that the exploration arm draws this pair; None for the other arm.
+        reason: Why it was taken: "exploration", "best", or what the caller gave.
+    """
+
+    i: int
+    j: int
+    arm: Literal["explore", "exploit"]
+    rank: int
+    info_gain: float
+    decision_gain: float | None
+    score: float
+    contested: str
+    fisher: float
+    fishers: tuple[float, ...]
+    p_first: float
+    conflict: bool
+    propensity: float | None
+    reason: str

@@ -1,0 +1,250 @@
+"""What is believed about all pairs of one pool, kept up to date as pairs are chosen.
+
+Per dimension k, a pair e = (i, j), i < j, has a mean μ_e = r_i - r_j, a variance
+v_e = C_ii + C_jj - 2 C_ij and, where a strategy asks for it, an impact
+g_e = (e_i - e_j)ᵀ C A C (e_i - e_j): how much of the policy's variance tr(AC) its label can take
+away. A is the mean covariance of the softmax policies of joint draws of the rewards; with several
+dimensions each draw is one reward Σ_k θ_k r_k, θ uniform on the simplex.
+
+    info gain      Σ_k EIG(μ, v)
+    decision gain  Σ_k ω̄ g / (1 + ω̄ v),   the drop in tr(AC) by one label
+
+Always holds: μ, A and the draws never change; v never rises, and is at least 0 up to rounding.
+
+Shapes: m distinct responses, k dimensions, e = m (m - 1) / 2 pairs in order of (i, j), s draws.
+
+Source: ALGORITHM.md, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.errors import Fatal
+from winnow.ids import content_id
+from winnow.reward.posterior import Head
+from winnow.reward.projection import centre
+from winnow.select.belief import believe, policy_covariance
+from winnow.select.blas import one_blas_thread
+from winnow.select.gains import NARROWEST, expected_fisher_of_variance, info_gain_of_variance
+from winnow.select.labels import Prospects, label_prospects
+from winnow.select.packing import packed_differences, packed_forms, packed_pairs
+from winnow.select.pool import Pool
+
+if TYPE_CHECKING:
+    from winnow.select.rules import Rules
+
+__all__ = ["EVERY", "PoolState", "Rows", "one_blas_thread", "packed_pairs", "policy_covariance"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+Rows = IntArray | slice
+"""Which packed pairs a question is about."""
+
+EVERY = slice(None)
+
+_NEVER = -1e300
+"""Reward of a blocked response in every draw: no policy plays it."""
+
+
+class PoolState:
+    """Means, variances and gains of every pair of one pool.
+
+    Attributes:
+        order_m: Index in the pool of each distinct response, in order of ids.
+        features_md: Their centred features.
+        dimensions: Names of the heads, in their order.
+        first_e: Position of each pair's first response.
+        second_e: Position of its second, always the later one.
+        mu_ke: Mean of each reward difference, logits.
+        picked: Packed positions of the pairs chosen so far.
+        n_labels: Labels that the heads have seen together.
+    """
+
+    def __init__(
+        self, pool: Pool, heads: Mapping[str, Head], rules: Rules, with_policy: bool
+    ) -> None:
+        self.pool, self.rules = pool, rules
+        self.order_m = pool.distinct()
+        self.features_md = centre(pool.features_nd[self.order_m].astype(np.float64))
+        self.dimensions = tuple(heads)
+        self.n_labels = sum(head.n_labels for head in heads.values())
+        self.first_e, self.second_e = packed_pairs(len(self.order_m))
+        self.picked: list[int] = []
+        self._unlearnt: list[tuple[int, Sequence[float]]] = []
+        self._n_likened = 0
+        self._beliefs = [
+            believe(head, name, self.features_md, rules) for name, head in heads.items()
+        ]
+        self.mu_ke = np.stack([packed_differences(belief.mean_m) for belief in self._beliefs])
+        self._var_ke = np.stack([packed_forms(belief.cov_mm) for belief in self._beliefs])
+        self._policy_mm = policy_covariance(self.draws_sm, rules.kappa) if with_policy else None
+        self._impact_ke: FloatArray | None = None
+        if self._policy_mm is not None:
+            covs = [belief.cov_mm for belief in self._beliefs]
+            forms = [packed_forms(cov_mm @ self._policy_mm @ cov_mm) for cov_mm in covs]
+            self._impact_ke = np.stack(forms)
+
+    @property
+    def var_ke(self) -> FloatArray:
+        """Variance v of each reward difference, squared logits."""
+        self._learn()
+        return self._var_ke
+
+    @property
+    def impact_ke(self) -> FloatArray:
+        """How much of tr(AC) each pair can take away: g, logits to the fourth power.
+
+        Raises:
+            Fatal: The state was made without the policy.
+        """
+        if self._impact_ke is None:
+            raise Fatal("A strategy that reads the decision gain must be declared with_policy.")
+        self._learn()
+        return self._impact_ke
+
+    def fisher(self, rows: Rows = EVERY) -> FloatArray:
+        """ω̄ (k, rows)."""
+        return expected_fisher_of_variance(self.mu_ke[:, rows], self.var_ke[:, rows])
+
+    def info_gain(self, rows: Rows = EVERY) -> FloatArray:
+        """Expected information (rows,), nats."""
+        return _summed(info_gain_of_variance(self.mu_ke[:, rows], self.var_ke[:, rows]))
+
+    def decision_gain(self, rows: Rows = EVERY) -> FloatArray:
+        """Expected fall of tr(AC) (rows,), squared logits."""
+        mu_ke, var_ke = self.mu_ke[:, rows], self.var_ke[:, rows]
+        fisher_ke = expected_fisher_of_variance(mu_ke, var_ke)
+        return _summed(fisher_ke * self.impact_ke[:, rows] / (1.0 + fisher_ke * var_ke))
+
+    def decision_bound(self) -> FloatArray:
+        """At least the decision gain of every pair (e,), at a fraction of its price.
+
+        ω̄ (τ² + v) never rises as v falls, τ² being the narrowest variance of ω̄'s mixture, so that
+        1 / ω̄ + v is at least v (1 + 1/M) + τ²/M, with M the value of ω̄ (τ² + v) when first asked.
+        """
+        slope_ke, base_ke = self._inverse_fisher_floor
+        return _summed(self.impact_ke / (slope_ke * self.var_ke + base_ke))
+
+    @cached_property
+    def _inverse_fisher_floor(self) -> tuple[FloatArray, FloatArray]:
+        ceiling_ke = self.fisher() * (self.var_ke + NARROWEST)
+        np.maximum(ceiling_ke, 1e-300, out=ceiling_ke)
+        return 1.0 + 1.0 / ceiling_ke, NARROWEST / ceiling_ke
+
+    @cached_property
+    def info_ceiling_e(self) -> FloatArray:
+        """The information gain when first asked, which later ones do not exceed."""
+        return self.info_gain()
+
+    @cached_property
+    def decision_ceiling(self) -> float:
+        """The largest decision gain when first asked."""
+        return float(self.decision_bound().max(initial=0.0))
+
+    @cached_property
+    def draws_sm(self) -> FloatArray:
+        """Joint draws of the reward before any choice, one random mix of the dimensions each."""
+        draws = [belief.draws_sm for belief in self._beliefs]
+        mixed_sm = draws[0]
+        if len(draws) > 1:
+            mix_sk = _dimension_mix(len(draws), self.rules.n_draws, self.rules.seed)
+            mixed_sm = np.einsum("sk,ksm->sm", mix_sk, np.stack(draws))
+        if self.pool.blocked is not None:
+            mixed_sm[:, np.asarray(self.pool.blocked)[self.order_m]] = _NEVER
+        return mixed_sm
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Randomness of this pool alone."""
+        seed = content_id("choose", self.rules.seed, self.pool.prompt_id)
+        return np.random.default_rng(int(seed, 16))
+
+    @cached_property
+    def noise_e(self) -> FloatArray:
+        """Uniform noise, one number per pair, for strategies that draw."""
+        return self.rng.random(len(self.first_e))
+
+    @cached_property
+    def few_m(self) -> IntArray:
+        """Positions of the few responses, drawn at random, that `traditional` compares."""
+        usable_m = np.arange(len(self.order_m))
+        if self.pool.blocked is not None:
+            usable_m = np.flatnonzero(~np.asarray(self.pool.blocked)[self.order_m])
+        return self.rng.permutation(usable_m)[: self.rules.traditional_k or self.rules.budget]
+
+    def likeness(self) -> FloatArray:
+        """Largest |cosine| (e,) between each pair's feature difference and the chosen pairs'."""
+        for pair in self.picked[self._n_likened :]:
+            z_d = self.features_md[self.first_e[pair]] - self.features_md[self.second_e[pair]]
+            cosine_e = np.abs(packed_differences(self.features_md @ z_d))
+            cosine_e *= self._inverse_length_e
+            cosine_e *= self._inverse_length_e[pair]
+            np.maximum(self._likeness_e, cosine_e, out=self._likeness_e)
+        self._n_likened = len(self.picked)
+        return self._likeness_e
+
+    @cached_property
+    def _likeness_e(self) -> FloatArray:
+        return np.zeros(len(self.first_e))
+
+    @cached_property
+    def _inverse_length_e(self) -> FloatArray:
+        squares_e = packed_forms(self.features_md @ self.features_md.T)
+        return np.asarray(1.0 / np.sqrt(np.maximum(squares_e, 1e-300)))
+
+    @cached_property
+    def cost_e(self) -> FloatArray:
+        """Cost of each pair: a base, and the tokens to read.
+
+        Raises:
+            Fatal: Tokens have a cost, and the pool does not know its tokens.
+        """
+        per_token, n_tokens = self.rules.cost_per_token, self.pool.n_tokens
+        base_e = np.full(len(self.first_e), self.rules.cost_base)
+        if not per_token:
+            return base_e
+        if n_tokens is None:
+            raise Fatal(
+                f"Tokens cost {per_token} each and prompt {self.pool.prompt_id} has no n_tokens: "
+                "give the pools their token counts, or set cost_per_token to 0."
+            )
+        tokens_m = np.asarray(n_tokens, dtype=np.float64)[self.order_m]
+        return base_e + per_token * (tokens_m[self.first_e] + tokens_m[self.second_e])
+
+    def prospects(self, pair: int) -> Prospects:
+        """What the label of one pair is expected to say."""
+        var_k, mu_k = self.var_ke[:, pair].tolist(), self.mu_ke[:, pair].tolist()
+        impact_k = None if self._impact_ke is None else self._impact_ke[:, pair].tolist()
+        return label_prospects(self.dimensions, mu_k, var_k, impact_k)
+
+    def take(self, pair: int, fishers: Sequence[float]) -> None:
+        """Shrink every covariance as if labels of weight ω̄ had arrived for `pair`."""
+        self.picked.append(pair)
+        self._unlearnt.append((pair, fishers))
+
+    def _learn(self) -> None:
+        """Apply what was taken; put off until asked for, which after the last pick is never."""
+        while self._unlearnt:
+            pair, fishers = self._unlearnt.pop(0)
+            positions = int(self.first_e[pair]), int(self.second_e[pair])
+            for k, (belief, fisher) in enumerate(zip(self._beliefs, fishers, strict=True)):
+                impact_e = None if self._impact_ke is None else self._impact_ke[k]
+                belief.shrink(positions, fisher, self._var_ke[k], impact_e, self._policy_mm)
+
+
+@lru_cache(maxsize=16)
+def _dimension_mix(n_dimensions: int, n_draws: int, seed: int) -> FloatArray:
+    """Weights θ (s, k) of the dimensions in each draw, uniform on the simplex."""
+    rng = np.random.default_rng(int(content_id("mix", seed), 16))
+    return rng.dirichlet(np.ones(n_dimensions), n_draws)
+
+
+def _summed(value_ke: FloatArray) -> FloatArray:
+    """Sum over dimensions (rows,); one alone needs no sum."""
+    return np.asarray(value_ke[0] if len(value_ke) == 1 else value_ke.sum(axis=0))

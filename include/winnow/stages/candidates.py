@@ -1,0 +1,177 @@
+"""A batch's responses and features as the candidate pools that selection reads.
+
+Columns stay in Arrow; a pool is made when it is asked for, so that memory holds the stored columns
+and one shard of pools, not a copy of all of them.
+
+Always holds: pools come in rising order of prompt id, the same each time they are asked for.
+
+Shapes: r responses of the batch, n responses of one prompt, c raw feature columns.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
+
+from winnow.batch import Batch, read_table
+from winnow.errors import Corrupt
+from winnow.expand.features import feature_names
+from winnow.reward import RewardModel, centre
+from winnow.select import Pool
+from winnow.select.screen import answers_nothing, near_duplicates
+from winnow.select.subpools import part_of
+
+Row = Mapping[str, Any]
+
+REFUSES = "refuses"
+"""The style figure that tells a refusal."""
+
+_PROJECTION_PROMPTS = 512
+"""Prompts that a first projection is learnt from: ids are hashes, so the first are a fair draw."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The responses of a batch, by prompt.
+
+    Attributes:
+        prompts: Rows of the batch's prompts by id.
+        response_ids: (r,).
+        n_tokens: (r,).
+        duplicates: How often each text was sampled, (r,).
+        truncated_r: Responses cut off at the length limit.
+        blocked_r: Responses that answer nothing.
+        raw_rc: Raw features, float16.
+        rows_of: Row numbers of each prompt's responses.
+        n_embedding: Leading raw columns that are an embedding.
+        topics: Clusters that prompts are sorted into; 0: none.
+        near_duplicate: Cosine from which two embeddings say the same.
+    """
+
+    prompts: Mapping[str, Row]
+    response_ids: list[str]
+    n_tokens: list[int]
+    duplicates: list[int]
+    truncated_r: NDArray[np.bool_]
+    blocked_r: NDArray[np.bool_]
+    raw_rc: NDArray[np.float16]
+    rows_of: Mapping[str, list[int]]
+    n_embedding: int
+    topics: int
+    near_duplicate: float
+
+    def pools(self, model: RewardModel | None) -> Iterator[Pool]:
+        """Every pool in order of prompt id; with features of no columns where no model is given."""
+        for prompt, rows in self.rows_of.items():
+            raw_nc = self.raw_rc[rows].astype(np.float64)
+            yield Pool(
+                prompt,
+                [self.response_ids[row] for row in rows],
+                raw_nc[:, :0] if model is None else model.features(raw_nc),
+                clusters=near_duplicates(
+                    raw_nc[:, : self.n_embedding], self.near_duplicate
+                ).tolist(),
+                blocked=self.blocked_r[rows],
+                n_tokens=[self.n_tokens[row] for row in rows],
+                strata=self._strata(prompt),
+                response_strata=[self._failures(row) for row in rows],
+            )
+
+    def sample(self) -> NDArray[np.float64]:
+        """Raw features of some prompts, centred within each: what a first projection learns."""
+        some = list(self.rows_of.values())[:_PROJECTION_PROMPTS]
+        return np.vstack([centre(self.raw_rc[rows].astype(np.float64)) for rows in some])
+
+    def pools_as_sampled(self, model: RewardModel) -> Iterator[Pool]:
+        """Every pool with each text as often as it was sampled."""
+        for pool in self.pools(model):
+            rows = self.rows_of[pool.prompt_id]
+            counts = [self.duplicates[row] for row in rows]
+            yield part_of(pool, np.repeat(np.arange(len(rows)), counts).tolist())
+
+    @property
+    def n_pairs(self) -> int:
+        """Pairs of all pools."""
+        return sum(len(rows) * (len(rows) - 1) // 2 for rows in self.rows_of.values())
+
+    def _strata(self, prompt: str) -> tuple[str, ...]:
+        row = self.prompts[prompt]
+        strata = [f"dimension:{row['dimension']}", *(f"tag:{tag}" for tag in row["tags"] or ())]
+        if row["language"]:
+            strata.append(f"language:{row['language']}")
+        if self.topics:
+            strata.append(f"topic:{self._topic_of[prompt]}")
+        return tuple(strata)
+
+    def _failures(self, row: int) -> frozenset[str]:
+        failures = ["failure:truncated"] if self.truncated_r[row] else []
+        if self.raw_rc[row, self._refuses] > 0:
+            failures.append("failure:refusal")
+        return frozenset(failures)
+
+    @cached_property
+    def _refuses(self) -> int:
+        return feature_names().index(REFUSES)
+
+    @cached_property
+    def _topic_of(self) -> dict[str, int]:
+        """k-means clusters of the prompts by the mean embedding of their responses."""
+        embedding_rc = self.raw_rc[:, : self.n_embedding]
+        means = [
+            embedding_rc[rows].mean(axis=0, dtype=np.float64) for rows in self.rows_of.values()
+        ]
+        k = min(self.topics, len(means))
+        _, topics = kmeans2(np.array(means), k, minit="++", seed=0)
+        return dict(zip(self.rows_of, topics.tolist(), strict=True))
+
+
+def read_candidates(batch: Batch) -> Candidates:
+    """The candidates of a batch that has been expanded.
+
+    Raises:
+        Corrupt: Responses and features do not match.
+    """
+    ingested, expanded = batch.require("ingest"), batch.require("expand")
+    prompts = read_table(batch.lake, ingested.outputs["prompts"]).to_pylist()
+    responses = read_table(batch.lake, expanded.outputs["responses"])
+    features = read_table(batch.lake, expanded.outputs["features"])
+    ids = responses["response_id"].to_pylist()
+    prompt_of = responses["prompt_id"].to_pylist()
+    rows_of: defaultdict[str, list[int]] = defaultdict(list)
+    for row, prompt in enumerate(prompt_of):
+        rows_of[prompt].append(row)
+    settings = batch.campaign.select
+    return Candidates(
+        prompts={row["prompt_id"]: row for row in prompts},
+        response_ids=ids,
+        n_tokens=responses["n_tokens"].to_pylist(),
+        duplicates=responses["duplicates"].to_pylist(),
+        truncated_r=np.array([r == "length" for r in responses["finish_reason"].to_pylist()]),
+        blocked_r=answers_nothing(prompt_of, responses["message"].to_pylist()),
+        raw_rc=_vectors(features, ids),
+        rows_of=dict(sorted(rows_of.items())),
+        n_embedding=expanded.figures["n_embedding"],
+        topics=settings.topics,
+        near_duplicate=settings.near_duplicate,
+    )
+
+
+def _vectors(features: pa.Table, ids: list[str]) -> NDArray[np.float16]:
+    """Vectors (r, c) in the order of `ids`."""
+    if not features.num_rows:
+        return np.zeros((0, len(feature_names())), dtype=np.float16)
+    place = {response: row for row, response in enumerate(features["response_id"].to_pylist())}
+    missing = [response for response in ids if response not in place]
+    if missing:
+        raise Corrupt(f"{len(missing)} responses have no features: run expand_pools again.")
+    column = features["vector"].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
+    return np.asarray(flat.reshape(features.num_rows, -1)[[place[response] for response in ids]])

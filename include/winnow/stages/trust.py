@@ -1,0 +1,95 @@
+"""How far the reward model can be trusted: what it said of exploration pairs before their votes.
+
+Exploration pairs were drawn uniformly, and a batch's model never saw its votes, so their log-loss
+is an honest test. From it come the temperature of the next model and the gate that closes on a
+model which beats neither a coin nor the length of the responses.
+
+Always holds: only batches chosen by a model with labels count, only their latest annotations, and
+figures are of the last `BATCHES` such batches, so that a model which went wrong is seen in nights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from winnow.batch import Manifest, read_artifact
+from winnow.lake import Lake
+from winnow.reward import RewardModel
+from winnow.reward.calibration import Calibration, expected_calibration_error, temperature
+from winnow.reward.gate import GateVerdict, exploration_gate
+
+BATCHES = 10
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What exploration votes say of the models that chose them.
+
+    Attributes:
+        temperature: T of the next posterior; 1 while there are too few votes.
+        gate: Whether the model may choose.
+        calibration: Of the probabilities as stated; None without votes.
+    """
+
+    temperature: float
+    gate: GateVerdict
+    calibration: Calibration | None
+
+    def figures(self) -> dict[str, Any]:
+        """For a manifest: numbers, and the gate's sentence."""
+        found = self.calibration
+        return {
+            "temperature": self.temperature,
+            "gate": asdict(self.gate),
+            "ece": found and found.ece,
+            "ece_low": found and found.low,
+            "ece_high": found and found.high,
+        }
+
+
+def measure(lake: Lake, batches: Sequence[tuple[Manifest, list[Row]]]) -> Trust:
+    """Trust from the select manifests of published batches, oldest first, each with its votes.
+
+    A vote is a row with its comparison's columns, `preference` (1, 1/2 or 0) and `length`, the
+    difference of the responses' log lengths.
+    """
+    judged = [(select, votes) for select, votes in batches if select.figures["posterior_labels"]]
+    rows = [
+        row
+        for select, votes in judged[-BATCHES:]
+        for row in _beliefs(lake, select, [v for v in votes if v["kind"] == "exploration"])
+    ]
+    preferred = [row["preference"] for row in rows]
+    p_first = [row["p_first"] for row in rows]
+    return Trust(
+        temperature=temperature(
+            [row["mu"] for row in rows], [row["sd"] for row in rows], preferred, np.ones(len(rows))
+        ),
+        gate=exploration_gate(
+            p_first, [row["length"] for row in rows], preferred, [row["prompt_id"] for row in rows]
+        ),
+        calibration=expected_calibration_error(p_first, preferred) if rows else None,
+    )
+
+
+def _beliefs(lake: Lake, select: Manifest, votes: list[Row]) -> Iterator[Row]:
+    """The votes with their logit's mean and deviation by the batch's model, at temperature 1."""
+    if not votes:
+        return
+    model = RewardModel.from_bytes(read_artifact(lake, select.outputs["reward_model"]))
+    for vote in votes:
+        head = model.heads.get(vote["contested"], model.posterior)
+        pair_2d = model.projection.apply(np.stack([vote["first"], vote["second"]]))
+        mean_2, cov_22 = head.mean(pair_2d), head.cov(pair_2d)
+        variance = cov_22[0, 0] + cov_22[1, 1] - 2.0 * cov_22[0, 1]
+        yield {
+            **vote,
+            "mu": float(mean_2[0] - mean_2[1]) * head.temperature,
+            "sd": float(np.sqrt(max(variance, 0.0))) * head.temperature,
+        }

@@ -1,0 +1,89 @@
+"""The label-efficiency bench runs on any folder, is paired by seed and says the same twice."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from winnow.bench import labels as bench
+from winnow.bench.labels import Cell, cells, run, run_seed
+from winnow.bench.world import World, read_worlds
+from winnow.errors import Fatal
+from winnow.select import STRATEGIES
+
+
+@pytest.fixture(scope="module")
+def world(judged_folder: Path) -> World:
+    return read_worlds(judged_folder)[0]
+
+
+def test_every_strategy_has_its_rows_at_four_and_eight_labels(world: World) -> None:
+    found = cells(world)
+    for strategy in STRATEGIES:
+        assert {c.labels for c in found if c.strategy == strategy} >= {4, 8}
+    assert Cell("traditional", 8, 8) in found
+    assert len(found) == len(set(found))
+
+
+def test_a_seed_gives_the_same_figures_twice_and_another_seed_others(world: World) -> None:
+    wanted = [Cell("hybrid", 4, 10), Cell("random", 4, 10)]
+    once = run_seed(world, 3, wanted)
+    assert once == run_seed(world, 3, wanted)
+    assert once != [{**row, "seed": 3} for row in run_seed(world, 4, wanted)]
+
+
+def test_no_strategy_buys_a_blocked_response_and_all_buy_what_was_asked(world: World) -> None:
+    wanted = [Cell(strategy, 4, world.largest_pool) for strategy in STRATEGIES]
+    rows = run_seed(world, 0, [*wanted, Cell("traditional", 4, 4)])
+    assert {row["value"] for row in rows if row["metric"] == "blocked_pairs"} == {0.0}
+    cost = {r["strategy"]: r["value"] for r in rows if r["metric"] == "cost_usd"}
+    expected = 20 * (4 * bench.LABEL_USD + world.largest_pool * bench.RESPONSE_USD)
+    assert cost["hybrid"] == pytest.approx(expected)
+
+
+def test_a_pair_has_one_label_whoever_asks(world: World) -> None:
+    drawn = bench._draw(world, 5)
+    pool = drawn.labelled[0]
+    i, j = np.triu_indices(len(pool.response_ids), 1)
+    every = drawn.preferred(pool, i, j)
+    assert drawn.preferred(pool, i[3:5], j[3:5]).tolist() == every[3:5].tolist()
+    assert 0 < every.mean() < 1
+
+
+def test_a_smaller_pool_is_part_of_a_larger_one(world: World) -> None:
+    drawn = bench._draw(world, 0)
+    small, large = (set(drawn.offered(drawn.labelled[0], Cell("dts", 4, n))) for n in (4, 9))
+    assert small < large
+
+
+def test_the_bench_writes_what_others_read(
+    judged_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [Cell(s, n, 10) for s in ("hybrid", "random") for n in (4, 8)]
+    few += [Cell("traditional", n, n) for n in (4, 8)]
+    monkeypatch.setattr(bench, "cells", lambda world: few)
+    told: list[str] = []
+    run(judged_folder, tmp_path / "out", 2, told.append)
+    found = json.loads((tmp_path / "out" / "labels.json").read_text())
+    wanted = {"pool", "metric", "strategy", "labels", "baseline", "difference", "low", "high"}
+    assert all(wanted <= set(row) for row in found["comparisons"])
+    assert {row["pool"] for row in found["comparisons"]} == {"all", "homogeneous"}
+    baselines = {row["baseline"] for row in found["comparisons"] if row["metric"] == "win_rate"}
+    assert baselines >= {"traditional-4", "traditional-8", "random-4", "random-8"}
+    table = pq.read_table(tmp_path / "out" / "labels.parquet")
+    assert np.isfinite(table["value"].to_numpy()).all()
+    assert set(table["seed"].to_pylist()) == {0, 1}
+    page = (tmp_path / "out" / "labels.html").read_text()
+    assert "cannot show" in page
+    assert all(escape(limit.split(":")[0]) in page for limit in bench.LIMITS)
+    assert told[-1].startswith("4/4")
+
+
+def test_no_seeds_and_too_few_prompts_are_refused(judged_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match="0 seeds"):
+        run(judged_folder, tmp_path, 0, print)

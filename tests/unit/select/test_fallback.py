@@ -1,0 +1,76 @@
+"""When the reward model has not earned trust, selection says so and does without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from winnow.reward import Posterior, prior
+from winnow.select import Rules
+from winnow.select.fallback import effective_dimension, effective_rules
+
+RULES = Rules(4, "info_gain", exploration=0.15, seed=3)
+FALLBACK = replace(RULES, strategy="diversity", exploration=0.5)
+
+
+def test_a_trusted_model_leaves_the_rules_alone() -> None:
+    assert effective_rules(RULES, 200, 100.0, "open") == (RULES, "")
+    assert effective_rules(RULES, 200, 100.0, "undecided") == (RULES, "")
+
+
+@pytest.mark.parametrize(
+    ("n_labels", "dimension", "needed"), [(0, 0.0, "100"), (99, 30.0, "100"), (299, 150.0, "300")]
+)
+def test_too_few_labels_fall_back_and_say_how_many_are_needed(
+    n_labels: int, dimension: float, needed: str
+) -> None:
+    rules, reason = effective_rules(RULES, n_labels, dimension, "open")
+    assert rules == FALLBACK
+    assert f"{n_labels} labels" in reason and needed in reason and "diversity" in reason
+
+
+def test_labels_are_enough_from_the_needed_number_on() -> None:
+    assert effective_rules(RULES, 300, 150.0, "open") == (RULES, "")
+
+
+def test_a_closed_gate_falls_back_and_says_so() -> None:
+    rules, reason = effective_rules(RULES, 10_000, 50.0, "closed")
+    assert rules == FALLBACK
+    assert "gate is closed" in reason
+
+
+@pytest.mark.parametrize("gate_state", ["open", "closed"])
+def test_more_exploration_than_the_fallback_is_kept(gate_state: str) -> None:
+    rules, reason = effective_rules(replace(RULES, exploration=0.8), 0, 0.0, gate_state)
+    assert rules.exploration == 0.8
+    assert "80%" in reason
+
+
+# The effective dimension.
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), n_labels=st.integers(0, 30))
+def test_the_dimension_counts_directions_by_their_share_of_information(
+    seed: int, n_labels: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    z_ed, precision = rng.normal(size=(n_labels, 5)), float(rng.uniform(0.1, 10.0))
+    information = 0.2 * z_ed.T @ z_ed
+    covariance = np.linalg.inv(information + precision * np.eye(5))
+    posterior = Posterior(np.zeros(5), covariance, precision, n_labels)
+    gamma = np.maximum(np.linalg.eigvalsh(information), 0.0)
+    expected = float((gamma / (gamma + precision)).sum())
+    assert effective_dimension(posterior) == pytest.approx(expected, abs=1e-9)
+    assert effective_dimension(posterior) <= min(5, n_labels) + 1e-9
+
+
+def test_no_label_pins_nothing_and_rounding_never_leaves_the_range() -> None:
+    assert effective_dimension(prior(7, 0.3)) == pytest.approx(0.0, abs=1e-12)
+    assert effective_dimension(prior(7, 0.3)) >= 0.0
+    sure = Posterior(np.zeros(7), np.zeros((7, 7)), 0.3)
+    assert effective_dimension(sure) == 7.0

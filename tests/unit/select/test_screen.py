@@ -1,0 +1,51 @@
+"""Near-duplicates are one cluster; texts that answer nothing are blocked, others are not."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow.select.screen import answers_nothing, near_duplicates
+
+ESSAY = "A long text that is given as the answer to every question. " * 5
+
+
+def test_texts_that_say_the_same_share_a_cluster() -> None:
+    vectors = np.array([[1.0, 0.0], [0.999, 0.01], [0.0, 1.0], [2.0, 0.001]])
+    clusters = near_duplicates(vectors)
+    assert clusters[0] == clusters[1] == clusters[3] != clusters[2]
+
+
+def test_a_chain_of_near_duplicates_is_one_cluster() -> None:
+    angles = np.arange(12) * 0.2
+    vectors = np.column_stack([np.cos(angles), np.sin(angles)])
+    assert len(set(near_duplicates(vectors))) == 1
+    assert len(set(near_duplicates(vectors, cosine=0.99))) == 12
+
+
+def test_empty_embeddings_are_no_duplicates_of_each_other() -> None:
+    assert len(set(near_duplicates(np.zeros((3, 4))))) == 3
+
+
+@given(st.permutations(range(6)))
+def test_clusters_do_not_depend_on_the_order(order: list[int]) -> None:
+    vectors = np.array([[1, 0], [1, 0.05], [0, 1], [0.05, 1], [-1, 0], [0, -1]], dtype=float)
+    together = near_duplicates(vectors)[:, None] == near_duplicates(vectors)
+    shuffled = near_duplicates(vectors[order])
+    assert ((shuffled[:, None] == shuffled) == together[np.ix_(order, order)]).all()
+
+
+def test_a_long_text_that_answers_every_prompt_is_blocked() -> None:
+    prompts = [f"p{k}" for k in range(10)] * 2
+    texts = [ESSAY] * 10 + [f"{ESSAY}{k}" for k in range(10)]
+    assert answers_nothing(prompts, texts).tolist() == [True] * 10 + [False] * 10
+
+
+def test_short_answers_and_a_text_repeated_within_one_prompt_are_left_alone() -> None:
+    prompts = [f"p{k}" for k in range(10)] + ["q"] * 10
+    assert not answers_nothing(prompts, ["Yes."] * 10 + [ESSAY] * 10).any()
+
+
+def test_blank_responses_are_blocked() -> None:
+    assert answers_nothing(["p", "p", "p"], ["", " \n", "a"]).tolist() == [True, True, False]
