@@ -33,6 +33,7 @@ def summary(batch: Batch) -> str:
         "pool": f"{expand.counts['responses']} distinct responses of {expand.counts['sampled']} "
         f"sampled, by {expand.figures['engine']}",
         "pairs scored": f"{select.counts['pairs_scored']}",
+        "chosen by": _chosen_by(select),
         "pairs bought": f"{select.counts['comparisons']} as {label.counts['tasks']} tasks, "
         f"{label.counts['annotations']} answered",
         "cost": f"${label.cost / MICROS:.2f}, charged by the {batch.campaign.label.vendor}",
@@ -43,6 +44,14 @@ def summary(batch: Batch) -> str:
         "folder": f"{batch.lake.uri}/{publish.figures['folder']}",
     }
     return "\n".join(f"  {name:<13} {value}" for name, value in rows.items())
+
+
+def _chosen_by(select: Manifest) -> str:
+    drawn = f"{select.figures['strategy']}, {select.counts['exploration']} drawn uniformly"
+    reasons = [select.figures["fallback"]]
+    if select.figures["unmet_floors"]:
+        reasons.append(f"Floors not met: {', '.join(select.figures['unmet_floors'])}.")
+    return "\n".join([drawn, *(f"{'':<15} {reason}" for reason in reasons if reason)])
 
 
 def _agreement(figures: Mapping[str, Any]) -> str:
@@ -58,7 +67,8 @@ def _done(manifest: Manifest) -> str:
     told = {
         "ingest": f"{counts['rows_out']} prompts",
         "expand": f"{counts.get('responses')} responses",
-        "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')}",
+        "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
+        f"by {manifest.figures.get('strategy')}",
         "label": f"{counts.get('annotations')} annotations, ${manifest.cost / MICROS:.2f}",
         "publish": f"{manifest.figures.get('version')}, gate: {manifest.figures.get('verdict')}",
     }[manifest.stage]

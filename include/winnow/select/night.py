@@ -17,7 +17,7 @@ Shapes: k floors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -86,11 +86,20 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
                 "the very pools that are chosen from."
             )
         with one_blas_thread():
-            explored = [NightPool(pool, self.heads, self._rules) for pool in shard]
+            asked = [_asked(pool, self.heads) for pool in shard]
+            explored = [
+                NightPool(pool, heads, self._rules)
+                for pool, heads in zip(shard, asked, strict=True)
+            ]
             chosen = [(p, each.chooser.choices) for p, each in zip(shard, explored, strict=True)]
             plan = self._plan(explored, chosen, later)
             left_over = fill(explored, plan, self._rules.strata)
-            self.heads = observe(self.heads, chosen, self._rules.pool_rules.residual_sd)
+            for names in sorted({tuple(heads) for heads in asked}):
+                taught = [
+                    c for c, heads in zip(chosen, asked, strict=True) if tuple(heads) == names
+                ]
+                before = {name: self.heads[name] for name in names}
+                self.heads |= observe(before, taught, self._rules.pool_rules.residual_sd)
         self._tally.add(chosen)
         self._tally.carried += left_over if later.n_prompts else 0
         self._left = later
@@ -114,6 +123,22 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
         surplus = unspent - n_explored - later.most
         slots = max(plan.need, surplus, min(even, most - int(later_k.sum())))
         return replace(plan, slots=min(slots, most))
+
+
+def _asked(pool: Pool, heads: Mapping[str, Head]) -> dict[str, Head]:
+    """The heads that labels of this pool teach.
+
+    Raises:
+        Fatal: The pool asks for a dimension without a head.
+    """
+    if pool.asked is None:
+        return dict(heads)
+    if pool.asked not in heads:
+        raise Fatal(
+            f"Prompt {pool.prompt_id} asks for {pool.asked}, and heads are {', '.join(heads)}: "
+            "give that dimension a prior."
+        )
+    return {pool.asked: heads[pool.asked]}
 
 
 def choose_night(

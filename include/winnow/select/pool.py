@@ -27,6 +27,7 @@ class Pool:
         blocked: Responses that no pair may hold, exploration included: empty ones, loops, texts
             that game the judge.
         n_tokens: Length of each response, for the cost of reading it.
+        asked: The one dimension that annotators judge here; None: every dimension.
         strata: Strata of every pair of this prompt, such as "language:de".
         response_strata: Strata of each response, such as "failure:refusal"; a pair belongs to
             those of both its responses.
@@ -42,6 +43,7 @@ class Pool:
     clusters: Sequence[int] | None = None
     blocked: NDArray[np.bool_] | None = None
     n_tokens: Sequence[int] | None = None
+    asked: str | None = None
     strata: tuple[str, ...] = ()
     response_strata: Sequence[frozenset[str]] | None = None
 

@@ -52,6 +52,7 @@ class Candidates:
         raw_rc: Raw features, float16.
         rows_of: Row numbers of each prompt's responses.
         n_embedding: Leading raw columns that are an embedding.
+        one_dimension: Whether a label teaches only the head of its prompt's dimension.
         topics: Clusters that prompts are sorted into; 0: none.
         near_duplicate: Cosine from which two embeddings say the same.
     """
@@ -65,6 +66,7 @@ class Candidates:
     raw_rc: NDArray[np.float16]
     rows_of: Mapping[str, list[int]]
     n_embedding: int
+    one_dimension: bool
     topics: int
     near_duplicate: float
 
@@ -81,6 +83,7 @@ class Candidates:
                 ).tolist(),
                 blocked=self.blocked_r[rows],
                 n_tokens=[self.n_tokens[row] for row in rows],
+                asked=self.prompts[prompt]["dimension"] if self.one_dimension else None,
                 strata=self._strata(prompt),
                 response_strata=[self._failures(row) for row in rows],
             )
@@ -159,6 +162,7 @@ def read_candidates(batch: Batch) -> Candidates:
         raw_rc=_vectors(features, ids),
         rows_of=dict(sorted(rows_of.items())),
         n_embedding=expanded.figures["n_embedding"],
+        one_dimension=settings.head_per_dimension,
         topics=settings.topics,
         near_duplicate=settings.near_duplicate,
     )

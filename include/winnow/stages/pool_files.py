@@ -178,7 +178,8 @@ def _choose(
     rows_of: dict[str, list[int]] = {}
     for number, response in enumerate(responses):
         rows_of.setdefault(response.prompt_id, []).append(number)
-    centred = np.vstack([centre(raw_rc[rows]) for rows in rows_of.values()])
+    half_ec = 0.5 * (known_first - known_second)
+    centred = np.vstack([*(centre(raw_rc[rows]) for rows in rows_of.values()), half_ec, -half_ec])
     projection = fit_projection(centred, _n_embedding(responses, raw_rc), _MAX_COMPONENTS)
     z_ed = projection.apply(known_first) - projection.apply(known_second)
     posterior = _posterior(z_ed, known)

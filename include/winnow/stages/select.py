@@ -90,18 +90,28 @@ def reward_model_for(
 ) -> tuple[RewardModel, reward_model.GateState]:
     """The newest reward model with the state of its gate.
 
-    Before any label on features of this version it is a prior over this batch's own features.
+    Before any label on features of this version it is a prior over this batch's own features, and
+    so is the head of a dimension that no label spoke of yet.
     """
     version = batch.require("expand").figures["feature_version"]
     current = reward_model.newest(batch.lake, batch.campaign.name)
     if current is not None and current.model.feature_version == version:
-        return current.model, current.gate
-    projection = fit_projection(
-        candidates.sample(), candidates.n_embedding, batch.campaign.select.max_components
-    )
-    d = projection.n_features
-    head = prior(d, float(max(d, 1)))
-    return RewardModel.single(projection, head, version, reward_model.OVERALL), "undecided"
+        projection, known, gate = current.model.projection, current.model.heads, current.gate
+    else:
+        projection = fit_projection(
+            candidates.sample(), candidates.n_embedding, batch.campaign.select.max_components
+        )
+        known, gate = {}, "undecided"
+    unknown = prior(projection.n_features, float(max(projection.n_features, 1)))
+    heads = {name: known.get(name, unknown) for name in _dimensions(batch, candidates)}
+    return RewardModel(projection, heads, version), gate
+
+
+def _dimensions(batch: Batch, candidates: Candidates) -> list[str]:
+    """Names of the heads that tonight's prompts need."""
+    if not batch.campaign.select.head_per_dimension:
+        return [reward_model.OVERALL]
+    return sorted({candidates.prompts[prompt]["dimension"] for prompt in candidates.rows_of})
 
 
 def night_rules(

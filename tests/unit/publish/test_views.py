@@ -118,7 +118,7 @@ def test_the_card_names_each_file_and_tells_who_judged(tmp_path: Path) -> None:
         "d",
         "d1",
         {"data/reward/d1.parquet": shard},
-        {"agreement": None, "cost": 1_230_000},
+        {"agreement": None, "cost": 1_230_000, "strategy": "diversity", "exploration": 3},
         lambda v: dataset_card(v, campaign, "No human judged."),
         datetime(2026, 11, 23, tzinfo=UTC),
     )
@@ -133,6 +133,7 @@ def test_the_card_names_each_file_and_tells_who_judged(tmp_path: Path) -> None:
         }
     ]
     assert "No human judged." in card
+    assert "chosen by `diversity`, and 3 of them" in card
     assert "| agreement | not measured |" in card
     assert "| cost | $1.23 |" in card
 

@@ -379,3 +379,22 @@ def test_pools_that_were_not_counted_are_corrupt() -> None:
         list(choose_night(pools, posterior_of(), rules, counted))
     with pytest.raises(Corrupt, match="1 of the prompts counted"):
         list(choose_night(pools[:1], posterior_of(), rules, counted))
+
+
+def test_a_label_teaches_only_the_dimension_that_its_prompt_asks_for() -> None:
+    rules = NightRules(GREEDY, 2, 2)
+    pools = [
+        replace(pool, asked=dimension)
+        for pool, dimension in zip(pools_of([5, 5]), ["helpfulness", "correctness"], strict=True)
+    ]
+    heads = {"correctness": posterior_of(1), "harmlessness": posterior_of(2)}
+    with pytest.raises(Fatal, match="p000 asks for helpfulness"):
+        list(choose_night(pools, heads, rules, count_capacity(pools, rules)))
+    heads["helpfulness"] = posterior_of(3)
+    night = choose_night(pools, heads, rules, count_capacity(pools, rules))
+    contested = [{choice.contested for choice in choices} for _, choices in night]
+    assert contested == [{"helpfulness"}, {"correctness"}]
+    alone = choose_pairs(pools[0], {"helpfulness": heads["helpfulness"]}, GREEDY)
+    expected = observe({"helpfulness": heads["helpfulness"]}, [(pools[0], alone)])
+    np.testing.assert_array_equal(night.heads["helpfulness"].cov_qq, expected["helpfulness"].cov_qq)
+    assert night.heads["harmlessness"] is heads["harmlessness"]

@@ -1,0 +1,44 @@
+"""The plan is measured on the last batch's pools; without one it says what things cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from winnow.cli import main
+
+from .conftest import Night
+
+PRICES = ["--gpu-usd-per-hour", "2", "--tokens-per-second", "1000", "--pool-sizes", "2,4,50"]
+
+
+def asked(night: Night, tmp_path: Path, *more: str) -> list[str]:
+    campaign = tmp_path / "campaign.yaml"
+    campaign.write_text(yaml.safe_dump(night.campaign.model_dump(mode="json")))
+    return ["plan", "--campaign", str(campaign), "--lake", night.lake.uri, *PRICES, *more]
+
+
+def test_a_plan_measures_gains_on_the_last_batch(
+    night: Callable[..., Night], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = night()
+    planned.choose(planned.batch())
+    assert main(asked(planned, tmp_path, "--budget", "3", "--max-labels", "3")) == 0
+    told = capsys.readouterr().out
+    assert "Buy pools of" in told
+    assert "50" in told
+
+
+def test_without_a_batch_the_plan_asks_how_many_prompts_and_invents_no_gain(
+    night: Callable[..., Night], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = night()
+    assert main(asked(empty, tmp_path)) == 1
+    assert "give --prompts" in capsys.readouterr().err
+    assert main(asked(empty, tmp_path, "--prompts", "100")) == 0
+    told = capsys.readouterr().out
+    assert "Buy pools of" not in told
+    assert "unknown" in told or "not measured" in told

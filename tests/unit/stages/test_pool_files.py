@@ -1,0 +1,140 @@
+"""Selection from files: the same bytes each time, no row lost, no useless pair."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from winnow.cli import main
+from winnow.errors import Fatal
+from winnow.select import Rules
+from winnow.stages.pool_files import select_file
+
+RULES = Rules(3, "decision_gain")
+WORDS = [
+    "tide",
+    "moon",
+    "rain",
+    "wind",
+    "sun",
+    "because",
+    "follows",
+    "water",
+    "never",
+    "always",
+    "slowly",
+]
+
+
+def responses(n_prompts: int = 4, n: int = 8, seed: int = 0) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    return [
+        {"prompt": f"why is number {p} so?", "response": " ".join(rng.choice(WORDS, 12))}
+        for p in range(n_prompts)
+        for _ in range(n)
+    ]
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_comparisons_hold_both_texts_and_why(tmp_path: Path) -> None:
+    pool = write(tmp_path / "pool.jsonl", responses())
+    done = select_file(pool, tmp_path / "out.jsonl", RULES, None)
+    rows = read(tmp_path / "out.jsonl")
+    assert len(rows) == len(done.comparisons) == 4 * 3
+    assert "0 labels" in done.note
+    texts = {row["response"] for row in responses()}
+    assert all({row["first"], row["second"]} <= texts for row in rows)
+    assert {row["reason"] for row in rows} <= {"exploration", "best"}
+    assert not Path(f"{tmp_path / 'out.jsonl'}.quarantine.jsonl").exists()
+
+
+def test_the_order_of_the_rows_does_not_matter_and_parquet_says_the_same(tmp_path: Path) -> None:
+    rows = responses()
+    vectors = np.random.default_rng(3).normal(size=(len(rows), 6)).tolist()
+    rows = [{**row, "vector": vector} for row, vector in zip(rows, vectors, strict=True)]
+    forward = write(tmp_path / "a.jsonl", rows)
+    pq.write_table(pa.Table.from_pylist(rows[::-1]), tmp_path / "b.parquet")
+    select_file(forward, tmp_path / "a.out.jsonl", RULES, None)
+    select_file(tmp_path / "b.parquet", tmp_path / "b.out.parquet", RULES, None)
+    pairs = [row["pair_id"] for row in read(tmp_path / "a.out.jsonl")]
+    assert pq.read_table(tmp_path / "b.out.parquet")["pair_id"].to_pylist() == pairs
+
+
+def test_bad_rows_are_refused_with_their_line_and_none_vanishes(tmp_path: Path) -> None:
+    rows: list[Any] = responses(n_prompts=2)
+    rows[3] = {"prompt": "no response here"}
+    rows[5] = 42
+    pool = write(tmp_path / "pool.jsonl", rows)
+    with pool.open("a") as file:
+        file.write('{"prompt": "cut o')
+    done = select_file(pool, tmp_path / "out.jsonl", RULES, None)
+    refused = read(Path(f"{tmp_path / 'out.jsonl'}.quarantine.jsonl"))
+    assert [(row["line"], row["reason"]) for row in refused] == [
+        (4, "no_text"),
+        (6, "wrong_type"),
+        (17, "invalid_json"),
+    ]
+    assert done.rows_in == 17
+    assert {row["prompt"] for row in done.comparisons} == {row["prompt"] for row in responses(2)}
+
+
+def test_copies_and_empty_responses_are_in_no_pair(tmp_path: Path) -> None:
+    rows = responses(n_prompts=1, n=4)
+    rows += [{**rows[0]}, {**rows[0]}, {"prompt": rows[0]["prompt"], "response": "  "}]
+    pool = write(tmp_path / "pool.jsonl", rows)
+    chosen = select_file(pool, tmp_path / "out.jsonl", Rules(20, "random"), None).comparisons
+    assert len(chosen) <= 6
+    assert all(row["first"] != row["second"] for row in chosen)
+    assert all(row["first"].strip() and row["second"].strip() for row in chosen)
+
+
+def test_preferences_teach_which_response_is_better(tmp_path: Path) -> None:
+    """People prefer rain to wind; a pair of both is then no open question."""
+    known = [
+        {"prompt": f"q{k}", "chosen": f"rain rain rain {k}", "rejected": f"wind wind wind {k}"}
+        for k in range(150)
+    ]
+    pool = write(
+        tmp_path / "pool.jsonl",
+        [{"prompt": "weather?", "response": text} for text in ("rain rain", "wind wind", "sun")],
+    )
+    taught = write(tmp_path / "known.jsonl", known)
+    done = select_file(pool, tmp_path / "out.jsonl", Rules(3, "info_gain", 0.0), taught)
+    assert done.note == ""
+    chance = {
+        (row["first"], row["second"]): row["p_first"]
+        for row in done.comparisons
+        if "sun" not in (row["first"], row["second"])
+    }
+    ((first, _), p_first), *_ = chance.items()
+    assert (p_first if first == "rain rain" else 1.0 - p_first) > 0.9
+
+
+def test_vectors_of_several_lengths_are_refused(tmp_path: Path) -> None:
+    rows = [{**row, "vector": [1.0] * (2 + k % 2)} for k, row in enumerate(responses(1))]
+    pool = write(tmp_path / "pool.jsonl", rows)
+    with pytest.raises(Fatal, match=r"\[2, 3\] numbers"):
+        select_file(pool, tmp_path / "out.jsonl", RULES, None)
+
+
+def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = write(tmp_path / "pool.jsonl", responses())
+    out = tmp_path / "made" / "out.jsonl"
+    assert main(["select", "--pool", str(pool), "--out", str(out), "--labels", "2"]) == 0
+    assert "8 comparisons from 32 rows" in capsys.readouterr().out
+    assert main(["select", "--pool", str(tmp_path / "no.jsonl"), "--out", str(out)]) == 1
+    assert "no.jsonl cannot be read" in capsys.readouterr().err
