@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations
+from itertools import combinations, product
 from math import isfinite
 
 import numpy as np
 import pytest
 
-from winnow.bench.speed import QUICK, random_head, random_pools, run, table
+from winnow.bench.speed import COMPARED, QUICK, alternate, random_head, random_pools, run, table
 from winnow.bench.speed_rivals import against_loop, joint_information
+
+SPEEDS = ("prompts_per_second", "ratio_to_floor", "floor_prompts_per_second")
 
 
 @pytest.fixture(scope="module")
@@ -18,19 +20,32 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
     out = tmp_path_factory.mktemp("bench") / "speed"
     report = run(out, quick=True)
     assert json.loads((out / "speed.json").read_text()) == report
+    assert "How fast pairs are chosen" in (out / "speed.html").read_text()
     return report
 
 
 def test_there_is_a_row_for_each_combination_with_finite_figures(report: dict) -> None:
-    keys = ("strategy", "pool", "dimension", "picks", "threads")
+    keys = ("pool", "dimension", "picks", "threads")
     found = {tuple(row[key] for key in keys) for row in report["rows"]}
-    sizes = len(QUICK.sizes) * len(QUICK.dimensions) * len(QUICK.picks) * len(QUICK.threads)
-    assert len(found) == len(report["rows"]) == sizes * len(QUICK.strategies)
-    for row in report["rows"]:
-        for key in ("prompts_per_second", "ratio_to_floor", "ratio_to_own_floor"):
-            assert isfinite(row[key]) and row[key] > 0
-        product = row["prompts_per_second"] * row["ratio_to_floor"]
-        assert product == pytest.approx(row["floor_prompts_per_second"])
+    sizes = set(product(QUICK.sizes, QUICK.dimensions, QUICK.picks, [1]))
+    assert found == sizes | {(*QUICK.typical, 2)}
+    assert len(report["rows"]) == len(found)
+    assert {row["strategy"] for row in report["rows"]} == {"decision_gain"}
+    assert [row["strategy"] for row in report["strategies"]] == list(COMPARED)
+    for row in (*report["rows"], *report["strategies"]):
+        assert all(isfinite(row[key]) and row[key] > 0 for key in SPEEDS)
+        at_floor = row["prompts_per_second"] * row["ratio_to_floor"]
+        assert at_floor == pytest.approx(row["floor_prompts_per_second"])
+
+
+def test_two_calls_are_timed_in_turn_and_the_shortest_of_each_counts() -> None:
+    made = []
+    one, other = alternate(lambda: made.append("one"), lambda: made.append("other"), 0.0)
+    assert made.count("one") == 3
+    assert "one" not in {made[k + 1] for k, name in enumerate(made[:-1]) if name == "one"}
+    assert made[-1] == "other"
+    assert 0.0 < one < 1.0
+    assert 0.0 < other < 1.0
 
 
 def test_the_loop_chooses_the_same_pairs(report: dict) -> None:
@@ -59,7 +74,7 @@ def test_memory_is_taken_for_each_number_of_prompts(report: dict) -> None:
 
 def test_the_table_names_every_strategy_and_the_machine(report: dict) -> None:
     text = table(report)
-    assert all(name in text for name in QUICK.strategies)
+    assert all(name in text for name in COMPARED)
     assert report["machine"]["numpy"] in text
     assert 1 in report["machine"]["blas_threads"]
 

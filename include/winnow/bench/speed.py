@@ -1,15 +1,16 @@
 """How fast pairs are chosen, against the matrix products alone, a plain loop and BatchBALD.
 
 Pools are random: normal features, a posterior that has seen some labels. Speeds are of the whole of
-`choose_for_pools`, expected updates between shards included; each is the best of several runs, so
-that what else the machine does weighs little. The floor is the time of the matrix products that
-`decision_gain` cannot do without, in the same dtype and on one BLAS thread:
+`choose_for_pools` without an exploration share, expected updates between shards included; each is
+the best of several runs, so that what else the machine does weighs little. The floor is the time of
+the matrix products that `decision_gain` cannot do without, in the same dtype and on one BLAS
+thread:
 
     F Σ Fᵀ,   S joint draws,   Πᵀ Π of their policies,   C A C.
 
-`ratio_to_floor` compares every strategy with it, `ratio_to_own_floor` with the products that the
-strategy itself needs. BLAS runs on one thread throughout; `threads` are those of
-`choose_for_pools`.
+A row's runs and those of its floor alternate, so that load hits both. BLAS runs on one thread
+throughout; `threads` are those of `choose_for_pools`. "rows" are of the product's default strategy
+at many sizes, "strategies" of all three that were built for speed, at one.
 
 Shapes: n responses, d features, s draws.
 """
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from winnow.bench.speed_page import speed_page
 from winnow.bench.speed_rivals import against_batchbald, against_loop
 from winnow.reward import Posterior
 from winnow.select import Pool, Rules, choose_for_pools, one_blas_thread
@@ -43,28 +45,32 @@ class Plan:
     """What to measure.
 
     Attributes:
+        typical: Pool size, dimension and picks at which strategies and threads are compared.
         n_pools: Pools per run.
         seconds: Least time for the runs of one row.
         memory_prompts: Numbers of prompts whose peak memory is taken.
         loop_pool: Pool size of the comparison with a loop.
     """
 
-    strategies: Sequence[str] = ("decision_gain", "info_gain", "hybrid")
-    sizes: Sequence[int] = (10, 20, 50, 100, 200)
-    dimensions: Sequence[int] = (32, 64, 128, 256)
+    sizes: Sequence[int] = (10, 25, 50, 100, 200)
+    dimensions: Sequence[int] = (32, 128, 256)
     picks: Sequence[int] = (1, 4, 8)
-    threads: Sequence[int] = (1, 2)
+    typical: tuple[int, int, int] = (100, 128, 8)
     n_pools: int = 32
-    seconds: float = 0.25
+    seconds: float = 0.5
     memory_prompts: Sequence[int] = (1_000, 10_000, 100_000)
     loop_pool: int = 100
 
+
+STRATEGY = "decision_gain"
+COMPARED = (STRATEGY, "info_gain", "hybrid")
 
 FULL = Plan()
 QUICK = Plan(
     sizes=(10, 30),
     dimensions=(16,),
     picks=(4,),
+    typical=(30, 16, 4),
     n_pools=4,
     seconds=0.01,
     memory_prompts=(50, 100),
@@ -76,14 +82,15 @@ MEMORY_POOL, MEMORY_DIMENSION = 10, 16
 
 
 def run(out: Path, quick: bool = False) -> Row:
-    """Measure, write `out`/speed.json, and print a table of it.
+    """Measure, write `out`/speed.json and `out`/speed.html, and print a table.
 
     Returns:
-        What was written: "rows", "loop_ratio", "batchbald", "memory" and "machine".
+        What was written: "rows", "strategies", "loop_ratio", "batchbald", "memory" and "machine".
     """
     plan = QUICK if quick else FULL
     report = {
         "rows": list(_rows(plan)),
+        "strategies": [_row(plan, *plan.typical, strategy=name) for name in COMPARED],
         "loop_ratio": against_loop(*_case(plan.loop_pool, 32, 1), picks=8),
         "batchbald": against_batchbald(*_case(12, 16, 1), picks=4),
         "memory": [peak_memory(n_prompts) for n_prompts in plan.memory_prompts],
@@ -91,6 +98,7 @@ def run(out: Path, quick: bool = False) -> Row:
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "speed.json").write_text(json.dumps(report, indent=1) + "\n")
+    (out / "speed.html").write_text(speed_page(report))
     print(table(report))
     return report
 
@@ -111,34 +119,43 @@ def random_head(d: int, seed: int = 0) -> Posterior:
     return Posterior(rng.standard_normal(d), cov_dd, 0.25, n_labels=2 * d)
 
 
-def floor_seconds(n: int, d: int, strategy: str, n_draws: int = 64) -> float:
-    """Time of the matrix products that `strategy` needs for one prompt."""
+def floor_products(n: int, d: int, n_draws: int = 64) -> Callable[[], None]:
+    """The matrix products of one prompt."""
     rng = np.random.default_rng(0)
     features_nd, cov_dd = rng.standard_normal((n, d)), np.eye(d)
     noise_sd, policy_sn = rng.standard_normal((n_draws, d)), rng.random((n_draws, n))
 
     def products() -> None:
         cov_nn = features_nd @ cov_dd @ features_nd.T
-        if strategy != "info_gain":
-            _ = noise_sd @ features_nd.T
-            curvature_nn = policy_sn.T @ policy_sn
-            _ = cov_nn @ curvature_nn @ cov_nn
-        if strategy == "hybrid":
-            _ = features_nd @ features_nd.T
+        _ = noise_sd @ features_nd.T
+        curvature_nn = policy_sn.T @ policy_sn
+        _ = cov_nn @ curvature_nn @ cov_nn
 
-    with one_blas_thread():
-        return best_seconds(products, 0.02)
+    return products
 
 
-def best_seconds(call: Callable[[], object], least: float) -> float:
-    """The shortest of the runs of `call` that fit into `least` seconds, two at least."""
-    best, spent, runs = float("inf"), 0.0, 0
-    while spent < least or runs < 2:
-        start = time.perf_counter()
-        call()
-        took = time.perf_counter() - start
-        best, spent, runs = min(best, took), spent + took, runs + 1
-    return best
+def alternate(
+    one: Callable[[], object], other: Callable[[], object], least: float
+) -> tuple[float, float]:
+    """The shortest run of each of two calls made in turn for `least` seconds, three turns or more.
+
+    In each turn `other` is run for as long as `one` took, 100 times at most.
+    """
+    best, other_best, spent, turns = float("inf"), float("inf"), 0.0, 0
+    while spent < least or turns < 3:
+        took = _timed(one)
+        quick = [_timed(other)]
+        while sum(quick) < took and len(quick) < 100:
+            quick.append(_timed(other))
+        best, other_best = min(best, took), min(other_best, *quick)
+        spent, turns = spent + took + sum(quick), turns + 1
+    return best, other_best
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def peak_memory(n_prompts: int) -> Row:
@@ -156,12 +173,11 @@ def peak_memory(n_prompts: int) -> Row:
 
 def table(report: Row) -> str:
     """The report as text."""
-    lines = ["strategy       pool    d  picks  threads  prompts/s  to floor  to own floor"]
+    lines = ["strategy       pool    d  picks  threads  prompts/s  to floor"]
     lines += [
         f"{row['strategy']:13}{row['pool']:6}{row['dimension']:5}{row['picks']:7}"
-        f"{row['threads']:9}{row['prompts_per_second']:11.0f}{row['ratio_to_floor']:10.1f}"
-        f"{row['ratio_to_own_floor']:14.1f}"
-        for row in report["rows"]
+        f"{row['threads']:9}{row['prompts_per_second']:11.0f}{row['ratio_to_floor']:10.2f}"
+        for row in (*report["rows"], *report["strategies"])
     ]
     lines += [f"plain loop: {json.dumps(report['loop_ratio'])}"]
     lines += [f"BatchBALD: {json.dumps(report['batchbald'])}"]
@@ -170,28 +186,32 @@ def table(report: Row) -> str:
 
 
 def _rows(plan: Plan) -> Iterator[Row]:
-    for n, d in product(plan.sizes, plan.dimensions):
-        pools, head = list(random_pools(plan.n_pools, n, d)), random_head(d)
-        floors = {name: floor_seconds(n, d, name) for name in (*plan.strategies, "decision_gain")}
-        for strategy, picks, threads in product(plan.strategies, plan.picks, plan.threads):
-            rules = Rules(picks, strategy)
+    for n, d, picks in product(plan.sizes, plan.dimensions, plan.picks):
+        yield _row(plan, n, d, picks)
+    yield _row(plan, *plan.typical, threads=2)
 
-            def choose(rules: Rules = rules, threads: int = threads) -> None:
-                for _ in choose_for_pools(pools, head, rules, threads=threads):  # noqa: B023
-                    pass
 
-            seconds = best_seconds(choose, plan.seconds) / plan.n_pools
-            yield {
-                "strategy": strategy,
-                "pool": n,
-                "dimension": d,
-                "picks": picks,
-                "threads": threads,
-                "prompts_per_second": 1.0 / seconds,
-                "ratio_to_floor": seconds / floors["decision_gain"],
-                "floor_prompts_per_second": 1.0 / floors["decision_gain"],
-                "ratio_to_own_floor": seconds / floors[strategy],
-            }
+def _row(plan: Plan, n: int, d: int, picks: int, strategy: str = STRATEGY, threads: int = 1) -> Row:
+    pools, head = list(random_pools(plan.n_pools, n, d)), random_head(d)
+    rules = Rules(picks, strategy, exploration=0.0)
+
+    def choose() -> None:
+        for _ in choose_for_pools(pools, head, rules, threads=threads):
+            pass
+
+    with one_blas_thread():
+        seconds, floor = alternate(choose, floor_products(n, d), plan.seconds)
+    seconds /= plan.n_pools
+    return {
+        "strategy": strategy,
+        "pool": n,
+        "dimension": d,
+        "picks": picks,
+        "threads": threads,
+        "prompts_per_second": 1.0 / seconds,
+        "ratio_to_floor": seconds / floor,
+        "floor_prompts_per_second": 1.0 / floor,
+    }
 
 
 def _case(n: int, d: int, n_pools: int) -> tuple[Pool, Posterior]:

@@ -2,17 +2,21 @@
 
 The rewards are N(r, C) with C = R Rᵀ + τ² I and R = B L, where B are the head's basis rows and L Lᵀ
 its covariance. τ is what features cannot tell: two responses with one vector may still differ. The
-policy's draws leave it out, for they stand for what all prompts share. Choosing a pair (i, j)
-shrinks C as if its label had arrived,
+policy's draws leave it out, for they stand for what all prompts share. Of C and of G = C A C, where
+A says what matters to the policy, only the forms of differences are kept:
 
-    C ← C - k c cᵀ,   c = C (e_i - e_j),   k = ω̄ / (1 + ω̄ v),
+    v_ab = (e_a - e_b)ᵀ C (e_a - e_b),   g_ab = (e_a - e_b)ᵀ G (e_a - e_b).
 
-which takes k (c_a - c_b)² off the variance v of any pair (a, b), and, with u = C A c and
-w = 2k u - k² (cᵀ A c) c, takes (c_a - c_b)(w_a - w_b) off its form (e_a - e_b)ᵀ C A C (e_a - e_b).
-C is kept as its first value less TᵀT, where T has one row √k c for each chosen pair, so that a
-choice costs O(m²) whatever d is.
+Choosing a pair (i, j) shrinks C as if its label had arrived, C ← C - k c cᵀ with c = C (e_i - e_j)
+and k = ω̄ / (1 + ω̄ v_ij). With h = G (e_i - e_j) and w = 2k h - k² g_ij c this means
 
-Shapes: m responses, d features, q basis columns, s draws, p chosen pairs, e pairs.
+    v_ab ← v_ab - k (c_a - c_b)²,   g_ab ← g_ab - (c_a - c_b)(w_a - w_b),
+
+products of rank 4 at most. Constants added to c or h change nothing, so that the forms themselves
+hold both: c = (v_j - v_i) / 2 and h = (g_j - g_i) / 2, by columns. A choice costs O(m²) whatever d
+is, and nothing but the forms is needed for the next.
+
+Shapes: m responses, d features, q basis columns, s draws.
 
 Source: ALGORITHM.md, sections 2 and 3.
 """
@@ -29,7 +33,7 @@ from numpy.typing import NDArray
 
 from winnow.ids import content_id
 from winnow.reward.posterior import Head
-from winnow.select.packing import packed_differences
+from winnow.select.packing import pair_forms, take_off
 
 if TYPE_CHECKING:
     from winnow.select.rules import Rules
@@ -46,61 +50,44 @@ class Belief:
         root_mq: R, a root of the covariance before any choice.
         noise_sq: Standard normal draws, the same for every pool of a shard.
         cov_mm: C before any choice.
-        taught_pm: T, what the choices took off C.
+        var_mm: v, squared logits, after the choices so far.
+        impact_mm: g, logits to the fourth power, after the choices so far; None: never asked for.
     """
 
     mean_m: FloatArray
     root_mq: FloatArray
     noise_sq: FloatArray
     cov_mm: FloatArray
-    taught_pm: FloatArray
+    var_mm: FloatArray
+    impact_mm: FloatArray | None = None
 
     @property
     def draws_sm(self) -> FloatArray:
         """Joint draws of the rewards before any choice."""
-        return self.mean_m + self.noise_sq @ self.root_mq.T
+        draws_sm = self.noise_sq @ self.root_mq.T
+        draws_sm += self.mean_m
+        return draws_sm
 
-    def shrink(
-        self,
-        pair: tuple[int, int],
-        fisher: float,
-        var_e: FloatArray,
-        impact_e: FloatArray | None,
-        policy_mm: FloatArray | None,
-    ) -> None:
-        """Take off C, and in place off `var_e` and `impact_e`, what a label of `pair` would.
+    def weigh(self, policy_mm: FloatArray) -> None:
+        """Work out g for the A of a policy, before any choice."""
+        self.impact_mm = pair_forms(self.cov_mm @ policy_mm @ self.cov_mm)
 
-        Args:
-            pair: Positions of the two responses.
-            fisher: ω̄ of the label.
-            var_e: Variance of every pair of the pool, squared logits.
-            impact_e: The form C A C of every pair, where the policy matters.
-            policy_mm: A, where the policy matters.
-        """
-        i, j = pair
-        c_m = self.cov_mm[i] - self.cov_mm[j]
-        if len(self.taught_pm):
-            c_m -= (self.taught_pm[:, i] - self.taught_pm[:, j]) @ self.taught_pm
-        share = fisher / (1.0 + fisher * max(float(c_m[i] - c_m[j]), 0.0))
-        c_e = packed_differences(c_m)
-        if impact_e is not None and policy_mm is not None:
-            fall_e = packed_differences(self._impact_fall(c_m, share, policy_mm))
-            fall_e *= c_e
-            impact_e -= fall_e
-        c_e *= c_e
-        c_e *= share
-        var_e -= c_e
-        self.taught_pm = np.concatenate([self.taught_pm, np.sqrt(share) * c_m[None]])
+    def moments(self, i: int, j: int) -> tuple[float, float, float]:
+        """μ, v and g of the pair at i and j; g is 0 where it was never asked for."""
+        mu = self.mean_m.item(i) - self.mean_m.item(j)
+        impact = 0.0 if self.impact_mm is None else max(self.impact_mm.item(i, j), 0.0)
+        return mu, max(self.var_mm.item(i, j), 0.0), impact
 
-    def _impact_fall(self, c_m: FloatArray, share: float, policy_mm: FloatArray) -> FloatArray:
-        """W of the module's formula."""
-        curved_m = policy_mm @ c_m
-        w_m: FloatArray = self.cov_mm @ curved_m
-        if len(self.taught_pm):
-            w_m -= (self.taught_pm @ curved_m) @ self.taught_pm
-        w_m *= 2.0 * share
-        w_m -= (share**2 * float(c_m @ curved_m)) * c_m
-        return w_m
+    def shrink(self, i: int, j: int, fisher: float) -> None:
+        """Take off v and g what a label of weight ω̄ for the responses at i and j would."""
+        var_mm, impact_mm = self.var_mm, self.impact_mm
+        share = fisher / (1.0 + fisher * max(var_mm.item(i, j), 0.0))
+        c_m = 0.5 * (var_mm[:, j] - var_mm[:, i])
+        if impact_mm is not None:
+            w_m = share * (impact_mm[:, j] - impact_mm[:, i])
+            w_m -= (share * share * impact_mm.item(i, j)) * c_m
+            take_off(impact_mm, c_m, w_m)
+        take_off(var_mm, c_m, share * c_m)
 
 
 def believe(head: Head, dimension: str, features_md: FloatArray, rules: Rules) -> Belief:
@@ -108,15 +95,16 @@ def believe(head: Head, dimension: str, features_md: FloatArray, rules: Rules) -
     # A head never changes, so that it is its own key; all pools of a shard share the root.
     root_qq, noise_sq = _root_and_noise(cast(Hashable, head), dimension, rules.n_draws, rules.seed)
     root_mq = head.basis(features_md) @ root_qq
-    nothing_pm = np.empty((0, len(features_md)))
     cov_mm = root_mq @ root_mq.T
-    cov_mm.ravel()[:: len(cov_mm) + 1] += rules.residual_sd**2
-    return Belief(head.mean(features_md), root_mq, noise_sq, cov_mm, nothing_pm)
+    if rules.residual_sd:
+        cov_mm.ravel()[:: len(cov_mm) + 1] += rules.residual_sd**2
+    return Belief(head.mean(features_md), root_mq, noise_sq, cov_mm, pair_forms(cov_mm))
 
 
 def policy_covariance(draws_sm: FloatArray, kappa: float) -> FloatArray:
     """A (m, m) = mean_s [diag π_s - π_s π_sᵀ] of the policies π_s = softmax(κ r_s)."""
-    policy_sm = kappa * (draws_sm - draws_sm.max(axis=1, keepdims=True, initial=-np.inf))
+    policy_sm = draws_sm - draws_sm.max(axis=1, keepdims=True, initial=-np.inf)
+    policy_sm *= kappa
     np.exp(policy_sm, out=policy_sm)
     policy_sm /= policy_sm.sum(axis=1, keepdims=True)
     cov_mm: FloatArray = policy_sm.T @ policy_sm

@@ -32,12 +32,15 @@ from __future__ import annotations
 
 from functools import cache
 from math import pi, sqrt
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 FloatArray = NDArray[np.float64]
+
+Precision = TypeVar("Precision", np.float32, np.float64)
 
 _REACH = 6.0
 """Integrals run over u in [-6, 6]."""
@@ -46,8 +49,6 @@ MIXTURE = ((0.185846, 1.049185**2), (0.578149, 1.617771**2), (0.235749, 2.562200
 """Weight and variance of each normal, fitted to σ' for the least largest error."""
 
 _TOTAL_WEIGHT = sum(weight for weight, _ in MIXTURE)
-_DENSITIES = np.array([weight for weight, _ in MIXTURE]) / np.sqrt(2.0 * np.pi)
-_VARIANCES = np.array([variance for _, variance in MIXTURE])
 
 NARROWEST = MIXTURE[0][1]
 """Smallest variance of the mixture: ω̄ (NARROWEST + s²) never falls as s rises."""
@@ -96,7 +97,8 @@ def expected_fisher(mu: ArrayLike, s: ArrayLike) -> FloatArray:
     array([0.25, 0.06])
     """
     mu, s = np.broadcast_arrays(np.asarray(mu, np.float64), np.asarray(s, np.float64))
-    return expected_fisher_of_variance(mu, np.square(s))
+    fisher = expected_fisher_of_variance(mu.reshape(-1), np.square(s).reshape(-1))
+    return fisher.reshape(mu.shape)
 
 
 def info_gain_of_variance(mu: FloatArray, var: FloatArray) -> FloatArray:
@@ -107,11 +109,19 @@ def info_gain_of_variance(mu: FloatArray, var: FloatArray) -> FloatArray:
     return np.asarray(share * _interpolate(info_gain_table(), row, r * COLUMNS_PER_R))
 
 
-def expected_fisher_of_variance(mu: FloatArray, var: FloatArray) -> FloatArray:
-    """`expected_fisher` at s² = `var`, arrays of one shape."""
-    var_t = var + _VARIANCES.reshape(-1, *[1] * var.ndim)
-    density_t = np.exp(-0.5 * np.square(mu) / var_t) / np.sqrt(var_t)
-    return np.asarray((_DENSITIES @ density_t.reshape(len(MIXTURE), -1)).reshape(var.shape))
+def expected_fisher_of_variance(
+    mu: NDArray[Precision], var: NDArray[Precision]
+) -> NDArray[Precision]:
+    """`expected_fisher` at s² = `var`, arrays of one shape, at the precision that they have."""
+    exponent, total = -0.5 * np.square(mu), np.zeros_like(var)
+    for weight, narrow in MIXTURE:
+        variance = var + narrow
+        density = exponent / variance
+        np.exp(density, out=density)
+        density /= np.sqrt(variance, out=variance)
+        density *= weight / sqrt(2.0 * pi)
+        total += density
+    return total
 
 
 def preference_probability(mu: ArrayLike, s: ArrayLike) -> FloatArray:

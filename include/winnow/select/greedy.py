@@ -45,6 +45,9 @@ Heads = Mapping[str, Head] | Head
 _REACH = 0.05
 """How far below the highest bound a score is looked for first."""
 
+_FEW = 12
+"""Pairs that are scored one by one before arrays are the cheaper way."""
+
 _SLACK = 1e-6
 """Relative error of bounds and scores against each other, from rounding and from the table."""
 
@@ -116,9 +119,37 @@ class PoolChooser:
         bound_e = self._bounds() + self._penalty_e
         if among_e is not None:
             bound_e[~among_e] = -np.inf
-        highest = float(bound_e.max(initial=-np.inf))
-        if highest == -np.inf:
+        if not len(bound_e) or bound_e.item(int(bound_e.argmax())) == -np.inf:
             return None
+        return self._best_of_few(bound_e) or self._best_of_many(bound_e)
+
+    def _best_of_few(self, bound_e: FloatArray) -> Candidate | None:
+        """The best pair, found by scoring the highest bounds one by one; None: not after a few.
+
+        It sets the bounds of the pairs that it has scored to their scores.
+        """
+        if self._strategy.one is None:
+            return None
+        scored: dict[int, float] = {}
+        best, best_score = -1, -np.inf
+        for _ in range(_FEW):
+            pair = int(bound_e.argmax())
+            bound = bound_e.item(pair)
+            if bound == -np.inf or best_score > bound + _SLACK * abs(bound):
+                return self._candidate(best, best_score)
+            scored[pair] = score = self._strategy.one(self._state, pair)
+            if (score, -pair) > (best_score, -best):
+                best, best_score = pair, score
+            bound_e[pair] = -np.inf
+            if self._last_e is not None:
+                self._last_e[pair] = score
+        for pair, score in scored.items():
+            bound_e[pair] = score
+        return None
+
+    def _best_of_many(self, bound_e: FloatArray) -> Candidate:
+        """The best pair, found by scoring at once all whose bounds come near the highest."""
+        highest = float(bound_e.max())
         reached = highest - _REACH * abs(highest)
         while True:
             contenders = np.flatnonzero(bound_e >= reached - _SLACK * abs(reached))
@@ -134,8 +165,9 @@ class PoolChooser:
 
     def _candidate(self, pair: int, score: float) -> Candidate:
         state = self._state
-        i, j = state.order_m[state.first_e[pair]], state.order_m[state.second_e[pair]]
-        return Candidate(pair, int(i), int(j), score, state.prospects(pair))
+        i, j = state.ends(pair)
+        order_m, prospects = state.order_m, state.prospects(pair)
+        return Candidate(pair, order_m.item(i), order_m.item(j), score, prospects)
 
     def take(self, candidate: Candidate, reason: str = "best") -> Choice:
         """Choose `candidate`: covariances shrink and caps apply."""
@@ -175,7 +207,7 @@ class PoolChooser:
         """Take a chosen pair, and the pairs that its responses' caps forbid, out of the open."""
         state, cap = self._state, self._rules.max_pairs_per_response
         self._penalty_e[pair] = -np.inf
-        positions = (int(state.first_e[pair]), int(state.second_e[pair]))
+        positions = state.ends(pair)
         for m in positions:
             self._uses_m[m] += 1
             if cap is not None and self._uses_m[m] >= cap:

@@ -26,6 +26,10 @@ CONFLICT = 0.3
 """Chance of two dimensions preferring different responses above which they conflict."""
 
 
+_NORMALS = tuple((weight / sqrt(2.0 * pi), narrow) for weight, narrow in MIXTURE)
+_TOTAL_WEIGHT = sum(weight for weight, _ in MIXTURE)
+
+
 class Prospects(NamedTuple):
     """What is expected of the label of a pair.
 
@@ -63,7 +67,7 @@ def label_prospects(
         var_k: Variances, squared logits.
         impact_k: cᵀAc as in `winnow.select.state`; None when not worked out.
     """
-    fishers = tuple(map(_expected_fisher, mu_k, var_k))
+    fishers = tuple(map(one_expected_fisher, mu_k, var_k))
     said_k = [var * fisher for var, fisher in zip(var_k, fishers, strict=True)]
     contested = said_k.index(max(said_k))
     decision_gain = None
@@ -71,7 +75,7 @@ def label_prospects(
         facts = zip(impact_k, fishers, said_k, strict=True)
         decision_gain = sum(fisher * impact / (1.0 + said) for impact, fisher, said in facts)
     return Prospects(
-        info_gain=sum(map(_info_gain, mu_k, var_k)),
+        info_gain=sum(map(one_info_gain, mu_k, var_k)),
         decision_gain=decision_gain,
         contested=dimensions[contested],
         fisher=fishers[contested],
@@ -81,20 +85,21 @@ def label_prospects(
     )
 
 
-def _expected_fisher(mu: float, var: float) -> float:
-    total = 0.0
-    for weight, narrow in MIXTURE:
+def one_expected_fisher(mu: float, var: float) -> float:
+    """ω̄ of one pair."""
+    total, exponent = 0.0, -0.5 * mu * mu
+    for weight, narrow in _NORMALS:
         variance = var + narrow
-        total += weight * exp(-0.5 * mu * mu / variance) / sqrt(2.0 * pi * variance)
+        total += weight * exp(exponent / variance) / sqrt(variance)
     return total
 
 
 def _preference_probability(mu: float, var: float) -> float:
-    normals = [weight * _normal(mu, var + narrow) for weight, narrow in MIXTURE]
-    return sum(normals) / sum(weight for weight, _ in MIXTURE)
+    return sum(weight * _normal(mu, var + narrow) for weight, narrow in MIXTURE) / _TOTAL_WEIGHT
 
 
-def _info_gain(mu: float, var: float) -> float:
+def one_info_gain(mu: float, var: float) -> float:
+    """EIG of one pair, nats."""
     cell = info_gain_table().item
     r = 1.0 / sqrt(var + LOGISTIC_VARIANCE)
     row, column = min(abs(mu) * r * ROWS_PER_RATIO, CELLS), r * COLUMNS_PER_R
@@ -103,7 +108,7 @@ def _info_gain(mu: float, var: float) -> float:
     one, two = float(cell(corner)), float(cell(corner + 1))
     three, four = float(cell(corner + CELLS + 1)), float(cell(corner + CELLS + 2))
     upper, lower = one + (column - j) * (two - one), three + (column - j) * (four - three)
-    share = max(1.0 - LOGISTIC_VARIANCE * r * r, 0.0)
+    share = max(1.0 - LOGISTIC_VARIANCE * (r * r), 0.0)
     return share * (upper + (row - i) * (lower - upper))
 
 

@@ -32,8 +32,8 @@ from winnow.reward.projection import centre
 from winnow.select.belief import believe, policy_covariance
 from winnow.select.blas import one_blas_thread
 from winnow.select.gains import NARROWEST, expected_fisher_of_variance, info_gain_of_variance
-from winnow.select.labels import Prospects, label_prospects
-from winnow.select.packing import packed_differences, packed_forms, packed_pairs
+from winnow.select.labels import Prospects, label_prospects, one_expected_fisher, one_info_gain
+from winnow.select.packing import packed, packed_differences, packed_pairs, pair_forms
 from winnow.select.pool import Pool
 
 if TYPE_CHECKING:
@@ -78,22 +78,24 @@ class PoolState:
         self.picked: list[int] = []
         self._unlearnt: list[tuple[int, Sequence[float]]] = []
         self._n_likened = 0
+        self._var_ke: FloatArray | None = None
+        self._impact_ke: FloatArray | None = None
         self._beliefs = [
             believe(head, name, self.features_md, rules) for name, head in heads.items()
         ]
-        self.mu_ke = np.stack([packed_differences(belief.mean_m) for belief in self._beliefs])
-        self._var_ke = np.stack([packed_forms(belief.cov_mm) for belief in self._beliefs])
-        self._policy_mm = policy_covariance(self.draws_sm, rules.kappa) if with_policy else None
-        self._impact_ke: FloatArray | None = None
-        if self._policy_mm is not None:
-            covs = [belief.cov_mm for belief in self._beliefs]
-            forms = [packed_forms(cov_mm @ self._policy_mm @ cov_mm) for cov_mm in covs]
-            self._impact_ke = np.stack(forms)
+        self.mu_ke = _stacked([packed_differences(belief.mean_m) for belief in self._beliefs])
+        self._with_policy = with_policy
+        if with_policy:
+            policy_mm = policy_covariance(self.draws_sm, rules.kappa)
+            for belief in self._beliefs:
+                belief.weigh(policy_mm)
 
     @property
     def var_ke(self) -> FloatArray:
         """Variance v of each reward difference, squared logits."""
         self._learn()
+        if self._var_ke is None:
+            self._var_ke = _stacked([packed(belief.var_mm) for belief in self._beliefs])
         return self._var_ke
 
     @property
@@ -103,9 +105,14 @@ class PoolState:
         Raises:
             Fatal: The state was made without the policy.
         """
-        if self._impact_ke is None:
-            raise Fatal("A strategy that reads the decision gain must be declared with_policy.")
         self._learn()
+        if self._impact_ke is None:
+            impacts = [
+                packed(belief.impact_mm) for belief in self._beliefs if belief.impact_mm is not None
+            ]
+            if not impacts:
+                raise Fatal("A strategy that reads the decision gain must be declared with_policy.")
+            self._impact_ke = _stacked(impacts)
         return self._impact_ke
 
     def fisher(self, rows: Rows = EVERY) -> FloatArray:
@@ -129,13 +136,20 @@ class PoolState:
         1 / ω̄ + v is at least v (1 + 1/M) + τ²/M, with M the value of ω̄ (τ² + v) when first asked.
         """
         slope_ke, base_ke = self._inverse_fisher_floor
-        return _summed(self.impact_ke / (slope_ke * self.var_ke + base_ke))
+        floor_ke = slope_ke * self.var_ke
+        floor_ke += base_ke
+        return _summed(np.divide(self.impact_ke, floor_ke, out=floor_ke))
 
     @cached_property
     def _inverse_fisher_floor(self) -> tuple[FloatArray, FloatArray]:
-        ceiling_ke = self.fisher() * (self.var_ke + NARROWEST)
-        np.maximum(ceiling_ke, 1e-300, out=ceiling_ke)
-        return 1.0 + 1.0 / ceiling_ke, NARROWEST / ceiling_ke
+        # Single precision: a ceiling, and within the slack that bounds are given.
+        var_ke = self.var_ke.astype(np.float32)
+        ceiling_ke = expected_fisher_of_variance(self.mu_ke.astype(np.float32), var_ke)
+        var_ke += NARROWEST
+        ceiling_ke *= var_ke
+        np.maximum(ceiling_ke, 1e-30, out=ceiling_ke)
+        inverse_ke = np.divide(1.0 - 1e-5, ceiling_ke, dtype=np.float64)
+        return 1.0 + inverse_ke, NARROWEST * inverse_ke
 
     @cached_property
     def info_ceiling_e(self) -> FloatArray:
@@ -143,9 +157,16 @@ class PoolState:
         return self.info_gain()
 
     @cached_property
+    def info_ceiling(self) -> float:
+        """The largest information gain when first asked."""
+        return float(self.info_ceiling_e.max(initial=0.0))
+
+    @cached_property
     def decision_ceiling(self) -> float:
         """The largest decision gain when first asked."""
-        return float(self.decision_bound().max(initial=0.0))
+        bound_e = self.decision_bound()
+        near_largest = np.flatnonzero(bound_e >= bound_e.max(initial=0.0) * (1.0 - 1e-4))
+        return float(self.decision_gain(near_largest).max(initial=0.0))
 
     @cached_property
     def draws_sm(self) -> FloatArray:
@@ -195,7 +216,7 @@ class PoolState:
 
     @cached_property
     def _inverse_length_e(self) -> FloatArray:
-        squares_e = packed_forms(self.features_md @ self.features_md.T)
+        squares_e = packed(pair_forms(self.features_md @ self.features_md.T))
         return np.asarray(1.0 / np.sqrt(np.maximum(squares_e, 1e-300)))
 
     @cached_property
@@ -219,9 +240,28 @@ class PoolState:
 
     def prospects(self, pair: int) -> Prospects:
         """What the label of one pair is expected to say."""
-        var_k, mu_k = self.var_ke[:, pair].tolist(), self.mu_ke[:, pair].tolist()
-        impact_k = None if self._impact_ke is None else self._impact_ke[:, pair].tolist()
-        return label_prospects(self.dimensions, mu_k, var_k, impact_k)
+        mu_k, var_k, impact_k = zip(*self.moments(pair), strict=True)
+        return label_prospects(
+            self.dimensions, mu_k, var_k, impact_k if self._with_policy else None
+        )
+
+    def moments(self, pair: int) -> list[tuple[float, float, float]]:
+        """μ, v and g of one pair in every dimension; g is 0 for a state without the policy."""
+        self._learn()
+        i, j = self.ends(pair)
+        return [belief.moments(i, j) for belief in self._beliefs]
+
+    def one_info_gain(self, pair: int) -> float:
+        """`info_gain` of one pair."""
+        return sum([one_info_gain(mu, var) for mu, var, _ in self.moments(pair)])
+
+    def one_decision_gain(self, pair: int) -> float:
+        """`decision_gain` of one pair."""
+        total = 0.0
+        for mu, var, impact in self.moments(pair):
+            fisher = one_expected_fisher(mu, var)
+            total += fisher * impact / (1.0 + fisher * var)
+        return total
 
     def take(self, pair: int, fishers: Sequence[float]) -> None:
         """Shrink every covariance as if labels of weight ω̄ had arrived for `pair`."""
@@ -230,12 +270,23 @@ class PoolState:
 
     def _learn(self) -> None:
         """Apply what was taken; put off until asked for, which after the last pick is never."""
-        while self._unlearnt:
-            pair, fishers = self._unlearnt.pop(0)
-            positions = int(self.first_e[pair]), int(self.second_e[pair])
-            for k, (belief, fisher) in enumerate(zip(self._beliefs, fishers, strict=True)):
-                impact_e = None if self._impact_ke is None else self._impact_ke[k]
-                belief.shrink(positions, fisher, self._var_ke[k], impact_e, self._policy_mm)
+        if not self._unlearnt:
+            return
+        for pair, fishers in self._unlearnt:
+            i, j = self.ends(pair)
+            for belief, fisher in zip(self._beliefs, fishers, strict=True):
+                belief.shrink(i, j, fisher)
+        self._unlearnt.clear()
+        self._var_ke = self._impact_ke = None
+
+    def ends(self, pair: int) -> tuple[int, int]:
+        """Positions of a pair's two responses."""
+        return self.first_e.item(pair), self.second_e.item(pair)
+
+
+def _stacked(values: Sequence[FloatArray]) -> FloatArray:
+    """Values (k, e) of every dimension; those of one alone need no copy."""
+    return values[0][None] if len(values) == 1 else np.stack(values)
 
 
 @lru_cache(maxsize=16)

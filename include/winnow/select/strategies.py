@@ -38,12 +38,14 @@ class Strategy:
         falls: Whether scores only fall as variances shrink, so that an old one is a bound.
         bound: A number for every pair that its score does not exceed; None: there is none.
         with_policy: Whether `score` reads the decision gain.
+        one: Score of a single pair, cheaper than `score`; None: there is no cheaper way.
     """
 
     score: Callable[[PoolState, Rows], FloatArray]
     falls: bool = False
     bound: Callable[[PoolState], FloatArray] | None = None
     with_policy: bool = False
+    one: Callable[[PoolState, int], float] | None = None
 
 
 def score_info_gain(state: PoolState, rows: Rows) -> FloatArray:
@@ -64,6 +66,16 @@ def bound_decision_gain(state: PoolState) -> FloatArray:
 def score_hybrid(state: PoolState, rows: Rows) -> FloatArray:
     """Both gains, each as a share of the pool's largest at first, by likeness and cost."""
     return _hybrid(state, state.decision_gain(rows), state.info_gain(rows), rows)
+
+
+def one_hybrid(state: PoolState, pair: int) -> float:
+    """`score_hybrid` of one pair."""
+    decision_weight, info_weight = _hybrid_weights(state)
+    score = decision_weight * state.one_decision_gain(pair)
+    score += info_weight * state.one_info_gain(pair)
+    if state.rules.spread and state.picked:
+        score *= 1.0 - state.likeness().item(pair)
+    return score / state.cost_e.item(pair)
 
 
 def bound_hybrid(state: PoolState) -> FloatArray:
@@ -125,25 +137,35 @@ def score_traditional(state: PoolState, rows: Rows) -> FloatArray:
 
 def _hybrid(state: PoolState, decision_e: FloatArray, info_e: FloatArray, rows: Rows) -> FloatArray:
     """[(1 - α) PV / max PV + α EIG / max EIG] (1 - likeness) / cost."""
-    alpha = state.rules.alpha
-    if alpha is None:
-        alpha = HYBRID_ALPHA if state.n_labels else 1.0
-    decision_max, info_max = state.decision_ceiling, float(state.info_ceiling_e.max(initial=0.0))
-    score_e = decision_e * ((1.0 - alpha) / (decision_max or 1.0))
-    score_e += info_e * (alpha / (info_max or 1.0))
+    decision_weight, info_weight = _hybrid_weights(state)
+    score_e = decision_e * decision_weight
+    score_e += info_e * info_weight
     if state.rules.spread and state.picked:
         score_e *= 1.0 - state.likeness()[rows]
     return score_e / state.cost_e[rows]
 
 
+def _hybrid_weights(state: PoolState) -> tuple[float, float]:
+    """(1 - α) / max PV and α / max EIG."""
+    alpha = state.rules.alpha
+    if alpha is None:
+        alpha = HYBRID_ALPHA if state.n_labels else 1.0
+    return (1.0 - alpha) / (state.decision_ceiling or 1.0), alpha / (state.info_ceiling or 1.0)
+
+
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "decision_gain": Strategy(score_decision_gain, bound=bound_decision_gain, with_policy=True),
+        "decision_gain": Strategy(
+            score_decision_gain,
+            bound=bound_decision_gain,
+            with_policy=True,
+            one=PoolState.one_decision_gain,
+        ),
         "delta": Strategy(score_delta, falls=True),
         "diversity": Strategy(score_diversity, falls=True),
         "dts": Strategy(score_dts),
-        "hybrid": Strategy(score_hybrid, bound=bound_hybrid, with_policy=True),
-        "info_gain": Strategy(score_info_gain, falls=True),
+        "hybrid": Strategy(score_hybrid, bound=bound_hybrid, with_policy=True, one=one_hybrid),
+        "info_gain": Strategy(score_info_gain, falls=True, one=PoolState.one_info_gain),
         "random": Strategy(score_random, falls=True),
         "traditional": Strategy(score_traditional, falls=True),
         "uncertainty": Strategy(score_uncertainty, falls=True),

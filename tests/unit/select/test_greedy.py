@@ -138,7 +138,8 @@ def test_the_fast_chooser_chooses_what_a_slow_obvious_one_does(
         score_e = np.where(open_e, gains[strategy], -np.inf)
         chosen = pairs.index((choice.i, choice.j))
         assert score_e[chosen] >= score_e.max() * (1 - 5e-3)
-        assert choice.fisher == pytest.approx(gains["fisher"][chosen], abs=1e-4)
+        # The reference loses its own digits beyond a spread of 8.
+        assert choice.fisher == pytest.approx(gains["fisher"][chosen], abs=5e-4)
         z = pool.features_nd[choice.i] - pool.features_nd[choice.j]
         precision = np.linalg.inv(posterior.cov_dd) + choice.fisher * np.outer(z, z)
         posterior = replace(posterior, cov_dd=np.linalg.inv(precision))
@@ -190,6 +191,40 @@ def test_the_update_among_rewards_equals_the_one_among_weights(seed: int, n: int
     mu, before = pair_moments(posterior.mean(features), cov)
     after = pair_moments(posterior.mean(features), shrunk)[1]
     assert info_gain(mu, np.sqrt(after))[i, j] < info_gain(mu, np.sqrt(before))[i, j]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(3, 8),
+    residual_sd=st.floats(0.1, 3.0),
+    n_taken=st.integers(0, 4),
+)
+def test_residuals_are_believed_and_learnt_beside_the_weights(
+    seed: int, n: int, residual_sd: float, n_taken: int
+) -> None:
+    """Against the joint posterior of weights and one residual per response."""
+    pool, posterior, rng = pool_of(n, seed=seed), posterior_of(), np.random.default_rng(seed)
+    rules = Rules(4, "decision_gain", residual_sd=residual_sd)
+    state = PoolState(pool, {"reward": posterior}, rules, with_policy=True)
+    policy = policy_covariance(state.draws_sm, rules.kappa)
+    both = np.hstack([centre(pool.features_nd), np.eye(n)])
+    precision = np.diag([0.0] * 6 + [residual_sd**-2] * n)
+    precision[:6, :6] = np.linalg.inv(posterior.cov_dd)
+    for pair in rng.integers(0, len(state.first_e), n_taken):
+        before_e, fishers = state.var_ke[0].copy(), state.prospects(pair).fishers
+        state.take(int(pair), fishers)
+        z = both[state.first_e[pair]] - both[state.second_e[pair]]
+        precision += fishers[0] * np.outer(z, z)
+        assert (state.var_ke[0] <= before_e + 1e-12).all()
+    z_ed = both[state.first_e] - both[state.second_e]
+    cov = np.linalg.inv(precision)
+    weighed = both @ cov
+    impact_e = np.einsum("ed,dc,ec->e", z_ed, weighed.T @ policy @ weighed, z_ed)
+    np.testing.assert_allclose(
+        state.var_ke[0], np.einsum("ed,dc,ec->e", z_ed, cov, z_ed), rtol=1e-8, atol=1e-9
+    )
+    np.testing.assert_allclose(state.impact_ke[0], impact_e, rtol=1e-7, atol=1e-8)
 
 
 def joint_information(pairs: list[tuple[int, int]], rewards_sn: np.ndarray) -> float:
@@ -540,6 +575,8 @@ def test_only_exploration_picks_carry_a_propensity() -> None:
         {"alpha": 1.5},
         {"cost_base": 0.0},
         {"cost_per_token": -1.0},
+        {"residual_sd": -0.1},
+        {"residual_sd": float("inf")},
         {"n_draws": 1},
         {"traditional_k": 1},
     ],

@@ -67,6 +67,21 @@ def test_every_dimension_observes_with_its_own_weight() -> None:
         np.testing.assert_array_equal(after[name].mean_d, head.mean_d)
 
 
+@pytest.mark.parametrize("residual_sd", [0.5, 2.0])
+def test_labels_teach_less_of_the_weights_where_residuals_blur_them(residual_sd: float) -> None:
+    """Against the joint posterior of weights and residuals, of which the weights are read."""
+    pool, head = pools_of(1)[0], prior(4, 0.5)
+    rules = replace(RULES, residual_sd=residual_sd, max_pairs_per_response=1)
+    choices = choose_pairs(pool, head, rules)
+    after = observe(head, [(pool, choices)], residual_sd)["reward"]
+    ends = np.eye(5)[[c.i for c in choices]] - np.eye(5)[[c.j for c in choices]]
+    z = np.hstack([differences(pool, choices), ends])
+    precision = np.diag([*[0.5] * 4, *[residual_sd**-2] * 5])
+    joint = np.linalg.inv(precision + (z.T * [c.fisher for c in choices]) @ z)
+    np.testing.assert_allclose(after.cov_qq, joint[:4, :4], atol=1e-10)
+    assert np.linalg.eigvalsh(head.cov_qq - after.cov_qq).min() > -1e-12
+
+
 def test_nothing_chosen_teaches_nothing() -> None:
     head = prior(4, 1.0)
     assert observe(head, [(pools_of(1)[0], [])]) == {"reward": head}

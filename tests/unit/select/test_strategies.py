@@ -89,7 +89,7 @@ def test_decision_gain_is_the_fall_of_the_policy_weighted_variance(
 @given(seed=st.integers(0, 10_000), taken=st.lists(st.integers(0, 14), max_size=4))
 def test_decision_bound_is_never_below_the_decision_gain(seed: int, taken: list[int]) -> None:
     state = state_of("decision_gain", pool_of(seed=seed))
-    np.testing.assert_allclose(state.decision_bound(), state.decision_gain(), rtol=1e-9)
+    np.testing.assert_allclose(state.decision_bound(), state.decision_gain(), rtol=3e-5)
     for pair in taken:
         state.take(pair, state.prospects(pair).fishers)
         assert (state.decision_bound() >= state.decision_gain() - 1e-12).all()
