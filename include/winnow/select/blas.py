@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import scipy.linalg  # noqa: F401  SciPy brings a BLAS of its own: loaded here to be found below.
 from threadpoolctl import ThreadpoolController
 
 _CONTROLLER = ThreadpoolController()

@@ -29,7 +29,7 @@ from winnow.ingest.normalise import NotAPrompt, Prompt, parse_prompt
 from winnow.ingest.readers import RawRow, read_rows
 from winnow.records import Quarantined
 from winnow.reward import Posterior, centre, fit, fit_projection, prior
-from winnow.select import Choice, Pool, Rules, choose_for_pools
+from winnow.select import Choice, Pool, Rules, choose_for_pools, one_blas_thread
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.screen import answers_nothing, near_duplicates
 
@@ -171,6 +171,7 @@ def _vector(value: Any) -> tuple[float, ...] | None:
     return vector
 
 
+@one_blas_thread()
 def _choose(
     responses: Sequence[Response], known: Sequence[Preference], rules: Rules
 ) -> tuple[list[dict[str, Any]], str]:

@@ -32,6 +32,7 @@ from winnow.reward import (
     fit_projection,
     fit_with_annotators,
 )
+from winnow.select import one_blas_thread
 from winnow.stages.trust import Trust, measure
 
 Row = Mapping[str, Any]
@@ -79,6 +80,7 @@ def newest(lake: Lake, campaign: str) -> Current | None:
     return Current(RewardModel.from_bytes(lake.read(target["path"])), target["gate"])
 
 
+@one_blas_thread()
 def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
     """Fit a model to every vote of the version's batches.
 

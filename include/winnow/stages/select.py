@@ -17,7 +17,7 @@ from winnow.campaign import Label, Select
 from winnow.ids import pair_id
 from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
 from winnow.reward import Posterior, RewardModel, fit_projection, prior
-from winnow.select import Choice, Pool, Rules
+from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import NightRules, count_capacity
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.night import choose_night
@@ -29,6 +29,7 @@ STAGE = "select"
 Row = Mapping[str, Any]
 
 
+@one_blas_thread()
 def run(batch: Batch) -> Manifest:
     """Choose the batch's comparisons."""
     done = batch.manifest(STAGE)

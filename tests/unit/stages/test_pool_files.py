@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from threadpoolctl import threadpool_limits
 
 from winnow.cli import main
 from winnow.errors import Fatal
@@ -72,6 +73,18 @@ def test_the_order_of_the_rows_does_not_matter_and_parquet_says_the_same(tmp_pat
     select_file(tmp_path / "b.parquet", tmp_path / "b.out.parquet", RULES, None)
     pairs = [row["pair_id"] for row in read(tmp_path / "a.out.jsonl")]
     assert pq.read_table(tmp_path / "b.out.parquet")["pair_id"].to_pylist() == pairs
+
+
+def test_one_and_two_blas_threads_give_the_same_bytes(tmp_path: Path) -> None:
+    rows = responses(n_prompts=40, n=30)
+    vectors = np.random.default_rng(5).normal(size=(len(rows), 300)).tolist()
+    pool = tmp_path / "pool.parquet"
+    table = [{**row, "vector": vector} for row, vector in zip(rows, vectors, strict=True)]
+    pq.write_table(pa.Table.from_pylist(table), pool)
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            select_file(pool, tmp_path / f"{threads}.jsonl", RULES, None)
+    assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
 
 
 def test_bad_rows_are_refused_with_their_line_and_none_vanishes(tmp_path: Path) -> None:
