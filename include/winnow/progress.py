@@ -73,7 +73,8 @@ def _done(manifest: Manifest) -> str:
         "publish": f"{manifest.figures.get('version')}, gate: {manifest.figures.get('verdict')}",
     }[manifest.stage]
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
-    return f"done: {told}{kept}"
+    unmet = ", ".join(manifest.figures.get("unmet_floors", []))
+    return f"done: {told}{kept}{f', floors not met: {unmet}' if unmet else ''}"
 
 
 def _begun(batch: Batch, stage: str, vendor: LabelVendor | None) -> str | None:

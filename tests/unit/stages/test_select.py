@@ -13,6 +13,7 @@ import pytest
 
 from winnow.batch import read_table
 from winnow.campaign import Select, Strategy, parse_campaign
+from winnow.progress import progress
 from winnow.reward import Posterior, Projection, RewardModel
 from winnow.select import STRATEGIES
 from winnow.stages import reward_model, select
@@ -77,6 +78,7 @@ def test_a_floor_is_kept_and_one_that_cannot_be_is_named(night: MakeNight) -> No
     asked.choose(asked.batch())
     figures = asked.batch().require("select").figures
     assert figures["unmet_floors"] == ["language:de"]
+    assert "floors not met: language:de" in progress(asked.batch())["select"]
     assert {f["stratum"]: f["got"] for f in figures["floors"]} == {
         "dimension:helpfulness": 12,
         "language:de": 0,
