@@ -33,12 +33,15 @@ from numpy.typing import NDArray
 
 from winnow.ids import content_id
 from winnow.reward.posterior import Head
-from winnow.select.packing import pair_forms, take_off
+from winnow.select.blas import times_lower
+from winnow.select.packing import packed_forms, shrink_pairs
 
 if TYPE_CHECKING:
     from winnow.select.rules import Rules
 
 FloatArray = NDArray[np.float64]
+
+_NOTHING = np.empty(0)
 
 
 @dataclass(slots=True, eq=False)
@@ -50,16 +53,16 @@ class Belief:
         root_mq: R, a root of the covariance before any choice.
         noise_sq: Standard normal draws, the same for every pool of a shard.
         cov_mm: C before any choice.
-        var_mm: v, squared logits, after the choices so far.
-        impact_mm: g, logits to the fourth power, after the choices so far; None: never asked for.
+        var_e: v, squared logits, after the choices so far.
+        impact_e: g, logits to the fourth power, after the choices so far; None: never asked for.
     """
 
     mean_m: FloatArray
     root_mq: FloatArray
     noise_sq: FloatArray
     cov_mm: FloatArray
-    var_mm: FloatArray
-    impact_mm: FloatArray | None = None
+    var_e: FloatArray
+    impact_e: FloatArray | None = None
 
     @property
     def draws_sm(self) -> FloatArray:
@@ -70,35 +73,29 @@ class Belief:
 
     def weigh(self, policy_mm: FloatArray) -> None:
         """Work out g for the A of a policy, before any choice."""
-        self.impact_mm = pair_forms(self.cov_mm @ policy_mm @ self.cov_mm)
+        self.impact_e = packed_forms(self.cov_mm @ policy_mm @ self.cov_mm)
 
-    def moments(self, i: int, j: int) -> tuple[float, float, float]:
-        """μ, v and g of the pair at i and j; g is 0 where it was never asked for."""
+    def moments(self, pair: int, i: int, j: int) -> tuple[float, float, float]:
+        """μ, v and g of the pair of i and j; g is 0 where it was never asked for."""
         mu = self.mean_m.item(i) - self.mean_m.item(j)
-        impact = 0.0 if self.impact_mm is None else max(self.impact_mm.item(i, j), 0.0)
-        return mu, max(self.var_mm.item(i, j), 0.0), impact
+        impact = 0.0 if self.impact_e is None else self.impact_e.item(pair)
+        return mu, self.var_e.item(pair), impact
 
     def shrink(self, i: int, j: int, fisher: float) -> None:
         """Take off v and g what a label of weight ω̄ for the responses at i and j would."""
-        var_mm, impact_mm = self.var_mm, self.impact_mm
-        share = fisher / (1.0 + fisher * max(var_mm.item(i, j), 0.0))
-        c_m = 0.5 * (var_mm[:, j] - var_mm[:, i])
-        if impact_mm is not None:
-            w_m = share * (impact_mm[:, j] - impact_mm[:, i])
-            w_m -= (share * share * impact_mm.item(i, j)) * c_m
-            take_off(impact_mm, c_m, w_m)
-        take_off(var_mm, c_m, share * c_m)
+        impact_e = _NOTHING if self.impact_e is None else self.impact_e
+        shrink_pairs(self.var_e, impact_e, len(self.mean_m), i, j, fisher)
 
 
 def believe(head: Head, dimension: str, features_md: FloatArray, rules: Rules) -> Belief:
     """What `head` believes about responses with centred features `features_md`."""
     # A head never changes, so that it is its own key; all pools of a shard share the root.
     root_qq, noise_sq = _root_and_noise(cast(Hashable, head), dimension, rules.n_draws, rules.seed)
-    root_mq = head.basis(features_md) @ root_qq
+    root_mq = times_lower(head.basis(features_md), root_qq)
     cov_mm = root_mq @ root_mq.T
     if rules.residual_sd:
         cov_mm.ravel()[:: len(cov_mm) + 1] += rules.residual_sd**2
-    return Belief(head.mean(features_md), root_mq, noise_sq, cov_mm, pair_forms(cov_mm))
+    return Belief(head.mean(features_md), root_mq, noise_sq, cov_mm, packed_forms(cov_mm))
 
 
 def policy_covariance(draws_sm: FloatArray, kappa: float) -> FloatArray:
@@ -117,12 +114,13 @@ def policy_covariance(draws_sm: FloatArray, kappa: float) -> FloatArray:
 def _root_and_noise(
     key: Hashable, dimension: str, n_draws: int, seed: int
 ) -> tuple[FloatArray, FloatArray]:
-    """A root L (q, q) of the basis covariance, and standard normal draws (s, q)."""
+    """Lower triangular root L (q, q) of the basis covariance, and standard normal draws (s, q)."""
     cov_qq = cast(Head, key).cov_qq
     try:
         root_qq: FloatArray = np.linalg.cholesky(cov_qq).astype(np.float64)
     except np.linalg.LinAlgError:  # Some direction of the basis is known for certain.
         value_q, vector_qq = np.linalg.eigh(cov_qq)
-        root_qq = vector_qq * np.sqrt(np.maximum(value_q, 0.0))
+        scaled_qq = vector_qq * np.sqrt(np.maximum(value_q, 0.0))
+        root_qq = np.linalg.qr(scaled_qq.T)[1].T
     rng = np.random.default_rng(int(content_id("draws", seed, dimension), 16))
     return root_qq, rng.standard_normal((n_draws, len(cov_qq)))

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from winnow.errors import Corrupt
 from winnow.reward.posterior import Head, observe_pairs
 from winnow.select.blas import one_blas_thread
+from winnow.select.contest import SLACK
 from winnow.select.packing import pairs_of_each
 from winnow.select.pool import Pool
 from winnow.select.rules import Candidate, Choice, Rules
@@ -44,12 +45,6 @@ Heads = Mapping[str, Head] | Head
 
 _REACH = 0.05
 """How far below the highest bound a score is looked for first."""
-
-_FEW = 12
-"""Pairs that are scored one by one before arrays are the cheaper way."""
-
-_SLACK = 1e-6
-"""Relative error of bounds and scores against each other, from rounding and from the table."""
 
 
 class PoolChooser:
@@ -116,48 +111,31 @@ class PoolChooser:
         Args:
             among_e: Restricts the answer to some of the packed pairs.
         """
-        bound_e = self._bounds() + self._penalty_e
+        penalty_e = self._penalty_e
         if among_e is not None:
-            bound_e[~among_e] = -np.inf
-        if not len(bound_e) or bound_e.item(int(bound_e.argmax())) == -np.inf:
-            return None
-        return self._best_of_few(bound_e) or self._best_of_many(bound_e)
+            penalty_e = np.where(among_e, penalty_e, -np.inf)
+        if self._strategy.weights is not None:
+            best = self._state.best_pair(self._strategy.weights(self._state), penalty_e)
+        else:
+            best = self._best_of_many(self._bounds() + penalty_e)
+        return None if best[0] < 0 else self._candidate(*best)
 
-    def _best_of_few(self, bound_e: FloatArray) -> Candidate | None:
-        """The best pair, found by scoring the highest bounds one by one; None: not after a few.
+    def _best_of_many(self, bound_e: FloatArray) -> tuple[int, float]:
+        """The best pair and its score, scoring at once all whose bounds come near the highest.
 
-        It sets the bounds of the pairs that it has scored to their scores.
+        -1 where every bound is -inf.
         """
-        if self._strategy.one is None:
-            return None
-        scored: dict[int, float] = {}
-        best, best_score = -1, -np.inf
-        for _ in range(_FEW):
-            pair = int(bound_e.argmax())
-            bound = bound_e.item(pair)
-            if bound == -np.inf or best_score > bound + _SLACK * abs(bound):
-                return self._candidate(best, best_score)
-            scored[pair] = score = self._strategy.one(self._state, pair)
-            if (score, -pair) > (best_score, -best):
-                best, best_score = pair, score
-            bound_e[pair] = -np.inf
-            if self._last_e is not None:
-                self._last_e[pair] = score
-        for pair, score in scored.items():
-            bound_e[pair] = score
-        return None
-
-    def _best_of_many(self, bound_e: FloatArray) -> Candidate:
-        """The best pair, found by scoring at once all whose bounds come near the highest."""
-        highest = float(bound_e.max())
+        highest = float(bound_e.max(initial=-np.inf))
+        if highest == -np.inf:
+            return -1, highest
         reached = highest - _REACH * abs(highest)
         while True:
-            contenders = np.flatnonzero(bound_e >= reached - _SLACK * abs(reached))
+            contenders = np.flatnonzero(bound_e >= reached - SLACK * abs(reached))
             score_c = self._score(contenders)
             winner = int(score_c.argmax())
             score = float(score_c[winner])
             if score >= reached:
-                return self._candidate(int(contenders[winner]), score)
+                return int(contenders[winner]), score
             reached = score
 
     def _asked(self, pair: int) -> Candidate:
@@ -175,8 +153,6 @@ class PoolChooser:
 
     def _bounds(self) -> FloatArray:
         """A number for each pair that its score does not exceed."""
-        if self._strategy.bound is not None:
-            return self._strategy.bound(self._state)
         if not self._strategy.falls or self._last_e is None:
             self._last_e = self._strategy.score(self._state, EVERY)
         return self._last_e
@@ -265,14 +241,14 @@ def _expected(
     head: Head, k: int, chosen: Sequence[tuple[Pool, Sequence[Choice]]], residual_sd: float
 ) -> tuple[FloatArray, FloatArray]:
     """Differences of basis rows (e, q) and ω̄ (e,) of dimension k, over all chosen pairs."""
-    differences = []
+    ends = []
     for pool, choices in chosen:
-        features_md = pool.features_nd[pool.distinct()].astype(np.float64)
-        ends_nd = pool.features_nd - features_md.mean(axis=0)
-        first_eq = head.basis(ends_nd[[choice.i for choice in choices]])
-        differences.append(first_eq - head.basis(ends_nd[[choice.j for choice in choices]]))
+        origin_d = pool.features_nd[pool.distinct()].mean(axis=0, dtype=np.float64)
+        pairs_2e = [[choice.i for choice in choices], [choice.j for choice in choices]]
+        ends.append(pool.features_nd[pairs_2e] - origin_d)
+    first_eq, second_eq = (head.basis(np.vstack(side)) for side in zip(*ends, strict=True))
     fisher_e = np.array([choice.fishers[k] for _, choices in chosen for choice in choices])
-    return np.vstack(differences), fisher_e / (1.0 + 2.0 * residual_sd**2 * fisher_e)
+    return first_eq - second_eq, fisher_e / (1.0 + 2.0 * residual_sd**2 * fisher_e)
 
 
 def choose_for_pools(

@@ -1,7 +1,7 @@
 """What one label for one pair is expected to say, dimension by dimension.
 
-The formulas are those of `winnow.select.gains`, in plain floats: for a single pair, arrays would
-cost many times the arithmetic, and every chosen pair is asked about.
+The formulas are those of `winnow.select.gains`, compiled for single pairs: arrays would cost many
+times the arithmetic, and every chosen pair is asked about.
 
 Shapes: k dimensions.
 """
@@ -19,8 +19,10 @@ from winnow.select.gains import (
     LOGISTIC_VARIANCE,
     MIXTURE,
     ROWS_PER_RATIO,
+    FloatArray,
     info_gain_table,
 )
+from winnow.select.packing import compiled
 
 CONFLICT = 0.3
 """Chance of two dimensions preferring different responses above which they conflict."""
@@ -67,24 +69,36 @@ def label_prospects(
         var_k: Variances, squared logits.
         impact_k: cᵀAc as in `winnow.select.state`; None when not worked out.
     """
-    fishers = tuple(map(one_expected_fisher, mu_k, var_k))
+    table = info_gain_table()
+    labels = [one_label(mu, var, table) for mu, var in zip(mu_k, var_k, strict=True)]
+    info_gains, fishers, chances = zip(*labels, strict=True)
     said_k = [var * fisher for var, fisher in zip(var_k, fishers, strict=True)]
     contested = said_k.index(max(said_k))
     decision_gain = None
     if impact_k is not None:
         facts = zip(impact_k, fishers, said_k, strict=True)
-        decision_gain = sum(fisher * impact / (1.0 + said) for impact, fisher, said in facts)
+        decision_gain = sum([fisher * impact / (1.0 + said) for impact, fisher, said in facts])
     return Prospects(
-        info_gain=sum(map(one_info_gain, mu_k, var_k)),
+        info_gain=sum(info_gains),
         decision_gain=decision_gain,
         contested=dimensions[contested],
         fisher=fishers[contested],
         fishers=fishers,
-        p_first=_preference_probability(mu_k[contested], var_k[contested]),
-        conflict=_conflict(mu_k, var_k),
+        p_first=chances[contested],
+        conflict=len(fishers) > 1 and _conflict(mu_k, var_k),
     )
 
 
+@compiled
+def one_label(mu: float, var: float, table: FloatArray) -> tuple[float, float, float]:
+    """EIG, ω̄ and the chance that the first response is preferred."""
+    p_first = 0.0
+    for weight, narrow in MIXTURE:
+        p_first += weight * _normal(mu, var + narrow)
+    return one_info_gain(mu, var, table), one_expected_fisher(mu, var), p_first / _TOTAL_WEIGHT
+
+
+@compiled
 def one_expected_fisher(mu: float, var: float) -> float:
     """ω̄ of one pair."""
     total, exponent = 0.0, -0.5 * mu * mu
@@ -94,22 +108,18 @@ def one_expected_fisher(mu: float, var: float) -> float:
     return total
 
 
-def _preference_probability(mu: float, var: float) -> float:
-    return sum(weight * _normal(mu, var + narrow) for weight, narrow in MIXTURE) / _TOTAL_WEIGHT
-
-
-def one_info_gain(mu: float, var: float) -> float:
-    """EIG of one pair, nats."""
-    cell = info_gain_table().item
+@compiled
+def one_info_gain(mu: float, var: float, table: FloatArray) -> float:
+    """EIG of one pair, nats, from `info_gain_table()`."""
     r = 1.0 / sqrt(var + LOGISTIC_VARIANCE)
-    row, column = min(abs(mu) * r * ROWS_PER_RATIO, CELLS), r * COLUMNS_PER_R
+    row, column = min(abs(mu) * r * ROWS_PER_RATIO, float(CELLS)), r * COLUMNS_PER_R
     i, j = min(int(row), CELLS - 1), min(int(column), CELLS - 1)
     corner = i * (CELLS + 1) + j
-    one, two = float(cell(corner)), float(cell(corner + 1))
-    three, four = float(cell(corner + CELLS + 1)), float(cell(corner + CELLS + 2))
-    upper, lower = one + (column - j) * (two - one), three + (column - j) * (four - three)
+    below = corner + CELLS + 1
+    upper = table[corner] + (column - j) * (table[corner + 1] - table[corner])
+    lower = table[below] + (column - j) * (table[below + 1] - table[below])
     share = max(1.0 - LOGISTIC_VARIANCE * (r * r), 0.0)
-    return share * (upper + (row - i) * (lower - upper))
+    return float(share * (upper + (row - i) * (lower - upper)))
 
 
 def _conflict(mu_k: Sequence[float], var_k: Sequence[float]) -> bool:
@@ -118,8 +128,9 @@ def _conflict(mu_k: Sequence[float], var_k: Sequence[float]) -> bool:
     return any(p * (1.0 - q) + q * (1.0 - p) > CONFLICT for p, q in combinations(positive, 2))
 
 
+@compiled
 def _normal(mu: float, var: float) -> float:
     """Chance that a normal of this mean and variance is positive; half when it is exactly 0."""
     if var <= 0.0:
-        return 0.5 if mu == 0.0 else float(mu > 0.0)
+        return 0.5 if mu == 0.0 else 1.0 if mu > 0.0 else 0.0
     return 0.5 * (1.0 + erf(mu / sqrt(2.0 * var)))

@@ -1,18 +1,35 @@
-"""The pairs of a pool as one vector: (0, 1), (0, 2), ..., (m - 2, m - 1).
+"""The pairs of a pool as one vector: (0, 1), (0, 2), ..., (m - 2, m - 1), and what runs over them.
+
+The loops are compiled (Numba), because each runs a few times per chosen pair over thousands of
+pairs, where a chain of NumPy calls would spend its time between the calls. They hold no lock, so
+pools of a shard can be chosen in threads.
 
 Shapes: m responses, e = m (m - 1) / 2 pairs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.linalg.blas import dgemm
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """The function as machine code, made at its first call and kept on disk for later processes.
+
+    It divides by 0 as NumPy does and takes no operation to give NaN, without which its loops would
+    not run on vectors; sums keep their order, so that their bits do not depend on the machine.
+    """
+    to_machine_code = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+    return cast(Function, to_machine_code(function))
 
 
 @cache
@@ -29,42 +46,93 @@ def pairs_of_each(m: int) -> IntArray:
     return np.array([np.flatnonzero((first_e == r) | (second_e == r)) for r in range(m)])
 
 
+@compiled
 def packed_differences(value_m: FloatArray) -> FloatArray:
     """value_i - value_j (e,) of every pair."""
-    first_e, second_e = packed_pairs(len(value_m))
-    difference_e = value_m.take(first_e)
-    difference_e -= value_m.take(second_e)
+    m = len(value_m)
+    difference_e = np.empty(m * (m - 1) // 2)
+    start = 0
+    for i in range(m):
+        difference_j = difference_e[start : start + m - i - 1]
+        value_j = value_m[i + 1 :]
+        for j in range(len(difference_j)):
+            difference_j[j] = value_m[i] - value_j[j]
+        start += m - i - 1
     return difference_e
 
 
-def pair_forms(form_mm: FloatArray) -> FloatArray:
-    """zᵀ M z (m, m) of z = e_i - e_j of every i and j, for a symmetric M; in Fortran order."""
-    ends_2m = np.ones((2, len(form_mm)))
-    ends_2m[0] = form_mm.diagonal()
-    copied_mm = form_mm.copy().T
-    if not len(form_mm):
-        return copied_mm
-    return np.asarray(dgemm(1.0, ends_2m.T, ends_2m[::-1], -2.0, copied_mm, overwrite_c=1))
+@compiled
+def packed_forms(form_mm: FloatArray) -> FloatArray:
+    """zᵀ M z (e,) of z = e_i - e_j of every pair, for a symmetric M; none below 0."""
+    m = len(form_mm)
+    form_e = np.empty(m * (m - 1) // 2)
+    own_m = np.diag(form_mm).copy()
+    start = 0
+    for i in range(m):
+        form_j = form_e[start : start + m - i - 1]
+        own_j, shared_j = own_m[i + 1 :], form_mm[i, i + 1 :]
+        for j in range(len(form_j)):
+            form_j[j] = _at_least_0(own_m[i] + own_j[j] - 2.0 * shared_j[j])
+        start += m - i - 1
+    return form_e
 
 
-def take_off(form_mm: FloatArray, c_m: FloatArray, w_m: FloatArray) -> None:
-    """Take (c_i - c_j)(w_i - w_j) off every entry of `form_mm`, which is in Fortran order."""
-    left_4m = np.empty((4, len(c_m)))
-    np.multiply(c_m, w_m, out=left_4m[0])
-    left_4m[1] = c_m
-    np.negative(w_m, out=left_4m[2])
-    left_4m[3] = 1.0
-    dgemm(-1.0, left_4m.T, left_4m[::-1], 1.0, form_mm, overwrite_c=1)
+@compiled
+def _at_least_0(x: float) -> float:
+    return x if x > 0.0 else 0.0
 
 
-def packed(form_mm: FloatArray) -> FloatArray:
-    """The entries (e,) of forms in Fortran order that belong to the pairs, none below 0."""
-    form_e = form_mm.T.take(_flat_positions(len(form_mm)))
-    return np.maximum(form_e, 0.0, out=form_e)
+@compiled
+def _of_each(form_e: FloatArray, m: int, r: int) -> FloatArray:
+    """The entries (m,) of the pairs that hold response r; 0 for r itself."""
+    form_m = np.zeros(m)
+    for k in range(r):
+        form_m[k] = form_e[k * m - k * (k + 1) // 2 + r - k - 1]
+    start = r * m - r * (r + 1) // 2
+    form_m[r + 1 :] = form_e[start : start + m - r - 1]
+    return form_m
 
 
-@cache
-def _flat_positions(m: int) -> IntArray:
-    """Position of each pair in a flattened (m, m) matrix."""
-    first_e, second_e = packed_pairs(m)
-    return first_e * m + second_e
+@compiled
+def shrink_pairs(
+    var_e: FloatArray, impact_e: FloatArray, m: int, i: int, j: int, fisher: float
+) -> None:
+    """Take off v and g, in place, what a label of weight ω̄ for the responses at i and j would.
+
+    The formulas are those of `winnow.select.belief`; an `impact_e` of no pairs is left alone.
+    """
+    with_i_m, with_j_m = _of_each(var_e, m, i), _of_each(var_e, m, j)
+    share = fisher / (1.0 + fisher * with_i_m[j])
+    c_m = 0.5 * (with_j_m - with_i_m)
+    _subtract_products(var_e, c_m, share * c_m)
+    if len(impact_e):
+        impact_i_m, impact_j_m = _of_each(impact_e, m, i), _of_each(impact_e, m, j)
+        w_m = share * (impact_j_m - impact_i_m) - (share * share * impact_i_m[j]) * c_m
+        _subtract_products(impact_e, c_m, w_m)
+
+
+@compiled
+def _subtract_products(form_e: FloatArray, c_m: FloatArray, w_m: FloatArray) -> None:
+    """Take (c_a - c_b)(w_a - w_b) off every pair, in place; none falls below 0."""
+    m = len(c_m)
+    start = 0
+    for a in range(m):
+        form_b = form_e[start : start + m - a - 1]
+        c_b, w_b = c_m[a + 1 :], w_m[a + 1 :]
+        for b in range(len(form_b)):
+            form_b[b] = _at_least_0(form_b[b] - (c_m[a] - c_b[b]) * (w_m[a] - w_b[b]))
+        start += m - a - 1
+
+
+@compiled
+def add_shares(
+    total_e: FloatArray,
+    weight: float,
+    impact_e: FloatArray,
+    var_e: FloatArray,
+    slope_e: FloatArray,
+    base_e: FloatArray,
+) -> None:
+    """Add weight g / (slope v + base) of every pair to `total_e`."""
+    for e in range(len(total_e)):
+        total_e[e] += weight * impact_e[e] / (slope_e[e] * var_e[e] + base_e[e])

@@ -67,9 +67,9 @@ class Pool:
         Selection works in this order, so that neither the order in which responses arrive nor a
         text generated twice can change what is chosen.
         """
-        first: dict[str, int] = {}
-        for index, response in enumerate(self.response_ids):
-            first.setdefault(response, index)
+        ids = self.response_ids
+        # Of equal ids the last one entered stays, which is the first response.
+        first = dict(zip(reversed(ids), reversed(range(len(ids))), strict=True))
         return np.array([first[response] for response in sorted(first)], dtype=np.intp)
 
     def open_pairs(

@@ -31,9 +31,15 @@ from winnow.reward.posterior import Head
 from winnow.reward.projection import centre
 from winnow.select.belief import believe, policy_covariance
 from winnow.select.blas import one_blas_thread
-from winnow.select.gains import NARROWEST, expected_fisher_of_variance, info_gain_of_variance
-from winnow.select.labels import Prospects, label_prospects, one_expected_fisher, one_info_gain
-from winnow.select.packing import packed, packed_differences, packed_pairs, pair_forms
+from winnow.select.contest import NO_PAIRS, Ceilings, Moments, Weights, best_pair
+from winnow.select.gains import (
+    NARROWEST,
+    expected_fisher_of_variance,
+    info_gain_of_variance,
+    info_gain_table,
+)
+from winnow.select.labels import Prospects, label_prospects
+from winnow.select.packing import add_shares, packed_differences, packed_forms, packed_pairs
 from winnow.select.pool import Pool
 
 if TYPE_CHECKING:
@@ -47,6 +53,8 @@ Rows = IntArray | slice
 """Which packed pairs a question is about."""
 
 EVERY = slice(None)
+
+_NOTHING = np.empty((0, 0))
 
 _NEVER = -1e300
 """Reward of a blocked response in every draw: no policy plays it."""
@@ -71,7 +79,7 @@ class PoolState:
     ) -> None:
         self.pool, self.rules = pool, rules
         self.order_m = pool.distinct()
-        self.features_md = centre(pool.features_nd[self.order_m].astype(np.float64))
+        self.features_md = centre(pool.features_nd[self.order_m].astype(np.float64, copy=False))
         self.dimensions = tuple(heads)
         self.n_labels = sum(head.n_labels for head in heads.values())
         self.first_e, self.second_e = packed_pairs(len(self.order_m))
@@ -95,7 +103,7 @@ class PoolState:
         """Variance v of each reward difference, squared logits."""
         self._learn()
         if self._var_ke is None:
-            self._var_ke = _stacked([packed(belief.var_mm) for belief in self._beliefs])
+            self._var_ke = _stacked([belief.var_e for belief in self._beliefs])
         return self._var_ke
 
     @property
@@ -107,9 +115,7 @@ class PoolState:
         """
         self._learn()
         if self._impact_ke is None:
-            impacts = [
-                packed(belief.impact_mm) for belief in self._beliefs if belief.impact_mm is not None
-            ]
+            impacts = [b.impact_e for b in self._beliefs if b.impact_e is not None]
             if not impacts:
                 raise Fatal("A strategy that reads the decision gain must be declared with_policy.")
             self._impact_ke = _stacked(impacts)
@@ -135,10 +141,10 @@ class PoolState:
         ω̄ (τ² + v) never rises as v falls, τ² being the narrowest variance of ω̄'s mixture, so that
         1 / ω̄ + v is at least v (1 + 1/M) + τ²/M, with M the value of ω̄ (τ² + v) when first asked.
         """
-        slope_ke, base_ke = self._inverse_fisher_floor
-        floor_ke = slope_ke * self.var_ke
-        floor_ke += base_ke
-        return _summed(np.divide(self.impact_ke, floor_ke, out=floor_ke))
+        bound_e = np.zeros(len(self.first_e))
+        for part_e in zip(self.impact_ke, self.var_ke, *self._inverse_fisher_floor, strict=True):
+            add_shares(bound_e, 1.0, *part_e)
+        return bound_e
 
     @cached_property
     def _inverse_fisher_floor(self) -> tuple[FloatArray, FloatArray]:
@@ -153,7 +159,7 @@ class PoolState:
 
     @cached_property
     def info_ceiling_e(self) -> FloatArray:
-        """The information gain when first asked, which later ones do not exceed."""
+        """At least the information gain (e,): as it was when first asked, or scored since."""
         return self.info_gain()
 
     @cached_property
@@ -216,7 +222,7 @@ class PoolState:
 
     @cached_property
     def _inverse_length_e(self) -> FloatArray:
-        squares_e = packed(pair_forms(self.features_md @ self.features_md.T))
+        squares_e = packed_forms(self.features_md @ self.features_md.T)
         return np.asarray(1.0 / np.sqrt(np.maximum(squares_e, 1e-300)))
 
     @cached_property
@@ -240,28 +246,28 @@ class PoolState:
 
     def prospects(self, pair: int) -> Prospects:
         """What the label of one pair is expected to say."""
-        mu_k, var_k, impact_k = zip(*self.moments(pair), strict=True)
+        self._learn()
+        i, j = self.ends(pair)
+        moments = [belief.moments(pair, i, j) for belief in self._beliefs]
+        mu_k, var_k, impact_k = zip(*moments, strict=True)
         return label_prospects(
             self.dimensions, mu_k, var_k, impact_k if self._with_policy else None
         )
 
-    def moments(self, pair: int) -> list[tuple[float, float, float]]:
-        """μ, v and g of one pair in every dimension; g is 0 for a state without the policy."""
-        self._learn()
-        i, j = self.ends(pair)
-        return [belief.moments(i, j) for belief in self._beliefs]
+    def best_pair(self, weights: Weights, penalty_e: FloatArray) -> tuple[int, float]:
+        """The pair of the highest score under `weights`, and the score; -1: none is open.
 
-    def one_info_gain(self, pair: int) -> float:
-        """`info_gain` of one pair."""
-        return sum([one_info_gain(mu, var) for mu, var, _ in self.moments(pair)])
-
-    def one_decision_gain(self, pair: int) -> float:
-        """`decision_gain` of one pair."""
-        total = 0.0
-        for mu, var, impact in self.moments(pair):
-            fisher = one_expected_fisher(mu, var)
-            total += fisher * impact / (1.0 + fisher * var)
-        return total
+        Args:
+            weights: Those of the score.
+            penalty_e: 0 for each open pair, -inf for the others.
+        """
+        slope_ke = base_ke = impact_ke = _NOTHING
+        if weights.decision:
+            (slope_ke, base_ke), impact_ke = self._inverse_fisher_floor, self.impact_ke
+        info_e = self.info_ceiling_e if weights.info else NO_PAIRS
+        moments = Moments(self.mu_ke, self.var_ke, impact_ke)
+        ceilings = Ceilings(slope_ke, base_ke, info_e)
+        return best_pair(moments, ceilings, weights, penalty_e, info_gain_table())
 
     def take(self, pair: int, fishers: Sequence[float]) -> None:
         """Shrink every covariance as if labels of weight ω̄ had arrived for `pair`."""
@@ -296,6 +302,6 @@ def _dimension_mix(n_dimensions: int, n_draws: int, seed: int) -> FloatArray:
     return rng.dirichlet(np.ones(n_dimensions), n_draws)
 
 
-def _summed(value_ke: FloatArray) -> FloatArray:
+def _summed(value_ke: Sequence[FloatArray] | FloatArray) -> FloatArray:
     """Sum over dimensions (rows,); one alone needs no sum."""
-    return np.asarray(value_ke[0] if len(value_ke) == 1 else value_ke.sum(axis=0))
+    return np.asarray(value_ke[0] if len(value_ke) == 1 else np.sum(value_ke, axis=0))

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.errors import Fatal
-from winnow.select.state import EVERY, PoolState, Rows
+from winnow.select.contest import Weights
+from winnow.select.state import PoolState, Rows
 
 FloatArray = NDArray[np.float64]
 
@@ -36,16 +37,14 @@ class Strategy:
     Attributes:
         score: Score of the asked pairs.
         falls: Whether scores only fall as variances shrink, so that an old one is a bound.
-        bound: A number for every pair that its score does not exceed; None: there is none.
         with_policy: Whether `score` reads the decision gain.
-        one: Score of a single pair, cheaper than `score`; None: there is no cheaper way.
+        weights: How the score is made of the two gains; None: of something else.
     """
 
     score: Callable[[PoolState, Rows], FloatArray]
     falls: bool = False
-    bound: Callable[[PoolState], FloatArray] | None = None
     with_policy: bool = False
-    one: Callable[[PoolState, int], float] | None = None
+    weights: Callable[[PoolState], Weights] | None = None
 
 
 def score_info_gain(state: PoolState, rows: Rows) -> FloatArray:
@@ -58,29 +57,31 @@ def score_decision_gain(state: PoolState, rows: Rows) -> FloatArray:
     return state.decision_gain(rows)
 
 
-def bound_decision_gain(state: PoolState) -> FloatArray:
-    """It may rise after a pick, so an old score would bound nothing."""
-    return state.decision_bound()
-
-
 def score_hybrid(state: PoolState, rows: Rows) -> FloatArray:
-    """Both gains, each as a share of the pool's largest at first, by likeness and cost."""
-    return _hybrid(state, state.decision_gain(rows), state.info_gain(rows), rows)
+    """Both gains, each as a share of the pool's largest at first, by likeness and cost.
+
+    [(1 - α) PV / max PV + α EIG / max EIG] (1 - likeness) / cost
+    """
+    weights = weigh_hybrid(state)
+    score_e = weights.decision * state.decision_gain(rows)
+    score_e += weights.info * state.info_gain(rows)
+    score_e *= weights.factor_e[rows]
+    return score_e
 
 
-def one_hybrid(state: PoolState, pair: int) -> float:
-    """`score_hybrid` of one pair."""
-    decision_weight, info_weight = _hybrid_weights(state)
-    score = decision_weight * state.one_decision_gain(pair)
-    score += info_weight * state.one_info_gain(pair)
+def weigh_hybrid(state: PoolState) -> Weights:
+    """(1 - α) / max PV, α / max EIG and (1 - likeness) / cost."""
+    alpha = state.rules.alpha
+    if alpha is None:
+        alpha = HYBRID_ALPHA if state.n_labels else 1.0
+    factor_e = 1.0 / state.cost_e
     if state.rules.spread and state.picked:
-        score *= 1.0 - state.likeness().item(pair)
-    return score / state.cost_e.item(pair)
-
-
-def bound_hybrid(state: PoolState) -> FloatArray:
-    """`score_hybrid` with a bound in the place of each gain."""
-    return _hybrid(state, state.decision_bound(), state.info_ceiling_e, EVERY)
+        factor_e *= 1.0 - state.likeness()
+    return Weights(
+        (1.0 - alpha) / (state.decision_ceiling or 1.0),
+        alpha / (state.info_ceiling or 1.0),
+        factor_e,
+    )
 
 
 def score_diversity(state: PoolState, rows: Rows) -> FloatArray:
@@ -135,37 +136,21 @@ def score_traditional(state: PoolState, rows: Rows) -> FloatArray:
     return np.where(drawn_e, state.noise_e[rows], -np.inf)
 
 
-def _hybrid(state: PoolState, decision_e: FloatArray, info_e: FloatArray, rows: Rows) -> FloatArray:
-    """[(1 - α) PV / max PV + α EIG / max EIG] (1 - likeness) / cost."""
-    decision_weight, info_weight = _hybrid_weights(state)
-    score_e = decision_e * decision_weight
-    score_e += info_e * info_weight
-    if state.rules.spread and state.picked:
-        score_e *= 1.0 - state.likeness()[rows]
-    return score_e / state.cost_e[rows]
-
-
-def _hybrid_weights(state: PoolState) -> tuple[float, float]:
-    """(1 - α) / max PV and α / max EIG."""
-    alpha = state.rules.alpha
-    if alpha is None:
-        alpha = HYBRID_ALPHA if state.n_labels else 1.0
-    return (1.0 - alpha) / (state.decision_ceiling or 1.0), alpha / (state.info_ceiling or 1.0)
-
-
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         "decision_gain": Strategy(
             score_decision_gain,
-            bound=bound_decision_gain,
             with_policy=True,
-            one=PoolState.one_decision_gain,
+            weights=lambda _: Weights(decision=1.0, info=0.0),
         ),
         "delta": Strategy(score_delta, falls=True),
         "diversity": Strategy(score_diversity, falls=True),
         "dts": Strategy(score_dts),
-        "hybrid": Strategy(score_hybrid, bound=bound_hybrid, with_policy=True, one=one_hybrid),
-        "info_gain": Strategy(score_info_gain, falls=True, one=PoolState.one_info_gain),
+        "hybrid": Strategy(score_hybrid, with_policy=True, weights=weigh_hybrid),
+        "info_gain": Strategy(
+            score_info_gain,
+            weights=lambda _: Weights(decision=0.0, info=1.0),
+        ),
         "random": Strategy(score_random, falls=True),
         "traditional": Strategy(score_traditional, falls=True),
         "uncertainty": Strategy(score_uncertainty, falls=True),
