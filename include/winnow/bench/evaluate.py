@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from winnow.bench.world import JudgedPool
 from winnow.reward import Posterior
 from winnow.reward.calibration import expected_calibration_error, log_loss
-from winnow.reward.logistic import sigmoid
+from winnow.reward.logistic import Labels, most_probable, sigmoid
 from winnow.reward.predictive import preference_probability
 
 FloatArray = NDArray[np.float64]
@@ -38,9 +38,6 @@ often as two people of a crowd did (70 %)."""
 
 RESPONSE_EFFECT = 1.5
 """Standard deviation, in logits, of what a prompt's own labels may say beyond the reward."""
-
-_MAX_STEPS = 100
-_CONVERGED = 1e-9
 
 _PAIRS_PER_PROMPT = 30
 _CLEAR_DIFFERENCE = 1.0
@@ -153,25 +150,9 @@ def response_effects(mean_n: FloatArray, bought: Sequence[Bought]) -> FloatArray
     rows = np.arange(len(bought))
     sign_em[rows, place[: len(i)]], sign_em[rows, place[len(i) :]] = 1.0, -1.0
     preferred_e = np.array([b.preferred for b in bought], dtype=np.float64)
-    gap_e, precision = mean_n[i] - mean_n[j], 1.0 / RESPONSE_EFFECT**2
-
-    def loss(u_m: FloatArray) -> float:
-        logit_e = gap_e + sign_em @ u_m
-        misfit = (np.logaddexp(0.0, logit_e) - preferred_e * logit_e).sum()
-        return float(misfit + 0.5 * precision * (u_m @ u_m))
-
-    u_m = np.zeros(len(seen_m))
-    for _ in range(_MAX_STEPS):
-        p_e = sigmoid(gap_e + sign_em @ u_m)
-        gradient_m = precision * u_m + sign_em.T @ (p_e - preferred_e)
-        hessian_mm = precision * np.eye(len(u_m)) + (sign_em.T * (p_e * (1.0 - p_e))) @ sign_em
-        step_m = np.linalg.solve(hessian_mm, gradient_m)
-        if np.abs(step_m).max() < _CONVERGED:
-            break
-        while np.abs(step_m).max() > _CONVERGED and loss(u_m - step_m) > loss(u_m):
-            step_m *= 0.5  # A full Newton step may overshoot for ever on a logistic loss.
-        u_m = u_m - step_m
-    effects_n[seen_m] = u_m
+    labels = Labels(sign_em, preferred_e, np.ones(len(bought)))
+    precision_m, nothing_m = np.full(len(seen_m), RESPONSE_EFFECT**-2), np.zeros(len(seen_m))
+    effects_n[seen_m] = most_probable(labels, precision_m, nothing_m, mean_n[i] - mean_n[j]).theta_k
     return effects_n
 
 

@@ -19,7 +19,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from winnow.ids import seed_from
 from winnow.reward import Posterior, fit, prior
 from winnow.select import STRATEGIES, Pool, Rules, choose_for_pools
 from winnow.select.fallback import effective_dimension, effective_rules
+from winnow.stages.select import pool_rules
 
 N_PROMPTS = 200
 """Labelled prompts, or half of them where a folder has fewer than twice as many."""
@@ -207,9 +208,13 @@ def _measure(worlds: Sequence[World], n_seeds: int, tell: Callable[[str], None])
 
 def _draw(world: World, seed: int) -> _Seed:
     order = np.random.default_rng(seed_from("bench", "prompts", seed)).permutation(len(world.pools))
-    n_labelled = min(N_PROMPTS, len(order) // 2)
+    n_labelled = _n_labelled(world)
     pools = [world.pools[k] for k in order]
     return _Seed(seed, tuple(pools[:n_labelled]), tuple(pools[n_labelled:]))
+
+
+def _n_labelled(world: World) -> int:
+    return min(N_PROMPTS, len(world.pools) // 2)
 
 
 def _run_cell(drawn: _Seed, cell: Cell) -> dict[str, float]:
@@ -253,16 +258,7 @@ def _bought(
 def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
     if cell.strategy in UNGUIDED:
         return Rules(cell.labels, cell.strategy, 0.0, max_pairs_per_response=None, seed=seed)
-    settings = Select()
-    rules = Rules(
-        cell.labels,
-        cell.strategy,
-        exploration=settings.exploration,
-        max_pairs_per_response=settings.max_pairs_per_response,
-        seed=seed,
-        kappa=settings.kappa,
-        residual_sd=settings.residual_sd,
-    )
+    rules = replace(pool_rules(Select()), budget=cell.labels, strategy=cell.strategy, seed=seed)
     dimension = effective_dimension(posterior)
     return effective_rules(rules, posterior.n_labels, dimension, "undecided")[0]
 
@@ -338,9 +334,8 @@ def _references(world: World, drawn: _Seed) -> Iterator[Row]:
 
 
 def _rows(world: World, cell: Cell, seed: int, figures: dict[str, float]) -> list[Row]:
-    n_prompts = min(N_PROMPTS, len(world.pools) // 2)
     bought = figures.pop("labels_bought")
-    cost = LABEL_USD * bought + RESPONSE_USD * cell.pool_size * n_prompts
+    cost = LABEL_USD * bought + RESPONSE_USD * cell.pool_size * _n_labelled(world)
     return list(_as_rows(world, cell, seed, {**figures, "cost_usd": cost}))
 
 
@@ -354,7 +349,7 @@ def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) 
         "features": worlds[0].features,
         "seeds": n_seeds,
         "prompts": {world.name: len(world.pools) for world in worlds},
-        "labelled_prompts": {w.name: min(N_PROMPTS, len(w.pools) // 2) for w in worlds},
+        "labelled_prompts": {world.name: _n_labelled(world) for world in worlds},
         "largest_pool": {world.name: world.largest_pool for world in worlds},
         "nights": N_NIGHTS,
         "label_usd": LABEL_USD,

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from winnow.errors import Corrupt
-from winnow.expand.features import text_features as style_features
-from winnow.expand.text_features import text_features as lsa_features
+from winnow.expand.features import style_figures
+from winnow.expand.text_features import text_features
 from winnow.ids import content_id
 from winnow.reward import centre, fit_projection
 from winnow.select.screen import answers_nothing
@@ -186,14 +186,14 @@ def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], 
     """What the features are, the raw columns (r, c), and how many of them are an embedding."""
     path, texts = folder / EMBEDDING_FILE, (list(rows.prompt_r), list(rows.response_r))
     if not path.exists():
-        return "text alone: LSA and style", lsa_features(*texts, MAX_COMPONENTS), MAX_COMPONENTS
+        return "text alone: LSA and style", text_features(*texts, MAX_COMPONENTS), MAX_COMPONENTS
     embedding_rc = np.load(path).astype(np.float32)
     if len(embedding_rc) != len(rows.p_win_r):
         raise Corrupt(
             f"{path} has {len(embedding_rc)} rows and {POOL_FILE} {len(rows.p_win_r)}: they must "
             "match row by row; remove the embeddings to use features of the text alone."
         )
-    style_rc = np.stack([style_features(*row) for row in zip(*texts, strict=True)])
+    style_rc = np.stack([style_figures(*row) for row in zip(*texts, strict=True)])
     return f"{path.name} and style", np.hstack([embedding_rc, style_rc]), embedding_rc.shape[1]
 
 

@@ -52,11 +52,11 @@ def feature_vectors(prompts: Sequence[str], responses: Sequence[str], embed: Emb
     """Vectors of responses, each with the prompt it answers: (n, d) float16."""
     if not responses:
         return np.zeros((0, EMBEDDING_DIM + len(_STYLE)), np.float16)
-    style = [text_features(p, r) for p, r in zip(prompts, responses, strict=True)]
+    style = [style_figures(p, r) for p, r in zip(prompts, responses, strict=True)]
     return np.hstack([embed(responses), np.stack(style)]).astype(np.float16)
 
 
-def text_features(prompt: str, response: str) -> NDArray[np.float32]:
+def style_figures(prompt: str, response: str) -> NDArray[np.float32]:
     """Figures of style of one response: (m,) float32, in the order of `feature_names`."""
     return np.array([figure(prompt, response) for _, figure in _STYLE], np.float32)
 

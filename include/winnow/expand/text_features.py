@@ -31,7 +31,7 @@ from scipy.sparse.linalg import svds
 from threadpoolctl import threadpool_limits
 
 from winnow.errors import Fatal
-from winnow.expand.features import text_features as style_figures
+from winnow.expand.features import style_figures
 from winnow.ids import content_id
 
 N_BUCKETS = 1 << 16

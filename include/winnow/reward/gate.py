@@ -33,7 +33,7 @@ from winnow.reward.calibration import label_losses
 from winnow.reward.logistic import Labels, most_probable, sigmoid
 
 FloatArray = NDArray[np.float64]
-State = Literal["open", "closed", "undecided"]
+GateState = Literal["open", "closed", "undecided"]
 
 MIN_LABELS = 100
 """A useful model (log-loss 0.6) lies about 2.5 standard errors below ln 2 at this number."""
@@ -61,7 +61,7 @@ class GateVerdict:
         reason: A sentence for a person.
     """
 
-    state: State
+    state: GateState
     n: int
     log_loss: float | None
     length_log_loss: float | None
@@ -100,7 +100,7 @@ def exploration_gate(
     rival_e = label_losses(_length_only(length, y), y)
     margin_ln2 = _margin(np.log(2.0) - losses_e, prompt_index_e)
     margin_length = _margin(rival_e - losses_e, prompt_index_e)
-    state: State = "open" if min(margin_ln2, margin_length) > 0 else "closed"
+    state: GateState = "open" if min(margin_ln2, margin_length) > 0 else "closed"
     figures = float(losses_e.mean()), float(rival_e.mean()), margin_ln2, margin_length
     return GateVerdict(state, n, *figures, _reason(n, *figures))
 

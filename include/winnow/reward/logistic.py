@@ -94,9 +94,17 @@ def precisions(prior_precision: float, k: int) -> FloatArray:
     return precision_k
 
 
-def most_probable(labels: Labels, precision_k: FloatArray, start_k: FloatArray) -> Mode:
-    """Effects of the highest posterior density, searched from `start_k`."""
-    here = _Point(start_k, labels.effects_ek @ start_k)
+def most_probable(
+    labels: Labels,
+    precision_k: FloatArray,
+    start_k: FloatArray,
+    known_e: FloatArray | float = 0.0,
+) -> Mode:
+    """Effects of the highest posterior density, searched from `start_k`.
+
+    `known_e` is the part of each logit that is known and not fitted.
+    """
+    here = _Point(start_k, labels.effects_ek @ start_k + known_e)
     for _ in range(_MAX_NEWTON_STEPS):
         gradient_k, hessian_kk = labels.slopes(here.logit_e)
         gradient_k = gradient_k + precision_k * here.theta_k

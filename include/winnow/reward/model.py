@@ -27,8 +27,8 @@ FloatArray = NDArray[np.float64]
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip entry can carry; a real one would make equal models differ."""
 
-_OVERALL = "overall"
-"""The dimension that speaks for a model with several, where it has one of this name."""
+OVERALL = "overall"
+"""Name of the head that learns from the labels of all dimensions, and speaks for the model."""
 
 _KINDS: dict[str, type[Ensemble] | type[Posterior]] = {h.kind: h for h in (Ensemble, Posterior)}
 
@@ -52,17 +52,6 @@ class RewardModel:
         if not self.heads:
             raise Fatal("A reward model needs a head: fit one, or use a prior before any label.")
 
-    @classmethod
-    def single(
-        cls,
-        projection: Projection,
-        posterior: Head,
-        feature_version: str,
-        dimension: str = "helpfulness",
-    ) -> RewardModel:
-        """A model of one dimension."""
-        return cls(projection, {dimension: posterior}, feature_version)
-
     @property
     def dimensions(self) -> tuple[str, ...]:
         """Names of the heads, sorted."""
@@ -71,7 +60,7 @@ class RewardModel:
     @property
     def posterior(self) -> Head:
         """The head of "overall", or else of the first dimension by name."""
-        return self.heads.get(_OVERALL, self.heads[self.dimensions[0]])
+        return self.heads.get(OVERALL, self.heads[self.dimensions[0]])
 
     def features(self, raw_nc: ArrayLike) -> FloatArray:
         """Raw features of one prompt's responses, projected and centred: what `select` reads."""

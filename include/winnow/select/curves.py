@@ -44,10 +44,10 @@ from numpy.typing import NDArray
 from winnow.errors import Fatal
 from winnow.ids import content_id
 from winnow.reward.posterior import Head, observe_pairs
+from winnow.select.belief import policy_covariance
 from winnow.select.greedy import choose_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice, Rules
-from winnow.select.state import policy_covariance
 from winnow.select.subpools import draw_pools, part_of
 
 FloatArray = NDArray[np.float64]

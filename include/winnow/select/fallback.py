@@ -14,14 +14,12 @@ effective number of parameters.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
+from winnow.reward.gate import GateState
 from winnow.reward.posterior import Posterior
 from winnow.select.rules import Rules
-
-GateState = Literal["open", "closed", "undecided"]
 
 FALLBACK_STRATEGY = "diversity"
 FALLBACK_EXPLORATION = 0.5

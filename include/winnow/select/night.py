@@ -94,10 +94,9 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
             chosen = [(p, each.chooser.choices) for p, each in zip(shard, explored, strict=True)]
             plan = self._plan(explored, chosen, later)
             left_over = fill(explored, plan, self._rules.strata)
-            for names in sorted({tuple(heads) for heads in asked}):
-                taught = [
-                    c for c, heads in zip(chosen, asked, strict=True) if tuple(heads) == names
-                ]
+            names_of = [tuple(heads) for heads in asked]
+            for names in sorted(set(names_of)):
+                taught = [c for c, own in zip(chosen, names_of, strict=True) if own == names]
                 before = {name: self.heads[name] for name in names}
                 self.heads |= observe(before, taught, self._rules.pool_rules.residual_sd)
         self._tally.add(chosen)

@@ -122,3 +122,8 @@ class Choice:
     conflict: bool
     propensity: float | None
     reason: str
+
+    @property
+    def kind(self) -> Literal["exploration", "selected"]:
+        """Its kind of comparison."""
+        return "exploration" if self.arm == "explore" else "selected"

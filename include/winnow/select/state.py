@@ -30,7 +30,6 @@ from winnow.ids import content_id
 from winnow.reward.posterior import Head
 from winnow.reward.projection import centre
 from winnow.select.belief import believe, policy_covariance
-from winnow.select.blas import one_blas_thread
 from winnow.select.contest import NO_PAIRS, Ceilings, Moments, Weights, best_pair
 from winnow.select.gains import (
     NARROWEST,
@@ -44,8 +43,6 @@ from winnow.select.pool import Pool
 
 if TYPE_CHECKING:
     from winnow.select.rules import Rules
-
-__all__ = ["EVERY", "PoolState", "Rows", "one_blas_thread", "packed_pairs", "policy_covariance"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

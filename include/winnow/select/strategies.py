@@ -2,8 +2,9 @@
 
 A strategy's `score` takes the state of a pool and which of its packed pairs are meant, and gives
 each a number, higher is better; -inf: never. It is asked again after each pick, because the
-variances have shrunk by then; but where an upper bound of the scores is known, only the pairs that
-could win are scored again. A new strategy is a few lines here and a name in `STRATEGIES`.
+variances have shrunk by then; but where scores can only fall, or are a weighted sum of the two
+gains (`weights`), only the pairs that could win are scored again. A new strategy is a few lines
+here and a name in `STRATEGIES`.
 
 With several dimensions, gains are sums over them, and uncertainty and delta speak of the mean of
 the rewards.

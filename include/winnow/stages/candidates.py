@@ -1,7 +1,7 @@
 """A batch's responses and features as the candidate pools that selection reads.
 
-Columns stay in Arrow; a pool is made when it is asked for, so that memory holds the stored columns
-and one shard of pools, not a copy of all of them.
+Features are projected when a pool is asked for, so that memory holds the raw ones and the projected
+ones of one shard; the ids, clusters and strata of all pools are worked out once.
 
 Always holds: pools come in rising order of prompt id, the same each time they are asked for.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,16 +70,16 @@ class Candidates:
     topics: int
     near_duplicate: float
 
-    def pools(self, model: RewardModel | None) -> Iterator[Pool]:
-        """Every pool in order of prompt id; with features of no columns where no model is given."""
-        for prompt, rows in self.rows_of.items():
-            raw_nc = self.raw_rc[rows].astype(np.float64)
-            yield Pool(
+    @cached_property
+    def bare_pools(self) -> list[Pool]:
+        """Every pool in order of prompt id, with features of no columns."""
+        return [
+            Pool(
                 prompt,
                 [self.response_ids[row] for row in rows],
-                raw_nc[:, :0] if model is None else model.features(raw_nc),
+                np.zeros((len(rows), 0)),
                 clusters=near_duplicates(
-                    raw_nc[:, : self.n_embedding], self.near_duplicate
+                    self.raw_rc[rows, : self.n_embedding], self.near_duplicate
                 ).tolist(),
                 blocked=self.blocked_r[rows],
                 n_tokens=[self.n_tokens[row] for row in rows],
@@ -87,6 +87,14 @@ class Candidates:
                 strata=self._strata(prompt),
                 response_strata=[self._failures(row) for row in rows],
             )
+            for prompt, rows in self.rows_of.items()
+        ]
+
+    def pools(self, model: RewardModel) -> Iterator[Pool]:
+        """Every pool in order of prompt id, with the features that `model` reads."""
+        for pool in self.bare_pools:
+            raw_nc = self.raw_rc[self.rows_of[pool.prompt_id]].astype(np.float64)
+            yield replace(pool, features_nd=model.features(raw_nc))
 
     def sample(self) -> NDArray[np.float64]:
         """Raw features of some prompts, centred within each: what a first projection learns."""

@@ -175,20 +175,20 @@ def _vector(value: Any) -> tuple[float, ...] | None:
 def _choose(
     responses: Sequence[Response], known: Sequence[Preference], rules: Rules
 ) -> tuple[list[dict[str, Any]], str]:
-    raw_rc, known_first, known_second = _raw_features(responses, known)
+    raw_rc, known_first, known_second, n_embedding = _raw_features(responses, known)
     rows_of: dict[str, list[int]] = {}
     for number, response in enumerate(responses):
         rows_of.setdefault(response.prompt_id, []).append(number)
     half_ec = 0.5 * (known_first - known_second)
     centred = np.vstack([*(centre(raw_rc[rows]) for rows in rows_of.values()), half_ec, -half_ec])
-    projection = fit_projection(centred, _n_embedding(responses, raw_rc), _MAX_COMPONENTS)
+    projection = fit_projection(centred, n_embedding, _MAX_COMPONENTS)
     z_ed = projection.apply(known_first) - projection.apply(known_second)
     posterior = _posterior(z_ed, known)
     rules, note = effective_rules(
         rules, posterior.n_labels, effective_dimension(posterior), "undecided"
     )
     blocked_r = answers_nothing([r.prompt_id for r in responses], [r.text for r in responses])
-    embedding_rc = raw_rc[:, : _n_embedding(responses, raw_rc)]
+    embedding_rc = raw_rc[:, :n_embedding]
     pools = (
         Pool(
             prompt,
@@ -210,8 +210,10 @@ def _choose(
 
 def _raw_features(
     responses: Sequence[Response], known: Sequence[Preference]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
     """Raw features of the responses, and of the chosen and rejected texts of the preferences.
+
+    The last number says how many of their columns, the first ones, are an embedding.
 
     Vectors serve when every response has one and nothing else must be compared with them; features
     of the text alone serve otherwise.
@@ -222,17 +224,12 @@ def _raw_features(
         if len(lengths) > 1:
             raise Fatal(f"`vector` has {sorted(lengths)} numbers: give all rows the same length.")
         raw_rc = np.array(vectors, dtype=np.float64)
-        return raw_rc, raw_rc[:0], raw_rc[:0]
+        return raw_rc, raw_rc[:0], raw_rc[:0], raw_rc.shape[1]
     prompts = [r.prompt for r in responses] + [p.prompt for p in known] * 2
     texts = [r.text for r in responses] + [p.chosen for p in known] + [p.rejected for p in known]
     raw = text_features(prompts, texts, _MAX_COMPONENTS).astype(np.float64)
     n, e = len(responses), len(known)
-    return raw[:n], raw[n : n + e], raw[n + e :]
-
-
-def _n_embedding(responses: Sequence[Response], raw_rc: NDArray[np.float64]) -> int:
-    vector = responses[0].vector
-    return raw_rc.shape[1] if vector and raw_rc.shape[1] == len(vector) else _MAX_COMPONENTS
+    return raw[:n], raw[n : n + e], raw[n + e :], _MAX_COMPONENTS
 
 
 def _posterior(z_ed: NDArray[np.float64], known: Sequence[Preference]) -> Posterior:
@@ -253,7 +250,7 @@ def _comparison(
         "prompt": first.prompt,
         "first": first.text,
         "second": second.text,
-        "kind": "exploration" if choice.arm == "explore" else "selected",
+        "kind": choice.kind,
         "strategy": rules.strategy,
         "rank": choice.rank,
         "reason": choice.reason,

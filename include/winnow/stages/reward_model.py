@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log1p
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
 from winnow.publish.versions import Version
 from winnow.reward import (
+    OVERALL,
+    GateState,
     Head,
     Projection,
     RewardModel,
@@ -36,10 +38,6 @@ from winnow.select import one_blas_thread
 from winnow.stages.trust import Trust, measure
 
 Row = Mapping[str, Any]
-GateState = Literal["open", "closed", "undecided"]
-
-OVERALL = "overall"
-"""Name of the head that learns from the votes of all dimensions."""
 
 GUESSING = 0.5
 """Share of guesses from which an annotator is named."""

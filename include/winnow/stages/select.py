@@ -16,7 +16,7 @@ from winnow.batch import Batch, Manifest, quarantine_table
 from winnow.campaign import Label, Select
 from winnow.ids import pair_id
 from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
-from winnow.reward import Posterior, RewardModel, fit_projection, prior
+from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior
 from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import NightRules, count_capacity
 from winnow.select.fallback import effective_dimension, effective_rules
@@ -39,7 +39,7 @@ def run(batch: Batch) -> Manifest:
     candidates = read_candidates(batch)
     model, gate = reward_model_for(batch, candidates)
     rules, fallback = night_rules(batch.campaign.select, model, gate)
-    capacity = count_capacity(candidates.pools(None), rules)
+    capacity = count_capacity(candidates.bare_pools, rules)
     night = choose_night(candidates.pools(model), model.heads, rules, capacity)
     comparisons, alone = [], []
     for pool, choices in night:
@@ -86,9 +86,7 @@ def run(batch: Batch) -> Manifest:
     )
 
 
-def reward_model_for(
-    batch: Batch, candidates: Candidates
-) -> tuple[RewardModel, reward_model.GateState]:
+def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel, GateState]:
     """The newest reward model with the state of its gate.
 
     Before any label on features of this version it is a prior over this batch's own features, and
@@ -111,16 +109,13 @@ def reward_model_for(
 def _dimensions(batch: Batch, candidates: Candidates) -> list[str]:
     """Names of the heads that tonight's prompts need."""
     if not batch.campaign.select.head_per_dimension:
-        return [reward_model.OVERALL]
+        return [OVERALL]
     return sorted({candidates.prompts[prompt]["dimension"] for prompt in candidates.rows_of})
 
 
-def night_rules(
-    settings: Select, model: RewardModel, gate: reward_model.GateState
-) -> tuple[NightRules, str]:
-    """What the campaign asks for, or the fallback with its reason while no model is trusted."""
-    least, most = settings.pair_limits
-    asked = Rules(
+def pool_rules(settings: Select) -> Rules:
+    """How the campaign asks to choose from one pool."""
+    return Rules(
         budget=settings.pairs_per_prompt,
         strategy=settings.strategy,
         exploration=settings.exploration,
@@ -130,11 +125,16 @@ def night_rules(
         residual_sd=settings.residual_sd,
         traditional_k=settings.traditional_k,
     )
+
+
+def night_rules(settings: Select, model: RewardModel, gate: GateState) -> tuple[NightRules, str]:
+    """What the campaign asks for, or the fallback with its reason while no model is trusted."""
+    least, most = settings.pair_limits
     heads = [head for head in model.heads.values() if isinstance(head, Posterior)]
     dimension = sum(effective_dimension(head) for head in heads)
-    pool_rules, reason = effective_rules(asked, _n_labels(model), dimension, gate)
+    chosen, reason = effective_rules(pool_rules(settings), _n_labels(model), dimension, gate)
     rules = NightRules(
-        pool_rules, least, most, floors=settings.floors, shard_size=settings.prompts_per_shard
+        chosen, least, most, floors=settings.floors, shard_size=settings.prompts_per_shard
     )
     return rules, reason
 
@@ -152,7 +152,7 @@ def _comparison(
         "prompt_id": pool.prompt_id,
         "first_id": first,
         "second_id": second,
-        "kind": "exploration" if choice.arm == "explore" else "selected",
+        "kind": choice.kind,
         "strategy": rules.pool_rules.strategy,
         "rank": choice.rank,
         "reason": choice.reason,

@@ -14,7 +14,7 @@ from winnow.expand.features import (
     feature_names,
     feature_vectors,
     feature_version,
-    text_features,
+    style_figures,
 )
 
 from .conftest import tiny_embed
@@ -22,7 +22,7 @@ from .conftest import tiny_embed
 
 def figure(name: str, response: str, prompt: str = "") -> float:
     names = feature_names()[EMBEDDING_DIM:]
-    return float(text_features(prompt, response)[names.index(name)])
+    return float(style_figures(prompt, response)[names.index(name)])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_echo_is_the_share_of_distinct_words_that_the_prompt_has():
 @given(st.text(max_size=200), st.text(max_size=200))
 @settings(max_examples=100)
 def test_any_text_gives_finite_figures(prompt, response):
-    figures = text_features(prompt, response)
+    figures = style_figures(prompt, response)
     assert figures.dtype == np.float32
     assert np.isfinite(figures).all()
     assert (figures >= 0).all()
@@ -76,7 +76,7 @@ def test_vectors_are_embedding_then_style_in_half_precision():
     vectors = feature_vectors(["p", "q"], ["one", "two"], tiny_embed)
     assert vectors.shape == (2, len(feature_names()))
     assert vectors.dtype == np.float16
-    assert np.array_equal(vectors[1, EMBEDDING_DIM:], text_features("q", "two").astype(np.float16))
+    assert np.array_equal(vectors[1, EMBEDDING_DIM:], style_figures("q", "two").astype(np.float16))
 
 
 def test_no_responses_give_no_vectors():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.errors import Fatal
-from winnow.expand.features import text_features as style_figures
+from winnow.expand.features import style_figures
 from winnow.expand.text_features import text_features
 
 N_STYLE = len(style_figures("", ""))

@@ -24,7 +24,7 @@ def model() -> RewardModel:
     z = rng.normal(size=(30, projection.n_features))
     preferred, side = rng.choice([0.0, 0.5, 1.0], 30), rng.choice([-1.0, 1.0], 30)
     posterior = fit(z, preferred, np.ones(30), side, rng.normal(size=30))
-    return RewardModel.single(projection, posterior, "minilm-1")
+    return RewardModel(projection, {"helpfulness": posterior}, "minilm-1")
 
 
 def test_a_round_trip_is_byte_identical(model: RewardModel) -> None:

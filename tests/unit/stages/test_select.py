@@ -14,7 +14,7 @@ import pytest
 from winnow.batch import read_table
 from winnow.campaign import Select, Strategy, parse_campaign
 from winnow.progress import progress
-from winnow.reward import Posterior, Projection, RewardModel
+from winnow.reward import OVERALL, Posterior, Projection, RewardModel
 from winnow.select import STRATEGIES
 from winnow.stages import reward_model, select
 from winnow.stages.candidates import read_candidates
@@ -38,7 +38,7 @@ def with_select(night: Night, **settings: Any) -> Night:
 def model_of(n_labels: int, d: int = 3) -> RewardModel:
     projection = Projection(np.zeros(d), np.ones(d), np.zeros((0, 0)))
     head = Posterior(np.zeros(d), np.eye(d), 1.0, n_labels)
-    return RewardModel.single(projection, head, "v", reward_model.OVERALL)
+    return RewardModel(projection, {OVERALL: head}, "v")
 
 
 def test_every_strategy_can_be_named_in_a_campaign() -> None:
@@ -105,14 +105,14 @@ def test_prompts_are_clustered_into_topics_and_responses_screened(night: MakeNig
     batch = sorted_night.batch()
     sorted_night.choose(batch)
     candidates = read_candidates(batch)
-    strata = [pool.strata for pool in candidates.pools(None)]
+    strata = [pool.strata for pool in candidates.bare_pools]
     assert {s for each in strata for s in each if s.startswith("topic:")} <= {
         "topic:0",
         "topic:1",
         "topic:2",
     }
     assert all("dimension:helpfulness" in each for each in strata)
-    assert sum(len(pool.response_ids) for pool in candidates.pools(None)) == len(
+    assert sum(len(pool.response_ids) for pool in candidates.bare_pools) == len(
         candidates.response_ids
     )
 
@@ -145,7 +145,7 @@ def test_the_next_night_learns_from_this_one(
     assert figures["temperature"] == 1.0
     n_labels = [head.n_labels for head in current.model.heads.values()]
     assert sum(n_labels) == figures["posterior_labels"] > 0
-    wanted = dimensions[:2] if settings.get("head_per_dimension") else [reward_model.OVERALL]
+    wanted = dimensions[:2] if settings.get("head_per_dimension") else [OVERALL]
     assert list(current.model.heads) == wanted
     candidates = read_candidates(batch)
     model, _ = select.reward_model_for(batch, candidates)
