@@ -28,8 +28,8 @@ MIN_LABELS = 100
 """Labels before which no model is trusted, however few directions its features have.
 
 ALGORITHM.md has 200. On the label bench's homogeneous pool (200 prompts in 5 nights, 4 labels each,
-10 seeds) 200 made the second night explore as well, and the win rate over K = 8 fell from +0.006
-± 0.004 to -0.001 ± 0.003."""
+10 seeds, `residual_sd` 0) 200 made the second night explore as well, and the win rate over K = 8
+fell from +0.006 ± 0.004 to -0.001 ± 0.003."""
 
 LABELS_PER_DIRECTION = 2
 """Labels wanted for each direction that they have pinned down."""
