@@ -6,7 +6,7 @@ Three kinds of figures:
     published  what is in the dataset: the response that the labels recommend for each labelled
                prompt, the winners of the pairs, and how many labels are right.
 
-No figure is computed from a blocked response. Log-loss and ECE take the true chance of a label in
+No figure is computed from an ignored response. Log-loss and ECE take the true chance of a label in
 place of a drawn one, which has the same expectation and less noise.
 
 Shapes: n responses of one prompt, e pairs.
@@ -62,7 +62,7 @@ def policy_figures(posterior: Posterior, pools: Sequence[JudgedPool]) -> dict[st
     """Mean judged win rate of three readings of the reward over the pools."""
     soft, best, longer = [], [], []
     for pool in pools:
-        open_n = ~pool.blocked_n
+        open_n = ~pool.ignored_n
         mean_n, p_win_n = posterior.mean(pool.features_nd[open_n]), pool.p_win_n[open_n]
         soft.append(_softmax(POLICY_SHARPNESS * mean_n) @ p_win_n)
         best.append(p_win_n[mean_n.argmax()])
@@ -80,7 +80,7 @@ def belief_figures(
     """Pair accuracy, log-loss (nats) and expected calibration error on random pairs."""
     p, chance, right = [], [], []
     for pool in pools:
-        i, j = _random_pairs(np.flatnonzero(~pool.blocked_n), rng)
+        i, j = _random_pairs(np.flatnonzero(~pool.ignored_n), rng)
         z_ed = pool.features_nd[i] - pool.features_nd[j]
         sd_e = np.sqrt(np.einsum("ed,ed->e", z_ed @ posterior.cov_dd, z_ed))
         mu_e, gap_e = z_ed @ posterior.mean_d, pool.quality_n[i] - pool.quality_n[j]
@@ -116,7 +116,7 @@ def published_figures(
     """
     recommended, of_all, winners, right = [], [], [], []
     for pool in pools:
-        bought, open_n = labels.get(pool.prompt_id, []), ~pool.blocked_n
+        bought, open_n = labels.get(pool.prompt_id, []), ~pool.ignored_n
         mean_n = posterior.mean(pool.features_nd)
         reward_n = mean_n + response_effects(mean_n, bought)
         own, every = offered[pool.prompt_id], np.flatnonzero(open_n)
@@ -180,7 +180,7 @@ def _length_slope(pools: Sequence[JudgedPool]) -> float:
     """Least-squares slope of quality on length within prompts, logits per unit of `longer_n`."""
     product = square = 0.0
     for pool in pools:
-        open_n = ~pool.blocked_n
+        open_n = ~pool.ignored_n
         longer_n = pool.longer_n[open_n] - pool.longer_n[open_n].mean()
         product += float(longer_n @ pool.quality_n[open_n])
         square += float(longer_n @ longer_n)

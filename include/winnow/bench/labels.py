@@ -303,7 +303,7 @@ def _figures(
 ) -> dict[str, float]:
     rng = np.random.default_rng(seed_from("bench", "pairs", drawn.seed))
     blocked = sum(
-        bool(pool.blocked_n[b.i] or pool.blocked_n[b.j])
+        bool(pool.ignored_n[b.i] or pool.ignored_n[b.j])
         for pool in drawn.labelled
         for b in labels[pool.prompt_id]
     )
@@ -321,7 +321,7 @@ def _references(world: World, drawn: _Seed) -> Iterator[Row]:
     picks: dict[str, list[float]] = {"random-response": [], "longest-response": []}
     picks["best-response"] = []
     for pool in drawn.held_out:
-        open_n = ~pool.blocked_n
+        open_n = ~pool.ignored_n
         p_win_n = pool.p_win_n[open_n]
         picks["random-response"].append(float(p_win_n.mean()))
         picks["longest-response"].append(float(p_win_n[pool.length_n[open_n].argmax()]))

@@ -5,8 +5,9 @@ and `adversarial` where known), and may hold `alpaca_pool_minilm_f16.npy`, embed
 response in the same row order. `p_win` is a judge's probability that the response beats the
 reference; without embeddings, features come from the text alone (LSA and style figures).
 
-Always holds: a response that games the judge stays in its pool, so that a selector may fall for it,
-but is `blocked`; no figure is computed from a blocked response.
+Always holds: a response that games the judge stays in its pool, so that a selector may fall for it;
+selection blocks what the product's own screen finds, which does not read `adversarial`; no figure
+is computed from a response that is blocked or marked so.
 
 Shapes: r rows of the file, n responses of one prompt, c raw feature columns, d features.
 """
@@ -54,7 +55,8 @@ class JudgedPool:
         p_win_n: Probability that the judge prefers the response to the reference.
         length_n: log(1 + characters).
         longer_n: tanh of the length beyond the reference's, in standard deviations.
-        blocked_n: Responses that no pair may have and no figure counts.
+        blocked_n: Responses that no pair may have, by the product's screen.
+        ignored_n: Responses that no figure counts: those, and the ones marked adversarial.
     """
 
     prompt_id: str
@@ -64,6 +66,7 @@ class JudgedPool:
     length_n: FloatArray
     longer_n: FloatArray
     blocked_n: BoolArray
+    ignored_n: BoolArray
 
     @property
     def quality_n(self) -> FloatArray:
@@ -96,6 +99,7 @@ class _Rows:
     response_r: NDArray[np.object_]
     p_win_r: FloatArray
     blocked_r: BoolArray
+    ignored_r: BoolArray
     reference_r: BoolArray
     longer_r: FloatArray
 
@@ -141,6 +145,7 @@ def _read_rows(path: Path) -> _Rows:
     adversarial = np.zeros(len(p_win), dtype=np.bool_)
     if "adversarial" in table.column_names:
         adversarial = np.array(table["adversarial"].to_pylist(), dtype=np.bool_)
+    blocked = answers_nothing(list(prompt_id), list(response), list(model))
     reference = np.isin(model, _reference_models(model, p_win))
     return _Rows(
         prompt_id,
@@ -148,7 +153,8 @@ def _read_rows(path: Path) -> _Rows:
         model,
         response,
         p_win,
-        adversarial | answers_nothing(list(prompt_id), list(response)),
+        blocked,
+        blocked | adversarial,
         reference,
         _longer_than_reference(prompt_id, response, reference),
     )
@@ -213,6 +219,7 @@ def _judged_pools(
             length_n=np.log1p([len(rows.response_r[k]) for k in index_n]),
             longer_n=rows.longer_r[index_n],
             blocked_n=rows.blocked_r[index_n],
+            ignored_n=rows.ignored_r[index_n],
         )
         for index_n in pools
     )

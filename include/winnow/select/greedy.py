@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +152,12 @@ class PoolChooser:
         """Choose `candidate`: covariances shrink and caps apply."""
         return self._add(candidate, reason, None)
 
+    def compared_2ed(self) -> FloatArray:
+        """Centred features (2, e, d) of the first and the second response of each choice."""
+        picked = self._state.picked
+        ends_2e = [self._state.first_e[picked], self._state.second_e[picked]]
+        return np.asarray(self._state.features_md[np.array(ends_2e, dtype=np.intp)])
+
     def _bounds(self) -> FloatArray:
         """A number for each pair that its score does not exceed."""
         if not self._strategy.falls or self._last_e is None:
@@ -207,10 +214,17 @@ def choose_pairs(pool: Pool, heads: Heads, rules: Rules) -> list[Choice]:
     Fewer than the budget come back when the eligible pairs or a cap run out.
     """
     with one_blas_thread():
-        return _choose(pool, by_dimension(heads), rules)
+        return _choose(pool, by_dimension(heads), rules).choices
 
 
-def _choose(pool: Pool, heads: Mapping[str, Head], rules: Rules) -> list[Choice]:
+class _Chosen(NamedTuple):
+    """What is kept of a pool: its choices, and the features (2, e, d) of what they compare."""
+
+    choices: list[Choice]
+    compared_2ed: FloatArray
+
+
+def _choose(pool: Pool, heads: Mapping[str, Head], rules: Rules) -> _Chosen:
     chooser = PoolChooser(pool, heads, rules)
     chooser.explore()
     while len(chooser.choices) < rules.budget:
@@ -218,7 +232,7 @@ def _choose(pool: Pool, heads: Mapping[str, Head], rules: Rules) -> list[Choice]
         if candidate is None:
             break
         chooser.take(candidate)
-    return chooser.choices
+    return _Chosen(chooser.choices, chooser.compared_2ed())
 
 
 def observe(
@@ -229,26 +243,34 @@ def observe(
     A label speaks of the reward that features tell and of two residuals τ, so it weighs
     ω̄ / (1 + 2 τ² ω̄) for the head.
     """
-    before = by_dimension(heads)
-    learnt = [(pool, choices) for pool, choices in chosen if choices]
+    return _taught(
+        by_dimension(heads),
+        [_Chosen(list(made), _compared(pool, made)) for pool, made in chosen if made],
+        residual_sd,
+    )
+
+
+def _compared(pool: Pool, choices: Sequence[Choice]) -> FloatArray:
+    """Centred features (2, e, d) of the first and the second response of each choice."""
+    order_m = pool.distinct()
+    origin_d = pool.features_nd[order_m].mean(axis=0, dtype=np.float64)
+    pairs_2e = [[choice.i for choice in choices], [choice.j for choice in choices]]
+    return np.asarray(pool.features_nd[np.array(pairs_2e, dtype=np.intp)] - origin_d)
+
+
+def _taught(
+    heads: Mapping[str, Head], chosen: Sequence[_Chosen], residual_sd: float
+) -> dict[str, Head]:
+    """`observe`, from the centred features of what was compared."""
+    if not any(choices for choices, _ in chosen):
+        return dict(heads)
+    first_ed, second_ed = np.concatenate([ends_2ed for _, ends_2ed in chosen], axis=1)
+    fishers_ek = np.array([choice.fishers for choices, _ in chosen for choice in choices])
+    weight_ek = fishers_ek / (1.0 + 2.0 * residual_sd**2 * fishers_ek)
     return {
-        name: observe_pairs(head, *_expected(head, k, learnt, residual_sd)) if learnt else head
-        for k, (name, head) in enumerate(before.items())
+        name: observe_pairs(head, head.basis(first_ed) - head.basis(second_ed), weight_ek[:, k])
+        for k, (name, head) in enumerate(heads.items())
     }
-
-
-def _expected(
-    head: Head, k: int, chosen: Sequence[tuple[Pool, Sequence[Choice]]], residual_sd: float
-) -> tuple[FloatArray, FloatArray]:
-    """Differences of basis rows (e, q) and ω̄ (e,) of dimension k, over all chosen pairs."""
-    ends = []
-    for pool, choices in chosen:
-        origin_d = pool.features_nd[pool.distinct()].mean(axis=0, dtype=np.float64)
-        pairs_2e = [[choice.i for choice in choices], [choice.j for choice in choices]]
-        ends.append(pool.features_nd[pairs_2e] - origin_d)
-    first_eq, second_eq = (head.basis(np.vstack(side)) for side in zip(*ends, strict=True))
-    fisher_e = np.array([choice.fishers[k] for _, choices in chosen for choice in choices])
-    return first_eq - second_eq, fisher_e / (1.0 + 2.0 * residual_sd**2 * fisher_e)
 
 
 def choose_for_pools(
@@ -272,14 +294,14 @@ def choose_for_pools(
                     "prompt."
                 )
             last_id = pool.prompt_id
-        chosen = list(zip(shard, _choose_shard(shard, heads, rules, threads), strict=True))
-        heads = observe(heads, chosen, rules.residual_sd)
-        yield from chosen
+        chosen = _choose_shard(shard, heads, rules, threads)
+        heads = _taught(heads, chosen, rules.residual_sd)
+        yield from ((pool, choices) for pool, (choices, _) in zip(shard, chosen, strict=True))
 
 
 def _choose_shard(
     shard: Sequence[Pool], heads: Mapping[str, Head], rules: Rules, threads: int
-) -> list[list[Choice]]:
+) -> list[_Chosen]:
     with one_blas_thread():
         if threads == 1:
             return [_choose(pool, heads, rules) for pool in shard]

@@ -30,9 +30,15 @@ from winnow.ids import content_id
 from winnow.reward.posterior import Head
 from winnow.reward.projection import centre
 from winnow.select.belief import believe, policy_covariance
-from winnow.select.contest import NO_PAIRS, Ceilings, Moments, Weights, best_pair
+from winnow.select.contest import (
+    NO_PAIRS,
+    Ceilings,
+    Moments,
+    Weights,
+    best_pair,
+    inverse_fisher_floor,
+)
 from winnow.select.gains import (
-    NARROWEST,
     expected_fisher_of_variance,
     info_gain_of_variance,
     info_gain_table,
@@ -145,14 +151,7 @@ class PoolState:
 
     @cached_property
     def _inverse_fisher_floor(self) -> tuple[FloatArray, FloatArray]:
-        # Single precision: a ceiling, and within the slack that bounds are given.
-        var_ke = self.var_ke.astype(np.float32)
-        ceiling_ke = expected_fisher_of_variance(self.mu_ke.astype(np.float32), var_ke)
-        var_ke += NARROWEST
-        ceiling_ke *= var_ke
-        np.maximum(ceiling_ke, 1e-30, out=ceiling_ke)
-        inverse_ke = np.divide(1.0 - 1e-5, ceiling_ke, dtype=np.float64)
-        return 1.0 + inverse_ke, NARROWEST * inverse_ke
+        return inverse_fisher_floor(self.mu_ke, self.var_ke)
 
     @cached_property
     def info_ceiling_e(self) -> FloatArray:

@@ -77,7 +77,8 @@ def weigh_hybrid(state: PoolState) -> Weights:
         alpha = HYBRID_ALPHA if state.n_labels else 1.0
     factor_e = 1.0 / state.cost_e
     if state.rules.spread and state.picked:
-        factor_e *= 1.0 - state.likeness()
+        # A cosine may be rounded to more than 1, and a factor below 0 would bound nothing.
+        factor_e *= np.maximum(1.0 - state.likeness(), 0.0)
     return Weights(
         (1.0 - alpha) / (state.decision_ceiling or 1.0),
         alpha / (state.info_ceiling or 1.0),

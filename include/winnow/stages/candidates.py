@@ -166,7 +166,9 @@ def read_candidates(batch: Batch) -> Candidates:
         n_tokens=responses["n_tokens"].to_pylist(),
         duplicates=responses["duplicates"].to_pylist(),
         truncated_r=np.array([r == "length" for r in responses["finish_reason"].to_pylist()]),
-        blocked_r=answers_nothing(prompt_of, responses["message"].to_pylist()),
+        blocked_r=answers_nothing(
+            prompt_of, responses["message"].to_pylist(), responses["model"].to_pylist()
+        ),
         raw_rc=_vectors(features, ids),
         rows_of=dict(sorted(rows_of.items())),
         n_embedding=expanded.figures["n_embedding"],

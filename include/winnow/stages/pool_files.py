@@ -1,7 +1,8 @@
 """Selection on its own: candidate pools in a file, comparisons in a file; no lake, no vendor.
 
 A row is a response: `prompt` (a string or messages) and `response` (a string), and where known a
-`vector` (its embedding, of one length in all rows) and a `language` or `topic` to put floors on.
+`vector` (its embedding, of one length in all rows), the `model` that wrote it, and a `language` or
+`topic` to put floors on.
 Preferences that were bought before (`prompt`, `chosen`, `rejected`, as trainers read them) teach
 the reward model; without any, pairs are chosen by diversity.
 
@@ -47,6 +48,7 @@ class Response:
     prompt: str
     response_id: str
     text: str
+    model: str
     vector: tuple[float, ...] | None
     strata: tuple[str, ...]
 
@@ -132,6 +134,7 @@ def _response(row: RawRow) -> Response:
         _shown(prompt),
         response_id(prompt.prompt_id, text),
         text,
+        str(row.value.get("model") or ""),
         _vector(row.value.get("vector")),
         strata,
     )
@@ -187,7 +190,11 @@ def _choose(
     rules, note = effective_rules(
         rules, posterior.n_labels, effective_dimension(posterior), "undecided"
     )
-    blocked_r = answers_nothing([r.prompt_id for r in responses], [r.text for r in responses])
+    blocked_r = answers_nothing(
+        [r.prompt_id for r in responses],
+        [r.text for r in responses],
+        [r.model for r in responses],
+    )
     embedding_rc = raw_rc[:, :n_embedding]
     pools = (
         Pool(

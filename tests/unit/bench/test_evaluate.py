@@ -39,6 +39,7 @@ def pool_of(p_win: list[float], blocked: list[bool] | None = None, name: str = "
         np.zeros(n),
         np.linspace(-0.5, 0.5, n),
         np.array(blocked or [False] * n),
+        np.array(blocked or [False] * n),
     )
 
 
@@ -58,8 +59,9 @@ def test_length_control_takes_back_what_length_alone_won() -> None:
     """Where length decides everything, picking the longest is worth as much as any pick."""
     slope, longer = 3.0, np.linspace(-1.0, 1.0, 5)
     p_win = 1.0 / (1.0 + np.exp(-slope * longer))
+    none = np.zeros(5, dtype=np.bool_)
     pools = [
-        JudgedPool(f"p{k}", tuple("abcde"), longer[:, None], p_win, longer, longer, longer > 9)
+        JudgedPool(f"p{k}", tuple("abcde"), longer[:, None], p_win, longer, longer, none, none)
         for k in range(4)
     ]
     figures = policy_figures(known(1, np.array([50.0])), pools)

@@ -49,3 +49,26 @@ def test_short_answers_and_a_text_repeated_within_one_prompt_are_left_alone() ->
 
 def test_blank_responses_are_blocked() -> None:
     assert answers_nothing(["p", "p", "p"], ["", " \n", "a"]).tolist() == [True, True, False]
+
+
+def pools_of_models(lengths: dict[str, list[int]]) -> tuple[list[str], list[str], list[str]]:
+    rows = [(f"p{k}", "x" * n, m) for m, ns in lengths.items() for k, n in enumerate(ns)]
+    prompts, texts, models = (list(column) for column in zip(*rows, strict=True))
+    return prompts, texts, models
+
+
+VARIED = [30 + 7 * k for k in range(40)]
+
+
+def test_a_model_that_answers_at_one_length_is_blocked_whatever_else_it_says() -> None:
+    prompts, texts, models = pools_of_models({"cut": [10] * 38 + [300, 40], "other": VARIED})
+    blocked = answers_nothing(prompts, texts, models)
+    assert blocked.tolist() == [model == "cut" for model in models]
+    assert not answers_nothing(prompts, texts).any()
+
+
+def test_a_model_alone_and_choices_of_one_letter_are_left_alone() -> None:
+    assert not answers_nothing(*pools_of_models({"alone": [10] * 40})).any()
+    assert not answers_nothing(*pools_of_models({"a": [1] * 40, "b": [1] * 40})).any()
+    assert not answers_nothing(*pools_of_models({"few": [10] * 19, "other": VARIED})).any()
+    assert not answers_nothing(*pools_of_models({"mixed": [10] * 35 + VARIED, "b": VARIED})).any()
