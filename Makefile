@@ -1,6 +1,7 @@
 PYTHON ?= python3
 SETUP = $(PYTHON) include/winnow_local/setup.py
 RUN = .venv/bin/python -m winnow_local
+LOCK_GPU = .venv/bin/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header
 
 .PHONY: help demo up airflow test kill lint lock
 help:  ## what each command does
@@ -12,7 +13,7 @@ up:  ## set everything up and leave the Airflow UI running
 airflow:  ## Airflow's command line for this checkout: make airflow CMD="dags list"
 	@$(RUN) airflow $(CMD)
 test:  ## set everything up and pass the tests
-	@$(SETUP) --dev && .venv-engine/bin/python -m pytest tests/integration/test_engines.py && .venv/bin/python -m pytest
+	@$(SETUP) --dev && .venv-engine/bin/python -m pytest tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python -m pytest
 kill:  ## SIGKILL the demo in each of its five stages and compare (twenty minutes)
 	@$(SETUP) --dev && .venv/bin/python -m pytest -m kill
 lint:  ## style, types and the arrows between packages
@@ -21,3 +22,5 @@ lock:  ## resolve requirements.txt again
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.txt --extra airflow pyproject.toml -o requirements.lock
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.lock --extra airflow --extra dev pyproject.toml -o requirements-dev.lock
 	@.venv/bin/uv pip compile -q --python-version 3.11 --no-annotate --no-header -c requirements.txt --override docker/overrides.txt --extra engine-cpu pyproject.toml -o requirements-engine.lock
+	@$(LOCK_GPU) -c requirements.lock -c requirements.txt --extra edge pyproject.toml -o docker/gpu-worker-airflow.lock
+	@$(LOCK_GPU) -c requirements.txt --override docker/gpu-worker-overrides.txt --extra engine-gpu pyproject.toml -o docker/gpu-worker-engine.lock

@@ -1,19 +1,20 @@
 """
 ### Expand candidate pools
 
-Generates a pool of responses for every prompt of the batch on the Airflow pool `gpu`, one mapped
-task a shard, and computes the features that selection works on.
+Generates a pool of responses for every prompt of the batch on the Airflow pool and queue `gpu`, one
+mapped task a shard, and computes the features that selection works on. `gather_pools` merges copies
+and audits the pools; what it warns of is in the batch's status and does not stop the night.
 
 **Key** the batch. **In** asset `prompts`. **Out** asset `candidate_pools`.
 
 **When it fails** look at the mapped task's log: the generation process writes there. A shard goes
-on from the group of prompts it was at, on this or another host; nothing is generated twice.
+on from the call it was at, on this or another host; what is finished is not generated again.
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from winnow_airflow import assets
-from winnow_airflow.context import announce, batch_of, engine
+from winnow_airflow.context import announce, batch_of, engine, server_of
 from winnow_airflow.policy import DAG_DEFAULTS
 
 with DAG(
@@ -31,12 +32,13 @@ with DAG(
 
         return expand.plan(batch_of(dag_run))
 
-    @task(pool="gpu", map_index_template="shard {{ task.op_kwargs['shard'] }}")
+    @task(pool="gpu", queue="gpu", map_index_template="shard {{ task.op_kwargs['shard'] }}")
     def generate_responses(shard, dag_run=None):
         from winnow.stages import expand
 
-        host = engine()
-        return expand.generate(batch_of(dag_run), shard, host.python, host.models, print)
+        batch, host = batch_of(dag_run), engine()
+        server = server_of(batch)
+        return expand.generate(batch, shard, host.python, host.models, print, server)
 
     @task(outlets=[assets.CANDIDATE_POOLS])
     def gather_pools(shards, dag_run=None, outlet_events=None):

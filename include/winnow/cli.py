@@ -6,6 +6,8 @@
     winnow select --pool responses.jsonl --out comparisons.jsonl
     winnow bench labels --pool FOLDER --seeds 20 --out FOLDER
     winnow bench speed --out FOLDER
+    winnow bench expand --out FOLDER               (in the generation environment)
+    winnow bench growth --pool responses.jsonl --out FOLDER
 
 Exit codes: 0 done, 1 an error (one line says which), 2 the command itself is wrong.
 """
@@ -21,7 +23,7 @@ from typing import Any
 
 import winnow
 from winnow.campaign import load_campaign
-from winnow.commands import batches, selector
+from winnow.commands import batches, generation, selector
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
 from winnow.select import STRATEGIES
@@ -79,15 +81,24 @@ def _lake_options() -> argparse.ArgumentParser:
     return shared
 
 
+def _models() -> Path:
+    return Path(os.environ.get("WINNOW_MODELS", "models"))
+
+
 def _add_run_options(sub: argparse.ArgumentParser) -> None:
-    engine, models = os.environ.get("WINNOW_ENGINE_PYTHON"), os.environ.get("WINNOW_MODELS")
+    engine = os.environ.get("WINNOW_ENGINE_PYTHON")
     sub.add_argument(
         "--engine-python",
         type=Path,
         default=engine or sys.executable,
         help="interpreter of the generation environment",
     )
-    sub.add_argument("--models", type=Path, default=models or "models", help="prepared models")
+    sub.add_argument("--models", type=Path, default=_models(), help="prepared models")
+    sub.add_argument(
+        "--server-url",
+        help="address of the server where expand.engine is server; its key is read from "
+        "WINNOW_SERVER_KEY",
+    )
     sub.add_argument(
         "--vendor-url",
         default="http://127.0.0.1:8790",
@@ -102,7 +113,12 @@ def _add_plan_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--max-labels", type=int, default=8, help="most labels per prompt")
     sub.add_argument("--gpu-usd-per-hour", type=float, required=True, help="price of one GPU")
     sub.add_argument(
-        "--tokens-per-second", type=float, required=True, help="what one GPU generates, measured"
+        "--tokens-per-second",
+        type=float,
+        help="what one GPU generates; what the last batch's processes made if absent",
+    )
+    sub.add_argument(
+        "--sizing", action="store_true", help="only the GPU hours of pool sizes and prompts"
     )
 
 
@@ -121,6 +137,17 @@ def _add_benches(benches: Any) -> None:
     labels.add_argument("--pool", type=Path, required=True, help="folder of alpaca_pool.parquet")
     labels.add_argument("--seeds", type=int, default=20, help="paired repetitions")
     labels.add_argument("--out", type=Path, required=True, help="folder for the results")
+    expand = _command(benches, "expand", generation.bench_expand)
+    expand.add_argument("--prompts", type=Path, nargs="+", help="files; the shipped ones if absent")
+    expand.add_argument("--models", type=Path, default=_models(), help="prepared models")
+    expand.add_argument("--out", type=Path, required=True, help="folder for the results")
+    expand.add_argument("--quick", action="store_true", help="a few prompts only")
+    growth = _command(benches, "growth", generation.bench_growth)
+    growth.add_argument(
+        "--pool", type=Path, required=True, help="file, a row a response, with n_tokens and vector"
+    )
+    growth.add_argument("--repetitions", type=int, default=5, help="orders of each prompt's draws")
+    growth.add_argument("--out", type=Path, required=True, help="folder for the results")
     speed = _command(benches, "speed", selector.bench_speed)
     speed.add_argument("--out", type=Path, required=True, help="folder for the results")
     speed.add_argument("--quick", action="store_true", help="a few sizes only")

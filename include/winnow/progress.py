@@ -32,6 +32,7 @@ def summary(batch: Batch) -> str:
         f"and {ingest.counts['quarantined']} rows in quarantine",
         "pool": f"{expand.counts['responses']} distinct responses of {expand.counts['sampled']} "
         f"sampled, by {expand.figures['engine']}",
+        "pool audit": expand.figures["audit_told"],
         "pairs scored": f"{select.counts['pairs_scored']}",
         "chosen by": _chosen_by(select),
         "pairs bought": f"{select.counts['comparisons']} as {label.counts['tasks']} tasks, "
@@ -66,7 +67,7 @@ def _done(manifest: Manifest) -> str:
     counts = manifest.counts
     told = {
         "ingest": f"{counts['rows_out']} prompts",
-        "expand": f"{counts.get('responses')} responses",
+        "expand": f"{counts.get('responses')} responses{_warned(manifest)}",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
         f"by {manifest.figures.get('strategy')}",
         "label": f"{counts.get('annotations')} annotations, ${manifest.cost / MICROS:.2f}",
@@ -75,6 +76,12 @@ def _done(manifest: Manifest) -> str:
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
     return f"done: {told}{kept}{f', floors not met: {unmet}' if unmet else ''}"
+
+
+def _warned(manifest: Manifest) -> str:
+    """How many figures of the pool audit are beyond their limits."""
+    n = len(manifest.figures.get("audit", {}).get("warnings", []))
+    return f", the pool audit warns of {n}" if n else ""
 
 
 def _begun(batch: Batch, stage: str, vendor: LabelVendor | None) -> str | None:

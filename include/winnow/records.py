@@ -55,6 +55,8 @@ RESPONSES = pa.schema(
         ("n_tokens", pa.int32()),
         ("logprob", pa.float64()),
         ("duplicates", pa.int32()),
+        ("near_duplicates", pa.int32()),
+        ("flags", pa.list_(pa.string())),
     ]
 )
 
@@ -63,6 +65,29 @@ FEATURES = pa.schema(
         ("response_id", pa.string()),
         ("vector", pa.list_(pa.float16())),
         ("feature_version", pa.string()),
+    ]
+)
+
+POOL_AUDITS = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("sampled", pa.int32()),
+        ("distinct", pa.int32()),
+        ("duplicate_share", pa.float64()),
+        ("near_duplicates", pa.int32()),
+        ("distinct_1", pa.float64()),
+        ("distinct_2", pa.float64()),
+        ("distinct_3", pa.float64()),
+        ("self_bleu", pa.float64()),
+        ("vendi", pa.float64()),
+        ("tokens_p10", pa.int32()),
+        ("tokens_p50", pa.int32()),
+        ("tokens_p90", pa.int32()),
+        ("truncated", pa.float64()),
+        ("looping", pa.float64()),
+        ("refusal", pa.float64()),
+        ("echo", pa.float64()),
+        ("language_match", pa.float64()),
     ]
 )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset
 
     from winnow.batch import Batch, Manifest
+    from winnow.expand.server import ServerAddress
     from winnow.label.vendor import LabelVendor
 
 SHIPPED_CAMPAIGN = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
@@ -69,6 +70,19 @@ def engine() -> Engine:
     return Engine(Path(_required("WINNOW_ENGINE_PYTHON")), Path(_required("WINNOW_MODELS")))
 
 
+def server_of(batch: Batch) -> ServerAddress | None:
+    """The server that generates, through its Airflow connection; None where none does."""
+    from airflow.sdk.bases.hook import BaseHook
+
+    from winnow.expand.server import ServerAddress
+
+    settings = batch.campaign.expand
+    if settings.engine != "server":
+        return None
+    connection = BaseHook.get_connection(settings.server.connection)
+    return ServerAddress(url_of(connection), connection.password or "")
+
+
 def vendor_of(batch: Batch) -> LabelVendor:
     """The batch's labelling vendor, through its Airflow connection."""
     from airflow.sdk.bases.hook import BaseHook
@@ -82,11 +96,14 @@ def vendor_from(name: str, connection: Any) -> LabelVendor:
     """A vendor's client from an Airflow connection; the token is its password."""
     from winnow.label.vendors import connect
 
+    return connect(name, url_of(connection), connection.password or "")
+
+
+def url_of(connection: Any) -> str:
+    """The address of an Airflow connection: scheme (http unless it says another), host, port."""
     host = connection.host or "127.0.0.1"
     base = host if "://" in host else f"{connection.schema or 'http'}://{host}"
-    return connect(
-        name, f"{base}:{connection.port}" if connection.port else base, connection.password or ""
-    )
+    return f"{base}:{connection.port}" if connection.port else base
 
 
 def annotator_salt(batch: Batch) -> bytes:

@@ -34,7 +34,7 @@ def is_in(local: LocalWinnow, stage: str) -> bool:
     logs = local.home.folder / "airflow" / "logs"
     begun = {
         "ingest": lambda: any(logs.glob("dag_id=ingest_prompts/*/*/attempt=1.log")),
-        "expand": lambda: any(folder.glob("expand/groups/*/manifest.json")),
+        "expand": lambda: any(folder.glob("expand/calls/*/manifest.json")),
         "select": lambda: any(logs.glob("dag_id=select_pairs/*/*/attempt=1.log")),
         "label": lambda: (folder / "label" / "submission.json").exists(),
         "publish": lambda: any(folder.glob("publish/verdict-*.json")),

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
 from winnow.errors import Fatal, Retryable
+from winnow.expand.server import ServerAddress
 from winnow.ingest.ledger import read_ledger
 from winnow.label.vendors import connect
 from winnow.lake import Lake
@@ -25,7 +26,7 @@ def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
         print("No new prompt file since the last batch.")
         return
     for shard in expand.plan(batch):
-        expand.generate(batch, shard, asked.engine_python, asked.models, print)
+        expand.generate(batch, shard, asked.engine_python, asked.models, print, _server(asked))
     if not expand.gather(batch).counts["rows_out"]:
         print("No response could be generated; `winnow quarantine` says why.")
         return
@@ -85,6 +86,12 @@ def batches_of(lake: Lake, campaign: Campaign, key: str | None) -> list[Batch]:
     if key is not None and not wanted:
         raise Fatal(f"Campaign {campaign.name} has no batch {key} in {lake.uri}.")
     return [open_batch(campaign, k, lake, _now) for k in sorted(wanted)]
+
+
+def _server(asked: argparse.Namespace) -> ServerAddress | None:
+    if asked.server_url is None:
+        return None
+    return ServerAddress(asked.server_url, os.environ.get("WINNOW_SERVER_KEY", ""))
 
 
 def _token() -> str:

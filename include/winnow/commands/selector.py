@@ -13,7 +13,7 @@ from winnow.errors import Fatal
 from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.select import Rules
-from winnow.select.plan_text import render
+from winnow.select.plan_text import render, sizing
 from winnow.stages.plan import measured_prices, plan_batch
 from winnow.stages.pool_files import select_file
 
@@ -25,6 +25,9 @@ def plan(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     prices = measured_prices(
         batch, campaign, round(asked.gpu_usd_per_hour * MICROS), asked.tokens_per_second
     )
+    if asked.sizing:
+        print(sizing(prices, sizes))
+        return
     n_prompts = asked.prompts or (batch and batch.require("ingest").counts["rows_out"])
     if not n_prompts:
         raise Fatal("No batch tells how many prompts a night has: give --prompts.")

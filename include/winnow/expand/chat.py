@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from winnow.errors import Fatal
-from winnow.expand.engine import SeededPrompt
+from winnow.expand.engine import Draw, Messages, Refusal
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 
 
-def open_tokenizer(model: str) -> Any:
-    """The tokenizer of a model with a chat template.
+def open_tokenizer(model: str, chat_template: str | None = None) -> Any:
+    """The tokenizer of a model with a chat template, its own or that of a file.
 
     Raises:
-        Fatal: There is none, or it has no chat template.
+        Fatal: There is no tokenizer or no such file, or there is no chat template.
     """
     from transformers import AutoTokenizer
 
@@ -31,15 +32,36 @@ def open_tokenizer(model: str) -> Any:
         raise Fatal(
             f"Model {model} has no tokenizer that loads ({error}); check expand.model."
         ) from error
+    if chat_template is not None:
+        try:
+            tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Fatal(f"expand.chat_template {chat_template} cannot be read: {error}") from error
     if not tokenizer.chat_template:
         raise Fatal(
             f"Model {model} has no chat template, so it is a base model; choose an instruct model "
-            "or put a chat_template.jinja into its folder."
+            "or name a template's file as expand.chat_template."
         )
     return tokenizer
 
 
-def chat_ids(tokenizer: Any, prompt: SeededPrompt) -> list[int]:
+def encode(tokenizer: Any, draw: Draw, max_model_len: int) -> list[int] | Refusal:
+    """Token ids of the draw's prompt, or why the model cannot answer it."""
+    try:
+        ids = chat_ids(tokenizer, draw.messages, draw.tools)
+    except ValueError as error:
+        return Refusal("chat_template_refused", str(error))
+    room = max_model_len - draw.sampling.max_tokens
+    if len(ids) > room:
+        return Refusal(
+            "prompt_too_long",
+            f"{len(ids)} tokens; {room} fit beside {draw.sampling.max_tokens} of the response "
+            f"in a context of {max_model_len}",
+        )
+    return ids
+
+
+def chat_ids(tokenizer: Any, messages: Messages, tools: str | None) -> list[int]:
     """Token ids of the prompt in chat format, ending where the response begins.
 
     Control strings in the messages are masked while the template is rendered and tokenised apart
@@ -49,14 +71,14 @@ def chat_ids(tokenizer: Any, prompt: SeededPrompt) -> list[int]:
         ValueError: The chat template refuses these messages.
     """
     controls = _control_strings(tokenizer)
-    mark = _unused_character([*(m["content"] for m in prompt.messages), prompt.tools or ""])
-    masked = SeededPrompt(
-        messages=[{**m, "content": _mask(m["content"], controls, mark)} for m in prompt.messages],
-        tools=_mask(prompt.tools, controls, mark) if prompt.tools else None,
-        seed=prompt.seed,
+    mark = _unused_character([*(m["content"] for m in messages), tools or ""])
+    rendered = _render(
+        tokenizer,
+        [{**m, "content": _mask(m["content"], controls, mark)} for m in messages],
+        _mask(tools, controls, mark) if tools else None,
     )
     ids: list[int] = []
-    for i, piece in enumerate(re.split(f"{mark}([0-9]+){mark}", _render(tokenizer, masked))):
+    for i, piece in enumerate(re.split(f"{mark}([0-9]+){mark}", rendered)):
         is_control = i % 2 == 1
         text = controls[int(piece)] if is_control else piece
         encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=is_control)
@@ -64,13 +86,13 @@ def chat_ids(tokenizer: Any, prompt: SeededPrompt) -> list[int]:
     return ids
 
 
-def _render(tokenizer: Any, prompt: SeededPrompt) -> str:
+def _render(tokenizer: Any, messages: Messages, tools: str | None) -> str:
     from jinja2 import TemplateError
 
     try:
         rendered = tokenizer.apply_chat_template(
-            [dict(m) for m in prompt.messages],
-            tools=json.loads(prompt.tools) if prompt.tools else None,
+            [dict(m) for m in messages],
+            tools=json.loads(tools) if tools else None,
             add_generation_prompt=True,
             tokenize=False,
         )

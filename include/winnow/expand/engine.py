@@ -1,22 +1,26 @@
 """The contract of a text-generation engine, and the choice of one.
 
-Response i of a prompt is drawn with the prompt's seed plus i, so that every response's seed is
-known. The same call gives the same responses on the same machine with the same number of threads,
-whatever was generated before it; the responses may depend on which prompts share the call, because
-the arithmetic of a batch depends on its composition.
+A draw asks for some responses to one prompt; its response k has the seed `seed` + k, so that every
+response's seed is known and a later draw goes on where an earlier one ended. In this process the
+same call gives the same responses on the same machine with the same number of threads, whatever was
+generated before it; they may depend on which draws share the call, because the arithmetic of a
+batch depends on its composition. A server makes no such promise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.arithmetic import settle_arithmetic
+from winnow.expand.server import ServerAddress
 
 Messages = Sequence[Mapping[str, str]]
 Report = Callable[[Mapping[str, Any]], None]
+Call = TypeVar("Call")
 
 LOWEST_TEMPERATURE = 0.01
 """vLLM samples no colder than this."""
@@ -24,16 +28,16 @@ LOWEST_TEMPERATURE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How responses are drawn: `n` a prompt, each of `max_tokens` at most.
+    """How a response is drawn: `max_tokens` at most, ended early by any of the strings `stop`.
 
     Raises:
         Fatal: The temperature is so low that every response to a prompt would be the same.
     """
 
-    n: int
     max_tokens: int
     temperature: float
     top_p: float
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.temperature < LOWEST_TEMPERATURE:
@@ -44,12 +48,14 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class SeededPrompt:
-    """A prompt as an engine gets it: `tools` is JSON or None; response i draws with `seed` + i."""
+class Draw:
+    """Asks for `n` responses to a prompt; `tools` is JSON or None; response k has `seed` + k."""
 
     messages: Messages
     tools: str | None
     seed: int
+    n: int
+    sampling: Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +63,27 @@ class GeneratedResponse:
     """One sampled response.
 
     `finish_reason` is "stop" or "length"; `n_tokens` counts the end token; `logprob` is the sum
-    over the sampled tokens of the model's own log-probability (temperature 1, no top-p), in nats.
+    over the sampled tokens of the model's own log-probability (temperature 1, no top-p), in nats,
+    None where a server does not tell it.
     """
 
     text: str
     finish_reason: str
     n_tokens: int
-    logprob: float
+    logprob: float | None
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a prompt cannot be answered: a reason for quarantine, and its detail."""
+
+    reason: str
+    detail: str
+
+
+Drawn = list[GeneratedResponse] | Refusal
+"""What a draw gave: exactly its `n` responses in order of their seeds, or why there is none."""
 
 
 class Engine(Protocol):
@@ -73,39 +92,60 @@ class Engine(Protocol):
     name: str
     version: str
 
-    def n_prompt_tokens(self, prompt: SeededPrompt) -> int:
-        """Tokens of the prompt in the model's chat format.
+    def generate(self, draws: Sequence[Draw]) -> list[Drawn]:
+        """What each draw gave, in their order.
 
         Raises:
-            ValueError: The model's chat template refuses these messages.
+            Retryable: The engine broke off or cannot be reached.
+            Fatal: A person must act.
         """
 
-    def generate(
-        self, prompts: Sequence[SeededPrompt], sampling: Sampling
-    ) -> list[list[GeneratedResponse]]:
-        """`sampling.n` responses to each prompt, in the prompts' order.
+    def generate_each(
+        self, calls: Iterable[tuple[Call, Sequence[Draw]]]
+    ) -> Iterator[tuple[Call, list[Drawn]]]:
+        """`generate` for one call after another, each with what names it; read as they are asked.
 
-        Every prompt must fit the context together with `sampling.max_tokens`.
+        An engine that works on several calls at once yields them as they end.
         """
 
 
-def open_engine(kind: str, model: str, max_model_len: int, report: Report) -> Engine:
+def in_turn(
+    generate: Callable[[Sequence[Draw]], list[Drawn]],
+    calls: Iterable[tuple[Call, Sequence[Draw]]],
+) -> Iterator[tuple[Call, list[Drawn]]]:
+    """`Engine.generate_each` of an engine that does one call at a time."""
+    for call, draws in calls:
+        yield call, generate(draws)
+
+
+def open_engine(
+    settings: Expand, model: str, server: ServerAddress | None, report: Report
+) -> Engine:
     """Load a model; `auto` takes vLLM where it can be imported, else transformers, and says why.
 
     Args:
-        kind: "auto", "vllm" or "transformers".
-        model: A folder or a hub id.
-        max_model_len: Context in tokens, prompt and response together.
+        settings: Which engine, with which context and arguments.
+        model: A folder or a hub id; for a server its name there.
+        server: Where the server is; needed for the engine `server` alone.
         report: Gets one "engine" event with the choice and its reason.
 
     Raises:
         Fatal: The engine is not installed, or the model cannot be loaded or has no chat template.
+        Retryable: The server cannot be reached.
     """
+    from winnow.expand.server_engine import open_server
     from winnow.expand.transformers_engine import open_transformers
     from winnow.expand.vllm_engine import import_vllm, open_vllm
 
+    kind, why = settings.engine, f"the campaign asks for {settings.engine}"
+    opened: Engine
+    if kind == "server":
+        if server is None:
+            raise Fatal("expand.engine is server: say where it is, see expand.server.connection.")
+        opened = open_server(settings, model, server)
+        report({"event": "engine", "engine": opened.name, "version": opened.version, "why": why})
+        return opened
     settle_arithmetic()
-    why = f"the campaign asks for {kind}"
     if kind in ("auto", "vllm"):
         try:
             import_vllm()
@@ -119,6 +159,6 @@ def open_engine(kind: str, model: str, max_model_len: int, report: Report) -> En
         else:
             why = "vLLM is installed" if kind == "auto" else why
             kind = "vllm"
-    opened = (open_vllm if kind == "vllm" else open_transformers)(model, max_model_len)
+    opened = (open_vllm if kind == "vllm" else open_transformers)(settings, model)
     report({"event": "engine", "engine": opened.name, "version": opened.version, "why": why})
     return opened

@@ -1,30 +1,35 @@
-"""What the reward sees of a response: a sentence embedding and a dozen figures of style.
+"""What the reward sees of a response: an embedding and a dozen figures of style.
 
-The embedding is that of the response alone: the reward centres features within a prompt, so what
-the prompt would add to each of its responses is nearly constant and cancels, while it would take
-up part of the model's 256 tokens. What matters of the prompt, how much the response repeats it, is
-a figure of its own. The figures are not standardised here: their scale is part of their meaning,
-and the reward fits its own scaling.
+A sentence embedding is that of the response alone: the reward centres features within a prompt, so
+what the prompt would add to each of its responses is nearly constant and cancels, while it would
+take up part of the model's 256 tokens. What matters of the prompt, how much the response repeats
+it, is a figure of its own. The policy's hidden states are read with the prompt before the response,
+as the policy sees it. The figures of style are not standardised here: their scale is part of their
+meaning, and the reward fits its own scaling.
+
+Shapes: n responses, h columns of an embedding, c columns of a vector: embedding, then style.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from winnow.errors import Fatal
-from winnow.expand.arithmetic import settle_arithmetic
+from winnow.campaign import Expand
 
-EMBEDDING_DIM = 384
-_MAX_TOKENS = 256  # what the model was trained to read; the rest of a long response is not seen
-_BATCH = 32
+Row = Mapping[str, Any]
+"""A row of the `prompts` table."""
 
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+Embed = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
+"""Unit rows (n, h) of n responses, each with the prompt it answers."""
+
+EMBEDDED_TOKENS = 256
+"""What the sentence model was trained to read; the rest of a long response is not seen."""
 
 _WORD = re.compile(r"\w+")
 _BULLET = re.compile(r"\s*([-*+•·]|\d{1,3}[.)])\s+\S")
@@ -38,71 +43,34 @@ _REFUSAL = re.compile(
 )
 
 
-def feature_version(embedding_model: str) -> str:
+def feature_version(settings: Expand) -> str:
     """Identity of the vectors: vectors of two versions must never meet in one reward model."""
-    return f"{embedding_model}-{_MAX_TOKENS}+style-1"
+    read_by = f"{settings.embedding_model}-{EMBEDDED_TOKENS}"
+    if settings.features == "policy":
+        adapter = f"+{settings.lora}" if settings.lora else ""
+        read_by = f"hidden:{settings.model}{adapter}-{settings.max_model_len}"
+    return f"{read_by}+style-1"
 
 
-def feature_names() -> list[str]:
-    """Names of the vector's columns, embedding first."""
-    return [f"embedding_{i}" for i in range(EMBEDDING_DIM)] + [name for name, _ in _STYLE]
+def style_names() -> list[str]:
+    """Names of the figures of style, the last columns of a vector."""
+    return [figure.__name__ for figure in _STYLE]
 
 
-def feature_vectors(prompts: Sequence[str], responses: Sequence[str], embed: Embed) -> Any:
-    """Vectors of responses, each with the prompt it answers: (n, d) float16."""
+def feature_vectors(prompts: Sequence[Row], responses: Sequence[str], embed: Embed) -> Any:
+    """Vectors of responses, each with the prompt it answers: (n, c) float16; (0, 0) of none."""
     if not responses:
-        return np.zeros((0, EMBEDDING_DIM + len(_STYLE)), np.float16)
-    style = [style_figures(p, r) for p, r in zip(prompts, responses, strict=True)]
-    return np.hstack([embed(responses), np.stack(style)]).astype(np.float16)
+        return np.zeros((0, 0), np.float16)
+    style = [
+        style_figures("\n".join(m["content"] for m in prompt["messages"]), response)
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
+    return np.hstack([embed(prompts, responses), np.stack(style)]).astype(np.float16)
 
 
 def style_figures(prompt: str, response: str) -> NDArray[np.float32]:
-    """Figures of style of one response: (m,) float32, in the order of `feature_names`."""
-    return np.array([figure(prompt, response) for _, figure in _STYLE], np.float32)
-
-
-class SentenceEmbedder:
-    """A MiniLM sentence model: mean over tokens, length one.
-
-    Texts run in batches of like length. The rounding of a row depends on its batch (differences
-    around 2e-7), so equal calls give equal bytes, while a text alone and the same text among
-    others may differ in the last bit.
-    """
-
-    def __init__(self, model: str) -> None:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
-
-        settle_arithmetic()
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model)
-            self._network = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
-        except (OSError, ValueError) as error:
-            raise Fatal(f"Embedding model {model} cannot be loaded: {error}") from error
-
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embeddings of `texts`: (n, 384), unit rows."""
-        lengths = [len(ids) for ids in self._tokens(texts)["input_ids"]]
-        order = sorted(range(len(texts)), key=lambda i: (lengths[i], texts[i]))
-        rows = np.zeros((len(texts), EMBEDDING_DIM), np.float32)
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
-            rows[batch] = self._mean_pooled([texts[i] for i in batch])
-        return rows
-
-    def _tokens(self, texts: Sequence[str], **kwargs: Any) -> Any:
-        return self._tokenizer(list(texts), truncation=True, max_length=_MAX_TOKENS, **kwargs)
-
-    def _mean_pooled(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        import torch
-
-        tokens = self._tokens(texts, padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            hidden = self._network(**tokens).last_hidden_state
-            real = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-            mean = (hidden * real).sum(1) / real.sum(1)
-            unit: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).numpy()
-        return unit
+    """Figures of style of one response: (m,) float32, in the order of `style_names`."""
+    return np.array([figure(prompt, response) for figure in _STYLE], np.float32)
 
 
 def _words(text: str) -> list[str]:
@@ -189,21 +157,18 @@ def asks_back(prompt: str, response: str) -> float:
     return float(response.rstrip(_CLOSERS).endswith(("?", "？", "؟")))
 
 
-_STYLE: tuple[tuple[str, Callable[[str, str], float]], ...] = tuple(
-    (figure.__name__, figure)
-    for figure in (
-        log_words,
-        log_chars,
-        log_lines,
-        bullet_share,
-        log_code_blocks,
-        digit_share,
-        non_ascii_share,
-        distinct_word_share,
-        repeated_trigram_share,
-        ends_complete,
-        refuses,
-        prompt_echo,
-        asks_back,
-    )
+_STYLE: tuple[Callable[[str, str], float], ...] = (
+    log_words,
+    log_chars,
+    log_lines,
+    bullet_share,
+    log_code_blocks,
+    digit_share,
+    non_ascii_share,
+    distinct_word_share,
+    repeated_trigram_share,
+    ends_complete,
+    refuses,
+    prompt_echo,
+    asks_back,
 )

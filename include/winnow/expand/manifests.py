@@ -1,7 +1,7 @@
-"""What a group and a shard have made: the files that say that work is done.
+"""What a call and a shard have made: the files that say that work is done.
 
-Both are written once. A group's manifest names its tables with their digests; a shard's manifest
-holds those of all its groups, so that a reader of a shard needs one object.
+Both are written once. A call's manifest names its tables with their digests; a shard's manifest
+holds those of all its calls, so that a reader of a shard needs one object.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from winnow.batch import Artifact
+from winnow.expand.shard import Call
 from winnow.ids import canonical_json
 
 
 @dataclass(frozen=True, slots=True)
-class GroupManifest:
-    """A finished group. `sampled` counts responses drawn, `tokens` those they are made of.
+class CallManifest:
+    """A finished call. `sampled` counts responses drawn, `tokens` those they are made of.
 
     `outputs` holds the tables `responses`, `features` and `quarantine`.
     """
 
-    group_id: str
-    prompts: int
+    call_id: str
+    call: Call
     sampled: int
     tokens: int
     engine: str
@@ -35,17 +36,22 @@ class GroupManifest:
         return canonical_json(asdict(self))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> GroupManifest:
+    def from_bytes(cls, data: bytes) -> CallManifest:
         """Read back what `to_bytes` wrote."""
-        return _group(json.loads(data))
+        return _call_manifest(json.loads(data))
 
 
 @dataclass(frozen=True, slots=True)
 class ShardManifest:
-    """A finished shard: its groups in the order of the plan."""
+    """A finished shard: its calls round by round, each round in the order of the plan."""
 
     shard_id: str
-    groups: tuple[GroupManifest, ...]
+    calls: tuple[CallManifest, ...]
+
+    @property
+    def n_prompts(self) -> int:
+        """Prompts that were asked."""
+        return len({prompt for each in self.calls for prompt in each.call.prompts})
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON."""
@@ -55,17 +61,17 @@ class ShardManifest:
     def from_bytes(cls, data: bytes) -> ShardManifest:
         """Read back what `to_bytes` wrote."""
         content = json.loads(data)
-        return cls(content["shard_id"], tuple(_group(group) for group in content["groups"]))
+        return cls(content["shard_id"], tuple(_call_manifest(each) for each in content["calls"]))
 
 
-def group_folder(folder: str, group_id: str) -> str:
-    """Where a group's tables lie, below the folder of the expand stage."""
-    return f"{folder}/groups/{group_id}"
+def call_folder(folder: str, call_id: str) -> str:
+    """Where a call's tables lie, below the folder of the expand stage."""
+    return f"{folder}/calls/{call_id}"
 
 
-def group_path(folder: str, group_id: str) -> str:
-    """Where a group's manifest lies."""
-    return f"{group_folder(folder, group_id)}/manifest.json"
+def call_path(folder: str, call_id: str) -> str:
+    """Where a call's manifest lies."""
+    return f"{call_folder(folder, call_id)}/manifest.json"
 
 
 def shard_path(folder: str, shard_id: str) -> str:
@@ -73,6 +79,15 @@ def shard_path(folder: str, shard_id: str) -> str:
     return f"{folder}/shards/{shard_id}.json"
 
 
-def _group(content: dict[str, Any]) -> GroupManifest:
+def speed_path(folder: str, shard_id: str) -> str:
+    """Where a process says how fast it was: tokens and seconds, JSON.
+
+    No manifest holds it, since a shard that is made again has the same manifest at another speed.
+    """
+    return f"{folder}/speed/{shard_id}.json"
+
+
+def _call_manifest(content: dict[str, Any]) -> CallManifest:
     outputs = {name: Artifact(**artifact) for name, artifact in content["outputs"].items()}
-    return GroupManifest(**{**content, "outputs": outputs})
+    call = {**content["call"], "prompts": tuple(content["call"]["prompts"])}
+    return CallManifest(**{**content, "call": Call(**call), "outputs": outputs})

@@ -1,75 +1,41 @@
-"""The process on the GPU: it works through one shard, a group at a time, and can be killed.
+"""Works through one shard: rounds of calls, each stored as it ends, so that it can be killed.
 
-A group is done when its manifest lies in the lake; its tables lie there before, under names made
-of their digests. So a shard that is started again skips what is done, generates the rest in the
-same batches as before, and a process that lost a race changes nothing.
+A call is done when its manifest lies in the lake; its tables lie there before, under names made of
+their digests. So a shard that is started again skips what is done, generates the rest in the same
+calls as before, and a process that lost a race changes nothing.
 
-Run as `python -m winnow.expand.runner` with a `Spec` as one line of JSON on stdin. stdout carries
-events as JSON lines and nothing else; logs go to stderr. The caller keeps stdin open: when it
-closes, because the caller died, the process kills itself at once, so that a killed task leaves
-nothing generating. Exit status 0, or 1 after an "error" event.
+The engine goes on with the next call while the last one's responses are embedded and stored. No
+more than a few calls are held, however many the shard has.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from winnow.batch import Artifact, read_table, table_bytes
+from winnow.batch import Artifact, table_bytes
 from winnow.campaign import Expand
-from winnow.errors import Corrupt, Fatal, Retryable, WinnowError
-from winnow.expand.engine import Engine, Report, open_engine
-from winnow.expand.features import Embed, SentenceEmbedder
-from winnow.expand.groups import Pools, Row, generate_group, group_id
+from winnow.errors import Corrupt
+from winnow.expand.calls import Asked, CallTables, Row, call_id, call_tables, draws_of
+from winnow.expand.engine import Draw, Drawn, Engine, Report
+from winnow.expand.features import Embed
+from winnow.expand.growth import Grows, pools_so_far
 from winnow.expand.manifests import (
-    GroupManifest,
+    CallManifest,
     ShardManifest,
-    group_folder,
-    group_path,
+    call_folder,
+    call_path,
     shard_path,
 )
-from winnow.expand.models import is_local, prepare_model
-from winnow.expand.shard import Shard
+from winnow.expand.shard import Call, Shard, calls_of, round_ends
 from winnow.ids import digest
-from winnow.lake import open_lake
+from winnow.lake import Lake
 
-
-class Store(Protocol):
-    """What a shard needs of a lake."""
-
-    def read(self, path: str) -> bytes:
-        """The object's bytes."""
-
-    def exists(self, path: str) -> bool:
-        """Whether the object is there."""
-
-    def create(self, path: str, data: bytes) -> bool:
-        """Write a new object whole; False if the path is taken."""
-
-
-class Spec(BaseModel):
-    """What the process is asked to do."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    lake: str = Field(description="URI of the lake")
-    folder: str = Field(description="Folder of the batch's expand stage in the lake")
-    campaign: str = Field(description="Name of the campaign, part of every seed")
-    settings: Expand
-    prompts: Artifact = Field(description="The batch's prompts table")
-    shard: Shard
-    models: str = Field(description="Local folder for prepared models")
-    threads: int = Field(ge=1, description="CPU threads; their number is part of the arithmetic")
+_WAITING = 2
+"""Calls whose responses may wait to be embedded while the engine goes on."""
 
 
 def run_shard(
@@ -78,188 +44,176 @@ def run_shard(
     settings: Expand,
     engine: Engine,
     embed: Embed,
-    store: Store,
+    store: Lake,
     report: Report,
     *,
     campaign: str,
     folder: str,
+    grows: Grows | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> ShardManifest:
-    """Generate the groups of a shard that are not done yet, and write the shard's manifest.
+    """Generate what is not done yet of a shard, and write the shard's manifest.
 
     Args:
-        shard: The groups.
+        shard: Its groups, and the model.
         prompts: Rows of the prompts table, those of the shard among them.
         settings: The campaign's expand settings.
         engine: Generates.
         embed: Embeds the responses.
         store: The lake.
-        report: Gets a "group" event after each group.
+        report: Gets a "call" event after each call, and a "round" event after each round.
         campaign: The campaign's name.
         folder: Folder of the batch's expand stage in the lake.
+        grows: Which pools go on after a round; None: all of them.
         clock: Seconds, for the events.
 
     Raises:
         Corrupt: A prompt of the shard is not among `prompts`.
     """
-    rows = {row["prompt_id"]: row for row in prompts}
-    manifests: list[GroupManifest] = []
-    for group in shard.groups:
-        started = clock()
-        identity = group_id(group, campaign, settings, engine.name)
-        skipped = store.exists(group_path(folder, identity))
-        if not skipped:
-            pools = generate_group(_chosen(rows, group), campaign, settings, engine, embed)
-            _commit(store, folder, identity, len(group), engine, pools)
-        manifests.append(GroupManifest.from_bytes(store.read(group_path(folder, identity))))
-        report(
-            {
-                "event": "group",
-                "done": len(manifests),
-                "of": len(shard.groups),
-                "tokens": manifests[-1].tokens,
-                "seconds": round(clock() - started, 3),
-                "skipped": skipped,
-            }
-        )
+    rows = _rows_of(shard, prompts)
+    work = _Work(shard, rows, settings, engine, embed, store, report, campaign, folder, clock)
+    first = 0
+    for last in round_ends(settings):
+        work.run_round(first, last, grows)
+        first = last
     path = shard_path(folder, shard.shard_id)
-    store.create(path, ShardManifest(shard.shard_id, tuple(manifests)).to_bytes())
+    store.create(path, ShardManifest(shard.shard_id, tuple(work.done)).to_bytes())
     return ShardManifest.from_bytes(store.read(path))
 
 
-def _chosen(rows: Mapping[str, Row], group: Sequence[str]) -> list[Row]:
-    missing = [prompt_id for prompt_id in group if prompt_id not in rows]
-    if missing:
+def _rows_of(shard: Shard, prompts: Iterable[Row]) -> dict[str, Row]:
+    wanted = {prompt for group in shard.groups for prompt in group}
+    rows = {row["prompt_id"]: row for row in prompts if row["prompt_id"] in wanted}
+    if missing := sorted(wanted - rows.keys()):
         raise Corrupt(
             f"Prompts {', '.join(missing)} are in the plan but not in the prompts table; "
             "the plan belongs to another batch, so plan again."
         )
-    return [rows[prompt_id] for prompt_id in group]
+    return rows
 
 
-def _commit(
-    store: Store, folder: str, identity: str, prompts: int, engine: Engine, pools: Pools
-) -> None:
-    """Write the group's tables, then the manifest that makes them real."""
-    tables = {
-        "responses": pools.responses,
-        "features": pools.features,
-        "quarantine": pools.quarantine,
-    }
-    outputs: dict[str, Artifact] = {}
-    for name, table in tables.items():
+@dataclass(slots=True)
+class _Work:
+    """A shard on its way.
+
+    Attributes:
+        done: Manifests of the calls so far, in the order of the plan.
+        ended: Prompts whose pools grow no more: refused, or more would not help.
+    """
+
+    shard: Shard
+    rows: Mapping[str, Row]
+    settings: Expand
+    engine: Engine
+    embed: Embed
+    store: Lake
+    report: Report
+    campaign: str
+    folder: str
+    clock: Callable[[], float]
+    done: list[CallManifest] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
+
+    def run_round(self, first: int, last: int, grows: Grows | None) -> None:
+        """Bring every pool that goes on from `first` to `last` responses."""
+        planned: list[Call] = []
+        manifests: dict[Call, CallManifest] = {}
+        waiting: deque[tuple[Call, Future[CallManifest]]] = deque()
+        started = self.clock()
+
+        def to_do() -> Iterator[tuple[Call, list[Draw]]]:
+            for call in self._calls(first, last, grows):
+                planned.append(call)
+                if known := self._stored(call):
+                    manifests[call] = known
+                    self._say(known, skipped=True)
+                else:
+                    yield call, [each.draw for each in self._asked(call)]
+
+        with ThreadPoolExecutor(1, "store") as behind:
+            for call, drawn in self.engine.generate_each(to_do()):
+                waiting.append((call, behind.submit(self._finish, call, drawn)))
+                while len(waiting) > _WAITING or (waiting and waiting[0][1].done()):
+                    ready, future = waiting.popleft()
+                    manifests[ready] = future.result()
+                    self._say(manifests[ready], skipped=False)
+            for ready, future in waiting:
+                manifests[ready] = future.result()
+                self._say(manifests[ready], skipped=False)
+        self.done += [manifests[call] for call in planned]
+        self.report(
+            {
+                "event": "round",
+                "responses": last,
+                "pools": sum(len(call.prompts) for call in planned),
+                "tokens": sum(manifests[call].tokens for call in planned),
+                "seconds": round(self.clock() - started, 3),
+            }
+        )
+
+    def _calls(self, first: int, last: int, grows: Grows | None) -> Iterator[Call]:
+        """The round's calls; after the first round those of the pools that still grow."""
+        for group in self.shard.groups:
+            prompts = [prompt for prompt in group if prompt not in self.ended]
+            if first:
+                prompts = self._growing(prompts, last, grows)
+                self.ended.update(set(group) - set(prompts))
+            yield from calls_of(prompts, first, last, self.shard.model, self.settings)
+
+    def _growing(self, prompts: Sequence[str], last: int, grows: Grows | None) -> list[str]:
+        earlier = [m for m in self.done if not set(prompts).isdisjoint(m.call.prompts)]
+        asked = {prompt for manifest in earlier for prompt in manifest.call.prompts}
+        pools = pools_so_far(self.store, earlier, prompts)
+        verdicts = grows(pools, last) if grows else [True] * len(pools)
+        go_on = {p.prompt_id for p, goes_on in zip(pools, verdicts, strict=True) if goes_on}
+        return [prompt for prompt in prompts if prompt in go_on or prompt not in asked]
+
+    def _stored(self, call: Call) -> CallManifest | None:
+        path = call_path(self.folder, self._id(call))
+        return CallManifest.from_bytes(self.store.read(path)) if self.store.exists(path) else None
+
+    def _id(self, call: Call) -> str:
+        return call_id(call, self.shard.model, self.campaign, self.settings, self.engine.name)
+
+    def _asked(self, call: Call) -> list[Asked]:
+        return draws_of(call, self.rows, self.shard.model, self.campaign, self.settings)
+
+    def _finish(self, call: Call, drawn: Sequence[Drawn]) -> CallManifest:
+        """Embed and store what a call gave; the twin that was first wins."""
+        tables = call_tables(self._asked(call), drawn, self.settings, self.embed)
+        identity = self._id(call)
+        manifest = CallManifest(
+            call_id=identity,
+            call=call,
+            sampled=tables.sampled,
+            tokens=tables.tokens,
+            engine=self.engine.name,
+            engine_version=self.engine.version,
+            outputs=_store_tables(self.store, call_folder(self.folder, identity), tables),
+        )
+        path = call_path(self.folder, identity)
+        self.store.create(path, manifest.to_bytes())
+        return CallManifest.from_bytes(self.store.read(path))
+
+    def _say(self, manifest: CallManifest, skipped: bool) -> None:
+        self.report(
+            {
+                "event": "call",
+                "prompts": len(manifest.call.prompts),
+                "responses": manifest.sampled,
+                "tokens": manifest.tokens,
+                "skipped": skipped,
+            }
+        )
+
+
+def _store_tables(store: Lake, folder: str, tables: CallTables) -> dict[str, Artifact]:
+    outputs = {}
+    for name in ("responses", "features", "quarantine"):
+        table = getattr(tables, name)
         data = table_bytes(table)
         sha256 = digest(data)
-        path = f"{group_folder(folder, identity)}/{name}-{sha256[:16]}.parquet"
+        path = f"{folder}/{name}-{sha256[:16]}.parquet"
         store.create(path, data)
         outputs[name] = Artifact(path, sha256, table.num_rows, len(data))
-    manifest = GroupManifest(
-        group_id=identity,
-        prompts=prompts,
-        sampled=pools.sampled,
-        tokens=pools.tokens,
-        engine=engine.name,
-        engine_version=engine.version,
-        outputs=outputs,
-    )
-    store.create(group_path(folder, identity), manifest.to_bytes())
-
-
-def work(spec: Spec, report: Report) -> ShardManifest:
-    """Load the models and run the spec's shard."""
-    lake = open_lake(spec.lake)
-    prompts = read_table(lake, spec.prompts).to_pylist()
-    models = Path(spec.models)
-    embed = SentenceEmbedder(prepare_model(spec.settings.embedding_model, models))
-    model = prepare_model(spec.settings.model, models)
-    engine = open_engine(spec.settings.engine, model, spec.settings.max_model_len, report)
-    return run_shard(
-        spec.shard,
-        prompts,
-        spec.settings,
-        engine,
-        embed,
-        lake,
-        report,
-        campaign=spec.campaign,
-        folder=spec.folder,
-    )
-
-
-def environment(spec: Spec) -> dict[str, str]:
-    """Environment variables that PyTorch and its libraries read when they are imported."""
-    variables = {
-        "OMP_NUM_THREADS": str(spec.threads),
-        # Threads that wait without spinning: on a shared machine spinning stops the others.
-        "GOMP_SPINCOUNT": "0",
-        "OMP_WAIT_POLICY": "passive",
-        "TOKENIZERS_PARALLELISM": "false",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    if is_local(spec.settings.model) and is_local(spec.settings.embedding_model):
-        variables["HF_HUB_OFFLINE"] = "1"
-    return variables
-
-
-def die_with_caller(control: BinaryIO) -> None:
-    """Kill this process and its children as soon as `control` ends; call it once, at the start."""
-    if os.getpgrp() != os.getpid():
-        os.setpgrp()
-
-    def watch() -> None:
-        while control.read(1):
-            pass
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="die-with-caller", daemon=True).start()
-
-
-def main() -> int:
-    """Run one shard from a spec on stdin; see the module's first lines."""
-    report = _events_on_stdout()
-    # Unbuffered: a buffered reader held by the watching thread would block the interpreter's exit.
-    control = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
-    line = control.readline()
-    die_with_caller(control)
-    try:
-        spec = _parse(line)
-        os.environ.update(environment(spec))
-        manifest = work(spec, report)
-    except WinnowError as error:
-        kind = "retryable" if isinstance(error, Retryable) else "fatal"
-        report({"event": "error", "kind": kind, "message": str(error)})
-        return 1
-    except Exception as error:
-        # Unforeseen, so perhaps the machine's fault: retries are few and lose no finished group.
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}"
-        report({"event": "error", "kind": "retryable", "message": message})
-        return 1
-    report({"event": "done", "shard": manifest.shard_id, "groups": len(manifest.groups)})
-    return 0
-
-
-def _parse(line: bytes) -> Spec:
-    try:
-        return Spec.model_validate_json(line)
-    except ValidationError as error:
-        raise Fatal(f"The spec on stdin is wrong: {error}") from error
-
-
-def _events_on_stdout() -> Report:
-    """Keep stdout for events: whatever else writes there, C libraries too, goes to stderr.
-
-    A bare descriptor stays open until the process ends. A file object would be closed on the way
-    out; the caller would take that for the end and close stdin, and the process would kill itself.
-    """
-    events = os.dup(1)
-    os.dup2(2, 1)
-
-    def report(event: Mapping[str, Any]) -> None:
-        os.write(events, json.dumps(event).encode() + b"\n")
-
-    return report
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return outputs

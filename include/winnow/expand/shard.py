@@ -1,47 +1,124 @@
-"""Plan the work of generation: prompts into groups, groups into shards.
+"""Plan the work of generation: prompts into groups, groups into shards, a round into calls.
 
-A group is the unit of resume: its prompts are generated in one engine call whose composition never
-depends on what was done before, because the arithmetic of a batch depends on its composition. A
-shard is what one GPU task works through. The plan depends on the set of prompts and on the
-settings, never on the order in which prompts came.
+A shard is what one GPU task works through: a slice of the prompts, for one of the models that a
+pool mixes. Shards are cut by estimated tokens, so that they take about as long. A group is a run
+of prompts of like length; each round of its pools is one call of the engine, or more where it is
+large. What shares a call depends on the plan and on the pools alone, never on what was done before
+a kill, because the arithmetic of a call depends on its composition.
+
+Always holds: the plan depends on the set of prompts and on the settings, not on their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from winnow.campaign import Expand
+from winnow.expand.samplers import models_of, samplers_of, shares
 from winnow.ids import content_id
+
+_BYTES_PER_TOKEN = 4
+"""UTF-8 bytes of a prompt that make about one token, in most scripts and tokenizers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Groups of prompt ids in the order they are generated; the id is a hash of them."""
+    """Groups of prompt ids for one model; the id is a hash of both.
+
+    `slice_` numbers the slice: shards of one slice have the same prompts and different models.
+    """
 
     shard_id: str
+    slice_: int
+    model: str
     groups: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Responses `first` to `last` - 1 of the pools of `prompts`, generated together."""
+
+    prompts: tuple[str, ...]
+    first: int
+    last: int
+
+
+def round_ends(settings: Expand) -> list[int]:
+    """Pool sizes at the end of each round: the full size alone, or doubling up to it."""
+    sizes = [settings.pool_size]
+    if settings.first_round is not None:
+        sizes, size = [], settings.first_round
+        while size < settings.pool_size:
+            sizes.append(size)
+            size *= 2
+        sizes.append(settings.pool_size)
+    return sizes
+
+
 def plan_shards(prompts: Iterable[Mapping[str, Any]], settings: Expand) -> list[Shard]:
-    """Shards over rows with `prompt_id` and `messages`; each prompt is in exactly one group.
+    """Shards over rows with `prompt_id` and `messages`, slice by slice, model by model.
 
-    Neighbours by length share a group, so that they finish together. A shard holds at most
-    `prompts_per_shard` prompts; groups are dealt to shards like cards, there and back, so that
-    every shard gets short and long prompts.
+    Groups go, largest first, to the slice that has least to do, so that slices finish together.
     """
-    ordered = sorted((_n_chars(p), p["prompt_id"]) for p in prompts)
-    ids = [prompt_id for _, prompt_id in ordered]
-    per_group = min(settings.prompts_per_group, settings.prompts_per_shard)
-    groups = [tuple(ids[i : i + per_group]) for i in range(0, len(ids), per_group)]
-    n_shards = -(-len(groups) // (settings.prompts_per_shard // per_group))
-    hands: list[list[tuple[str, ...]]] = [[] for _ in range(n_shards)]
-    for i, group in enumerate(groups):
-        round_, place = divmod(i, n_shards)
-        hands[place if round_ % 2 == 0 else n_shards - 1 - place].append(group)
-    return [Shard(content_id("shard", hand), tuple(hand)) for hand in hands]
+    tokens_of = {p["prompt_id"]: _estimated_tokens(p, settings) for p in prompts}
+    ordered = sorted(tokens_of, key=lambda prompt: (tokens_of[prompt], prompt))
+    groups = list(_groups(ordered, tokens_of, settings))
+    n_slices = -(-sum(tokens_of.values()) // settings.tokens_per_shard)
+    slices: list[list[tuple[str, ...]]] = [[] for _ in range(min(n_slices, len(groups)))]
+    busy = [(0, k) for k in range(len(slices))]
+    for group in reversed(groups):
+        tokens, k = heapq.heappop(busy)
+        slices[k].append(group)
+        heapq.heappush(busy, (tokens + sum(tokens_of[prompt] for prompt in group), k))
+    return [
+        Shard(content_id("shard", model, groups), k, model, tuple(groups))
+        for k, groups in enumerate(slices)
+        for model in models_of(settings)
+    ]
 
 
-def _n_chars(prompt: Mapping[str, Any]) -> int:
-    return sum(len(m["content"]) for m in prompt["messages"])
+def calls_of(
+    prompts: Sequence[str], first: int, last: int, model: str, settings: Expand
+) -> Iterator[Call]:
+    """The calls of a round of a group's pools; a round that the model has no part in has none."""
+    per_prompt = part_of_round(first, last, model, settings)
+    if per_prompt:
+        size = max(settings.responses_per_call // per_prompt, 1)
+        for start in range(0, len(prompts), size):
+            yield Call(tuple(prompts[start : start + size]), first, last)
+
+
+def part_of_round(first: int, last: int, model: str, settings: Expand) -> int:
+    """Responses that a model draws among those from `first` to `last` - 1 of a pool."""
+    samplers = samplers_of(settings)
+    spans = zip(samplers, shares(samplers, first), shares(samplers, last), strict=True)
+    return sum(end - start for sampler, start, end in spans if sampler.model == model)
+
+
+def _groups(
+    ordered: Sequence[str], tokens_of: Mapping[str, int], settings: Expand
+) -> Iterator[tuple[str, ...]]:
+    """Runs of prompts that fill one call in the first round; none alone fills a shard."""
+    # A server answers response by response: what one call has in common there is only its end.
+    per_group = max(settings.responses_per_call // round_ends(settings)[0], 1)
+    per_group = 1 if settings.engine == "server" else per_group
+    group: list[str] = []
+    tokens = 0
+    for prompt in ordered:
+        full = tokens + tokens_of[prompt] > settings.tokens_per_shard
+        if group and (len(group) == per_group or full):
+            yield tuple(group)
+            group, tokens = [], 0
+        group.append(prompt)
+        tokens += tokens_of[prompt]
+    if group:
+        yield tuple(group)
+
+
+def _estimated_tokens(prompt: Mapping[str, Any], settings: Expand) -> int:
+    """Tokens of a whole pool at most: each response at its limit, and the prompt once."""
+    n_bytes = sum(len(m["content"].encode()) for m in prompt["messages"])
+    return n_bytes // _BYTES_PER_TOKEN + settings.pool_size * settings.max_tokens

@@ -6,24 +6,40 @@ prompt alone. Slower than vLLM by a multiple; the same contract.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from winnow.campaign import Expand
 from winnow.errors import Fatal
-from winnow.expand.chat import chat_ids, open_tokenizer
-from winnow.expand.engine import GeneratedResponse, Sampling, SeededPrompt
+from winnow.expand.chat import encode, open_tokenizer
+from winnow.expand.engine import (
+    Call,
+    Draw,
+    Drawn,
+    GeneratedResponse,
+    Refusal,
+    Sampling,
+    in_turn,
+)
 
 
-def open_transformers(model: str, max_model_len: int) -> TransformersEngine:
+def open_transformers(settings: Expand, model: str) -> TransformersEngine:
     """Load a model (folder or hub id).
 
     Raises:
-        Fatal: The model cannot be loaded, has no chat template or a shorter context.
+        Fatal: The model cannot be loaded, has no chat template or a shorter context, or the
+            campaign asks for what only vLLM can do.
     """
     import torch
     import transformers
 
-    tokenizer = open_tokenizer(model)
+    if settings.engine_args or settings.lora:
+        raise Fatal(
+            "expand.engine_args and expand.lora are vLLM's, and the engine is transformers: "
+            "install vLLM here or remove them."
+        )
+    max_model_len = settings.max_model_len
+    tokenizer = open_tokenizer(model, settings.chat_template)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         network = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
@@ -35,7 +51,8 @@ def open_transformers(model: str, max_model_len: int) -> TransformersEngine:
             f"Model {model} has a context of {longest} tokens; lower expand.max_model_len "
             f"from {max_model_len}."
         )
-    return TransformersEngine(network.to(device).eval(), tokenizer, transformers.__version__)
+    network = network.to(device).eval()
+    return TransformersEngine(network, tokenizer, transformers.__version__, max_model_len)
 
 
 class TransformersEngine:
@@ -43,33 +60,37 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, network: Any, tokenizer: Any, version: str) -> None:
+    def __init__(self, network: Any, tokenizer: Any, version: str, max_model_len: int) -> None:
         self._network, self._tokenizer, self.version = network, tokenizer, version
+        self._max_model_len = max_model_len
 
-    def n_prompt_tokens(self, prompt: SeededPrompt) -> int:
-        """See `Engine.n_prompt_tokens`."""
-        return len(chat_ids(self._tokenizer, prompt))
-
-    def generate(
-        self, prompts: Sequence[SeededPrompt], sampling: Sampling
-    ) -> list[list[GeneratedResponse]]:
+    def generate(self, draws: Sequence[Draw]) -> list[Drawn]:
         """See `Engine.generate`."""
-        return [self._pool(prompt, sampling) for prompt in prompts]
+        return [self._drawn(draw) for draw in draws]
 
-    def _pool(self, prompt: SeededPrompt, sampling: Sampling) -> list[GeneratedResponse]:
+    def generate_each(
+        self, calls: Iterable[tuple[Call, Sequence[Draw]]]
+    ) -> Iterator[tuple[Call, list[Drawn]]]:
+        """See `Engine.generate_each`."""
+        return in_turn(self.generate, calls)
+
+    def _drawn(self, asked: Draw) -> Drawn:
         import torch
 
-        ids = torch.tensor([chat_ids(self._tokenizer, prompt)], device=self._network.device)
-        ids = ids.expand(sampling.n, -1)
-        draw = _SeededDraw([prompt.seed + i for i in range(sampling.n)], sampling)
+        encoded = encode(self._tokenizer, asked, self._max_model_len)
+        if isinstance(encoded, Refusal):
+            return encoded
+        ids = torch.tensor([encoded], device=self._network.device).expand(asked.n, -1)
+        draw = _SeededDraw([asked.seed + i for i in range(asked.n)], asked.sampling)
         with torch.inference_mode():
             tokens = self._network.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
-                generation_config=self._generation_config(sampling),
+                generation_config=self._generation_config(asked.sampling),
                 logits_processor=[draw],
+                tokenizer=self._tokenizer,
             )[:, ids.shape[1] :]
-        return [self._response(tokens[i].tolist(), draw, i) for i in range(sampling.n)]
+        return [self._response(tokens[i].tolist(), draw, i) for i in range(asked.n)]
 
     def _generation_config(self, sampling: Sampling) -> Any:
         """Greedy for transformers, because `_SeededDraw` leaves one token standing."""
@@ -81,6 +102,7 @@ class TransformersEngine:
             do_sample=False,
             eos_token_id=ends,
             pad_token_id=ends[0],
+            stop_strings=list(sampling.stop) or None,
         )
 
     def _end_tokens(self) -> list[int]:
@@ -92,9 +114,11 @@ class TransformersEngine:
     def _response(self, tokens: list[int], draw: _SeededDraw, place: int) -> GeneratedResponse:
         ends = set(self._end_tokens())
         n_tokens = next((i + 1 for i, t in enumerate(tokens) if t in ends), len(tokens))
-        stopped = tokens[n_tokens - 1] in ends
+        text = self._tokenizer.decode(tokens[:n_tokens], skip_special_tokens=True)
+        cut = min((at for stop in draw.sampling.stop if (at := text.find(stop)) >= 0), default=None)
+        stopped = tokens[n_tokens - 1] in ends or cut is not None
         return GeneratedResponse(
-            text=self._tokenizer.decode(tokens[:n_tokens], skip_special_tokens=True),
+            text=text[:cut],
             finish_reason="stop" if stopped else "length",
             n_tokens=n_tokens,
             logprob=sum(float(step[place]) for step in draw.logprobs_n[:n_tokens]),
@@ -114,7 +138,7 @@ class _SeededDraw:
 
         self.seeds = seeds
         self.logprobs_n: list[Any] = []
-        self._sampling = sampling
+        self.sampling = sampling
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
@@ -128,7 +152,7 @@ class _SeededDraw:
     def _choose(self, logprobs_nv: Any) -> Any:
         import torch
 
-        kept_nv = _nucleus(logprobs_nv / self._sampling.temperature, self._sampling.top_p)
+        kept_nv = _nucleus(logprobs_nv / self.sampling.temperature, self.sampling.top_p)
         drawn = [
             torch.multinomial(row, 1, generator=generator)
             for row, generator in zip(kept_nv, self._generators, strict=True)

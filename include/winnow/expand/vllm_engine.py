@@ -9,12 +9,15 @@ vLLM quick to start and steady on a CPU; with CUDA vLLM's own defaults stand.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from winnow.campaign import Expand
 from winnow.errors import Fatal
-from winnow.expand.chat import chat_ids, open_tokenizer
-from winnow.expand.engine import GeneratedResponse, Sampling, SeededPrompt
+from winnow.expand.chat import encode, open_tokenizer
+from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Refusal, in_turn
 
 CPU_ENVIRONMENT = {
     # One process: no shared-memory stalls, and it starts in seconds instead of a minute.
@@ -39,24 +42,43 @@ def import_vllm() -> None:
     import vllm  # noqa: F401
 
 
-def open_vllm(model: str, max_model_len: int) -> VllmEngine:
-    """Load a model (folder or hub id).
+def open_vllm(settings: Expand, model: str) -> VllmEngine:
+    """Load a model (folder or hub id) with the campaign's context and `engine_args`.
 
     Raises:
-        Fatal: The model cannot be loaded with this context, or has no chat template.
+        Fatal: The model cannot be loaded so, has no chat template, or vLLM knows no such argument.
     """
     import torch
     import vllm
 
-    tokenizer = open_tokenizer(model)
-    settings = {} if torch.cuda.is_available() else _cpu_settings(max_model_len)
+    tokenizer = open_tokenizer(model, settings.chat_template)
+    for_machine = {} if torch.cuda.is_available() else _cpu_settings(settings.max_model_len)
+    adapter = {"enable_lora": True} if settings.lora else {}
+    arguments = {"seed": 0, **for_machine, **adapter, **settings.engine_args}
     try:
-        llm = vllm.LLM(model, max_model_len=max_model_len, seed=0, **settings)
-    except (OSError, ValueError) as error:
+        with _hidden("llvmlite.binding.ffi"):
+            llm = vllm.LLM(model, max_model_len=settings.max_model_len, **arguments)
+    except (OSError, ValueError, TypeError) as error:
         raise Fatal(
-            f"vLLM cannot load model {model} with a context of {max_model_len} tokens: {error}"
+            f"vLLM cannot load model {model} with a context of {settings.max_model_len} tokens "
+            f"and {settings.engine_args or 'no engine_args'}: {error}"
         ) from error
-    return VllmEngine(llm, tokenizer, vllm.__version__)
+    return VllmEngine(llm, tokenizer, vllm.__version__, settings)
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Keep a loaded module out of sight.
+
+    On a CPU vLLM looks through every loaded module for kernels of its own, and trips over Numba's
+    table of LLVM functions, which answers to any name.
+    """
+    found = sys.modules.pop(module, None)
+    try:
+        yield
+    finally:
+        if found is not None:
+            sys.modules[module] = found
 
 
 def _cpu_settings(max_model_len: int) -> dict[str, Any]:
@@ -73,53 +95,74 @@ def _cpu_settings(max_model_len: int) -> dict[str, Any]:
 
 
 class VllmEngine:
-    """vLLM's `LLM` behind the engine contract."""
+    """vLLM's `LLM` behind the engine contract. `llm` is that object, for whoever measures it."""
 
     name = "vllm"
 
-    def __init__(self, llm: Any, tokenizer: Any, version: str) -> None:
-        self._llm, self._tokenizer, self.version = llm, tokenizer, version
+    def __init__(self, llm: Any, tokenizer: Any, version: str, settings: Expand) -> None:
+        self.llm, self.version = llm, version
+        self._tokenizer, self._settings = tokenizer, settings
 
-    def n_prompt_tokens(self, prompt: SeededPrompt) -> int:
-        """See `Engine.n_prompt_tokens`."""
-        return len(chat_ids(self._tokenizer, prompt))
-
-    def generate(
-        self, prompts: Sequence[SeededPrompt], sampling: Sampling
-    ) -> list[list[GeneratedResponse]]:
+    def generate(self, draws: Sequence[Draw]) -> list[Drawn]:
         """See `Engine.generate`."""
-        self._llm.reset_prefix_cache()
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": chat_ids(self._tokenizer, p)} for p in prompts],
-            [_parameters(sampling, p.seed) for p in prompts],
-            use_tqdm=False,
+        encoded = [encode(self._tokenizer, d, self._settings.max_model_len) for d in draws]
+        admitted = [
+            (ids, draw)
+            for ids, draw in zip(encoded, draws, strict=True)
+            if not isinstance(ids, Refusal)
+        ]
+        self.llm.reset_prefix_cache()
+        outputs = iter(
+            self.llm.generate(
+                [{"prompt_token_ids": ids} for ids, _ in admitted],
+                [sampling_params(draw) for _, draw in admitted],
+                use_tqdm=False,
+                lora_request=self._adapter(),
+            )
+            if admitted
+            else []
         )
         return [
-            [_response(drawn, prompt.seed) for drawn in output.outputs]
-            for prompt, output in zip(prompts, outputs, strict=True)
+            each
+            if isinstance(each, Refusal)
+            else [_response(drawn, draw.seed) for drawn in next(outputs).outputs]
+            for each, draw in zip(encoded, draws, strict=True)
         ]
 
+    def generate_each(
+        self, calls: Iterable[tuple[Call, Sequence[Draw]]]
+    ) -> Iterator[tuple[Call, list[Drawn]]]:
+        """See `Engine.generate_each`."""
+        return in_turn(self.generate, calls)
 
-def _parameters(sampling: Sampling, seed: int) -> Any:
+    def _adapter(self) -> Any:
+        if self._settings.lora is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest("adapter", 1, self._settings.lora)
+
+
+def sampling_params(draw: Draw) -> Any:
+    """What vLLM is asked for; its child i of a seeded request has the seed plus i."""
     from vllm import SamplingParams
 
-    # vLLM gives child i of a seeded request the seed plus i (ParentRequest); logprobs=0 asks for
-    # the sampled token's log-probability and no others.
     return SamplingParams(
-        n=sampling.n,
-        seed=seed,
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        logprobs=0,
+        n=draw.n,
+        seed=draw.seed,
+        max_tokens=draw.sampling.max_tokens,
+        temperature=draw.sampling.temperature,
+        top_p=draw.sampling.top_p,
+        stop=list(draw.sampling.stop),
+        logprobs=0,  # The sampled token's log-probability, and no others.
     )
 
 
-def _response(drawn: Any, prompt_seed: int) -> GeneratedResponse:
+def _response(drawn: Any, first_seed: int) -> GeneratedResponse:
     return GeneratedResponse(
         text=drawn.text,
         finish_reason=drawn.finish_reason,
         n_tokens=len(drawn.token_ids),
         logprob=drawn.cumulative_logprob,
-        seed=prompt_seed + drawn.index,
+        seed=first_seed + drawn.index,
     )

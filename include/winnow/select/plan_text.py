@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isnan
 
-from winnow.select.planner import MICROS_PER_DOLLAR, Option, Plan
+from winnow.select.planner import MICROS_PER_DOLLAR, Option, Plan, Prices
 
 _NEARLY = 0.95
 """An option with this share of the best one's gain is named when it is cheaper."""
+
+_SIZED_PROMPTS = (100, 1_000, 10_000, 100_000)
+"""Nights of a small, a middling and a large team, and a backfill."""
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -21,6 +24,20 @@ def render(plan: Plan) -> str:
     lines += [_row(option, plan) for option in listed]
     lines += ["* best   - over the budget", "", *_curves(listed), _advice(plan)]
     return "\n".join(lines) + "\n"
+
+
+def sizing(prices: Prices, pool_sizes: Sequence[int]) -> str:
+    """GPU hours of pools of some sizes for numbers of prompts, a Markdown table."""
+    told = (
+        f"{prices.tokens_per_second:,.0f} tokens a second on one GPU, "
+        f"{prices.tokens_per_response:,.0f} tokens a response: GPU hours"
+    )
+    lines = [told, "", "| prompts | " + " | ".join(f"pool of {n}" for n in pool_sizes) + " |"]
+    lines.append("|---|" + "---|" * len(pool_sizes))
+    for n_prompts in _SIZED_PROMPTS:
+        hours = [float(prices.hours(n_prompts * size)) for size in pool_sizes]
+        lines.append(f"| {n_prompts:,} | " + " | ".join(f"{hour:,.1f}" for hour in hours) + " |")
+    return "\n".join(lines)
 
 
 _ROW = "{:1} {:>6} {:>7} {:>10} {:>14} {:>14} {:>14} {:>8} {:>14} {:>11} {:>12}"

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from winnow.batch import Batch, read_table
 from winnow.errors import Corrupt
-from winnow.expand.features import feature_names
+from winnow.expand.features import style_names
 from winnow.reward import RewardModel, centre
 from winnow.select import Pool
 from winnow.select.screen import answers_nothing, near_duplicates
@@ -31,8 +32,11 @@ from winnow.select.subpools import part_of
 
 Row = Mapping[str, Any]
 
-REFUSES = "refuses"
-"""The style figure that tells a refusal."""
+UNFIT = frozenset({"looping", "echo"})
+"""Flags of responses that are part of no pair."""
+
+_FAILURES = {"truncated": "failure:truncated", "refusal": "failure:refusal"}
+"""Flags that are a stratum, on which a campaign may put a floor."""
 
 _PROJECTION_PROMPTS = 512
 """Prompts that a first projection is learnt from: ids are hashes, so the first are a fair draw."""
@@ -46,9 +50,9 @@ class Candidates:
         prompts: Rows of the batch's prompts by id.
         response_ids: (r,).
         n_tokens: (r,).
-        duplicates: How often each text was sampled, (r,).
-        truncated_r: Responses cut off at the length limit.
-        blocked_r: Responses that answer nothing.
+        duplicates: How often each text was sampled, near duplicates included, (r,).
+        flags: Faults of each response, (r,).
+        blocked_r: Responses that are part of no pair.
         raw_rc: Raw features, float16.
         rows_of: Row numbers of each prompt's responses.
         n_embedding: Leading raw columns that are an embedding.
@@ -61,7 +65,7 @@ class Candidates:
     response_ids: list[str]
     n_tokens: list[int]
     duplicates: list[int]
-    truncated_r: NDArray[np.bool_]
+    flags: list[list[str]]
     blocked_r: NDArray[np.bool_]
     raw_rc: NDArray[np.float16]
     rows_of: Mapping[str, list[int]]
@@ -123,14 +127,7 @@ class Candidates:
         return tuple(strata)
 
     def _failures(self, row: int) -> frozenset[str]:
-        failures = ["failure:truncated"] if self.truncated_r[row] else []
-        if self.raw_rc[row, self._refuses] > 0:
-            failures.append("failure:refusal")
-        return frozenset(failures)
-
-    @cached_property
-    def _refuses(self) -> int:
-        return feature_names().index(REFUSES)
+        return frozenset(_FAILURES[flag] for flag in self.flags[row] if flag in _FAILURES)
 
     @cached_property
     def _topic_of(self) -> dict[str, int]:
@@ -155,6 +152,8 @@ def read_candidates(batch: Batch) -> Candidates:
     responses = read_table(batch.lake, expanded.outputs["responses"])
     features = read_table(batch.lake, expanded.outputs["features"])
     ids = responses["response_id"].to_pylist()
+    flags = responses["flags"].to_pylist()
+    unfit_r = np.array([not UNFIT.isdisjoint(each) for each in flags], dtype=np.bool_)
     prompt_of = responses["prompt_id"].to_pylist()
     rows_of: defaultdict[str, list[int]] = defaultdict(list)
     for row, prompt in enumerate(prompt_of):
@@ -164,9 +163,10 @@ def read_candidates(batch: Batch) -> Candidates:
         prompts={row["prompt_id"]: row for row in prompts},
         response_ids=ids,
         n_tokens=responses["n_tokens"].to_pylist(),
-        duplicates=responses["duplicates"].to_pylist(),
-        truncated_r=np.array([r == "length" for r in responses["finish_reason"].to_pylist()]),
-        blocked_r=answers_nothing(
+        duplicates=pc.add(responses["duplicates"], responses["near_duplicates"]).to_pylist(),
+        flags=flags,
+        blocked_r=unfit_r
+        | answers_nothing(
             prompt_of, responses["message"].to_pylist(), responses["model"].to_pylist()
         ),
         raw_rc=_vectors(features, ids),
@@ -181,7 +181,7 @@ def read_candidates(batch: Batch) -> Candidates:
 def _vectors(features: pa.Table, ids: list[str]) -> NDArray[np.float16]:
     """Vectors (r, c) in the order of `ids`."""
     if not features.num_rows:
-        return np.zeros((0, len(feature_names())), dtype=np.float16)
+        return np.zeros((0, len(style_names())), dtype=np.float16)
     place = {response: row for row, response in enumerate(features["response_id"].to_pylist())}
     missing = [response for response in ids if response not in place]
     if missing:

@@ -2,7 +2,7 @@
 
 `plan` says which shards there are, `generate` runs one of them in a process of its own, and
 `gather` joins them into the batch's tables. Each may be killed and run again: a shard goes on from
-the group of prompts it was at.
+the call it was at.
 """
 
 from __future__ import annotations
@@ -10,20 +10,34 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, cast
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 
 from winnow.batch import Batch, Manifest, read_table
 from winnow.errors import Fatal, Retryable
-from winnow.expand.features import EMBEDDING_DIM, feature_version
-from winnow.expand.groups import group_id
-from winnow.expand.manifests import GroupManifest, ShardManifest, group_path, shard_path
-from winnow.expand.runner import Spec
-from winnow.expand.shard import Shard, plan_shards
+from winnow.expand import audit
+from winnow.expand.audit import PoolAuditor
+from winnow.expand.calls import Row, call_id
+from winnow.expand.features import feature_version, style_names
+from winnow.expand.manifests import (
+    CallManifest,
+    ShardManifest,
+    call_path,
+    shard_path,
+    speed_path,
+)
+from winnow.expand.server import ServerAddress
+from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
+from winnow.ids import canonical_json
+from winnow.records import POOL_AUDITS, to_table
+from winnow.stages import reward_model
+from winnow.stages.generate import SERVER_KEY, SERVER_URL, Spec
+from winnow.stages.pool_tables import MergedPool, PoolTables
+from winnow.stages.select import night_rules
 
 STAGE = "expand"
 ENGINES = ("vllm", "transformers")
@@ -35,9 +49,14 @@ def plan(batch: Batch) -> list[str]:
 
 
 def generate(
-    batch: Batch, shard_id: str, python: Path, models: Path, say: Callable[[str], None]
+    batch: Batch,
+    shard_id: str,
+    python: Path,
+    models: Path,
+    say: Callable[[str], None],
+    server: ServerAddress | None = None,
 ) -> dict[str, int]:
-    """Run one shard with the interpreter `python`; a line of progress a group goes to `say`.
+    """Run one shard with the interpreter `python`; a line of progress a call goes to `say`.
 
     Raises:
         Fatal: The shard is not in the plan, or the generation process says a person must act.
@@ -45,60 +64,104 @@ def generate(
     """
     spec = _spec(batch, shard_id, models)
     if not batch.lake.exists(shard_path(spec.folder, shard_id)):
-        _run_process([str(python), "-m", "winnow.expand.runner"], spec, say)
-    groups = _read_shard(batch, shard_id).groups
-    return {"prompts": sum(g.prompts for g in groups), "tokens": sum(g.tokens for g in groups)}
+        command = [str(python), "-m", "winnow.stages.generate"]
+        _run_process(command, spec, say, _server_variables(server))
+    done = _read_shard(batch, shard_id)
+    return {"prompts": done.n_prompts, "tokens": sum(each.tokens for each in done.calls)}
 
 
 def gather(batch: Batch) -> Manifest:
-    """Join all shards into the batch's pools and commit the stage."""
+    """Join all shards into the batch's pools, audit them, and commit the stage."""
     done = batch.manifest(STAGE)
     if done is not None:
         return done
-    groups = [g for shard in _shards(batch) for g in _read_shard(batch, shard.shard_id).groups]
-    tables = {
-        name: _joined(batch, groups, name) for name in ("responses", "features", "quarantine")
+    ingested = batch.require("ingest")
+    prompts = read_table(batch.lake, ingested.outputs["prompts"]).to_pylist()
+    settings = batch.campaign.expand
+    tables = PoolTables()
+    auditor = PoolAuditor(len(prompts), settings.audit)
+    row_of = {row["prompt_id"]: row for row in prompts}
+    audits = [
+        auditor.add(_audited(pool, row_of[pool.prompt_id]))
+        for pool in tables.add(batch.lake, _slices(batch))
+    ]
+    outputs = {
+        name: batch.write_bytes(STAGE, name, "parquet", data, n_rows)
+        for name, (data, n_rows) in tables.finish().items()
     }
-    in_pools = pc.sum(tables["responses"]["duplicates"]).as_py() or 0
-    sampled = sum(group.sampled for group in groups)
-    prompts_refused = sum(q["reason"] != "empty_response" for q in tables["quarantine"].to_pylist())
+    outputs["audit"] = batch.write_table(STAGE, "audit", to_table(audits, POOL_AUDITS))
     return batch.commit(
         STAGE,
-        inputs=[batch.require("ingest")],
-        outputs={name: batch.write_table(STAGE, name, table) for name, table in tables.items()},
+        inputs=[ingested],
+        outputs=outputs,
         counts={
-            "rows_in": sampled + prompts_refused,
-            "rows_out": in_pools,
-            "quarantined": tables["quarantine"].num_rows,
-            "sampled": sampled,
-            "responses": tables["responses"].num_rows,
-            "tokens": sum(group.tokens for group in groups),
+            "rows_in": tables.sampled + tables.refused,
+            "rows_out": tables.in_pools,
+            "quarantined": tables.quarantined,
+            "sampled": tables.sampled,
+            "responses": tables.responses,
+            "near_duplicates": tables.near_duplicates,
+            "tokens": tables.tokens,
+            "pools": tables.pools,
+            "saved_responses": tables.pools * settings.pool_size - tables.sampled,
         },
         figures={
-            "engine": ", ".join(sorted({f"{g.engine} {g.engine_version}" for g in groups})),
-            "feature_version": feature_version(batch.campaign.expand.embedding_model),
-            "n_embedding": EMBEDDING_DIM,
+            "engine": ", ".join(sorted(tables.engines)),
+            "feature_version": feature_version(settings),
+            "n_embedding": tables.n_columns - len(style_names()),
+            "audit": auditor.batch().as_dict(),
+            "audit_told": audit.sentence(auditor.batch()),
         },
     )
 
 
 def progress(batch: Batch) -> str:
-    """How many of the batch's prompts are generated."""
-    groups = [group for shard in _shards(batch) for group in shard.groups]
-    done = sum(len(group) for group in groups if _is_generated(batch, group))
-    return f"{done} of {sum(map(len, groups))} prompts generated"
+    """How many of the batch's prompts have the first round of their pool."""
+    asked, done = set[str](), set[str]()
+    for shard in _shards(batch):
+        for call in _first_calls(batch, shard):
+            asked |= set(call.prompts)
+            if _is_generated(batch, shard, call):
+                done |= set(call.prompts)
+    return f"{len(done)} of {len(asked)} prompts generated"
 
 
-def _is_generated(batch: Batch, group: tuple[str, ...]) -> bool:
+def _first_calls(batch: Batch, shard: Shard) -> Iterator[Call]:
     settings = batch.campaign.expand
+    for group in shard.groups:
+        yield from calls_of(group, 0, round_ends(settings)[0], shard.model, settings)
+
+
+def _is_generated(batch: Batch, shard: Shard, call: Call) -> bool:
+    settings, name = batch.campaign.expand, batch.campaign.name
     engines = ENGINES if settings.engine == "auto" else (settings.engine,)
-    identities = (group_id(group, batch.campaign.name, settings, engine) for engine in engines)
-    return any(batch.lake.exists(group_path(_folder(batch), each)) for each in identities)
+    ids = (call_id(call, shard.model, name, settings, engine) for engine in engines)
+    return any(batch.lake.exists(call_path(_folder(batch), each)) for each in ids)
 
 
 def _shards(batch: Batch) -> list[Shard]:
     prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"]).to_pylist()
     return plan_shards(prompts, batch.campaign.expand)
+
+
+def _slices(batch: Batch) -> Iterator[list[CallManifest]]:
+    """The calls of one slice of the prompts after another, all models together."""
+    for _, shards in groupby(_shards(batch), key=lambda shard: shard.slice_):
+        yield [call for shard in shards for call in _read_shard(batch, shard.shard_id).calls]
+
+
+def _audited(pool: MergedPool, prompt: Row) -> audit.Pool:
+    """The pool as it was drawn, before near duplicates are merged."""
+    n_embedding = pool.vectors_nc.shape[1] - len(style_names())
+    return audit.Pool(
+        prompt_id=pool.prompt_id,
+        language=prompt["language"],
+        texts=[row["message"] for row in pool.drawn],
+        duplicates=[row["duplicates"] for row in pool.drawn],
+        n_tokens=[row["n_tokens"] for row in pool.drawn],
+        flags=[row["flags"] for row in pool.drawn],
+        embedding_nc=pool.vectors_nc[:, :n_embedding].astype(np.float32),
+    )
 
 
 def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
@@ -110,6 +173,9 @@ def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
         folder=_folder(batch),
         campaign=batch.campaign.name,
         settings=batch.campaign.expand,
+        select=batch.campaign.select,
+        label_price=batch.campaign.label.price,
+        reward_model=_steering_model(batch),
         prompts=batch.require("ingest").outputs["prompts"],
         shard=shard,
         models=str(models),
@@ -117,10 +183,47 @@ def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
     )
 
 
-def _run_process(command: list[str], spec: Spec, say: Callable[[str], None]) -> None:
+def _steering_model(batch: Batch) -> str | None:
+    """Path of the reward model that tells which pools grow; the first shard to ask decides."""
+    settings = batch.campaign.expand
+    if settings.first_round is None:
+        return None
+    path = f"{_folder(batch)}/steered_by.json"
+    current = reward_model.newest(batch.lake, batch.campaign.name)
+    trusted = (
+        current is not None
+        and current.model.feature_version == feature_version(settings)
+        and not night_rules(batch.campaign.select, current.model, current.gate)[1]
+    )
+    chosen = {"reward_model": current.path if current and trusted else None}
+    batch.lake.create(path, canonical_json(chosen))
+    found: str | None = json.loads(batch.lake.read(path))["reward_model"]
+    return found
+
+
+def tokens_per_second(batch: Batch) -> float | None:
+    """What one generation process made of this batch, measured; None where nothing tells."""
+    paths = [speed_path(_folder(batch), shard.shard_id) for shard in _shards(batch)]
+    told = [json.loads(batch.lake.read(path)) for path in paths if batch.lake.exists(path)]
+    seconds = sum(each["seconds"] for each in told)
+    return sum(each["tokens"] for each in told) / seconds if seconds else None
+
+
+def _server_variables(server: ServerAddress | None) -> dict[str, str]:
+    return {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
+
+
+def _run_process(
+    command: list[str], spec: Spec, say: Callable[[str], None], variables: Mapping[str, str]
+) -> None:
     """Run the generation process to its end. It dies with this one: its stdin is our pipe."""
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        env={**os.environ, **variables},
     )
     with process:
         control, output = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
@@ -146,10 +249,6 @@ def _read_shard(batch: Batch, shard_id: str) -> ShardManifest:
         return ShardManifest.from_bytes(batch.lake.read(path))
     except FileNotFoundError as error:
         raise Fatal(f"Shard {shard_id} of batch {batch.key} is not generated; run it.") from error
-
-
-def _joined(batch: Batch, groups: Iterable[GroupManifest], name: str) -> pa.Table:
-    return pa.concat_tables([read_table(batch.lake, group.outputs[name]) for group in groups])
 
 
 def _folder(batch: Batch) -> str:

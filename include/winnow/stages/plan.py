@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from winnow.batch import Batch
 from winnow.campaign import Campaign
+from winnow.errors import Fatal
 from winnow.select.curves import CurvePoint, gain_curves
 from winnow.select.planner import Plan, Prices, plan
+from winnow.stages import expand
 from winnow.stages.candidates import read_candidates
 from winnow.stages.select import night_rules, reward_model_for
 
@@ -47,9 +49,23 @@ def plan_batch(
 
 
 def measured_prices(
-    batch: Batch | None, campaign: Campaign, gpu_hour: int, tokens_per_second: float
+    batch: Batch | None, campaign: Campaign, gpu_hour: int, tokens_per_second: float | None
 ) -> Prices:
-    """The campaign's prices; a response has as many tokens as the last batch's had on average."""
+    """The campaign's prices; a response has as many tokens as the last batch's had on average.
+
+    Args:
+        batch: The last batch with pools.
+        campaign: Tells what labels cost.
+        gpu_hour: Price of one GPU for an hour, micro-dollars.
+        tokens_per_second: What one GPU generates; None: what the last batch's processes made.
+
+    Raises:
+        Fatal: Nobody says how fast a GPU is.
+    """
+    if tokens_per_second is None and batch is not None:
+        tokens_per_second = expand.tokens_per_second(batch)
+    if tokens_per_second is None:
+        raise Fatal("No batch tells how fast generation is: give --tokens-per-second.")
     tokens = float(campaign.expand.max_tokens)
     if batch is not None:
         counts = batch.require("expand").counts

@@ -47,10 +47,11 @@ _PREFERRED = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The newest model, and whether its gate lets it choose."""
+    """The newest model, where it lies, and whether its gate lets it choose."""
 
     model: RewardModel
     gate: GateState
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def newest(lake: Lake, campaign: str) -> Current | None:
     if data is None:
         return None
     target = json.loads(data)
-    return Current(RewardModel.from_bytes(lake.read(target["path"])), target["gate"])
+    path = target["path"]
+    return Current(RewardModel.from_bytes(lake.read(path)), target["gate"], path)
 
 
 @one_blas_thread()

@@ -9,20 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from winnow.campaign import Expand
 from winnow.expand.features import (
-    EMBEDDING_DIM,
-    feature_names,
     feature_vectors,
     feature_version,
     style_figures,
+    style_names,
 )
 
-from .conftest import tiny_embed
+from .conftest import TINY_COLUMNS, prompt_row, tiny_embed
 
 
 def figure(name: str, response: str, prompt: str = "") -> float:
-    names = feature_names()[EMBEDDING_DIM:]
-    return float(style_figures(prompt, response)[names.index(name)])
+    return float(style_figures(prompt, response)[style_names().index(name)])
 
 
 @pytest.mark.parametrize(
@@ -73,16 +72,27 @@ def test_any_text_gives_finite_figures(prompt, response):
 
 
 def test_vectors_are_embedding_then_style_in_half_precision():
-    vectors = feature_vectors(["p", "q"], ["one", "two"], tiny_embed)
-    assert vectors.shape == (2, len(feature_names()))
+    vectors = feature_vectors([prompt_row("p"), prompt_row("q")], ["one", "two"], tiny_embed)
+    assert vectors.shape == (2, TINY_COLUMNS + len(style_names()))
     assert vectors.dtype == np.float16
-    assert np.array_equal(vectors[1, EMBEDDING_DIM:], style_figures("q", "two").astype(np.float16))
+    assert np.array_equal(vectors[1, TINY_COLUMNS:], style_figures("q", "two").astype(np.float16))
 
 
 def test_no_responses_give_no_vectors():
-    assert feature_vectors([], [], tiny_embed).shape == (0, len(feature_names()))
+    assert feature_vectors([], [], tiny_embed).shape == (0, 0)
 
 
-def test_names_are_unique_and_the_version_names_the_embedding_model():
-    assert len(set(feature_names())) == len(feature_names())
-    assert feature_version("a") != feature_version("b")
+def test_names_are_unique():
+    assert len(set(style_names())) == len(style_names())
+
+
+def test_the_version_names_what_reads_the_text():
+    versions = {
+        feature_version(Expand(model="m")),
+        feature_version(Expand(model="n", embedding_model="other")),
+        feature_version(Expand(model="m", features="policy")),
+        feature_version(Expand(model="n", features="policy")),
+        feature_version(Expand(model="m", features="policy", lora="adapter")),
+    }
+    assert len(versions) == 5
+    assert feature_version(Expand(model="m")) == feature_version(Expand(model="n"))

@@ -1,4 +1,4 @@
-"""The plan holds every prompt once, in shards of like size, whatever order the prompts came in."""
+"""The plan holds every prompt once, in shards of like work, whatever order the prompts came in."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.campaign import Expand
-from winnow.expand.shard import plan_shards
+from winnow.campaign import Expand, Sampler
+from winnow.expand.samplers import samplers_of, shares
+from winnow.expand.shard import calls_of, part_of_round, plan_shards, round_ends
+
+POOL, TOKENS = 4, 10
 
 
 def row(number: int, n_chars: int) -> dict:
     return {"prompt_id": f"{number:04x}", "messages": [{"role": "user", "content": "x" * n_chars}]}
 
 
+def planned_for(**changes) -> Expand:
+    return Expand(**{"model": "m", "pool_size": POOL, "max_tokens": TOKENS, **changes})
+
+
+def tokens_of(prompt: dict) -> int:
+    return len(prompt["messages"][0]["content"]) // 4 + POOL * TOKENS
+
+
 prompts_of = st.lists(st.integers(0, 300), max_size=60).map(
     lambda lengths: [row(i, n) for i, n in enumerate(lengths)]
 )
-sizes = st.tuples(st.integers(1, 20), st.integers(1, 20)).map(
-    lambda s: Expand(model="m", prompts_per_shard=s[0], prompts_per_group=s[1])
+sizes = st.tuples(st.integers(1, 2000), st.integers(1, 60)).map(
+    lambda s: planned_for(tokens_per_shard=s[0], responses_per_call=s[1])
 )
-
-
-def lengths_of(prompts):
-    return {p["prompt_id"]: len(p["messages"][0]["content"]) for p in prompts}
 
 
 @given(prompts_of, sizes)
@@ -40,42 +47,74 @@ def test_the_order_of_the_prompts_does_not_matter(prompts, settings, chance):
 
 
 @given(prompts_of, sizes)
-def test_no_shard_and_no_group_is_larger_than_the_campaign_allows(prompts, settings):
-    for shard in plan_shards(prompts, settings):
-        assert 0 < sum(len(group) for group in shard.groups) <= settings.prompts_per_shard
-        assert all(0 < len(group) <= settings.prompts_per_group for group in shard.groups)
+def test_shards_have_about_as_much_to_do_as_they_may(prompts, settings):
+    of = {p["prompt_id"]: tokens_of(p) for p in prompts}
+    shards = plan_shards(prompts, settings)
+    groups = [sum(of[p] for p in group) for shard in shards for group in shard.groups]
+    busy = [sum(of[p] for group in shard.groups for p in group) for shard in shards]
+    # Least-loaded first: no two shards differ by more than the largest group.
+    assert not busy or max(busy) - min(busy) <= max(groups)
+    assert all(tokens <= settings.tokens_per_shard + max(groups) for tokens in busy)
 
 
 @given(prompts_of, sizes)
-def test_shards_differ_by_one_group_at_most(prompts, settings):
-    counts = [len(shard.groups) for shard in plan_shards(prompts, settings)]
-    assert not counts or max(counts) - min(counts) <= 1
-
-
-@given(prompts_of, sizes)
-def test_groups_do_not_overlap_in_length(prompts, settings):
-    lengths = lengths_of(prompts)
-    groups = [[lengths[p] for p in g] for s in plan_shards(prompts, settings) for g in s.groups]
-    spans = sorted((min(group), max(group)) for group in groups)
+def test_a_group_is_one_call_of_neighbours_by_length(prompts, settings):
+    of = {p["prompt_id"]: tokens_of(p) for p in prompts}
+    groups = [group for s in plan_shards(prompts, settings) for group in s.groups]
+    for group in groups:
+        assert len(list(calls_of(group, 0, POOL, "m", settings))) == 1
+        assert len(group) == 1 or sum(of[p] for p in group) <= settings.tokens_per_shard
+    spans = sorted((min(of[p] for p in g), max(of[p] for p in g)) for g in groups)
     assert all(high <= low for (_, high), (low, _) in pairwise(spans))
 
 
-def test_long_prompts_are_spread_over_the_shards():
-    settings = Expand(model="m", prompts_per_shard=4, prompts_per_group=1)
-    prompts = [row(i, 10 * i) for i in range(16)]
-    lengths = lengths_of(prompts)
-    sums = [sum(lengths[p] for (p,) in shard.groups) for shard in plan_shards(prompts, settings)]
-    assert len(sums) == 4
-    assert max(sums) == min(sums)
+def test_a_server_is_asked_prompt_by_prompt():
+    settings = planned_for(engine="server")
+    (shard,) = plan_shards([row(i, 9) for i in range(5)], settings)
+    assert [len(group) for group in shard.groups] == [1] * 5
+
+
+def test_each_model_of_a_mixture_has_a_shard_of_the_same_prompts():
+    settings = planned_for(samplers=[Sampler(), Sampler(model="other")], tokens_per_shard=90)
+    shards = plan_shards([row(i, 9) for i in range(4)], settings)
+    assert [(s.slice_, s.model) for s in shards] == [
+        (0, "m"), (0, "other"), (1, "m"), (1, "other"),
+    ]  # fmt: skip
+    assert shards[0].groups == shards[1].groups != shards[2].groups
+    assert len({s.shard_id for s in shards}) == 4
+
+
+@given(st.integers(0, 200), st.lists(st.floats(0.01, 10), min_size=1, max_size=5))
+def test_every_beginning_of_a_pool_holds_each_sampler_in_its_share(n, weights):
+    samplers = samplers_of(planned_for(samplers=[Sampler(weight=w) for w in weights]))
+    drawn = shares(samplers, n)
+    assert sum(drawn) == n
+    for count, later, weight in zip(drawn, shares(samplers, n + 1), weights, strict=True):
+        assert count <= later <= count + 1
+        assert count <= n * weight / sum(weights) + 1
+
+
+def test_rounds_double_up_to_the_pool():
+    assert round_ends(planned_for()) == [POOL]
+    assert round_ends(planned_for(pool_size=50, first_round=8)) == [8, 16, 32, 50]
+    assert round_ends(planned_for(pool_size=8, first_round=8)) == [8]
+
+
+def test_a_round_of_a_model_without_a_part_in_it_has_no_call():
+    settings = planned_for(samplers=[Sampler(weight=9.0), Sampler(model="rare")], pool_size=10)
+    assert part_of_round(0, 2, "rare", settings) == 0
+    assert list(calls_of(["p"], 0, 2, "rare", settings)) == []
+    assert part_of_round(0, 10, "rare", settings) == 1
 
 
 def test_no_prompts_no_shards():
-    assert plan_shards([], Expand(model="m")) == []
+    assert plan_shards([], planned_for()) == []
 
 
 def test_the_shard_id_follows_its_content():
-    settings = Expand(model="m", prompts_per_shard=2, prompts_per_group=2)
+    settings = planned_for(tokens_per_shard=100, responses_per_call=2 * POOL)
     before = plan_shards([row(1, 5), row(2, 6), row(3, 70), row(4, 80)], settings)
     after = plan_shards([row(1, 5), row(2, 6), row(3, 70), row(5, 80)], settings)
-    assert before[0] == after[0]
-    assert before[1].shard_id != after[1].shard_id
+    changed = {s.shard_id for s in before} ^ {s.shard_id for s in after}
+    assert len(before) == len(after) == 2
+    assert len(changed) == 2

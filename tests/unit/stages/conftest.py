@@ -117,7 +117,7 @@ class Night:
                 shard,
                 prompts.to_pylist(),
                 settings,
-                TinyEngine("rain sun wind tide moon follows because the water"),
+                TinyEngine("rain sun wind tide moon follows because the water", 200),
                 tiny_embed,
                 batch.lake,
                 lambda _: None,

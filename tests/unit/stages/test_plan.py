@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from winnow.cli import main
+from winnow.expand.manifests import speed_path
 
 from .conftest import Night
 
@@ -42,3 +43,22 @@ def test_without_a_batch_the_plan_asks_how_many_prompts_and_invents_no_gain(
     told = capsys.readouterr().out
     assert "Buy pools of" not in told
     assert "unknown" in told or "not measured" in told
+
+
+def test_the_speed_of_the_last_batch_serves_where_none_is_given(
+    night: Callable[..., Night], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = night()
+    planned.choose(planned.batch())
+    asked_for = [a for a in asked(planned, tmp_path, "--sizing") if a not in PRICES[2:4]]
+    assert main(asked_for) == 1
+    assert "give --tokens-per-second" in capsys.readouterr().err
+    folder = planned.lake.root / f"{planned.batch().folder}/expand"
+    (shard,) = (path.stem for path in (folder / "shards").iterdir())
+    planned.lake.create(
+        speed_path(f"{planned.batch().folder}/expand", shard), b'{"tokens": 7200, "seconds": 2}'
+    )
+    assert main(asked_for) == 0
+    told = capsys.readouterr().out
+    assert "3,600 tokens a second" in told
+    assert "| 10,000 |" in told

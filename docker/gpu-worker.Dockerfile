@@ -1,0 +1,90 @@
+# syntax=docker/dockerfile:1
+# The machine on which Airflow's tasks of the queue `gpu` run: an Edge worker, and vLLM beside it in
+# an environment of its own. One container a GPU. Build it from the repository's root:
+#
+#     docker build -f docker/gpu-worker.Dockerfile -t winnow-gpu-worker .
+#
+# The worker calls Airflow's API server over HTTP and nothing calls it: no port, no database.
+
+FROM astral/uv:0.13.9 AS uv
+
+# The CUDA release that torch 2.13.0 is built with (nvidia-cuda-runtime 13.0.96 in the lock). `base`
+# and not `runtime`: cuBLAS, cuDNN, NCCL and the rest come as wheels, once is enough. The host needs
+# a driver of the 580 branch or newer.
+FROM nvidia/cuda:13.0.2-base-ubuntu24.04
+
+# gcc: Triton compiles a launcher the first time a kernel runs. tini: see ENTRYPOINT.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 50000 --gid 0 --create-home airflow
+
+# Not the Python of Ubuntu: the locks are resolved for 3.11, which is what the tests run on.
+ARG PYTHON_VERSION=3.11.18
+RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
+    uv python install --no-bin --install-dir /opt/winnow/python ${PYTHON_VERSION}
+
+# The engine first: it is the largest layer and changes least. Bytecode now: the user `airflow` may
+# not write it, and every shard starts a new process.
+COPY docker/gpu-worker-engine.lock docker/gpu-worker-airflow.lock /opt/winnow/
+RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,target=/root/.cache/uv \
+    export UV_PYTHON_INSTALL_DIR=/opt/winnow/python UV_LINK_MODE=copy \
+    && uv venv --python ${PYTHON_VERSION} /opt/winnow/engine \
+    && uv pip sync --compile-bytecode --python /opt/winnow/engine /opt/winnow/gpu-worker-engine.lock
+RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
+    --mount=type=cache,target=/root/.cache/uv \
+    export UV_PYTHON_INSTALL_DIR=/opt/winnow/python UV_LINK_MODE=copy \
+    && uv venv --python ${PYTHON_VERSION} /opt/winnow/airflow \
+    && uv pip sync --compile-bytecode --python /opt/winnow/airflow /opt/winnow/gpu-worker-airflow.lock
+
+COPY include /opt/winnow/project/include
+COPY plugins /opt/winnow/project/plugins
+COPY dags /opt/winnow/project/dags
+COPY --chmod=755 docker/gpu-worker.sh /opt/winnow/gpu-worker.sh
+
+# What the image is made of; no reason to change it at run time.
+ENV PATH=/opt/winnow/airflow/bin:$PATH \
+    # The package `winnow` for both environments; its campaigns lie beside it.
+    PYTHONPATH=/opt/winnow/project/include \
+    PYTHONUNBUFFERED=1 \
+    AIRFLOW_HOME=/home/airflow/airflow \
+    AIRFLOW__CORE__DAGS_FOLDER=/opt/winnow/project/dags \
+    AIRFLOW__CORE__PLUGINS_FOLDER=/opt/winnow/project/plugins \
+    AIRFLOW__CORE__LOAD_EXAMPLES=False \
+    AIRFLOW__CORE__EXECUTOR=airflow.providers.edge3.executors.EdgeExecutor \
+    WINNOW_ENGINE_PYTHON=/opt/winnow/engine/bin/python \
+    WINNOW_MODELS=/var/lib/winnow/models \
+    HF_HOME=/var/lib/winnow/cache/huggingface \
+    XDG_CACHE_HOME=/var/lib/winnow/cache \
+    # Every draw is seeded, which FlashInfer's sampler cannot do; vLLM would still compile it at
+    # each start, with an nvcc that is not here.
+    VLLM_USE_FLASHINFER_SAMPLER=0
+
+# What a person may set; gpu-worker.env.example explains it. Credentials have no default.
+# One task: vLLM takes a whole GPU. It has 540 s to finish when the worker is stopped and 30 s more
+# to end after SIGTERM, so start the container with --stop-timeout 600.
+ENV AIRFLOW__EDGE__WORKER_CONCURRENCY=1 \
+    AIRFLOW__EDGE__DRAIN_TIMEOUT_SEC=540 \
+    AIRFLOW__EDGE__DRAIN_KILL_GRACE_SEC=30 \
+    WINNOW_CAMPAIGN=/opt/winnow/project/include/campaigns/nightly.yaml
+
+# Made here, so that a named volume starts with this owner.
+RUN mkdir -p /home/airflow/airflow /var/lib/winnow/models /var/lib/winnow/cache \
+    && chown -R airflow:0 /home/airflow /var/lib/winnow
+# Prepared models; and what is downloaded (Hugging Face) or compiled (vLLM) once.
+VOLUME ["/var/lib/winnow/models", "/var/lib/winnow/cache"]
+# By number, for Kubernetes' runAsNonRoot.
+USER 50000
+WORKDIR /home/airflow
+
+# The worker answers and the GPU is there: one that fell off the bus fails every task it takes.
+HEALTHCHECK --interval=60s --timeout=45s --start-period=120s --retries=3 \
+    CMD airflow edge status >/dev/null && nvidia-smi -L >/dev/null
+
+# SIGINT drains: no new task, the running one is finished. SIGTERM would kill it at once.
+STOPSIGNAL SIGINT
+# tini reaps what a killed generation process leaves behind. Without -g: the signal is for the
+# worker, not for its tasks.
+ENTRYPOINT ["/usr/bin/tini", "--"]
+CMD ["/opt/winnow/gpu-worker.sh"]

@@ -1,0 +1,231 @@
+"""What adaptive pools save: pools that were drawn in full, grown again under the rule.
+
+A file of pools holds more responses a prompt than the fixed pool it is compared with. Each prompt's
+responses are put in a random order, and grow in rounds under `winnow.stages.growth` at one price of
+tokens after another, as a night would let them grow. A dearer token ends pools earlier. Of all
+prices the one is reported at which the best pairs of the adaptive pools tell as much, on average
+over prompts, as those of the fixed pools; what it saves is the difference in tokens.
+
+Always holds: gain is the rule's own, the information gain of the best pairs before any label;
+intervals are over prompts, resampled.
+
+Shapes: p prompts, s repetitions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.campaign import Expand, Select
+from winnow.errors import Fatal
+from winnow.expand.features import style_figures
+from winnow.expand.flags import flags_of
+from winnow.expand.growth import PoolSoFar
+from winnow.expand.shard import round_ends
+from winnow.ids import response_id
+from winnow.ingest.readers import read_rows
+from winnow.stages.growth import promise
+
+FIXED = 50
+FIRST_ROUND = 8
+LABEL_PRICE = 100_000
+"""$0.10, as the campaigns have it; only its ratio to the price of tokens plays a part."""
+
+PRICES = tuple(round(10.0 ** (power / 6), 4) for power in range(25))
+"""Dollars per million tokens that are tried, from 1 to 10,000."""
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """All draws for one prompt, in the order of the file."""
+
+    prompt: str
+    texts: list[str]
+    n_tokens: NDArray[np.float64]
+    finish: list[str]
+    vectors_nc: NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """Adaptive against fixed pools at one price.
+
+    Attributes:
+        usd_per_million_tokens: The price.
+        responses: Mean size of the adaptive pools.
+        gain: Their best pairs' gain, as a share of the fixed pools'.
+        tokens: Their tokens, as a share of the fixed pools'.
+        gain_low: 95 % interval of `gain`, lower end.
+        gain_high: Upper end.
+        tokens_low: 95 % interval of `tokens`, lower end.
+        tokens_high: Upper end.
+    """
+
+    usd_per_million_tokens: float
+    responses: float
+    gain: float
+    tokens: float
+    gain_low: float
+    gain_high: float
+    tokens_low: float
+    tokens_high: float
+
+
+def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Replay the pools of a file (`prompt, response, n_tokens, vector` a row); write growth.json.
+
+    Raises:
+        Fatal: No prompt has more responses than the fixed pool.
+    """
+    pools = read_pools(pool_file)
+    if not pools:
+        raise Fatal(f"{pool_file}: no prompt has more than {FIXED} responses with a vector.")
+    largest = min(len(pool.texts) for pool in pools)
+    grown = [
+        _grown(pool, largest, repetition, say)
+        for repetition in range(repetitions)
+        for pool in pools
+    ]
+    savings = [_saving(price, grown, len(pools)) for price in PRICES]
+    equal = [saving for saving in savings if saving.gain >= 1.0]
+    report = {
+        "prompts": len(pools),
+        "largest_pool": largest,
+        "repetitions": repetitions,
+        "fixed": FIXED,
+        "at_equal_gain": asdict(min(equal, key=lambda saving: saving.tokens)) if equal else None,
+        "prices": [asdict(saving) for saving in savings],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "growth.json").write_text(json.dumps(report, indent=1) + "\n")
+    say(told(report))
+    return report
+
+
+def read_pools(file: Path) -> list[Prompted]:
+    """Pools of more than the fixed size, in order of their prompts."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for raw in read_rows(file.name, file.read_bytes()):
+        rows.setdefault(raw.value["prompt"], []).append(raw.value)
+    return [
+        Prompted(
+            prompt,
+            [row["response"].strip() for row in drawn],
+            np.array([row["n_tokens"] for row in drawn], dtype=np.float64),
+            [row.get("finish_reason", "stop") for row in drawn],
+            _vectors(prompt, drawn),
+        )
+        for prompt, drawn in sorted(rows.items())
+        if len(drawn) > FIXED
+    ]
+
+
+def _vectors(prompt: str, drawn: Sequence[dict[str, Any]]) -> NDArray[np.float16]:
+    embedding_nh = np.array([row["vector"] for row in drawn], dtype=np.float16)
+    style = np.stack([style_figures(prompt, row["response"]) for row in drawn])
+    return np.hstack([embedding_nh, style]).astype(np.float16)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """One prompt in one order: gain and tokens of each size, and the prices at which it stops."""
+
+    gain_of: dict[int, float]
+    tokens_of: dict[int, float]
+    price_of: dict[int, float]
+
+    def size_at(self, price: float) -> int:
+        """Where the pool stops when tokens cost so much."""
+        for size, highest in self.price_of.items():
+            if price >= highest:
+                return size
+        return max(self.gain_of)
+
+
+def _grown(pool: Prompted, largest: int, repetition: int, say: Callable[[str], None]) -> _Grown:
+    order = np.random.default_rng([repetition, len(pool.prompt)]).permutation(len(pool.texts))
+    settings = Expand(model="m", pool_size=largest, first_round=FIRST_ROUND)
+    ends = round_ends(settings)
+    gains, tokens, prices = {}, {}, {}
+    for k, size in enumerate([*ends, FIXED]):
+        so_far = _so_far(pool, order[:size])
+        following = ends[k + 1] if k + 1 < len(ends) else size + 1
+        found = promise(so_far, following, settings, Select(), LABEL_PRICE, None)
+        gains[size], tokens[size] = found.gain, float(pool.n_tokens[order[:size]].sum())
+        if size in ends[:-1]:
+            # Of a dollar a million tokens: the price at which the round is no longer worth it.
+            prices[size] = found.worth / found.cost if found.new_texts >= 1.0 else 0.0
+    say(f"{pool.prompt[:50]!r}: " + ", ".join(f"{n}: {g:.2f}" for n, g in sorted(gains.items())))
+    return _Grown(gains, tokens, prices)
+
+
+def _so_far(pool: Prompted, rows: NDArray[np.intp]) -> PoolSoFar:
+    places: dict[str, list[int]] = {}
+    for row in rows.tolist():
+        if pool.texts[row]:
+            places.setdefault(pool.texts[row], []).append(row)
+    first = [drawn[0] for drawn in places.values()]
+    return PoolSoFar(
+        prompt_id=response_id("prompt", pool.prompt),
+        response_ids=[response_id(pool.prompt, text) for text in places],
+        duplicates=[len(drawn) for drawn in places.values()],
+        flags=[flags_of(pool.prompt, pool.texts[row], pool.finish[row]) for row in first],
+        vectors_nc=pool.vectors_nc[first],
+        mean_tokens=float(pool.n_tokens[rows].mean()),
+    )
+
+
+def _saving(price: float, grown: Sequence[_Grown], n_prompts: int) -> Saving:
+    sizes = [each.size_at(price) for each in grown]
+    facts = np.array(
+        [
+            [each.gain_of[n], each.gain_of[FIXED], each.tokens_of[n], each.tokens_of[FIXED]]
+            for each, n in zip(grown, sizes, strict=True)
+        ]
+    )
+    by_prompt = facts.reshape(-1, n_prompts, 4).mean(axis=0)
+    rng = np.random.default_rng(0)
+    drawn = by_prompt[rng.integers(n_prompts, size=(_RESAMPLES, n_prompts))].sum(axis=1)
+    gain_low, gain_high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    tokens_low, tokens_high = np.quantile(drawn[:, 2] / drawn[:, 3], [0.025, 0.975])
+    total = by_prompt.sum(axis=0)
+    return Saving(
+        usd_per_million_tokens=price,
+        responses=float(np.mean(sizes)),
+        gain=float(total[0] / total[1]),
+        tokens=float(total[2] / total[3]),
+        gain_low=float(gain_low),
+        gain_high=float(gain_high),
+        tokens_low=float(tokens_low),
+        tokens_high=float(tokens_high),
+    )
+
+
+def told(report: dict[str, Any]) -> str:
+    """The report in one sentence a price, and what is saved at equal gain."""
+    lines = [
+        f"${row['usd_per_million_tokens']:>9} a million tokens: pools of {row['responses']:5.1f}, "
+        f"gain {row['gain']:.1%} ({row['gain_low']:.1%} to {row['gain_high']:.1%}), "
+        f"tokens {row['tokens']:.1%} ({row['tokens_low']:.1%} to {row['tokens_high']:.1%})"
+        for row in report["prices"]
+    ]
+    equal = report["at_equal_gain"]
+    if equal is None:
+        return "\n".join([*lines, "At no price do the adaptive pools reach the fixed pools' gain."])
+    return "\n".join(
+        [
+            *lines,
+            f"At the gain of fixed pools of {report['fixed']} ({equal['gain']:.1%} of it), "
+            f"adaptive pools take {equal['tokens']:.1%} of the tokens "
+            f"({equal['tokens_low']:.1%} to {equal['tokens_high']:.1%}).",
+        ]
+    )

@@ -1,0 +1,23 @@
+"""Commands about generation: what the expand stage keeps of vLLM's speed, what pools save."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import winnow
+from winnow.bench import expand as expand_bench
+from winnow.bench import growth as growth_bench
+
+SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "prompts"
+
+
+def bench_expand(asked: argparse.Namespace) -> None:
+    """The expand stage beside bare vLLM: tokens per second and memory, expand.json."""
+    files = asked.prompts or sorted(SHIPPED_PROMPTS.glob("*.jsonl"))
+    expand_bench.run(files, asked.models, asked.out, print, quick=asked.quick)
+
+
+def bench_growth(asked: argparse.Namespace) -> None:
+    """What adaptive pools save at equal gain, replayed on pools drawn in full: growth.json."""
+    growth_bench.run(asked.pool, asked.out, asked.repetitions, print)

@@ -1,0 +1,205 @@
+"""One call of the engine becomes rows: responses, features and quarantine.
+
+Nothing that was sampled is dropped: equal texts to one prompt become one row that counts them,
+and a response without text, or a prompt that cannot be generated, goes to quarantine. So
+sampled = sum of `duplicates` + empty responses, and every draw has rows or a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from winnow.batch import quarantine_table
+from winnow.campaign import Expand
+from winnow.expand.engine import Draw, Drawn, GeneratedResponse, Refusal
+from winnow.expand.features import Embed, feature_vectors, feature_version
+from winnow.expand.flags import flags_of
+from winnow.expand.samplers import PoolSampler, samplers_of, shares
+from winnow.expand.shard import Call
+from winnow.ids import content_id, response_id
+from winnow.records import FEATURES, RESPONSES, Quarantined, to_table
+
+Row = Mapping[str, Any]
+"""A row of the `prompts` table."""
+
+EMPTY = "empty_response"
+"""Reason of a response without text: it was sampled, and its prompt is not refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRow:
+    """One row of the `responses` table."""
+
+    response_id: str
+    prompt_id: str
+    message: str
+    model: str
+    sampling: str
+    seed: int
+    finish_reason: str
+    n_tokens: int
+    logprob: float | None
+    duplicates: int
+    near_duplicates: int
+    flags: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A draw, with the prompt and the sampler it is for."""
+
+    prompt: Row
+    sampler: PoolSampler
+    draw: Draw
+
+
+@dataclass(frozen=True, slots=True)
+class CallTables:
+    """The tables of a call, and how many responses and tokens were sampled for it."""
+
+    responses: pa.Table
+    features: pa.Table
+    quarantine: pa.Table
+    sampled: int
+    tokens: int
+
+
+def call_id(call: Call, model: str, campaign: str, settings: Expand, engine: str) -> str:
+    """Id of a call's work: everything that its responses depend on, in the engine's kind."""
+    return content_id(
+        "call",
+        asdict(call),
+        model,
+        campaign,
+        settings.seed,
+        [sampler.told for sampler in samplers_of(settings)],
+        [(sampler.model, sampler.weight) for sampler in samplers_of(settings)],
+        settings.max_model_len,
+        [settings.engine_args, settings.lora, settings.chat_template],
+        engine,
+        feature_version(settings),
+    )
+
+
+def draws_of(
+    call: Call, rows: Mapping[str, Row], model: str, campaign: str, settings: Expand
+) -> list[Asked]:
+    """What the call asks of the model's samplers, prompt by prompt."""
+    samplers = samplers_of(settings)
+    starts, ends = shares(samplers, call.first), shares(samplers, call.last)
+    spans = list(zip(samplers, starts, ends, strict=True))
+    return [
+        Asked(
+            prompt=rows[prompt],
+            sampler=sampler,
+            draw=Draw(
+                messages=sampler.messages(rows[prompt]["messages"]),
+                tools=rows[prompt].get("tools"),
+                seed=sampler.seed(campaign, settings, prompt) + start,
+                n=end - start,
+                sampling=sampler.sampling,
+            ),
+        )
+        for prompt in call.prompts
+        for sampler, start, end in spans
+        if sampler.model == model and end > start
+    ]
+
+
+def call_tables(
+    asked: Sequence[Asked], drawn: Sequence[Drawn], settings: Expand, embed: Embed
+) -> CallTables:
+    """The rows of what was drawn, with the features of each response."""
+    rows: dict[str, ResponseRow] = {}
+    prompts: list[Row] = []
+    quarantined: list[Quarantined] = []
+    sampled = tokens = 0
+    for each, pool in zip(asked, drawn, strict=True):
+        if isinstance(pool, Refusal):
+            quarantined.append(_refused(each, pool))
+            continue
+        sampled += len(pool)
+        tokens += sum(response.n_tokens for response in pool)
+        for row in _response_rows(each, pool):
+            if row.response_id in rows:
+                known = rows[row.response_id]
+                rows[row.response_id] = replace(known, duplicates=known.duplicates + 1)
+            else:
+                rows[row.response_id] = row
+                prompts.append(each.prompt)
+        quarantined += _empty_responses(each, pool)
+    kept = list(rows.values())
+    vectors_nc = feature_vectors(prompts, [row.message for row in kept], embed)
+    return CallTables(
+        responses=to_table(kept, RESPONSES),
+        features=_feature_table(kept, vectors_nc, feature_version(settings)),
+        quarantine=quarantine_table(quarantined),
+        sampled=sampled,
+        tokens=tokens,
+    )
+
+
+def _response_rows(asked: Asked, pool: Sequence[GeneratedResponse]) -> Iterator[ResponseRow]:
+    prompt, question = asked.prompt["prompt_id"], prompt_text(asked.prompt)
+    for response in pool:
+        text = response.text.strip()
+        if text:
+            yield ResponseRow(
+                response_id=response_id(prompt, text),
+                prompt_id=prompt,
+                message=text,
+                model=asked.sampler.model,
+                sampling=asked.sampler.told,
+                seed=response.seed,
+                finish_reason=response.finish_reason,
+                n_tokens=response.n_tokens,
+                logprob=response.logprob,
+                duplicates=1,
+                near_duplicates=0,
+                flags=flags_of(question, text, response.finish_reason),
+            )
+
+
+def _empty_responses(asked: Asked, pool: Sequence[GeneratedResponse]) -> list[Quarantined]:
+    return [
+        Quarantined(
+            "expand",
+            EMPTY,
+            f"seed {response.seed}, finish reason {response.finish_reason}",
+            record_id=asked.prompt["prompt_id"],
+        )
+        for response in pool
+        if not response.text.strip()
+    ]
+
+
+def _refused(asked: Asked, refusal: Refusal) -> Quarantined:
+    """The prompt as it came, so that a person can mend it."""
+    return Quarantined(
+        stage="expand",
+        reason=refusal.reason,
+        detail=refusal.detail,
+        file=asked.prompt.get("file"),
+        line=asked.prompt.get("line"),
+        record_id=asked.prompt["prompt_id"],
+    )
+
+
+def prompt_text(row: Row) -> str:
+    """What the messages of a prompt say."""
+    return "\n".join(message["content"] for message in row["messages"])
+
+
+def _feature_table(rows: Sequence[ResponseRow], vectors_nc: Any, version: str) -> pa.Table:
+    n, c = vectors_nc.shape
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * c)
+    vectors = pa.ListArray.from_arrays(offsets, pa.array(vectors_nc.reshape(-1), pa.float16()))
+    ids = pa.array([row.response_id for row in rows], pa.string())
+    return pa.Table.from_arrays(
+        [ids, vectors, pa.array([version] * n, pa.string())], schema=FEATURES
+    )

@@ -1,0 +1,118 @@
+"""The networks behind `features`: a small sentence model, or the policy itself.
+
+Texts run in batches of like length. The rounding of a row depends on its batch (differences around
+2e-7), so equal calls give equal bytes, while a text alone and the same text among others may differ
+in the last bit.
+
+Shapes: n texts, t tokens, h columns of an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.campaign import Expand
+from winnow.errors import Fatal
+from winnow.expand.arithmetic import settle_arithmetic
+from winnow.expand.chat import chat_ids, open_tokenizer
+from winnow.expand.features import EMBEDDED_TOKENS, Embed, Row
+from winnow.expand.models import prepare_model
+
+_BATCH = 32
+
+
+def open_embedder(settings: Expand, models: Path) -> Embed:
+    """What the campaign's features are read with; `models` is the folder of prepared models.
+
+    Raises:
+        Fatal: The model cannot be loaded.
+    """
+    if settings.features == "policy":
+        return PolicyEmbedder(prepare_model(settings.model, models), settings)
+    return SentenceEmbedder(prepare_model(settings.embedding_model, models))
+
+
+class SentenceEmbedder:
+    """A MiniLM sentence model: mean over tokens, length one."""
+
+    def __init__(self, model: str) -> None:
+        from transformers import AutoTokenizer
+
+        self._network = _load(model, "float32")
+        self._tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def __call__(self, prompts: Sequence[Row], texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings (n, h) of `texts`, unit rows; the prompts are not read."""
+        ids = self._tokenizer(list(texts), truncation=True, max_length=EMBEDDED_TOKENS)
+        return _mean_states(self._network, [(row, 0) for row in ids["input_ids"]])
+
+
+class PolicyEmbedder:
+    """The policy's last hidden states over a response's tokens, their mean, length one.
+
+    It is loaded beside the engine: leave it memory by `engine_args.gpu_memory_utilization`.
+    """
+
+    def __init__(self, model: str, settings: Expand) -> None:
+        self._network = _load(model, "bfloat16", settings.lora)
+        self._tokenizer = open_tokenizer(model, settings.chat_template)
+        self._max_tokens = settings.max_model_len
+
+    def __call__(self, prompts: Sequence[Row], texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings (n, h) of `texts`, each after the prompt that it answers; unit rows."""
+        rows = [self._ids(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+        return _mean_states(self._network, rows)
+
+    def _ids(self, prompt: Row, text: str) -> tuple[list[int], int]:
+        asked = chat_ids(self._tokenizer, prompt["messages"], prompt.get("tools"))
+        answer = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return (asked + answer)[: self._max_tokens], len(asked)
+
+
+def _load(model: str, dtype: str, adapter: str | None = None) -> Any:
+    import torch
+    from transformers import AutoModel
+
+    settle_arithmetic()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        network = AutoModel.from_pretrained(model, dtype=getattr(torch, dtype))
+        if adapter is not None:
+            network.load_adapter(adapter)
+    except (OSError, ValueError, ImportError) as error:
+        raise Fatal(f"Embedding model {model} cannot be loaded: {error}") from error
+    return network.to(device).eval()
+
+
+def _mean_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray[np.float32]:
+    """Unit means (n, h) of the last hidden states from each row's position on."""
+    states_nh = np.zeros((len(rows), network.config.hidden_size), np.float32)
+    order = sorted(range(len(rows)), key=lambda k: (len(rows[k][0]), rows[k]))
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        states_nh[batch] = _batch_states(network, [rows[k] for k in batch])
+    return states_nh
+
+
+def _batch_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray[np.float32]:
+    import torch
+
+    longest = max(len(ids) for ids, _ in rows)
+    ids_nt = torch.zeros((len(rows), longest), dtype=torch.long)
+    read_nt, mean_nt = torch.zeros_like(ids_nt), torch.zeros((len(rows), longest, 1))
+    for k, (ids, first) in enumerate(rows):
+        ids_nt[k, : len(ids)] = torch.tensor(ids)
+        read_nt[k, : len(ids)] = 1
+        mean_nt[k, min(first, len(ids) - 1) : len(ids)] = 1.0
+    device = network.device
+    with torch.inference_mode():
+        hidden = network(input_ids=ids_nt.to(device), attention_mask=read_nt.to(device))
+        states = hidden.last_hidden_state.float() * mean_nt.to(device)
+        mean = states.sum(1) / mean_nt.to(device).sum(1)
+        unit: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+    return unit

@@ -1,0 +1,155 @@
+"""Faults of one response that its text alone betrays, found where it was generated.
+
+Text is compared by runs of characters, not by words, so that languages written without spaces are
+judged like all others. Case and the amount of white space play no part.
+
+Always holds: a response has the same flags on every machine; a flag says what the text does, not
+that it is bad, so that a response asked to repeat something is flagged like one that cannot stop.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from winnow.expand.features import refuses
+
+FLAGS = ("truncated", "looping", "refusal", "echo")
+"""Every flag there is, in the order in which a response carries them."""
+
+_LOOP_CHARS = 60
+_LOOP_TIMES = 4
+"""A text ends in a loop if a unit fills this many characters and is said this many times there.
+
+Nested brackets and closing tags stay below the first limit, a refrain at the end below the
+second."""
+
+_REPEATED_RUN = 30
+_REPEATED_SHARE = 0.6
+"""A text loops too if runs this long that it has had before cover this share of it.
+
+Shorter runs recur in any list, table or program; a song may repeat its chorus over half of its
+length."""
+
+_ECHO_RUN = 24
+_ECHO_SHARE = 0.8
+"""A response is an echo if runs this long out of the prompt cover this share of it.
+
+Half the length will do where a character is a syllable or a word."""
+
+_SPACES = re.compile(r"\s+")
+_RAISED = re.compile("([²³¹⁰-\u209f¼-¾⅐-⅟]+)")
+_ONE_SHAPE = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
+_OPENERS = "\"'`*_ "
+_STOPS = ".,;:!…。、"
+
+
+def flags_of(prompt: str, response: str, finish_reason: str) -> list[str]:
+    """The faults of one response, in the order of `FLAGS`.
+
+    - `truncated`: it was cut off at the limit of tokens (`finish_reason` is "length").
+    - `looping`: it ends in a loop, or most of it was said before.
+    - `refusal`: its first 200 characters hold a phrase of refusal.
+    - `echo`: most of it stands in the prompt word by word, the prompt's beginning included.
+    """
+    said = _folded(response)
+    found = (
+        finish_reason == "length",
+        _ends_in_a_loop(said) or _mostly_repeated(said),
+        bool(refuses(prompt, response)),
+        _repeats_the_prompt(_folded(prompt), said),
+    )
+    return [flag for flag, is_so in zip(FLAGS, found, strict=True) if is_so]
+
+
+def _folded(text: str) -> str:
+    return _SPACES.sub(" ", text).strip().casefold()
+
+
+def _ends_in_a_loop(text: str) -> bool:
+    """Whether the end of the text is one unit said over and over."""
+    n_chars, period = _longest_loop(text[::-1])
+    if n_chars < _LOOP_CHARS:
+        return False
+    # A ruled line or dots to fill in are no loop, unless there is little else.
+    return n_chars >= len(text) / 2 or any(c.isalnum() for c in text[-period:])
+
+
+def _longest_loop(text: str) -> tuple[int, int]:
+    """Length of the longest beginning that repeats a unit `_LOOP_TIMES` times, and of that unit.
+
+    A beginning of n characters whose longest border (Knuth, Morris and Pratt, SIAM J. Comput. 6,
+    1977) has b repeats a unit of n - b.
+    """
+    longest, unit = 0, 0
+    border_of = [0] * len(text)
+    border = 0
+    for place in range(1, len(text)):
+        char = text[place]
+        while border and text[border] != char:
+            border = border_of[border - 1]
+        border += text[border] == char
+        border_of[place] = border
+        period = place + 1 - border
+        if period * _LOOP_TIMES <= place + 1:
+            longest, unit = place + 1, period
+    return longest, unit
+
+
+def _mostly_repeated(text: str) -> bool:
+    seen: set[str] = set()
+    again = []
+    for start in range(len(text) - _REPEATED_RUN + 1):
+        run = text[start : start + _REPEATED_RUN]
+        if run in seen:
+            again.append(start)
+        else:
+            seen.add(run)
+    return _covered(again, _REPEATED_RUN) >= _REPEATED_SHARE * max(len(text), 1)
+
+
+def _repeats_the_prompt(prompt: str, response: str) -> bool:
+    length = _ECHO_RUN // 2 if _is_dense(prompt) else _ECHO_RUN
+    # An edited or shortened text shares most of itself with the prompt, but not the instruction.
+    if prompt[:length] not in response:
+        return False
+    runs = {prompt[start : start + length] for start in range(len(prompt) - length + 1)}
+    shared = [
+        start
+        for start in range(len(response) - length + 1)
+        if response[start : start + length] in runs
+    ]
+    return _covered(shared, length) >= _ECHO_SHARE * max(len(response), 1)
+
+
+def _is_dense(text: str) -> bool:
+    """Whether most characters are Chinese, Japanese or Korean, which say more than a letter."""
+    return sum(unicodedata.east_asian_width(c) in "WF" for c in text) > len(text) / 2
+
+
+def _covered(starts: list[int], length: int) -> int:
+    """Characters that lie in any of the runs of `length` that begin at `starts`, ascending."""
+    n_chars, end = 0, 0
+    for start in starts:
+        n_chars += start + length - max(start, end)
+        end = start + length
+    return n_chars
+
+
+def normalised(text: str) -> str:
+    """The key that two texts share if a reader would not notice their difference.
+
+    Compatibility forms (NFKC), case, white space, the shape of quotes and dashes, and quotes,
+    emphasis or a full stop around the whole are dropped. A question mark, a sign and a raised digit
+    are kept: "10²" is not "102". A text of punctuation alone is kept as it is.
+    """
+    parts = _RAISED.split(text)
+    plain = "".join(p if _RAISED.fullmatch(p) else _compatible(p) for p in parts)
+    folded = _SPACES.sub(" ", plain.translate(_ONE_SHAPE)).strip()
+    return folded.lstrip(_OPENERS).rstrip(_OPENERS + _STOPS) or folded
+
+
+def _compatible(text: str) -> str:
+    """NFKC in one case; folding the case may undo the form, so it is taken again."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", folded)
