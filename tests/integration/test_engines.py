@@ -86,7 +86,7 @@ def spec_of(root: Path, models: Path, settings: Expand, questions=QUESTIONS) -> 
 def models(tmp_path_factory) -> Path:
     """A folder with the instruct model, prepared once; PyTorch set up as in the real process."""
     folder = tmp_path_factory.mktemp("models")
-    os.environ.update(environment(spec_of(folder / "unused", folder, settings_of("auto"))))
+    os.environ.update(environment(2, INSTRUCT_MODEL, EMBEDDING_MODEL))
     prepare_model(INSTRUCT_MODEL, folder)
     return folder
 

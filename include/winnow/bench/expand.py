@@ -35,6 +35,7 @@ from winnow.ids import prompt_id
 from winnow.ingest.normalise import NotAPrompt, parse_prompt
 from winnow.ingest.readers import read_rows
 from winnow.lake import FolderLake
+from winnow.stages.generate import environment
 
 Row = dict[str, Any]
 
@@ -50,7 +51,7 @@ class Size:
     memory_prompts: int
 
 
-FULL = Size(prompts=24, pool=50, max_tokens=32, turns=3, memory_prompts=2000)
+FULL = Size(prompts=15, pool=50, max_tokens=32, turns=2, memory_prompts=2000)
 QUICK = Size(prompts=4, pool=4, max_tokens=8, turns=1, memory_prompts=12)
 LONGEST_CHARS = 600
 """Longer prompts are left out: the bench measures generation, not one long context."""
@@ -88,7 +89,7 @@ def run(
         responses_per_call=256,
         tokens_per_shard=10**12,
     )
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.update(environment(os.cpu_count() or 1, model, settings.embedding_model))
     engine = open_engine(settings, prepare_model(model, models), None, lambda event: None)
     embed = open_embedder(settings, models)
     rows = read_prompts(prompts)

@@ -105,17 +105,17 @@ def _server() -> ServerAddress | None:
     return ServerAddress(url, os.environ.get(SERVER_KEY, "")) if url else None
 
 
-def environment(spec: Spec) -> dict[str, str]:
+def environment(threads: int, *models: str) -> dict[str, str]:
     """Environment variables that PyTorch and its libraries read when they are imported."""
     variables = {
-        "OMP_NUM_THREADS": str(spec.threads),
+        "OMP_NUM_THREADS": str(threads),
         # Threads that wait without spinning: on a shared machine spinning stops the others.
         "GOMP_SPINCOUNT": "0",
         "OMP_WAIT_POLICY": "passive",
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_NO_USAGE_STATS": "1",
     }
-    if is_local(spec.shard.model) and is_local(spec.settings.embedding_model):
+    if all(is_local(model) for model in models):
         variables["HF_HUB_OFFLINE"] = "1"
     return variables
 
@@ -142,7 +142,8 @@ def main() -> int:
     die_with_caller(control)
     try:
         spec = _parse(line)
-        os.environ.update(environment(spec))
+        read = spec.settings.embedding_model, spec.shard.model
+        os.environ.update(environment(spec.threads, *read))
         manifest = work(spec, report)
     except WinnowError as error:
         kind = "retryable" if isinstance(error, Retryable) else "fatal"
