@@ -6,21 +6,31 @@ of the server.
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.engine import Draw, Refusal, Sampling, open_engine
+from winnow.expand.manifests import ShardManifest, shard_path
 from winnow.expand.models import INSTRUCT_MODEL, prepare_model
 from winnow.expand.server import ServerAddress
+from winnow.lake import FolderLake
+from winnow.stages.generate import SERVER_KEY, SERVER_URL
+from winnow.stages.pool_tables import PoolTables
 
+from .test_engines import events_of, settings_of, spec_of, start
 from .vllm_server import SERVED_CONTEXT, vllm_server
 
 pytest.importorskip("torch", reason="runs in the generation environment; `make test` does")
 pytestmark = pytest.mark.engine
+
+MODELS = Path(__file__).parents[2] / ".winnow" / "models"
+"""Where the set-up has put the shipped model."""
 
 KEY = "a-key-of-the-tests"
 QUESTIONS = ["What is rain?", "Name three fruits.", "ما هي عاصمة فرنسا؟", "为什么天是蓝的?"]
@@ -40,10 +50,8 @@ def settings(context: int = SERVED_CONTEXT, model: str = INSTRUCT_MODEL, **serve
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    prepared = Path(__file__).parents[2] / ".winnow" / "models"
-    folder = prepared if prepared.exists() else tmp_path_factory.mktemp("models")
-    with vllm_server(Path(prepare_model(INSTRUCT_MODEL, folder)), KEY) as url:
+def address():
+    with vllm_server(Path(prepare_model(INSTRUCT_MODEL, MODELS)), KEY) as url:
         yield ServerAddress(url, KEY)
 
 
@@ -119,3 +127,31 @@ def test_what_the_server_cannot_do_is_fatal_when_it_is_opened(address):
     for asked, model, where, what in wrong:
         with pytest.raises(Fatal, match=what):
             open_engine(asked, model, where, lambda event: None)
+
+
+def test_the_server_and_the_engine_in_this_host_fill_a_lake_alike(address, tmp_path, monkeypatch):
+    """The whole generation process on both: the same draws, in tables of the same schema."""
+    monkeypatch.setenv(SERVER_URL, address.url)
+    monkeypatch.setenv(SERVER_KEY, address.key)
+    questions = [*QUESTIONS, "word " * 600]
+    found = {}
+    for engine in ("vllm", "server"):
+        root = tmp_path / engine
+        asked = settings_of(engine, first_round=2, usd_per_million_tokens=0.0)
+        spec = spec_of(root, MODELS, asked, questions)
+        with start(spec) as process:
+            events = list(events_of(process))
+        assert events[-1]["event"] == "done", events[-1]
+        lake = FolderLake(root)
+        shard = ShardManifest.from_bytes(lake.read(shard_path("expand", spec.shard.shard_id)))
+        tables = PoolTables()
+        pools = list(tables.add(lake, [shard.calls]))
+        found[engine] = tables, pools, pq.read_schema(io.BytesIO(tables.finish()["responses"][0]))
+    (one, one_pools, one_schema), (other, other_pools, other_schema) = found.values()
+    assert one_schema == other_schema
+    assert one.sampled == other.sampled == len(QUESTIONS) * 4
+    assert one.refused == other.refused == 1
+    assert (one.engines, other.engines) != (other.engines, one.engines)
+    assert [p.prompt_id for p in one_pools] == [p.prompt_id for p in other_pools]
+    seeds = [{row["seed"] for p in pools for row in p.drawn} for pools in (one_pools, other_pools)]
+    assert len(seeds[0] & seeds[1]) > len(QUESTIONS) * 3

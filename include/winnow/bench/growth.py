@@ -2,14 +2,15 @@
 
 A file of pools holds more responses a prompt than the fixed pool it is compared with. Each prompt's
 responses are put in a random order, and grow in rounds under `winnow.stages.growth` at one price of
-tokens after another, as a night would let them grow. A dearer token ends pools earlier. Of all
-prices the one is reported at which the best pairs of the adaptive pools tell as much, on average
-over prompts, as those of the fixed pools; what it saves is the difference in tokens.
+tokens after another, as a night would let them grow. A dearer token ends pools earlier. For each
+price two things are told: gain and tokens beside the fixed pool's, and what is saved of the tokens
+that fixed pools of the *same gain* take, whatever their size (between the sizes that were measured,
+gain is taken to rise with the logarithm of the size).
 
 Always holds: gain is the rule's own, the information gain of the best pairs before any label;
 intervals are over prompts, resampled.
 
-Shapes: p prompts, s repetitions.
+Shapes: p prompts, q sizes of fixed pools.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,13 @@ from winnow.ingest.readers import read_rows
 from winnow.stages.growth import promise
 
 FIXED = 50
+FIXED_SIZES = (8, 12, 16, 24, 32, 40, FIXED, 64, 80, 96, 128)
 FIRST_ROUND = 8
 LABEL_PRICE = 100_000
 """$0.10, as the campaigns have it; only its ratio to the price of tokens plays a part."""
 
-PRICES = tuple(round(10.0 ** (power / 6), 4) for power in range(25))
-"""Dollars per million tokens that are tried, from 1 to 10,000."""
+PRICES = tuple(round(10.0 ** (power / 8), 2) for power in range(25))
+"""Dollars per million tokens that are tried, from 1 to 1,000."""
 
 _RESAMPLES = 2000
 
@@ -68,6 +71,9 @@ class Saving:
         gain_high: Upper end.
         tokens_low: 95 % interval of `tokens`, lower end.
         tokens_high: Upper end.
+        saved: Share of the tokens of fixed pools of the same gain that they save.
+        saved_low: 95 % interval of `saved`, lower end.
+        saved_high: Upper end.
     """
 
     usd_per_million_tokens: float
@@ -78,6 +84,9 @@ class Saving:
     gain_high: float
     tokens_low: float
     tokens_high: float
+    saved: float
+    saved_low: float
+    saved_high: float
 
 
 def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -95,7 +104,8 @@ def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]
         for repetition in range(repetitions)
         for pool in pools
     ]
-    savings = [_saving(price, grown, len(pools)) for price in PRICES]
+    sizes = [size for size in FIXED_SIZES if size <= largest]
+    savings = [_saving(price, grown, sizes, len(pools)) for price in PRICES]
     equal = [saving for saving in savings if saving.gain >= 1.0]
     report = {
         "prompts": len(pools),
@@ -150,18 +160,24 @@ class _Grown:
                 return size
         return max(self.gain_of)
 
+    def facts(self, size: int, fixed: Sequence[int]) -> list[float]:
+        """Gain and tokens at `size`, then the gain at each fixed size, then tokens at `FIXED`."""
+        gains = [self.gain_of[each] for each in fixed]
+        return [self.gain_of[size], self.tokens_of[size], *gains, self.tokens_of[FIXED]]
+
 
 def _grown(pool: Prompted, largest: int, repetition: int, say: Callable[[str], None]) -> _Grown:
     order = np.random.default_rng([repetition, len(pool.prompt)]).permutation(len(pool.texts))
     settings = Expand(model="m", pool_size=largest, first_round=FIRST_ROUND)
     ends = round_ends(settings)
     gains, tokens, prices = {}, {}, {}
-    for k, size in enumerate([*ends, FIXED]):
+    following_of = dict(pairwise(ends))
+    for size in sorted({*ends, *(size for size in FIXED_SIZES if size <= largest)}):
         so_far = _so_far(pool, order[:size])
-        following = ends[k + 1] if k + 1 < len(ends) else size + 1
+        following = following_of.get(size, size + 1)
         found = promise(so_far, following, settings, Select(), LABEL_PRICE, None)
         gains[size], tokens[size] = found.gain, float(pool.n_tokens[order[:size]].sum())
-        if size in ends[:-1]:
+        if size in following_of:
             # Of a dollar a million tokens: the price at which the round is no longer worth it.
             prices[size] = found.worth / found.cost if found.new_texts >= 1.0 else 0.0
     say(f"{pool.prompt[:50]!r}: " + ", ".join(f"{n}: {g:.2f}" for n, g in sorted(gains.items())))
@@ -184,38 +200,55 @@ def _so_far(pool: Prompted, rows: NDArray[np.intp]) -> PoolSoFar:
     )
 
 
-def _saving(price: float, grown: Sequence[_Grown], n_prompts: int) -> Saving:
+def _saving(price: float, grown: Sequence[_Grown], fixed: Sequence[int], n_prompts: int) -> Saving:
     sizes = [each.size_at(price) for each in grown]
-    facts = np.array(
-        [
-            [each.gain_of[n], each.gain_of[FIXED], each.tokens_of[n], each.tokens_of[FIXED]]
-            for each, n in zip(grown, sizes, strict=True)
-        ]
-    )
-    by_prompt = facts.reshape(-1, n_prompts, 4).mean(axis=0)
+    facts = np.array([g.facts(n, fixed) for g, n in zip(grown, sizes, strict=True)])
+    by_prompt = facts.reshape(-1, n_prompts, facts.shape[1]).mean(axis=0)
     rng = np.random.default_rng(0)
     drawn = by_prompt[rng.integers(n_prompts, size=(_RESAMPLES, n_prompts))].sum(axis=1)
-    gain_low, gain_high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
-    tokens_low, tokens_high = np.quantile(drawn[:, 2] / drawn[:, 3], [0.025, 0.975])
-    total = by_prompt.sum(axis=0)
+    told = np.array([_shares(sums, fixed) for sums in drawn])
+    (gain_low, tokens_low, saved_low), (gain_high, tokens_high, saved_high) = np.quantile(
+        told, [0.025, 0.975], axis=0
+    ).tolist()
+    gain, tokens, saved = _shares(by_prompt.sum(axis=0), fixed)
     return Saving(
         usd_per_million_tokens=price,
         responses=float(np.mean(sizes)),
-        gain=float(total[0] / total[1]),
-        tokens=float(total[2] / total[3]),
-        gain_low=float(gain_low),
-        gain_high=float(gain_high),
-        tokens_low=float(tokens_low),
-        tokens_high=float(tokens_high),
+        gain=gain,
+        tokens=tokens,
+        gain_low=gain_low,
+        gain_high=gain_high,
+        tokens_low=tokens_low,
+        tokens_high=tokens_high,
+        saved=saved,
+        saved_low=saved_low,
+        saved_high=saved_high,
+    )
+
+
+def _shares(sums: NDArray[np.float64], fixed: Sequence[int]) -> tuple[float, float, float]:
+    """Gain and tokens as shares of the fixed pool's, and what fixed pools of that gain cost more.
+
+    `sums` are those of `_Grown.facts` over prompts.
+    """
+    gain, tokens, *fixed_q, fixed_tokens = sums.tolist()
+    rising_q = np.maximum.accumulate(fixed_q)
+    same = float(np.exp(np.interp(gain, rising_q, np.log(fixed))))
+    return (
+        gain / fixed_q[list(fixed).index(FIXED)],
+        tokens / fixed_tokens,
+        1.0 - tokens / (fixed_tokens * same / FIXED),
     )
 
 
 def told(report: dict[str, Any]) -> str:
-    """The report in one sentence a price, and what is saved at equal gain."""
+    """A line a price, and what is saved at the gain of the fixed pools."""
     lines = [
         f"${row['usd_per_million_tokens']:>9} a million tokens: pools of {row['responses']:5.1f}, "
         f"gain {row['gain']:.1%} ({row['gain_low']:.1%} to {row['gain_high']:.1%}), "
-        f"tokens {row['tokens']:.1%} ({row['tokens_low']:.1%} to {row['tokens_high']:.1%})"
+        f"tokens {row['tokens']:.1%} ({row['tokens_low']:.1%} to {row['tokens_high']:.1%}), "
+        f"{row['saved']:+.1%} saved of fixed pools of that gain "
+        f"({row['saved_low']:+.1%} to {row['saved_high']:+.1%})"
         for row in report["prices"]
     ]
     equal = report["at_equal_gain"]

@@ -25,6 +25,10 @@ from winnow.expand.models import prepare_model
 
 _BATCH = 32
 
+_STEP = 32
+"""Batches are padded to a multiple of so many tokens: libraries keep a plan, and memory, for each
+shape that they have seen."""
+
 
 def open_embedder(settings: Expand, models: Path) -> Embed:
     """What the campaign's features are read with; `models` is the folder of prepared models.
@@ -102,7 +106,7 @@ def _mean_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray
 def _batch_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray[np.float32]:
     import torch
 
-    longest = max(len(ids) for ids, _ in rows)
+    longest = -(-max(len(ids) for ids, _ in rows) // _STEP) * _STEP
     ids_nt = torch.zeros((len(rows), longest), dtype=torch.long)
     read_nt, mean_nt = torch.zeros_like(ids_nt), torch.zeros((len(rows), longest, 1))
     for k, (ids, first) in enumerate(rows):
