@@ -25,9 +25,9 @@ from winnow.expand.models import prepare_model
 
 _BATCH = 32
 
-_STEP = 32
-"""Batches are padded to a multiple of so many tokens: libraries keep a plan, and memory, for each
-shape that they have seen."""
+_ROW_STEP, _TOKEN_STEP = 8, 32
+"""Batches are padded to multiples of so many rows and tokens: libraries keep a plan, and memory,
+for each shape that they have seen."""
 
 
 def open_embedder(settings: Expand, models: Path) -> Embed:
@@ -106,9 +106,10 @@ def _mean_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray
 def _batch_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray[np.float32]:
     import torch
 
-    longest = -(-max(len(ids) for ids, _ in rows) // _STEP) * _STEP
-    ids_nt = torch.zeros((len(rows), longest), dtype=torch.long)
-    read_nt, mean_nt = torch.zeros_like(ids_nt), torch.zeros((len(rows), longest, 1))
+    n, t = _up(len(rows), _ROW_STEP), _up(max(len(ids) for ids, _ in rows), _TOKEN_STEP)
+    ids_nt = torch.zeros((n, t), dtype=torch.long)
+    read_nt, mean_nt = torch.zeros_like(ids_nt), torch.zeros((n, t, 1))
+    read_nt[len(rows) :, 0], mean_nt[len(rows) :, 0] = 1, 1.0
     for k, (ids, first) in enumerate(rows):
         ids_nt[k, : len(ids)] = torch.tensor(ids)
         read_nt[k, : len(ids)] = 1
@@ -119,4 +120,8 @@ def _batch_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArra
         states = hidden.last_hidden_state.float() * mean_nt.to(device)
         mean = states.sum(1) / mean_nt.to(device).sum(1)
         unit: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-    return unit
+    return unit[: len(rows)]
+
+
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step
