@@ -23,7 +23,7 @@ from winnow.lake import FolderLake
 from winnow.stages.generate import SERVER_KEY, SERVER_URL
 from winnow.stages.pool_tables import PoolTables
 
-from .test_engines import events_of, settings_of, spec_of, start
+from .generation import events_of, settings_of, spec_of, start
 from .vllm_server import SERVED_CONTEXT, vllm_server
 
 pytest.importorskip("torch", reason="runs in the generation environment; `make test` does")
