@@ -1,20 +1,26 @@
 """
 ### Buy the labels
 
-Sends the chosen pairs to the labelling vendor, waits without holding a worker slot, and collects
-the annotations. This is the one DAG that spends money.
+Plans the labelling tasks, asks a person where they are dear, sends them to the labelling vendor,
+waits without holding a worker slot, asks again where two annotators disagreed, waits again, and
+collects the annotations. This is the one DAG that spends money.
 
 **Key** the batch. **In** asset `comparisons`. **Out** asset `annotations`.
 
-**When it fails** `submit_tasks` may always be run again: it asks the vendor what it has and sends
-only what is missing, within the campaign's budget. `wait_for_vendor` looks at the vendor until the
-campaign's deadline. `collect_annotations` stops the batch if too few tasks were answered.
+**When it fails** a task may always be run again: buying asks the vendor what it has and sends only
+what is missing, within the campaign's budget. `approve_purchase` waits in *Required Actions* above
+`label.approve_above_usd`; a rejection fails the run and buys nothing. The two waits end at the
+campaign's deadline at the latest; their log and XCom `progress` say how far the vendor is. A run
+past its deadline is shown under *Deadlines*. `collect_annotations` stops the batch if too few
+tasks were answered.
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from winnow_airflow import assets
+from winnow_airflow.approval import ApprovePurchase
 from winnow_airflow.context import annotator_salt, announce, batch_of, vendor_of
+from winnow_airflow.deadline import labels_are_late
 from winnow_airflow.policy import DAG_DEFAULTS
 from winnow_airflow.waiting import WaitForVendor
 
@@ -22,11 +28,18 @@ with DAG(
     "label_pairs",
     schedule=PartitionedAssetTimetable(assets=assets.COMPARISONS),
     # Batches wait for days side by side; a waiting run holds no worker.
-    max_active_runs=64,
+    max_active_runs=500,
+    deadline=labels_are_late(),
     doc_md=__doc__,
     tags=["winnow", "label", "spends-money"],
     **DAG_DEFAULTS,
 ):
+
+    @task
+    def plan_tasks(dag_run=None):
+        from winnow.stages import label
+
+        return label.plan(batch_of(dag_run))
 
     @task
     def submit_tasks(dag_run=None):
@@ -34,6 +47,13 @@ with DAG(
 
         batch = batch_of(dag_run)
         return label.submit(batch, vendor_of(batch))
+
+    @task
+    def submit_follow_up(dag_run=None):
+        from winnow.stages import label
+
+        batch = batch_of(dag_run)
+        return label.follow_up(batch, vendor_of(batch), annotator_salt(batch))
 
     @task(outlets=[assets.ANNOTATIONS])
     def collect_annotations(dag_run=None, outlet_events=None):
@@ -43,4 +63,11 @@ with DAG(
         manifest = label.collect(batch, vendor_of(batch), annotator_salt(batch))
         return announce(assets.ANNOTATIONS, manifest, outlet_events)
 
-    submit_tasks() >> WaitForVendor(task_id="wait_for_vendor") >> collect_annotations()
+    (
+        ApprovePurchase(task_id="approve_purchase", plan=plan_tasks())
+        >> submit_tasks()
+        >> WaitForVendor(task_id="wait_for_vendor")
+        >> submit_follow_up()
+        >> WaitForVendor(task_id="wait_for_follow_up", round=1)
+        >> collect_annotations()
+    )

@@ -11,6 +11,10 @@ import pytest
 
 from winnow.lake import FolderLake, Lake, S3Lake
 
+# A failed assertion of the shared suites shows its values, as in a test file.
+for _suite in ("vendor_answers", "vendor_buying", "vendor_world"):
+    pytest.register_assert_rewrite(f"{__package__}.{_suite}" if __package__ else f"tests.{_suite}")
+
 
 @pytest.fixture
 def clock() -> Callable[[], datetime]:

@@ -29,6 +29,9 @@ from winnow.records import QUARANTINE, Quarantined, to_table
 STAGES = ("ingest", "expand", "select", "label", "publish")
 """The stages of a batch, in the order they run."""
 
+LABEL_LIMITS = ("budget_usd", "approve_above_usd", "min_completion")
+"""Settings of `label` that say no, and may be changed for a batch that they stopped."""
+
 Clock = Callable[[], datetime]
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
@@ -183,8 +186,8 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     """Open a batch, freezing the campaign's settings into it the first time.
 
     Later edits of the campaign reach later batches only, so that a re-run of one stage never mixes
-    two sets of settings. The gate's limits are the exception: a person who has looked at a blocked
-    batch may relax them and go on.
+    two sets of settings. Limits are the exception, the gate's and those of `LABEL_LIMITS`: a person
+    who has looked at a blocked batch may move them and go on.
 
     Raises:
         Fatal: The key cannot name a batch.
@@ -194,7 +197,13 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     path = f"{batch_folder(campaign.name, key)}/campaign.json"
     lake.create(path, canonical_json(campaign.model_dump(mode="json")))
     frozen = parse_campaign(json.loads(lake.read(path)), where=f"{lake.uri}/{path}")
-    current = frozen.model_copy(update={"validation": campaign.validation})
+    limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}
+    current = frozen.model_copy(
+        update={
+            "validation": campaign.validation,
+            "label": frozen.label.model_copy(update=limits),
+        }
+    )
     return Batch(current, key, lake, clock)
 
 

@@ -31,6 +31,8 @@ Strategy = Literal[
     "traditional",
     "uncertainty",
 ]
+Vendor = Literal["file_drop", "ground_truth", "label_studio", "scale", "simulator"]
+Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
 
 class _Settings(BaseModel):
@@ -214,18 +216,43 @@ class Select(_Settings):
 class Label(_Settings):
     """Who labels, for how much, and how long to wait."""
 
-    vendor: Literal["simulator"] = "simulator"
+    vendor: Vendor = Field("simulator", description="Who answers; one word")
     connection: str = Field("winnow_vendor", description="Airflow connection of the vendor")
     price_usd: float = Field(0.10, ge=0.0, description="Price of one annotation, dollars")
     budget_usd: float = Field(ge=0.0, description="Most that one batch may cost, dollars")
-    second_vote_share: Share = Field(0.15, description="Share of pairs that two annotators judge")
+    approve_above_usd: float | None = Field(
+        None, ge=0.0, description="A person must approve a dearer purchase in the Airflow UI"
+    )
     rubric_version: str = "helpfulness-1"
     instructions: str = "Which response helps the person more? A tie is a fine answer."
+    rated_dimensions: list[str] = Field(
+        default_factory=list, max_length=10, description="Rated 1 to 5 for both sides as well"
+    )
+    second_vote_share: Share = Field(0.15, description="Share of pairs that two annotators judge")
+    third_votes: bool = Field(True, description="Where two disagree a third one is asked")
+    repeat_share: Share = Field(
+        0.0, description="Share of pairs shown to the same annotator again, sides swapped"
+    )
+    gold: str | None = Field(
+        None, description="JSONL of prompt, chosen, rejected: tasks with a known answer"
+    )
+    gold_share: Share = Field(0.05, description="Gold tasks, as a share of the batch's pairs")
+    pii: Literal["scrub", "block", "send"] = Field(
+        "scrub", description="Addresses, numbers and keys of people in what a vendor sees"
+    )
+    session_minutes: int | None = Field(
+        None, ge=1, description="Longest stretch of one annotator, where the vendor can limit it"
+    )
     deadline_minutes: float = Field(7 * 24 * 60, gt=0.0, description="Wait for answers this long")
     min_completion: Share = Field(
         0.8, description="Share of tasks that must be answered for the batch to go on"
     )
-    poll_seconds: float = Field(60.0, gt=0.0, description="Pause between two looks at the vendor")
+    unanswered: Literal["drop", "buy_again"] = Field(
+        "drop", description="What becomes of tasks that nobody answered by the deadline"
+    )
+    aggregation: Aggregation = Field("bradley_terry", description="How votes become a preference")
+    poll_seconds: float = Field(60.0, gt=0.0, description="First pause between looks at the vendor")
+    max_poll_seconds: float = Field(900.0, gt=0.0, description="Longest pause; it grows to this")
 
     @property
     def price(self) -> int:
@@ -247,6 +274,8 @@ class Validate(_Settings):
     min_agreement_block: Share = 0.45
     max_side_bias_warn: Share = Field(0.15, description="|share of first-shown wins - 1/2|")
     max_side_bias_block: Share = 0.35
+    min_gold_accuracy_warn: Share = Field(0.7, description="Of gold tasks, upper bound")
+    min_gold_accuracy_block: Share = 0.5
     max_tie_rate_warn: Share = 0.5
     max_tie_rate_block: Share = 0.9
 
@@ -300,7 +329,11 @@ def load_campaign(path: Path) -> Campaign:
     campaign = parse_campaign(settings, where=str(path))
     sources = [_from_folder(source, path.parent) for source in campaign.ingest.sources]
     ingest = campaign.ingest.model_copy(update={"sources": sources})
-    return campaign.model_copy(update={"ingest": ingest})
+    gold = campaign.label.gold
+    label = campaign.label.model_copy(
+        update={"gold": None if gold is None else _from_folder(gold, path.parent)}
+    )
+    return campaign.model_copy(update={"ingest": ingest, "label": label})
 
 
 def parse_campaign(settings: Any, where: str) -> Campaign:

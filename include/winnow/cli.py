@@ -8,6 +8,7 @@
     winnow bench speed --out FOLDER
     winnow bench expand --out FOLDER               (in the generation environment)
     winnow bench growth --pool responses.jsonl --out FOLDER
+    winnow bench votes --data FOLDER --out FOLDER
 
 Exit codes: 0 done, 1 an error (one line says which), 2 the command itself is wrong.
 """
@@ -23,7 +24,7 @@ from typing import Any
 
 import winnow
 from winnow.campaign import load_campaign
-from winnow.commands import batches, generation, selector
+from winnow.commands import aggregation, batches, generation, selector
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
 from winnow.select import STRATEGIES
@@ -105,6 +106,12 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
         help="the vendor's address; its token is read from WINNOW_VENDOR_TOKEN",
     )
 
+    sub.add_argument(
+        "--approve",
+        action="store_true",
+        help="buy labels even above the campaign's label.approve_above_usd",
+    )
+
 
 def _add_plan_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--budget", type=float, help="dollars; the campaign's label budget if absent")
@@ -151,3 +158,10 @@ def _add_benches(benches: Any) -> None:
     speed = _command(benches, "speed", selector.bench_speed)
     speed.add_argument("--out", type=Path, required=True, help="folder for the results")
     speed.add_argument("--quick", action="store_true", help="a few sizes only")
+    votes = _command(benches, "votes", aggregation.bench_votes)
+    votes.add_argument(
+        "--data", type=Path, required=True, help="folder of crowd_labels and human_votes .parquet"
+    )
+    votes.add_argument("--seeds", type=int, default=5, help="repetitions of what is drawn")
+    votes.add_argument("--out", type=Path, required=True, help="folder for the results")
+    votes.add_argument("--peer", type=Path, help="an interpreter that has crowd-kit")

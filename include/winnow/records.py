@@ -114,12 +114,20 @@ COMPARISONS = pa.schema(
     ]
 )
 
+RATINGS = pa.list_(
+    pa.struct([("dimension", pa.string()), ("first", pa.int8()), ("second", pa.int8())])
+)
+
 TASKS = pa.schema(
     [
         ("task_id", pa.string()),
         ("pair_id", pa.string()),
+        ("kind", pa.string()),
+        ("round", pa.int32()),
+        ("expected", pa.string()),
         ("shown_a", pa.string()),
         ("shown_b", pa.string()),
+        ("swapped", pa.bool_()),
         ("rubric_version", pa.string()),
         ("repetition", pa.int32()),
         ("vendor", pa.string()),
@@ -132,14 +140,16 @@ TASKS = pa.schema(
 ANNOTATIONS = pa.schema(
     [
         ("annotation_id", pa.string()),
-        ("revision", pa.int32()),
+        ("revision", pa.int64()),
         ("task_id", pa.string()),
         ("pair_id", pa.string()),
+        ("kind", pa.string()),
         ("annotator", pa.string()),
         ("choice", pa.string()),
         ("swapped", pa.bool_()),
         ("preferred", pa.string()),
         ("strength", pa.int32()),
+        ("ratings", RATINGS),
         ("rationale", pa.string()),
         ("started_at", pa.timestamp("us", tz="UTC")),
         ("finished_at", pa.timestamp("us", tz="UTC")),

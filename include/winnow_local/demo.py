@@ -14,7 +14,7 @@ from rich.console import Console
 
 from winnow.batch import STAGES, Batch, open_batch
 from winnow.campaign import load_campaign
-from winnow.label.vendor import LabelVendor
+from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import open_lake
 from winnow.progress import progress, summary
@@ -109,7 +109,7 @@ def _api(home: stack.Home) -> AirflowApi:
 
 
 def _vendor(home: stack.Home) -> LabelVendor:
-    return connect("simulator", home.vendor, stack.secrets_of(home)["vendor_token"])
+    return connect("simulator", VendorAccount(home.vendor, stack.secrets_of(home)["vendor_token"]))
 
 
 def show_login(home: stack.Home, console: Console, before: str = "") -> None:

@@ -7,6 +7,7 @@ folders are those that pip is configured for.
     .venv          Airflow, Great Expectations, DuckDB: the scheduler's side
     .venv-engine   vLLM and torch: the generation side
     .venv-trainer  for the tests only: what a researcher's machine reads the dataset with
+    .venv-label-studio  for the tests only: a real labelling server
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 ENGINE = ROOT / ".venv-engine"
 TRAINER = ROOT / ".venv-trainer"
+LABEL_STUDIO = ROOT / ".venv-label-studio"
 TESTS = ROOT / "tests" / "integration"
 UV = "uv==0.13.9"
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -45,6 +47,7 @@ def main(arguments: list[str]) -> int:
         install_engine(dev)
         if dev:
             install_trainer()
+            install_label_studio()
         prepare_models(home)
     except SetupError as error:
         print(f"winnow: {error}", file=sys.stderr)
@@ -93,6 +96,12 @@ def install_trainer() -> None:
     _install(
         TRAINER, [TESTS / "trainer.lock"], "datasets and TRL, for the tests", attempts=TORCH_SOURCES
     )
+
+
+def install_label_studio() -> None:
+    """Label Studio's server, whose libraries fit beside nothing else."""
+    lock = TESTS / "label_studio.lock"
+    _install(LABEL_STUDIO, [lock], "Label Studio, for the tests", attempts=[[]])
 
 
 def prepare_models(home: Path) -> None:

@@ -11,10 +11,12 @@ product itself is imported inside the functions.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset
 
     from winnow.batch import Batch, Manifest
+    from winnow.campaign import Campaign
     from winnow.expand.server import ServerAddress
-    from winnow.label.vendor import LabelVendor
+    from winnow.label.vendor import LabelVendor, Webhook
+    from winnow.lake import Lake
 
 SHIPPED_CAMPAIGN = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
 
@@ -39,6 +43,15 @@ class Engine:
     models: Path
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookAccount:
+    """How webhooks of an account prove themselves; `header` carries the proof (None: the usual)."""
+
+    kind: Webhook
+    secret: str
+    header: str | None
+
+
 def batch_of(dag_run: Any) -> Batch:
     """The batch that a DAG run works on, by its partition key.
 
@@ -46,12 +59,37 @@ def batch_of(dag_run: Any) -> Batch:
         Fatal: The run has no key, or WINNOW_LAKE is not set.
     """
     from winnow.batch import open_batch
+
+    return open_batch(current_campaign(), batch_key(dag_run), the_lake(), lambda: datetime.now(UTC))
+
+
+def campaign_path() -> Path:
+    """The file of this deployment's campaign."""
+    return Path(os.environ.get("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN))
+
+
+def current_campaign() -> Campaign:
+    """This deployment's campaign, as its file is now; a batch has it as it was when it began."""
     from winnow.campaign import load_campaign
+
+    return load_campaign(campaign_path())
+
+
+def the_lake() -> Lake:
+    """This deployment's lake.
+
+    Raises:
+        Fatal: WINNOW_LAKE is not set.
+    """
+    return _open_lake(_required("WINNOW_LAKE"))
+
+
+@lru_cache(maxsize=4)
+def _open_lake(uri: str) -> Lake:
+    """Kept, because a client of S3 weighs megabytes and a triggerer waits for many batches."""
     from winnow.lake import open_lake
 
-    campaign = load_campaign(Path(os.environ.get("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN)))
-    lake = open_lake(_required("WINNOW_LAKE"))
-    return open_batch(campaign, batch_key(dag_run), lake, lambda: datetime.now(UTC))
+    return open_lake(uri)
 
 
 def batch_key(dag_run: Any) -> str:
@@ -93,24 +131,65 @@ def vendor_of(batch: Batch) -> LabelVendor:
 
 
 def vendor_from(name: str, connection: Any) -> LabelVendor:
-    """A vendor's client from an Airflow connection; the token is its password."""
+    """A vendor's client from an Airflow connection.
+
+    The token is the connection's password, the address its host and port (a folder or an
+    `s3://bucket/prefix` stands in the host). `extra` is handed on, but for Winnow's own secrets.
+    One client serves all calls of a process to an account, so its methods must be safe to call
+    from several threads.
+    """
+    own = ("webhook_secret", "webhook_header", "annotator_salt")
+    extra = {key: value for key, value in connection.extra_dejson.items() if key not in own}
+    return _client(
+        name,
+        url_of(connection),
+        connection.password or "",
+        connection.login or "",
+        json.dumps(extra, sort_keys=True),
+    )
+
+
+@lru_cache(maxsize=8)
+def _client(name: str, url: str, token: str, login: str, extra: str) -> LabelVendor:
+    from winnow.label.vendor import VendorAccount
     from winnow.label.vendors import connect
 
-    return connect(name, url_of(connection), connection.password or "")
+    return connect(name, VendorAccount(url, token, login, json.loads(extra)))
+
+
+def webhook_account(name: str, connection: Any) -> WebhookAccount | None:
+    """How a vendor's webhooks prove themselves; None where it sends none or has no secret."""
+    from winnow.label.vendors import kind_of
+
+    kind, extra = kind_of(name).webhook, connection.extra_dejson
+    if kind is None or not extra.get("webhook_secret"):
+        return None
+    return WebhookAccount(kind, str(extra["webhook_secret"]), extra.get("webhook_header"))
 
 
 def url_of(connection: Any) -> str:
-    """The address of an Airflow connection: scheme (http unless it says another), host, port."""
+    """The address of an Airflow connection: scheme (http unless it says another), host, port.
+
+    A host that is a folder stays one.
+    """
     host = connection.host or "127.0.0.1"
+    if host.startswith("/"):
+        return str(host)
     base = host if "://" in host else f"{connection.schema or 'http'}://{host}"
     return f"{base}:{connection.port}" if connection.port else base
 
 
 def annotator_salt(batch: Batch) -> bytes:
-    """The secret that annotator ids are hashed with: the vendor connection's token."""
+    """The secret that annotator ids are hashed with: `annotator_salt` in the extra, or the token.
+
+    Set it before a token is rotated, to the old token: with another salt the same annotator gets
+    another id.
+    """
     from airflow.sdk.bases.hook import BaseHook
 
-    return (BaseHook.get_connection(batch.campaign.label.connection).password or "").encode()
+    connection = BaseHook.get_connection(batch.campaign.label.connection)
+    salt = connection.extra_dejson.get("annotator_salt") or connection.password or ""
+    return str(salt).encode()
 
 
 def announce(asset: Asset, manifest: Manifest | None, outlet_events: Any) -> Mapping[str, Any]:

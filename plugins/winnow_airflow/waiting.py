@@ -1,84 +1,199 @@
 """Waiting for a labelling vendor without holding a worker slot.
 
 The trigger is stateless: it can be lost with its triggerer and started again from its arguments,
-and it looks at the vendor as if for the first time. Only a fatal error ends the wait early; a
-vendor that is down for an hour costs an hour of waiting and nothing else.
+and it looks at the vendor as if for the first time. Looks grow rarer from the campaign's
+`poll_seconds` to its `max_poll_seconds`; a webhook that was taken makes the next one come at once.
+Only what a person must mend ends the wait early; a vendor that is down for an hour costs an hour of
+waiting and nothing else.
+
+How far the vendor is stands in the task's log, a line a look, and in its XCom `progress`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from winnow.errors import Fatal, Retryable, WinnowError
-from winnow_airflow.context import batch_of, vendor_from
+from winnow_airflow.context import batch_of, the_lake, vendor_from, webhook_account
+
+if TYPE_CHECKING:
+    from winnow.label.vendor import BatchStatus
+    from winnow.label.webhooks import Nudges
+
+GROWTH = 1.5
+"""How much longer each pause between looks is than the one before."""
+NUDGE_SECONDS = 5.0
+"""How often a wait asks whether a webhook came."""
+SETTLE_SECONDS = 10.0
+"""A wait lasts at least this long: a task that is resumed within a beat of the scheduler passes for
+one that was killed (Airflow 3.3.2), and is retried."""
+
+# Not the event loop's own threads: a vendor that hangs must not hold up other triggers.
+_THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="winnow-wait")
+
+_T = TypeVar("_T")
 
 
 class VendorTrigger(BaseTrigger):
     """Fires when the vendor is done with a batch, or at the deadline (UTC, ISO 8601)."""
 
     def __init__(
-        self, vendor: str, connection: str, ref: str, deadline: str, poll_seconds: float
+        self,
+        vendor: str,
+        connection: str,
+        ref: str,
+        deadline: str,
+        poll_seconds: float,
+        max_poll_seconds: float = 900.0,
     ) -> None:
         super().__init__()
-        self.vendor, self.connection, self.ref = vendor, connection, ref
-        self.deadline, self.poll_seconds = deadline, poll_seconds
+        self.vendor, self.connection, self.ref, self.deadline = vendor, connection, ref, deadline
+        self.poll_seconds, self.max_poll_seconds = poll_seconds, max_poll_seconds
+        self._seen: tuple[int, int] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("vendor", "connection", "ref", "deadline", "poll_seconds")
+        names = ("vendor", "connection", "ref", "deadline", "poll_seconds", "max_poll_seconds")
         return f"{__name__}.VendorTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         deadline = datetime.fromisoformat(self.deadline)
+        pause, began = self.poll_seconds, time.monotonic()
         while True:
-            event = await self._look()
+            nudge, last = await self._nudge()
+            event, status = await self._look()
             if event is None and datetime.now(UTC) >= deadline:
                 event = {"state": "deadline"}
             if event is not None:
+                await asyncio.sleep(max(0.0, began + SETTLE_SECONDS - time.monotonic()))
                 yield TriggerEvent(event)
                 return
-            # Jitter keeps a night's many waits from asking in step.
-            await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
+            if await self._rest(self._seconds(pause, deadline, status), nudge, last):
+                pause = self.poll_seconds
+            else:
+                pause = min(pause * GROWTH, max(self.max_poll_seconds, self.poll_seconds))
 
-    async def _look(self) -> dict[str, str] | None:
-        """What the vendor says, once the wait is over; None while it goes on."""
+    async def _look(self) -> tuple[dict[str, str] | None, BatchStatus | None]:
+        """What ends the wait, or None while it goes on; and where the batch stands, if known."""
         from airflow.sdk.bases.hook import BaseHook
 
         try:
             connection = await BaseHook.aget_connection(self.connection)
-            vendor = vendor_from(self.vendor, connection)
-            status = await asyncio.to_thread(vendor.status, self.ref)
+            vendor = await _in_thread(lambda: vendor_from(self.vendor, connection))
+            status = await _in_thread(lambda: vendor.status(self.ref))
         except Retryable as error:
             self.log.warning("Vendor %s cannot be asked now, waiting on: %s", self.vendor, error)
-            return None
-        except WinnowError as error:
-            return {"state": "error", "message": str(error)}
+            return None, None
+        except (WinnowError, AirflowNotFoundException) as error:
+            return {"state": "error", "message": str(error)}, None
+        except Exception:
+            self.log.exception("Looking at vendor %s failed, waiting on", self.vendor)
+            return None, None
+        await self._report(status)
+        return ({"state": status.state} if status.is_final else None), status
+
+    async def _report(self, status: BatchStatus) -> None:
+        """Say how far the vendor is: in the log each time, in the XCom when it changed."""
+        share = status.n_answered / status.n_tasks if status.n_tasks else 1.0
+        expected = status.expected_done_at
         self.log.info(
-            "Vendor %s: %s of %s tasks answered, expected done at %s",
+            "Vendor %s: %s of %s tasks answered (%.0f%%), %s ended without an answer, expected "
+            "done at %s, waiting until %s at most",
             self.vendor,
             status.n_answered,
             status.n_tasks,
-            status.expected_done_at,
+            100.0 * share,
+            status.n_expired,
+            expected,
+            self.deadline,
         )
-        return {"state": status.state} if status.is_final else None
+        seen = (status.n_answered, status.n_expired)
+        if self.task_instance is None or seen == self._seen:
+            return
+        progress = {
+            "answered": status.n_answered,
+            "unanswered": status.n_expired,
+            "tasks": status.n_tasks,
+            "share": round(share, 4),
+            "expected_done_at": expected.isoformat() if expected else None,
+            "looked_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            await _publish(self.task_instance, progress)
+        except Exception as error:
+            self.log.warning("XCom progress cannot be written now: %s", error)
+        else:
+            self._seen = seen
+
+    async def _nudge(self) -> tuple[Nudges | None, str | None]:
+        """Where webhooks about the batch show, if the vendor sends any; and the last one."""
+        from airflow.sdk.bases.hook import BaseHook
+
+        try:
+            connection = await BaseHook.aget_connection(self.connection)
+            if webhook_account(self.vendor, connection) is None:
+                return None, None
+            nudges = await _in_thread(lambda: _nudges(self.vendor))
+            return nudges, await _in_thread(lambda: nudges.tag(self.ref))
+        except Exception as error:
+            self.log.warning("Webhooks cannot be looked up now, polling on: %s", error)
+            return None, None
+
+    async def _rest(self, seconds: float, nudges: Nudges | None, last: str | None) -> bool:
+        """Sleep, unless a webhook comes; whether one came."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0.0:
+            if nudges is None:
+                await asyncio.sleep(left)
+                continue
+            await asyncio.sleep(min(left, _jittered(NUDGE_SECONDS)))
+            try:
+                tag = await _in_thread(lambda: nudges.tag(self.ref))
+            except Exception as error:
+                self.log.warning("Webhooks cannot be looked up now, polling on: %s", error)
+                continue
+            if tag != last:
+                self.log.info("Vendor %s sent a webhook: looking at once", self.vendor)
+                return True
+        return False
+
+    def _seconds(self, pause: float, deadline: datetime, status: BatchStatus | None) -> float:
+        """The pause, cut short by the deadline and by the time the vendor expects to be done."""
+        now = datetime.now(UTC)
+        seconds = _jittered(pause)
+        if status is not None and status.expected_done_at is not None:
+            expected = (status.expected_done_at - now).total_seconds()
+            seconds = min(seconds, max(expected, _jittered(self.poll_seconds)))
+        return min(seconds, max(0.0, (deadline - now).total_seconds()))
 
 
 class WaitForVendor(BaseOperator):
-    """Defers until the batch's tasks are answered, expired, or past the campaign's deadline."""
+    """Defers until a round's tasks are answered, expired, or past the campaign's deadline."""
 
-    def execute(self, context: Any) -> None:
+    def __init__(self, *, round: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.round = round
+
+    def execute(self, context: Any) -> str:
         from winnow.stages import label
 
         batch = batch_of(context["dag_run"])
         if batch.manifest(label.STAGE) is not None:
-            return
-        submission = label.read_submission(batch)
+            return "collected"
+        submission = label.read_submission(batch, self.round)
+        if submission is None:
+            self.log.info("Nothing was bought in this round: nothing to wait for.")
+            return "nothing"
         settings = batch.campaign.label
         self.defer(
             trigger=VendorTrigger(
@@ -87,12 +202,48 @@ class WaitForVendor(BaseOperator):
                 ref=submission.ref,
                 deadline=submission.deadline,
                 poll_seconds=settings.poll_seconds,
+                max_poll_seconds=settings.max_poll_seconds,
             ),
             method_name="resume",
         )
+        return "deferred"
 
     def resume(self, context: Any, event: dict[str, str]) -> str:
-        """Say how the wait ended; `collect_annotations` decides whether that is enough."""
+        """Say how the wait ended; the next task decides whether that is enough."""
         if event["state"] == "error":
             raise Fatal(event["message"])
+        if event["state"] == "deadline":
+            self.log.warning(
+                "The deadline passed before every task was answered; what is open is called off."
+            )
         return event["state"]
+
+
+def _jittered(seconds: float) -> float:
+    """Jitter keeps a night's many waits from asking in step."""
+    return seconds * random.uniform(0.8, 1.2)
+
+
+async def _in_thread(call: Callable[[], _T]) -> _T:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
+
+
+async def _publish(task_instance: Any, progress: dict[str, Any]) -> None:
+    from airflow.sdk.execution_time.xcom import XCom
+
+    await XCom.aset(
+        "progress",
+        progress,
+        dag_id=task_instance.dag_id,
+        task_id=task_instance.task_id,
+        run_id=task_instance.run_id,
+        map_index=task_instance.map_index,
+    )
+
+
+@lru_cache(maxsize=8)
+def _nudges(vendor: str) -> Nudges:
+    """One for all waits of the process, so that the lake is asked once for all of them."""
+    from winnow.label.webhooks import Nudges
+
+    return Nudges(the_lake(), vendor)

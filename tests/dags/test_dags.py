@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import subprocess
 import sys
@@ -66,10 +67,31 @@ def test_each_dag_has_owner_docs_tags_retries_and_a_limit(
     assert dag.owner == "winnow"
     assert "winnow" in dag.tags
     assert "**When it fails**" in dag.doc_md
-    assert 1 <= dag.max_active_runs <= 64
+    assert 1 <= dag.max_active_runs <= (500 if dag_id == "label_pairs" else 4)
     assert all(task.retries >= 2 for task in dag.tasks)
     assert all(task.retry_policy is not None for task in dag.tasks)
     assert not dag.catchup
+
+
+def test_labels_are_planned_approved_bought_and_awaited_in_two_rounds(dags: dict[str, Any]) -> None:
+    dag = dags["label_pairs"]
+    order = [
+        "plan_tasks",
+        "approve_purchase",
+        "submit_tasks",
+        "wait_for_vendor",
+        "submit_follow_up",
+        "wait_for_follow_up",
+        "collect_annotations",
+    ]
+    assert [task.task_id for task in dag.topological_sort()] == order
+    for before, after in itertools.pairwise(order):
+        assert after in dag.get_task(before).downstream_task_ids
+    assert [dag.get_task(name).round for name in order if name.startswith("wait")] == [0, 1]
+
+
+def test_a_run_whose_labels_are_late_is_seen(dags: dict[str, Any]) -> None:
+    assert [dag_id for dag_id, dag in dags.items() if dag.deadline] == ["label_pairs"]
 
 
 def test_generation_alone_runs_on_the_gpu_pool(dags: dict[str, Any]) -> None:

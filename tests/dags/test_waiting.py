@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.bases.hook import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException, TaskDeferred
 
 from winnow.errors import Fatal, Retryable
+from winnow.label.webhooks import Nudges, take
+from winnow.lake import FolderLake
+from winnow.stages import label
 from winnow_airflow import waiting
+from winnow_airflow.context import WebhookAccount
 
 LATER = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 BEFORE = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 
 
-def status(state: str) -> Any:
+def status(state: str, n_answered: int = 1, expected: datetime | None = None) -> Any:
     final = state in ("complete", "cancelled", "expired")
     return SimpleNamespace(
-        state=state, is_final=final, n_answered=1, n_tasks=2, expected_done_at=None
+        state=state,
+        is_final=final,
+        n_answered=n_answered,
+        n_expired=0,
+        n_tasks=2,
+        expected_done_at=expected,
     )
 
 
@@ -41,55 +51,235 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(BaseHook, "aget_connection", connection)
     monkeypatch.setattr(waiting, "vendor_from", lambda *_: SimpleNamespace(status=ask))
+    monkeypatch.setattr(waiting, "webhook_account", lambda *_: None)
+    monkeypatch.setattr(waiting, "SETTLE_SECONDS", 0.0)
     return answers
 
 
 @pytest.fixture
-def event() -> Callable[[str], Any]:
+def published(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a wait put into its task's XCom."""
+    values: list[Any] = []
+
+    async def publish(_: Any, progress: Any) -> None:
+        values.append(progress)
+
+    monkeypatch.setattr(waiting, "_publish", publish)
+    return values
+
+
+def trigger(deadline: str = LATER, poll: float = 0.001, most: float = 0.001) -> Any:
+    return waiting.VendorTrigger("simulator", "winnow_vendor", "ref", deadline, poll, most)
+
+
+def event(of: Any) -> Any:
     """Runs a trigger to its event."""
 
-    def run(deadline: str) -> Any:
-        trigger = waiting.VendorTrigger("simulator", "winnow_vendor", "ref", deadline, 0.001)
+    async def first() -> Any:
+        async for found in of.run():
+            return found.payload
+        return None
 
-        async def first() -> Any:
-            async for found in trigger.run():
-                return found.payload
-            return None
-
-        return asyncio.run(first())
-
-    return run
+    return asyncio.run(first())
 
 
 @pytest.mark.parametrize("state", ["complete", "expired", "cancelled"])
-def test_it_fires_when_no_more_answers_will_come(looks, event, state: str) -> None:
+def test_it_fires_when_no_more_answers_will_come(looks, state: str) -> None:
     looks += [status("open"), status("open"), status(state)]
-    assert event(LATER) == {"state": state}
+    assert event(trigger()) == {"state": state}
     assert looks == []
 
 
-def test_it_fires_at_the_deadline(looks, event) -> None:
+def test_it_lasts_longer_than_a_beat_of_the_scheduler(looks, monkeypatch) -> None:
+    monkeypatch.setattr(waiting, "SETTLE_SECONDS", 0.3)
+    looks += [status("complete")]
+    began = time.monotonic()
+    assert event(trigger()) == {"state": "complete"}
+    assert time.monotonic() - began >= 0.3
+
+
+def test_it_fires_at_the_deadline(looks) -> None:
     looks += [status("open")]
-    assert event(BEFORE) == {"state": "deadline"}
+    assert event(trigger(BEFORE)) == {"state": "deadline"}
 
 
-def test_a_vendor_that_is_down_costs_waiting_only(looks, event) -> None:
-    looks += [Retryable("503"), Retryable("timeout"), status("complete")]
-    assert event(LATER) == {"state": "complete"}
+def test_it_does_not_sleep_past_the_deadline(looks) -> None:
+    looks += [status("open"), status("open")]
+    soon = (datetime.now(UTC) + timedelta(seconds=0.2)).isoformat()
+    assert event(trigger(soon, poll=3600.0, most=3600.0)) == {"state": "deadline"}
 
 
-def test_an_error_that_a_person_must_mend_ends_the_wait(looks, event) -> None:
-    looks += [Fatal("the token is wrong")]
-    ended = event(LATER)
-    assert ended == {"state": "error", "message": "the token is wrong"}
+def test_a_vendor_that_is_done_at_the_deadline_is_done(looks) -> None:
+    looks += [status("complete")]
+    assert event(trigger(BEFORE)) == {"state": "complete"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Retryable("503"), OSError("reset"), RuntimeError("the API server is away"), KeyError()],
+)
+def test_an_error_that_may_pass_costs_waiting_only(looks, error: Exception) -> None:
+    looks += [error, error, status("complete")]
+    assert event(trigger()) == {"state": "complete"}
+
+
+def test_a_vendor_that_stays_away_is_given_up_at_the_deadline(looks) -> None:
+    looks += [Retryable("503")]
+    assert event(trigger(BEFORE)) == {"state": "deadline"}
+
+
+def test_a_lost_connection_to_airflow_costs_waiting_only(looks, monkeypatch) -> None:
+    answers: list[Any] = [ConnectionError("away"), ConnectionError("away")]
+
+    async def connection(_: str) -> Any:
+        if answers:
+            raise answers.pop()
+        return SimpleNamespace()
+
+    monkeypatch.setattr(BaseHook, "aget_connection", connection)
+    looks += [status("complete")]
+    assert event(trigger()) == {"state": "complete"}
+
+
+@pytest.mark.parametrize("error", [Fatal("the token is wrong"), AirflowNotFoundException("token")])
+def test_an_error_that_a_person_must_mend_ends_the_wait(looks, error: Exception) -> None:
+    looks += [error]
+    ended = event(trigger())
+    assert ended == {"state": "error", "message": str(error)}
     operator = waiting.WaitForVendor(task_id="wait")
     with pytest.raises(Fatal, match="token"):
         operator.resume({}, ended)
 
 
+def test_looks_grow_rarer_up_to_a_limit(looks, monkeypatch) -> None:
+    looks += [*[status("open")] * 9, status("complete")]
+    pauses: list[float] = []
+
+    async def rest(self: Any, seconds: float, *_: Any) -> bool:
+        pauses.append(seconds)
+        return False
+
+    monkeypatch.setattr(waiting.VendorTrigger, "_rest", rest)
+    assert event(trigger(poll=10.0, most=60.0)) == {"state": "complete"}
+    assert 8.0 <= pauses[0] <= 12.0
+    assert all(pause <= 72.0 for pause in pauses)
+    assert all(pause >= 48.0 for pause in pauses[5:])
+    assert len(set(pauses)) == len(pauses)
+
+
+def test_it_looks_when_the_vendor_expects_to_be_done(looks, monkeypatch) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    looks += [status("open", expected=soon), status("complete")]
+    pauses: list[float] = []
+
+    async def rest(self: Any, seconds: float, *_: Any) -> bool:
+        pauses.append(seconds)
+        return False
+
+    monkeypatch.setattr(waiting.VendorTrigger, "_rest", rest)
+    assert event(trigger(poll=1000.0, most=1000.0)) == {"state": "complete"}
+    looks += [status("open", expected=soon), status("complete")]
+    event(trigger(poll=1.0, most=1000.0))
+    assert 800.0 <= pauses[0] <= 1200.0, "never sooner than the campaign's poll_seconds"
+    assert pauses[1] <= 1.2
+
+
+def test_a_webhook_ends_the_pause(looks, monkeypatch, tmp_path) -> None:
+    lake = FolderLake(tmp_path)
+    monkeypatch.setattr(waiting, "NUDGE_SECONDS", 0.01)
+    monkeypatch.setattr("winnow.label.webhooks.NUDGE_SECONDS", 0.0)
+    nudges = Nudges(lake, "simulator")
+    monkeypatch.setattr(waiting, "_nudges", lambda _: nudges)
+    monkeypatch.setattr(
+        waiting, "webhook_account", lambda *_: WebhookAccount("standard", "s", None)
+    )
+    ask = iter([status("open"), status("complete")])
+
+    def look(ref: str) -> Any:
+        found = next(ask)
+        take(lake, "simulator", f"msg-{found.state}", ref, datetime.now(UTC))
+        return found
+
+    monkeypatch.setattr(waiting, "vendor_from", lambda *_: SimpleNamespace(status=look))
+    began = time.monotonic()
+    assert event(trigger(poll=3600.0, most=3600.0)) == {"state": "complete"}
+    assert time.monotonic() - began < 5.0
+
+
+def test_a_lake_that_is_away_leaves_polling(looks, monkeypatch) -> None:
+    def away(_: str) -> Any:
+        raise Retryable("the store is away")
+
+    monkeypatch.setattr(waiting, "_nudges", away)
+    monkeypatch.setattr(
+        waiting, "webhook_account", lambda *_: WebhookAccount("standard", "s", None)
+    )
+    looks += [status("open"), status("complete")]
+    assert event(trigger()) == {"state": "complete"}
+
+
+def test_progress_is_published_when_it_changes(looks, published) -> None:
+    looks += [status("open", 0), status("open", 0), status("open", 1), status("complete", 2)]
+    waits = trigger()
+    waits.task_instance = SimpleNamespace(task_id="wait_for_vendor")
+    assert event(waits) == {"state": "complete"}
+    assert [(p["answered"], p["tasks"], p["share"]) for p in published] == [
+        (0, 2, 0.0),
+        (1, 2, 0.5),
+        (2, 2, 1.0),
+    ]
+
+
+def test_progress_that_cannot_be_published_costs_nothing(looks, monkeypatch) -> None:
+    async def publish(*_: Any) -> None:
+        raise ConnectionError("the API server is away")
+
+    monkeypatch.setattr(waiting, "_publish", publish)
+    looks += [status("open"), status("complete")]
+    waits = trigger()
+    waits.task_instance = SimpleNamespace(task_id="wait_for_vendor")
+    assert event(waits) == {"state": "complete"}
+
+
 def test_a_lost_trigger_starts_again_from_its_arguments() -> None:
-    trigger = waiting.VendorTrigger("simulator", "winnow_vendor", "ref", LATER, 5.0)
-    path, arguments = trigger.serialize()
+    lost = trigger(poll=5.0, most=50.0)
+    path, arguments = lost.serialize()
     assert path == "winnow_airflow.waiting.VendorTrigger"
-    assert waiting.VendorTrigger(**arguments).serialize() == trigger.serialize()
+    assert waiting.VendorTrigger(**arguments).serialize() == lost.serialize()
     assert "token" not in arguments
+
+
+@pytest.fixture
+def batch(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A batch whose first round is with the vendor and whose second bought nothing."""
+    settings = SimpleNamespace(
+        vendor="simulator", connection="winnow_vendor", poll_seconds=60.0, max_poll_seconds=900.0
+    )
+    found = SimpleNamespace(
+        manifest=lambda _: None, campaign=SimpleNamespace(label=settings), key="2026-11-22"
+    )
+    rounds = {0: SimpleNamespace(ref="sim-0", deadline=LATER), 1: None}
+    monkeypatch.setattr(waiting, "batch_of", lambda _: found)
+    monkeypatch.setattr(label, "read_submission", lambda _, number: rounds[number])
+    return found
+
+
+def test_a_round_is_waited_for_without_a_worker(batch) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.WaitForVendor(task_id="wait").execute({"dag_run": None})
+    assert deferred.value.trigger.ref == "sim-0"
+    assert deferred.value.trigger.max_poll_seconds == 900.0
+
+
+def test_a_round_that_bought_nothing_is_not_waited_for(batch) -> None:
+    assert waiting.WaitForVendor(task_id="wait", round=1).execute({"dag_run": None}) == "nothing"
+
+
+def test_a_batch_that_is_collected_is_not_waited_for(batch) -> None:
+    batch.manifest = lambda _: SimpleNamespace()
+    assert waiting.WaitForVendor(task_id="wait").execute({"dag_run": None}) == "collected"
+
+
+@pytest.mark.parametrize("state", ["complete", "expired", "cancelled", "deadline"])
+def test_the_wait_hands_on_how_it_ended(state: str) -> None:
+    assert waiting.WaitForVendor(task_id="wait").resume({}, {"state": state}) == state

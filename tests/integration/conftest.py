@@ -122,7 +122,7 @@ def new_winnow(
         ingest = {"sources": [str(folder / "inbox" / "{day}")]}
         campaign = folder / "campaign.yaml"
         campaign.write_text(yaml.safe_dump({**CAMPAIGN, "ingest": ingest}))
-        home = stack.Home(folder / "home", campaign, _free_port(), _free_port())
+        home = stack.Home(folder / "home", campaign, free_port(), free_port())
         home.folder.mkdir()
         (home.folder / "models").symlink_to(models)
         made.append(LocalWinnow(home))
@@ -133,7 +133,8 @@ def new_winnow(
         stack.stop_leftovers(local.home)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

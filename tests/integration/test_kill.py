@@ -36,7 +36,7 @@ def is_in(local: LocalWinnow, stage: str) -> bool:
         "ingest": lambda: any(logs.glob("dag_id=ingest_prompts/*/*/attempt=1.log")),
         "expand": lambda: any(folder.glob("expand/calls/*/manifest.json")),
         "select": lambda: any(logs.glob("dag_id=select_pairs/*/*/attempt=1.log")),
-        "label": lambda: (folder / "label" / "submission.json").exists(),
+        "label": lambda: (folder / "label" / "round-0" / "submission.json").exists(),
         "publish": lambda: any(folder.glob("publish/verdict-*.json")),
     }[stage]
     return begun() and not (folder / stage / "manifest.json").exists()

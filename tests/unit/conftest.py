@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,22 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from hypothesis import settings
 
 from winnow.ids import pair_id, response_id, task_id
 from winnow.label.vendor import Message, TaskRequest
 from winnow.label.vendors.simulator import SimulatorVendor
+from winnow.label.vendors.simulator_assign import Staffing
 from winnow.label.vendors.simulator_books import Books
+from winnow.label.vendors.simulator_faults import Faults
 from winnow.label.vendors.simulator_service import create_app
+from winnow.label.vendors.simulator_staff import StaffKind
 
 TOKEN = "test-token"
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("winnow", deadline=None)
+settings.load_profile("winnow")
 
 
 @dataclass
@@ -40,10 +48,12 @@ class Simulator:
     transport: httpx.BaseTransport
     books: Books
     clock: ManualClock
+    token: str = TOKEN
     sleeps: list[float] = field(default_factory=list)
 
     def connect(self, transport: httpx.BaseTransport | None = None) -> SimulatorVendor:
-        return SimulatorVendor(self.url, TOKEN, transport or self.transport, self.sleeps.append)
+        by = transport or self.transport
+        return SimulatorVendor(self.url, self.token, by, self.sleeps.append)
 
     def ask(self, method: str, path: str, body: Any = None, token: str = TOKEN) -> httpx.Response:
         client = httpx.Client(transport=self.transport, base_url=self.url, trust_env=False)
@@ -94,14 +104,23 @@ def loopback() -> httpx.HTTPTransport:
 @pytest.fixture
 def start_simulator(
     _front: _Front, loopback: httpx.HTTPTransport
-) -> Iterator[Callable[[Path], Simulator]]:
-    """Starts the simulator on a database file, in place of the one before."""
+) -> Iterator[Callable[..., Simulator]]:
+    """Starts the simulator on a database file, in place of the one before.
+
+    `rates` switches faults on; `staff` is whom it hires.
+    """
     opened: list[Books] = []
 
-    def start(database: Path, speed: float = 60.0) -> Simulator:
+    def start(
+        database: Path,
+        speed: float = 60.0,
+        staff: StaffKind = "careful",
+        rates: Mapping[str, float] | None = None,
+    ) -> Simulator:
         clock = ManualClock()
-        books = Books(database, seed=0, speed=speed, now=clock)
-        _front.app = create_app(books, TOKEN)
+        staffing = Staffing(0, staff, Faults(rates))
+        books = Books(database, seed=0, speed=speed, now=clock, staffing=staffing)
+        _front.app = create_app(books, TOKEN, hold_seconds=0.05)
         opened.append(books)
         return Simulator(_front.url, loopback, books, clock)
 

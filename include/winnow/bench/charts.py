@@ -18,8 +18,8 @@ from winnow.bench.metrics import MINUS, Metric, Unit
 from winnow.bench.statistics import Summary
 from winnow.bench.svg import WIDTH, Scale, mark, padded, svg, text, ticks
 from winnow.bench.verdicts import name_of
+from winnow.label.agreement import wilson
 from winnow.reward.calibration import ReliabilityBin
-from winnow.validate.metrics import wilson
 
 _ROW = 22
 _CHARACTER = 6.2  # mean width of a character of the pictures' text

@@ -112,7 +112,7 @@ def _others(measured: Mapping[str, Any]) -> str:
     for name, value in measured.items():
         title = name.replace("_", " ").capitalize()
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-            body += section(title, _plain_table(title, value))
+            body += section(title, plain_table(title, value))
         elif isinstance(value, Mapping):
             body += section(title, definitions(value))
         else:
@@ -120,7 +120,8 @@ def _others(measured: Mapping[str, Any]) -> str:
     return body + (section("Also measured", definitions(plain)) if plain else "")
 
 
-def _plain_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def plain_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as they are, a column per key."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     heads = "".join(f'<th scope="col">{escape(name.replace("_", " "))}</th>' for name in names)
     body = "".join(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
@@ -12,6 +14,7 @@ from winnow.campaign import Campaign
 from winnow.errors import Fatal, Retryable
 from winnow.expand.server import ServerAddress
 from winnow.ingest.ledger import read_ledger
+from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
 from winnow.progress import progress, summary
@@ -31,14 +34,12 @@ def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
         print("No response could be generated; `winnow quarantine` says why.")
         return
     select.run(batch)
-    vendor = connect(campaign.label.vendor, asked.vendor_url, _token())
+    vendor = connect(campaign.label.vendor, VendorAccount(asked.vendor_url, _token()))
+    if asked.approve:
+        label.approve(batch, getpass.getuser())
     label.submit(batch, vendor)
-    while batch.manifest(label.STAGE) is None:
-        try:
-            label.collect(batch, vendor, _token().encode())
-        except Retryable as error:
-            print(error)
-            time.sleep(campaign.label.poll_seconds)
+    _wait(batch, lambda: label.follow_up(batch, vendor, _token().encode()))
+    _wait(batch, lambda: label.collect(batch, vendor, _token().encode()))
     publish.refit(batch, publish.version(batch, publish.check(batch)))
     print(summary(batch))
 
@@ -86,6 +87,18 @@ def batches_of(lake: Lake, campaign: Campaign, key: str | None) -> list[Batch]:
     if key is not None and not wanted:
         raise Fatal(f"Campaign {campaign.name} has no batch {key} in {lake.uri}.")
     return [open_batch(campaign, k, lake, _now) for k in sorted(wanted)]
+
+
+def _wait(batch: Batch, step: Callable[[], object]) -> None:
+    """Take a step as soon as the vendor is ready for it."""
+    while True:
+        try:
+            step()
+        except Retryable as error:
+            print(error)
+            time.sleep(batch.campaign.label.poll_seconds)
+        else:
+            return
 
 
 def _server(asked: argparse.Namespace) -> ServerAddress | None:

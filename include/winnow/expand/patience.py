@@ -7,9 +7,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-
-import httpx
 
 FIRST_BACK_OFF_SECONDS = 0.5
 LONGEST_BACK_OFF_SECONDS = 30.0
@@ -42,15 +39,3 @@ class Patience:
         """Seconds before the next try after so many failures: exponential, with full jitter."""
         longest = FIRST_BACK_OFF_SECONDS * 2.0 ** min(failures - 1, 16)
         return self.chance.uniform(0.0, min(longest, LONGEST_BACK_OFF_SECONDS))
-
-
-def retry_after(response: httpx.Response) -> float | None:
-    """Seconds that a server asks to wait: a number, or a date by the server's own clock."""
-    asked = response.headers.get("retry-after", "")
-    if asked.replace(".", "", 1).isdecimal():
-        return float(asked)
-    try:
-        until = parsedate_to_datetime(asked) - parsedate_to_datetime(response.headers["date"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    return max(0.0, until.total_seconds())

@@ -35,9 +35,10 @@ from winnow.expand.completions import (
 from winnow.expand.control_tokens import control_refusal
 from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Refusal
 from winnow.expand.flight import Flight
-from winnow.expand.patience import LONGEST_HOLD_SECONDS, Patience, retry_after
+from winnow.expand.patience import LONGEST_HOLD_SECONDS, Patience
 from winnow.expand.server import ServerAddress
 from winnow.label.plain_text import plain_text
+from winnow.retry_after import retry_after
 
 CONNECT_SECONDS = 10.0
 OPENING_SECONDS = 30.0

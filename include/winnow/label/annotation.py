@@ -1,7 +1,7 @@
 """One annotation: read from a vendor's raw record, un-swapped, its annotator hashed.
 
-What always holds: an annotator's own id never leaves this module. A salted hash stands for it in
-the annotation, and in the raw bytes of a record that goes to quarantine.
+What always holds: an annotator's own id goes no further than `pseudonymous`. A salted hash stands
+for it from then on, in the inbox, in annotations and in the raw bytes that go to quarantine.
 """
 
 from __future__ import annotations
@@ -12,16 +12,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from winnow.ids import canonical_json
 from winnow.label.plain_text import plain_text
-from winnow.label.vendor import Choice, DeliveredAnnotation
+from winnow.label.vendor import Choice, DeliveredAnnotation, Rating
 
 NOT_COUNTED = ("rejected", "retracted")
 """Statuses under which an annotation is kept but is no vote."""
+
+
+def is_vote(row: Mapping[str, Any]) -> bool:
+    """Whether a row of `records.ANNOTATIONS`, the latest of its id, says which response is better.
+
+    Gold tasks and repeats tell of the annotator, and are no votes.
+    """
+    return (
+        row["kind"] == "comparison"
+        and row["preferred"] is not None
+        and row["status"] not in NOT_COUNTED
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +44,13 @@ class Annotation:
     revision: int
     task_id: str
     pair_id: str
+    kind: str
     annotator: str
     choice: str
     swapped: bool
     preferred: str | None
     strength: int | None
+    ratings: list[dict[str, str | int]]
     rationale: str | None
     started_at: datetime | None
     finished_at: datetime | None
@@ -51,6 +65,7 @@ class AskedTask:
 
     pair_id: str
     swapped: bool
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +89,8 @@ class NotAnAnnotation(Exception):
         self.reason, self.detail = reason, detail
 
 
-def read_annotation(raw: bytes, asked: Mapping[str, AskedTask], key: AnnotatorKey) -> Annotation:
-    """The annotation in a raw record, for one of the tasks `asked` (by task id).
+def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
+    """The annotation in a `pseudonymous` record, for one of the tasks `asked` (by task id).
 
     Raises:
         NotAnAnnotation: It does not parse, or its task or its choice is unknown.
@@ -91,11 +106,13 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask], key: AnnotatorKe
         revision=record.revision,
         task_id=record.task_id,
         pair_id=task.pair_id,
-        annotator=key.hash(record.annotator),
+        kind=task.kind,
+        annotator=record.annotator,
         choice=record.choice,
         swapped=task.swapped,
         preferred=preferred_response(record.choice, task.swapped),
         strength=record.strength,
+        ratings=_ratings(record.ratings, task.swapped),
         rationale=None if record.rationale is None else plain_text(record.rationale),
         started_at=record.started_at,
         finished_at=record.finished_at,
@@ -116,17 +133,35 @@ def preferred_response(choice: str, swapped: bool) -> str | None:
     return None if choice == "skip" else choice
 
 
-def without_annotator(raw: bytes, key: AnnotatorKey) -> bytes:
-    """`raw` with its annotator's hash for the id; unchanged where it is not a JSON object."""
+def pseudonymous(raw: bytes, key: AnnotatorKey) -> bytes:
+    """`raw` with its annotator's hash for the id; unchanged where it is no object that names one.
+
+    An id that is not text stays unreadable, in a list: such a record is for a person to look at.
+    """
     try:
         record = json.loads(raw)
     except (ValueError, RecursionError):
         return raw
-    if not isinstance(record, dict) or "annotator" not in record:
+    if not isinstance(record, dict) or not record.get("annotator"):
         return raw
     annotator = record["annotator"]
-    name = annotator if isinstance(annotator, str) else json.dumps(annotator, sort_keys=True)
-    return json.dumps({**record, "annotator": key.hash(name)}).encode()
+    if isinstance(annotator, str):
+        hashed: str | list[str] = key.hash(annotator)
+    else:
+        hashed = [key.hash(json.dumps(annotator, sort_keys=True))]
+    return json.dumps({**record, "annotator": hashed}).encode()
+
+
+def _ratings(ratings: Mapping[str, Rating], swapped: bool) -> list[dict[str, str | int]]:
+    """Ratings of the pair's own first and second, by dimension."""
+    return [
+        {
+            "dimension": plain_text(dimension),
+            "first": rating.b if swapped else rating.a,
+            "second": rating.a if swapped else rating.b,
+        }
+        for dimension, rating in sorted(ratings.items())
+    ]
 
 
 def _parse(raw: bytes) -> DeliveredAnnotation:

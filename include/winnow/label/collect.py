@@ -1,135 +1,113 @@
-"""Brings back every annotation of a batch; what does not fit goes to quarantine with its bytes.
+"""Reads everything that vendors delivered of a batch; what does not fit goes to quarantine.
 
 What always holds: records received = annotations + quarantined + exact re-deliveries, checked
-before returning; nothing the vendor sent is lost. The annotations do not depend on the order in
-which records came, so the same books always give the same rows.
+before returning; nothing a vendor sent is lost. The annotations do not depend on the order in which
+records came, so the same deliveries always give the same rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from winnow.errors import Corrupt, Fatal
+from winnow.errors import Corrupt
 from winnow.label.annotation import (
     NOT_COUNTED,
     Annotation,
-    AnnotatorKey,
     AskedTask,
     NotAnAnnotation,
     read_annotation,
-    without_annotator,
 )
-from winnow.label.vendor import LabelVendor
 from winnow.records import Quarantined
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """One raw record, its annotator hashed.
+
+    Attributes:
+        raw: Its bytes.
+        source: Vendor and container, `simulator/sim-1`.
+        line: Its place in what the source sent, counted from 1.
+        look: At which look it came; looks at a source count from 0.
+    """
+
+    raw: bytes
+    source: str
+    line: int
+    look: int
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
-    """`n_received = len(annotations) + len(quarantined) + n_redelivered`."""
+    """`n_received = len(annotations) - n_vanished + len(quarantined) + n_redelivered`."""
 
     annotations: list[Annotation]
     quarantined: list[Quarantined]
     n_received: int
     n_redelivered: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    """One raw record, and its place in what the vendor sent, counted from 1."""
-
-    raw: bytes
-    line: int
+    n_vanished: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Rejected:
-    delivery: _Delivery
+    delivery: Delivery
     reason: str
     detail: str
     annotation_id: str | None = None
 
 
-_Read = tuple[Annotation, _Delivery]
+_Read = tuple[Annotation, Delivery]
 
 
-def collect_annotations(
-    vendor: LabelVendor, ref: str, tasks: Sequence[Row], comparisons: Sequence[Row], salt: bytes
+def read_deliveries(
+    deliveries: Sequence[Delivery], tasks: Sequence[Row], last_look: Mapping[str, int]
 ) -> Collection:
-    """All annotations that the vendor has for batch `ref`, sorted by id and revision.
+    """All annotations in `deliveries`, sorted by id and revision.
 
-    `tasks` are the rows of `records.TASKS` that were asked for, `comparisons` say which response
-    of a pair is the first, `salt` is the secret under which annotators are hashed.
+    `tasks` are the rows of `records.TASKS` that were asked for. `last_look` has the number of the
+    last whole look at each source that only shows what stands at the time: what an earlier look
+    brought and this one did not was retracted.
 
     Raises:
-        Fatal: The salt is empty.
-        Corrupt: The vendor's cursor runs in a circle, a task's comparison is missing, or the
-            counts do not add up.
+        Corrupt: The counts do not add up.
     """
-    if not salt:
-        raise Fatal("The salt of annotator hashes is empty: set it in the vendor's connection.")
-    key = AnnotatorKey(vendor.name, salt)
-    received = list(_all_records(vendor, ref))
-    read, rejected = _read_all(received, _asked(tasks, comparisons), key)
+    read, rejected = _read_all(deliveries, _asked(tasks))
     distinct, conflicting, n_redelivered = _merge_deliveries(read)
-    kept, repeated = _drop_repeated(distinct)
-    rejected = sorted(rejected + conflicting + repeated, key=lambda r: r.delivery.line)
-    collection = Collection(
-        annotations=sorted(kept, key=lambda a: (a.annotation_id, a.revision)),
-        quarantined=[_quarantined(r, f"{vendor.name}/{ref}", key) for r in rejected],
-        n_received=len(received),
-        n_redelivered=n_redelivered,
+    vanished = _vanished(distinct, read, last_look)
+    kept, repeated = _drop_repeated(distinct, vanished)
+    rejected = sorted(
+        rejected + conflicting + repeated, key=lambda r: (r.delivery.source, r.delivery.line)
     )
-    _check_counts(collection, ref)
+    collection = Collection(
+        annotations=_one_vote_each([*kept, *vanished]),
+        quarantined=[_quarantined(r) for r in rejected],
+        n_received=len(deliveries),
+        n_redelivered=n_redelivered,
+        n_vanished=len(vanished),
+    )
+    _check_counts(collection)
     return collection
 
 
-def _all_records(vendor: LabelVendor, ref: str) -> Iterator[_Delivery]:
-    cursor: str | None = None
-    seen: set[str | None] = set()
-    line = 0
-    while cursor not in seen:
-        seen.add(cursor)
-        page = vendor.fetch(ref, cursor)
-        for raw in page.records:
-            line += 1
-            yield _Delivery(raw, line)
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-    raise Corrupt(
-        f"{vendor.name} sent cursor {cursor} of batch {ref} twice: its pages run in a circle."
-    )
-
-
-def _asked(tasks: Sequence[Row], comparisons: Sequence[Row]) -> dict[str, AskedTask]:
-    second_of = {comparison["pair_id"]: comparison["second_id"] for comparison in comparisons}
-    absent = {task["pair_id"] for task in tasks} - second_of.keys()
-    if absent:
-        raise Corrupt(
-            f"{len(absent)} pairs of the batch's tasks have no comparison, {min(absent)} is one; "
-            "run the batch again from select_pairs."
-        )
+def _asked(tasks: Sequence[Row]) -> dict[str, AskedTask]:
     return {
-        task["task_id"]: AskedTask(
-            task["pair_id"], swapped=task["shown_a"] == second_of[task["pair_id"]]
-        )
-        for task in tasks
+        task["task_id"]: AskedTask(task["pair_id"], task["swapped"], task["kind"]) for task in tasks
     }
 
 
 def _read_all(
-    deliveries: Iterable[_Delivery], asked: Mapping[str, AskedTask], key: AnnotatorKey
+    deliveries: Iterable[Delivery], asked: Mapping[str, AskedTask]
 ) -> tuple[list[_Read], list[_Rejected]]:
     read: list[_Read] = []
     rejected: list[_Rejected] = []
     for delivery in deliveries:
         try:
-            read.append((read_annotation(delivery.raw, asked, key), delivery))
+            read.append((read_annotation(delivery.raw, asked), delivery))
         except NotAnAnnotation as error:
             rejected.append(_Rejected(delivery, error.reason, error.detail))
     return read, rejected
@@ -157,9 +135,11 @@ def _merge_deliveries(read: Iterable[_Read]) -> tuple[list[_Read], list[_Rejecte
     return list(first.values()), conflicting, n_redelivered
 
 
-def _drop_repeated(read: Sequence[_Read]) -> tuple[list[Annotation], list[_Rejected]]:
+def _drop_repeated(
+    read: Sequence[_Read], vanished: Sequence[Annotation]
+) -> tuple[list[Annotation], list[_Rejected]]:
     """Keep an annotator's earliest standing answer to a task, in all its revisions."""
-    repeated = _repeated_ids([annotation for annotation, _ in read])
+    repeated = _later_answers([*(annotation for annotation, _ in read), *vanished], _same_task)
     kept = [annotation for annotation, _ in read if annotation.annotation_id not in repeated]
     detail = "this annotator has answered the task before"
     rejected = [
@@ -170,41 +150,93 @@ def _drop_repeated(read: Sequence[_Read]) -> tuple[list[Annotation], list[_Rejec
     return kept, rejected
 
 
-def _repeated_ids(annotations: Iterable[Annotation]) -> set[str]:
+def _vanished(
+    distinct: Iterable[_Read], read: Sequence[_Read], last_look: Mapping[str, int]
+) -> list[Annotation]:
+    """A retraction for each annotation that the last look at its source did not bring again."""
+    gone = {
+        annotation.annotation_id
+        for annotation, delivery in read
+        if delivery.source in last_look and delivery.look < last_look[delivery.source]
+    }
+    gone -= {
+        annotation.annotation_id
+        for annotation, delivery in read
+        if delivery.look >= last_look.get(delivery.source, 0)
+    }
+    latest = _latest(a for a, _ in distinct if a.annotation_id in gone)
+    return [
+        replace(annotation, revision=annotation.revision + 1, status="retracted", price=0)
+        for annotation in latest
+        if annotation.status != "retracted"
+    ]
+
+
+def _one_vote_each(annotations: Sequence[Annotation]) -> list[Annotation]:
+    """Sorted; a second judgement of a pair by one annotator is a repeat and no second vote."""
+    votes = [annotation for annotation in annotations if annotation.kind == "comparison"]
+    repeats = _later_answers(votes, _same_pair)
+    told = [
+        replace(annotation, kind="repeat") if annotation.annotation_id in repeats else annotation
+        for annotation in annotations
+    ]
+    return sorted(told, key=lambda a: (a.annotation_id, a.revision))
+
+
+def _later_answers(
+    annotations: Iterable[Annotation], same: Callable[[Annotation], tuple[str, str]]
+) -> set[str]:
+    """Ids of standing annotations that come after another of the same `same`, by time."""
+    standing = [a for a in _latest(annotations) if a.status not in NOT_COUNTED]
+    answered: set[tuple[str, str]] = set()
+    later: set[str] = set()
+    for annotation in sorted(standing, key=_by_finish):
+        if same(annotation) in answered:
+            later.add(annotation.annotation_id)
+        answered.add(same(annotation))
+    return later
+
+
+def _latest(annotations: Iterable[Annotation]) -> list[Annotation]:
     latest: dict[str, Annotation] = {}
     for annotation in sorted(annotations, key=lambda a: a.revision):
         latest[annotation.annotation_id] = annotation
-    standing = [a for a in latest.values() if a.status not in NOT_COUNTED]
-    answered: set[tuple[str, str]] = set()
-    repeated: set[str] = set()
-    for annotation in sorted(standing, key=_by_finish):
-        answer = (annotation.task_id, annotation.annotator)
-        if answer in answered:
-            repeated.add(annotation.annotation_id)
-        answered.add(answer)
-    return repeated
+    return list(latest.values())
+
+
+def _same_task(annotation: Annotation) -> tuple[str, str]:
+    return annotation.task_id, annotation.annotator
+
+
+def _same_pair(annotation: Annotation) -> tuple[str, str]:
+    return annotation.pair_id, annotation.annotator
 
 
 def _by_finish(annotation: Annotation) -> tuple[datetime, str]:
     return (annotation.finished_at or datetime.max.replace(tzinfo=UTC), annotation.annotation_id)
 
 
-def _quarantined(rejected: _Rejected, source: str, key: AnnotatorKey) -> Quarantined:
+def _quarantined(rejected: _Rejected) -> Quarantined:
     return Quarantined(
         stage="label",
         reason=rejected.reason,
         detail=rejected.detail,
-        file=source,
+        file=rejected.delivery.source,
         line=rejected.delivery.line,
         record_id=rejected.annotation_id,
-        raw=without_annotator(rejected.delivery.raw, key),
+        raw=rejected.delivery.raw,
     )
 
 
-def _check_counts(collection: Collection, ref: str) -> None:
-    accounted = len(collection.annotations) + len(collection.quarantined) + collection.n_redelivered
+def _check_counts(collection: Collection) -> None:
+    accounted = (
+        len(collection.annotations)
+        - collection.n_vanished
+        + len(collection.quarantined)
+        + collection.n_redelivered
+    )
     if accounted != collection.n_received:
         raise Corrupt(
-            f"Batch {ref}: {collection.n_received} records came and {accounted} are accounted for; "
-            "nothing was kept. This is a fault of Winnow."
+            f"{collection.n_received} records came and {accounted} are accounted for; nothing was "
+            "kept. This is a fault of Winnow."
         )

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from winnow.errors import Ambiguous, Blocked, Fatal
-from winnow.label.vendor import LabelVendor, TaskRequest
+from winnow.label.vendor import BatchTerms, LabelVendor, TaskRequest
 from winnow.records import MICROS
 
 
@@ -33,7 +33,11 @@ class Submission:
 
 
 def submit_tasks(
-    vendor: LabelVendor, batch_key: str, tasks: Sequence[TaskRequest], budget: int
+    vendor: LabelVendor,
+    batch_key: str,
+    terms: BatchTerms,
+    tasks: Sequence[TaskRequest],
+    budget: int,
 ) -> Submission:
     """Bring the vendor's batch `batch_key` to hold all of `tasks`, and launch it.
 
@@ -46,13 +50,17 @@ def submit_tasks(
     wanted = _distinct_ids(tasks)
     estimate = vendor.estimate(tasks)
     _check_budget(batch_key, estimate, budget)
-    ref = vendor.open_batch(batch_key)
+    ref = vendor.open_batch(batch_key, terms)
     held = vendor.list_task_ids(ref)
     missing = [task for task in tasks if task.task_id not in held]
     committed = vendor.status(ref).committed + vendor.estimate(missing)
     _check_budget(batch_key, committed, budget)
     for start in range(0, len(missing), vendor.max_request):
-        vendor.add_tasks(ref, missing[start : start + vendor.max_request])
+        chunk = missing[start : start + vendor.max_request]
+        # Again before each purchase: a twin, or a price that moved, shows in the vendor's books.
+        if start:
+            _check_budget(batch_key, vendor.status(ref).committed + vendor.estimate(chunk), budget)
+        vendor.add_tasks(ref, chunk)
     listed = vendor.list_task_ids(ref)
     _check_all_listed(batch_key, ref, wanted, listed)
     vendor.launch(ref)

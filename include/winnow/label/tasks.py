@@ -1,36 +1,55 @@
-"""Builds tasks: a comparison as one annotator sees it, sides fixed and text made plain.
+"""Builds a batch's first tasks: votes, repeats and gold, sides fixed and texts ready to be shown.
 
-What always holds: sides and second votes follow from hashes of the pair id, so any re-run builds
-the same tasks with the same ids; rows in = tasks' pairs + quarantined. The first vote shows a
-random side first, so that a preference for a side cancels over pairs; a second vote swaps the
-sides, so that it cancels within the pair.
+What always holds: everything follows from hashes of content, so any re-run builds the same tasks
+with the same ids in the same order (see `winnow.label.task_order`); comparisons in = pairs asked +
+quarantined. The first vote shows a random side first, so that a preference for a side cancels over
+pairs; a second vote and a repeat swap the sides, so that it cancels within the pair. Gold is drawn
+and sided by a hash of the batch's pairs: each batch another draw, each re-run the same one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from winnow.campaign import Label
-from winnow.errors import Corrupt
-from winnow.ids import canonical_json, seed_from, task_id
+from winnow.ids import content_id, seed_from, task_id
+from winnow.label.gold import GoldItem
 from winnow.label.plain_text import plain_text
+from winnow.label.shown import NotWorthAsking, PiiGuard, ShownPair, of_comparison, of_gold, ready
+from winnow.label.task_order import (
+    place_of_repeat,
+    place_of_vote,
+    places_of_gold,
+    places_of_pairs,
+)
 from winnow.label.vendor import Message, TaskRequest
 from winnow.records import Quarantined
 
 Row = Mapping[str, Any]
+Kind = Literal["comparison", "gold", "repeat"]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row of `records.TASKS`; the last two are known once a vendor has the task."""
+    """A row of `records.TASKS`; the last two are known once a vendor has the task.
+
+    `repetition` counts the tasks of a pair from 0; `expected` is the better side of a gold pair;
+    `swapped` says that side A shows the pair's second response.
+    """
 
     task_id: str
     pair_id: str
+    kind: Kind
+    round: int
+    expected: str | None
     shown_a: str
     shown_b: str
+    swapped: bool
     rubric_version: str
     repetition: int
     vendor: str
@@ -41,40 +60,53 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class BuiltTasks:
-    """`tasks[i]` is the row of `requests[i]`; `quarantined` holds the pairs not worth asking."""
+    """`tasks[i]` is the row of `requests[i]`; `quarantined` holds the pairs not worth asking.
+
+    `pii` counts, by kind, what was found in the batch's texts, each text once.
+    """
 
     tasks: list[Task]
     requests: list[TaskRequest]
     quarantined: list[Quarantined]
+    pii: dict[str, int]
+
+
+_Placed = tuple[float, Task, TaskRequest]
 
 
 def build_tasks(
     comparisons: Sequence[Row],
     responses: Sequence[Row],
     prompts: Sequence[Row],
+    gold: Sequence[GoldItem],
     label: Label,
     seed: int,
 ) -> BuiltTasks:
-    """Tasks of `comparisons`, in their order, second votes right after first ones.
+    """Tasks of `comparisons` and of as much of `gold` as the campaign wants, in sending order.
 
     Raises:
         Corrupt: A comparison names a response or prompt that is not there.
     """
-    text = {row["response_id"]: plain_text(row["message"] or "") for row in responses}
+    texts = {row["response_id"]: plain_text(row["message"] or "") for row in responses}
     messages = {row["prompt_id"]: _shown_messages(row["messages"]) for row in prompts}
-    built = BuiltTasks([], [], [])
-    for comparison in comparisons:
-        _check_known(comparison, text, messages)
-        reason = _reason_not_to_ask(text[comparison["first_id"]], text[comparison["second_id"]])
-        if reason:
-            built.quarantined.append(_quarantined(comparison, reason))
-            continue
-        for repetition in range(n_votes(comparison["pair_id"], label.second_vote_share, seed)):
-            task = _task(comparison, repetition, label, seed)
-            built.tasks.append(task)
-            shown = messages[comparison["prompt_id"]]
-            built.requests.append(_request(task, comparison, shown, text, label))
-    return built
+    offered = [of_comparison(comparison, texts, messages) for comparison in comparisons]
+    guard = PiiGuard(label.pii)
+    pairs, quarantined = _all_ready(offered, guard)
+    known, unusable = _drawn_gold(gold, offered, len(pairs), label, seed, guard)
+    placed = [*_votes(pairs, label, seed), *_gold_tasks(known, label, _draw_seed(offered, seed))]
+    placed.sort(key=lambda p: (p[0], p[1].task_id))
+    return BuiltTasks(
+        tasks=[task for _, task, _ in placed],
+        requests=[request for _, _, request in placed],
+        quarantined=[*quarantined, *unusable],
+        pii=dict(sorted(guard.counts.items())),
+    )
+
+
+def rubric_version(label: Label) -> str:
+    """The campaign's rubric version, "+", and 8 digits that change with what it says and asks."""
+    content = content_id("rubric", label.instructions, label.rated_dimensions)
+    return f"{label.rubric_version}+{content[:8]}"
 
 
 def n_votes(pair: str, second_vote_share: float, seed: int) -> int:
@@ -96,59 +128,115 @@ def _shown_messages(messages: Sequence[Row]) -> tuple[Message, ...]:
     return tuple(Message(plain_text(m["role"]), plain_text(m["content"] or "")) for m in messages)
 
 
-def _check_known(comparison: Row, text: Row, messages: Row) -> None:
-    absent = [comparison[k] for k in ("first_id", "second_id") if comparison[k] not in text]
-    absent += [comparison["prompt_id"]] if comparison["prompt_id"] not in messages else []
-    if absent:
-        raise Corrupt(
-            f"Comparison {comparison['pair_id']} names {', '.join(absent)}, which the batch's "
-            "prompts and responses do not hold; run the batch again from expand_pools."
-        )
+def _all_ready(
+    offered: Sequence[ShownPair], guard: PiiGuard
+) -> tuple[list[ShownPair], list[Quarantined]]:
+    pairs, quarantined = [], []
+    for pair in offered:
+        try:
+            pairs.append(ready(pair, guard))
+        except NotWorthAsking as error:
+            quarantined.append(error.row)
+    return pairs, quarantined
 
 
-def _reason_not_to_ask(first: str, second: str) -> str | None:
-    if not first.strip() or not second.strip():
-        return "nothing_to_show"
-    return "look_the_same" if first.strip() == second.strip() else None
+def _votes(pairs: Sequence[ShownPair], label: Label, seed: int) -> Iterator[_Placed]:
+    places = places_of_pairs(pairs, seed)
+    for pair in pairs:
+        place = places[pair.pair_id]
+        starts_swapped = shows_second_first(pair.pair_id, 0, seed)
+        is_repeated = _uniform("repeat", seed, pair.pair_id) < label.repeat_share
+        votes = [
+            _task(pair, "comparison", n, shows_second_first(pair.pair_id, n, seed), label)
+            for n in range(n_votes(pair.pair_id, label.second_vote_share, seed))
+        ]
+        for n, task in enumerate(votes):
+            yield place_of_vote(place, n, is_repeated), task, _request(task, pair, label)
+        if is_repeated:
+            task = _task(pair, "repeat", len(votes), not starts_swapped, label)
+            yield place_of_repeat(place), task, _request(task, pair, label, votes[0].task_id)
 
 
-def _quarantined(comparison: Row, reason: str) -> Quarantined:
-    detail = {
-        "nothing_to_show": "a response of this pair has no visible text",
-        "look_the_same": "both responses of this pair look the same on the page",
-    }[reason]
-    ids = {k: comparison[k] for k in ("pair_id", "prompt_id", "first_id", "second_id")}
-    return Quarantined(
-        "label", reason, detail, record_id=comparison["pair_id"], raw=canonical_json(ids)
-    )
+def _draw_seed(offered: Sequence[ShownPair], seed: int) -> int:
+    return seed_from("gold", seed, sorted(pair.pair_id for pair in offered))
 
 
-def _task(comparison: Row, repetition: int, label: Label, seed: int) -> Task:
-    pair, sides = comparison["pair_id"], (comparison["first_id"], comparison["second_id"])
-    shown_a, shown_b = sides[::-1] if shows_second_first(pair, repetition, seed) else sides
+def _drawn_gold(
+    gold: Sequence[GoldItem],
+    offered: Sequence[ShownPair],
+    n_pairs: int,
+    label: Label,
+    seed: int,
+    guard: PiiGuard,
+) -> tuple[list[ShownPair], list[Quarantined]]:
+    """`gold_share` times `n_pairs` gold pairs, rounded up, none of which is a comparison's."""
+    # A product such as 0.07 * 100 lies a hair above the whole number that it means.
+    wanted = math.ceil(round(label.gold_share * n_pairs, 9))
+    draw = _draw_seed(offered, seed)
+    asked = {_content(pair) for pair in offered} if gold and wanted else set()
+    known: list[ShownPair] = []
+    unusable: list[Quarantined] = []
+    for item in sorted(gold, key=lambda g: (seed_from("draw", draw, g.pair_id), g.pair_id)):
+        if len(known) >= wanted:
+            break
+        pair = of_gold(item)
+        if _content(pair) not in asked:
+            ready_pairs, quarantined = _all_ready([pair], guard)
+            known += ready_pairs
+            unusable += quarantined
+    return known, unusable
+
+
+def _content(pair: ShownPair) -> tuple[tuple[str, ...], frozenset[str]]:
+    """What two equal pairs share even where one prompt was not normalised."""
+    turns = tuple(_folded(message.content) for message in pair.messages)
+    return turns, frozenset((_folded(pair.first), _folded(pair.second)))
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _gold_tasks(pairs: Sequence[ShownPair], label: Label, draw: int) -> Iterator[_Placed]:
+    for place, pair in zip(places_of_gold(pairs, draw), pairs, strict=True):
+        task = _task(pair, "gold", 0, shows_second_first(pair.pair_id, 0, draw), label, draw)
+        yield place, task, _request(task, pair, label)
+
+
+def _task(
+    pair: ShownPair, kind: Kind, repetition: int, swapped: bool, label: Label, draw: int = 0
+) -> Task:
+    sides = (pair.first_id, pair.second_id)
+    shown_a, shown_b = sides[::-1] if swapped else sides
+    rubric = rubric_version(label)
+    made = task_id(pair.pair_id, shown_a, shown_b, rubric, repetition)
     return Task(
-        task_id=task_id(pair, shown_a, shown_b, label.rubric_version, repetition),
-        pair_id=pair,
+        # Another batch asks the same gold again, and a vendor takes an id only once.
+        task_id=content_id("gold task", made, draw) if kind == "gold" else made,
+        pair_id=pair.pair_id,
+        kind=kind,
+        round=0,
+        expected=pair.expected,
         shown_a=shown_a,
         shown_b=shown_b,
-        rubric_version=label.rubric_version,
+        swapped=swapped,
+        rubric_version=rubric,
         repetition=repetition,
         vendor=label.vendor,
         price=label.price,
     )
 
 
-def _request(
-    task: Task, comparison: Row, messages: tuple[Message, ...], text: Row, label: Label
-) -> TaskRequest:
+def _request(task: Task, pair: ShownPair, label: Label, repeats: str | None = None) -> TaskRequest:
     return TaskRequest(
         task_id=task.task_id,
         pair_id=task.pair_id,
-        messages=messages,
-        response_a=text[task.shown_a],
-        response_b=text[task.shown_b],
-        dimension=comparison["dimension"] or "helpfulness",
+        messages=pair.messages,
+        response_a=pair.second if task.swapped else pair.first,
+        response_b=pair.first if task.swapped else pair.second,
+        dimension=pair.dimension,
         instructions=plain_text(label.instructions),
         rubric_version=task.rubric_version,
         price=task.price,
+        repeats=repeats,
     )

@@ -1,27 +1,50 @@
 """Label: buy the batch's annotations once, and bring all of them home.
 
-`submit` may be run again at any time: it reconciles with the vendor's books and sends only what is
-missing. `collect` closes the stage: whatever the vendor sent is in the lake, as an annotation or in
-quarantine, and the cost is what the vendor charged.
+    plan        what to ask, frozen; what it costs
+    submit      the vendor has it, within the budget
+    follow_up   after the first answers: third votes, and what nobody answered
+    collect     everything the vendor sent, aggregated; closes the stage
+
+Each may be run again at any time. Buying reconciles with the vendor's books and sends only what is
+missing; whatever the vendor sent is in the lake, as an annotation or in quarantine; the cost is
+what the vendor charged.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any
 
 from winnow.batch import Batch, Manifest, quarantine_table, read_table
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import canonical_json
-from winnow.label.aggregate import Preference, aggregate, estimate_error_rate
-from winnow.label.collect import collect_annotations
+from winnow.ingest.sources import source_files
+from winnow.label.aggregate import Preference, aggregate
+from winnow.label.annotation import Annotation
+from winnow.label.annotator_report import annotator_report
+from winnow.label.collect import Collection, read_deliveries
+from winnow.label.gold import GoldItem, read_gold
+from winnow.label.rounds import follow_up as follow_up_tasks
 from winnow.label.submit import submit_tasks
-from winnow.label.tasks import BuiltTasks, build_tasks
+from winnow.label.tasks import BuiltTasks, Task, build_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.records import ANNOTATIONS, MICROS, PREFERENCES, TASKS, Quarantined, to_table
+from winnow.stages.label_rounds import (
+    SubmissionRecord,
+    batch_key,
+    deliveries,
+    freeze_plan,
+    last_looks,
+    look,
+    read_plan,
+    read_submission,
+    record_submission,
+    submissions,
+    terms_of,
+)
 from winnow.validate.metrics import label_figures
 
 STAGE = "label"
@@ -29,27 +52,159 @@ STAGE = "label"
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class SubmissionRecord:
-    """When the batch's tasks were first with the vendor, and until when to wait (UTC, ISO 8601)."""
+def plan(batch: Batch) -> dict[str, Any]:
+    """Freeze what will be asked; how many tasks, what they and their follow-ups cost at most."""
+    built = freeze_plan(batch, 0, lambda: _first_round(batch))
+    n_pairs = len({task.pair_id for task in built.tasks if task.kind == "comparison"})
+    estimate = sum(task.price for task in built.tasks)
+    return {
+        "tasks": len(built.tasks),
+        "pairs": n_pairs,
+        "estimate_usd": estimate / MICROS,
+        "most_usd": min(estimate + _follow_ups(batch, built), batch.campaign.label.budget) / MICROS,
+        "budget_usd": batch.campaign.label.budget_usd,
+        "vendor": batch.campaign.label.vendor,
+        "pii": built.pii,
+        "submitted": is_submitted(batch),
+    }
 
-    ref: str
-    submitted_at: str
-    deadline: str
+
+def approve(batch: Batch, who: str) -> None:
+    """Note that a person allows the purchase, follow-ups included, up to the budget."""
+    note = {"who": who, "at": batch.clock().isoformat(), "most_usd": plan(batch)["most_usd"]}
+    batch.lake.create(_approval_path(batch), canonical_json(note))
 
 
 def submit(batch: Batch, vendor: LabelVendor) -> dict[str, Any]:
-    """Bring the vendor to hold the batch's tasks, within the budget; what was sent and what not."""
+    """Bring the vendor to hold the batch's tasks, within the budget; what was sent and what not.
+
+    Raises:
+        Blocked: It is over the budget, or needs a person's approval that is not there.
+    """
     if batch.manifest(STAGE) is not None:
-        return {"ref": read_submission(batch).ref, "sent": 0}
-    built = _build(batch)
-    sent = submit_tasks(
-        vendor, f"{batch.campaign.name}/{batch.key}", built.requests, batch.campaign.label.budget
+        return {"sent": 0}
+    _check_approved(batch)
+    return _buy(batch, vendor, 0, freeze_plan(batch, 0, lambda: _first_round(batch)))
+
+
+def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
+    """Buy what the first answers call for, as far as the budget goes.
+
+    Raises:
+        Retryable: The vendor is not done and the deadline has not passed.
+    """
+    if batch.manifest(STAGE) is not None:
+        return {"sent": 0}
+
+    def make() -> BuiltTasks:
+        submission = _submitted(batch)
+        status = _close(batch, vendor, submission)
+        look(batch, 0, vendor, submission.ref, salt)
+        return _second_round(batch, vendor, status)
+
+    built = freeze_plan(batch, 1, make)
+    return _buy(batch, vendor, 1, built) if built.tasks else {"sent": 0, "tasks": 0}
+
+
+def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
+    """Bring home every annotation, aggregate them, and commit the stage.
+
+    Raises:
+        Retryable: The vendor is not done and the deadline has not passed.
+        Blocked: Fewer tasks were answered than the campaign's `min_completion`.
+    """
+    done = batch.manifest(STAGE)
+    if done is not None:
+        return done
+    _submitted(batch)
+    statuses = []
+    for number, record in submissions(batch).items():
+        _close(batch, vendor, record)
+        look(batch, number, vendor, record.ref, salt)
+        statuses.append(vendor.status(record.ref))
+    tasks = _asked(batch)
+    found = _collected(batch, vendor, tasks)
+    _check_completion(batch, tasks, found.annotations)
+    return _commit(batch, tasks, found, statuses)
+
+
+def is_submitted(batch: Batch) -> bool:
+    """Whether the vendor has the batch's tasks."""
+    return read_submission(batch) is not None
+
+
+def progress(batch: Batch, vendor: LabelVendor | None) -> str:
+    """How far the vendor is, as far as it can be asked."""
+    try:
+        statuses = [vendor.status(r.ref) for r in submissions(batch).values()] if vendor else []
+    except Retryable:
+        statuses = []
+    if not statuses:
+        return "tasks are with the vendor"
+    n_answered, n_tasks = sum(s.n_answered for s in statuses), sum(s.n_tasks for s in statuses)
+    return f"{n_answered} of {n_tasks} tasks answered"
+
+
+def _first_round(batch: Batch) -> BuiltTasks:
+    ingested, expanded, selected = (batch.require(s) for s in ("ingest", "expand", "select"))
+    label = batch.campaign.label
+    gold, bad = _gold(batch)
+    built = build_tasks(
+        read_table(batch.lake, selected.outputs["comparisons"]).to_pylist(),
+        read_table(batch.lake, expanded.outputs["responses"]).to_pylist(),
+        read_table(batch.lake, ingested.outputs["prompts"]).to_pylist(),
+        gold,
+        label,
+        batch.campaign.select.seed,
     )
-    now = batch.clock()
-    deadline = now + timedelta(minutes=batch.campaign.label.deadline_minutes)
-    record = SubmissionRecord(sent.ref, now.isoformat(), deadline.isoformat())
-    batch.lake.create(_submission_path(batch), canonical_json(asdict(record)))
+    return replace(built, quarantined=[*built.quarantined, *bad])
+
+
+def _gold(batch: Batch) -> tuple[list[GoldItem], list[Quarantined]]:
+    """The campaign's tasks with a known answer, and the rows that are none."""
+    asked = batch.campaign.label.gold
+    if asked is None:
+        return [], []
+    read = [read_gold(file.name, file.read()) for file in source_files([asked], batch.key)]
+    return [item for items, _ in read for item in items], [row for _, bad in read for row in bad]
+
+
+def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> BuiltTasks:
+    """Round 1, as far as the budget goes."""
+    first = read_plan(batch, 0)
+    if first is None:
+        raise Fatal(f"Batch {batch.key} has no plan of what to ask; run plan_tasks first.")
+    label = batch.campaign.label
+    annotations = [asdict(a) for a in _collected(batch, vendor, _rows(first.tasks)).annotations]
+    answered = {row["task_id"] for row in annotations}
+    unanswered = {task.task_id for task in first.tasks} - answered
+    built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
+    left = label.budget - status.committed
+    affordable = len(built.tasks) if not label.price else min(len(built.tasks), left // label.price)
+    return replace(built, tasks=built.tasks[:affordable], requests=built.requests[:affordable])
+
+
+def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
+    """Most that round 1 can cost: a third vote of each pair that two judge, all bought again."""
+    label = batch.campaign.label
+    votes = [task for task in built.tasks if task.kind == "comparison"]
+    third = sum(task.price for task in votes if task.repetition == 1) if label.third_votes else 0
+    again = sum(task.price for task in votes) if label.unanswered == "buy_again" else 0
+    return third + again
+
+
+def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
+    others = [r.ref for n, r in submissions(batch).items() if n != number]
+    spent = sum(vendor.status(ref).committed for ref in others)
+    terms = terms_of(batch, number)
+    sent = submit_tasks(
+        vendor,
+        batch_key(batch, number),
+        terms,
+        built.requests,
+        batch.campaign.label.budget - spent,
+    )
+    record_submission(batch, number, sent.ref, terms.deadline)
     return {
         "ref": sent.ref,
         "tasks": sent.n_tasks,
@@ -59,64 +214,97 @@ def submit(batch: Batch, vendor: LabelVendor) -> dict[str, Any]:
     }
 
 
-def read_submission(batch: Batch) -> SubmissionRecord:
-    """The batch's submission.
+def _check_approved(batch: Batch) -> None:
+    limit, most = batch.campaign.label.approve_above_usd, plan(batch)["most_usd"]
+    if limit is None or most <= limit or is_submitted(batch):
+        return
+    if not batch.lake.exists(_approval_path(batch)):
+        raise Blocked(
+            f"Labels of batch {batch.key} may cost ${most:.2f}; above ${limit:.2f} the campaign "
+            "wants a person's approval: answer approve_purchase in Airflow, or run with --approve."
+        )
+
+
+def _submitted(batch: Batch) -> SubmissionRecord:
+    found = read_submission(batch)
+    if found is None:
+        raise Fatal(f"Batch {batch.key} was not submitted; run submit_tasks first.")
+    return found
+
+
+def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> BatchStatus:
+    """The vendor's last word: it is done, or the deadline passed and the rest is called off."""
+    status = vendor.status(record.ref)
+    if not status.is_final:
+        if batch.clock() < datetime.fromisoformat(record.deadline):
+            raise Retryable(
+                f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
+            )
+        status = vendor.cancel(record.ref, "deadline passed")
+    if not status.is_final:
+        raise Retryable(
+            f"Vendor batch {record.ref} is being called off, and may still bring answers."
+        )
+    return status
+
+
+def _asked(batch: Batch) -> list[dict[str, Any]]:
+    """Rows of `records.TASKS` of every round that was bought."""
+    rows: list[dict[str, Any]] = []
+    for number, record in submissions(batch).items():
+        built = read_plan(batch, number)
+        if built is not None:
+            at = datetime.fromisoformat(record.submitted_at)
+            told = [replace(t, vendor_ref=record.ref, submitted_at=at) for t in built.tasks]
+            rows += _rows(told)
+    return rows
+
+
+def _rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    return [asdict(task) for task in tasks]
+
+
+def _collected(batch: Batch, vendor: LabelVendor, tasks: Sequence[Row]) -> Collection:
+    last = last_looks(batch, vendor.name) if vendor.snapshot else {}
+    return read_deliveries(deliveries(batch, vendor.name), tasks, last)
+
+
+def _check_completion(
+    batch: Batch, tasks: Sequence[Row], annotations: Sequence[Annotation]
+) -> None:
+    """Hold what came back against what the first round asked; a task bought again stands for one.
 
     Raises:
-        Fatal: Nothing was submitted yet.
+        Blocked: Too little came back.
     """
-    try:
-        return SubmissionRecord(**json.loads(batch.lake.read(_submission_path(batch))))
-    except FileNotFoundError as error:
-        raise Fatal(f"Batch {batch.key} was not submitted; run submit_tasks first.") from error
+    pair_of = {task["task_id"]: (task["pair_id"], task["kind"]) for task in tasks}
+    wanted = Counter(pair_of[task["task_id"]] for task in tasks if task["round"] == 0)
+    came = Counter(pair_of[task_id] for task_id in {a.task_id for a in annotations})
+    n_came = sum(min(n, came[pair]) for pair, n in wanted.items())
+    needed = batch.campaign.label.min_completion
+    if n_came < needed * wanted.total():
+        raise Blocked(
+            f"Batch {batch.key}: {n_came} of {wanted.total()} tasks were answered, the campaign "
+            f"asks for {needed:.0%}. Lower label.min_completion or ask the vendor."
+        )
 
 
-def is_submitted(batch: Batch) -> bool:
-    """Whether the vendor has the batch's tasks."""
-    return batch.lake.exists(_submission_path(batch))
-
-
-def progress(batch: Batch, vendor: LabelVendor | None) -> str:
-    """How far the vendor is, as far as it can be asked."""
-    try:
-        status = vendor.status(read_submission(batch).ref) if vendor else None
-    except Retryable:
-        status = None
-    if status is None:
-        return "tasks are with the vendor"
-    return f"{status.n_answered} of {status.n_tasks} tasks answered"
-
-
-def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
-    """Bring home every annotation and commit the stage.
-
-    Raises:
-        Retryable: The vendor is not done and the deadline has not passed.
-        Blocked: Fewer tasks were answered than the campaign's `min_completion`.
-    """
-    done = batch.manifest(STAGE)
-    if done is not None:
-        return done
-    submission = read_submission(batch)
-    status = _close(batch, vendor, submission)
-    built, selected = _build(batch), batch.require("select")
-    tasks = [
-        {
-            **asdict(task),
-            "vendor_ref": submission.ref,
-            "submitted_at": _time(submission.submitted_at),
-        }
-        for task in built.tasks
-    ]
+def _commit(
+    batch: Batch, tasks: Sequence[Row], found: Collection, statuses: Sequence[BatchStatus]
+) -> Manifest:
+    selected = batch.require("select")
     comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
-    found = collect_annotations(vendor, submission.ref, tasks, comparisons, salt)
-    annotations = to_table(found.annotations, ANNOTATIONS)
-    figures = label_figures(annotations, len(tasks))
-    error_rate = estimate_error_rate(figures.n_agreed, figures.n_agreement)
-    preferences = aggregate(annotations.to_pylist(), comparisons, error_rate)
-    asked = {task.pair_id for task in built.tasks}
+    annotations, asked_for = to_table(found.annotations, ANNOTATIONS), to_table(tasks, TASKS)
+    expected = {task["task_id"]: task["expected"] for task in tasks if task["expected"]}
+    rows = annotations.to_pylist()
+    preferences = aggregate(rows, comparisons, batch.campaign.label.aggregation, expected)
+    report = [each.as_dict() for each in annotator_report(rows, comparisons, expected)]
+    plans = [built for n in submissions(batch) if (built := read_plan(batch, n)) is not None]
+    unasked = [row for built in plans for row in built.quarantined]
+    pairs = {row["pair_id"] for row in comparisons}
+    asked = {task["pair_id"] for task in tasks}
     silent = _without_vote([row for row in comparisons if row["pair_id"] in asked], preferences)
-    quarantined = [*built.quarantined, *found.quarantined, *silent]
+    quarantined = [*unasked, *found.quarantined, *silent]
     return batch.commit(
         STAGE,
         inputs=[selected],
@@ -125,50 +313,30 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             "preferences": batch.write_table(
                 STAGE, "preferences", to_table(preferences, PREFERENCES)
             ),
-            "tasks": batch.write_table(STAGE, "tasks", to_table(tasks, TASKS)),
+            "tasks": batch.write_table(STAGE, "tasks", asked_for),
+            "annotators": batch.write_bytes(
+                STAGE, "annotators", "json", canonical_json(report), len(report)
+            ),
             "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(quarantined)),
         },
         counts={
             "rows_in": len(comparisons),
             "rows_out": len(preferences),
-            "quarantined": len(silent) + len(built.quarantined),
+            "quarantined": len(silent) + sum(row.record_id in pairs for row in unasked),
             "tasks": len(tasks),
-            "unanswered": status.n_tasks - status.n_answered,
+            "follow_ups": sum(task["round"] > 0 for task in tasks),
+            "gold": sum(task["kind"] == "gold" for task in tasks),
+            "unanswered": len(tasks) - len({a.task_id for a in found.annotations}),
             "annotations": annotations.num_rows,
             "annotations_quarantined": len(found.quarantined),
         },
-        cost=status.charged,
-        figures=figures.as_dict(),
+        cost=sum(status.charged for status in statuses),
+        figures=label_figures(annotations, asked_for).as_dict(),
     )
 
 
-def _close(batch: Batch, vendor: LabelVendor, submission: SubmissionRecord) -> BatchStatus:
-    """The vendor's last word: it is done, or the deadline passed and the rest is called off."""
-    status = vendor.status(submission.ref)
-    if not status.is_final:
-        if batch.clock() < _time(submission.deadline):
-            raise Retryable(
-                f"Vendor batch {submission.ref} is still open; wait_for_vendor waits for it."
-            )
-        status = vendor.cancel(submission.ref, "deadline passed")
-    needed = batch.campaign.label.min_completion
-    if status.n_answered < needed * status.n_tasks:
-        raise Blocked(
-            f"Batch {batch.key}: {status.n_answered} of {status.n_tasks} tasks were answered, the "
-            f"campaign asks for {needed:.0%}. Lower label.min_completion or ask the vendor."
-        )
-    return status
-
-
-def _build(batch: Batch) -> BuiltTasks:
-    ingested, expanded, selected = (batch.require(s) for s in ("ingest", "expand", "select"))
-    return build_tasks(
-        read_table(batch.lake, selected.outputs["comparisons"]).to_pylist(),
-        read_table(batch.lake, expanded.outputs["responses"]).to_pylist(),
-        read_table(batch.lake, ingested.outputs["prompts"]).to_pylist(),
-        batch.campaign.label,
-        batch.campaign.select.seed,
-    )
+def _approval_path(batch: Batch) -> str:
+    return f"{batch.folder}/{STAGE}/approval.json"
 
 
 def _without_vote(comparisons: list[Row], preferences: list[Preference]) -> list[Quarantined]:
@@ -180,11 +348,3 @@ def _without_vote(comparisons: list[Row], preferences: list[Preference]) -> list
         for row in comparisons
         if row["pair_id"] not in voted
     ]
-
-
-def _submission_path(batch: Batch) -> str:
-    return f"{batch.folder}/{STAGE}/submission.json"
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -11,6 +11,7 @@ from typing import Any
 
 from winnow.batch import Artifact, Batch, Manifest, read_table, table_bytes
 from winnow.errors import Blocked
+from winnow.label.vendors import kind_of
 from winnow.publish.card import dataset_card
 from winnow.publish.versions import publish, read_version, store_object
 from winnow.publish.views import Labelled, build_views
@@ -22,17 +23,12 @@ STAGE = "publish"
 
 Row = Mapping[str, Any]
 
-VENDOR_NOTES = {
-    "simulator": "**The labels come from a labelling-vendor simulator; no human judged anything.**",
-}
-"""What a reader of the data must know about a vendor."""
-
 
 def check(batch: Batch) -> str:
     """Judge the batch's labels and store the verdict; returns where it lies in the lake."""
     labelled = batch.require("label")
     annotations = read_table(batch.lake, labelled.outputs["annotations"])
-    verdict = judge(annotations, LabelFigures(**labelled.figures), batch.campaign.validation)
+    verdict = judge(annotations, LabelFigures.of(labelled.figures), batch.campaign.validation)
     return batch.write_bytes(STAGE, "verdict", "json", verdict.to_bytes()).path
 
 
@@ -49,7 +45,7 @@ def version(batch: Batch, verdict_path: str) -> int:
     dataset = batch.campaign.publish.dataset
     quality = store_object(batch.lake, dataset, verdict_bytes, "json")
     files = {f"quality/{batch.key}.json": quality, **_data_files(batch)}
-    note = VENDOR_NOTES.get(batch.campaign.label.vendor, "")
+    note = kind_of(batch.campaign.label.vendor).note
     return publish(
         batch.lake,
         dataset,
@@ -111,7 +107,7 @@ def _labelled(batch: Batch) -> Labelled:
         responses=_by_id(batch, "expand", "responses", "response_id"),
         comparisons=_by_id(batch, "select", "comparisons", "pair_id"),
         preferences=_rows(batch, "label", "preferences"),
-        annotations=_rows(batch, "label", "annotations"),
+        annotations=[r for r in _rows(batch, "label", "annotations") if r["kind"] != "gold"],
     )
 
 

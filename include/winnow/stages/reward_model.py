@@ -20,7 +20,7 @@ from winnow.campaign import Campaign, Select
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json
 from winnow.label.aggregate import latest_revisions
-from winnow.label.annotation import NOT_COUNTED
+from winnow.label.annotation import is_vote
 from winnow.lake import Lake
 from winnow.publish.versions import Version
 from winnow.reward import (
@@ -172,13 +172,13 @@ def _votes(lake: Lake, expand: Manifest, select: Manifest, label: Manifest) -> l
     annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
     votes: list[Row] = []
     for row in latest_revisions(annotations):
-        if row["preferred"] is not None and row["status"] not in NOT_COUNTED:
+        if is_vote(row):
             pair = pairs[row["pair_id"]]
             first, second = pair["first_id"], pair["second_id"]
             votes.append(
                 {
-                    **pair,
                     **row,
+                    **pair,
                     "preference": _PREFERRED[row["preferred"]],
                     "length": lengths[first] - lengths[second],
                     "first": vectors[first],

@@ -25,7 +25,9 @@ from winnow.validate.metrics import LabelFigures
 Severity = Literal["warn", "block"]
 Outcome = Literal["pass", "fail", "error", "not_measured"]
 CHOICES = get_args(Choice)
-ROW_COLUMNS = ["annotation_id", "revision", "task_id", "annotator", "choice", "active_seconds"]
+FILLED = ["annotation_id", "revision", "task_id", "annotator", "choice"]
+ROW_COLUMNS = [*FILLED, "active_seconds"]
+"""What the gate looks at of each row; how long an answer took is not known of every vendor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def _of_rows() -> list[_Expected]:
 
     filled = [
         _Expected(f"{n} is filled", "block", "no null", gxe.ExpectColumnValuesToNotBeNull(column=n))
-        for n in ROW_COLUMNS
+        for n in FILLED
     ]
     known = gxe.ExpectColumnValuesToBeInSet(column="choice", value_set=list(CHOICES))
     unique = gxe.ExpectCompoundColumnsToBeUnique(column_list=["annotation_id", "revision"])
@@ -123,7 +125,8 @@ def _of_rows() -> list[_Expected]:
 def _of_figures(figures: LabelFigures, limits: Validate) -> list[_Expected]:
     """Only over what was measured: Great Expectations lets an absent figure pass.
 
-    Agreement is measured on few pairs, so it fails a limit only where its whole interval does.
+    Agreement and gold accuracy are measured on few answers, so they fail a limit only where their
+    whole interval does.
     """
     measured = figures.as_dict()
     bounds: list[tuple[str, Severity, float | None, float | None]] = [
@@ -131,6 +134,8 @@ def _of_figures(figures: LabelFigures, limits: Validate) -> list[_Expected]:
         ("agreement_high", "block", limits.min_agreement_block, None),
         ("side_bias", "warn", None, limits.max_side_bias_warn),
         ("side_bias", "block", None, limits.max_side_bias_block),
+        ("gold_accuracy_high", "warn", limits.min_gold_accuracy_warn, None),
+        ("gold_accuracy_high", "block", limits.min_gold_accuracy_block, None),
         ("tie_rate", "warn", None, limits.max_tie_rate_warn),
         ("tie_rate", "block", None, limits.max_tie_rate_block),
     ]

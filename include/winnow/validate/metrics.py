@@ -6,21 +6,27 @@ measured.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from math import sqrt
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+
+from winnow.label.agreement import batch_agreement, wilson
 
 
 @dataclass(frozen=True, slots=True)
 class LabelFigures:
-    """Shares lie in [0, 1].
+    """Shares lie in [0, 1]; of each annotation only the latest revision counts, while it stands.
 
     `agreement` is how often two annotators who both named a side of one pair named the same side,
-    counted on `n_agreement` pairs of votes, with its 95 % Wilson interval; `side_bias` is |share of
-    decided votes for side a - 1/2|.
+    counted on `n_agreement` pairs of votes, with its 95 % Wilson interval; `alpha` is
+    Krippendorff's, over first, second and no difference, with a bootstrap interval; `side_bias` is
+    |share of decided votes for side a - 1/2|; `gold_accuracy` the share of `n_gold` answers to gold
+    tasks that name the known side; `repeat_consistency` how often an annotator judged one pair
+    alike twice, counted on `n_repeats`.
     """
 
     n_annotations: int
@@ -31,25 +37,51 @@ class LabelFigures:
     agreement_high: float | None
     n_agreed: int
     n_agreement: int
+    alpha: float | None
+    alpha_low: float | None
+    alpha_high: float | None
     tie_rate: float | None
     side_bias: float | None
+    gold_accuracy: float | None
+    gold_accuracy_high: float | None
+    n_gold: int
+    repeat_consistency: float | None
+    n_repeats: int
     largest_annotator_share: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """The figures by name."""
         return asdict(self)
 
+    @classmethod
+    def of(cls, figures: Mapping[str, Any]) -> LabelFigures:
+        """Read back from a manifest, which may hold more."""
+        return cls(**{field.name: figures[field.name] for field in fields(cls)})
+
 
 _QUERY = """
-WITH decided AS (
-    SELECT * FROM annotations
-    WHERE status NOT IN ('rejected', 'retracted') AND preferred IS NOT NULL
+WITH standing AS (
+    SELECT * FROM (
+        SELECT * FROM annotations
+        QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC) = 1
+    ) WHERE status NOT IN ('rejected', 'retracted')
 ),
+judged AS (SELECT * FROM standing WHERE preferred IS NOT NULL),
+decided AS (SELECT * FROM judged WHERE kind = 'comparison'),
 voted AS (
     SELECT one.preferred = other.preferred AS agrees
     FROM decided AS one JOIN decided AS other
         ON one.pair_id = other.pair_id AND one.annotator < other.annotator
     WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
+),
+known AS (
+    SELECT judged.preferred = tasks.expected AS passed
+    FROM judged JOIN tasks USING (task_id) WHERE judged.kind = 'gold'
+),
+repeated AS (
+    SELECT again.preferred = before.preferred AS consistent
+    FROM judged AS again JOIN decided AS before USING (pair_id, annotator)
+    WHERE again.kind = 'repeat'
 ),
 shares AS (
     SELECT count(*) / (SELECT count(*) FROM decided) AS share FROM decided GROUP BY annotator
@@ -57,37 +89,39 @@ shares AS (
 SELECT
     (SELECT count(*) FROM annotations) AS n_annotations,
     (SELECT count(DISTINCT annotator) FROM annotations) AS n_annotators,
-    (SELECT count(DISTINCT task_id) FROM annotations WHERE status <> 'retracted')
-        / nullif($n_tasks, 0) AS completion,
+    (SELECT count(DISTINCT task_id) FROM standing) / nullif((SELECT count(*) FROM tasks), 0)
+        AS completion,
     (SELECT count(*) FROM voted WHERE agrees) AS n_agreed,
     (SELECT count(*) FROM voted) AS n_agreement,
     (SELECT avg((preferred IN ('tie', 'both_bad'))::INT) FROM decided) AS tie_rate,
     (SELECT abs(avg((choice = 'a')::INT) - 0.5) FROM decided WHERE choice IN ('a', 'b'))
         AS side_bias,
+    (SELECT count(*) FROM known) AS n_gold,
+    (SELECT count(*) FROM known WHERE passed) AS n_gold_passed,
+    (SELECT count(*) FROM repeated) AS n_repeats,
+    (SELECT avg(consistent::INT) FROM repeated) AS repeat_consistency,
     (SELECT max(share) FROM shares) AS largest_annotator_share
 """
 
 
-def label_figures(annotations: pa.Table, n_tasks: int) -> LabelFigures:
-    """Figures of the annotations (schema `ANNOTATIONS`) that `n_tasks` tasks brought."""
+def label_figures(annotations: pa.Table, tasks: pa.Table) -> LabelFigures:
+    """Figures of the annotations (schema `ANNOTATIONS`) that `tasks` (schema `TASKS`) brought."""
     with duckdb.connect() as connection:
         connection.register("annotations", annotations)
-        counted = (
-            connection.sql(_QUERY, params={"n_tasks": n_tasks}).to_arrow_table().to_pylist()[0]
-        )
+        connection.register("tasks", tasks)
+        counted = connection.sql(_QUERY).to_arrow_table().to_pylist()[0]
     n, agreed = counted["n_agreement"], counted["n_agreed"]
+    n_gold, passed = counted["n_gold"], counted.pop("n_gold_passed")
     low, high = wilson(agreed, n) if n else (None, None)
-    agreement = agreed / n if n else None
-    return LabelFigures(agreement=agreement, agreement_low=low, agreement_high=high, **counted)
-
-
-def wilson(n_hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Score interval of a share of `n` > 0 (Wilson, JASA 22, 1927); z = 1.96 gives 95 %.
-
-    >>> [round(bound, 3) for bound in wilson(8, 10)]
-    [0.49, 0.943]
-    """
-    share = n_hits / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    alpha = batch_agreement(annotations.to_pylist(), np.random.default_rng(0))
+    return LabelFigures(
+        agreement=agreed / n if n else None,
+        agreement_low=low,
+        agreement_high=high,
+        alpha=alpha.alpha,
+        alpha_low=alpha.low,
+        alpha_high=alpha.high,
+        gold_accuracy=passed / n_gold if n_gold else None,
+        gold_accuracy_high=wilson(passed, n_gold)[1] if n_gold else None,
+        **counted,
+    )

@@ -472,6 +472,15 @@ def test_a_fatal_answer_ends_everything_at_once(server):
     assert not engine_threads()
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises, even where the tests were started in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_the_wait_at_once(server):
     server.script = lambda body: HANGS
     pressed: list[float] = []
@@ -488,6 +497,7 @@ def test_ctrl_c_ends_the_wait_at_once(server):
     assert not engine_threads()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_the_thread_starts_leaves_none_behind(monkeypatch):
     async def nothing() -> None:
         pass

@@ -1,17 +1,20 @@
-"""Preferences equal what Bayes' rule says of the votes, by enumeration."""
+"""Preferences keep their invariants under each model; majority's equal Bayes' rule, enumerated."""
 
 from __future__ import annotations
 
 import random
 from fractions import Fraction
-from typing import Any
+from itertools import combinations
+from typing import Any, get_args
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from winnow.errors import Corrupt
+from winnow.campaign import Aggregation
+from winnow.errors import Corrupt, Fatal
 from winnow.label.aggregate import (
+    METHODS,
     P_LIMIT,
     aggregate,
     estimate_error_rate,
@@ -21,7 +24,7 @@ from winnow.records import PREFERENCES, to_table
 
 Row = dict[str, Any]
 MIRROR = {"first": "second", "second": "first"}
-ERROR_RATE = 0.2
+EVERY_METHOD = pytest.mark.parametrize("method", sorted(METHODS))
 
 
 def comparison(pair: str = "p", p_first: float = 0.5) -> Row:
@@ -39,9 +42,13 @@ def vote(preferred: str | None, pair: str = "p", annotator: str = "ann", **chang
     base = {
         "annotation_id": f"{pair}/{annotator}",
         "revision": 0,
+        "task_id": f"task/{pair}/{annotator}",
         "pair_id": pair,
+        "kind": "comparison",
         "annotator": annotator,
         "choice": choice,
+        "swapped": False,
+        "strength": None,
         "preferred": preferred,
         "status": "submitted",
         "price": 100,
@@ -53,9 +60,16 @@ def votes_on(pair: str, *preferred: str | None) -> list[Row]:
     return [vote(p, pair, f"ann-{i}") for i, p in enumerate(preferred)]
 
 
-def one(*preferred: str | None, p_first: float = 0.5) -> Any:
-    [preference] = aggregate(votes_on("p", *preferred), [comparison(p_first=p_first)], ERROR_RATE)
-    return preference
+def one(*preferred: str | None, p_first: float = 0.5, method: str = "majority") -> Any:
+    [found] = aggregate(votes_on("p", *preferred), [comparison(p_first=p_first)], method)
+    return found
+
+
+def measured_error_rate(annotations: list[Row]) -> float:
+    """Of all two decisive votes on one pair, whether they agree."""
+    decisive = [r for r in annotations if r["preferred"] in MIRROR]
+    twos = [(a, b) for a, b in combinations(decisive, 2) if a["pair_id"] == b["pair_id"]]
+    return estimate_error_rate(sum(a["preferred"] == b["preferred"] for a, b in twos), len(twos))
 
 
 preferences = st.sampled_from(["first", "second", "tie", "both_bad", None])
@@ -67,7 +81,9 @@ def batches(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
     for i in range(draw(st.integers(0, 6))):
         pair = f"pair-{i}"
         comparisons.append(comparison(pair, draw(st.floats(0.0, 1.0))))
-        annotations += votes_on(pair, *draw(st.lists(preferences, max_size=4)))
+        for row in votes_on(pair, *draw(st.lists(preferences, max_size=4))):
+            strength = draw(st.sampled_from([None, 0, 1, 2, 3]))
+            annotations.append({**row, "swapped": draw(st.booleans()), "strength": strength})
     return annotations, comparisons
 
 
@@ -89,50 +105,104 @@ def by_enumeration(prior: float, names: list[str], error_rate: float) -> float:
 @settings(max_examples=60, deadline=None)
 def test_the_probability_is_bayes_rule(batch: tuple[list[Row], list[Row]]) -> None:
     annotations, comparisons = batch
-    for preference in aggregate(annotations, comparisons, ERROR_RATE):
+    rate = measured_error_rate(annotations)
+    for preference in aggregate(annotations, comparisons, "majority"):
         rows = [r for r in annotations if r["pair_id"] == preference.pair_id]
         names = [r["preferred"] for r in rows if r["preferred"]]
         prior = next(c["p_first"] for c in comparisons if c["pair_id"] == preference.pair_id)
-        expected = by_enumeration(prior, names, ERROR_RATE)
+        expected = by_enumeration(prior, names, rate)
         assert preference.p_preferred == pytest.approx(expected, abs=1e-9)
         assert preference.votes == len(names)
         assert preference.cost == 100 * len(rows)
 
 
-@given(batches(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
-def test_the_order_of_annotations_does_not_matter(batch: Any, rng: random.Random) -> None:
+@EVERY_METHOD
+@given(batch=batches(), rng=st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_the_order_of_annotations_does_not_matter(
+    method: str, batch: Any, rng: random.Random
+) -> None:
     annotations, comparisons = batch
     shuffled = rng.sample(annotations, len(annotations))
-    one, other = (aggregate(rows, comparisons, ERROR_RATE) for rows in (shuffled, annotations))
-    assert one == other
+    assert aggregate(shuffled, comparisons, method) == aggregate(annotations, comparisons, method)
 
 
-@given(batches())
+@EVERY_METHOD
+@given(batch=batches())
 @settings(max_examples=40, deadline=None)
-def test_exchanging_first_and_second_mirrors_the_result(batch: Any) -> None:
+def test_exchanging_first_and_second_mirrors_the_result(method: str, batch: Any) -> None:
     annotations, comparisons = batch
     mirrored = aggregate(
-        [{**r, "preferred": MIRROR.get(r["preferred"], r["preferred"])} for r in annotations],
+        [
+            {
+                **r,
+                "preferred": MIRROR.get(r["preferred"], r["preferred"]),
+                "swapped": not r["swapped"],
+            }
+            for r in annotations
+        ],
         [{**c, "p_first": 1.0 - c["p_first"]} for c in comparisons],
-        ERROR_RATE,
+        method,
     )
-    plain_rows = aggregate(annotations, comparisons, ERROR_RATE)
+    plain_rows = aggregate(annotations, comparisons, method)
     for plain, mirror in zip(plain_rows, mirrored, strict=True):
-        assert mirror.p_preferred == pytest.approx(1.0 - plain.p_preferred)
+        assert mirror.p_preferred == pytest.approx(1.0 - plain.p_preferred, abs=1e-6)
         assert mirror.preferred == MIRROR.get(plain.preferred, plain.preferred)
 
 
-@given(batches())
-@settings(max_examples=40, deadline=None)
-def test_each_comparison_with_a_vote_has_one_preference(batch: Any) -> None:
+@EVERY_METHOD
+@given(batch=batches())
+@settings(max_examples=25, deadline=None)
+def test_each_comparison_with_a_vote_has_one_preference(method: str, batch: Any) -> None:
     annotations, comparisons = batch
-    found = aggregate(annotations, comparisons, ERROR_RATE)
+    found = aggregate(annotations, comparisons, method)
     voted = {row["pair_id"] for row in annotations if row["preferred"] is not None}
     assert [p.pair_id for p in found] == [
         c["pair_id"] for c in comparisons if c["pair_id"] in voted
     ]
     assert sum(p.votes for p in found) == sum(r["preferred"] is not None for r in annotations)
+    assert all(0.0 <= p.p_preferred <= 1.0 for p in found)
+
+
+@EVERY_METHOD
+@given(batch=batches(), data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_gold_and_repeats_are_no_votes(method: str, batch: Any, data: st.DataObject) -> None:
+    annotations, comparisons = batch
+    extra = [
+        vote("first", "a-gold-pair", "ann-0", kind="gold"),
+        *(
+            vote(data.draw(preferences), c["pair_id"], f"repeat-{n}", kind="repeat")
+            for n, c in enumerate(comparisons)
+        ),
+    ]
+    plain = aggregate(annotations, comparisons, method)
+    found = aggregate([*annotations, *extra], comparisons, method)
+    counted = [(p.pair_id, p.votes, p.agreement, p.cost) for p in plain]
+    assert [(p.pair_id, p.votes, p.agreement, p.cost) for p in found] == counted
+    if method != "bradley_terry":
+        assert found == plain
+
+
+@EVERY_METHOD
+def test_each_method_is_one_that_a_campaign_can_name(method: str) -> None:
+    assert sorted(METHODS) == sorted(get_args(Aggregation))
+    assert one("first", "first", method=method).preferred == "first"
+    assert one("second", method=method).preferred == "second"
+    assert one("tie", "both_bad", method=method).preferred == "tie"
+    assert one("first", "second", method=method).preferred == "tie"
+    assert one("first", "second", method=method).p_preferred == pytest.approx(0.5)
+
+
+def test_an_unknown_method_is_refused_by_name() -> None:
+    with pytest.raises(Fatal, match="dawid_skene"):
+        aggregate([], [], "loudest")
+
+
+@EVERY_METHOD
+def test_the_posterior_alone_never_decides_what_is_preferred(method: str) -> None:
+    assert one("second", p_first=0.99, method=method).preferred == "second"
+    assert one("tie", p_first=0.99, method=method).preferred == "tie"
 
 
 @pytest.mark.parametrize(
@@ -154,18 +224,29 @@ def test_the_side_that_most_votes_chose_is_preferred(votes, preferred, agreement
     assert result.agreement == (None if agreement is None else pytest.approx(agreement))
 
 
-def test_votes_never_lose_to_the_model_and_ties_pull_to_one_half() -> None:
-    assert one("second", p_first=0.99).preferred == "second"
+def test_ties_pull_to_one_half() -> None:
     assert one("tie", p_first=0.99).p_preferred == 0.5
     assert 0.5 < one("first", "tie").p_preferred < one("first").p_preferred
 
 
-def test_a_comparison_with_nothing_but_skips_has_no_preference() -> None:
+@EVERY_METHOD
+def test_ties_pull_towards_one_half_in_every_model(method: str) -> None:
+    with_tie, without = (
+        one(*votes, p_first=0.8, method=method).p_preferred
+        for votes in (("first", "tie"), ("first", "first"))
+    )
+    assert 0.5 < with_tie < without
+
+
+@EVERY_METHOD
+def test_a_comparison_with_nothing_but_skips_has_no_preference(method: str) -> None:
     comparisons = [comparison(), comparison("unanswered")]
-    assert aggregate(votes_on("p", None, None), comparisons, ERROR_RATE) == []
+    assert aggregate(votes_on("p", None, None), comparisons, method) == []
+    assert aggregate([], [], method) == []
 
 
-def test_only_the_latest_revision_counts_and_a_retracted_one_does_not() -> None:
+@EVERY_METHOD
+def test_only_the_latest_revision_counts_and_a_retracted_one_does_not(method: str) -> None:
     rows = [
         vote("first", revision=0),
         vote("second", revision=2),
@@ -174,13 +255,14 @@ def test_only_the_latest_revision_counts_and_a_retracted_one_does_not() -> None:
         vote("first", annotator="ann-2", revision=1, status="retracted"),
         vote("first", annotator="ann-3", status="rejected"),
     ]
-    [preference] = aggregate(rows, [comparison()], ERROR_RATE)
+    [preference] = aggregate(rows, [comparison()], method)
     assert (preference.preferred, preference.votes, preference.cost) == ("second", 1, 300)
 
 
-def test_an_annotation_of_an_unknown_pair_is_corrupt() -> None:
+@pytest.mark.parametrize("kind", ["comparison", "repeat"])
+def test_an_annotation_of_an_unknown_pair_is_corrupt(kind: str) -> None:
     with pytest.raises(Corrupt, match="collect"):
-        aggregate([vote("first", "elsewhere")], [comparison()], ERROR_RATE)
+        aggregate([vote("first", "elsewhere", kind=kind)], [comparison()], "majority")
 
 
 @given(st.floats(0.01, 0.49))
@@ -214,9 +296,10 @@ def test_annotators_at_chance_change_nothing() -> None:
     assert probability_first(0.7, 3, 0, 0, 0.5) == pytest.approx(0.7)
 
 
-def test_rows_fit_the_table_of_preferences() -> None:
+@EVERY_METHOD
+def test_rows_fit_the_table_of_preferences(method: str) -> None:
     rows = [*votes_on("pair-0", "first", "first"), *votes_on("pair-1", "tie")]
-    found = aggregate(rows, [comparison("pair-0"), comparison("pair-1")], ERROR_RATE)
+    found = aggregate(rows, [comparison("pair-0"), comparison("pair-1")], method)
     table = to_table(found, PREFERENCES)
     assert table.column("p_preferred").null_count == 0
     assert table.column("agreement").null_count == 1
@@ -224,4 +307,3 @@ def test_rows_fit_the_table_of_preferences() -> None:
 
 def test_without_a_pair_judged_twice_the_error_rate_is_what_crowds_show() -> None:
     assert estimate_error_rate(0, 0) == pytest.approx(0.168, abs=1e-3)
-    assert aggregate([], [], ERROR_RATE) == []

@@ -11,35 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.errors import Corrupt, Fatal
-from winnow.label.collect import Collection, collect_annotations
-from winnow.label.submit import submit_tasks
-from winnow.label.vendor import AnnotationPage
+from winnow.label.annotation import AnnotatorKey, pseudonymous
+from winnow.label.collect import Collection, Delivery, read_deliveries
 from winnow.records import ANNOTATIONS, QUARANTINE, to_table
 
 Row = dict[str, Any]
 SALT = b"salt"
-COMPARISONS = [{"pair_id": "pair", "first_id": "one", "second_id": "two"}]
+SOURCE = "pages/ref"
 TASKS = [
-    {"task_id": "straight", "pair_id": "pair", "shown_a": "one", "shown_b": "two"},
-    {"task_id": "swapped", "pair_id": "pair", "shown_a": "two", "shown_b": "one"},
+    {"task_id": "straight", "pair_id": "pair", "swapped": False, "kind": "comparison"},
+    {"task_id": "swapped", "pair_id": "pair", "swapped": True, "kind": "comparison"},
+    {"task_id": "known", "pair_id": "gold", "swapped": False, "kind": "gold"},
 ]
-
-
-class Pages:
-    """A vendor that has these pages of raw records to give."""
-
-    name = "pages"
-
-    def __init__(self, *pages: Sequence[bytes], circle: bool = False) -> None:
-        self.pages, self.circle = pages, circle
-
-    def fetch(self, _ref: str, cursor: str | None) -> AnnotationPage:
-        number = int(cursor or 0)
-        last = number + 1 >= len(self.pages)
-        following = str(number + 1) if not last else ("0" if self.circle else None)
-        records = tuple(self.pages[number]) if self.pages else ()
-        return AnnotationPage(records, following, complete=last)
 
 
 def record(**changes: Any) -> Row:
@@ -64,8 +47,20 @@ def raw(**changes: Any) -> bytes:
     return json.dumps(record(**changes)).encode()
 
 
-def collect(*pages: Sequence[bytes]) -> Collection:
-    return collect_annotations(Pages(*pages), "ref", TASKS, COMPARISONS, SALT)
+def delivered(*looks: Sequence[bytes], salt: bytes = SALT) -> list[Delivery]:
+    key = AnnotatorKey("pages", salt)
+    records = [(pseudonymous(raw, key), look) for look, raws in enumerate(looks) for raw in raws]
+    return [Delivery(raw, SOURCE, line, look) for line, (raw, look) in enumerate(records, 1)]
+
+
+def collect(*looks: Sequence[bytes]) -> Collection:
+    """What a vendor says that tells everything that happened, look by look."""
+    return read_deliveries(delivered(*looks), TASKS, {})
+
+
+def collect_standing(*looks: Sequence[bytes]) -> Collection:
+    """What a vendor says that shows what stands at each look."""
+    return read_deliveries(delivered(*looks), TASKS, {SOURCE: len(looks) - 1})
 
 
 def reasons(collection: Collection) -> list[str]:
@@ -152,7 +147,7 @@ def test_no_annotator_is_named_even_in_quarantine(bad: bytes) -> None:
 def test_an_annotator_is_the_same_over_tasks_and_another_under_another_salt() -> None:
     records = [raw(), raw(annotation_id="ann-2", task_id="swapped")]
     one, other = collect(records).annotations
-    salted = collect_annotations(Pages(records), "ref", TASKS, COMPARISONS, b"other").annotations
+    salted = read_deliveries(delivered(records, salt=b"other"), TASKS, {}).annotations
     assert one.annotator == other.annotator != salted[0].annotator
 
 
@@ -192,19 +187,52 @@ def test_after_a_retraction_the_annotators_next_answer_counts() -> None:
     assert not collection.quarantined
 
 
-def test_a_circle_of_pages_is_corrupt() -> None:
-    with pytest.raises(Corrupt, match="circle"):
-        collect_annotations(Pages([raw()], [], circle=True), "ref", TASKS, COMPARISONS, SALT)
+def test_a_second_judgement_of_a_pair_by_one_annotator_is_no_second_vote() -> None:
+    later = raw(
+        annotation_id="ann-2", task_id="swapped", finished_at="2026-11-22T11:00:00Z", choice="b"
+    )
+    other = raw(annotation_id="ann-3", task_id="swapped", annotator="Ada")
+    kinds = [a.kind for a in collect([later, other, raw()]).annotations]
+    assert kinds == ["comparison", "repeat", "comparison"]
 
 
-def test_a_task_without_its_comparison_is_corrupt() -> None:
-    with pytest.raises(Corrupt, match="select_pairs"):
-        collect_annotations(Pages([]), "ref", TASKS, [], SALT)
+def test_a_gold_answer_is_told_as_one() -> None:
+    [annotation] = collect([raw(task_id="known")]).annotations
+    assert annotation.kind == "gold"
 
 
-def test_an_empty_salt_is_fatal() -> None:
-    with pytest.raises(Fatal, match="salt"):
-        collect_annotations(Pages([]), "ref", TASKS, COMPARISONS, b"")
+def test_ratings_are_said_of_the_pairs_own_order() -> None:
+    ratings = {"honesty": {"a": 5, "b": 2}}
+    [annotation] = collect([raw(task_id="swapped", ratings=ratings)]).annotations
+    assert annotation.ratings == [{"dimension": "honesty", "first": 2, "second": 5}]
+    assert reasons(collect([raw(ratings={"honesty": {"a": 6, "b": 1}})])) == ["does_not_parse"]
+
+
+def test_what_a_vendor_no_longer_shows_was_retracted() -> None:
+    collection = collect_standing([raw(), raw(annotation_id="x", annotator="Ada")], [raw()])
+    told = [(a.annotation_id, a.revision, a.status, a.price) for a in collection.annotations]
+    assert told == [
+        ("ann-1", 0, "submitted", 100_000),
+        ("x", 0, "submitted", 100_000),
+        ("x", 1, "retracted", 0),
+    ]
+    assert (collection.n_received, collection.n_redelivered, collection.n_vanished) == (3, 1, 1)
+
+
+def test_what_comes_back_was_not_retracted_and_an_edit_is_a_revision() -> None:
+    edited = raw(revision=9, choice="b")
+    assert collect_standing([raw()], [], [raw()]).n_vanished == 0
+    assert [a.choice for a in collect_standing([raw()], [edited]).annotations] == ["a", "b"]
+
+
+def test_when_the_first_answer_vanishes_the_annotators_next_one_counts() -> None:
+    later = raw(annotation_id="ann-2", finished_at="2026-11-22T11:00:00Z")
+    assert reasons(collect_standing([raw(), later])) == ["repeated_annotator"]
+    assert not collect_standing([raw(), later], [later]).quarantined
+
+
+def test_a_vendor_that_tells_all_that_happened_retracts_in_words_only() -> None:
+    assert collect([raw()], []).n_vanished == 0
 
 
 records = st.one_of(
@@ -229,27 +257,10 @@ def test_counts_add_up_and_order_does_not_matter(
 ) -> None:
     collection = collect(*[raws[i : i + page] for i in range(0, len(raws), page)])
     n_kept = len(collection.annotations) + len(collection.quarantined)
+    assert collection.n_vanished == 0
     assert n_kept + collection.n_redelivered == collection.n_received == len(raws)
     keys = [(a.annotation_id, a.revision) for a in collection.annotations]
     assert keys == sorted(set(keys))
     shuffled = rng.sample(raws, len(raws))
     assert collect(shuffled).annotations == collection.annotations
     assert sorted(q.reason for q in collect(shuffled).quarantined) == sorted(reasons(collection))
-
-
-def test_what_the_simulator_answers_is_collected_whole(simulator, make_tasks) -> None:
-    requests = make_tasks(80)
-    ref = submit_tasks(simulator.connect(), "day-1", requests, 10**9).ref
-    simulator.finish()
-    tasks = [
-        {"task_id": r.task_id, "pair_id": r.pair_id, "shown_a": "one", "shown_b": "two"}
-        for r in requests
-    ]
-    comparisons = [{**COMPARISONS[0], "pair_id": r.pair_id} for r in requests]
-    collection = collect_annotations(simulator.connect(), ref, tasks, comparisons, SALT)
-    status = simulator.connect().status(ref)
-    assert len(collection.annotations) == status.n_answered > 70
-    assert not collection.quarantined
-    assert sum(a.price for a in collection.annotations) == status.charged
-    assert len({a.annotator for a in collection.annotations}) > 5
-    assert "simulated-annotator" not in repr(collection)

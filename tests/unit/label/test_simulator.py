@@ -6,20 +6,31 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
-from winnow.label.submit import submit_tasks
-from winnow.label.vendor import LabelVendor, Message, TaskRequest
-from winnow.label.vendors import connect
+from winnow.errors import Fatal
+from winnow.ids import content_id
+from winnow.label.submit import Submission, submit_tasks
+from winnow.label.vendor import BatchTerms, LabelVendor, Message, TaskRequest, VendorAccount
+from winnow.label.vendors import connect, simulator_command
+from winnow.label.vendors.simulator_tables import terms_of
 
 Make = Callable[..., list[TaskRequest]]
 BUDGET = 10**9
+TERMS = BatchTerms("Which is better?", "r-1", (), datetime(2027, 1, 1, tzinfo=UTC))
+
+
+def buy(vendor: LabelVendor, key: str, tasks: list[TaskRequest]) -> Submission:
+    return submit_tasks(vendor, key, TERMS, tasks, BUDGET)
 
 
 def fetch_all(vendor: LabelVendor, ref: str) -> list[dict[str, object]]:
@@ -39,7 +50,7 @@ def answers(vendor: LabelVendor, ref: str) -> dict[str, tuple[object, ...]]:
 
 def test_answers_come_as_time_passes_and_the_bill_follows(simulator, make_tasks: Make) -> None:
     vendor = simulator.connect()
-    ref = submit_tasks(vendor, "day-1", make_tasks(60), BUDGET).ref
+    ref = buy(vendor, "day-1", make_tasks(60)).ref
     seen: list[dict[str, object]] = []
     for _ in range(50):
         status = vendor.status(ref)
@@ -57,7 +68,7 @@ def test_answers_come_as_time_passes_and_the_bill_follows(simulator, make_tasks:
 
 def test_a_batch_of_200_is_done_in_20_to_40_seconds_at_speed_60(simulator, make_tasks) -> None:
     vendor = simulator.connect()
-    ref = submit_tasks(vendor, "day-1", make_tasks(200), BUDGET).ref
+    ref = buy(vendor, "day-1", make_tasks(200)).ref
     done_at = vendor.status(ref).expected_done_at
     assert done_at is not None
     assert 20.0 < done_at.timestamp() - simulator.clock.seconds < 40.0
@@ -65,7 +76,7 @@ def test_a_batch_of_200_is_done_in_20_to_40_seconds_at_speed_60(simulator, make_
 
 def test_launching_again_delays_no_answer(simulator, make_tasks: Make) -> None:
     vendor = simulator.connect()
-    ref = submit_tasks(vendor, "day-1", make_tasks(9), BUDGET).ref
+    ref = buy(vendor, "day-1", make_tasks(9)).ref
     expected = vendor.status(ref).expected_done_at
     simulator.clock.seconds += 5.0
     vendor.launch(ref)
@@ -74,7 +85,7 @@ def test_launching_again_delays_no_answer(simulator, make_tasks: Make) -> None:
 
 def test_pages_follow_the_cursor_without_loss_or_repetition(simulator, make_tasks: Make) -> None:
     vendor = simulator.connect()
-    ref = submit_tasks(vendor, "day-1", make_tasks(450), BUDGET).ref
+    ref = buy(vendor, "day-1", make_tasks(450)).ref
     simulator.finish()
     first = vendor.fetch(ref, None)
     assert len(first.records) < 450
@@ -87,7 +98,7 @@ def test_pages_follow_the_cursor_without_loss_or_repetition(simulator, make_task
 
 def test_only_the_last_page_of_a_finished_batch_is_complete(simulator, make_tasks: Make) -> None:
     vendor = simulator.connect()
-    ref = submit_tasks(vendor, "day-1", make_tasks(5), BUDGET).ref
+    ref = buy(vendor, "day-1", make_tasks(5)).ref
     assert not vendor.fetch(ref, None).complete
     simulator.finish()
     assert vendor.fetch(ref, None).complete
@@ -98,22 +109,22 @@ def test_answers_do_not_depend_on_order_time_or_company(
 ) -> None:
     tasks = make_tasks(40)
     one = start_simulator(tmp_path / "one.sqlite")
-    ref = submit_tasks(one.connect(), "day-1", tasks, BUDGET).ref
+    ref = buy(one.connect(), "day-1", tasks).ref
     one.finish()
     expected = answers(one.connect(), ref)
     other = start_simulator(tmp_path / "other.sqlite", speed=1.0)
     other.clock.seconds += 5_000.0
-    submit_tasks(other.connect(), "day-0", make_tasks(9, subject="winds"), BUDGET)
-    ref = submit_tasks(other.connect(), "day-1", tasks[25:], BUDGET).ref
+    buy(other.connect(), "day-0", make_tasks(9, subject="winds"))
+    ref = buy(other.connect(), "day-1", tasks[25:]).ref
     other.clock.seconds += 77.0
-    submit_tasks(other.connect(), "day-1", tasks[::-1], BUDGET)
+    buy(other.connect(), "day-1", tasks[::-1])
     other.finish()
     assert answers(other.connect(), ref) == expected
 
 
 def test_all_state_outlives_a_restart(start_simulator, tmp_path: Path, make_tasks: Make) -> None:
     before = start_simulator(tmp_path / "books.sqlite")
-    ref = submit_tasks(before.connect(), "day-1", make_tasks(30), BUDGET).ref
+    ref = buy(before.connect(), "day-1", make_tasks(30)).ref
     before.clock.seconds += 12.0
     half = answers(before.connect(), ref)
     assert 0 < len(half) < 30
@@ -122,7 +133,7 @@ def test_all_state_outlives_a_restart(start_simulator, tmp_path: Path, make_task
     assert answers(after.connect(), ref) == half
     after.finish()
     assert half.items() < answers(after.connect(), ref).items()
-    assert submit_tasks(after.connect(), "day-1", make_tasks(30), BUDGET).n_sent == 0
+    assert buy(after.connect(), "day-1", make_tasks(30)).n_sent == 0
     books = after.ask("GET", "/books").json()["tasks"]
     assert all(t["bought"] == 1 and t["charged"] in (0, t["price"]) for t in books)
     assert sum(t["charged"] for t in books) == after.connect().status(ref).charged
@@ -132,13 +143,13 @@ def test_the_process_may_be_killed_and_started_again(tmp_path: Path, make_tasks:
     port = _free_port()
     process = _start(port, tmp_path / "books.sqlite")
     try:
-        vendor = connect("simulator", f"http://127.0.0.1:{port}", "secret")
-        ref = submit_tasks(vendor, "day-1", make_tasks(20), BUDGET).ref
+        vendor = connect("simulator", VendorAccount(f"http://127.0.0.1:{port}", "secret"))
+        ref = buy(vendor, "day-1", make_tasks(20)).ref
         expected = answers(vendor, ref)
         process.send_signal(signal.SIGKILL)
         process.wait()
         process = _start(port, tmp_path / "books.sqlite")
-        assert submit_tasks(vendor, "day-1", make_tasks(20), BUDGET).n_sent == 0
+        assert buy(vendor, "day-1", make_tasks(20)).n_sent == 0
         assert answers(vendor, ref) == expected
         assert vendor.status(ref).state == "complete"
         assert vendor.status(ref).charged == len(expected) * 100_000 > 0
@@ -159,7 +170,7 @@ def test_the_service_will_not_start_without_a_token(tmp_path: Path) -> None:
 
 def test_cancelling_keeps_and_bills_what_was_answered(simulator, make_tasks: Make) -> None:
     vendor = simulator.connect()
-    ref = submit_tasks(vendor, "day-1", make_tasks(60), BUDGET).ref
+    ref = buy(vendor, "day-1", make_tasks(60)).ref
     simulator.clock.seconds += 12.0
     status = vendor.cancel(ref, "deadline")
     assert status.state == "cancelled"
@@ -174,7 +185,7 @@ def test_cancelling_keeps_and_bills_what_was_answered(simulator, make_tasks: Mak
 
 def test_an_unanswered_task_costs_nothing(simulator, make_tasks: Make) -> None:
     vendor = simulator.connect()
-    ref = submit_tasks(vendor, "day-1", make_tasks(600), BUDGET).ref
+    ref = buy(vendor, "day-1", make_tasks(600)).ref
     simulator.finish()
     status = vendor.status(ref)
     assert 0 < status.n_expired < 20
@@ -184,7 +195,7 @@ def test_an_unanswered_task_costs_nothing(simulator, make_tasks: Make) -> None:
 
 def test_a_task_that_the_account_holds_is_refused_with_409(simulator, make_tasks: Make) -> None:
     vendor = simulator.connect()
-    ref, twin = vendor.open_batch("day-1"), vendor.open_batch("day-2")
+    ref, twin = vendor.open_batch("day-1", TERMS), vendor.open_batch("day-2", TERMS)
     vendor.add_tasks(ref, make_tasks(2))
     body = {"tasks": [_wire(t) for t in make_tasks(3)]}
     answer = simulator.ask("POST", f"/batches/{twin}/tasks", body)
@@ -209,7 +220,7 @@ def test_the_page_says_what_it_is_and_shows_hostile_text_as_text(simulator, make
     task = make_tasks(1)[0]
     changed = {"response_a": hostile, "messages": (Message("user", hostile + "'\""),)}
     task = TaskRequest(**{**_wire(task), **changed})
-    ref = submit_tasks(simulator.connect(), f"day {hostile}", [task], BUDGET).ref
+    ref = buy(simulator.connect(), f"day {hostile}", [task]).ref
     simulator.finish()
     for path in ("/", f"/?batch={ref}"):
         page = simulator.ask("GET", path, token="")
@@ -220,6 +231,129 @@ def test_the_page_says_what_it_is_and_shows_hostile_text_as_text(simulator, make
     for shown in ("&lt;script&gt;", task.task_id, "$0.10", "bought once"):
         assert shown in page.text
     assert simulator.ask("GET", "/?batch=%3Cscript%3E", token="").status_code == 404
+
+
+def test_terms_are_those_of_the_first_opening(simulator, make_tasks: Make) -> None:
+    vendor = simulator.connect()
+    terms = BatchTerms("Which is kinder?", "r-2", ("honesty", "care"), TERMS.deadline, 25)
+    assert vendor.open_batch("day-1", terms) == vendor.open_batch("day-1", TERMS)
+    (batch,) = simulator.books.batches()
+    assert terms_of(batch) == terms
+    ref = buy(vendor, "day-1", make_tasks(40)).ref
+    simulator.finish()
+    answered = [r for r in fetch_all(vendor, ref) if r["choice"] != "skip"]
+    assert all(list(record["ratings"]) == ["honesty", "care"] for record in answered)
+
+
+def test_an_answer_due_after_the_deadline_never_comes(simulator, make_tasks: Make) -> None:
+    vendor = simulator.connect()
+    deadline = datetime.fromtimestamp(simulator.clock.seconds + 12.0, UTC)
+    ref = submit_tasks(vendor, "day-1", replace(TERMS, deadline=deadline), make_tasks(60), BUDGET)
+    simulator.finish()
+    status = vendor.status(ref.ref)
+    assert (status.state, status.is_final, status.n_pending) == ("expired", True, 0)
+    assert 10 < status.n_answered < 50 and status.n_expired == 60 - status.n_answered
+    assert status.charged == status.committed == status.n_answered * 100_000
+    found = fetch_all(vendor, ref.ref)
+    assert len(found) == status.n_answered
+    assert all(datetime.fromisoformat(str(r["finished_at"])) <= deadline for r in found)
+    assert vendor.fetch(ref.ref, None).complete
+    with pytest.raises(Fatal, match="deadline"):
+        vendor.add_tasks(ref.ref, make_tasks(61)[60:])
+
+
+def test_a_batch_that_was_done_in_time_is_complete_after_its_deadline(
+    simulator, make_tasks: Make
+) -> None:
+    ref = buy(simulator.connect(), "day-1", make_tasks(5)).ref
+    simulator.clock.seconds = TERMS.deadline.timestamp() + 1.0
+    assert simulator.connect().status(ref).state == "complete"
+
+
+def test_a_batch_launched_after_its_deadline_expires_at_once(simulator, make_tasks: Make) -> None:
+    past = datetime.fromtimestamp(simulator.clock.seconds - 1.0, UTC)
+    vendor = simulator.connect()
+    done = submit_tasks(vendor, "day-1", replace(TERMS, deadline=past), make_tasks(4), BUDGET)
+    status = vendor.status(done.ref)
+    assert (status.state, status.n_expired, status.charged) == ("expired", 4, 0)
+
+
+@pytest.mark.parametrize("repeat_first", [False, True])
+def test_a_repeat_goes_to_who_answered_before_in_whatever_order_they_come(
+    simulator, make_tasks: Make, repeat_first: bool
+) -> None:
+    firsts = make_tasks(40)
+    repeats = [
+        replace(
+            task,
+            task_id=content_id("again", task.task_id),
+            repeats=task.task_id,
+            response_a=task.response_b,
+            response_b=task.response_a,
+        )
+        for task in firsts
+    ]
+    tasks = [*repeats, *firsts] if repeat_first else [*firsts, *repeats]
+    ref = buy(simulator.connect(), "day-1", tasks).ref
+    simulator.finish()
+    found = {r["task_id"]: r for r in fetch_all(simulator.connect(), ref)}
+    pairs = [(found[t.repeats], found[t.task_id]) for t in repeats if t.repeats in found]
+    assert len(pairs) > 35
+    for first, again in pairs:
+        assert first["annotator"] == again["annotator"]
+        assert str(first["finished_at"]) < str(again["started_at"])
+
+
+def test_a_vote_in_a_later_batch_goes_to_somebody_new(simulator, make_tasks: Make) -> None:
+    vendor = simulator.connect()
+    firsts = make_tasks(60)
+    thirds = [replace(task, task_id=content_id("third", task.task_id)) for task in firsts]
+    one = buy(vendor, "day-1", firsts).ref
+    other = buy(vendor, "day-1#1", thirds).ref
+    simulator.finish()
+    by_pair = {t.task_id: t.pair_id for t in [*firsts, *thirds]}
+    judges = [
+        {by_pair[str(r["task_id"])]: r["annotator"] for r in fetch_all(vendor, ref)}
+        for ref in (one, other)
+    ]
+    both = judges[0].keys() & judges[1].keys()
+    assert len(both) > 50
+    assert all(judges[0][pair] != judges[1][pair] for pair in both)
+
+
+def test_books_of_another_version_are_left_alone(tmp_path: Path) -> None:
+    database = tmp_path / "books.sqlite"
+    with sqlite3.connect(database) as db:
+        db.execute("CREATE TABLE batches (ref TEXT)")
+    command = [*_COMMAND, "--database", str(database)]
+    done = subprocess.run(
+        command, check=False, env=_environment("secret"), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "move the file away" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--faults", "busy=7"], "busy"),
+        (["--speed", "0"], "--speed"),
+        (["--staff", "lazy"], "--staff"),
+        (["--webhook-url", "http://127.0.0.1:9"], "WINNOW_SIMULATOR_WEBHOOK_SECRET"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_with_a_word(
+    tmp_path: Path, monkeypatch, capsys, options: list[str], words: str
+) -> None:
+    monkeypatch.setenv("WINNOW_SIMULATOR_TOKEN", "secret")
+    monkeypatch.delenv("WINNOW_SIMULATOR_WEBHOOK_SECRET", raising=False)
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: pytest.fail("it served"))
+    try:
+        code = simulator_command.main(["--database", str(tmp_path / "b.sqlite"), *options])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert words in capsys.readouterr().err
 
 
 _COMMAND = [sys.executable, "-m", "winnow.label.vendors.simulator_service"]

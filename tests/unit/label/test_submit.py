@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 
 import httpx
@@ -12,12 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from winnow.errors import Ambiguous, Blocked, Fatal
-from winnow.label.submit import submit_tasks
-from winnow.label.vendor import TaskRequest
+from winnow.label.submit import Submission, submit_tasks
+from winnow.label.vendor import BatchTerms, LabelVendor, TaskRequest
 
 from_here = [HealthCheck.function_scoped_fixture]
 Make = Callable[..., list[TaskRequest]]
 BUDGET = 10**9
+TERMS = BatchTerms("Which is better?", "r-1", (), datetime(2027, 1, 1, tzinfo=UTC))
+
+
+def buy(vendor: LabelVendor, key: str, tasks: Sequence[TaskRequest], budget: int) -> Submission:
+    return submit_tasks(vendor, key, TERMS, tasks, budget)
 
 
 class Killed(BaseException):
@@ -47,7 +53,7 @@ class Faulty(httpx.BaseTransport):
 
 def test_a_batch_is_bought_in_chunks_and_launched(simulator, make_tasks: Make) -> None:
     tasks = make_tasks(250)
-    done = submit_tasks(simulator.connect(), "day-1", tasks, BUDGET)
+    done = buy(simulator.connect(), "day-1", tasks, BUDGET)
     assert (done.n_tasks, done.n_sent, done.n_already, done.n_extra) == (250, 250, 0, 0)
     assert done.estimate == done.committed == 250 * 100_000
     assert simulator.connect().status(done.ref).state == "open"
@@ -56,16 +62,16 @@ def test_a_batch_is_bought_in_chunks_and_launched(simulator, make_tasks: Make) -
 
 def test_submitting_again_buys_nothing(simulator, make_tasks: Make) -> None:
     tasks = make_tasks(5)
-    first = submit_tasks(simulator.connect(), "day-1", tasks, BUDGET)
-    again = submit_tasks(simulator.connect(), "day-1", tasks, BUDGET)
+    first = buy(simulator.connect(), "day-1", tasks, BUDGET)
+    again = buy(simulator.connect(), "day-1", tasks, BUDGET)
     assert (again.ref, again.n_sent, again.n_already) == (first.ref, 0, 5)
     assert set(simulator.bought().values()) == {1}
 
 
 def test_a_changed_batch_buys_only_the_difference(simulator, make_tasks: Make) -> None:
-    submit_tasks(simulator.connect(), "day-1", make_tasks(4), BUDGET)
+    buy(simulator.connect(), "day-1", make_tasks(4), BUDGET)
     changed = make_tasks(6)[2:]
-    done = submit_tasks(simulator.connect(), "day-1", changed, BUDGET)
+    done = buy(simulator.connect(), "day-1", changed, BUDGET)
     assert (done.n_sent, done.n_already, done.n_extra) == (2, 2, 2)
     assert simulator.bought() == {t.task_id: 1 for t in make_tasks(6)}
     simulator.finish()
@@ -80,9 +86,9 @@ def test_killed_at_each_call_and_run_again_it_ends_the_same(
         tasks = make_tasks(120, subject=f"tides{at}")
         faulty = Faulty(simulator.transport, at, Killed(), before)
         try:
-            submit_tasks(simulator.connect(faulty), f"day-{at}", tasks, BUDGET)
+            buy(simulator.connect(faulty), f"day-{at}", tasks, BUDGET)
         except Killed:
-            done = submit_tasks(simulator.connect(), f"day-{at}", tasks, BUDGET)
+            done = buy(simulator.connect(), f"day-{at}", tasks, BUDGET)
         else:
             break
         status = simulator.connect().status(done.ref)
@@ -99,10 +105,10 @@ def test_many_kills_in_a_row_end_the_same(simulator, make_tasks, kills, subject)
     for at, before in kills:
         try:
             vendor = simulator.connect(Faulty(simulator.transport, at, Killed(), before))
-            submit_tasks(vendor, str(subject), tasks, BUDGET)
+            buy(vendor, str(subject), tasks, BUDGET)
         except Killed:
             continue
-    done = submit_tasks(simulator.connect(), str(subject), tasks, BUDGET)
+    done = buy(simulator.connect(), str(subject), tasks, BUDGET)
     bought = simulator.bought()
     assert [bought[t.task_id] for t in tasks] == [1] * 110
     assert simulator.connect().status(done.ref).committed == 110 * 100_000
@@ -117,7 +123,7 @@ def test_a_time_out_at_any_call_is_safe_within_one_submission(
     for at in range(1, 8):
         tasks = make_tasks(3, subject=f"tides{at}")
         faulty.at = faulty.n_calls + at
-        submit_tasks(simulator.connect(faulty), f"day-{at}", tasks, BUDGET)
+        buy(simulator.connect(faulty), f"day-{at}", tasks, BUDGET)
         bought = simulator.bought()
         assert [bought[t.task_id] for t in tasks] == [1] * 3
     assert len(simulator.sleeps) >= 6
@@ -126,45 +132,45 @@ def test_a_time_out_at_any_call_is_safe_within_one_submission(
 def test_an_estimate_over_the_budget_is_blocked_before_any_call(make_tasks: Make) -> None:
     vendor = SilentVendor()
     with pytest.raises(Blocked, match=r"\$0\.30.*\$0\.29"):
-        submit_tasks(vendor, "day-1", make_tasks(3), 290_000)
+        buy(vendor, "day-1", make_tasks(3), 290_000)
     assert vendor.calls == []
 
 
 def test_what_the_batch_holds_counts_against_the_budget(simulator, make_tasks: Make) -> None:
-    submit_tasks(simulator.connect(), "day-1", make_tasks(4), 500_000)
+    buy(simulator.connect(), "day-1", make_tasks(4), 500_000)
     with pytest.raises(Blocked, match=r"\$0\.60.*\$0\.50"):
-        submit_tasks(simulator.connect(), "day-1", make_tasks(6)[2:], 500_000)
+        buy(simulator.connect(), "day-1", make_tasks(6)[2:], 500_000)
     assert simulator.bought() == {t.task_id: 1 for t in make_tasks(4)}
 
 
 def test_a_task_bought_in_a_twin_batch_is_not_bought_again(simulator, make_tasks: Make) -> None:
-    submit_tasks(simulator.connect(), "day-1", make_tasks(3), BUDGET)
+    buy(simulator.connect(), "day-1", make_tasks(3), BUDGET)
     with pytest.raises(Ambiguous, match="2 of 5 tasks; 3 are not there"):
-        submit_tasks(simulator.connect(), "day-2", make_tasks(5), BUDGET)
+        buy(simulator.connect(), "day-2", make_tasks(5), BUDGET)
     assert simulator.bought() == {t.task_id: 1 for t in make_tasks(5)}
-    ref = simulator.connect().open_batch("day-2")
+    ref = simulator.connect().open_batch("day-2", TERMS)
     assert simulator.connect().status(ref).state == "draft"
 
 
 def test_tasks_that_share_an_id_are_refused(simulator, make_tasks: Make) -> None:
     with pytest.raises(Fatal, match="1 of 4 tasks repeat"):
-        submit_tasks(simulator.connect(), "day-1", make_tasks(3) + make_tasks(1), BUDGET)
+        buy(simulator.connect(), "day-1", make_tasks(3) + make_tasks(1), BUDGET)
     assert simulator.bought() == {}
 
 
 def test_an_empty_batch_is_complete_at_once(simulator) -> None:
-    done = submit_tasks(simulator.connect(), "day-1", [], 0)
+    done = buy(simulator.connect(), "day-1", [], 0)
     assert simulator.connect().status(done.ref).state == "complete"
 
 
 def test_a_cancelled_batch_is_not_reopened(simulator, make_tasks: Make) -> None:
-    done = submit_tasks(simulator.connect(), "day-1", make_tasks(3), BUDGET)
+    done = buy(simulator.connect(), "day-1", make_tasks(3), BUDGET)
     simulator.connect().cancel(done.ref, "deadline")
-    again = submit_tasks(simulator.connect(), "day-1", make_tasks(3), BUDGET)
+    again = buy(simulator.connect(), "day-1", make_tasks(3), BUDGET)
     assert again.n_sent == 0
     assert simulator.connect().status(done.ref).state == "cancelled"
     with pytest.raises(Fatal, match="cancelled"):
-        submit_tasks(simulator.connect(), "day-1", make_tasks(4), BUDGET)
+        buy(simulator.connect(), "day-1", make_tasks(4), BUDGET)
 
 
 class SilentVendor:

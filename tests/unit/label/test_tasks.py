@@ -9,42 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.campaign import Label
 from winnow.errors import Corrupt
-from winnow.ids import pair_id, response_id
-from winnow.label.tasks import BuiltTasks, build_tasks
+from winnow.ids import response_id
+from winnow.label.tasks import build_tasks, rubric_version
 from winnow.records import TASKS, to_table
 
-Row = dict[str, Any]
-LABEL = Label(budget_usd=100.0, price_usd=0.25, second_vote_share=0.25)
-PROMPTS = [{"prompt_id": "p", "messages": [{"role": "user", "content": "Why\u202e?"}]}]
-
-
-def responses(*texts: str) -> list[Row]:
-    return [{"response_id": response_id("p", t), "prompt_id": "p", "message": t} for t in texts]
-
-
-def comparison(first: str, second: str) -> Row:
-    ids = [response_id("p", first), response_id("p", second)]
-    return {
-        "pair_id": pair_id(*ids),
-        "prompt_id": "p",
-        "first_id": ids[0],
-        "second_id": ids[1],
-        "dimension": "helpfulness",
-    }
-
-
-def build_many(n: int, label: Label = LABEL, seed: int = 0) -> BuiltTasks:
-    texts = [f"answer {i}" for i in range(n + 1)]
-    comparisons = [comparison(*texts[i : i + 2]) for i in range(n)]
-    return build_tasks(comparisons, responses(*texts), PROMPTS, label, seed)
+from .task_batches import LABEL, PROMPTS, Row, build_many, comparison, responses
 
 
 @pytest.mark.parametrize("among_second_votes", [False, True])
 def test_about_half_of_the_pairs_show_their_second_response_first(among_second_votes) -> None:
     built = build_many(2000)
-    texts = [f"answer {i}" for i in range(2001)]
+    texts = [f"answer {i:04}" for i in range(2001)]
     first_of = {c["pair_id"]: c["first_id"] for c in starmap(comparison, pairwise(texts))}
     asked_twice = {t.pair_id for t in built.tasks if t.repetition == 1}
     swapped = [
@@ -57,7 +33,7 @@ def test_about_half_of_the_pairs_show_their_second_response_first(among_second_v
 
 def test_the_second_vote_swaps_the_sides_of_the_first() -> None:
     by_pair: dict[str, list[Any]] = {}
-    for task in build_many(400).tasks:
+    for task in sorted(build_many(400).tasks, key=lambda t: t.repetition):
         by_pair.setdefault(task.pair_id, []).append(task)
     twice = [tasks for tasks in by_pair.values() if len(tasks) == 2]
     assert 70 < len(twice) < 130
@@ -65,6 +41,7 @@ def test_the_second_vote_swaps_the_sides_of_the_first() -> None:
         assert (one.shown_a, one.shown_b) == (other.shown_b, other.shown_a)
         assert (one.repetition, other.repetition) == (0, 1)
         assert one.task_id != other.task_id
+        assert one.swapped != other.swapped
 
 
 @pytest.mark.parametrize(("share", "n_tasks"), [(0.0, 50), (1.0, 100)])
@@ -86,7 +63,7 @@ def test_another_seed_deals_other_sides() -> None:
 
 def test_requests_show_plain_text_on_the_sides_of_their_rows() -> None:
     texts = ["left\u200b\x1b[31m", "right\u202e\nnext"]
-    built = build_tasks([comparison(*texts)], responses(*texts), PROMPTS, LABEL, 0)
+    built = build_tasks([comparison(*texts)], responses(*texts), PROMPTS, [], LABEL, 0)
     shown = dict(
         zip((response_id("p", t) for t in texts), ["left[31m", "right\nnext"], strict=True)
     )
@@ -113,7 +90,9 @@ def test_rows_fit_the_table_of_tasks() -> None:
     ],
 )
 def test_a_pair_not_worth_asking_goes_to_quarantine(first: str, second: str, reason: str) -> None:
-    built = build_tasks([comparison(first, second)], responses(first, second), PROMPTS, LABEL, 0)
+    built = build_tasks(
+        [comparison(first, second)], responses(first, second), PROMPTS, [], LABEL, 0
+    )
     assert not built.tasks
     assert not built.requests
     assert [(q.stage, q.reason) for q in built.quarantined] == [("label", reason)]
@@ -121,15 +100,75 @@ def test_a_pair_not_worth_asking_goes_to_quarantine(first: str, second: str, rea
 
 def test_a_comparison_without_its_response_is_corrupt() -> None:
     with pytest.raises(Corrupt, match="expand_pools"):
-        build_tasks([comparison("a", "b")], responses("a"), PROMPTS, LABEL, 0)
+        build_tasks([comparison("a", "b")], responses("a"), PROMPTS, [], LABEL, 0)
 
 
 @given(st.lists(st.text("a \u200b", max_size=3), min_size=2, max_size=8, unique=True))
 @settings(max_examples=40)
 def test_every_pair_is_asked_or_quarantined(texts: list[str]) -> None:
     comparisons = [comparison(*pair) for pair in pairwise(texts)]
-    built = build_tasks(comparisons, responses(*texts), PROMPTS, LABEL, 0)
+    built = build_tasks(comparisons, responses(*texts), PROMPTS, [], LABEL, 0)
     asked = {t.pair_id for t in built.tasks}
     quarantined = {q.record_id for q in built.quarantined}
     assert asked | quarantined == {c["pair_id"] for c in comparisons}
     assert not asked & quarantined
+
+
+def test_swapped_says_that_side_a_shows_the_second_response() -> None:
+    texts = [f"answer {i:04}" for i in range(101)]
+    first_of = {c["pair_id"]: c["first_id"] for c in starmap(comparison, pairwise(texts))}
+    for task in build_many(100).tasks:
+        assert task.swapped == (task.shown_a != first_of[task.pair_id])
+
+
+@pytest.mark.parametrize(
+    "change", [{"instructions": "Which is safer?"}, {"rated_dimensions": ["honesty"]}]
+)
+def test_a_changed_rubric_never_hides_behind_its_old_name(change: Row) -> None:
+    other = LABEL.model_copy(update=change)
+    assert rubric_version(LABEL) != rubric_version(other)
+    assert rubric_version(other).startswith("helpfulness-1+")
+    ids, other_ids = ({t.task_id for t in build_many(9, label).tasks} for label in (LABEL, other))
+    assert not ids & other_ids
+    assert {r.rubric_version for r in build_many(9, other).requests} == {rubric_version(other)}
+
+
+@pytest.mark.parametrize("policy", ["scrub", "send", "block"])
+def test_pii_is_scrubbed_sent_or_blocked_and_always_counted(policy: str) -> None:
+    first, second = "Ask ann@site.org.", "Ask bob@site.org, or ann@site.org."
+    prompts = [{"prompt_id": "p", "messages": [{"role": "user", "content": "I am bob@site.org"}]}]
+    label = LABEL.model_copy(update={"pii": policy, "second_vote_share": 1.0})
+    built = build_tasks(
+        [comparison(first, second)], responses(first, second), prompts, [], label, 0
+    )
+    assert built.pii == {"email": 4}
+    sent = repr(built.requests)
+    assert ("@" in sent) == (policy == "send")
+    if policy == "block":
+        assert [(q.reason, q.record_id) for q in built.quarantined] == [
+            ("pii", comparison(first, second)["pair_id"])
+        ]
+        assert "4 email" in built.quarantined[0].detail
+        assert "@" not in repr(built.quarantined)
+        assert not built.tasks
+    if policy == "scrub":
+        for request in built.requests:
+            assert request.messages[0].content == "I am [email 1]"
+            assert {request.response_a, request.response_b} == {
+                "Ask [email 2].",
+                "Ask [email 1], or [email 2].",
+            }
+
+
+def test_pii_of_a_text_in_many_pairs_is_counted_once() -> None:
+    texts = ["ann@site.org", "b", "c"]
+    comparisons = [comparison(texts[0], other) for other in texts[1:]]
+    built = build_tasks(comparisons, responses(*texts), PROMPTS, [], LABEL, 0)
+    assert built.pii == {"email": 1}
+
+
+def test_many_turns_stay_turns() -> None:
+    turns = [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Why?")]
+    prompts = [{"prompt_id": "p", "messages": [{"role": r, "content": c} for r, c in turns]}]
+    built = build_tasks([comparison("a", "b")], responses("a", "b"), prompts, [], LABEL, 0)
+    assert [(m.role, m.content) for m in built.requests[0].messages] == turns

@@ -95,6 +95,8 @@ class Night:
         self.choose(batch)
         label.submit(batch, vendor)
         self.simulator.finish()
+        label.follow_up(batch, vendor, SALT)
+        self.simulator.finish()
         label.collect(batch, vendor, SALT)
         publish.refit(batch, publish.version(batch, publish.check(batch)))
         return vendor.n_steps if in_vendor else lake.n_steps
@@ -125,6 +127,11 @@ class Night:
                 folder=f"{batch.folder}/expand",
             )
         expand.gather(batch)
+
+    def rows(self, stage: str, table: str) -> list[dict[str, Any]]:
+        """A table of a stage that is done."""
+        manifest = self.batch().require(stage)
+        return list(read_table(self.lake, manifest.outputs[table]).to_pylist())
 
     def outcome(self) -> Any:
         """Everything that must not depend on a kill."""

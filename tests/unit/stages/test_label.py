@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from winnow.batch import Manifest
 from winnow.errors import Blocked, Fatal, Retryable
-from winnow.stages import label
+from winnow.stages import label, publish
 
+from ...fabricated import fabricate
 from .conftest import SALT, Night
 
 
 def submitted(night: Night) -> Night:
     night.choose(night.batch())
+    label.submit(night.batch(), night.simulator.connect())
+    return night
+
+
+def made_up(night: Night, n_pairs: int) -> Night:
+    fabricate(night.batch(), n_pairs)
     label.submit(night.batch(), night.simulator.connect())
     return night
 
@@ -68,3 +78,104 @@ def test_after_the_deadline_what_came_goes_on_and_the_rest_is_called_off(
     assert manifest.cost == 100_000 * manifest.counts["annotations"]
     status = late.simulator.connect().status(label.read_submission(late.batch()).ref)
     assert status.state == "cancelled"
+
+
+def test_where_two_disagree_a_third_is_asked(night: Callable[..., Night]) -> None:
+    asked = made_up(night(second_vote_share=1.0), 60)
+    vendor = asked.simulator.connect()
+    with pytest.raises(Retryable, match="still open"):
+        label.follow_up(asked.batch(), vendor, SALT)
+    asked.simulator.finish()
+    bought = label.follow_up(asked.batch(), vendor, SALT)
+    assert bought["sent"] == bought["tasks"] > 0
+    assert label.follow_up(asked.batch(), vendor, SALT)["sent"] == 0
+    asked.simulator.finish()
+    manifest = collect(asked)
+    assert manifest.counts["follow_ups"] == bought["tasks"]
+    rows = asked.rows("label", "annotations")
+    thirds = {t["task_id"] for t in asked.rows("label", "tasks") if t["round"] == 1}
+    contested = {row["pair_id"] for row in rows if row["task_id"] in thirds}
+    first_two = Counter(
+        (row["pair_id"], row["preferred"]) for row in rows if row["task_id"] not in thirds
+    )
+    for pair in contested:
+        assert first_two[pair, "first"] == first_two[pair, "second"] == 1
+    assert set(asked.simulator.bought().values()) == {1}
+    assert manifest.cost == 100_000 * manifest.counts["annotations"]
+
+
+def test_a_batch_that_needs_no_follow_up_buys_none(night: Callable[..., Night]) -> None:
+    plain = submitted(night(second_vote_share=0.0))
+    plain.simulator.finish()
+    assert label.follow_up(plain.batch(), plain.simulator.connect(), SALT)["sent"] == 0
+    assert label.read_submission(plain.batch(), 1) is None
+    assert collect(plain).counts["follow_ups"] == 0
+
+
+def test_follow_ups_go_as_far_as_the_budget(night: Callable[..., Night]) -> None:
+    bought = []
+    for name, budget in (("rich", 50.0), ("poor", 0.1 * 120 + 0.05)):
+        asked = made_up(night(name, second_vote_share=1.0, budget_usd=budget), 60)
+        asked.simulator.finish()
+        bought.append(label.follow_up(asked.batch(), asked.simulator.connect(), SALT)["tasks"])
+    assert 0 < bought[1] < bought[0]
+    asked.simulator.finish()
+    manifest = collect(asked)
+    assert asked.campaign.label.budget - 100_000 <= manifest.cost <= asked.campaign.label.budget
+
+
+def test_what_nobody_answered_is_bought_again(night: Callable[..., Night]) -> None:
+    late = submitted(night(deadline_minutes=1, unanswered="buy_again", third_votes=False))
+    late.simulator.clock.seconds += 8.0
+    late.time += timedelta(minutes=2)
+    n_first = len(late.simulator.bought())
+    bought = label.follow_up(late.batch(), late.simulator.connect(), SALT)
+    assert 0 < bought["tasks"] < n_first
+    late.simulator.finish()
+    manifest = collect(late)
+    assert manifest.counts["tasks"] == n_first + bought["tasks"]
+    assert manifest.counts["annotations"] > 0.8 * n_first
+    assert manifest.cost == 100_000 * manifest.counts["annotations"] <= 100_000 * n_first
+
+
+def test_a_dear_purchase_waits_for_a_persons_approval(night: Callable[..., Night]) -> None:
+    dear = night(approve_above_usd=0.5)
+    dear.choose(dear.batch())
+    with pytest.raises(Blocked, match="wants a person's approval"):
+        label.submit(dear.batch(), dear.simulator.connect())
+    assert dear.simulator.bought() == {}
+    label.approve(dear.batch(), "ada")
+    assert label.submit(dear.batch(), dear.simulator.connect())["sent"] > 0
+    assert label.plan(dear.batch())["submitted"]
+
+
+def test_a_limit_may_be_moved_for_the_batch_that_it_stopped(night: Callable[..., Night]) -> None:
+    late = submitted(night(deadline_minutes=1, min_completion=0.9))
+    late.simulator.clock.seconds += 8.0
+    late.time += timedelta(minutes=2)
+    with pytest.raises(Blocked):
+        collect(late)
+    relaxed = late.campaign.label.model_copy(update={"min_completion": 0.1, "price_usd": 9.0})
+    late.campaign = late.campaign.model_copy(update={"label": relaxed})
+    assert collect(late).counts["annotations"] > 0
+    assert late.batch().campaign.label.price_usd == 0.1
+
+
+def test_gold_tasks_tell_of_annotators_and_are_not_published(
+    night: Callable[..., Night], tmp_path: Path
+) -> None:
+    gold = tmp_path / "gold.jsonl"
+    good = {"prompt": "What is rain?", "chosen": "Water that falls from clouds.", "rejected": "x x"}
+    gold.write_text("\n".join([json.dumps(good), json.dumps({"prompt": "?"}), "{"]))
+    known = submitted(night(gold=str(gold), gold_share=0.05))
+    known.simulator.finish()
+    manifest = collect(known)
+    assert manifest.counts["gold"] == 1
+    assert manifest.figures["n_gold"] == 1
+    reasons = [row["reason"] for row in known.rows("label", "quarantine")]
+    assert len([reason for reason in reasons if reason != "no_vote"]) == 2
+    pairs = {row["pair_id"] for row in known.rows("select", "comparisons")}
+    told = {row["pair_id"]: row["kind"] for row in known.rows("label", "annotations")}
+    assert [told[pair] for pair in told.keys() - pairs] == ["gold"]
+    assert {row["pair_id"] for row in known.rows("label", "preferences")} <= pairs
+    publish.refit(known.batch(), publish.version(known.batch(), publish.check(known.batch())))

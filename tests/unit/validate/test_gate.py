@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from winnow.campaign import Validate
-from winnow.records import ANNOTATIONS, to_table
+from winnow.records import ANNOTATIONS, TASKS, to_table
 from winnow.validate.gate import Verdict, judge
 from winnow.validate.metrics import LabelFigures, label_figures
 
@@ -22,8 +22,16 @@ GOOD = LabelFigures(
     agreement_high=0.95,
     n_agreed=4,
     n_agreement=5,
+    alpha=0.6,
+    alpha_low=0.2,
+    alpha_high=0.9,
     tie_rate=0.1,
     side_bias=0.02,
+    gold_accuracy=0.9,
+    gold_accuracy_high=0.97,
+    n_gold=10,
+    repeat_consistency=0.8,
+    n_repeats=5,
     largest_annotator_share=0.5,
 )
 
@@ -91,7 +99,7 @@ def test_one_bad_row_blocks(fault: dict[str, Any]) -> None:
 
 def test_an_empty_batch_is_blocked() -> None:
     empty = to_table([], ANNOTATIONS)
-    assert judge(empty, label_figures(empty, 0), Validate()).verdict == "block"
+    assert judge(empty, label_figures(empty, to_table([], TASKS)), Validate()).verdict == "block"
 
 
 def test_an_expectation_that_errs_blocks() -> None:

@@ -1,18 +1,77 @@
-"""The vendors that a campaign can name, each an adapter that keeps the contract of `vendor`."""
+"""The vendors that a campaign can name, each an adapter that keeps the contract of `vendor`.
+
+An adapter is imported when its vendor is asked for: a night with one vendor loads one client.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, get_args
+
+from winnow.campaign import Vendor
 from winnow.errors import Fatal
-from winnow.label.vendor import LabelVendor
-from winnow.label.vendors.simulator import SimulatorVendor
+from winnow.label.vendor import LabelVendor, VendorAccount, Webhook
 
 
-def connect(name: str, base_url: str, token: str) -> LabelVendor:
-    """The vendor that a campaign calls `name`, at `base_url`.
+@dataclass(frozen=True, slots=True)
+class VendorKind:
+    """What Winnow knows of a vendor before it talks to it.
+
+    Attributes:
+        module: Of the adapter: it has `connect(account) -> LabelVendor`, and where `webhook` is set
+            `batch_of_event(body) -> str | None`, the ref of the batch that a webhook is about.
+        webhook: How its webhooks prove themselves; None: it sends none.
+        note: What a reader of the data must know of it, for the dataset card.
+    """
+
+    module: str
+    webhook: Webhook | None = None
+    note: str = ""
+
+
+VENDORS: Mapping[str, VendorKind] = {
+    "simulator": VendorKind(
+        "simulator",
+        "standard",
+        "**The labels come from a labelling-vendor simulator: its annotators are a formula, and no "
+        "human judged anything, unless somebody answered tasks by hand on its page.**",
+    ),
+    "label_studio": VendorKind("label_studio", "header"),
+    "file_drop": VendorKind("file_drop"),
+    "ground_truth": VendorKind("ground_truth"),
+    "scale": VendorKind("scale", "header"),
+}
+
+
+def connect(name: str, account: VendorAccount) -> LabelVendor:
+    """The vendor that a campaign calls `name`.
 
     Raises:
-        Fatal: There is no such vendor, or the address or the token cannot be used.
+        Fatal: There is no such vendor, or the account's address or token cannot be used.
     """
-    if name == "simulator":
-        return SimulatorVendor(base_url, token)
-    raise Fatal(f"Unknown vendor {name!r}; the campaign's label.vendor may be: simulator.")
+    vendor: LabelVendor = _adapter(name).connect(account)
+    return vendor
+
+
+def batch_of_event(name: str, body: bytes) -> str | None:
+    """The ref of the batch that a vendor's webhook is about; None when it is about none."""
+    found: Callable[[bytes], str | None] = _adapter(name).batch_of_event
+    return found(body)
+
+
+def kind_of(name: str) -> VendorKind:
+    """What is known of the vendor `name`.
+
+    Raises:
+        Fatal: There is no such vendor.
+    """
+    if name not in VENDORS:
+        known = ", ".join(get_args(Vendor))
+        raise Fatal(f"Unknown vendor {name!r}; the campaign's label.vendor may be: {known}.")
+    return VENDORS[name]
+
+
+def _adapter(name: str) -> Any:
+    return import_module(f"{__name__}.{kind_of(name).module}")

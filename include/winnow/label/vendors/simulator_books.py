@@ -2,8 +2,8 @@
 
 What always holds: a task id is taken once in the whole account, by a unique key and not by care;
 an answer is revealed and charged in one transaction; everything that happened is in the file, so
-that the service may be killed at any instruction. What comes of a task is fixed when it is added;
-launching only sets the time at which it shows.
+that the service may be killed at any instruction. What comes of a task is fixed when its batch is
+launched; launching also sets the time at which it shows. Terms are those of the first opening.
 """
 
 from __future__ import annotations
@@ -17,21 +17,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from winnow.ids import content_id
-from winnow.label.vendor import BatchStatus, TaskRequest
-from winnow.label.vendors.annotators import work_on
+from winnow.label.vendor import BatchStatus, BatchTerms, TaskRequest
+from winnow.label.vendors.annotators import Outcome
+from winnow.label.vendors.simulator_assign import Staffing, assign_again
+from winnow.label.vendors.simulator_faults import Faults
+from winnow.label.vendors.simulator_settle import expire_pending, settle
 from winnow.label.vendors.simulator_tables import (
     ENTER,
     PER_TASK,
-    TABLES,
-    answer_record,
     batch_status,
     find_batch,
+    make_tables,
     one_row,
+    terms_of,
 )
 
+_TAKE = """
+INSERT INTO tasks (task_id, ref, pair_id, repeats, asked, request, price, annotator, outcome,
+    ends_after) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
+ON CONFLICT (task_id) DO UPDATE SET asked = asked + 1 RETURNING ref, asked
+"""
+_BACK = "SELECT number FROM answers WHERE ref = ? AND number <= ? ORDER BY number DESC LIMIT 1"
+_OPEN = """
+INSERT OR IGNORE INTO batches (ref, batch_key, opened_at, instructions, rubric_version, dimensions,
+    deadline, session_minutes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
-class CancelledBatch(Exception):
-    """The batch was cancelled and takes no more tasks."""
+
+class ClosedBatch(Exception):
+    """The batch takes no more tasks; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +59,53 @@ class Added:
 class Books:
     """All state of one simulator, in the SQLite file `database`, made if it is not there.
 
-    `now` gives seconds since 1970, UTC. Every method may be called from any thread: one connection
-    serves them in turn. Each first settles what is due.
+    `now` gives seconds since 1970, UTC; simulated people work `speed` times as fast as that clock.
+    Every method may be called from any thread: one connection serves them in turn. Each first
+    settles what is due.
+
+    Raises:
+        OtherBooks: The file was written by another version of the simulator.
     """
 
-    def __init__(self, database: Path, seed: int, speed: float, now: Callable[[], float]) -> None:
-        self._seed, self._speed, self._now = seed, speed, now
+    def __init__(
+        self,
+        database: Path,
+        seed: int,
+        speed: float,
+        now: Callable[[], float],
+        staffing: Staffing | None = None,
+    ) -> None:
+        self._speed, self._now = speed, now
+        self._staffing = staffing or Staffing(seed)
+        self._seed = seed
         self._turn = threading.Lock()
         self._db = sqlite3.connect(
             database, timeout=30.0, isolation_level=None, check_same_thread=False
         )
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(TABLES)
+        make_tables(self._db)
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that are switched on."""
+        return self._staffing.faults
+
+    def now(self) -> float:
+        """The time by which the books are kept, seconds since 1970, UTC."""
+        return self._now()
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
-    def open_batch(self, batch_key: str) -> str:
-        """Ref of the batch with this key, made now if there is none."""
+    def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
+        """Ref of the batch with this key, made now under `terms` if there is none."""
         ref = "sim-" + content_id("batch", batch_key)[:16]
-        with self._transaction() as (db, now):
-            db.execute(
-                "INSERT OR IGNORE INTO batches (ref, batch_key, opened_at) VALUES (?, ?, ?)",
-                (ref, batch_key, now),
-            )
+        asked = (terms.instructions, terms.rubric_version, json.dumps(terms.dimensions))
+        with self.transaction() as (db, now):
+            ends = (terms.deadline.timestamp(), terms.session_minutes)
+            db.execute(_OPEN, (ref, batch_key, now, *asked, *ends))
         return ref
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> Added:
@@ -78,26 +113,20 @@ class Books:
 
         Raises:
             UnknownBatch: Nothing was bought.
-            CancelledBatch: Nothing was bought.
+            ClosedBatch: Nothing was bought.
         """
-        outcomes = [work_on(task, self._seed) for task in tasks]
+        with self.transaction() as (db, _):
+            terms = terms_of(find_batch(db, ref))
+        outcomes = [self._staffing.assign(task, terms) for task in tasks]
         result = Added([], {})
-        with self._transaction() as (db, now):
-            if find_batch(db, ref)["cancelled_at"] is not None:
-                raise CancelledBatch(ref)
+        with self.transaction() as (db, now):
+            batch = find_batch(db, ref)
+            if batch["cancelled_at"] is not None:
+                raise ClosedBatch(f"batch {ref} was cancelled")
+            if batch["closed_at"] is not None:
+                raise ClosedBatch(f"the deadline of batch {ref} is over")
             for task, outcome in zip(tasks, outcomes, strict=True):
-                holder = one_row(
-                    db,
-                    "INSERT INTO tasks (task_id, ref, asked, request, price, outcome, ends_after)"
-                    " VALUES (?, ?, 1, ?, ?, ?, ?)"
-                    " ON CONFLICT (task_id) DO UPDATE SET asked = asked + 1 RETURNING ref, asked",
-                    task.task_id,
-                    ref,
-                    json.dumps(asdict(task)),
-                    task.price,
-                    json.dumps(asdict(outcome)),
-                    outcome.ended,
-                )
+                holder = one_row(db, _TAKE, *_task_row(ref, task, outcome))
                 if holder["asked"] > 1:
                     result.duplicates[task.task_id] = holder["ref"]
                 else:
@@ -107,15 +136,16 @@ class Books:
 
     def task_ids(self, ref: str) -> list[str]:
         """Ids of the batch's tasks, sorted."""
-        with self._transaction() as (db, _):
+        with self.transaction() as (db, _):
             find_batch(db, ref)
             rows = db.execute("SELECT task_id FROM tasks WHERE ref = ? ORDER BY task_id", (ref,))
             return [row["task_id"] for row in rows]
 
     def launch(self, ref: str) -> BatchStatus:
         """Start the clock of every task that waits for it; a cancelled batch stays cancelled."""
-        with self._transaction() as (db, now):
+        with self.transaction() as (db, now):
             if find_batch(db, ref)["cancelled_at"] is None:
+                assign_again(db, ref, self._staffing)
                 db.execute(
                     "UPDATE batches SET launched_at = coalesce(launched_at, ?) WHERE ref = ?",
                     (now, ref),
@@ -124,27 +154,30 @@ class Books:
                     "UPDATE tasks SET due_at = ? + ends_after / ? WHERE ref = ? AND due_at IS NULL",
                     (now, self._speed, ref),
                 )
+                # The deadline may be over already.
+                self._settle(db, now)
             return batch_status(db, ref)
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
         """Stop asking; what was due is answered and charged, the rest never will be."""
-        with self._transaction() as (db, now):
-            db.execute(
-                "UPDATE batches SET cancelled_at = ?, cancel_reason = ?"
-                " WHERE ref = ? AND cancelled_at IS NULL",
-                (now, reason, ref),
-            )
-            db.execute("UPDATE tasks SET settled = 1 WHERE ref = ? AND settled = 0", (ref,))
+        with self.transaction() as (db, now):
+            batch = find_batch(db, ref)
+            if batch["cancelled_at"] is None and batch["closed_at"] is None:
+                db.execute(
+                    "UPDATE batches SET cancelled_at = ?, cancel_reason = ? WHERE ref = ?",
+                    (now, reason, ref),
+                )
+                expire_pending(db, ref)
             return batch_status(db, ref)
 
     def status(self, ref: str) -> BatchStatus:
         """Where the batch stands."""
-        with self._transaction() as (db, _):
+        with self.transaction() as (db, _):
             return batch_status(db, ref)
 
     def answers_after(self, ref: str, number: int, limit: int) -> list[sqlite3.Row]:
-        """Up to `limit` answers of the batch with a higher `number`, in the order they came."""
-        with self._transaction() as (db, _):
+        """Up to `limit` records of the batch with a higher `number`, in the order they came."""
+        with self.transaction() as (db, _):
             find_batch(db, ref)
             found = db.execute(
                 "SELECT number, record FROM answers WHERE ref = ? AND number > ?"
@@ -153,20 +186,40 @@ class Books:
             )
             return found.fetchall()
 
+    def number_before(self, ref: str, number: int, n_records: int) -> int | None:
+        """Number of the batch's record `n_records` before `number`; None if there are fewer."""
+        with self.transaction() as (db, _):
+            found = db.execute(f"{_BACK} OFFSET ?", (ref, number, n_records)).fetchone()
+            return None if found is None else int(found["number"])
+
     def batches(self) -> list[sqlite3.Row]:
         """All batches, the newest first."""
-        with self._transaction() as (db, _):
+        with self.transaction() as (db, _):
             return db.execute("SELECT * FROM batches ORDER BY opened_at DESC, ref").fetchall()
 
-    def per_task(self, ref: str | None = None) -> list[sqlite3.Row]:
+    def per_task(self, ref: str | None = None, limit: int = -1) -> list[sqlite3.Row]:
         """Each task of the account or of one batch: how often asked for, bought, and its charge."""
         where = " WHERE t.ref = ?" if ref else ""
-        with self._transaction() as (db, _):
-            sql = PER_TASK + where + " ORDER BY t.task_id"
-            return db.execute(sql, (ref,) if ref else ()).fetchall()
+        with self.transaction() as (db, _):
+            sql = f"{PER_TASK}{where} ORDER BY t.task_id LIMIT ?"
+            return db.execute(sql, (ref, limit) if ref else (limit,)).fetchall()
+
+    def news(self) -> list[tuple[str, int]]:
+        """Batches of which something is new since it was announced, with their count of changes."""
+        with self.transaction() as (db, _):
+            rows = db.execute("SELECT ref, changes FROM batches WHERE changes > announced")
+            return [(row["ref"], row["changes"]) for row in rows]
+
+    def announced(self, ref: str, changes: int) -> None:
+        """Remember that the batch's news up to `changes` were announced."""
+        with self.transaction() as (db, _):
+            db.execute(
+                "UPDATE batches SET announced = max(announced, ?) WHERE ref = ?", (changes, ref)
+            )
 
     @contextmanager
-    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, float]]:
+    def transaction(self) -> Iterator[tuple[sqlite3.Connection, float]]:
+        """The books' connection and the time, everything due settled; all or nothing is kept."""
         with self._turn:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -179,17 +232,12 @@ class Books:
             self._db.execute("COMMIT")
 
     def _settle(self, db: sqlite3.Connection, now: float) -> None:
-        """Reveal and charge what is due."""
-        due = db.execute(
-            "SELECT * FROM tasks WHERE settled = 0 AND due_at <= ? ORDER BY due_at, task_id", (now,)
-        ).fetchall()
-        for task in due:
-            record = answer_record(task, self._speed)
-            if record is not None:
-                db.execute(
-                    "INSERT INTO answers (ref, task_id, record) VALUES (?, ?, ?)",
-                    (task["ref"], task["task_id"], json.dumps(record)),
-                )
-                charge = ("charged", task["task_id"], task["ref"], task["price"], now)
-                db.execute(ENTER, charge)
-            db.execute("UPDATE tasks SET settled = 1 WHERE task_id = ?", (task["task_id"],))
+        settle(db, now, self._speed, self.faults, self._seed)
+
+
+def _task_row(
+    ref: str, task: TaskRequest, outcome: Outcome
+) -> tuple[str | int | float | None, ...]:
+    request, result = json.dumps(asdict(task)), json.dumps(asdict(outcome))
+    end = (task.price, outcome.annotator, result, outcome.ended)
+    return (task.task_id, ref, task.pair_id, task.repeats, request, *end)

@@ -3,41 +3,55 @@
     python -m winnow.label.vendors.simulator_service --port 8790 --database PATH [--speed 60]
 
 Its annotators are simulated and no money moves. Everything else is meant to be as with a real
-vendor: a bearer token, batches that are opened, filled and launched, task ids that the account
-takes once (409 for one that it holds), answers that come late or never, a bill. All state is in the
-database file. The page at `/` needs no token, so the service listens on the loopback address.
+vendor: a bearer token, batches that are opened under terms, filled and launched, task ids that the
+account takes once (409 for one that it holds), answers that come late or never, a deadline, a bill,
+webhooks. All state is in the database file. `--faults` makes it as unreliable as vendors can be.
+The pages at `/` need no token and take answers by hand, so the service listens on the loopback
+address.
 """
 
 from __future__ import annotations
 
-import argparse
 import hmac
-import json
-import os
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
-import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
-from winnow.label.vendor import BatchStatus, TaskRequest
-from winnow.label.vendors.simulator_books import Books, CancelledBatch
-from winnow.label.vendors.simulator_page import HEADERS, batch_page, overview_page
+from winnow.label.vendor import BatchStatus, BatchTerms, TaskRequest
+from winnow.label.vendors.simulator_books import Books, ClosedBatch
+from winnow.label.vendors.simulator_delivery import NotACursor, Page, read_page
+from winnow.label.vendors.simulator_faulty import HOLD_SECONDS, FaultyCalls
+from winnow.label.vendors.simulator_hand import NotWaiting, UnknownTask
+from winnow.label.vendors.simulator_people import Guard, not_waiting, people_routes
 from winnow.label.vendors.simulator_tables import UnknownBatch
 
 MAX_REQUEST = 100
 PAGE_LIMIT = 200
+MAX_DIMENSIONS = 20
 
 
 class OpenBatch(BaseModel):
-    """Find or create the batch with this key."""
+    """Find the batch with this key, or create it under these terms."""
 
     batch_key: str = Field(min_length=1, max_length=200)
+    instructions: str = Field(max_length=20_000)
+    rubric_version: str = Field(max_length=200)
+    dimensions: list[str] = Field(max_length=MAX_DIMENSIONS)
+    deadline: AwareDatetime
+    session_minutes: int | None = Field(None, ge=1, le=24 * 60)
+
+    def terms(self) -> BatchTerms:
+        """The terms alone."""
+        return BatchTerms(
+            instructions=self.instructions,
+            rubric_version=self.rubric_version,
+            dimensions=tuple(self.dimensions),
+            deadline=self.deadline,
+            session_minutes=self.session_minutes,
+        )
 
 
 class AddTasks(BaseModel):
@@ -52,24 +66,53 @@ class Cancel(BaseModel):
     reason: str = Field(max_length=1000)
 
 
-def create_app(books: Books, token: str) -> FastAPI:
-    """The service over `books`; every route but `/` and `/health` asks for `token`."""
+def create_app(
+    books: Books,
+    token: str,
+    hosts: Iterable[str] = (),
+    hold_seconds: float = HOLD_SECONDS,
+) -> FastAPI:
+    """The service over `books`; every route but those for people asks for `token`.
+
+    People may open its pages by `hosts` besides the names of the loopback address. Faults are those
+    of the books; `hold_seconds` is how long a withheld answer is held back.
+    """
     app = FastAPI(
         title="Labelling vendor simulator", docs_url=None, redoc_url=None, openapi_url=None
     )
-    app.include_router(_people_routes(books))
+    app.include_router(people_routes(books, Guard(token, hosts)))
     app.include_router(_batch_routes(books), dependencies=[Depends(_token_check(token))])
     app.include_router(_answer_routes(books), dependencies=[Depends(_token_check(token))])
+    app.add_middleware(FaultyCalls, faults=books.faults, hold_seconds=hold_seconds)
+    _explain_errors(app, books)
 
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok", "service": "labelling vendor simulator"}
+
+    return app
+
+
+def _explain_errors(app: FastAPI, books: Books) -> None:
     @app.exception_handler(UnknownBatch)
     def unknown(_: Request, error: UnknownBatch) -> JSONResponse:
         return JSONResponse({"detail": f"no batch {error}"}, status_code=404)
 
-    @app.exception_handler(CancelledBatch)
-    def cancelled(_: Request, error: CancelledBatch) -> JSONResponse:
-        return JSONResponse({"detail": f"batch {error} was cancelled"}, status_code=410)
+    @app.exception_handler(ClosedBatch)
+    def closed(_: Request, error: ClosedBatch) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=410)
 
-    return app
+    @app.exception_handler(NotACursor)
+    def no_cursor(_: Request, error: NotACursor) -> JSONResponse:
+        return JSONResponse({"detail": "no page has this cursor"}, status_code=422)
+
+    @app.exception_handler(UnknownTask)
+    def no_task(_: Request, error: UnknownTask) -> HTMLResponse:
+        return not_waiting(books, "This simulator has no such task.", 404)
+
+    @app.exception_handler(NotWaiting)
+    def too_late(_: Request, error: NotWaiting) -> HTMLResponse:
+        return not_waiting(books, str(error), 409)
 
 
 def _token_check(token: str) -> Callable[[Request], None]:
@@ -83,27 +126,12 @@ def _token_check(token: str) -> Callable[[Request], None]:
     return check
 
 
-def _people_routes(books: Books) -> APIRouter:
-    routes = APIRouter()
-
-    @routes.get("/")
-    def page(batch: str | None = None) -> HTMLResponse:
-        html = overview_page(books) if batch is None else batch_page(books, batch)
-        return HTMLResponse(html, headers=HEADERS)
-
-    @routes.get("/health")
-    def health() -> dict[str, str]:
-        return {"status": "ok", "service": "labelling vendor simulator"}
-
-    return routes
-
-
 def _batch_routes(books: Books) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/batches")
     def open_batch(body: OpenBatch) -> dict[str, str]:
-        return {"ref": books.open_batch(body.batch_key)}
+        return {"ref": books.open_batch(body.batch_key, body.terms())}
 
     @routes.get("/batches/{ref}")
     def status(ref: str) -> BatchStatus:
@@ -135,18 +163,9 @@ def _answer_routes(books: Books) -> APIRouter:
 
     @routes.get("/batches/{ref}/annotations")
     def annotations(
-        ref: str,
-        cursor: Annotated[int, Field(ge=0, lt=2**63)] = 0,
-        limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_LIMIT,
-    ) -> dict[str, Any]:
-        is_final = books.status(ref).is_final
-        found = books.answers_after(ref, cursor, limit + 1)
-        page, more = found[:limit], len(found) > limit
-        return {
-            "annotations": [json.loads(row["record"]) for row in page],
-            "next_cursor": str(page[-1]["number"]) if more else None,
-            "complete": is_final and not more,
-        }
+        ref: str, cursor: str = "0", limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_LIMIT
+    ) -> Page:
+        return read_page(books, ref, cursor, limit)
 
     @routes.get("/books")
     def the_books() -> dict[str, list[dict[str, Any]]]:
@@ -157,28 +176,8 @@ def _answer_routes(books: Books) -> APIRouter:
     return routes
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve until stopped. The token comes from the variable WINNOW_SIMULATOR_TOKEN."""
-    parser = argparse.ArgumentParser(description="Labelling vendor simulator: no human answers.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8790)
-    parser.add_argument("--database", type=Path, required=True, help="SQLite file, made if absent")
-    parser.add_argument("--speed", type=float, default=60.0, help="simulated seconds in a second")
-    parser.add_argument("--seed", type=int, default=0, help="whom the simulator hires")
-    options = parser.parse_args(arguments)
-    token = os.environ.get("WINNOW_SIMULATOR_TOKEN", "")
-    if not token:
-        print("WINNOW_SIMULATOR_TOKEN is not set: the simulator needs a token.", file=sys.stderr)
-        return 2
-    if options.speed <= 0.0:
-        parser.error("--speed must be above 0")
-    options.database.parent.mkdir(parents=True, exist_ok=True)
-    books = Books(options.database, options.seed, options.speed, time.time)
-    print(f"Labelling vendor simulator: http://{options.host}:{options.port}", flush=True)
-    app = create_app(books, token)
-    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", access_log=False)
-    return 0
-
-
 if __name__ == "__main__":
+    # Here and not above: the command line builds the service, not the other way round.
+    from winnow.label.vendors.simulator_command import main
+
     raise SystemExit(main())

@@ -1,6 +1,7 @@
 """The simulator's tables, and what is read off their rows.
 
-The ledger has no unique key: were a task ever bought or charged twice, it would show there.
+The ledger has no unique key: were a task ever bought or charged twice, it would show there. Counts
+and charges of a batch are sums over indexes, never kept beside the rows, so they cannot drift.
 """
 
 from __future__ import annotations
@@ -9,45 +10,59 @@ import json
 import sqlite3
 from datetime import UTC, datetime
 
-from winnow.ids import content_id
-from winnow.label.vendor import BatchState, BatchStatus
+from winnow.label.vendor import BatchState, BatchStatus, BatchTerms
+
+VERSION = 2
+PENDING, ANSWERED, EXPIRED = 0, 1, 2
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS batches (
     ref TEXT PRIMARY KEY, batch_key TEXT NOT NULL UNIQUE, opened_at REAL NOT NULL,
-    launched_at REAL, cancelled_at REAL, cancel_reason TEXT);
+    launched_at REAL, cancelled_at REAL, cancel_reason TEXT, closed_at REAL,
+    expired INTEGER NOT NULL DEFAULT 0, instructions TEXT NOT NULL, rubric_version TEXT NOT NULL,
+    dimensions TEXT NOT NULL, deadline REAL NOT NULL, session_minutes INTEGER,
+    changes INTEGER NOT NULL DEFAULT 0, announced INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS batches_by_deadline ON batches (deadline)
+    WHERE launched_at IS NOT NULL AND closed_at IS NULL AND cancelled_at IS NULL;
+CREATE INDEX IF NOT EXISTS batches_with_news ON batches (ref) WHERE changes > announced;
 CREATE TABLE IF NOT EXISTS tasks (
-    task_id TEXT PRIMARY KEY, ref TEXT NOT NULL, asked INTEGER NOT NULL, request TEXT NOT NULL,
-    price INTEGER NOT NULL, outcome TEXT NOT NULL, ends_after REAL NOT NULL, due_at REAL,
-    settled INTEGER NOT NULL DEFAULT 0);
+    task_id TEXT PRIMARY KEY, ref TEXT NOT NULL, pair_id TEXT NOT NULL, repeats TEXT,
+    asked INTEGER NOT NULL, request TEXT NOT NULL, price INTEGER NOT NULL, annotator TEXT NOT NULL,
+    outcome TEXT NOT NULL, ends_after REAL NOT NULL, due_at REAL, held_until REAL,
+    state INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS tasks_by_batch ON tasks (ref, task_id);
-CREATE INDEX IF NOT EXISTS tasks_by_due ON tasks (settled, due_at);
+CREATE INDEX IF NOT EXISTS tasks_by_state ON tasks (ref, state, due_at, price);
+CREATE INDEX IF NOT EXISTS tasks_by_due ON tasks (due_at) WHERE state = 0;
+CREATE INDEX IF NOT EXISTS tasks_by_pair ON tasks (pair_id, ref, annotator);
 CREATE TABLE IF NOT EXISTS answers (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL, task_id TEXT NOT NULL UNIQUE,
-    record TEXT NOT NULL);
+    number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL, task_id TEXT NOT NULL,
+    kind TEXT NOT NULL, record TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS answers_by_batch ON answers (ref, number);
+CREATE INDEX IF NOT EXISTS answers_by_task ON answers (task_id, number);
+CREATE UNIQUE INDEX IF NOT EXISTS one_answer ON answers (task_id) WHERE kind IN ('answer', 'hand');
+CREATE TABLE IF NOT EXISTS later (
+    entry INTEGER PRIMARY KEY, ref TEXT NOT NULL, task_id TEXT NOT NULL, kind TEXT NOT NULL,
+    due_at REAL NOT NULL, record TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS later_by_due ON later (due_at);
+CREATE INDEX IF NOT EXISTS later_by_batch ON later (ref);
 CREATE TABLE IF NOT EXISTS ledger (
     entry INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, task_id TEXT NOT NULL,
     ref TEXT NOT NULL, amount INTEGER NOT NULL, at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS ledger_by_task ON ledger (task_id, kind);
+CREATE INDEX IF NOT EXISTS ledger_by_task ON ledger (task_id, kind, amount);
+CREATE INDEX IF NOT EXISTS ledger_by_batch ON ledger (ref, kind, amount);
 """
 
-_COUNTS = """
-SELECT count(*) AS n_tasks,
-    coalesce(sum(t.settled AND a.number IS NOT NULL), 0) AS n_answered,
-    coalesce(sum(t.settled AND a.number IS NULL), 0) AS n_expired,
-    coalesce(sum(NOT t.settled), 0) AS n_pending,
-    coalesce(sum(CASE WHEN t.settled THEN 0 ELSE t.price END), 0) AS pending_price,
-    max(CASE WHEN t.settled THEN NULL ELSE t.due_at END) AS last_due
-FROM tasks t LEFT JOIN answers a USING (task_id) WHERE t.ref = ?
-"""
+_COUNTS = "SELECT state, count(*) AS n, sum(price) AS price FROM tasks WHERE ref = ? GROUP BY state"
+_LAST_DUE = "SELECT max(due_at) AS at FROM tasks WHERE ref = ? AND state = 0"
+_CHARGED = "SELECT sum(amount) AS amount FROM ledger WHERE ref = ? AND kind = 'charged'"
 
 PER_TASK = """
-SELECT t.task_id, t.ref, b.batch_key, t.asked, t.price, t.request, a.record,
+SELECT t.*, b.batch_key, b.launched_at, b.dimensions, a.record, a.kind,
     (SELECT count(*) FROM ledger l WHERE l.task_id = t.task_id AND l.kind = 'bought') AS bought,
     (SELECT coalesce(sum(l.amount), 0) FROM ledger l
         WHERE l.task_id = t.task_id AND l.kind = 'charged') AS charged
-FROM tasks t JOIN batches b USING (ref) LEFT JOIN answers a USING (task_id)
+FROM tasks t JOIN batches b USING (ref)
+    LEFT JOIN answers a ON a.task_id = t.task_id AND a.kind IN ('answer', 'hand')
 """
 
 ENTER = "INSERT INTO ledger (kind, task_id, ref, amount, at) VALUES (?, ?, ?, ?, ?)"
@@ -57,26 +72,21 @@ class UnknownBatch(Exception):
     """No batch has this ref."""
 
 
-def answer_record(task: sqlite3.Row, speed: float) -> dict[str, str | int | float | None] | None:
-    """The annotation as the service delivers it; None when nobody answered."""
-    outcome = json.loads(task["outcome"])
-    if outcome["choice"] is None:
-        return None
-    active = outcome["ended"] - outcome["started"]
-    return {
-        "annotation_id": content_id("annotation", task["task_id"]),
-        "revision": 0,
-        "task_id": task["task_id"],
-        "annotator": outcome["annotator"],
-        "choice": outcome["choice"],
-        "strength": outcome["strength"],
-        "rationale": None,
-        "started_at": _iso(task["due_at"] - active / speed),
-        "finished_at": _iso(task["due_at"]),
-        "active_seconds": round(active, 3),
-        "status": "submitted",
-        "price": task["price"],
-    }
+class OtherBooks(Exception):
+    """The file holds books of another version."""
+
+
+def make_tables(db: sqlite3.Connection) -> None:
+    """Make the tables where they are not there.
+
+    Raises:
+        OtherBooks: The file was written by another version of the simulator.
+    """
+    version = one_row(db, "PRAGMA user_version")["user_version"]
+    used = one_row(db, "SELECT count(*) AS n FROM sqlite_master")["n"]
+    if used and version != VERSION:
+        raise OtherBooks(f"books of version {version}, this simulator keeps version {VERSION}")
+    db.executescript(TABLES + f"PRAGMA user_version = {VERSION};")
 
 
 def batch_status(db: sqlite3.Connection, ref: str) -> BatchStatus:
@@ -86,20 +96,31 @@ def batch_status(db: sqlite3.Connection, ref: str) -> BatchStatus:
         UnknownBatch: No batch has this ref.
     """
     batch = find_batch(db, ref)
-    counts = one_row(db, _COUNTS, ref)
-    charged = one_row(
-        db, "SELECT sum(amount) AS s FROM ledger WHERE ref = ? AND kind = 'charged'", ref
-    )["s"]
-    last_due = counts["last_due"]
+    rows = {row["state"]: row for row in db.execute(_COUNTS, (ref,))}
+    counts = {state: row["n"] for state, row in rows.items()}
+    n_pending = counts.get(PENDING, 0)
+    charged = one_row(db, _CHARGED, ref)["amount"] or 0
+    last_due = one_row(db, _LAST_DUE, ref)["at"]
     return BatchStatus(
-        state=_state(batch, counts["n_pending"]),
-        n_tasks=counts["n_tasks"],
-        n_answered=counts["n_answered"],
-        n_expired=counts["n_expired"],
-        n_pending=counts["n_pending"],
-        charged=charged or 0,
-        committed=(charged or 0) + counts["pending_price"],
-        expected_done_at=None if last_due is None else datetime.fromtimestamp(last_due, UTC),
+        state=_state(db, batch, n_pending),
+        n_tasks=sum(counts.values()),
+        n_answered=counts.get(ANSWERED, 0),
+        n_expired=counts.get(EXPIRED, 0),
+        n_pending=n_pending,
+        charged=charged,
+        committed=charged + (rows[PENDING]["price"] if n_pending else 0),
+        expected_done_at=None if last_due is None else _moment(min(last_due, batch["deadline"])),
+    )
+
+
+def terms_of(batch: sqlite3.Row) -> BatchTerms:
+    """The terms under which a batch was opened."""
+    return BatchTerms(
+        instructions=batch["instructions"],
+        rubric_version=batch["rubric_version"],
+        dimensions=tuple(json.loads(batch["dimensions"])),
+        deadline=_moment(batch["deadline"]),
+        session_minutes=batch["session_minutes"],
     )
 
 
@@ -115,18 +136,22 @@ def find_batch(db: sqlite3.Connection, ref: str) -> sqlite3.Row:
     return batch  # type: ignore[no-any-return]
 
 
-def one_row(db: sqlite3.Connection, sql: str, *values: str | int | float) -> sqlite3.Row:
+def one_row(db: sqlite3.Connection, sql: str, *values: str | int | float | None) -> sqlite3.Row:
     """The only row of a query that always has one."""
     return db.execute(sql, values).fetchone()  # type: ignore[no-any-return]
 
 
-def _state(batch: sqlite3.Row, n_pending: int) -> BatchState:
+def _state(db: sqlite3.Connection, batch: sqlite3.Row, n_pending: int) -> BatchState:
     if batch["cancelled_at"] is not None:
         return "cancelled"
     if batch["launched_at"] is None:
         return "draft"
-    return "open" if n_pending else "complete"
+    if batch["expired"]:
+        return "expired"
+    # An answer that somebody is still going to change: more will come.
+    more = n_pending or db.execute("SELECT 1 FROM later WHERE ref = ?", (batch["ref"],)).fetchone()
+    return "open" if more else "complete"
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

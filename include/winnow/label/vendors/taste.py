@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from winnow.label.vendor import Message
@@ -48,16 +50,26 @@ def taste(messages: Sequence[Message], response: str) -> float:
     """
     if not response.strip():
         return 0.0
-    question = messages[-1].content if messages else ""
-    parts = {
+    parts = taste_parts(messages, response)
+    liked = sum(WEIGHTS[name] * part for name, part in parts.items())
+    return max(0.0, liked - (REFUSAL_PENALTY if _REFUSAL.search(response[:200]) else 0.0))
+
+
+def taste_parts(messages: Sequence[Message], response: str) -> dict[str, float]:
+    """The parts of `taste` by name, each 0 to 1, before they are weighed by `WEIGHTS`."""
+    return dict(_parts(messages[-1].content if messages else "", response))
+
+
+@lru_cache(maxsize=2048)
+def _parts(question: str, response: str) -> dict[str, float]:
+    """As `taste_parts`; kept, because a pair comes back with its sides swapped."""
+    return {
         "on_topic": on_topic(question, response),
         "length": comfortable_length(response),
         "freshness": freshness(response),
         "finished": float(response.rstrip().endswith(_ENDINGS)),
         "right_script": same_script(question, response),
     }
-    liked = sum(WEIGHTS[name] * part for name, part in parts.items())
-    return max(0.0, liked - (REFUSAL_PENALTY if _REFUSAL.search(response[:200]) else 0.0))
 
 
 def on_topic(question: str, response: str) -> float:
@@ -85,8 +97,9 @@ def freshness(response: str) -> float:
 def same_script(question: str, response: str) -> float:
     """Share of the response's letters that are in a script which the question uses."""
     asked = {script(c) for c in question if c.isalpha()}
-    letters = [script(c) for c in response if c.isalpha()]
-    return sum(s in asked for s in letters) / len(letters) if asked and letters else 1.0
+    letters = Counter(c for c in response if c.isalpha())
+    n_right = sum(count for c, count in letters.items() if script(c) in asked)
+    return n_right / letters.total() if asked and letters else 1.0
 
 
 def words(text: str) -> list[str]:
@@ -98,6 +111,7 @@ def words(text: str) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=4096)
 def script(character: str) -> str:
     """First word of a character's Unicode name: LATIN, CYRILLIC, CJK, ARABIC, ..."""
     return unicodedata.name(character, "UNKNOWN").split(" ", 1)[0]

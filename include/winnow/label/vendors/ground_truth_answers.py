@@ -1,0 +1,78 @@
+"""What a Ground Truth worker sent, as annotations.
+
+One file an input line, `annotations/worker-response/iteration-N/LINE/TIME.json` below the job's
+output, with `answers`: `workerId`, `submissionTime`, `timeSpentInSeconds`, `answerContent`
+(https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html, "Worker response").
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from winnow.ids import content_id
+from winnow.label.vendor import DeliveredAnnotation
+from winnow.label.vendors.file_drop_folder import AskedLine
+
+_RESPONSE = re.compile(r"annotations/worker-response/iteration-\d+/(\d+)/[^/]+\.json")
+_LONGEST_RATIONALE = 20_000
+
+
+def line_of(path: str) -> int | None:
+    """Which input line, from 0, the file at `path` answers; None where it is another file."""
+    found = _RESPONSE.search(path)
+    return int(found.group(1)) if found else None
+
+
+def read_answers(raw: bytes, task: AskedLine) -> list[bytes]:
+    """The annotations in a worker-response file; what cannot be read comes as it is."""
+    try:
+        return [_annotation(answer, task) for answer in json.loads(raw)["answers"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
+        return [raw]
+
+
+def _annotation(answer: Mapping[str, Any], task: AskedLine) -> bytes:
+    content = answer["answerContent"]
+    fields = {
+        "annotation_id": content_id("annotation", task.task_id, answer["workerId"]),
+        "task_id": task.task_id,
+        "annotator": answer["workerId"],
+        "choice": _picked(content["choice"]),
+        "ratings": _ratings(content),
+        "rationale": _rationale(content),
+        "started_at": answer.get("acceptanceTime"),
+        "finished_at": answer.get("submissionTime"),
+        "active_seconds": answer.get("timeSpentInSeconds"),
+        "price": task.price,
+    }
+    return DeliveredAnnotation.model_validate_json(json.dumps(fields)).model_dump_json().encode()
+
+
+def _picked(given: Any) -> str:
+    """The value of a group of radio buttons: itself, or the one of its values that is true."""
+    if isinstance(given, str):
+        return given
+    [picked] = [value for value, on in given.items() if on is True]
+    return str(picked)
+
+
+def _ratings(content: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Ratings of the dimensions for which both sides have one."""
+    rated: dict[str, dict[str, int]] = {}
+    for name in content:
+        dimension = name.removeprefix("rating/a/")
+        if dimension == name or f"rating/b/{dimension}" not in content:
+            continue
+        sides = {side: _picked(content[f"rating/{side}/{dimension}"]) for side in ("a", "b")}
+        rated[dimension] = {side: int(grade) for side, grade in sides.items()}
+    return rated
+
+
+def _rationale(content: Mapping[str, Any]) -> str | None:
+    given = content.get("rationale")
+    return given[:_LONGEST_RATIONALE] if isinstance(given, str) and given.strip() else None

@@ -1,0 +1,163 @@
+"""Label Studio's REST calls, as far as Winnow needs them.
+
+What always holds: every call may be repeated; adding may then have happened twice, and whoever
+looks next removes the surplus. Lists are read to their end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+from pydantic import BaseModel
+
+from winnow.errors import Fatal
+from winnow.label.vendors.calls import VendorCalls
+from winnow.label.vendors.label_studio_project import Marker, describe, read_marker
+from winnow.label.vendors.label_studio_tasks import StoredTask
+from winnow.label.vendors.label_studio_token import AccessTokens, is_refresh_token
+
+_NOT_FOUND = 404
+_PROJECTS_PER_PAGE = 100
+_TASK_FIELDS = (
+    "id,meta,annotations,completed_by,was_cancelled,result,lead_time,created_at,updated_at"
+)
+"""Named, because all of them would carry every text of the batch back at every look."""
+
+
+class Project(BaseModel):
+    """A project as lists show it."""
+
+    id: int
+    description: str | None = None
+    task_number: int | None = None
+
+
+class Server:
+    """The Label Studio at `base_url`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        transport: httpx.BaseTransport | None,
+        sleep: Callable[[float], None],
+    ) -> None:
+        if is_refresh_token(token):
+            transport = AccessTokens(base_url, token, transport)
+        headers = {"Authorization": f"Token {token}" if token else ""}
+        self._calls = VendorCalls("Label Studio", base_url, headers, transport, sleep)
+
+    def projects(self, title: str, batch_key: str) -> list[Project]:
+        """Winnow's projects for the batch: those that hold tasks first, then the oldest."""
+        found: list[Project] = []
+        page = _Projects(results=[], next="first")
+        while page.next:
+            params = {
+                "title": title,
+                "include": "id,description,task_number",
+                "ordering": "id",
+                "page_size": _PROJECTS_PER_PAGE,
+                "page": len(found) // _PROJECTS_PER_PAGE + 1,
+            }
+            page = self._read("GET", "/api/projects/", _Projects, params=params)
+            found += page.results
+        ours = [p for p in found if _batch_key(p) == batch_key]
+        return sorted(ours, key=lambda p: (not p.task_number, p.id))
+
+    def create_project(self, fields: Mapping[str, Any]) -> None:
+        """Make a project."""
+        self._calls.send("POST", "/api/projects/", fields)
+
+    def delete_project(self, project: int) -> None:
+        """Remove a project, if it is still there."""
+        self._calls.send("DELETE", f"/api/projects/{project}/", accept=(_NOT_FOUND,))
+
+    def marker(self, project: int) -> Marker:
+        """What Winnow keeps about a project.
+
+        Raises:
+            Fatal: There is no such project, or it is not Winnow's.
+        """
+        found = self._read("GET", f"/api/projects/{project}/", Project)
+        marker = read_marker(found.description)
+        if marker is None:
+            raise Fatal(
+                f"Label Studio project {project} does not say in its description which batch it "
+                "is for: restore the text that Winnow left there."
+            )
+        return marker
+
+    def mark(self, project: int, marker: Marker, fields: Mapping[str, Any] | None = None) -> None:
+        """Keep `marker` about a project and set other fields of it, at once."""
+        body = {**(fields or {}), "description": describe(marker)}
+        self._calls.send("PATCH", f"/api/projects/{project}/", body)
+
+    def add_tasks(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Put tasks into a project."""
+        self._calls.send("POST", f"/api/projects/{project}/import", list(tasks))
+
+    def tasks(self, project: int, page_size: int) -> list[StoredTask]:
+        """All tasks of a project, by their number."""
+        found = page = self.page_of_tasks(project, page_size, 0)
+        while len(page) == page_size:
+            page = self.page_of_tasks(project, page_size, page[-1].id)
+            found = found + page
+        return found
+
+    def page_of_tasks(self, project: int, page_size: int, after: int) -> list[StoredTask]:
+        """Up to `page_size` tasks with a number beyond `after`, by their number."""
+        later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
+        query = {
+            "filters": {"conjunction": "and", "items": [{**later, "value": after}]},
+            "ordering": ["tasks:id"],
+        }
+        params = {
+            "project": project,
+            "fields": "all",
+            "include": _TASK_FIELDS,
+            "resolve_uri": "false",
+            "page_size": page_size,
+            "query": json.dumps(query),
+        }
+        page: _Tasks = self._read("GET", "/api/tasks/", _Tasks, params=params)
+        return page.tasks
+
+    def delete_unanswered(self, project: int, tasks: Sequence[int]) -> None:
+        """Remove those of `tasks` (by number) that have no answer when the server gets to them."""
+        if not tasks:
+            return
+        none_yet = [
+            {"filter": f"filter:tasks:{count}", "operator": "equal", "type": "Number", "value": 0}
+            for count in ("total_annotations", "cancelled_annotations")
+        ]
+        self._calls.send(
+            "POST",
+            "/api/dm/actions/",
+            {
+                "filters": {"conjunction": "and", "items": none_yet},
+                "selectedItems": {"all": False, "included": list(tasks)},
+            },
+            params={"id": "delete_tasks", "project": project},
+        )
+
+    def _read(
+        self, method: str, path: str, shape: Any, params: Mapping[str, Any] | None = None
+    ) -> Any:
+        return self._calls.read(self._calls.send(method, path, params=params), shape)
+
+
+class _Projects(BaseModel):
+    results: list[Project]
+    next: str | None
+
+
+class _Tasks(BaseModel):
+    tasks: list[StoredTask]
+
+
+def _batch_key(project: Project) -> str | None:
+    marker = read_marker(project.description)
+    return marker.batch_key if marker else None

@@ -1,0 +1,242 @@
+"""Scale's task API behind the vendor contract: a batch of `textcollection` tasks in a project.
+
+The connection: `url` https://api.scale.com/v1, `token` the API key, `extra.project` the name of a
+project of type text collection; `extra.callback` is where Scale shall report what happened.
+
+Batches go `staging`, `in_progress`, `completed`; tasks `pending`, `completed`, `canceled`, `error`
+(https://scale.com/docs/api-reference/batches and .../tasks). What always holds: a task carries its
+id as `unique_id`, which the account takes once (409 afterwards), until the task is cancelled. Scale
+tells no price: money is counted by what Winnow agreed to pay, written on each task.
+
+A batch is known as cancelled by a cancelled task in it: Scale has no such state of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel
+
+from winnow.errors import Fatal, Retryable
+from winnow.label.vendor import (
+    AnnotationPage,
+    BatchState,
+    BatchStatus,
+    BatchTerms,
+    LabelVendor,
+    TaskRequest,
+    VendorAccount,
+)
+from winnow.label.vendors.calls import VendorCalls
+from winnow.label.vendors.container import container_name
+from winnow.label.vendors.scale_answers import ScaleTask, annotation_of, batch_in
+from winnow.label.vendors.scale_place import Place
+from winnow.label.vendors.scale_tasks import task_body
+
+PAGE_LIMIT = 100
+"""Most tasks that Scale lists at once."""
+REREAD = timedelta(minutes=5)
+"""How far a later look goes back: changes become visible late, and clocks differ."""
+MAX_PAGES = 100_000
+
+_NOT_FOUND, _DUPLICATE = 404, 409
+_ALREADY = (400, 409)
+
+
+def connect(account: VendorAccount) -> LabelVendor:
+    """Scale at the account's address.
+
+    Raises:
+        Fatal: The connection names no project, or its address or token cannot be used.
+    """
+    return ScaleVendor(account)
+
+
+def batch_of_event(body: bytes) -> str | None:
+    """The batch that a callback is about, of a task or of a batch; None when it names none."""
+    return batch_in(body)
+
+
+class ScaleVendor:
+    """The account's project at Scale.
+
+    Every call raises `Retryable` when the service does not answer, is busy or answers what cannot
+    be read, and `Fatal` when it refuses the key or the request (an unknown or cancelled batch).
+    """
+
+    name = "scale"
+    max_request = 100
+    snapshot = False
+
+    def __init__(
+        self,
+        account: VendorAccount,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._project = str(account.extra.get("project", ""))
+        self._callback = account.extra.get("callback")
+        self._now = now
+        if not self._project:
+            raise Fatal("Scale: set extra.project in the vendor's connection to a project's name.")
+        headers = {"Authorization": _basic(account.token)}
+        self._calls = VendorCalls("Scale", account.url, headers, transport, sleep)
+
+    def estimate(self, tasks: Sequence[TaskRequest]) -> int:
+        """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
+        return sum(task.price for task in tasks)
+
+    def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
+        """Find or create the batch whose name stands for `batch_key`."""
+        name = container_name(batch_key)
+        if self._calls.send("GET", _path(name), accept=(_NOT_FOUND,)).status_code == _NOT_FOUND:
+            body = {
+                "project": self._project,
+                "name": name,
+                "metadata": {"batch_key": batch_key, "dimensions": list(terms.dimensions)},
+                **({"callback": self._callback} if self._callback else {}),
+            }
+            self._calls.send("POST", "/batches", body, accept=(_DUPLICATE,))
+        return str(self._batch(name).name)
+
+    def list_task_ids(self, ref: str) -> set[str]:
+        """Ids of all tasks in the batch."""
+        self._batch(ref)
+        return {task.metadata.task_id for task in self._all_tasks(ref)}
+
+    def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
+        """Put tasks into the batch, each by a call of its own."""
+        dimensions = self._batch(ref).metadata.dimensions
+        if self._page(ref, {"status": "canceled", "limit": 1}).docs:
+            raise Fatal(f"Scale batch {ref} was cancelled and takes no more tasks.")
+        for task in tasks:
+            body = task_body(task, self._project, ref, dimensions)
+            self._calls.send("POST", "/task/textcollection", body, accept=(_DUPLICATE,))
+
+    def launch(self, ref: str) -> None:
+        """Finalize the batch; one that is in progress stays so."""
+        if self._batch(ref).status != "staging":
+            return
+        self._calls.send("POST", f"{_path(ref)}/finalize", accept=_ALREADY)
+        if self._batch(ref).status == "staging":
+            raise Retryable(f"Scale did not finalize batch {ref}; try again later.")
+
+    def status(self, ref: str) -> BatchStatus:
+        """Where the batch stands: counted over its tasks."""
+        is_draft = self._batch(ref).status == "staging"
+        tasks = list(self._all_tasks(ref))
+        answered = [task.metadata.price for task in tasks if task.is_answered]
+        n_expired = sum(task.is_expired for task in tasks)
+        pending = [t.metadata.price for t in tasks if not (t.is_answered or t.is_expired)]
+        n_cancelled = sum(task.status == "canceled" for task in tasks)
+        return BatchStatus(
+            state=_state(is_draft, len(pending), n_cancelled),
+            n_tasks=len(tasks),
+            n_answered=len(answered),
+            n_expired=n_expired,
+            n_pending=len(pending),
+            charged=sum(answered),
+            committed=sum(answered) + sum(pending),
+            expected_done_at=None,
+        )
+
+    def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
+        """Answers of tasks that changed since `cursor`, as they stand now."""
+        place = Place.read(cursor)
+        if not place.is_under_way:
+            # Before the first page: what changes while pages are read belongs to the next look.
+            looked_at = self._now() - REREAD
+            place = place.begun(looked_at, is_final=self._is_final(ref))
+        page = self._page(ref, place.params())
+        records = tuple(r for r in map(annotation_of, page.docs) if r is not None)
+        if page.next_token:
+            return AnnotationPage(records, place.on_from(page.next_token).as_cursor(), False)
+        return AnnotationPage(records, None, place.is_final, place.next_look().as_cursor())
+
+    def cancel(self, ref: str, reason: str) -> BatchStatus:
+        """Cancel every pending task and free its id; Scale's API takes no reason.
+
+        Raises:
+            Retryable: Some are being worked on, which Scale does not stop.
+        """
+        self._batch(ref)
+        for task in list(self._all_tasks(ref, {"status": "pending"})):
+            path = f"/task/{quote(task.task_id, safe='')}/cancel"
+            self._calls.send("POST", path, params={"clear_unique_id": "true"}, accept=_ALREADY)
+        status = self.status(ref)
+        if status.n_pending:
+            raise Retryable(
+                f"Scale batch {ref}: {status.n_pending} tasks are being worked on and cannot be "
+                "cancelled; try again when they are done."
+            )
+        return status
+
+    def _batch(self, ref: str) -> _Batch:
+        batch: _Batch = self._calls.read(self._calls.send("GET", _path(ref)), _Batch)
+        return batch
+
+    def _is_final(self, ref: str) -> bool:
+        answer = self._calls.send("GET", f"{_path(ref)}/status")
+        counts: _Counts = self._calls.read(answer, _Counts)
+        return counts.status != "staging" and not counts.pending
+
+    def _all_tasks(self, ref: str, only: Mapping[str, Any] | None = None) -> Iterator[ScaleTask]:
+        token: str | None = None
+        for _ in range(MAX_PAGES):
+            page = self._page(ref, {**(only or {}), **({"next_token": token} if token else {})})
+            yield from page.docs
+            token = page.next_token
+            if not token:
+                return
+        raise Retryable(f"Scale's list of batch {ref} does not end; try again later.")
+
+    def _page(self, ref: str, params: Mapping[str, Any]) -> _Page:
+        asked = {"project": self._project, "batch": ref, "limit": PAGE_LIMIT, **params}
+        page: _Page = self._calls.read(self._calls.send("GET", "/tasks", params=asked), _Page)
+        return page
+
+
+class _BatchMetadata(BaseModel):
+    dimensions: list[str] = []
+
+
+class _Batch(BaseModel):
+    name: str
+    status: str
+    metadata: _BatchMetadata = _BatchMetadata()
+
+
+class _Counts(BaseModel):
+    status: str
+    pending: int = 0
+
+
+class _Page(BaseModel):
+    docs: list[ScaleTask]
+    next_token: str | None = None
+
+
+def _state(is_draft: bool, n_pending: int, n_cancelled: int) -> BatchState:
+    if n_cancelled and not n_pending:
+        return "cancelled"
+    if is_draft:
+        return "draft"
+    return "open" if n_pending else "complete"
+
+
+def _basic(key: str) -> str:
+    """The key as user name without a password; nothing when no header could carry it."""
+    if not (key and key.isascii() and key.isprintable()):
+        return ""
+    return "Basic " + base64.b64encode(f"{key}:".encode()).decode()
+
+
+def _path(ref: str) -> str:
+    return f"/batches/{quote(ref, safe='')}"

@@ -1,0 +1,116 @@
+"""Which annotations are votes, and the votes of a batch as arrays.
+
+What always holds: of each annotation only its latest revision counts, and not at all when it was
+rejected or retracted; a skip is no vote. Ties and "both bad" are one class: no difference to see.
+Nothing depends on the order in which annotations come.
+
+Shapes: v votes, n pairs, a annotators.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.label.annotation import NOT_COUNTED
+
+Row = Mapping[str, Any]
+IntArray = NDArray[np.intp]
+
+COMPARISON, GOLD, REPEAT = "comparison", "gold", "repeat"
+"""Kinds of annotation; only a comparison's is a vote on what is published."""
+
+FIRST, SECOND, NO_DIFFERENCE = 0, 1, 2
+N_CHOICES = 3
+CHOICE_OF = {
+    "first": FIRST,
+    "second": SECOND,
+    "tie": NO_DIFFERENCE,
+    "both_bad": NO_DIFFERENCE,
+}
+"""Class of each value of `preferred`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Votes:
+    """Votes on `n_pairs` pairs, of the annotators named in `annotators`.
+
+    Attributes:
+        pair_v: Row of each vote's pair.
+        annotator_v: Position of its annotator in `annotators`.
+        choice_v: `FIRST`, `SECOND` or `NO_DIFFERENCE`, of the pair's own order.
+        swapped_v: Whether the second response was shown first.
+        strength_v: 0 to 3 as the annotator said, -1 where nothing was said.
+        n_pairs: Number of pairs.
+        annotators: Hashes, sorted.
+    """
+
+    pair_v: IntArray
+    annotator_v: IntArray
+    choice_v: IntArray
+    swapped_v: NDArray[np.bool_]
+    strength_v: IntArray
+    n_pairs: int
+    annotators: list[str]
+
+    @property
+    def shown_v(self) -> IntArray:
+        """The choice of each vote as shown: 0 for the side shown first, 1 for the other, 2 none."""
+        decided_v = self.choice_v != NO_DIFFERENCE
+        return np.where(decided_v & self.swapped_v, 1 - self.choice_v, self.choice_v)
+
+    def counts(self) -> NDArray[np.float64]:
+        """Votes for each class of each pair, (n_pairs, 3)."""
+        cell_v = self.pair_v * N_CHOICES + self.choice_v
+        counts = np.bincount(cell_v, minlength=self.n_pairs * N_CHOICES)
+        return counts.reshape(self.n_pairs, N_CHOICES).astype(np.float64)
+
+
+def latest_revisions(annotations: Iterable[Row]) -> list[Row]:
+    """The highest revision of each annotation, sorted by annotation id."""
+    latest: dict[str, Row] = {}
+    for row in annotations:
+        held = latest.get(row["annotation_id"])
+        if held is None or held["revision"] < row["revision"]:
+            latest[row["annotation_id"]] = row
+    return [latest[name] for name in sorted(latest)]
+
+
+def by_pair(annotations: Iterable[Row]) -> dict[str, list[Row]]:
+    """Annotations grouped by their pair, in their order."""
+    grouped: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in annotations:
+        grouped[row["pair_id"]].append(row)
+    return dict(grouped)
+
+
+def kind_of(annotation: Row) -> str:
+    """An annotation's kind; a row without one is of a time when all were comparisons."""
+    return annotation.get("kind") or COMPARISON
+
+
+def standing(latest: Iterable[Row]) -> list[Row]:
+    """The latest revisions that say something: neither withdrawn nor a skip, of every kind."""
+    return [
+        row for row in latest if row["status"] not in NOT_COUNTED and row["preferred"] is not None
+    ]
+
+
+def to_votes(rows: Sequence[Row], position: Mapping[str, int], annotators: Sequence[str]) -> Votes:
+    """Standing `rows` as arrays; `position` is the row of each pair id."""
+    place = {name: k for k, name in enumerate(annotators)}
+    strengths = [row.get("strength") for row in rows]
+    return Votes(
+        pair_v=np.array([position[row["pair_id"]] for row in rows], dtype=np.intp),
+        annotator_v=np.array([place[row["annotator"]] for row in rows], dtype=np.intp),
+        choice_v=np.array([CHOICE_OF[row["preferred"]] for row in rows], dtype=np.intp),
+        swapped_v=np.array([bool(row.get("swapped")) for row in rows], dtype=np.bool_),
+        strength_v=np.array([-1 if s is None else s for s in strengths], dtype=np.intp),
+        n_pairs=len(position),
+        annotators=list(annotators),
+    )

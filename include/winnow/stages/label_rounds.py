@@ -1,0 +1,241 @@
+"""The rounds of a batch's labels, as they lie in the lake.
+
+    label/round-0/plan.json         what is asked, frozen before anything is bought
+    label/round-0/opening.json      until when to wait, fixed before the vendor hears of it
+    label/round-0/submission.json   the vendor has it
+    label/round-0/inbox/000000.json one page of what the vendor sent, in the order of arrival
+
+Round 0 asks the votes that the campaign wants of every pair; round 1 those that the first answers
+call for. Each round is a container of its own at the vendor. Every file is written once, by
+whoever comes first; a twin, or a task that was killed and runs again, goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from winnow.batch import Batch
+from winnow.errors import Corrupt, Fatal
+from winnow.ids import canonical_json
+from winnow.label.annotation import AnnotatorKey, pseudonymous
+from winnow.label.collect import Delivery
+from winnow.label.tasks import BuiltTasks, Task, rubric_version
+from winnow.label.vendor import AnnotationPage, BatchTerms, LabelVendor, Message, TaskRequest
+from winnow.records import MICROS, Quarantined
+
+ROUNDS = (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRecord:
+    """Where a round lies at the vendor, since when, and until when to wait (UTC, ISO 8601)."""
+
+    ref: str
+    submitted_at: str
+    deadline: str
+
+
+def freeze_plan(batch: Batch, number: int, make: Callable[[], BuiltTasks]) -> BuiltTasks:
+    """The round's plan, made now unless it is there."""
+    found = read_plan(batch, number)
+    if found is not None:
+        return found
+    built = make()
+    batch.lake.create(_path(batch, number, "plan.json"), _plan_bytes(built))
+    return read_plan(batch, number) or built
+
+
+def read_plan(batch: Batch, number: int) -> BuiltTasks | None:
+    """The round's plan, or None if it was not made."""
+    content = _read(batch, number, "plan.json")
+    if content is None:
+        return None
+    return BuiltTasks(
+        tasks=[Task(**task) for task in content["tasks"]],
+        requests=[_request(request) for request in content["requests"]],
+        quarantined=[_quarantined(row) for row in content["quarantined"]],
+        pii=content["pii"],
+    )
+
+
+def batch_key(batch: Batch, number: int) -> str:
+    """The name of the round's container at the vendor."""
+    name = f"{batch.campaign.name}/{batch.key}"
+    return f"{name}#{number}" if number else name
+
+
+def terms_of(batch: Batch, number: int) -> BatchTerms:
+    """What holds for the round's tasks; the deadline is fixed at the first call."""
+    label = batch.campaign.label
+    deadline = batch.clock() + timedelta(minutes=label.deadline_minutes)
+    batch.lake.create(
+        _path(batch, number, "opening.json"), canonical_json({"deadline": deadline.isoformat()})
+    )
+    opened = _read(batch, number, "opening.json") or {}
+    return BatchTerms(
+        instructions=label.instructions,
+        rubric_version=rubric_version(label),
+        dimensions=tuple(label.rated_dimensions),
+        deadline=datetime.fromisoformat(opened["deadline"]),
+        session_minutes=label.session_minutes,
+    )
+
+
+def record_submission(batch: Batch, number: int, ref: str, deadline: datetime) -> None:
+    """Note that the vendor has the round."""
+    record = SubmissionRecord(ref, batch.clock().isoformat(), deadline.isoformat())
+    batch.lake.create(_path(batch, number, "submission.json"), canonical_json(asdict(record)))
+
+
+def read_submission(batch: Batch, number: int = 0) -> SubmissionRecord | None:
+    """Where the round lies at the vendor, or None if nothing of it was bought."""
+    content = _read(batch, number, "submission.json")
+    return None if content is None else SubmissionRecord(**content)
+
+
+def submissions(batch: Batch) -> dict[int, SubmissionRecord]:
+    """Every round that the vendor has, by its number."""
+    found = {number: read_submission(batch, number) for number in ROUNDS}
+    return {number: record for number, record in found.items() if record is not None}
+
+
+def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) -> None:
+    """Fetch what the vendor has of the round and keep it, page by page.
+
+    A look that was cut off goes on from its last page.
+
+    Raises:
+        Fatal: The salt is empty.
+        Corrupt: The vendor's pages run in a circle.
+    """
+    if not salt:
+        raise Fatal("The salt of annotator hashes is empty: set it in the vendor's connection.")
+    key = AnnotatorKey(vendor.name, salt)
+    entries = list(_entries(batch, number))
+    place, last = len(entries), entries[-1] if entries else None
+    seen: set[str | None] = set()
+    whole = False
+    while not whole:
+        number_of_look, cursor = _where(last)
+        if cursor in seen:
+            raise Corrupt(
+                f"{vendor.name} sent cursor {cursor} of {ref} twice: its pages run in a circle."
+            )
+        seen.add(cursor)
+        entry = _entry(vendor.fetch(ref, cursor), number_of_look, key)
+        batch.lake.create(_inbox_path(batch, number, place), canonical_json(entry))
+        last = _read_entry(batch, number, place) or entry
+        place += 1
+        whole = last["whole"]
+
+
+def deliveries(batch: Batch, vendor: str) -> list[Delivery]:
+    """Every record of every round, in the order of arrival."""
+    return [
+        delivery
+        for number, record in submissions(batch).items()
+        for delivery in _deliveries(batch, number, f"{vendor}/{record.ref}")
+    ]
+
+
+def last_looks(batch: Batch, vendor: str) -> dict[str, int]:
+    """The number of the last whole look at each round's container."""
+    found = {}
+    for number, record in submissions(batch).items():
+        whole = [entry["look"] for entry in _entries(batch, number) if entry["whole"]]
+        if whole:
+            found[f"{vendor}/{record.ref}"] = max(whole)
+    return found
+
+
+def estimate_usd(built: BuiltTasks) -> float:
+    """Dollars that the tasks of a plan cost if all are answered."""
+    return sum(task.price for task in built.tasks) / MICROS
+
+
+def _deliveries(batch: Batch, number: int, source: str) -> Iterator[Delivery]:
+    line = 0
+    for entry in _entries(batch, number):
+        for record in entry["records"]:
+            line += 1
+            yield Delivery(base64.b64decode(record), source, line, entry["look"])
+
+
+def _where(last: Mapping[str, Any] | None) -> tuple[int, str | None]:
+    """Number and cursor of the next fetch, after the entry `last`."""
+    if last is None:
+        return 0, None
+    if last["whole"]:
+        return last["look"] + 1, last["resume_cursor"]
+    return last["look"], last["next_cursor"]
+
+
+def _entry(page: AnnotationPage, number_of_look: int, key: AnnotatorKey) -> dict[str, Any]:
+    return {
+        "look": number_of_look,
+        "records": [
+            base64.b64encode(pseudonymous(raw, key)).decode("ascii") for raw in page.records
+        ],
+        "next_cursor": page.next_cursor,
+        "resume_cursor": page.resume_cursor,
+        "whole": page.next_cursor is None,
+    }
+
+
+def _entries(batch: Batch, number: int) -> Iterator[dict[str, Any]]:
+    place = 0
+    while (entry := _read_entry(batch, number, place)) is not None:
+        yield entry
+        place += 1
+
+
+def _read_entry(batch: Batch, number: int, place: int) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(batch.lake.read(_inbox_path(batch, number, place)))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _inbox_path(batch: Batch, number: int, place: int) -> str:
+    return _path(batch, number, f"inbox/{place:06d}.json")
+
+
+def _plan_bytes(built: BuiltTasks) -> bytes:
+    return canonical_json(
+        {
+            "tasks": [asdict(task) for task in built.tasks],
+            "requests": [asdict(request) for request in built.requests],
+            "quarantined": [
+                {**asdict(row), "raw": base64.b64encode(row.raw or b"").decode("ascii")}
+                for row in built.quarantined
+            ],
+            "pii": built.pii,
+        }
+    )
+
+
+def _request(content: dict[str, Any]) -> TaskRequest:
+    messages = tuple(Message(**message) for message in content.pop("messages"))
+    return TaskRequest(messages=messages, **content)
+
+
+def _quarantined(content: dict[str, Any]) -> Quarantined:
+    return Quarantined(**{**content, "raw": base64.b64decode(content["raw"])})
+
+
+def _read(batch: Batch, number: int, name: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(batch.lake.read(_path(batch, number, name)))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _path(batch: Batch, number: int, name: str) -> str:
+    return f"{batch.folder}/label/round-{number}/{name}"

@@ -1,0 +1,80 @@
+"""A person's yes before a dear purchase, in Airflow's Required Actions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+from winnow.errors import Blocked
+from winnow_airflow.context import batch_of
+
+if TYPE_CHECKING:
+    from winnow.batch import Batch
+
+
+class ApprovePurchase(ApprovalOperator):
+    """Asks before a batch's labels are bought, where they may cost more than the campaign allows.
+
+    `plan` is what `winnow.stages.label.plan` returned. The question is asked when the tasks and the
+    most that their follow-ups may cost exceed `label.approve_above_usd`, and the answer covers both
+    rounds: a follow-up does not ask again, and the budget bounds the two together. A batch that the
+    vendor has already is not asked about again, since nothing is left to decide. Approve is noted
+    in the lake, where `submit_tasks` looks for it; Reject fails the run, and nothing is bought.
+    """
+
+    template_fields = (*ApprovalOperator.template_fields, "plan")
+
+    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
+        super().__init__(
+            subject="Buy the labels of batch {{ dag_run.partition_key }}?",
+            fail_on_reject=True,
+            **kwargs,
+        )
+        self.plan = plan
+
+    def execute(self, context: Any) -> Any:
+        batch = batch_of(context["dag_run"])
+        limit, most = batch.campaign.label.approve_above_usd, self.plan["most_usd"]
+        if self.plan["submitted"]:
+            self.log.info("The vendor has this batch already: no need to ask.")
+            return None
+        if limit is None or most <= limit:
+            self.log.info("At most $%.2f: the campaign asks nobody.", most)
+            return None
+        self.subject = f"Buy the labels of batch {batch.key} for up to ${most:,.2f}?"
+        self.body = describe(self.plan, batch)
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        from winnow.stages import label
+
+        who = (event.get("responded_by_user") or {}).get("name") or "somebody"
+        if self.REJECT in event.get("chosen_options", ()):
+            raise Blocked(
+                f"Rejected by {who}: the purchase of {self.plan['tasks']} labelling tasks (up to "
+                f"${self.plan['most_usd']:,.2f}). Nothing was bought. Clear approve_purchase to be "
+                "asked again, or take the batch out of the campaign."
+            )
+        answer = super().execute_complete(context, event)
+        label.approve(batch_of(context["dag_run"]), who)
+        return answer
+
+
+def describe(plan: dict[str, Any], batch: Batch) -> str:
+    """What would be bought, in Markdown: numbers and the campaign's own words, no model's text."""
+    label = batch.campaign.label
+    found = ", ".join(f"{count} {kind}" for kind, count in sorted(plan["pii"].items()) if count)
+    rows = {
+        "Campaign": f"{batch.campaign.name}, batch {batch.key}",
+        "Vendor": f"{plan['vendor']} (connection {label.connection})",
+        "Tasks now": f"{plan['tasks']:,} over {plan['pairs']:,} pairs",
+        "Cost now": f"${plan['estimate_usd']:,.2f}, at ${label.price_usd:.3f} each",
+        "At most, with follow-ups": f"${plan['most_usd']:,.2f}",
+        "Budget": f"${plan['budget_usd']:,.2f}",
+        "Asked above": f"${label.approve_above_usd or 0.0:,.2f}",
+        "Personal data found": f"{found or 'none'} (label.pii: {label.pii})",
+    }
+    lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())]
+    covers = "An approval covers these tasks and their follow-ups, never more than the budget."
+    return "\n".join([*lines, "", covers])

@@ -1,0 +1,75 @@
+"""Batches made up in the lake, up to their comparisons, for tests of what comes after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from winnow.batch import Batch
+from winnow.ids import pair_id, prompt_id, response_id
+from winnow.records import COMPARISONS, PROMPTS, RESPONSES, to_table
+
+Row = dict[str, Any]
+
+GOOD = "The moon pulls the sea, so to the question '{}' the answer is gravity."
+ALSO_GOOD = "Gravity: the sea follows the moon and the sun, which answers '{}'."
+BAD = "Nobody knows. Nobody knows. {}"
+
+
+def fabricate(batch: Batch, n_pairs: int) -> None:
+    """Commit ingest, expand and select of a batch of `n_pairs` pairs, one pair a prompt.
+
+    Of every other pair both responses are good, so that annotators disagree.
+    """
+    prompts = [_prompt(batch.key, i) for i in range(n_pairs)]
+    responses = [
+        _response(prompt, text)
+        for i, prompt in enumerate(prompts)
+        for text in (GOOD, ALSO_GOOD if i % 2 else BAD)
+    ]
+    comparisons = [_comparison(*responses[2 * i : 2 * i + 2], i / n_pairs) for i in range(n_pairs)]
+    _commit(batch, "ingest", "prompts", to_table(prompts, PROMPTS))
+    _commit(batch, "expand", "responses", to_table(responses, RESPONSES))
+    _commit(batch, "select", "comparisons", to_table(comparisons, COMPARISONS))
+
+
+def _commit(batch: Batch, stage: str, name: str, table: Any) -> None:
+    batch.commit(
+        stage,
+        inputs=[],
+        outputs={name: batch.write_table(stage, name, table)},
+        counts={"rows_in": table.num_rows, "rows_out": table.num_rows, "quarantined": 0},
+    )
+
+
+def _prompt(key: str, i: int) -> Row:
+    messages = [{"role": "user", "content": f"Why does tide number {i} of {key} come and go?"}]
+    return {
+        "prompt_id": prompt_id(messages, None),
+        "messages": messages,
+        "dimension": "helpfulness",
+    }
+
+
+def _response(prompt: Row, text: str) -> Row:
+    text = text.format(prompt["messages"][0]["content"])
+    return {
+        "response_id": response_id(prompt["prompt_id"], text),
+        "prompt_id": prompt["prompt_id"],
+        "message": text,
+        "duplicates": 0,
+    }
+
+
+def _comparison(first: Row, second: Row, p_first: float) -> Row:
+    ids = sorted([first["response_id"], second["response_id"]])
+    return {
+        "pair_id": pair_id(*ids),
+        "prompt_id": first["prompt_id"],
+        "first_id": ids[0],
+        "second_id": ids[1],
+        "kind": "selected",
+        "strategy": "random",
+        "rank": 0,
+        "p_first": p_first,
+        "dimension": "helpfulness",
+    }

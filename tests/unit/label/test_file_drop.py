@@ -1,0 +1,221 @@
+"""The file drop keeps the contract, and what is its own: files, lines, a vendor's liberties."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow.errors import Corrupt, Fatal
+from winnow.label.vendor import VendorAccount
+from winnow.label.vendors import connect
+from winnow.label.vendors.container import container_name
+from winnow.label.vendors.file_drop_answers import delivered_line
+from winnow.label.vendors.file_drop_folder import AskedLine, open_store
+from winnow.lake import FolderLake, S3Lake
+
+from ...vendor_contract import VendorContract
+from ...vendor_world import answered_batch, latest, read_all, submit, terms_of
+from .file_drop_fake import FileDropWorld
+
+ASKED = {"t1": AskedLine("t1", 70_000, b"")}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> FileDropWorld:
+    return FileDropWorld(FolderLake(tmp_path / "drop"))
+
+
+class TestContract(VendorContract):
+    pass
+
+
+def test_the_same_on_s3(s3_lake: S3Lake, make_tasks) -> None:
+    world = FileDropWorld(s3_lake)
+    tasks = make_tasks(5)
+    ref = submit(world, "night/1", tasks).ref
+    world.answer(ref, tasks[0].task_id, "ann", "a")
+    world.answer(ref, tasks[1].task_id, "ann", "tie")
+    assert [a.choice for a in latest(read_all(world.connect(), ref)[0])].count("tie") == 1
+    assert {t.task_id: world.times_held(t.task_id) for t in tasks} == {t.task_id: 1 for t in tasks}
+    status = world.connect().cancel(ref, "enough")
+    assert (status.state, status.n_answered, status.n_expired) == ("cancelled", 2, 3)
+
+
+def test_a_manifest_line_says_all_that_a_vendor_needs(world, make_tasks) -> None:
+    task = make_tasks(1)[0]
+    ref = submit(world, "night/1", [task]).ref
+    [line] = world.asked(ref)
+    assert line == {
+        "source": task.task_id,
+        "task_id": task.task_id,
+        "pair_id": task.pair_id,
+        "messages": [{"role": "user", "content": task.messages[0].content}],
+        "response_a": task.response_a,
+        "response_b": task.response_b,
+        "dimension": "helpfulness",
+        "dimensions": ["helpfulness"],
+        "instructions": task.instructions,
+        "rubric_version": "helpfulness-1",
+        "price": 100_000,
+        "repeats": None,
+    }
+
+
+def test_nothing_is_asked_before_the_launch(world, make_tasks) -> None:
+    vendor = world.connect()
+    ref = vendor.open_batch("night/1", terms_of(world))
+    vendor.add_tasks(ref, make_tasks(2))
+    assert world.asked(ref) == []
+
+
+def test_adding_again_writes_nothing(world, make_tasks) -> None:
+    vendor = world.connect()
+    ref = vendor.open_batch("night/1", terms_of(world))
+    for _ in range(2):
+        vendor.add_tasks(ref, make_tasks(2))
+    assert len([p for p in world.store.tags(ref) if "/input/" in p]) == 1
+
+
+def test_a_cancelled_draft_is_never_asked(world, make_tasks) -> None:
+    vendor = world.connect()
+    ref = vendor.open_batch("night/1", terms_of(world))
+    vendor.add_tasks(ref, make_tasks(2))
+    vendor.cancel(ref, "enough")
+    vendor.launch(ref)
+    assert world.asked(ref) == []
+
+
+def test_a_ref_does_not_lead_out_of_the_store(tmp_path: Path) -> None:
+    outside = FileDropWorld(FolderLake(tmp_path))
+    ref = outside.connect().open_batch("night/1", terms_of(outside))
+    inside = FileDropWorld(FolderLake(tmp_path / "drop"))
+    with pytest.raises(Fatal, match="holds no batch"):
+        inside.connect().status(f"../{ref}")
+
+
+def test_what_two_writers_added_at_once_is_asked_once(world, make_tasks) -> None:
+    ref = submit(world, "night/1", make_tasks(2)).ref
+    [part] = [p for p in world.store.tags(ref) if "/input/" in p]
+    world.put(f"{ref}/input/0001-twin.jsonl", world.store.read(part) + b"")
+    world.connect().launch(ref)
+    assert [world.times_held(t.task_id) for t in make_tasks(2)] == [1, 1]
+    assert world.connect().status(ref).n_tasks == 2
+
+
+def test_a_vendor_that_says_it_is_done_ends_the_batch(world, make_tasks) -> None:
+    tasks = make_tasks(3)
+    ref = submit(world, "night/1", tasks).ref
+    world.answer(ref, tasks[0].task_id, "ann", "a")
+    world.put(f"{ref}/output/done.json", b"")
+    status = world.connect().status(ref)
+    assert (status.state, status.n_answered, status.n_expired) == ("complete", 1, 2)
+    assert status.committed == status.charged == tasks[0].price
+    assert read_all(world.connect(), ref)[1].complete
+
+
+def test_lines_that_do_not_parse_come_as_they_are(world, make_tasks) -> None:
+    ref, _ = answered_batch(world, make_tasks(1))
+    junk = [b'{"task_id": "x"', b"\xff\xfe", b"[]", b'"a"', b'{"choice": "a"}', b"9" * 5000]
+    world.put(f"{ref}/output/zzz.jsonl", b"\n\n".join([*junk, b" "]))
+    records, _ = read_all(world.connect(), ref)
+    assert records[1:] == junk
+    assert world.connect().status(ref).n_answered == 1
+
+
+def test_other_files_are_left_alone(world, make_tasks) -> None:
+    ref, _ = answered_batch(world, make_tasks(1))
+    world.put(f"{ref}/output/readme.txt", b"hello")
+    world.put(f"{ref}/notes/x.jsonl", b"hello")
+    assert len(read_all(world.connect(), ref)[0]) == 1
+
+
+def test_what_leaves_the_output_was_retracted(world, make_tasks) -> None:
+    ref, tasks = answered_batch(world, make_tasks(2))
+    world.put(f"{ref}/output/{tasks[0].task_id}.jsonl", b"")
+    status = world.connect().status(ref)
+    assert (status.state, status.n_answered, status.charged) == ("open", 1, 100_000)
+
+
+def test_files_that_come_while_pages_are_read_are_left_to_the_next_look(world, make_tasks) -> None:
+    tasks = sorted(make_tasks(3), key=lambda t: t.task_id)
+    ref = submit(world, "night/1", tasks).ref
+    for task in tasks[1:]:
+        world.answer(ref, task.task_id, "ann", "a")
+    first = world.connect().fetch(ref, None)
+    world.answer(ref, tasks[0].task_id, "ann", "a")
+    assert not read_all(world.connect(), ref, first.next_cursor)[1].complete
+    records, last = read_all(world.connect(), ref)
+    assert last.complete and len(latest(records)) == 3
+
+
+def test_a_part_that_somebody_changed_is_corrupt(world, make_tasks) -> None:
+    ref = submit(world, "night/1", make_tasks(1)).ref
+    [part] = [p for p in world.store.tags(ref) if "/input/" in p]
+    world.put(part, b"{}\n")
+    with pytest.raises(Corrupt, match="0001-"):
+        world.connect().status(ref)
+    world.put(f"{ref}/batch.json", b"{}")
+    with pytest.raises(Corrupt, match=r"batch\.json"):
+        world.connect().status(ref)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ({"task_id": "t1", "annotator": "x", "choice": "a"}, ("a", "x", 70_000)),
+        ({"task_id": "t1", "annotator": "x", "choice": "a", "price": 5}, ("a", "x", 5)),
+        ({"task_id": "t9", "annotator": "x", "choice": "a"}, ("a", "x", 0)),
+        (
+            {"task_id": "t1", "preference": "b", "preference-metadata": {"annotator": "y"}},
+            ("b", "y", 70_000),
+        ),
+        (
+            {"task_id": "t1", "price": 1, "preference": {"choice": "tie", "annotator": "z"}},
+            ("tie", "z", 70_000),
+        ),
+    ],
+)
+def test_the_shapes_of_a_line(line, expected) -> None:
+    got = delivered_line(json.dumps(line).encode(), ASKED)
+    assert got and (got.choice, got.annotator, got.price) == expected
+
+
+def test_one_persons_answers_to_one_task_are_one_annotation() -> None:
+    lines = [
+        {"task_id": "t1", "annotator": who, "choice": c, "revision": r}
+        for who, c, r in [("x", "a", 0), ("x", "b", 1), ("y", "a", 0)]
+    ]
+    ids = [delivered_line(json.dumps(line).encode(), ASKED).annotation_id for line in lines]
+    assert ids[0] == ids[1] != ids[2]
+
+
+@given(st.binary(max_size=60) | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
+def test_no_line_breaks_the_reader(line: bytes | str) -> None:
+    raw = line if isinstance(line, bytes) else line.encode()
+    assert delivered_line(raw, ASKED) is None
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_container_names_are_safe_and_differ(one: str, other: str) -> None:
+    names = [container_name(key) for key in (one, other)]
+    assert (names[0] == names[1]) == (one == other)
+    for name in names:
+        assert name.isascii() and name == name.lower() and len(name) <= 63
+        assert name.replace("-", "").isalnum() and name[0] != "-" != name[-1] and "--" not in name
+
+
+def test_a_connection_opens_a_folder_or_s3(tmp_path: Path) -> None:
+    assert connect("file_drop", VendorAccount(str(tmp_path), "")).snapshot
+    extra = {"region": "us-east-1", "endpoint_url": "http://127.0.0.1:9"}
+    store = open_store(VendorAccount("s3://drop/winnow", "secret", "key", extra))
+    assert store.uri == "s3://drop/winnow"
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x"])
+def test_a_connection_that_cannot_work_is_fatal_at_once(url: str) -> None:
+    with pytest.raises(Fatal):
+        connect("file_drop", VendorAccount(url, ""))
