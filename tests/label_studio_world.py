@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from winnow.label.vendors.label_studio import LabelStudioVendor
+from winnow.label.vendors.label_studio.client import LabelStudioVendor
 
 from .vendor_faults import FaultyTransport, Strike
 from .vendor_world import Can

@@ -193,7 +193,7 @@ def running(home: Home) -> Iterator[None]:
 @contextlib.contextmanager
 def simulator(home: Home, env: dict[str, str]) -> Iterator[None]:
     """The labelling-vendor simulator alone, on the home's books."""
-    name, module = "vendor-simulator", "winnow.label.vendors.simulator_service"
+    name, module = "vendor-simulator", "winnow.label.vendors.simulator.service"
     database = str(home.folder / "vendor-simulator.sqlite")
     options = ["--port", str(home.vendor_port), "--database", database]
     process = _start(home, env, name, [_bin("python"), "-m", module, *options])

@@ -161,10 +161,11 @@ def webhook_account(name: str, connection: Any) -> WebhookAccount | None:
     """How a vendor's webhooks prove themselves; None where it sends none or has no secret."""
     from winnow.label.vendors import kind_of
 
-    kind, extra = kind_of(name).webhook, connection.extra_dejson
-    if kind is None or not extra.get("webhook_secret"):
+    kind, extra = kind_of(name), connection.extra_dejson
+    if kind.webhook is None or not extra.get("webhook_secret"):
         return None
-    return WebhookAccount(kind, str(extra["webhook_secret"]), extra.get("webhook_header"))
+    header = extra.get("webhook_header") or kind.webhook_header
+    return WebhookAccount(kind.webhook, str(extra["webhook_secret"]), header)
 
 
 def url_of(connection: Any) -> str:

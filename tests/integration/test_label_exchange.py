@@ -46,7 +46,7 @@ ENVIRONMENT = {**os.environ, "WINNOW_VENDOR_TOKEN": TOKEN, "WINNOW_SIMULATOR_TOK
 def simulator(folder: Path) -> Iterator[str]:
     """The simulator with every fault, on books in `folder`."""
     port = free_port()
-    module = "winnow.label.vendors.simulator_service"
+    module = "winnow.label.vendors.simulator.service"
     options = ["--port", str(port), "--database", str(folder / "books.sqlite")]
     options += ["--speed", str(SPEED), "--faults", "all", "--staff", "mixed"]
     # Its server complains of every call that a fault cuts off.

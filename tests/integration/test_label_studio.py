@@ -21,7 +21,7 @@ from winnow.campaign import parse_campaign
 from winnow.ids import content_id
 from winnow.label.vendor import Message, TaskRequest, VendorAccount
 from winnow.label.vendors import batch_of_event, connect
-from winnow.label.vendors.label_studio import LabelStudioVendor
+from winnow.label.vendors.label_studio.client import LabelStudioVendor
 from winnow.lake import FolderLake
 from winnow.stages import label
 from winnow.stages.label_rounds import look, read_plan

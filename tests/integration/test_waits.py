@@ -202,7 +202,7 @@ def slow_simulator(home: stack.Home, env: dict[str, str]) -> Iterator[None]:
     process = subprocess.Popen(
         [
             str(stack.ROOT / ".venv" / "bin" / "python"),
-            *("-m", "winnow.label.vendors.simulator_service", *options),
+            *("-m", "winnow.label.vendors.simulator.service", *options),
             *("--speed", SIMULATOR_SPEED),
         ],
         env=env,

@@ -16,12 +16,12 @@ from hypothesis import settings
 
 from winnow.ids import pair_id, response_id, task_id
 from winnow.label.vendor import Message, TaskRequest
-from winnow.label.vendors.simulator import SimulatorVendor
-from winnow.label.vendors.simulator_assign import Staffing
-from winnow.label.vendors.simulator_books import Books
-from winnow.label.vendors.simulator_faults import Faults
-from winnow.label.vendors.simulator_service import create_app
-from winnow.label.vendors.simulator_staff import StaffKind
+from winnow.label.vendors.simulator.assign import Staffing
+from winnow.label.vendors.simulator.books import Books
+from winnow.label.vendors.simulator.client import SimulatorVendor
+from winnow.label.vendors.simulator.faults import Faults
+from winnow.label.vendors.simulator.service import create_app
+from winnow.label.vendors.simulator.staff import StaffKind
 
 TOKEN = "test-token"
 

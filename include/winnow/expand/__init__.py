@@ -2,6 +2,6 @@
 
 `shard` plans the work in calls, `runner` does a shard, `calls` is one resumable step of it,
 `engine` the contract that vLLM, a server and transformers fill, `features` what the reward sees,
-`audit` what the finished pools look like. PyTorch, vLLM and transformers are imported inside functions
-only, so that the scheduler side reads plans and manifests without them.
+`audit` what the finished pools look like. PyTorch, vLLM and transformers are imported inside
+functions only, so that the scheduler side reads plans and manifests without them.
 """

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from winnow.errors import Retryable
-from winnow.label.vendors.file_drop import FileDropVendor
+from winnow.label.vendors.file_drop.client import FileDropVendor
 from winnow.lake import Lake
 
 from ...vendor_faults import Strike

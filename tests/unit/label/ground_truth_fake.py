@@ -15,8 +15,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
-from winnow.label.vendors.ground_truth import GroundTruthVendor
-from winnow.label.vendors.ground_truth_jobs import JobSettings
+from winnow.label.vendors.ground_truth.client import GroundTruthVendor
+from winnow.label.vendors.ground_truth.jobs import JobSettings
 from winnow.lake import Lake
 
 from ...vendor_faults import Fault, Killed, Strike

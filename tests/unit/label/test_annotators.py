@@ -11,9 +11,16 @@ import pytest
 
 from winnow.ids import content_id
 from winnow.label.vendor import Message, TaskRequest
-from winnow.label.vendors.annotators import MAX_HANDOVERS, Briefing, Outcome, judge, tired, work_on
-from winnow.label.vendors.simulator_staff import N_STAFF, hire_staff
-from winnow.label.vendors.taste import on_topic, taste
+from winnow.label.vendors.simulator.annotators import (
+    MAX_HANDOVERS,
+    Briefing,
+    Outcome,
+    judge,
+    tired,
+    work_on,
+)
+from winnow.label.vendors.simulator.staff import N_STAFF, hire_staff
+from winnow.label.vendors.simulator.taste import on_topic, taste
 
 QUESTION = (Message("user", "Why does bread rise when yeast ferments sugar?"),)
 GOOD = (

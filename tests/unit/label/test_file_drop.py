@@ -13,8 +13,8 @@ from winnow.errors import Corrupt, Fatal
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.label.vendors.container import container_name
-from winnow.label.vendors.file_drop_answers import delivered_line
-from winnow.label.vendors.file_drop_folder import AskedLine, open_store
+from winnow.label.vendors.file_drop.answers import delivered_line
+from winnow.label.vendors.file_drop.folder import AskedLine, open_store
 from winnow.lake import FolderLake, S3Lake
 
 from ...vendor_contract import VendorContract

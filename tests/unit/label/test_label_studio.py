@@ -22,9 +22,9 @@ from winnow.label.vendor import (
     VendorAccount,
 )
 from winnow.label.vendors import VENDORS, batch_of_event, connect
-from winnow.label.vendors.label_studio import LabelStudioVendor
-from winnow.label.vendors.label_studio_page import label_config, read_result
-from winnow.label.vendors.label_studio_project import Marker, describe, read_marker, title_of
+from winnow.label.vendors.label_studio.client import LabelStudioVendor
+from winnow.label.vendors.label_studio.page import label_config, read_result
+from winnow.label.vendors.label_studio.project import Marker, describe, read_marker, title_of
 
 from ...label_studio_world import TOKEN, LabelStudioWorld, chosen, rated
 from ...vendor_contract import VendorContract

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from winnow.errors import Fatal, Retryable
 from winnow.label.vendor import Choice, Rating, VendorAccount
 from winnow.label.vendors import connect
-from winnow.label.vendors.scale import REREAD, ScaleVendor, batch_of_event
-from winnow.label.vendors.scale_tasks import as_markdown, task_body
+from winnow.label.vendors.scale.client import REREAD, ScaleVendor, batch_of_event
+from winnow.label.vendors.scale.tasks import as_markdown, task_body
 
 from ...vendor_contract import VendorContract
 from ...vendor_faults import FaultyTransport, Strike

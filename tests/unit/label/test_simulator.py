@@ -21,8 +21,9 @@ from winnow.errors import Fatal
 from winnow.ids import content_id
 from winnow.label.submit import Submission, submit_tasks
 from winnow.label.vendor import BatchTerms, LabelVendor, Message, TaskRequest, VendorAccount
-from winnow.label.vendors import connect, simulator_command
-from winnow.label.vendors.simulator_tables import terms_of
+from winnow.label.vendors import connect
+from winnow.label.vendors.simulator import command
+from winnow.label.vendors.simulator.tables import terms_of
 
 Make = Callable[..., list[TaskRequest]]
 BUDGET = 10**9
@@ -349,14 +350,14 @@ def test_options_that_cannot_be_are_refused_with_a_word(
     monkeypatch.delenv("WINNOW_SIMULATOR_WEBHOOK_SECRET", raising=False)
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: pytest.fail("it served"))
     try:
-        code = simulator_command.main(["--database", str(tmp_path / "b.sqlite"), *options])
+        code = command.main(["--database", str(tmp_path / "b.sqlite"), *options])
     except SystemExit as stop:
         code = stop.code
     assert code == 2
     assert words in capsys.readouterr().err
 
 
-_COMMAND = [sys.executable, "-m", "winnow.label.vendors.simulator_service"]
+_COMMAND = [sys.executable, "-m", "winnow.label.vendors.simulator.service"]
 
 
 def _wire(task: TaskRequest) -> dict[str, object]:

@@ -19,30 +19,32 @@ from winnow.label.vendor import LabelVendor, VendorAccount, Webhook
 class VendorKind:
     """What Winnow knows of a vendor before it talks to it.
 
+    Its package's module `client` has `connect(account) -> LabelVendor` and, where `webhook` is set,
+    `batch_of_event(body) -> str | None`, the ref of the batch that a webhook is about.
+
     Attributes:
-        module: Of the adapter: it has `connect(account) -> LabelVendor`, and where `webhook` is set
-            `batch_of_event(body) -> str | None`, the ref of the batch that a webhook is about.
         webhook: How its webhooks prove themselves; None: it sends none.
+        webhook_header: Which header carries the proof, unless the connection names another.
         note: What a reader of the data must know of it, for the dataset card.
     """
 
-    module: str
     webhook: Webhook | None = None
+    webhook_header: str | None = None
     note: str = ""
 
 
 VENDORS: Mapping[str, VendorKind] = {
     "simulator": VendorKind(
-        "simulator",
         "standard",
-        "**The labels come from a labelling-vendor simulator: its annotators are a formula, and no "
-        "human judged anything, unless somebody answered tasks by hand on its page.**",
+        note="**The labels come from a labelling-vendor simulator: its annotators are a formula, "
+        "and no human judged anything, unless somebody answered tasks by hand on its page.**",
     ),
-    "label_studio": VendorKind("label_studio", "header"),
-    "file_drop": VendorKind("file_drop"),
-    "ground_truth": VendorKind("ground_truth"),
-    "scale": VendorKind("scale", "header"),
+    "label_studio": VendorKind("header"),
+    "file_drop": VendorKind(),
+    "ground_truth": VendorKind(),
+    "scale": VendorKind("header", "scale-callback-auth"),
 }
+"""The vendors by the word that names them and their package."""
 
 
 def connect(name: str, account: VendorAccount) -> LabelVendor:
@@ -74,4 +76,5 @@ def kind_of(name: str) -> VendorKind:
 
 
 def _adapter(name: str) -> Any:
-    return import_module(f"{__name__}.{kind_of(name).module}")
+    kind_of(name)
+    return import_module(f"{__name__}.{name}.client")

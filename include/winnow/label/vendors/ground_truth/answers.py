@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from winnow.ids import content_id
 from winnow.label.vendor import DeliveredAnnotation
-from winnow.label.vendors.file_drop_folder import AskedLine
+from winnow.label.vendors.file_drop.folder import AskedLine
 
 _RESPONSE = re.compile(r"annotations/worker-response/iteration-\d+/(\d+)/[^/]+\.json")
 _LONGEST_RATIONALE = 20_000

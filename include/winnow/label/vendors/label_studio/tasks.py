@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from winnow.label.vendor import TaskRequest
-from winnow.label.vendors.label_studio_page import CLOSED_PAGE, read_result, task_data
+from winnow.label.vendors.label_studio.page import CLOSED_PAGE, read_result, task_data
 
 _LONGEST_LEAD_SECONDS = 366 * 86400.0
 _MICROSECOND = timedelta(microseconds=1)

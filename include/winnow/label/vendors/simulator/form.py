@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from winnow.label.plain_text import plain_text
 from winnow.label.vendor import Choice
-from winnow.label.vendors.simulator_hand import HandAnswer, why_not_waiting
-from winnow.label.vendors.simulator_look import frame, sides, text, turns
+from winnow.label.vendors.simulator.hand import HandAnswer, why_not_waiting
+from winnow.label.vendors.simulator.look import frame, sides, text, turns
 
 DEFAULT_NAME = "hand"
 LONGEST_NAME = 100

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 
 from winnow.errors import Fatal
 from winnow.label.vendors.calls import VendorCalls
-from winnow.label.vendors.label_studio_project import Marker, describe, read_marker
-from winnow.label.vendors.label_studio_tasks import StoredTask
-from winnow.label.vendors.label_studio_token import AccessTokens, is_refresh_token
+from winnow.label.vendors.label_studio.project import Marker, describe, read_marker
+from winnow.label.vendors.label_studio.tasks import StoredTask
+from winnow.label.vendors.label_studio.token import AccessTokens, is_refresh_token
 
 _NOT_FOUND = 404
 _PROJECTS_PER_PAGE = 100

@@ -35,9 +35,9 @@ from winnow.label.vendor import (
 )
 from winnow.label.vendors.calls import VendorCalls
 from winnow.label.vendors.container import container_name
-from winnow.label.vendors.scale_answers import ScaleTask, annotation_of, batch_in
-from winnow.label.vendors.scale_place import Place
-from winnow.label.vendors.scale_tasks import task_body
+from winnow.label.vendors.scale.answers import ScaleTask, annotation_of, batch_in
+from winnow.label.vendors.scale.place import Place
+from winnow.label.vendors.scale.tasks import task_body
 
 PAGE_LIMIT = 100
 """Most tasks that Scale lists at once."""

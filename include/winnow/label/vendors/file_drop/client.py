@@ -31,8 +31,8 @@ from winnow.label.vendor import (
     TaskRequest,
     VendorAccount,
 )
-from winnow.label.vendors.file_drop_answers import delivered_line
-from winnow.label.vendors.file_drop_folder import (
+from winnow.label.vendors.file_drop.answers import delivered_line
+from winnow.label.vendors.file_drop.folder import (
     AskedLine,
     BatchFolder,
     counted,
@@ -41,7 +41,7 @@ from winnow.label.vendors.file_drop_folder import (
     open_store,
     write_manifest,
 )
-from winnow.label.vendors.file_drop_place import FilePlace
+from winnow.label.vendors.file_drop.place import FilePlace
 from winnow.lake import Lake
 
 

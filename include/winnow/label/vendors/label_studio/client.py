@@ -35,10 +35,10 @@ from winnow.label.vendor import (
     TaskRequest,
     VendorAccount,
 )
-from winnow.label.vendors.label_studio_page import label_config
-from winnow.label.vendors.label_studio_project import Marker, new_project, title_of
-from winnow.label.vendors.label_studio_server import Server
-from winnow.label.vendors.label_studio_tasks import Books, notice, records_of, task_body
+from winnow.label.vendors.label_studio.page import label_config
+from winnow.label.vendors.label_studio.project import Marker, new_project, title_of
+from winnow.label.vendors.label_studio.server import Server
+from winnow.label.vendors.label_studio.tasks import Books, notice, records_of, task_body
 
 
 def connect(account: VendorAccount) -> LabelVendor:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from winnow.ids import content_id
 from winnow.label.vendor import DeliveredAnnotation
-from winnow.label.vendors.file_drop_folder import AskedLine
+from winnow.label.vendors.file_drop.folder import AskedLine
 
 LABEL = "preference"
 """The label attribute, where a vendor gives the manifest's line back with an answer added."""

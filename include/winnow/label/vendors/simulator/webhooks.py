@@ -17,7 +17,7 @@ import httpx
 from standardwebhooks.webhooks import Webhook
 
 from winnow.ids import content_id
-from winnow.label.vendors.simulator_books import Books
+from winnow.label.vendors.simulator.books import Books
 
 TICK_SECONDS = 1.0
 MAX_ATTEMPTS = 8

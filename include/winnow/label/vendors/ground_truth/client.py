@@ -28,7 +28,7 @@ from winnow.label.vendor import (
     TaskRequest,
     VendorAccount,
 )
-from winnow.label.vendors.file_drop_folder import (
+from winnow.label.vendors.file_drop.folder import (
     AskedLine,
     BatchFolder,
     aws_client,
@@ -38,16 +38,16 @@ from winnow.label.vendors.file_drop_folder import (
     open_store,
     write_manifest,
 )
-from winnow.label.vendors.file_drop_place import FilePlace
-from winnow.label.vendors.ground_truth_answers import line_of, read_answers
-from winnow.label.vendors.ground_truth_jobs import (
+from winnow.label.vendors.file_drop.place import FilePlace
+from winnow.label.vendors.ground_truth.answers import line_of, read_answers
+from winnow.label.vendors.ground_truth.jobs import (
     JobSettings,
     create_job,
     describe_job,
     job_request,
     stop_job,
 )
-from winnow.label.vendors.ground_truth_template import worker_template
+from winnow.label.vendors.ground_truth.template import worker_template
 from winnow.lake import Lake
 
 LONGEST_NAME = 58

@@ -12,13 +12,13 @@ from typing import get_args
 
 import uvicorn
 
-from winnow.label.vendors.simulator_assign import Staffing
-from winnow.label.vendors.simulator_books import Books
-from winnow.label.vendors.simulator_faults import FAULTS, Faults, read_rates
-from winnow.label.vendors.simulator_service import create_app
-from winnow.label.vendors.simulator_staff import StaffKind
-from winnow.label.vendors.simulator_tables import OtherBooks
-from winnow.label.vendors.simulator_webhooks import Announcer, announce_in_background, poster
+from winnow.label.vendors.simulator.assign import Staffing
+from winnow.label.vendors.simulator.books import Books
+from winnow.label.vendors.simulator.faults import FAULTS, Faults, read_rates
+from winnow.label.vendors.simulator.service import create_app
+from winnow.label.vendors.simulator.staff import StaffKind
+from winnow.label.vendors.simulator.tables import OtherBooks
+from winnow.label.vendors.simulator.webhooks import Announcer, announce_in_background, poster
 
 TOKEN = "WINNOW_SIMULATOR_TOKEN"
 WEBHOOK_SECRET = "WINNOW_SIMULATOR_WEBHOOK_SECRET"

@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl, quote
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from winnow.label.vendors import simulator_hand as hand
-from winnow.label.vendors.simulator_books import Books
-from winnow.label.vendors.simulator_form import (
+from winnow.label.vendors.simulator import hand as hand
+from winnow.label.vendors.simulator.books import Books
+from winnow.label.vendors.simulator.form import (
     DEFAULT_NAME,
     LONGEST_NAME,
     BadForm,
@@ -29,8 +29,8 @@ from winnow.label.vendors.simulator_form import (
     sorry_page,
     task_page,
 )
-from winnow.label.vendors.simulator_look import HEADERS
-from winnow.label.vendors.simulator_page import batch_page, overview_page
+from winnow.label.vendors.simulator.look import HEADERS
+from winnow.label.vendors.simulator.page import batch_page, overview_page
 
 COOKIE = "winnow_simulator"
 LARGEST_FORM = 64 * 1024

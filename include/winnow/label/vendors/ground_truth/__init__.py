@@ -1,0 +1,1 @@
+"""SageMaker Ground Truth, for accounts that have it: `client` is the adapter."""

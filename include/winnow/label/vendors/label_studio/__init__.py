@@ -1,0 +1,1 @@
+"""Label Studio, self-hosted, over its REST API: `client` is the adapter."""

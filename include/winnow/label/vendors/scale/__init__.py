@@ -1,0 +1,1 @@
+"""Scale, over its REST API: `client` is the adapter."""
