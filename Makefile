@@ -14,7 +14,7 @@ airflow:  ## Airflow's command line for this checkout: make airflow CMD="dags li
 	@$(RUN) airflow $(CMD)
 test:  ## set everything up and pass the tests
 	@$(SETUP) --dev && .venv-engine/bin/python -m pytest tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python -m pytest
-kill:  ## SIGKILL the demo in each of its five stages, and a shard twenty times, and compare (half an hour)
+kill:  ## SIGKILL everything that can be: the demo in each stage, a shard, a labelling exchange, a triggerer (an hour)
 	@$(SETUP) --dev && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && .venv/bin/python -m pytest -m kill
 lint:  ## style, types and the arrows between packages
 	@$(SETUP) --dev && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && PYTHONPATH=plugins .venv/bin/lint-imports

@@ -35,10 +35,11 @@ def summary(batch: Batch) -> str:
         "pool audit": expand.figures["audit_told"],
         "pairs scored": f"{select.counts['pairs_scored']}",
         "chosen by": _chosen_by(select),
-        "pairs bought": f"{select.counts['comparisons']} as {label.counts['tasks']} tasks, "
-        f"{label.counts['annotations']} answered",
+        "pairs bought": _bought(select, label),
         "cost": f"${label.cost / MICROS:.2f}, charged by the {batch.campaign.label.vendor}",
         "agreement": _agreement(label.figures),
+        "gold": _gold(label.figures),
+        "personal data": _pii(label.figures["pii"], batch.campaign.label.pii),
         "posterior": f"{publish.figures['posterior_labels']} votes, for the next batch",
         "dataset": f"{batch.campaign.publish.dataset} {publish.figures['version']}, "
         f"{publish.figures['reward_rows']} preferences, gate: {publish.figures['verdict']}",
@@ -53,6 +54,31 @@ def _chosen_by(select: Manifest) -> str:
     if select.figures["unmet_floors"]:
         reasons.append(f"Floors not met: {', '.join(select.figures['unmet_floors'])}.")
     return "\n".join([drawn, *(f"{'':<15} {reason}" for reason in reasons if reason)])
+
+
+def _bought(select: Manifest, label: Manifest) -> str:
+    counts = label.counts
+    extra = {"follow-up": counts["follow_ups"], "gold": counts["gold"]}
+    beside = "".join(f", {n} {name}" for name, n in extra.items() if n)
+    answered = counts["tasks"] - counts["unanswered"]
+    return f"{select.counts['comparisons']} as {counts['tasks']} tasks{beside}; {answered} answered"
+
+
+def _gold(figures: Mapping[str, Any]) -> str:
+    if not figures["n_gold"]:
+        return "not measured: no task with a known answer was asked"
+    right = round(figures["gold_accuracy"] * figures["n_gold"])
+    return f"{right} of {figures['n_gold']} answers to tasks with a known answer are right"
+
+
+def _pii(found: Mapping[str, int], policy: str) -> str:
+    told = ", ".join(f"{n} {kind}" for kind, n in sorted(found.items()) if n)
+    done = {
+        "scrub": "scrubbed before the vendor saw it",
+        "block": "kept back with its pairs",
+        "send": "sent, as the campaign says",
+    }[policy]
+    return f"{told}, {done}" if told else "none found"
 
 
 def _agreement(figures: Mapping[str, Any]) -> str:

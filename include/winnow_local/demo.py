@@ -24,6 +24,8 @@ from winnow_local.airflow_api import ACTIVE, DAGS, AirflowApi, Run
 POLL_SECONDS = 2.0
 IDLE_LIMIT = 180.0
 """Seconds without any active run after which the batch counts as stuck."""
+TELL_SECONDS = 15.0
+"""A stage tells of its progress at most this often, and when it is done."""
 SETTLE_SECONDS = 10.0
 """Seconds that Airflow gets to start a next run after one that ended the batch early."""
 
@@ -59,11 +61,13 @@ def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console)
         api.trigger(DAGS[first], batch.key)
     started = last_active = time.monotonic()
     shown: dict[str, str] = {}
+    told_at: dict[str, float] = {}
     while True:
         now = time.monotonic()
         for stage, line in progress(batch, vendor).items():
-            if shown.get(stage) != line:
-                shown[stage] = line
+            is_due = line.startswith("done") or now - told_at.get(stage, 0.0) >= TELL_SECONDS
+            if shown.get(stage) != line and is_due:
+                shown[stage], told_at[stage] = line, now
                 console.print(f"[{_elapsed(now - started)}] {DAGS[stage]:<16} {line}", markup=False)
         runs = api.runs(batch.key)
         if _active(runs):

@@ -1,267 +1,35 @@
-"""A hundred and fifty batches wait for a vendor at once, on real Airflow and the real simulator.
-
-The batches are made up in the lake; nothing is generated. The waits stand in a DAG of their own,
-which holds the operator of `label_pairs` and nothing else, since what is asked here is about waits;
-`label_pairs` itself runs for the few batches that a person or a webhook decides on.
-"""
+"""A batch waits for a person or for its vendor, on real Airflow and the real simulator."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import httpx
-import psutil
 import pytest
-import yaml
 from standardwebhooks import Webhook as Signer
 
-from winnow.batch import Batch, open_batch
-from winnow.campaign import load_campaign
-from winnow.label.vendor import VendorAccount
-from winnow.label.vendors import connect
 from winnow.lake import FolderLake
 from winnow.stages import label
-from winnow_local import stack
 
-from ..fabricated import fabricate
-from .conftest import free_port
+from .waits import SECRET, Waits, wait_for, waiting_airflow
 
 pytestmark = pytest.mark.slow
 
 N_WAITS = 150
-POLL_SECONDS = 15.0
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-SIMULATOR_SPEED = "0.001"
-"""So slow that a vendor's batch is done when a test says so, and not before."""
-CAMPAIGN = {
-    "name": "nightly",
-    "ingest": {"sources": ["/nowhere"]},
-    "expand": {"model": "none"},
-    "label": {
-        "budget_usd": 5.0,
-        "approve_above_usd": 0.5,
-        "second_vote_share": 0.0,
-        "min_completion": 0.0,
-        "poll_seconds": POLL_SECONDS,
-        "max_poll_seconds": 2 * POLL_SECONDS,
-        "deadline_minutes": 1.0,
-    },
-    "publish": {"dataset": "nightly"},
-}
-ONLY_WAITS = """
-from airflow.sdk import DAG
-from winnow_airflow.waiting import WaitForVendor
-
-with DAG("only_waits", schedule=None, max_active_runs=500):
-    WaitForVendor(task_id="wait_for_vendor")
-"""
-
-
-@dataclass
-class Waits:
-    """A local Winnow whose vendor is done when told to be."""
-
-    home: stack.Home
-    env: dict[str, str] = field(repr=False)
-    http: httpx.Client = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.home.ui, timeout=60, trust_env=False)
-        password = stack.secrets_of(self.home)["password"]
-        login = {"username": "admin", "password": password}
-        token = self.http.post("/auth/token", json=login).raise_for_status().json()["access_token"]
-        self.http.headers["Authorization"] = f"Bearer {token}"
-
-    def get(self, path: str, **params: Any) -> Any:
-        return self.http.get(f"/api/v2/{path}", params=params).raise_for_status().json()
-
-    def batch(self, key: str, n_pairs: int = 1, **settings: Any) -> Batch:
-        """A batch up to its comparisons; it waits for days, whatever the alert says."""
-        campaign = load_campaign(self.home.campaign)
-        changed = campaign.label.model_copy(update={"deadline_minutes": 10_000.0, **settings})
-        campaign = campaign.model_copy(update={"label": changed})
-        batch = open_batch(campaign, key, FolderLake(self.home.lake), lambda: datetime.now(UTC))
-        fabricate(batch, n_pairs)
-        return batch
-
-    def submit(self, batch: Batch) -> str:
-        """Buy the batch's labels here; its ref at the vendor."""
-        account = VendorAccount(self.home.vendor, stack.secrets_of(self.home)["vendor_token"])
-        label.plan(batch)
-        return str(label.submit(batch, connect("simulator", account))["ref"])
-
-    def finish(self, ref: str | None = None) -> float:
-        """The vendor is done with one batch or with all; when that was."""
-        where, which = (" AND ref = ?", (ref,)) if ref else ("", ())
-        books = sqlite3.connect(self.home.folder / "vendor-simulator.sqlite", timeout=30)
-        with books:
-            books.execute(f"UPDATE tasks SET due_at = 0 WHERE due_at IS NOT NULL{where}", which)
-        books.close()
-        return time.time()
-
-    def start(self, dag: str, key: str) -> str:
-        """Start a run for a batch, once; its id."""
-        run = f"test-{key}"
-        body: dict[str, Any] = {"logical_date": None, "dag_run_id": run}
-        body |= {"partition_key": key} if dag == "label_pairs" else {"conf": {"partition": key}}
-
-        def is_there() -> bool:
-            # Airflow's SQLite database is locked now and then; the run's id keeps it to one run.
-            answer = self.http.post(f"/api/v2/dags/{dag}/dagRuns", json=body)
-            return answer.is_success or answer.status_code == 409
-
-        wait_for(is_there, 60)
-        return run
-
-    def n_tasks(self, state: str) -> int:
-        """Waits of the 150 that are in a state."""
-        path = "dags/only_waits/dagRuns/~/taskInstances"
-        return int(self.get(path, state=state, limit=1)["total_entries"])
-
-    def state(self, run: str, task: str) -> str | None:
-        """The state of a task of `label_pairs`."""
-        return self.get(f"dags/label_pairs/dagRuns/{run}/taskInstances/{task}")["state"]
-
-    def answer(self, run: str, chosen: str) -> None:
-        """What a person does in Required Actions, until it is settled.
-
-        Airflow 3.3.2 asks again when an answer comes within a beat of its scheduler.
-        """
-        path = f"/api/v2/dags/label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1"
-        body = {"chosen_options": [chosen], "params_input": {}}
-
-        def is_settled() -> bool:
-            if self.state(run, "approve_purchase") == "awaiting_input":
-                self.http.patch(f"{path}/hitlDetails", json=body)
-            return self.state(run, "approve_purchase") in ("success", "failed")
-
-        wait_for(is_settled, 240, pause=5.0)
-
-    def bought(self, key: str) -> int:
-        """Tasks that the vendor sold for a batch."""
-        token = stack.secrets_of(self.home)["vendor_token"]
-        books = httpx.get(
-            f"{self.home.vendor}/books",
-            headers={"Authorization": f"Bearer {token}"},
-            params={"limit": 1000},
-            timeout=30,
-        )
-        tasks = books.raise_for_status().json()["tasks"]
-        return sum(task["batch_key"].split("#")[0] == f"nightly/{key}" for task in tasks)
-
-    def triggerers(self) -> list[psutil.Process]:
-        """The triggerer's processes."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.cwd() == str(self.home.run):
-                    words = " ".join([process.name(), *process.cmdline()])
-                    if "triggerer" in words:
-                        found.append(process)
-        return found
-
-    def start_triggerer(self) -> None:
-        with (self.home.folder / "logs" / "triggerer.log").open("ab") as log:
-            subprocess.Popen(
-                [str(stack.ROOT / ".venv" / "bin" / "airflow"), "triggerer", "--skip-serve-logs"],
-                env=self.env,
-                cwd=self.home.run,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-
-def wait_for(is_so: Callable[[], bool], limit: float, pause: float = 1.0) -> float:
-    """Seconds until it was so."""
-    began = time.monotonic()
-    while not is_so():
-        assert time.monotonic() - began < limit, f"not within {limit:.0f} s"
-        time.sleep(pause)
-    return time.monotonic() - began
-
-
-@contextlib.contextmanager
-def slow_simulator(home: stack.Home, env: dict[str, str]) -> Iterator[None]:
-    """The simulator, so slow that it finishes nothing by itself."""
-    home.run.mkdir(parents=True, exist_ok=True)
-    database = home.folder / "vendor-simulator.sqlite"
-    options = ["--port", str(home.vendor_port), "--database", str(database)]
-    process = subprocess.Popen(
-        [
-            str(stack.ROOT / ".venv" / "bin" / "python"),
-            *("-m", "winnow.label.vendors.simulator.service", *options),
-            *("--speed", SIMULATOR_SPEED),
-        ],
-        env=env,
-        cwd=home.run,
-    )
-    try:
-        wait_for(lambda: _answers(f"{home.vendor}/health"), 60)
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
 
 
 @pytest.fixture(scope="module")
 def waits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waits]:
-    """Airflow over two DAGs, and the simulator, all running."""
-    folder = tmp_path_factory.mktemp("waits")
-    dags = folder / "dags"
-    dags.mkdir()
-    (dags / "only_waits.py").write_text(ONLY_WAITS)
-    (dags / "label_pairs.py").symlink_to(stack.ROOT / "dags" / "label_pairs.py")
-    campaign = folder / "campaign.yaml"
-    campaign.write_text(yaml.safe_dump(CAMPAIGN))
-    home = stack.Home(folder / "home", campaign, free_port(), free_port())
-    env = _environment(home, dags)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "environment", lambda _: env)
-        patch.setattr(stack, "simulator", slow_simulator)
-        stack.migrate(home, env)
-        try:
-            with stack.running(home):
-                found = Waits(home, env)
-                dags_known = {"only_waits", "label_pairs"}
-                wait_for(
-                    lambda: dags_known <= {d["dag_id"] for d in found.get("dags")["dags"]}, 120
-                )
-                yield found
-        finally:
-            stack.stop_leftovers(home)
+    with waiting_airflow(tmp_path_factory.mktemp("waits")) as found:
+        yield found
 
 
-def _environment(home: stack.Home, dags: Path) -> dict[str, str]:
-    env = stack.environment(home)
-    connection = json.loads(env["AIRFLOW_CONN_WINNOW_VENDOR"])
-    connection["extra"] = {"webhook_secret": SECRET}
-    return {
-        **env,
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "AIRFLOW_CONN_WINNOW_VENDOR": json.dumps(connection),
-    }
-
-
+@pytest.mark.kill
 def test_150_waits_hold_no_worker_and_outlive_a_killed_triggerer(waits: Waits) -> None:
     keys = [f"wait-{i:03d}" for i in range(N_WAITS)]
     for key in keys:
@@ -334,6 +102,7 @@ def test_a_person_rejects_and_nothing_is_bought(waits: Waits) -> None:
     assert waits.bought(batch.key) == 0
 
 
+@pytest.mark.kill
 def test_a_run_past_its_deadline_is_shown_and_warned_of(waits: Waits) -> None:
     batch = waits.batch("late", n_pairs=8)
     run = waits.start("label_pairs", batch.key)

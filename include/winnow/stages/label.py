@@ -331,7 +331,10 @@ def _commit(
             "annotations_quarantined": len(found.quarantined),
         },
         cost=sum(status.charged for status in statuses),
-        figures=label_figures(annotations, asked_for).as_dict(),
+        figures={
+            **label_figures(annotations, asked_for).as_dict(),
+            "pii": dict(sum((Counter(built.pii) for built in plans), Counter[str]())),
+        },
     )
 
 
