@@ -48,14 +48,15 @@ with DAG(
         batch = batch_of(dag_run)
         return label.submit(batch, vendor_of(batch))
 
-    @task
+    # A vendor that is called off at the deadline may take its time.
+    @task(retries=10)
     def submit_follow_up(dag_run=None):
         from winnow.stages import label
 
         batch = batch_of(dag_run)
         return label.follow_up(batch, vendor_of(batch), annotator_salt(batch))
 
-    @task(outlets=[assets.ANNOTATIONS])
+    @task(outlets=[assets.ANNOTATIONS], retries=10)
     def collect_annotations(dag_run=None, outlet_events=None):
         from winnow.stages import label
 

@@ -113,6 +113,6 @@ def _warned(manifest: Manifest) -> str:
 def _begun(batch: Batch, stage: str, vendor: LabelVendor | None) -> str | None:
     if stage == "expand":
         return expand.progress(batch)
-    if stage == "label" and label.is_submitted(batch):
+    if stage == "label":
         return label.progress(batch, vendor)
     return None

@@ -1,4 +1,4 @@
-"""Real Airflow over batches that are made up in the lake, and a vendor that is done when told to be.
+"""Real Airflow over batches made up in the lake, and a vendor that is done when told to be.
 
 Nothing is generated. The waits stand in a DAG of their own, which holds the operator of
 `label_pairs` and nothing else; `label_pairs` itself runs for the few batches that a person or a

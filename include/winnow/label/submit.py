@@ -59,7 +59,8 @@ def submit_tasks(
         chunk = missing[start : start + vendor.max_request]
         # Again before each purchase: a twin, or a price that moved, shows in the vendor's books.
         if start:
-            _check_budget(batch_key, vendor.status(ref).committed + vendor.estimate(chunk), budget)
+            by_now = vendor.status(ref).committed + vendor.estimate(chunk)
+            _check_budget(batch_key, by_now, budget, "No further task was sent")
         vendor.add_tasks(ref, chunk)
     listed = vendor.list_task_ids(ref)
     _check_all_listed(batch_key, ref, wanted, listed)
@@ -85,12 +86,11 @@ def _distinct_ids(tasks: Sequence[TaskRequest]) -> set[str]:
     return ids
 
 
-def _check_budget(batch_key: str, cost: int, budget: int) -> None:
+def _check_budget(batch_key: str, cost: int, budget: int, told: str = "Nothing was sent") -> None:
     if cost > budget:
         raise Blocked(
             f"Labels of batch {batch_key} may cost ${cost / MICROS:.2f}, over the budget of "
-            f"${budget / MICROS:.2f}. Nothing was sent: raise label.budget_usd, or choose fewer "
-            "pairs."
+            f"${budget / MICROS:.2f}. {told}: raise label.budget_usd, or choose fewer pairs."
         )
 
 

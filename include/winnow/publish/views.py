@@ -3,7 +3,7 @@
     reward       every decided pair: prompt, chosen, rejected, margin (TRL, OpenRLHF, Axolotl)
     dpo          the decided pairs that are certain enough
     kto          the responses of those pairs one by one: prompt, completion, label
-    annotations  every judgement, ties and skips too; annotators as salted hashes
+    annotations  every judgement, ties, skips and repeats too; annotators as salted hashes
 
 Texts are conversations: `prompt` is the list of turns, `chosen` and `rejected` hold the
 assistant's. Extra columns say where a row comes from. Views hold no times, so the same labels give
@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from winnow.records import MESSAGES, MICROS, to_table
+from winnow.records import MESSAGES, MICROS, RATINGS, to_table
 
 Row = Mapping[str, Any]
 
@@ -64,10 +64,12 @@ VIEWS = {
             ("prompt", MESSAGES),
             ("first", pa.string()),
             ("second", pa.string()),
+            ("kind", pa.string()),
             ("preferred", pa.string()),
             ("choice", pa.string()),
             ("swapped", pa.bool_()),
             ("strength", pa.int32()),
+            ("ratings", RATINGS),
             ("rationale", pa.string()),
             ("annotator", pa.string()),
             ("active_seconds", pa.float64()),

@@ -37,6 +37,7 @@ from winnow.stages.label_rounds import (
     batch_key,
     deliveries,
     freeze_plan,
+    has_plan,
     last_looks,
     look,
     read_plan,
@@ -133,8 +134,14 @@ def is_submitted(batch: Batch) -> bool:
     return read_submission(batch) is not None
 
 
-def progress(batch: Batch, vendor: LabelVendor | None) -> str:
-    """How far the vendor is, as far as it can be asked."""
+def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
+    """How far the purchase is, and the vendor as far as it can be asked; None before the plan."""
+    if not has_plan(batch, 0):
+        return None
+    if not is_submitted(batch):
+        told = plan(batch)
+        waits = ", waiting for a person's approval" if _needs_approval(batch) else ""
+        return f"{told['tasks']} tasks planned, ${told['estimate_usd']:.2f}{waits}"
     try:
         statuses = [vendor.status(r.ref) for r in submissions(batch).values()] if vendor else []
     except Retryable:
@@ -214,14 +221,19 @@ def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> d
     }
 
 
+def _needs_approval(batch: Batch) -> bool:
+    limit = batch.campaign.label.approve_above_usd
+    if limit is None or is_submitted(batch) or batch.lake.exists(_approval_path(batch)):
+        return False
+    return bool(plan(batch)["most_usd"] > limit)
+
+
 def _check_approved(batch: Batch) -> None:
-    limit, most = batch.campaign.label.approve_above_usd, plan(batch)["most_usd"]
-    if limit is None or most <= limit or is_submitted(batch):
-        return
-    if not batch.lake.exists(_approval_path(batch)):
+    if _needs_approval(batch):
         raise Blocked(
-            f"Labels of batch {batch.key} may cost ${most:.2f}; above ${limit:.2f} the campaign "
-            "wants a person's approval: answer approve_purchase in Airflow, or run with --approve."
+            f"Labels of batch {batch.key} may cost ${plan(batch)['most_usd']:.2f}; above "
+            f"${batch.campaign.label.approve_above_usd:.2f} the campaign wants a person's "
+            "approval: answer approve_purchase in Airflow, or run with --approve."
         )
 
 

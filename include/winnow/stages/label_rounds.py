@@ -50,6 +50,11 @@ def freeze_plan(batch: Batch, number: int, make: Callable[[], BuiltTasks]) -> Bu
     return read_plan(batch, number) or built
 
 
+def has_plan(batch: Batch, number: int) -> bool:
+    """Whether the round's plan was made."""
+    return batch.lake.exists(_path(batch, number, "plan.json"))
+
+
 def read_plan(batch: Batch, number: int) -> BuiltTasks | None:
     """The round's plan, or None if it was not made."""
     content = _read(batch, number, "plan.json")

@@ -12,6 +12,7 @@ import pytest
 
 from winnow.batch import Manifest
 from winnow.errors import Blocked, Fatal, Retryable
+from winnow.progress import progress
 from winnow.stages import label, publish
 
 from ...fabricated import fabricate
@@ -144,7 +145,9 @@ def test_a_dear_purchase_waits_for_a_persons_approval(night: Callable[..., Night
     with pytest.raises(Blocked, match="wants a person's approval"):
         label.submit(dear.batch(), dear.simulator.connect())
     assert dear.simulator.bought() == {}
+    assert "waiting for a person's approval" in progress(dear.batch())["label"]
     label.approve(dear.batch(), "ada")
+    assert "approval" not in progress(dear.batch())["label"]
     assert label.submit(dear.batch(), dear.simulator.connect())["sent"] > 0
     assert label.plan(dear.batch())["submitted"]
 
