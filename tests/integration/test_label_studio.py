@@ -90,18 +90,21 @@ class TestLabelStudio(VendorContract):
 
     test_many_faults_in_a_row_end_the_same = None
 
+    @pytest.mark.kill
     @pytest.mark.parametrize("fault", LOST)
     def test_each_task_is_held_once_whatever_the_fault(
         self, world: LabelStudioWorld, make_tasks: Make, fault: Fault
     ) -> None:
         super().test_each_task_is_held_once_whatever_the_fault(world, make_tasks, fault)
 
+    @pytest.mark.kill
     @pytest.mark.parametrize("fault", LOST)
     def test_cancelling_again_after_a_fault(
         self, world: LabelStudioWorld, make_tasks: Make, fault: Fault
     ) -> None:
         super().test_cancelling_again_after_a_fault(world, make_tasks, fault)
 
+    @pytest.mark.kill
     @pytest.mark.parametrize("fault", LOST)
     def test_reading_survives_a_fault_at_any_call(
         self, world: LabelStudioWorld, make_tasks: Make, fault: Fault

@@ -142,7 +142,7 @@ def test_strength_is_given_for_a_side_only(both) -> None:
 
 def test_a_silent_person_hands_the_task_on_and_time_passes(monkeypatch) -> None:
     silent = tuple(replace(person, silence=1.0) for person in hire_staff(0))
-    monkeypatch.setattr("winnow.label.vendors.annotators.hire_staff", lambda *_: silent)
+    monkeypatch.setattr("winnow.label.vendors.simulator.annotators.hire_staff", lambda *_: silent)
     outcome = work_on(task(GOOD, WORSE["broken off"]), 0)
     monkeypatch.undo()
     answered = work_on(task(GOOD, WORSE["broken off"]), 0)
