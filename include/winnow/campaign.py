@@ -266,18 +266,76 @@ class Label(_Settings):
 
 
 class Validate(_Settings):
-    """The gate between labels and a published version: each figure has a warn and a block limit."""
+    """The gate between labels and a published version: limits from which it warns or blocks.
 
-    min_agreement_warn: Share = Field(
+    A null limit is never crossed. What is counted on few answers fails a limit only where its whole
+    95 % interval does; of an annotator the interval allows for how many annotators are looked at.
+    Faults in rows (an unknown id, a side shown wrongly) have no limit here: one is too many.
+    """
+
+    min_agreement_warn: Share | None = Field(
         0.55, description="How often two annotators agree, upper bound"
     )
-    min_agreement_block: Share = 0.45
-    max_side_bias_warn: Share = Field(0.15, description="|share of first-shown wins - 1/2|")
-    max_side_bias_block: Share = 0.35
-    min_gold_accuracy_warn: Share = Field(0.7, description="Of gold tasks, upper bound")
-    min_gold_accuracy_block: Share = 0.5
-    max_tie_rate_warn: Share = 0.5
-    max_tie_rate_block: Share = 0.9
+    min_agreement_block: Share | None = 0.45
+    max_side_bias_warn: Share | None = Field(0.15, description="|share of first-shown wins - 1/2|")
+    max_side_bias_block: Share | None = 0.35
+    min_gold_accuracy_warn: Share | None = Field(0.7, description="Of gold tasks, upper bound")
+    min_gold_accuracy_block: Share | None = 0.5
+    max_tie_rate_warn: Share | None = Field(0.5, description="Votes that see no difference")
+    max_tie_rate_block: Share | None = 0.9
+    min_repeat_consistency_warn: Share | None = Field(
+        0.5, description="Repeats answered as before, sides swapped"
+    )
+    min_repeat_consistency_block: Share | None = None
+    max_speeding_warn: Share | None = Field(
+        0.25, description="Answers that came faster than one can read"
+    )
+    max_speeding_block: Share | None = 0.75
+    max_chars_per_second: float = Field(
+        100.0, gt=0.0, description="Prompt and both responses read faster than this were not read"
+    )
+    max_longer_chosen_warn: Share | None = Field(
+        0.8, description="Decided pairs whose longer response won"
+    )
+    max_longer_chosen_block: Share | None = None
+    max_suspects_block: Share | None = Field(
+        0.5, description="Votes of annotators that fail a limit of their own, which only warns"
+    )
+    max_cost_gap_warn: float | None = Field(
+        0.02, ge=0.0, description="Charge against the prices of the annotations, of the charge"
+    )
+    max_cost_gap_block: float | None = Field(0.25, ge=0.0)
+    annotator_answers: int = Field(
+        12, ge=1, description="Answers from which an annotator is looked at"
+    )
+    min_annotator_gold_accuracy: Share | None = 0.5
+    min_annotator_agreement: Share | None = 0.4
+    min_annotator_consistency: Share | None = 0.4
+    max_annotator_side_bias: Share | None = 0.3
+    max_annotator_same_choice: Share | None = Field(
+        0.8, description="Answers that are all the same choice as shown: straight-lining"
+    )
+    max_annotator_speeding: Share | None = 0.5
+    history_versions: int = Field(
+        5, ge=1, description="Last versions whose mean a batch is held against, for drift"
+    )
+    max_agreement_drift_warn: Share | None = Field(0.15, description="Change beyond chance")
+    max_tie_rate_drift_warn: Share | None = Field(0.2, description="Change beyond chance")
+    max_length_drift_warn: float | None = Field(
+        0.6, ge=0.0, description="Change of the mean length of labelled responses, of the length"
+    )
+    max_language_drift_warn: Share | None = Field(
+        0.6, description="Share of prompts that moved to another language"
+    )
+    max_strategy_drift_warn: Share | None = Field(
+        None, description="Share of pairs chosen otherwise; a fitted posterior changes it by itself"
+    )
+    evaluation_prompts: str | None = Field(
+        None, description="JSONL of prompt, messages or prompt_id that no batch may contain"
+    )
+    near_duplicate_prompt: float = Field(
+        0.8, gt=0.0, le=1.0, description="Shared 8-letter pieces from which two prompts are one"
+    )
 
 
 class Publish(_Settings):
@@ -287,6 +345,12 @@ class Publish(_Settings):
     license: str = Field("other", description="Licence of the prompts and responses, for the card")
     min_p_chosen: Probability = Field(
         0.75, description="Pairs at least this certain after their votes enter the dpo view"
+    )
+    test_share: float = Field(
+        0.05,
+        ge=0.0,
+        le=0.5,
+        description="Share of prompts in the split test; a dataset keeps that of its first version",
     )
 
 
@@ -333,7 +397,15 @@ def load_campaign(path: Path) -> Campaign:
     label = campaign.label.model_copy(
         update={"gold": None if gold is None else _from_folder(gold, path.parent)}
     )
-    return campaign.model_copy(update={"ingest": ingest, "label": label})
+    evaluation = campaign.validation.evaluation_prompts
+    validation = campaign.validation.model_copy(
+        update={
+            "evaluation_prompts": None
+            if evaluation is None
+            else _from_folder(evaluation, path.parent)
+        }
+    )
+    return campaign.model_copy(update={"ingest": ingest, "label": label, "validation": validation})
 
 
 def parse_campaign(settings: Any, where: str) -> Campaign:

@@ -2,6 +2,11 @@
 
     winnow run --campaign nightly.yaml --lake ./lake --batch 2026-11-22
     winnow status | quarantine | versions --lake ./lake
+    winnow diff v12 v13 --lake ./lake
+    winnow pull nightly@latest --out FOLDER --lake ./lake
+    winnow lineage PAIR_ID --lake ./lake           (or a response's or an annotation's id)
+    winnow rollback v12 --reason "..." --lake ./lake
+    winnow gc --lake ./lake                        (--delete removes what it found)
     winnow plan --lake ./lake --budget 200 --gpu-usd-per-hour 2.5 --tokens-per-second 4000
     winnow select --pool responses.jsonl --out comparisons.jsonl
     winnow bench labels --pool FOLDER --seeds 20 --out FOLDER
@@ -24,7 +29,7 @@ from typing import Any
 
 import winnow
 from winnow.campaign import load_campaign
-from winnow.commands import aggregation, batches, generation, selector
+from winnow.commands import aggregation, batches, datasets, generation, selector, store
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
 from winnow.select import STRATEGIES
@@ -51,13 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=winnow.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     lake = _lake_options()
-    for command in (batches.run, batches.status, batches.quarantine, batches.versions):
+    for command in (batches.run, batches.status, batches.quarantine):
         sub = _command(commands, command.__name__, command, [lake])
-        if command is not batches.versions:
-            required = command is batches.run
-            sub.add_argument("--batch", required=required, help="the day, 2026-11-22")
+        sub.add_argument("--batch", required=command is batches.run, help="the day, 2026-11-22")
         if command is batches.run:
             _add_run_options(sub)
+    _add_dataset_commands(commands, lake)
     _add_plan_options(_command(commands, "plan", selector.plan, [lake]))
     _add_select_options(_command(commands, "select", selector.select))
     bench = commands.add_parser("bench", help="What selection is worth, and how fast it is")
@@ -111,6 +115,29 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
         action="store_true",
         help="buy labels even above the campaign's label.approve_above_usd",
     )
+
+
+def _add_dataset_commands(commands: Any, lake: argparse.ArgumentParser) -> None:
+    named = "v12, NAME@v12 or NAME@latest; the campaign's dataset if no NAME"
+    _command(commands, "versions", datasets.versions, [lake])
+    diff = _command(commands, "diff", datasets.diff, [lake])
+    diff.add_argument("before", help=named)
+    diff.add_argument("after", help=named)
+    diff.add_argument("--rows", type=int, default=10, help="most ids listed of each change")
+    pull = _command(commands, "pull", datasets.pull, [lake])
+    pull.add_argument("version", help=named)
+    pull.add_argument("--out", type=Path, required=True, help="the folder it becomes")
+    lineage = _command(commands, "lineage", datasets.lineage, [lake])
+    lineage.add_argument("row", help="a pair_id, response_id or annotation_id")
+    lineage.add_argument("--batch", help="look in this batch only")
+    for sub in (diff, lineage):
+        sub.add_argument("--json", action="store_true", help="for programs")
+    rollback = _command(commands, "rollback", datasets.rollback, [lake])
+    rollback.add_argument("version", help=named)
+    rollback.add_argument("--reason", required=True, help="for the new version's manifest")
+    gc = _command(commands, "gc", store.gc, [lake])
+    gc.add_argument("--grace-hours", type=float, default=48.0, help="younger things stay")
+    gc.add_argument("--delete", action="store_true", help="remove them; else only list them")
 
 
 def _add_plan_options(sub: argparse.ArgumentParser) -> None:

@@ -141,7 +141,8 @@ def test_a_trainer_loads_the_folder_without_winnow(winnow: LocalWinnow, tmp_path
     )
     assert done.returncode == 0, done.stderr
     views = {
-        view: read_version(winnow.lake, "nightly", 3).n_rows(view) for view in ("reward", "kto")
+        view: read_version(winnow.lake, "nightly", 3).n_rows(f"{view}/train")
+        for view in ("reward", "kto")
     }
     assert f"reward {views['reward']} conversational" in done.stdout
     assert f"kto {views['kto']} conversational" in done.stdout

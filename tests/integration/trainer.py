@@ -9,27 +9,46 @@ import sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 PREFERENCE = ["prompt", "chosen", "rejected"]
+VIEWS = ["reward", "dpo", "kto", "prompts", "annotations"]
 
 
 def main(folder: str) -> None:
-    """Print a line a view: name, rows, and that TRL takes it for a conversation."""
+    """Print a line a view, with its rows for training, and a line of the rows of each split."""
     # Not at the top: the tests' own environment, which collects this file, has neither.
-    from datasets import load_dataset
+    from datasets import get_dataset_split_names, load_dataset
     from trl import is_conversational
+
+    for view in VIEWS:
+        data = load_dataset(folder, view, split="train")
+        check(view, data)
+        print(view, len(data), "conversational" if is_conversational(data[0]) else "plain")
+        splits = {
+            split: load_dataset(folder, view, split=split)
+            for split in get_dataset_split_names(folder, view)
+        }
+        sides = [set(data["prompt_id"]) for data in splits.values()]
+        assert len(set().union(*sides)) == sum(map(len, sides)), "a prompt is on two sides"
+        print(view, *(f"{split}={len(data)}" for split, data in splits.items()))
+
+
+def check(view: str, data: object) -> None:
+    """Hold rows of a view against TRL."""
     from trl.data_utils import unpair_preference_dataset
 
-    for view in ("reward", "dpo", "kto", "annotations"):
-        data = load_dataset(folder, view, split="train")
-        row = data[0]
-        kind = "conversational" if is_conversational(row) else "plain"
-        if view in ("reward", "dpo"):
-            assert row["prompt"][-1]["role"] == "user", row
-            assert [turn["role"] for turn in row["chosen"]] == ["assistant"], row
-            assert row["chosen"] != row["rejected"], row
-            unpaired = unpair_preference_dataset(data.select_columns(PREFERENCE))
-            assert len(unpaired) == 2 * len(data)
-        print(view, len(data), kind)
+    row = data[0]
+    assert row["prompt"][-1]["role"] in ("user", "tool"), row
+    if view in ("reward", "dpo"):
+        assert [turn["role"] for turn in row["chosen"]] == ["assistant"], row
+        assert row["chosen"] != row["rejected"], row
+        unpaired = unpair_preference_dataset(data.select_columns(PREFERENCE))
+        assert len(unpaired) == 2 * len(data)
+    if view == "kto":
+        assert {row["label"] for row in data} == {True, False}
+        assert len(set(data["response_id"])) == len(data)
+    if view == "prompts":
+        assert len(set(data["prompt_id"])) == len(data)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for version in sys.argv[1:]:
+        main(version)

@@ -15,20 +15,10 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from winnow.bench.charts import Estimate, Line, curves_svg, forest_svg, near, reliability_svg
-from winnow.bench.document import (
-    bullets,
-    definitions,
-    document,
-    figure,
-    folded,
-    paragraphs,
-    section,
-    slots,
-)
+from winnow.bench.charts import Estimate, Line, curves_svg, forest_svg, near
+from winnow.bench.document import document, slots
 from winnow.bench.metrics import METRICS, Metric, metric
 from winnow.bench.statistics import Comparison, Summary
-from winnow.bench.svg import mark
 from winnow.bench.tables import results_table, verdict_table
 from winnow.bench.verdicts import (
     CONTROL,
@@ -43,6 +33,9 @@ from winnow.bench.verdicts import (
     usual_size,
 )
 from winnow.errors import Corrupt
+from winnow.page.markup import bullets, definitions, figure, folded, paragraphs, section
+from winnow.page.reliability import reliability_svg
+from winnow.page.svg import mark
 
 LARGEST_BUDGET = 64
 

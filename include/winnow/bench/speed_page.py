@@ -12,17 +12,10 @@ from html import escape
 from typing import Any
 
 from winnow.bench.charts import Bar, bars_svg
-from winnow.bench.document import (
-    definitions,
-    document,
-    figure,
-    paragraphs,
-    scrolling,
-    section,
-    slots,
-)
+from winnow.bench.document import document, slots
 from winnow.bench.verdicts import join, name_of
 from winnow.errors import Corrupt
+from winnow.page.markup import definitions, figure, paragraphs, scrolling, section
 
 TYPICAL = {"pool": 100, "dimension": 128, "picks": 8, "threads": 1}
 TARGET_RATIO = 3.0

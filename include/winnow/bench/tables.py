@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from winnow.bench.document import scrolling
 from winnow.bench.metrics import Metric
 from winnow.bench.statistics import Comparison, Summary
-from winnow.bench.svg import mark
 from winnow.bench.verdicts import CONTROL, FEW_LABELS, MANY_LABELS, Found, name_of
+from winnow.page.markup import scrolling
+from winnow.page.svg import mark
 
 _Row = tuple[str, int, int]
 _CAPTION = (

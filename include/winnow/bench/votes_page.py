@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from winnow.bench.document import bullets, document, paragraphs, section
+from winnow.bench.document import document
 from winnow.bench.speed_page import plain_table
+from winnow.page.markup import bullets, paragraphs, section
 
 LIMITS = (
     "llmfao and pandalm have no gold: their accuracy is of one held-out vote per pair, which is as "

@@ -18,7 +18,6 @@ from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
 from winnow.progress import progress, summary
-from winnow.publish.versions import newest, read_version
 from winnow.stages import expand, ingest, label, publish, select
 
 
@@ -62,18 +61,6 @@ def quarantine(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> Non
             for row in read_table(lake, manifest.outputs["quarantine"]).to_pylist():
                 place = f"{row['file']}:{row['line']}" if row["file"] else row["record_id"]
                 print(f"{batch.key} {stage} {place} {row['reason']}: {row['detail']}")
-
-
-def versions(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
-    """A line a version of the campaign's dataset, oldest first."""
-    dataset = campaign.publish.dataset
-    last = newest(lake, dataset)
-    for number in range(1, last.number + 1 if last else 1):
-        version = read_version(lake, dataset, number)
-        print(
-            f"{dataset}@{version.name} {version.digest[:12]} {version.published_at} "
-            f"{version.n_rows('reward')} preferences, batches to {version.batches[-1]}"
-        )
 
 
 def batches_of(lake: Lake, campaign: Campaign, key: str | None) -> list[Batch]:

@@ -23,7 +23,10 @@ _CODE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt: `messages` is a list of {role, content}; `tools` is JSON or None."""
+    """One prompt: `messages` is a list of {role, content}; `tools` is JSON or None.
+
+    Calls of tools in a turn are part of its content, a line of JSON each.
+    """
 
     prompt_id: str
     messages: list[dict[str, str]]
@@ -107,6 +110,9 @@ def _message(raw: Any, place: int) -> dict[str, str]:
     if not isinstance(raw, dict):
         raise NotAPrompt("wrong_type", f"turn {place + 1} must be an object, not {_kind(raw)}")
     role, content = raw.get("role"), raw.get("content")
+    calls = _calls(raw.get("tool_calls"), place)
+    if content is None and calls:
+        content = ""
     if role not in ROLES:
         raise NotAPrompt(
             "wrong_role", f"turn {place + 1} has role {role!r}; known: {', '.join(ROLES)}"
@@ -115,9 +121,29 @@ def _message(raw: Any, place: int) -> dict[str, str]:
         raise NotAPrompt(
             "wrong_type", f"turn {place + 1}: `content` must be text, not {_kind(content)}"
         )
-    if _has_lone_surrogate(content):
+    text = "\n".join(part for part in (normalise(content), *calls) if part)
+    if _has_lone_surrogate(text):
         raise NotAPrompt("invalid_utf8", f"turn {place + 1} holds half of a surrogate pair")
-    return {"role": role, "content": normalise(content)}
+    return {"role": role, "content": text}
+
+
+def _calls(raw: Any, place: int) -> list[str]:
+    if raw is not None and not isinstance(raw, list):
+        raise NotAPrompt("wrong_type", f"turn {place + 1}: `tool_calls` must be a list")
+    return [_call(call, place) for call in raw or ()]
+
+
+def _call(raw: Any, place: int) -> str:
+    """A call of a tool as text, the way responses hold theirs: a line of JSON without its id."""
+    function = raw.get("function", raw) if isinstance(raw, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise NotAPrompt("wrong_type", f"turn {place + 1}: a tool call has no function's name")
+    arguments = function.get("arguments") or {}
+    try:
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise NotAPrompt("wrong_type", f"turn {place + 1}: arguments are not JSON") from error
+    return json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
 
 
 def _has_lone_surrogate(text: str) -> bool:

@@ -1,6 +1,6 @@
 """Dataset versions: immutable, numbered without gaps, each holding all labels so far.
 
-    datasets/NAME/objects/SHA256.suffix   files by content, written once
+    datasets/NAME/objects/                files by content, written once (`objects`)
     datasets/NAME/versions/v000007.json   the manifest; creating it is the act of publishing
     datasets/NAME/v000007/                the same files laid out as a folder that trainers load
     datasets/NAME/latest.json             pointer to the newest version
@@ -19,15 +19,35 @@ from datetime import datetime
 from typing import Any
 
 from winnow.batch import Artifact
+from winnow.errors import Corrupt
 from winnow.ids import canonical_json, digest
 from winnow.lake import Lake
+from winnow.publish.objects import Shelf
+from winnow.publish.probe import require_conditional_writes
 
 Card = Callable[["Version"], str]
+"""A page of a version that is about to be: its text."""
+
+CARD, REPORT = "README.md", "quality/report.html"
+"""Pages of a version's folder that tell of the whole version, so that none is its parent's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """Why a version is the one named `to` again, and who wanted it."""
+
+    to: str
+    reason: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One published version. `files` maps names in its folder to stored objects."""
+    """One published version. `files` maps names in its folder to stored objects.
+
+    `withdrawn` holds the batches that were published and that a rollback took out; no later version
+    takes them in again, unless by another rollback.
+    """
 
     dataset: str
     number: int
@@ -36,6 +56,8 @@ class Version:
     files: Mapping[str, Artifact]
     figures: Mapping[str, Any]
     published_at: str
+    withdrawn: tuple[str, ...] = ()
+    rollback: Rollback | None = None
 
     @property
     def name(self) -> str:
@@ -68,15 +90,21 @@ class Version:
         content = json.loads(data)
         content["files"] = {n: Artifact(**a) for n, a in content["files"].items()}
         content["batches"] = tuple(content["batches"])
+        content["withdrawn"] = tuple(content.get("withdrawn", ()))
+        rollback = content.get("rollback")
+        content["rollback"] = Rollback(**rollback) if rollback else None
         return cls(**{k: v for k, v in content.items() if k not in ("version", "digest")})
 
 
 def store_object(lake: Lake, dataset: str, data: bytes, suffix: str, n_rows: int = 0) -> Artifact:
     """Put a file of a dataset into its objects, once."""
-    sha256 = digest(data)
-    path = f"datasets/{dataset}/objects/{sha256}.{suffix}"
-    lake.create(path, data)
-    return Artifact(path, sha256, n_rows, len(data))
+    return shelf(lake, dataset, newest(lake, dataset)).put(data, suffix, n_rows)
+
+
+def shelf(lake: Lake, dataset: str, parent: Version | None) -> Shelf:
+    """Where the files of the version after `parent` are stored."""
+    base, held = (parent.number, parent.files) if parent else (0, {})
+    return Shelf(lake, dataset, base, held)
 
 
 def publish(
@@ -87,19 +115,45 @@ def publish(
     figures: Mapping[str, Any],
     card: Card,
     now: datetime,
+    report: Card | None = None,
 ) -> Version:
-    """Publish a batch's files as the next version, or return the version that has the batch."""
+    """Publish a batch's files as the next version, or return the version that has the batch.
+
+    Raises:
+        Retryable: A file was removed as garbage while other batches were published; store it again.
+        Fatal: The store does not do conditional writes.
+    """
     while True:
         parent = newest(lake, dataset)
-        if parent is not None and batch in parent.batches:
+        if parent is not None and _was_published(batch, parent):
             version = _first_with(lake, dataset, batch, parent)
             break
-        version = _with_card(lake, _next(dataset, parent, batch, files, figures, now), card)
-        if lake.create(_manifest_path(dataset, version.number), version.to_bytes()):
+        objects = shelf(lake, dataset, parent)
+        version = _next(dataset, parent, batch, objects.bring(files), figures, now)
+        pages = {CARD: objects.put(card(version).encode(), "md")}
+        if report is not None:
+            pages[REPORT] = objects.put(report(version).encode(), "html")
+        version = replace(version, files={**version.files, **pages})
+        if commit(lake, version):
             break
+    finish(lake, version)
+    return version
+
+
+def commit(lake: Lake, version: Version) -> bool:
+    """The act of publishing; False if another version has the number.
+
+    Raises:
+        Fatal: The store does not do conditional writes.
+    """
+    require_conditional_writes(lake)
+    return lake.create(_manifest_path(version.dataset, version.number), version.to_bytes())
+
+
+def finish(lake: Lake, version: Version) -> None:
+    """What follows from a committed version: its folder, and the pointer unless it is further."""
     _lay_out(lake, version)
     _point_to(lake, version)
-    return version
 
 
 def newest(lake: Lake, dataset: str) -> Version | None:
@@ -112,8 +166,18 @@ def newest(lake: Lake, dataset: str) -> Version | None:
 
 
 def read_version(lake: Lake, dataset: str, number: int) -> Version:
-    """A version by its number. Raises FileNotFoundError if it does not exist."""
-    return Version.from_bytes(lake.read(_manifest_path(dataset, number)))
+    """A version by its number.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+        Corrupt: The manifest is not the one that was published under the number.
+    """
+    path = _manifest_path(dataset, number)
+    stored = lake.read(path)
+    version = Version.from_bytes(stored)
+    if version.number != number or json.loads(stored)["digest"] != version.digest:
+        raise Corrupt(f"{lake.uri}/{path} does not match its own number and digest; restore it.")
+    return version
 
 
 def _next(
@@ -125,7 +189,8 @@ def _next(
     now: datetime,
 ) -> Version:
     """The version after `parent`: its data files and this batch's."""
-    kept = {n: a for n, a in parent.files.items() if n != "README.md"} if parent else {}
+    held = parent.files if parent else {}
+    kept = {name: file for name, file in held.items() if name not in (CARD, REPORT)}
     return Version(
         dataset=dataset,
         number=parent.number + 1 if parent else 1,
@@ -134,22 +199,23 @@ def _next(
         files={**kept, **files},
         figures=figures,
         published_at=now.isoformat(timespec="seconds"),
+        withdrawn=parent.withdrawn if parent else (),
     )
 
 
-def _with_card(lake: Lake, version: Version, card: Card) -> Version:
-    text = store_object(lake, version.dataset, card(version).encode(), "md")
-    return replace(version, files={**version.files, "README.md": text})
+def _was_published(batch: str, version: Version) -> bool:
+    """Whether some version up to this one brought the batch."""
+    return batch in version.batches or batch in version.withdrawn
 
 
 def _first_with(lake: Lake, dataset: str, batch: str, version: Version) -> Version:
-    """The version that brought `batch`, going back from one that holds it."""
-    while version.parent is not None:
-        parent = read_version(lake, dataset, version.parent)
-        if batch not in parent.batches:
-            break
-        version = parent
-    return version
+    """The version that brought `batch`, going back from a later one, past rollbacks."""
+    first = version
+    while version.parent is not None and _was_published(batch, version):
+        version = read_version(lake, dataset, version.parent)
+        if batch in version.batches:
+            first = version
+    return first
 
 
 def _lay_out(lake: Lake, version: Version) -> None:

@@ -7,17 +7,22 @@ version is out and the next batch can learn from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from winnow.batch import Artifact, Batch, Manifest, read_table, table_bytes
+from winnow.batch import Batch, Manifest, read_table
+from winnow.campaign import Publish
 from winnow.errors import Blocked
 from winnow.label.vendors import kind_of
 from winnow.publish.card import dataset_card
-from winnow.publish.versions import publish, read_version, store_object
+from winnow.publish.formats import dataset_info
+from winnow.publish.shards import Shards, cut_shards, store_shards
+from winnow.publish.versions import Version, newest, publish, read_version, store_object
 from winnow.publish.views import Labelled, build_views
-from winnow.stages import reward_model
-from winnow.validate.gate import Verdict, judge
-from winnow.validate.metrics import LabelFigures
+from winnow.stages import quality, reward_model
+from winnow.stages.gate_input import measured
+from winnow.validate.gate import judge
+from winnow.validate.verdict import Verdict
 
 STAGE = "publish"
 
@@ -26,9 +31,7 @@ Row = Mapping[str, Any]
 
 def check(batch: Batch) -> str:
     """Judge the batch's labels and store the verdict; returns where it lies in the lake."""
-    labelled = batch.require("label")
-    annotations = read_table(batch.lake, labelled.outputs["annotations"])
-    verdict = judge(annotations, LabelFigures.of(labelled.figures), batch.campaign.validation)
+    verdict = judge(measured(batch), batch.campaign.validation)
     return batch.write_bytes(STAGE, "verdict", "json", verdict.to_bytes()).path
 
 
@@ -43,17 +46,25 @@ def version(batch: Batch, verdict_path: str) -> int:
     if verdict.verdict == "block":
         raise Blocked(f"Batch {batch.key} is not published. " + "; ".join(verdict.reasons()))
     dataset = batch.campaign.publish.dataset
-    quality = store_object(batch.lake, dataset, verdict_bytes, "json")
-    files = {f"quality/{batch.key}.json": quality, **_data_files(batch)}
+    parent = newest(batch.lake, dataset)
+    labelled = _labelled(batch)
+    shards = _shards(labelled, batch.campaign.publish, parent)
+    facts = quality.facts_of(batch, labelled, asdict(verdict))
+    files = {
+        f"quality/{batch.key}.json": store_object(batch.lake, dataset, verdict_bytes, "json"),
+        "dataset_info.json": store_object(batch.lake, dataset, dataset_info(dataset), "json"),
+        **store_shards(batch.lake, dataset, batch.key, shards),
+    }
     note = kind_of(batch.campaign.label.vendor).note
     return publish(
         batch.lake,
         dataset,
         batch.key,
         files,
-        _figures(batch, verdict),
+        {**_figures(batch, verdict), "test_share": shards.test_share},
         lambda new: dataset_card(new, batch.campaign, note),
         batch.clock(),
+        report=lambda new: quality.report_of(batch, facts, new),
     ).number
 
 
@@ -88,16 +99,9 @@ def refit(batch: Batch, number: int) -> Manifest:
     )
 
 
-def _data_files(batch: Batch) -> dict[str, Artifact]:
-    """The batch's shard of each view that has rows, by its name in the version's folder."""
-    views = build_views(_labelled(batch), batch.campaign.publish.min_p_chosen)
-    dataset = batch.campaign.publish.dataset
-    stored = {
-        view: store_object(batch.lake, dataset, table_bytes(table), "parquet", table.num_rows)
-        for view, table in views.items()
-        if table.num_rows
-    }
-    return {f"data/{view}/{batch.key}-{a.sha256[:8]}.parquet": a for view, a in stored.items()}
+def _shards(labelled: Labelled, settings: Publish, parent: Version | None) -> Shards:
+    views = build_views(labelled, settings.min_p_chosen)
+    return cut_shards(views, labelled.prompts, settings.test_share, parent)
 
 
 def _labelled(batch: Batch) -> Labelled:

@@ -1,162 +1,96 @@
 """The gate between labels and a version: Great Expectations over the rows and over the figures.
 
+Four frames are held against a suite each, made in code: annotations, preferences, a row per
+annotator, and one row of all figures and counts of faulty rows, which SQL computed before. DuckDB
+itself cannot be a source of Great Expectations (it reads rows after closing the connection).
+
 A check passes, fails, or errs. An expectation that erred is not a pass; an empty batch is not one
 either. Great Expectations takes ten seconds to import, so it is imported where it is used, inside
 the task.
-
-DuckDB cannot be a Great Expectations source (it reads rows after closing the connection), so the
-figures are computed in SQL first and handed over as a frame of one row.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import Any
 
 import pyarrow as pa
 
 from winnow.campaign import Validate
-from winnow.label.vendor import Choice
-from winnow.validate.metrics import LabelFigures
+from winnow.validate.annotators import CHECKS
+from winnow.validate.measure import Measured
+from winnow.validate.suites import (
+    ROW_SUITES,
+    Expected,
+    of_annotators,
+    of_faults,
+    of_figures,
+)
+from winnow.validate.verdict import BadRow, Check, Outcome, Verdict, worst_of
 
-Severity = Literal["warn", "block"]
-Outcome = Literal["pass", "fail", "error", "not_measured"]
-CHOICES = get_args(Choice)
-FILLED = ["annotation_id", "revision", "task_id", "annotator", "choice"]
-ROW_COLUMNS = [*FILLED, "active_seconds"]
-"""What the gate looks at of each row; how long an answer took is not known of every vendor."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One expectation and how it went; `limit` is what `value` was held against."""
-
-    name: str
-    severity: Severity
-    outcome: Outcome
-    value: float | int | None
-    limit: str
+MOST_ROWS = 1000
+"""Rows that a verdict names of one check; the check's value counts them all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the gate says of a batch: the worst of its checks."""
-
-    verdict: Literal["pass", "warn", "block"]
-    checks: Sequence[Check]
-
-    def to_bytes(self) -> bytes:
-        """The verdict as JSON."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Verdict:
-        """Read back what `to_bytes` wrote."""
-        content = json.loads(data)
-        return cls(content["verdict"], [Check(**check) for check in content["checks"]])
-
-    def reasons(self) -> list[str]:
-        """A line for each check that did not pass, the blocking ones first."""
-        bad = [c for c in self.checks if c.outcome in ("fail", "error")]
-        bad.sort(key=lambda check: check.severity)
-        return [f"{c.severity}: {c.name} = {_told(c.value)} (limit {c.limit})" for c in bad]
-
-
-def _told(value: float | None) -> str:
-    return "an error" if value is None else f"{value:.3g}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """An expectation with its name and limit in words, and the figure it is about if any."""
-
-    name: str
-    severity: Severity
-    limit: str
-    expectation: Any
-    figure: float | None = None
-
-
-def judge(annotations: pa.Table, figures: LabelFigures, limits: Validate) -> Verdict:
-    """Hold a batch's annotations and figures against the campaign's limits."""
+def judge(measured: Measured, limits: Validate) -> Verdict:
+    """Hold what was measured of a batch against the campaign's limits."""
     context = _context()
-    rows = annotations.select(ROW_COLUMNS).to_pandas()
-    checks = _run(context, "rows", rows, _of_rows())
-    measured = pa.Table.from_pylist([figures.as_dict()]).to_pandas()
-    checks += _run(context, "figures", measured, _of_figures(figures, limits))
-    checks += [
+    checks: list[Check] = []
+    found: list[BadRow] = []
+    tables = {"annotations": measured.annotations, "preferences": measured.preferences}
+    for name, table in tables.items():
+        suite = ROW_SUITES[name]
+        held = [column for column in suite.columns if column in table.column_names]
+        each, rows = _run(
+            context, name, table.select(held).to_pandas(), suite.expected(), suite.key
+        )
+        checks, found = [*checks, *each], [*found, *rows]
+    annotators = pa.Table.from_pylist(_annotator_rows(measured)).to_pandas()
+    checks += _run(context, "annotators", annotators, of_annotators(measured, limits))[0]
+    counts = {name: len(rows) for name, rows in measured.faults.items()}
+    expected = [*of_faults(measured), *of_figures(measured, limits)]
+    one_row = pa.Table.from_pylist([{**measured.figures, **counts}]).to_pandas()
+    checks += _run(context, "figures", one_row, expected)[0]
+    checks += _not_measured(measured)
+    found += [row for rows in measured.faults.values() for row in rows[:MOST_ROWS]]
+    return Verdict(
+        worst_of(checks),
+        checks,
+        figures=dict(measured.figures),
+        profile=dict(measured.profile),
+        bad_rows=[*found, *_unmet(measured)],
+        suspects=list(measured.suspects),
+    )
+
+
+def _unmet(measured: Measured) -> list[BadRow]:
+    detail = "fewer pairs were labelled than the campaign wants"
+    return [BadRow("floors_unmet", "strata", name, detail) for name in measured.unmet_floors]
+
+
+def _not_measured(measured: Measured) -> list[Check]:
+    return [
         Check(name, "warn", "not_measured", None, "")
-        for name, value in figures.as_dict().items()
+        for name, value in measured.figures.items()
         if value is None
     ]
-    return Verdict(_worst(checks), checks)
 
 
-def _worst(checks: Sequence[Check]) -> Literal["pass", "warn", "block"]:
-    if any(c.outcome == "error" or (c.outcome == "fail" and c.severity == "block") for c in checks):
-        return "block"
-    return "warn" if any(c.outcome == "fail" for c in checks) else "pass"
+def _annotator_rows(measured: Measured) -> list[dict[str, Any]]:
+    """A row each, with every check as a column: null where there is nothing to count."""
+    empty = dict.fromkeys(CHECKS)
+    rows: dict[str, dict[str, Any]] = {}
+    for held in measured.held:
+        row = rows.setdefault(held.annotator, {"annotator": held.annotator, **empty})
+        row[held.check] = held.bound
+    return list(rows.values())
 
 
-def _of_rows() -> list[_Expected]:
-    import great_expectations.expectations as gxe
-
-    filled = [
-        _Expected(f"{n} is filled", "block", "no null", gxe.ExpectColumnValuesToNotBeNull(column=n))
-        for n in FILLED
-    ]
-    known = gxe.ExpectColumnValuesToBeInSet(column="choice", value_set=list(CHOICES))
-    unique = gxe.ExpectCompoundColumnsToBeUnique(column_list=["annotation_id", "revision"])
-    took_time = gxe.ExpectColumnValuesToBeBetween(
-        column="active_seconds", min_value=0, strict_min=True
-    )
-    return [
-        _Expected("rows", "block", ">= 1", gxe.ExpectTableRowCountToBeBetween(min_value=1)),
-        *filled,
-        _Expected("choice is known", "block", ", ".join(CHOICES), known),
-        _Expected("annotation is unique", "block", "no repeat", unique),
-        _Expected("active_seconds is positive", "warn", "> 0", took_time),
-    ]
-
-
-def _of_figures(figures: LabelFigures, limits: Validate) -> list[_Expected]:
-    """Only over what was measured: Great Expectations lets an absent figure pass.
-
-    Agreement and gold accuracy are measured on few answers, so they fail a limit only where their
-    whole interval does.
-    """
-    measured = figures.as_dict()
-    bounds: list[tuple[str, Severity, float | None, float | None]] = [
-        ("agreement_high", "warn", limits.min_agreement_warn, None),
-        ("agreement_high", "block", limits.min_agreement_block, None),
-        ("side_bias", "warn", None, limits.max_side_bias_warn),
-        ("side_bias", "block", None, limits.max_side_bias_block),
-        ("gold_accuracy_high", "warn", limits.min_gold_accuracy_warn, None),
-        ("gold_accuracy_high", "block", limits.min_gold_accuracy_block, None),
-        ("tie_rate", "warn", None, limits.max_tie_rate_warn),
-        ("tie_rate", "block", None, limits.max_tie_rate_block),
-    ]
-    return [
-        _within(name, severity, low, high, measured[name])
-        for name, severity, low, high in bounds
-        if measured[name] is not None
-    ]
-
-
-def _within(
-    name: str, severity: Severity, low: float | None, high: float | None, figure: float
-) -> _Expected:
-    import great_expectations.expectations as gxe
-
-    limit = f">= {low}" if high is None else f"<= {high}"
-    bounded = gxe.ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high)
-    return _Expected(name, severity, limit, bounded, figure)
-
-
+@cache
 def _context() -> Any:
+    """One for the process: making it takes longer than a batch's checks."""
     # Read when the package is imported: what passes through a pipeline is nobody else's business.
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
@@ -166,16 +100,50 @@ def _context() -> Any:
     return context
 
 
-def _run(context: Any, name: str, frame: Any, expected: Sequence[_Expected]) -> list[Check]:
-    source = context.data_sources.add_pandas(name)
+def _run(
+    context: Any, name: str, frame: Any, expected: Sequence[Expected], key: Sequence[str] = ()
+) -> tuple[list[Check], list[BadRow]]:
+    """Every expectation on the frame, in order, and by `key` the rows that break one."""
+    if not expected:
+        return [], []
+    import great_expectations as gx
+
+    source = context.data_sources.add_or_update_pandas(name)
     definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
     batch = definition.get_batch(batch_parameters={"dataframe": frame})
-    return [_check(each, batch.validate(each.expectation)) for each in expected]
+    for number, each in enumerate(expected):
+        each.expectation.meta = {"number": number}
+    suite = gx.ExpectationSuite(name=name, expectations=[each.expectation for each in expected])
+    wanted: dict[str, Any] = {"result_format": "COMPLETE"}
+    if key and set(key) <= set(frame.columns):
+        wanted["unexpected_index_column_names"] = list(key)
+    results = batch.validate(suite, result_format=wanted).results
+    told = {result.expectation_config.meta["number"]: result for result in results}
+    checks = [_check(each, told.get(number)) for number, each in enumerate(expected)]
+    rows = [
+        BadRow(check.name, name, str(row[key[0]]), _described(row, key))
+        for number, check in enumerate(checks)
+        if check.outcome == "fail"
+        for row in (told[number].result.get("unexpected_index_list") or [])[:MOST_ROWS]
+        if key
+    ]
+    return checks, rows
 
 
-def _check(expected: _Expected, result: Any) -> Check:
-    outcome: Outcome = "error" if _erred(result) else "pass" if result.success else "fail"
-    value = expected.figure if expected.figure is not None else _observed(result)
+def _described(row: Any, key: Sequence[str]) -> str:
+    beside = {name: value for name, value in row.items() if name not in key}
+    return ", ".join(f"{name} is {value!r}" for name, value in beside.items())
+
+
+def _check(expected: Expected, result: Any) -> Check:
+    outcome: Outcome = "pass"
+    if result is None or _erred(result):
+        outcome = "error"
+    elif not result.success:
+        outcome = "fail"
+    value = expected.figure
+    if value is None and outcome != "error":
+        value = _observed(result)
     return Check(expected.name, expected.severity, outcome, value, expected.limit)
 
 

@@ -54,6 +54,29 @@ def test_turns_keep_their_order_and_roles() -> None:
     assert parsed({"messages": turns}).prompt_id != parsed({"messages": turns[1:]}).prompt_id
 
 
+def test_calls_of_tools_are_kept_in_the_turn_that_made_them() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a":  "é"}'}}
+    talk = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "assistant", "content": "ok", "tool_calls": [{"name": "g"}]},
+        {"role": "tool", "content": "x", "tool_call_id": "1"},
+    ]
+    text = '{"name": "f", "arguments": {"a": "é"}}'
+    assert [turn["content"] for turn in parsed({"messages": talk}).messages] == [
+        "hi",
+        text,
+        'ok\n{"name": "g", "arguments": {}}',
+        "x",
+    ]
+
+
+@pytest.mark.parametrize("calls", [1, [1], [{"function": {}}], [{"name": "f", "arguments": "{"}]])
+def test_a_call_that_is_none_makes_no_prompt(calls: object) -> None:
+    talk = [{"role": "assistant", "content": "x", "tool_calls": calls}]
+    assert reason({"messages": talk}) == "wrong_type"
+
+
 def test_what_is_told_of_a_prompt_is_kept() -> None:
     row = {
         "prompt": "x",

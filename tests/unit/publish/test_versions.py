@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from winnow.errors import Corrupt, Fatal
 from winnow.ids import digest
 from winnow.lake import FolderLake, Lake
-from winnow.publish import versions
-from winnow.publish.versions import Version, newest, publish, read_version, store_object
+from winnow.publish import probe, versions
+from winnow.publish.verify import verify_version
+from winnow.publish.versions import Version, newest, publish, read_version, shelf, store_object
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -84,3 +86,65 @@ def test_a_publisher_killed_after_the_commit_is_finished_by_the_next_run(
     put(lake, "b1")
     assert lake.exists("datasets/d/v000001/manifest.json")
     assert json.loads(lake.read("datasets/d/latest.json"))["version"] == "v000002"
+
+
+def test_content_that_the_newest_version_has_is_stored_once(lake: Lake, tmp_path: Path) -> None:
+    first = put(lake, "b1").files["data/reward/b1.parquet"]
+    assert store_object(lake, "d", b"rows of b1", "parquet", n_rows=3) == first
+    other = store_object(lake, "d", b"rows of b1", "json")
+    assert (other.sha256, other.path == first.path) == (first.sha256, False)
+    source = tmp_path / "file"
+    source.write_bytes(b"rows of b1")
+    objects = shelf(lake, "d", newest(lake, "d"))
+    assert objects.put_file(source, "parquet", 3) == first
+    source.write_bytes(b"rows of b2")
+    new = objects.put_file(source, "parquet", 3)
+    assert new == objects.put(b"rows of b2", "parquet", 3)
+    assert digest(lake.read(new.path)) == new.sha256
+
+
+def test_a_second_run_of_a_published_batch_stores_nothing(lake: Lake) -> None:
+    put(lake, "b1")
+    put(lake, "b2")
+    before = lake.tags("")
+    put(lake, "b1")
+    assert lake.tags("") == before
+
+
+def test_a_manifest_that_was_changed_is_corrupt(tmp_path: Path) -> None:
+    lake = FolderLake(tmp_path)
+    put(lake, "b1")
+    put(lake, "b2")
+    first, second = (tmp_path / f"datasets/d/versions/v00000{n}.json" for n in (1, 2))
+    kept = second.read_bytes()
+    for changed in (first.read_bytes(), kept.replace(b"data/reward/b1", b"data/reward/xx")):
+        second.unlink()
+        second.write_bytes(changed)
+        with pytest.raises(Corrupt, match="v000002"):
+            read_version(lake, "d", 2)
+
+
+@pytest.mark.parametrize("place", ["folder", "object"])
+@pytest.mark.parametrize("name", ["data/reward/b1.parquet", "README.md"])
+def test_a_file_that_was_changed_or_lost_is_corrupt(tmp_path: Path, place: str, name: str) -> None:
+    lake = FolderLake(tmp_path)
+    version = put(lake, "b1")
+    verify_version(lake, version)
+    path = f"{version.folder}/{name}" if place == "folder" else version.files[name].path
+    (tmp_path / path).unlink()
+    with pytest.raises(Corrupt, match=f"{path} is missing"):
+        verify_version(lake, version)
+    (tmp_path / path).write_bytes(b"other")
+    with pytest.raises(Corrupt, match=f"1 files .* {path} has other bytes"):
+        verify_version(lake, version)
+
+
+def test_nothing_is_committed_to_a_store_that_fails_the_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = FolderLake(tmp_path)
+    monkeypatch.setattr(lake, "swap", lambda *_: True)
+    with pytest.raises(Fatal, match="If-Match"):
+        put(lake, "b1")
+    assert newest(lake, "d") is None
+    assert lake.exists(probe.PROBE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,18 @@ from winnow.publish.card import dataset_card
 from winnow.publish.versions import publish, store_object
 from winnow.publish.views import VIEWS, Labelled, build_views
 
-PROMPT = {"messages": [{"role": "user", "content": "q"}], "language": "en"}
+PROMPT = {"messages": [{"role": "user", "content": "q"}], "language": "en", "tools": None}
+
+TALK = {
+    **PROMPT,
+    "messages": [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "is it raining?"},
+        {"role": "assistant", "content": '{"name": "weather", "arguments": {}}'},
+        {"role": "tool", "content": "rain"},
+    ],
+    "tools": '[{"function": {"name": "weather"}, "type": "function"}]',
+}
 
 
 def labelled(*preferences: tuple[str, float]) -> Labelled:
@@ -73,6 +85,7 @@ def test_chosen_is_what_was_preferred() -> None:
     ]
     assert [r["p_chosen"] for r in rows] == pytest.approx([0.9, 0.8])
     assert [r["margin"] for r in rows] == pytest.approx([math.log(9), math.log(4)])
+    assert [r["weight"] for r in rows] == pytest.approx([0.8, 0.6])
     assert [r["cost_usd"] for r in rows] == [0.1, 0.1]
 
 
@@ -86,13 +99,14 @@ def test_only_certain_pairs_enter_dpo_and_kto() -> None:
     views = build_views(labelled(("first", 0.74), ("second", 0.25), ("second", 0.1)), 0.75)
     assert views["reward"].num_rows == 3
     assert views["dpo"]["pair_id"].to_pylist() == ["p1", "p2"]
-    assert views["kto"]["label"].to_pylist() == [True, False, True, False]
-    assert views["kto"]["completion"].to_pylist()[0][0]["content"] == "text p1b"
+    assert views["kto"]["response_id"].to_pylist() == ["p1a", "p1b", "p2a", "p2b"]
+    assert views["kto"]["label"].to_pylist() == [False, True, False, True]
+    assert views["kto"]["completion"].to_pylist()[1][0]["content"] == "text p1b"
 
 
 def test_a_vote_against_a_sure_model_has_no_negative_margin() -> None:
     [row] = build_views(labelled(("first", 0.4)), 0.75)["reward"].to_pylist()
-    assert row["margin"] == 0.0
+    assert row["margin"] == 0.0 == row["weight"]
 
 
 def test_no_pair_has_one_response_on_both_sides() -> None:
@@ -117,7 +131,7 @@ def test_the_card_names_each_file_and_tells_who_judged(tmp_path: Path) -> None:
         lake,
         "d",
         "d1",
-        {"data/reward/d1.parquet": shard},
+        {"data/reward/train/d1.parquet": shard, "data/dpo/test/d1.parquet": shard},
         {"agreement": None, "cost": 1_230_000, "strategy": "diversity", "exploration": 3},
         lambda v: dataset_card(v, campaign, "No human judged."),
         datetime(2026, 11, 23, tzinfo=UTC),
@@ -128,9 +142,13 @@ def test_the_card_names_each_file_and_tells_who_judged(tmp_path: Path) -> None:
     assert head["configs"] == [
         {
             "config_name": "reward",
-            "data_files": [{"split": "train", "path": ["data/reward/d1.parquet"]}],
+            "data_files": [{"split": "train", "path": ["data/reward/train/d1.parquet"]}],
             "default": True,
-        }
+        },
+        {
+            "config_name": "dpo",
+            "data_files": [{"split": "test", "path": ["data/dpo/test/d1.parquet"]}],
+        },
     ]
     assert "No human judged." in card
     assert "chosen by `diversity`, and 3 of them" in card
@@ -138,6 +156,73 @@ def test_the_card_names_each_file_and_tells_who_judged(tmp_path: Path) -> None:
     assert "| cost | $1.23 |" in card
 
 
-def test_every_view_has_a_schema_that_names_where_a_row_comes_from() -> None:
+def test_every_view_names_where_a_row_comes_from() -> None:
     for schema in VIEWS.values():
-        assert {"prompt", "prompt_id", "pair_id", "batch"} <= set(schema.names)
+        assert {"prompt_id", "batch", "tools"} <= set(schema.names)
+
+
+def test_a_response_is_in_kto_once_and_never_both_good_and_bad() -> None:
+    rows = build_views(chain(("first", 0.99), ("first", 0.8)), 0.75)["kto"].to_pylist()
+    labels = {row["completion"][0]["content"]: row["label"] for row in rows}
+    assert labels == {"text a": True, "text b": False, "text c": False}
+    assert len(rows) == 3
+    assert [row["pair_ids"] for row in rows] == [["p0"], ["p0", "p1"], ["p1"]]
+
+
+def test_a_response_that_wins_as_much_as_it_loses_is_not_in_kto() -> None:
+    rows = build_views(chain(("first", 0.9), ("first", 0.9)), 0.75)["kto"].to_pylist()
+    assert [row["completion"][0]["content"] for row in rows] == ["text a", "text c"]
+
+
+def chain(*preferences: tuple[str, float]) -> Labelled:
+    """Responses a, b, c, ...: each pair's second is the next pair's first."""
+    pairs = labelled(*preferences)
+    ends = {f"p{i}": (chr(97 + i), chr(98 + i)) for i in range(len(preferences))}
+    return replace(
+        pairs,
+        responses={c: {"message": f"text {c}"} for pair in ends.values() for c in pair},
+        preferences=[
+            {**p, "first_id": ends[p["pair_id"]][0], "second_id": ends[p["pair_id"]][1]}
+            for p in pairs.preferences
+        ],
+        annotations=[],
+    )
+
+
+def test_tools_and_turns_are_in_every_view_that_trains() -> None:
+    views = build_views(replace(labelled(("first", 0.9)), prompts={"q": TALK}), 0.75)
+    for view in ("reward", "dpo", "kto", "prompts", "annotations"):
+        for row in views[view].to_pylist():
+            assert row["prompt"] == TALK["messages"]
+            assert row["tools"] == TALK["tools"]
+
+
+def test_the_prompts_view_has_every_prompt_once_labelled_or_not() -> None:
+    some = labelled(("tie", 0.5), ("first", 0.9))
+    with_more = replace(some, prompts={**some.prompts, "unasked": PROMPT})
+    assert build_views(with_more, 0.75)["prompts"]["prompt_id"].to_pylist() == ["q", "unasked"]
+
+
+def test_sharegpt_has_turns_that_alternate_the_system_prompt_apart() -> None:
+    views = build_views(replace(labelled(("first", 0.9)), prompts={"q": TALK}), 0.75)
+    [row] = views["sharegpt"].to_pylist()
+    assert row["system"] == "be brief"
+    assert [turn["from"] for turn in row["conversations"]] == ["human", "gpt", "observation"]
+    assert row["chosen"] == {"from": "gpt", "value": "text p0a"}
+    assert row["rejected"] == {"from": "gpt", "value": "text p0b"}
+    assert row["tools"] == TALK["tools"]
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ["user", "user"],
+        ["user", "assistant", "tool", "tool"],
+        ["user", "assistant", "system", "assistant", "user"],
+    ],
+)
+def test_a_pair_whose_turns_do_not_alternate_is_not_in_sharegpt(roles: list[str]) -> None:
+    prompt = {**PROMPT, "messages": [{"role": role, "content": "x"} for role in roles]}
+    views = build_views(replace(labelled(("first", 0.9)), prompts={"q": prompt}), 0.75)
+    assert views["dpo"].num_rows == 1
+    assert views["sharegpt"].num_rows == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,59 +10,32 @@ import pyarrow as pa
 import pytest
 
 from winnow.campaign import Validate
-from winnow.records import ANNOTATIONS, TASKS, to_table
-from winnow.validate.gate import Verdict, judge
-from winnow.validate.metrics import LabelFigures, label_figures
+from winnow.records import ANNOTATIONS, TASKS
+from winnow.validate.gate import judge
+from winnow.validate.measure import Measured
+from winnow.validate.metrics import label_figures
+from winnow.validate.verdict import Verdict
 
-GOOD = LabelFigures(
-    n_annotations=8,
-    n_annotators=2,
-    completion=1.0,
-    agreement=0.8,
-    agreement_low=0.4,
-    agreement_high=0.95,
-    n_agreed=4,
-    n_agreement=5,
-    alpha=0.6,
-    alpha_low=0.2,
-    alpha_high=0.9,
-    tie_rate=0.1,
-    side_bias=0.02,
-    gold_accuracy=0.9,
-    gold_accuracy_high=0.97,
-    n_gold=10,
-    repeat_consistency=0.8,
-    n_repeats=5,
-    largest_annotator_share=0.5,
-)
+from .faults import FAULTS, SPAMMER, hire
+from .world import make_world
+
+LIMITS = Validate()
+CLEAN = make_world(7).measure()
 
 
-def rows(**changes: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "annotation_id": f"n{i}",
-            "revision": 0,
-            "task_id": f"t{i}",
-            "pair_id": f"p{i}",
-            "annotator": "h",
-            "choice": "a",
-            "preferred": "first",
-            "active_seconds": 9.0,
-            "status": "submitted",
-            **(changes if i == 0 else {}),
-        }
-        for i in range(8)
-    ]
+def judged(measured: Measured = CLEAN, **figures: Any) -> Verdict:
+    return judge(replace(measured, figures={**measured.figures, **figures}), LIMITS)
 
 
-def verdict(annotations: pa.Table | None = None, **figures: Any) -> Verdict:
-    table = to_table(rows(), ANNOTATIONS) if annotations is None else annotations
-    return judge(table, replace(GOOD, **figures), Validate())
+def planted(name: str) -> Any:
+    world = make_world(7)
+    next(fault for fault in FAULTS if fault.name == name).plant(world)
+    return world
 
 
 def test_a_clean_batch_passes() -> None:
-    assert verdict().verdict == "pass"
-    assert verdict().reasons() == []
+    verdict = judged()
+    assert (verdict.verdict, verdict.reasons(), verdict.bad_rows) == ("pass", [], [])
 
 
 @pytest.mark.parametrize(
@@ -70,47 +44,102 @@ def test_a_clean_batch_passes() -> None:
         ({"agreement_high": 0.5}, "warn"),
         ({"agreement_high": 0.4}, "block"),
         ({"agreement": 0.2, "agreement_low": 0.04, "agreement_high": 0.62}, "pass"),
-        ({"side_bias": 0.2}, "warn"),
-        ({"side_bias": 0.4}, "block"),
-        ({"tie_rate": 0.95}, "block"),
+        ({"side_bias_low": 0.2}, "warn"),
+        ({"side_bias_low": 0.4}, "block"),
+        ({"side_bias": 0.4, "side_bias_low": 0.1}, "pass"),
+        ({"tie_rate_low": 0.95}, "block"),
+        ({"cost_gap": 0.1}, "warn"),
         ({"agreement": None, "agreement_high": None, "n_agreement": 0}, "pass"),
     ],
 )
 def test_figures_are_held_against_their_limits(figures: dict[str, Any], expected: str) -> None:
-    judged = verdict(**figures)
-    assert judged.verdict == expected
+    verdict = judged(**figures)
+    assert verdict.verdict == expected
     name, value = next(iter(figures.items()))
     if expected != "pass":
-        assert any(f"{name} = {value}" in reason for reason in judged.reasons())
+        assert any(f"{name} = {value}" in reason for reason in verdict.reasons())
+
+
+def test_a_limit_of_null_is_never_crossed() -> None:
+    open_limits = Validate(min_agreement_warn=None, min_agreement_block=None)
+    bad = replace(CLEAN, figures={**CLEAN.figures, "agreement_high": 0.0})
+    assert judge(bad, open_limits).verdict == "pass"
 
 
 def test_a_figure_that_was_not_measured_says_so() -> None:
-    outcomes = {check.name: check.outcome for check in verdict(agreement=None).checks}
+    outcomes = {check.name: check.outcome for check in judged(agreement=None).checks}
     assert outcomes["agreement"] == "not_measured"
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [{"choice": "left"}, {"annotator": None}, {"annotation_id": "n1"}, {"task_id": None}],
-)
-def test_one_bad_row_blocks(fault: dict[str, Any]) -> None:
-    assert verdict(to_table(rows(**fault), ANNOTATIONS)).verdict == "block"
-
-
-def test_an_empty_batch_is_blocked() -> None:
-    empty = to_table([], ANNOTATIONS)
-    assert judge(empty, label_figures(empty, to_table([], TASKS)), Validate()).verdict == "block"
-
-
 def test_an_expectation_that_errs_blocks() -> None:
-    unknown = to_table(rows(), ANNOTATIONS).set_column(
-        1, "revision", pa.array([{"x": 1}] * 8, pa.struct([("x", pa.int64())]))
+    n = CLEAN.annotations.num_rows
+    odd = CLEAN.annotations.set_column(
+        1, "revision", pa.array([{"x": 1}] * n, pa.struct([("x", pa.int64())]))
     )
-    judged = verdict(unknown)
-    assert judged.verdict == "block"
-    assert "error" in {check.outcome for check in judged.checks}
+    verdict = judged(replace(CLEAN, annotations=odd))
+    assert verdict.verdict == "block"
+    assert "error" in {check.outcome for check in verdict.checks}
+    assert any("an error" in reason for reason in verdict.reasons())
+
+
+def test_a_missing_column_is_named_and_the_rest_is_still_checked() -> None:
+    world = planted("votes_miscounted")
+    world.without = (("annotations", "status"),)
+    verdict = world.judge()
+    named = {(row.check, row.table, row.row_id) for row in verdict.bad_rows}
+    assert ("columns", "annotations", "status") in named
+    assert "votes_add_up" in {row.check for row in verdict.bad_rows}
+    errors = {check.name for check in verdict.checks if check.outcome == "error"}
+    assert "status is known" in errors
+
+
+def test_a_batch_without_a_row_is_blocked() -> None:
+    world = make_world(7)
+    for rows in world.rows.values():
+        rows.clear()
+    world.charged, world.n_rows = 0, {}
+    assert world.judge().verdict == "block"
+
+
+def test_rows_behind_a_failed_check_go_to_quarantine_by_id() -> None:
+    world = planted("a_choice_nobody_offered")
+    (row,) = world.judge().quarantined()
+    assert (row.stage, row.reason) == ("publish", "choice is known")
+    assert row.record_id == world["annotations"][3]["annotation_id"]
+    assert "ZZZ" in row.detail
+
+
+def test_a_suspect_is_named_with_the_batch_without_them() -> None:
+    world = make_world(7)
+    for row in hire(world, 0.3):
+        world.say(row, "a")
+    world.aggregate()
+    verdict = world.judge()
+    suspect = next(s for s in verdict.suspects if s.check == "annotator_same_choice")
+    others = [row for row in world["annotations"] if row["annotator"] != SPAMMER]
+    by_hand = label_figures(
+        pa.Table.from_pylist(others, ANNOTATIONS), pa.Table.from_pylist(world["tasks"], TASKS)
+    )
+    assert suspect.annotator == SPAMMER
+    assert suspect.agreement == pytest.approx(by_hand.agreement)
+    assert suspect.gold_accuracy == pytest.approx(by_hand.gold_accuracy)
+    assert suspect.agreement > verdict.figures["agreement"]
 
 
 def test_a_verdict_is_read_back_as_it_was_written() -> None:
-    judged = verdict(agreement_high=0.5)
-    assert Verdict.from_bytes(judged.to_bytes()) == judged
+    for verdict in (judged(agreement_high=0.5), planted("a_leaked_prompt").judge()):
+        assert Verdict.from_bytes(verdict.to_bytes()) == verdict
+
+
+def test_a_verdict_of_an_earlier_release_is_still_read() -> None:
+    check = {"name": "rows", "severity": "block", "outcome": "pass", "value": 3, "limit": ">= 1"}
+    old = Verdict.from_bytes(json.dumps({"verdict": "pass", "checks": [check]}).encode())
+    assert (old.verdict, old.checks[0].value, dict(old.profile)) == ("pass", 3, {})
+
+
+def test_a_second_judgement_that_collection_made_a_repeat_is_no_fault() -> None:
+    world = planted("the_same_annotator_twice_on_a_pair")
+    again = [row for row in world["annotations"] if row["annotator"] == "hash-77"][1]
+    again["kind"] = "repeat"
+    world.aggregate()
+    assert {name for name, rows in world.measure().faults.items() if rows} == set()

@@ -1,0 +1,44 @@
+"""The lake: immutable objects and two atomic steps, on a folder or on S3.
+
+An object is written once (`create`) and never changes; the only things that move are pointers,
+by compare-and-swap (`swap`). A writer killed at any instruction leaves either the whole object
+or nothing a reader can see. Readers follow manifests, never listings; `tags` exists for finding
+new input files, `listing` for finding what nothing needs.
+
+Paths are relative, with forward slashes: `batches/nightly/2026-11-22/ingest/manifest.json`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from winnow.errors import Fatal
+from winnow.lake.contract import Lake, Stored
+from winnow.lake.folder import FolderLake
+from winnow.lake.s3 import S3Lake
+
+__all__ = ["FolderLake", "Lake", "S3Lake", "Stored", "open_lake"]
+
+
+def open_lake(uri: str, s3_client: Any = None) -> Lake:
+    """Open a lake at a folder or at `s3://bucket/prefix`.
+
+    Raises:
+        Fatal: The scheme is unknown.
+    """
+    parsed = urlparse(uri)
+    if parsed.scheme == "s3":
+        return S3Lake(parsed.netloc, parsed.path.strip("/"), s3_client or _s3_client())
+    if parsed.scheme in ("", "file"):
+        return FolderLake(Path(parsed.path if parsed.scheme else uri))
+    raise Fatal(
+        f"Lake {uri}: unknown scheme {parsed.scheme!r}; use a folder or s3://bucket/prefix."
+    )
+
+
+def _s3_client() -> Any:
+    import boto3
+
+    return boto3.client("s3")

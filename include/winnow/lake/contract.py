@@ -1,0 +1,76 @@
+"""What every lake can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object in a listing; `modified` is the store's own time, with its zone."""
+
+    path: str
+    n_bytes: int
+    modified: datetime
+
+
+class Lake(Protocol):
+    """Where artifacts live. `uri` opens the same lake again in another process."""
+
+    uri: str
+    store: str
+    """Which store the lake lies on, for people: its folder, or S3's address and bucket."""
+
+    def read(self, path: str) -> bytes:
+        """The object's bytes. Raises FileNotFoundError if there is none."""
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The object's bytes piece by piece, for those too large to hold; raises like `read`."""
+
+    def exists(self, path: str) -> bool:
+        """Whether the object is there."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a new object whole; False (and no change) if the path is taken."""
+
+    def create_file(self, path: str, source: Path) -> bool:
+        """Like `create`, from a file of any size."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Put an object at a second path, which is free or already holds the same bytes.
+
+        Raises:
+            FileNotFoundError: There is no such object.
+        """
+
+    def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
+        """A pointer's bytes and its tag for `swap`; (None, None) if it does not exist yet."""
+
+    def swap(self, path: str, data: bytes, tag: str | None) -> bool:
+        """Replace a pointer if its tag is still `tag` (None: still absent); else False."""
+
+    def create_folder(self, folder: str, objects: Mapping[str, str]) -> None:
+        """Lay out objects that exist (name to path) below `folder`, whole or not at all.
+
+        On S3 they appear one by one, with equal bytes whoever writes them; the last one comes when
+        all others are there.
+        """
+
+    def tags(self, folder: str) -> dict[str, str]:
+        """Path and content tag of each object below a folder, by path."""
+
+    def listing(self, folder: str) -> list[Stored]:
+        """Each object below a folder, by path."""
+
+    def remove(self, path: str) -> None:
+        """Remove an object that nothing needs; one that is gone already is no error."""
+
+    def unfinished(self, folder: str, before: datetime, *, remove: bool) -> list[str]:
+        """What killed writers left below a folder before a time, removed if asked.
+
+        No reader sees it. A writer that still lives and loses it fails with Retryable.
+        """

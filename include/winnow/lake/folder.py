@@ -1,0 +1,190 @@
+"""A lake on a file system with hard links and atomic renames."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from winnow.errors import Retryable
+from winnow.ids import digest
+from winnow.lake.contract import Stored
+
+_PIECE_BYTES = 1 << 20
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Names of `_beside`. The locks of `swap` are no such names: without them nothing would lock."""
+
+
+class FolderLake:
+    """A lake on a file system with hard links and atomic renames."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.uri = self.store = str(self.root)
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        with (self.root / path).open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+
+    def exists(self, path: str) -> bool:
+        return (self.root / path).exists()
+
+    def create(self, path: str, data: bytes) -> bool:
+        target = self.root / path
+        if target.exists():
+            return False
+        with _beside(target) as temporary:
+            temporary.write_bytes(data)
+            return _link_synced(temporary, target)
+
+    def create_file(self, path: str, source: Path) -> bool:
+        target = self.root / path
+        if target.exists():
+            return False
+        with source.open("rb") as body, _beside(target) as temporary:
+            with temporary.open("wb") as copy:
+                shutil.copyfileobj(body, copy, _PIECE_BYTES)
+            return _link_synced(temporary, target)
+
+    def copy(self, source: str, target: str) -> None:
+        path = self.root / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.link(self.root / source, path)
+        _sync(path.parent)
+
+    def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
+        try:
+            data = self.read(path)
+        except FileNotFoundError:
+            return None, None
+        return data, digest(data)
+
+    def swap(self, path: str, data: bytes, tag: str | None) -> bool:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (target.parent / f".{target.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.read_tagged(path)[1] != tag:
+                return False
+            with _beside(target) as temporary:
+                temporary.write_bytes(data)
+                _sync(temporary)
+                os.replace(temporary, target)
+            _sync(target.parent)
+        return True
+
+    def create_folder(self, folder: str, objects: Mapping[str, str]) -> None:
+        target = self.root / folder
+        if target.exists():
+            return
+        with _beside(target) as temporary:
+            # Folders first: one made later would bring back a folder that `unfinished` removed,
+            # without the files it had.
+            for name in objects:
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            for name, path in objects.items():
+                os.link(self.root / path, temporary / name)
+            try:
+                temporary.rename(target)
+            except OSError:
+                # A rename onto a folder that holds files fails: the first writer won, equal bytes.
+                if not target.exists():
+                    raise
+        _sync(target.parent)
+
+    def tags(self, folder: str) -> dict[str, str]:
+        found = sorted(self._files(folder))
+        return {self._path(p): digest(p.read_bytes()) for p in found}
+
+    def listing(self, folder: str) -> list[Stored]:
+        found = []
+        for file in sorted(self._files(folder)):
+            with contextlib.suppress(FileNotFoundError):
+                about = file.stat()
+                found.append(Stored(self._path(file), about.st_size, _modified(about)))
+        return found
+
+    def remove(self, path: str) -> None:
+        (self.root / path).unlink(missing_ok=True)
+
+    def unfinished(self, folder: str, before: datetime, *, remove: bool) -> list[str]:
+        found = []
+        for place, folders, files in os.walk(self.root / folder):
+            for name in filter(_TEMPORARY.fullmatch, [*folders, *files]):
+                with contextlib.suppress(FileNotFoundError):
+                    if _modified((Path(place) / name).stat()) < before:
+                        found.append(Path(place) / name)
+            folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
+        for path in found if remove else ():
+            _discard(path)
+        return sorted(map(self._path, found))
+
+    def _files(self, folder: str) -> Iterator[Path]:
+        """Objects below a folder: what writers have finished."""
+        for place, folders, files in os.walk(self.root / folder):
+            folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
+            yield from (Path(place) / name for name in files if not name.startswith("."))
+
+    def _path(self, file: Path) -> str:
+        return file.relative_to(self.root).as_posix()
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A name for a temporary file or folder beside the target; what has it is gone afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+    try:
+        yield temporary
+    except FileNotFoundError as error:
+        if temporary.exists():
+            raise
+        raise Retryable(f"{target}: its temporary file was taken away; write it again.") from error
+    finally:
+        _discard(temporary)
+
+
+def _link_synced(temporary: Path, target: Path) -> bool:
+    """Give a whole file its name, once it is on the disk; False if the name is taken."""
+    _sync(temporary)
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    _sync(target.parent)
+    return True
+
+
+def _discard(path: Path) -> None:
+    """Remove a temporary file or folder, if it is there."""
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    # Taken from its writer first, who could else give a half-emptied folder its name.
+    taken = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(taken)
+        shutil.rmtree(taken, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _modified(about: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(about.st_mtime, UTC)

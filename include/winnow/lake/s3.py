@@ -1,0 +1,246 @@
+"""A lake on an S3 bucket: create and swap are conditional writes (If-None-Match, If-Match).
+
+Every upload carries its SHA-256, which the store checks before it takes the object; large objects
+go up in parts, so that neither side holds one whole. Of two writers that meet, the store lets one
+through and answers the other 412, or 409 while the first is not done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from winnow.errors import Fatal, Retryable
+from winnow.lake.contract import Stored
+
+_PART_BYTES = 32 << 20
+_MAX_PARTS = 10_000
+_PIECE_BYTES = 1 << 20
+_TRIES = 5
+_AT_ONCE = 8
+_RETRYABLE = (408, 409, 429, 500, 502, 503, 504)
+
+
+class S3Lake:
+    """A lake on an S3 bucket; objects above `part_bytes` (at least 5 MiB) go up in parts."""
+
+    def __init__(
+        self, bucket: str, prefix: str, client: Any, part_bytes: int = _PART_BYTES
+    ) -> None:
+        self.bucket, self.prefix, self.client = bucket, prefix, client
+        self.part_bytes = part_bytes
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self.store = f"{client.meta.endpoint_url}, bucket {bucket}"
+
+    def read(self, path: str) -> bytes:
+        data, _ = self.read_tagged(path)
+        if data is None:
+            raise FileNotFoundError(f"{self.uri}/{path}")
+        return data
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        with _s3_errors(f"{self.uri}/{path}"):
+            try:
+                body = self.client.get_object(**self._at(path))["Body"]
+            except self.client.exceptions.NoSuchKey as error:
+                raise FileNotFoundError(f"{self.uri}/{path}") from error
+            yield from body.iter_chunks(_PIECE_BYTES)
+
+    def exists(self, path: str) -> bool:
+        with _s3_errors(f"{self.uri}/{path}"):
+            try:
+                self.client.head_object(**self._at(path))
+            except self.client.exceptions.ClientError as error:
+                if _status(error) == 404:
+                    return False
+                raise
+        return True
+
+    def create(self, path: str, data: bytes) -> bool:
+        return self._create(path, io.BytesIO(data), len(data))
+
+    def create_file(self, path: str, source: Path) -> bool:
+        with source.open("rb") as body:
+            return self._create(path, body, source.stat().st_size)
+
+    def copy(self, source: str, target: str) -> None:
+        with _s3_errors(f"{self.uri}/{target}"):
+            try:
+                self._copy(source, target)
+            except self.client.exceptions.ClientError as error:
+                if _status(error) == 404:
+                    raise FileNotFoundError(f"{self.uri}/{source}") from error
+                raise
+
+    def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
+        with _s3_errors(f"{self.uri}/{path}"):
+            try:
+                answer = self.client.get_object(**self._at(path))
+            except self.client.exceptions.NoSuchKey:
+                return None, None
+            return answer["Body"].read(), answer["ETag"]
+
+    def swap(self, path: str, data: bytes, tag: str | None) -> bool:
+        condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
+        return self._put(path, io.BytesIO(data), condition) == 200
+
+    def create_folder(self, folder: str, objects: Mapping[str, str]) -> None:
+        *names, last = objects
+        if self.exists(f"{folder}/{last}"):
+            return
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda name: self.copy(objects[name], f"{folder}/{name}"), names))
+        self.copy(objects[last], f"{folder}/{last}")
+
+    def tags(self, folder: str) -> dict[str, str]:
+        return {self._path(entry): entry["ETag"] for entry in self._entries(folder)}
+
+    def listing(self, folder: str) -> list[Stored]:
+        return [
+            Stored(self._path(entry), entry["Size"], entry["LastModified"])
+            for entry in self._entries(folder)
+        ]
+
+    def remove(self, path: str) -> None:
+        with _s3_errors(f"{self.uri}/{path}"):
+            self.client.delete_object(**self._at(path))
+
+    def unfinished(self, folder: str, before: datetime, *, remove: bool) -> list[str]:
+        uploads = self._pages("list_multipart_uploads", folder, "Uploads")
+        old = [upload for upload in uploads if upload["Initiated"] < before]
+        for upload in old if remove else ():
+            self._abort({**self._at(self._path(upload)), "UploadId": upload["UploadId"]})
+        return sorted(self._path(upload) for upload in old)
+
+    def _create(self, path: str, body: BinaryIO, n_bytes: int) -> bool:
+        large = n_bytes > self.part_bytes
+        for _ in range(_TRIES):
+            if large and self.exists(path):
+                return False
+            body.seek(0)
+            if large:
+                answer = self._put_parts(path, body, n_bytes)
+            else:
+                answer = self._put(path, body, {"IfNoneMatch": "*"})
+            if answer != 409:
+                return answer == 200
+        raise Retryable(f"{self.uri}/{path}: the store found {_TRIES} conflicts in a row.")
+
+    def _put(self, path: str, body: BinaryIO, condition: Mapping[str, str]) -> int:
+        return self._answer(
+            path,
+            lambda: self.client.put_object(
+                **self._at(path), **condition, Body=body, ChecksumAlgorithm="SHA256"
+            ),
+        )
+
+    def _put_parts(self, path: str, body: BinaryIO, n_bytes: int) -> int:
+        """Upload in parts; only the last step, which is conditional, makes an object of them."""
+        with _s3_errors(f"{self.uri}/{path}"):
+            begun = self.client.create_multipart_upload(
+                **self._at(path), ChecksumAlgorithm="SHA256"
+            )
+        upload = {**self._at(path), "UploadId": begun["UploadId"]}
+        answer = 0
+        try:
+            with _s3_errors(f"{self.uri}/{path}"):
+                parts = self._parts(upload, body, max(self.part_bytes, -(-n_bytes // _MAX_PARTS)))
+            answer = self._answer(
+                path,
+                lambda: self.client.complete_multipart_upload(
+                    **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+                ),
+            )
+        finally:
+            if answer != 200:
+                self._abort(upload)
+        return answer
+
+    def _parts(
+        self, upload: Mapping[str, str], body: BinaryIO, part_bytes: int
+    ) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = []
+        while piece := body.read(part_bytes):
+            number = len(parts) + 1
+            sent = self.client.upload_part(
+                **upload, PartNumber=number, Body=piece, ChecksumAlgorithm="SHA256"
+            )
+            known = {name: sent[name] for name in ("ETag", "ChecksumSHA256") if name in sent}
+            parts.append({"PartNumber": number, **known})
+        return parts
+
+    def _answer(self, path: str, send: Callable[[], object]) -> int:
+        """What the store said to a conditional write: 200, 412, or 409 for a conflict."""
+        with _s3_errors(f"{self.uri}/{path}"):
+            try:
+                send()
+            except self.client.exceptions.ClientError as error:
+                # If-Match on an object that is gone: it has no tag to match.
+                status = 412 if _code(error) == "NoSuchKey" else _status(error)
+                if status in (409, 412):
+                    return status
+                raise
+        return 200
+
+    def _abort(self, upload: Mapping[str, str]) -> None:
+        # What cannot be aborted now is found by `unfinished` later.
+        with contextlib.suppress(Retryable, Fatal), _s3_errors(self.uri):
+            self.client.abort_multipart_upload(**upload)
+
+    def _copy(self, source: str, target: str) -> None:
+        """Copy inside the store, in parts where the object is above S3's limit for one copy."""
+        try:
+            self.client.copy_object(**self._at(target), CopySource=self._at(source))
+        except self.client.exceptions.ClientError as error:
+            if _code(error) != "InvalidRequest":
+                raise
+            self.client.copy(self._at(source), self.bucket, self._key(target))
+
+    def _entries(self, folder: str) -> list[dict[str, Any]]:
+        return self._pages("list_objects_v2", folder, "Contents")
+
+    def _pages(self, operation: str, folder: str, field: str) -> list[dict[str, Any]]:
+        prefix = self._key(folder).strip("/")
+        with _s3_errors(f"{self.uri}/{folder}"):
+            pages = self.client.get_paginator(operation).paginate(
+                Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
+            )
+            return [entry for page in pages for entry in page.get(field, [])]
+
+    def _at(self, path: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self._key(path)}
+
+    def _key(self, path: str) -> str:
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+    def _path(self, entry: Mapping[str, Any]) -> str:
+        return str(entry["Key"])[len(self._key("")) :]
+
+
+def _status(error: Any) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def _code(error: Any) -> str:
+    return str(error.response["Error"]["Code"])
+
+
+@contextlib.contextmanager
+def _s3_errors(where: str) -> Iterator[None]:
+    """Translate the store's errors: a conflict or a 5xx is retryable, the rest needs a person."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        # An upload that `unfinished` took away is begun again.
+        again = _status(error) in _RETRYABLE or _code(error) == "NoSuchUpload"
+        kind = Retryable if again else Fatal
+        raise kind(f"{where}: the store answered {error}.") from error
+    except BotoCoreError as error:
+        raise Retryable(f"{where}: the store cannot be reached: {error}") from error

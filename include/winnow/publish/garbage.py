@@ -1,0 +1,81 @@
+"""Garbage: objects of a dataset that no version names, left by publishers that lost or were killed.
+
+Why nothing is lost, with publishers at work and without a word between them and this: an object
+below `objects/v000006` can be named first by v000007 only, for a publisher brings its files below
+the folder of its parent before it commits, and of all who try v000007 one gets it (`objects`). So
+once v000007 exists and no version up to the newest names the object, none ever will: a publisher
+that still counts on it loses the number, looks for the object, and stores it again. That holds at
+any later time too, so a collector that sleeps between its look and its removal does no harm.
+No clock is needed for this; the grace period only spares slow publishers the second try.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from winnow.errors import Corrupt
+from winnow.lake import Lake, Stored
+from winnow.publish.objects import objects_folder, stored_after
+from winnow.publish.versions import newest, read_version
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """What can go: objects that no version names, and writes that were never finished."""
+
+    dataset: str
+    before: datetime
+    objects: tuple[Stored, ...]
+    unfinished: tuple[str, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the objects together."""
+        return sum(stored.n_bytes for stored in self.objects)
+
+
+def find_garbage(lake: Lake, dataset: str, before: datetime) -> Garbage:
+    """The garbage of a dataset from before a time; removes nothing.
+
+    Raises:
+        Corrupt: A version's manifest is missing, so what it names cannot be told.
+    """
+    last = newest(lake, dataset)
+    number = last.number if last else 0
+    named = _named(lake, dataset, number)
+    objects = tuple(
+        stored
+        for stored in lake.listing(objects_folder(dataset))
+        if _is_closed(stored.path, number) and stored.path not in named and stored.modified < before
+    )
+    unfinished = lake.unfinished(f"datasets/{dataset}", before, remove=False)
+    return Garbage(dataset, before, objects, tuple(unfinished))
+
+
+def remove_garbage(lake: Lake, garbage: Garbage) -> None:
+    """Remove what was found; may be killed and run again."""
+    for stored in garbage.objects:
+        lake.remove(stored.path)
+    lake.unfinished(f"datasets/{garbage.dataset}", garbage.before, remove=True)
+
+
+def _named(lake: Lake, dataset: str, last: int) -> set[str]:
+    """Paths that the versions up to number `last` name."""
+    named: set[str] = set()
+    for number in range(1, last + 1):
+        try:
+            version = read_version(lake, dataset, number)
+        except FileNotFoundError as error:
+            raise Corrupt(
+                f"Dataset {dataset} in {lake.uri}: the manifest of version {number} of {last} is "
+                "missing. Restore it; until then nothing is removed."
+            ) from error
+        named |= {artifact.path for artifact in version.files.values()}
+    return named
+
+
+def _is_closed(path: str, newest_number: int) -> bool:
+    """Whether the only version that could name the object first is there."""
+    base = stored_after(path)
+    return base is not None and base < newest_number

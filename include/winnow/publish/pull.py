@@ -1,0 +1,150 @@
+"""Pull: a published version as a folder on this machine, whole or not at all.
+
+Files are fetched into a hidden folder beside the wanted one and checked against the manifest; only
+when the last one is there does the folder get its name. A pull that was killed goes on from the
+files that are there. Two pulls of one version into one place: the second waits for the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from winnow.batch import Artifact
+from winnow.errors import Corrupt, Fatal, Retryable
+from winnow.lake import Lake
+from winnow.publish.fetch import fetch, is_whole
+from winnow.publish.versions import Version
+
+MANIFEST = "manifest.json"
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """Where a version lies now; how many files and bytes it has, how many files were fetched."""
+
+    folder: Path
+    n_files: int
+    n_bytes: int
+    n_fetched: int
+
+
+def pull(lake: Lake, version: Version, out: Path) -> Pulled:
+    """Bring `version` into the folder `out`; returns at once where it is there already.
+
+    A folder that is there is trusted when its manifest is the version's and each file is as long as
+    it should be; files fetched now are held against their digests.
+
+    Raises:
+        Fatal: `out` holds something else.
+        Corrupt: A stored file is not what the manifest says, or a file of `out` is gone.
+        Retryable: The store does not answer; what was fetched stays for the next try.
+    """
+    out = out.absolute()
+    manifest = _manifest(lake, version)
+    n_fetched = 0
+    if not _is_there(out, version, manifest):
+        partial = out.parent / f".{out.name}.{version.name}-{version.digest[:12]}.partial"
+        partial.mkdir(parents=True, exist_ok=True)
+        with _alone_in(partial):
+            if not _is_there(out, version, manifest):
+                n_fetched = _fetch_all(lake, version, partial)
+                _write(partial / MANIFEST, manifest)
+                partial.rename(out)
+                _sync(out.parent)
+    n_bytes = sum(artifact.n_bytes for artifact in version.files.values())
+    return Pulled(out, len(version.files), n_bytes, n_fetched)
+
+
+def _manifest(lake: Lake, version: Version) -> bytes:
+    """The manifest as stored, checked to be of `version` and to name only files below a folder."""
+    path = f"datasets/{version.dataset}/versions/{version.name}.json"
+    stored = lake.read(path)
+    if json.loads(stored).get("digest") != version.digest:
+        raise Corrupt(f"{lake.uri}/{path} does not match the digest in it; restore it.")
+    for name in version.files:
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or name == MANIFEST:
+            raise Corrupt(f"{lake.uri}/{path} names the file {name!r}, outside a version's folder.")
+    return stored
+
+
+def _is_there(out: Path, version: Version, manifest: bytes) -> bool:
+    """Whether `out` is the version; an absent or empty folder is not yet."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    mark = out / MANIFEST
+    if not mark.is_file():
+        raise Fatal(f"{out} holds other files; name a folder that does not exist yet.")
+    if mark.read_bytes() != manifest:
+        raise Fatal(
+            f"{out} holds another version, and a pulled version is never replaced; name another "
+            f"folder for {version.name}, or delete this one."
+        )
+    for name, artifact in version.files.items():
+        if not (out / name).is_file() or (out / name).stat().st_size != artifact.n_bytes:
+            raise Corrupt(
+                f"{out} is {version.name}, but its file {name} was changed or is gone; delete the "
+                "folder and pull again."
+            )
+    return True
+
+
+def _fetch_all(lake: Lake, version: Version, folder: Path) -> int:
+    """Bring every file into `folder`; how many were fetched now."""
+
+    def bring(name: str) -> bool:
+        return _fetch(lake, version.files[name], folder / name)
+
+    try:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            fetched = list(pool.map(bring, sorted(version.files)))
+    except Retryable as error:
+        raise Retryable(f"{error} Pull again: it goes on from the files it has.") from error
+    for below in {(folder / name).parent for name in version.files}:
+        _sync(below)
+    return sum(fetched)
+
+
+def _fetch(lake: Lake, artifact: Artifact, target: Path) -> bool:
+    """Bring one file home unless it is there, whole; True if it was fetched."""
+    if is_whole(target, artifact):
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fetch(lake, artifact, target)
+    return True
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, which a kill gives back; one that stayed empty goes afterwards."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,67 @@
+"""Which prompts are for training and which for testing, decided from a prompt's own text.
+
+A prompt has a place in [0, 1), a hash of its sketch; places below the dataset's test share are for
+testing. No other prompt is looked at, so a prompt is on one side in every version, whatever came
+before it.
+
+The sketch keeps near-duplicates together: of the words of the user's turns, in lower case, without
+digits, marks and order, it holds the four with the smallest hashes (bottom-k sketch: A. Broder,
+"On the resemblance and containment of documents", 1997). Prompts that differ in case, marks,
+numbers, word order or system prompt have one sketch; those that share a part J of all their words
+(Jaccard) have one with a chance of about J^4, and if they have up to four words only if these are
+the same. Of 498 real prompts 488 had places of their own, and a word changed at random left 10 % of
+those below 10 words at their place, 62 % of those below 25, 91 % of the longer ones. A larger
+sketch loses more of them, a smaller one holds together what is only alike. Two sketches fall on two
+sides with a chance of 2 s (1 - s) at a share s. Paraphrases, translations and the same conversation
+some turns later are not caught.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+import pyarrow as pa
+
+from winnow.ids import canonical_json, digest
+
+SPLITS = ("train", "test")
+
+_SKETCH = 4
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+# Thai, kana and Han are written without spaces; there each letter counts as a word.
+_WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W\d_])+")
+
+
+def place(messages: Sequence[Mapping[str, str]]) -> float:
+    """Where a prompt of these turns (role, content) falls in [0, 1); its near-duplicates too.
+
+    >>> one, two = ({"role": "user", "content": t} for t in ("Why is 7 odd?", "why is 12 ODD"))
+    >>> place([one]) == place([two])
+    True
+    """
+    asked = [_folded(turn["content"]) for turn in messages if turn["role"] == "user"]
+    words = {word for text in asked for word in _WORD.findall(text)}
+    # Signs or numbers alone, or no user's turn: then only the same text is the same prompt.
+    words = words or {_folded(turn["content"]) for turn in messages}
+    sketch = sorted(digest(word.encode()) for word in words)[:_SKETCH]
+    return int(digest(canonical_json(["split", sketch]))[:13], 16) / 16.0**13
+
+
+def fitting_share(wanted: float, places: Iterable[Iterable[float]]) -> float:
+    """The largest test share up to `wanted` that leaves each group of places one to train on."""
+    return min([wanted, *(max(group) for each in places if (group := list(each)))])
+
+
+def split_table(
+    table: pa.Table, places: Mapping[str, float], test_share: float
+) -> dict[str, pa.Table]:
+    """The rows of each split, in their order. `places` is by `prompt_id`, a column of `table`."""
+    is_test = [places[prompt] < test_share for prompt in table["prompt_id"].to_pylist()]
+    masks = {"train": [not test for test in is_test], "test": is_test}
+    return {split: table.filter(pa.array(masks[split], pa.bool_())) for split in SPLITS}
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

@@ -1,0 +1,47 @@
+"""Verification: is every file of a version what its manifest says?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from winnow.errors import Corrupt
+from winnow.lake import Lake
+from winnow.publish.versions import Version
+
+_MOST_SHOWN = 5
+
+
+def verify_version(lake: Lake, version: Version) -> None:
+    """Hold each file of a version against its digest, as stored and as laid out in its folder.
+
+    Raises:
+        Corrupt: Files are missing or changed; names the first few.
+    """
+    faults = list(_faults(lake, version))
+    if faults:
+        shown = "; ".join(faults[:_MOST_SHOWN])
+        raise Corrupt(
+            f"{version.dataset} {version.name} in {lake.uri}: {len(faults)} files are not what the "
+            f"manifest says: {shown}. Restore them; a folder alone is made again when its batch is "
+            "published again."
+        )
+
+
+def _faults(lake: Lake, version: Version) -> Iterator[str]:
+    for name, artifact in sorted(version.files.items()):
+        for path in (artifact.path, f"{version.folder}/{name}"):
+            try:
+                found = _sha256(lake, path)
+            except FileNotFoundError:
+                yield f"{path} is missing"
+            else:
+                if found != artifact.sha256:
+                    yield f"{path} has other bytes"
+
+
+def _sha256(lake: Lake, path: str) -> str:
+    sha256 = hashlib.sha256()
+    for piece in lake.chunks(path):
+        sha256.update(piece)
+    return sha256.hexdigest()

@@ -1,0 +1,92 @@
+"""What the gate is given of a batch: its tables, the last versions, the evaluation prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from winnow.batch import Batch, read_artifact, read_table
+from winnow.errors import Fatal
+from winnow.ingest.sources import source_files
+from winnow.publish.versions import newest
+from winnow.validate.leakage import EvaluationSet, merged, read_evaluation
+from winnow.validate.measure import Measured, measure
+from winnow.validate.metrics import LabelFigures
+from winnow.validate.tables import BatchTables
+from winnow.validate.verdict import Verdict
+
+_STAGE_OF = {
+    "prompts": "ingest",
+    "responses": "expand",
+    "comparisons": "select",
+    "tasks": "label",
+    "annotations": "label",
+    "preferences": "label",
+}
+_COUNT_OF = {
+    "comparisons": "comparisons",
+    "tasks": "tasks",
+    "annotations": "annotations",
+    "preferences": "rows_out",
+}
+"""Count of its stage's manifest that says how many rows a table has."""
+
+
+def measured(batch: Batch) -> Measured:
+    """Measure a batch whose labels are collected.
+
+    Raises:
+        Fatal: The campaign's evaluation prompts cannot be read.
+        Corrupt: A table, or the verdict of a published batch, is not what its manifest says.
+    """
+    label, limits = batch.require("label"), batch.campaign.validation
+    return measure(
+        _tables(batch),
+        LabelFigures.of(label.figures),
+        limits,
+        aggregation=batch.campaign.label.aggregation,
+        history=_history(batch),
+        evaluation=_evaluation(batch),
+    )
+
+
+def _tables(batch: Batch) -> BatchTables:
+    manifests = {table: batch.require(stage) for table, stage in _STAGE_OF.items()}
+    stored = {table: manifest.outputs[table] for table, manifest in manifests.items()}
+    n_rows = {table: artifact.n_rows for table, artifact in stored.items()}
+    told = {
+        table: manifests[table].counts[count]
+        for table, count in _COUNT_OF.items()
+        if count in manifests[table].counts
+    }
+    return BatchTables(
+        tables={table: read_table(batch.lake, artifact) for table, artifact in stored.items()},
+        n_rows={**n_rows, **told},
+        charged=manifests["annotations"].cost,
+        floors=batch.campaign.select.floors,
+        unmet_floors=manifests["comparisons"].figures.get("unmet_floors", ()),
+    )
+
+
+def _history(batch: Batch) -> list[Mapping[str, Any]]:
+    """Profiles of the batches published last, this one's left out if it is among them."""
+    version = newest(batch.lake, batch.campaign.publish.dataset)
+    if version is None:
+        return []
+    before = [key for key in version.batches if key != batch.key]
+    names = [f"quality/{key}.json" for key in before[-batch.campaign.validation.history_versions :]]
+    stored = [version.files[name] for name in names if name in version.files]
+    verdicts = [Verdict.from_bytes(read_artifact(batch.lake, artifact)) for artifact in stored]
+    return [verdict.profile for verdict in verdicts if verdict.profile]
+
+
+def _evaluation(batch: Batch) -> EvaluationSet | None:
+    source = batch.campaign.validation.evaluation_prompts
+    if source is None:
+        return None
+    files = source_files([source], batch.key)
+    if not files:
+        raise Fatal(
+            f"No .jsonl file at {source}: correct validation.evaluation_prompts of the campaign."
+        )
+    return merged([read_evaluation(file.name, file.read()) for file in files])

@@ -1,0 +1,92 @@
+"""What the quality report tells of a batch, gathered from its manifests and tables."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from winnow.batch import Batch, Manifest, read_artifact, read_manifest, read_table
+from winnow.label.vendors import kind_of
+from winnow.publish import report_figures as figures
+from winnow.publish.report import quality_report
+from winnow.publish.report_facts import BatchFacts, History, Refused
+from winnow.publish.report_shares import traits
+from winnow.publish.versions import Version, read_version
+from winnow.publish.views import Labelled
+
+STAGES = ("ingest", "expand", "select", "label")
+
+
+def report_of(batch: Batch, facts: BatchFacts, version: Version) -> str:
+    """The quality report of a version that the batch is about to become."""
+    parent = None
+    if version.parent is not None:
+        parent = read_version(batch.lake, version.dataset, version.parent)
+    return quality_report(version, facts, History(parent, _paid(batch, version)))
+
+
+def facts_of(batch: Batch, labelled: Labelled, verdict: Mapping[str, Any]) -> BatchFacts:
+    """Everything that the report tells of the batch.
+
+    Args:
+        batch: A batch whose labels are collected.
+        labelled: Its rows.
+        verdict: What the gate said, as JSON has it.
+    """
+    manifests = {stage: batch.require(stage) for stage in STAGES}
+    return BatchFacts(
+        batch=batch.key,
+        campaign=batch.campaign,
+        vendor_note=kind_of(batch.campaign.label.vendor).note,
+        manifests=manifests,
+        verdict=verdict,
+        annotators=_annotators(batch, manifests["label"]),
+        refused=[
+            *(each for stage in STAGES for each in _refused(batch, manifests[stage])),
+            *_bad_rows(verdict),
+        ],
+        ranks=figures.gain_by_rank(labelled.comparisons.values()),
+        calibration=figures.calibration(labelled.comparisons, labelled.annotations),
+        traits=traits(labelled),
+        lengths=figures.lengths(labelled),
+        longer=figures.longer_wins(labelled),
+        examples=figures.examples(labelled),
+        seconds=figures.seconds_spent(labelled.annotations),
+    )
+
+
+def _annotators(batch: Batch, label: Manifest) -> list[dict[str, Any]]:
+    """Rows of the label stage's report; none where a batch is of a time before it."""
+    if "annotators" not in label.outputs:
+        return []
+    rows: list[dict[str, Any]] = json.loads(read_artifact(batch.lake, label.outputs["annotators"]))
+    return rows
+
+
+def _refused(batch: Batch, manifest: Manifest) -> list[Refused]:
+    """A stage's quarantine by reason, the commonest first."""
+    if "quarantine" not in manifest.outputs:
+        return []
+    details: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    table = read_table(batch.lake, manifest.outputs["quarantine"])
+    for row in table.select(["stage", "reason", "detail"]).to_pylist():
+        details[row["stage"], row["reason"]].append(row["detail"] or "")
+    found = [Refused(*key, len(told), told[0]) for key, told in details.items()]
+    return sorted(found, key=lambda each: (-each.n, each.reason))
+
+
+def _bad_rows(verdict: Mapping[str, Any]) -> list[Refused]:
+    """Rows that break a check of the gate, by check."""
+    details: defaultdict[str, list[str]] = defaultdict(list)
+    for row in verdict.get("bad_rows", ()):
+        details[row["check"]].append(row["detail"])
+    return [Refused("publish", name, len(told), told[0]) for name, told in details.items()]
+
+
+def _paid(batch: Batch, version: Version) -> int | None:
+    """What the labels of all the version's batches cost, micro-dollars."""
+    books = [read_manifest(batch.lake, batch.campaign.name, k, "label") for k in version.batches]
+    known = [manifest.cost for manifest in books if manifest is not None]
+    return sum(known) if len(known) == len(books) else None

@@ -1,0 +1,192 @@
+"""Annotators who fail a limit of their own, and what the batch is without each of them.
+
+Everybody with enough answers is looked at, so chance alone would find somebody: the Wilson interval
+of each share is widened to hold for all m of them at once (Bonferroni, z of 1 - 0.025 / m), and the
+end that favours the annotator is held against the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import duckdb
+
+from winnow.campaign import Validate
+from winnow.label.agreement import wilson
+from winnow.validate.verdict import Suspect
+
+_COUNTS = """
+WITH read AS (
+    SELECT a.annotator, a.choice,
+        coalesce(a.active_seconds, epoch(a.finished_at) - epoch(a.started_at)) AS seconds,
+        reading.n_chars
+    FROM answers AS a LEFT JOIN reading USING (task_id)
+),
+agreed AS (
+    SELECT one.annotator, count(*) AS n_pairs,
+        count(*) FILTER (one.preferred = other.preferred) AS n_agreed
+    FROM votes AS one JOIN votes AS other
+        ON one.pair_id = other.pair_id AND one.annotator <> other.annotator
+    WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
+    GROUP BY one.annotator
+),
+known AS (
+    SELECT annotator, count(*) AS n_gold, count(*) FILTER (preferred = expected) AS n_passed
+    FROM judged JOIN tasks USING (task_id) WHERE judged.kind = 'gold' GROUP BY annotator
+),
+repeated AS (
+    SELECT annotator, count(*) AS n_repeats,
+        count(*) FILTER (again.preferred = before.preferred) AS n_same
+    FROM judged AS again JOIN votes AS before USING (pair_id, annotator)
+    WHERE again.kind = 'repeat' GROUP BY annotator
+),
+chosen AS (
+    SELECT annotator, max(n) AS n_top FROM
+        (SELECT annotator, count(*) AS n FROM answers GROUP BY annotator, choice)
+    GROUP BY annotator
+),
+said AS (
+    SELECT annotator, count(*) AS n_answers,
+        count(*) FILTER (choice IN ('a', 'b')) AS n_sided,
+        count(*) FILTER (choice = 'a') AS n_first,
+        count(*) FILTER (seconds IS NOT NULL AND n_chars > 0) AS n_timed,
+        count(*) FILTER (seconds * $speed < n_chars) AS n_fast
+    FROM read GROUP BY annotator
+)
+SELECT said.*, n_top,
+    (SELECT count(*) FROM votes WHERE votes.annotator = said.annotator) AS n_votes,
+    coalesce(n_pairs, 0) AS n_pairs, coalesce(n_agreed, 0) AS n_agreed,
+    coalesce(n_gold, 0) AS n_gold, coalesce(n_passed, 0) AS n_passed,
+    coalesce(n_repeats, 0) AS n_repeats, coalesce(n_same, 0) AS n_same
+FROM said JOIN chosen USING (annotator)
+LEFT JOIN agreed USING (annotator) LEFT JOIN known USING (annotator)
+LEFT JOIN repeated USING (annotator)
+WHERE said.annotator IS NOT NULL ORDER BY said.annotator
+"""
+
+READING = """
+CREATE TEMP TABLE reading AS
+SELECT tasks.task_id, length(one.message) + length(other.message)
+    + list_sum(list_transform(prompts.messages, lambda m: length(m.content))) AS n_chars
+FROM tasks JOIN responses AS one ON one.response_id = shown_a
+JOIN responses AS other ON other.response_id = shown_b
+JOIN prompts ON prompts.prompt_id = one.prompt_id
+"""
+"""Characters that an answer takes to read, by task; gold is not among a batch's responses."""
+
+CHECKS = {
+    "annotator_gold_accuracy": "min_annotator_gold_accuracy",
+    "annotator_agreement": "min_annotator_agreement",
+    "annotator_consistency": "min_annotator_consistency",
+    "annotator_side_bias": "max_annotator_side_bias",
+    "annotator_same_choice": "max_annotator_same_choice",
+    "annotator_speeding": "max_annotator_speeding",
+}
+"""Limit of each check of an annotator, a setting of `campaign.Validate`."""
+
+_SHARES = {
+    "annotator_gold_accuracy": ("n_passed", "n_gold"),
+    "annotator_agreement": ("n_agreed", "n_pairs"),
+    "annotator_consistency": ("n_same", "n_repeats"),
+    "annotator_side_bias": ("n_first", "n_sided"),
+    "annotator_same_choice": ("n_top", "n_answers"),
+    "annotator_speeding": ("n_fast", "n_timed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One annotator held against one limit; `bound` is the interval's end that favours them."""
+
+    annotator: str
+    check: str
+    measured: float
+    bound: float
+    votes: int
+
+
+def annotator_counts(
+    connection: duckdb.DuckDBPyConnection, limits: Validate
+) -> list[dict[str, Any]]:
+    """What each annotator of a batch answered, a row each, sorted; `READING` was executed."""
+    found = connection.sql(_COUNTS, params={"speed": limits.max_chars_per_second})
+    return list(found.to_arrow_table().to_pylist())
+
+
+def held_annotators(counts: Sequence[Mapping[str, Any]], limits: Validate) -> list[Held]:
+    """Every annotator with enough answers, on each check that there is something to count for."""
+    looked_at = [row for row in counts if row["n_answers"] >= limits.annotator_answers]
+    if not looked_at:
+        return []
+    z = NormalDist().inv_cdf(1.0 - 0.025 / len(looked_at))
+    return [
+        _held(row, check, row[hits], row[n], z)
+        for row in looked_at
+        for check, (hits, n) in _SHARES.items()
+        if row[n]
+    ]
+
+
+def suspects(
+    held: Sequence[Held], counts: Sequence[Mapping[str, Any]], limits: Validate
+) -> list[Suspect]:
+    """Those whose bound is beyond the limit, with the batch's agreement and gold without them."""
+    of = {row["annotator"]: row for row in counts}
+    return [
+        Suspect(
+            each.annotator,
+            each.check,
+            each.measured,
+            each.bound,
+            limit_told(each.check, limits),
+            each.votes,
+            *_without(of[each.annotator], counts),
+        )
+        for each in held
+        if fails(each, limits)
+    ]
+
+
+def fails(held: Held, limits: Validate) -> bool:
+    """Whether the bound is beyond its limit."""
+    limit = getattr(limits, CHECKS[held.check])
+    if limit is None:
+        return False
+    return bool(held.bound < limit if _is_least(held.check) else held.bound > limit)
+
+
+def limit_told(check: str, limits: Validate) -> str:
+    """The limit of a check of annotators, in words."""
+    return f"{'>=' if _is_least(check) else '<='} {getattr(limits, CHECKS[check])}"
+
+
+def _is_least(check: str) -> bool:
+    return CHECKS[check].startswith("min_")
+
+
+def _held(row: Mapping[str, Any], check: str, n_hits: int, n: int, z: float) -> Held:
+    low, high = wilson(n_hits, n, z)
+    measured, bound = n_hits / n, high if _is_least(check) else low
+    if check == "annotator_side_bias":
+        measured = abs(measured - 0.5)
+        bound = max(0.0, low - 0.5, 0.5 - high)
+    return Held(row["annotator"], check, measured, bound, row["n_votes"])
+
+
+def _without(
+    row: Mapping[str, Any], counts: Sequence[Mapping[str, Any]]
+) -> tuple[float | None, float | None]:
+    """Agreement and gold accuracy of the batch when the annotator's answers are left out."""
+    # Each pair of votes is counted for both who cast them.
+    n_pairs = sum(each["n_pairs"] for each in counts) / 2 - row["n_pairs"]
+    n_agreed = sum(each["n_agreed"] for each in counts) / 2 - row["n_agreed"]
+    n_gold = sum(each["n_gold"] for each in counts) - row["n_gold"]
+    n_passed = sum(each["n_passed"] for each in counts) - row["n_passed"]
+    return _share(n_agreed, n_pairs), _share(n_passed, n_gold)
+
+
+def _share(n_hits: float, n: float) -> float | None:
+    return n_hits / n if n > 0 else None

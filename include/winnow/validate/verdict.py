@@ -1,0 +1,118 @@
+"""What the gate says of a batch: each check with its figure and limit, and who and what broke it.
+
+A check passes, fails, or errs; one that erred is not a pass. `not_measured` is said of a figure
+that nothing could be counted for, so that its absence is never read as a pass either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from winnow.records import Quarantined
+
+Severity = Literal["warn", "block"]
+Outcome = Literal["pass", "fail", "error", "not_measured"]
+Worst = Literal["pass", "warn", "block"]
+
+STAGE = "publish"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One expectation and how it went; `limit` is what `value` was held against."""
+
+    name: str
+    severity: Severity
+    outcome: Outcome
+    value: float | int | None
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that breaks the check: which table, its id, and what is wrong with it."""
+
+    check: str
+    table: str
+    row_id: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An annotator that fails a limit of their own, and the batch without them.
+
+    `value` is the end of the interval of `measured` that was held against `limit`. `agreement` and
+    `gold_accuracy` are the batch's without this annotator, None where that leaves nothing to count.
+    """
+
+    annotator: str
+    check: str
+    measured: float
+    value: float
+    limit: str
+    votes: int
+    agreement: float | None
+    gold_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of a batch: the worst of its checks.
+
+    `figures` are all that was measured, by name; `profile` what later batches are held against;
+    `bad_rows` and `suspects` name the rows and annotators behind checks that failed.
+    """
+
+    verdict: Worst
+    checks: Sequence[Check]
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    bad_rows: Sequence[BadRow] = ()
+    suspects: Sequence[Suspect] = ()
+
+    def to_bytes(self) -> bytes:
+        """The verdict as JSON."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Verdict:
+        """Read back what `to_bytes` wrote, this release or one before it."""
+        content = json.loads(data)
+        return cls(
+            content["verdict"],
+            [Check(**check) for check in content["checks"]],
+            content.get("figures", {}),
+            content.get("profile", {}),
+            [BadRow(**row) for row in content.get("bad_rows", [])],
+            [Suspect(**suspect) for suspect in content.get("suspects", [])],
+        )
+
+    def reasons(self) -> list[str]:
+        """A line for each check that did not pass, the blocking ones first."""
+        bad = [c for c in self.checks if c.outcome in ("fail", "error")]
+        bad.sort(key=lambda check: check.severity)
+        return [f"{c.severity}: {c.name} = {_told(c)} (limit {c.limit})" for c in bad]
+
+    def quarantined(self) -> list[Quarantined]:
+        """The rows behind failed checks, for `winnow.batch.quarantine_table`."""
+        return [
+            Quarantined(STAGE, row.check, f"{row.table}: {row.detail}", record_id=row.row_id)
+            for row in self.bad_rows
+        ]
+
+
+def worst_of(checks: Sequence[Check]) -> Worst:
+    """Block where a check erred or a blocking one failed, warn where any other failed."""
+    if any(c.outcome == "error" or (c.outcome == "fail" and c.severity == "block") for c in checks):
+        return "block"
+    return "warn" if any(c.outcome == "fail" for c in checks) else "pass"
+
+
+def _told(check: Check) -> str:
+    if check.outcome == "error":
+        return "an error"
+    return "nothing" if check.value is None else f"{check.value:.3g}"

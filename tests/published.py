@@ -1,0 +1,69 @@
+"""Published datasets made up for tests: batches of sure pairs, published night by night."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from winnow.lake import FolderLake
+from winnow.publish.formats import dataset_info
+from winnow.publish.shards import configs, cut_shards, store_shards
+from winnow.publish.versions import Version, newest, publish, store_object
+from winnow.publish.views import Labelled, build_views
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def labelled(batch: str, asked: Sequence[str | dict[str, Any]]) -> Labelled:
+    """A pair a prompt, a text or what else a prompt has; sure enough for every view."""
+    pairs = [f"{batch}{i}" for i in range(len(asked))]
+    prompts = {f"q{p}": prompt(each) for p, each in zip(pairs, asked, strict=True)}
+    return Labelled(
+        batch=batch,
+        prompts=prompts,
+        responses={f"{p}{side}": {"message": f"text {p}{side}"} for p in pairs for side in "ab"},
+        comparisons={p: comparison(p) for p in pairs},
+        preferences=[preference(p) for p in pairs],
+        annotations=[{"pair_id": p, "annotation_id": f"n{p}"} for p in pairs],
+    )
+
+
+def prompt(asked: str | dict[str, Any]) -> dict[str, Any]:
+    """A prompt as ingest has it."""
+    told = {"language": "en", "tools": None, "dimension": "helpfulness"}
+    if isinstance(asked, str):
+        return {**told, "messages": [{"role": "user", "content": asked}]}
+    return {**told, **asked}
+
+
+def comparison(pair: str) -> dict[str, Any]:
+    """The comparison of a pair."""
+    ids = {"pair_id": pair, "prompt_id": f"q{pair}", "first_id": f"{pair}a"}
+    names = ("kind", "strategy", "info_gain", "propensity", "dimension")
+    return {**ids, "second_id": f"{pair}b", **dict.fromkeys(names)}
+
+
+def preference(pair: str) -> dict[str, Any]:
+    """The first response of a pair won."""
+    votes = {"preferred": "first", "p_preferred": 0.9, "votes": 1, "agreement": None, "cost": 1}
+    return {**comparison(pair), **votes}
+
+
+def night(lake: FolderLake, batch: Labelled, share: float) -> Version:
+    """Publish a batch as the next version of the dataset `d`, with the head of a card."""
+    parent = newest(lake, "d")
+    shards = cut_shards(build_views(batch, 0.75), batch.prompts, share, parent)
+    files = {
+        **store_shards(lake, "d", batch.batch, shards),
+        "dataset_info.json": store_object(lake, "d", dataset_info("d"), "json"),
+    }
+    figures = {"test_share": shards.test_share}
+    return publish(lake, "d", batch.batch, files, figures, head, NOW)
+
+
+def head(version: Version) -> str:
+    """What of a card the loaders read."""
+    return f"---\n{yaml.safe_dump({'configs': configs(version)})}---\n"

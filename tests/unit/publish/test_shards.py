@@ -1,0 +1,96 @@
+"""Batch after batch a prompt keeps its side, and there is always something to train on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from winnow.batch import read_table
+from winnow.errors import Fatal
+from winnow.lake import FolderLake
+from winnow.publish.shards import Shards, cut_shards, store_shards
+from winnow.publish.splits import place
+from winnow.publish.versions import Version
+from winnow.publish.views import Labelled, build_views
+
+from ...published import labelled, night, prompt
+
+WORDS = [a + b for a in "bdfgklmnprst" for b in ("ale", "ire", "oon", "ump", "eck", "ist", "and")]
+
+
+def cut(batch: Labelled, share: float, parent: Version | None) -> Shards:
+    return cut_shards(build_views(batch, 0.75), batch.prompts, share, parent)
+
+
+def sides(lake: FolderLake, version: Version, view: str) -> dict[str, set[str]]:
+    """The splits that a prompt's text has rows in."""
+    found: dict[str, set[str]] = {}
+    for name, artifact in version.files.items():
+        if name.startswith(f"data/{view}/"):
+            for row in read_table(lake, artifact).to_pylist():
+                found.setdefault(row["prompt"][0]["content"], set()).add(name.split("/")[2])
+    return found
+
+
+NIGHTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(nights=NIGHTS, shares=st.lists(st.floats(0.0, 0.5), min_size=4, max_size=4))
+def test_a_prompt_never_changes_sides_even_if_the_campaign_wants_another_share(
+    nights: list[list[str]], shares: list[float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lake = FolderLake(tmp_path_factory.mktemp("lake"))
+    version = None
+    for i, texts in enumerate(nights):
+        version = night(lake, labelled(f"d{i}", texts), shares[i])
+    assert version is not None
+    for view in ("reward", "dpo", "kto", "prompts"):
+        found = sides(lake, version, view)
+        assert set(found) == {text for texts in nights for text in texts}
+        assert all(len(split) == 1 for split in found.values())
+        assert any(split == {"train"} for split in found.values())
+
+
+def test_a_first_night_all_for_testing_lowers_the_share_until_one_prompt_trains(
+    tmp_path: Path,
+) -> None:
+    low = sorted((place(prompt(w)["messages"]), w) for w in WORDS)[:3]
+    version = night(FolderLake(tmp_path), labelled("d1", [w for _, w in low]), 0.5)
+    assert version.figures["test_share"] == low[2][0]
+    assert version.n_rows("reward/train") == 1
+    assert version.n_rows("reward/test") == 2
+
+
+def test_a_split_without_rows_has_no_file(tmp_path: Path) -> None:
+    version = night(FolderLake(tmp_path), labelled("d1", WORDS[:4]), 0.0)
+    folders = {name.rpartition("/")[0] for name in version.files if name.startswith("data/")}
+    assert folders == {
+        f"data/{view}/train"
+        for view in ("reward", "dpo", "kto", "prompts", "annotations", "sharegpt")
+    }
+
+
+def test_files_are_named_by_view_split_batch_and_content(tmp_path: Path) -> None:
+    lake = FolderLake(tmp_path)
+    files = store_shards(lake, "d", "2026-11-22", cut(labelled("d1", WORDS), 0.3, None))
+    for name, artifact in files.items():
+        folder, _, file = name.rpartition("/")
+        assert folder.split("/")[2] in ("train", "test")
+        assert file == f"2026-11-22-{artifact.sha256[:8]}.parquet"
+    rows = {
+        split: sum(a.n_rows for n, a in files.items() if f"reward/{split}" in n)
+        for split in ("train", "test")
+    }
+    assert sum(rows.values()) == len(WORDS)
+    assert all(rows.values())
+
+
+def test_a_dataset_from_before_splits_says_what_to_do(tmp_path: Path) -> None:
+    version = night(FolderLake(tmp_path), labelled("d1", WORDS[:4]), 0.05)
+    with pytest.raises(Fatal, match=r"Give publish\.dataset a new name"):
+        cut(labelled("d2", WORDS[:4]), 0.05, replace(version, figures={}))

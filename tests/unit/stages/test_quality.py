@@ -1,0 +1,100 @@
+"""What the report tells of a batch comes from its manifests and tables, absent ones included."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from winnow.batch import Artifact, Batch, open_batch, quarantine_table, read_table
+from winnow.campaign import parse_campaign
+from winnow.lake import FolderLake
+from winnow.publish.versions import Version
+from winnow.publish.views import Labelled
+from winnow.records import Quarantined
+from winnow.stages import quality
+
+from ...fabricated import fabricate
+
+PASSED = {"verdict": "pass", "checks": []}
+
+
+def batch_with_labels(root: Path, key: str = "d1", annotators: bool = True) -> Batch:
+    """A batch that stands before publishing; its labels cost 2 dollars."""
+    campaign = parse_campaign(
+        {
+            "name": "d",
+            "ingest": {"sources": ["p"]},
+            "expand": {"model": "m"},
+            "label": {"budget_usd": 9},
+            "publish": {"dataset": "d"},
+        },
+        "test",
+    )
+    batch = open_batch(campaign, key, FolderLake(root), lambda: datetime(2026, 11, 23, tzinfo=UTC))
+    fabricate(batch, 4)
+    refused = [Quarantined("label", "no_vote", f"pair {i}", record_id=str(i)) for i in range(3)]
+    outputs = {"quarantine": batch.write_table("label", "quarantine", quarantine_table(refused))}
+    if annotators:
+        report = json.dumps([{"annotator": "abc", "votes": 4}]).encode()
+        outputs["annotators"] = batch.write_bytes("label", "annotators", "json", report, 1)
+    counts = {"rows_in": 4, "rows_out": 4, "quarantined": 0}
+    batch.commit("label", inputs=[], outputs=outputs, counts=counts, cost=2_000_000)
+    return batch
+
+
+def labelled(batch: Batch) -> Labelled:
+    def by_id(stage: str, name: str, key: str) -> dict[str, Any]:
+        rows = read_table(batch.lake, batch.require(stage).outputs[name]).to_pylist()
+        return {row[key]: row for row in rows}
+
+    return Labelled(
+        batch=batch.key,
+        prompts=by_id("ingest", "prompts", "prompt_id"),
+        responses=by_id("expand", "responses", "response_id"),
+        comparisons=by_id("select", "comparisons", "pair_id"),
+        preferences=[],
+        annotations=[],
+    )
+
+
+def version(*batches: str) -> Version:
+    return Version("d", 1, None, batches, {}, {}, "2026-11-23T00:00:00+00:00")
+
+
+def test_quarantine_is_told_by_reason_and_the_gate_s_bad_rows_with_it(tmp_path: Path) -> None:
+    batch = batch_with_labels(tmp_path)
+    bad = {"check": "pair is known", "table": "annotations", "row_id": "x", "detail": "no such"}
+    facts = quality.facts_of(batch, labelled(batch), {**PASSED, "bad_rows": [bad, bad]})
+    told = [(each.stage, each.reason, each.n) for each in facts.refused]
+    assert told == [("label", "no_vote", 3), ("publish", "pair is known", 2)]
+
+
+def test_annotators_are_those_of_the_label_stage(tmp_path: Path) -> None:
+    batch = batch_with_labels(tmp_path / "a")
+    assert quality.facts_of(batch, labelled(batch), PASSED).annotators[0]["annotator"] == "abc"
+    batch = batch_with_labels(tmp_path / "b", annotators=False)
+    assert quality.facts_of(batch, labelled(batch), PASSED).annotators == []
+
+
+def test_all_batches_are_paid_for_or_the_total_is_unknown(tmp_path: Path) -> None:
+    batch = batch_with_labels(tmp_path, annotators=False)
+    batch_with_labels(tmp_path, "d2")
+    facts = quality.facts_of(batch, labelled(batch), PASSED)
+    assert "<dt>paid for all batches</dt><dd>$4.00</dd>" in quality.report_of(
+        batch, facts, version("d2", "d1")
+    )
+    assert "<dt>paid for all batches</dt><dd>not measured</dd>" in quality.report_of(
+        batch, facts, version("elsewhere", "d1")
+    )
+
+
+def test_a_version_without_shards_of_the_batch_has_no_preferences(tmp_path: Path) -> None:
+    batch = batch_with_labels(tmp_path, annotators=False)
+    facts = quality.facts_of(batch, labelled(batch), PASSED)
+    shard = Artifact("x", "x", 7, 1)
+    other = Version(
+        "d", 1, None, ("d0", "d1"), {"data/reward/train/d0-ab.parquet": shard}, {}, "2026"
+    )
+    assert "and 0 became preferences" in quality.report_of(batch, facts, other)
