@@ -28,6 +28,7 @@ def alarms(measured: Measured, limits: Validate) -> list[str]:
     return [*beyond, *faulty, *(suspect.check for suspect in measured.suspects)]
 
 
+@pytest.mark.kill
 @pytest.mark.slow
 def test_two_hundred_clean_batches_raise_no_alarm() -> None:
     history: list[dict[str, Any]] = []
