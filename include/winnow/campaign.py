@@ -250,7 +250,7 @@ class Label(_Settings):
     unanswered: Literal["drop", "buy_again"] = Field(
         "drop", description="What becomes of tasks that nobody answered by the deadline"
     )
-    aggregation: Aggregation = Field("bradley_terry", description="How votes become a preference")
+    aggregation: Aggregation = Field("majority", description="How votes become a preference")
     poll_seconds: float = Field(60.0, gt=0.0, description="First pause between looks at the vendor")
     max_poll_seconds: float = Field(900.0, gt=0.0, description="Longest pause; it grows to this")
 
