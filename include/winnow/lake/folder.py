@@ -61,7 +61,7 @@ class FolderLake:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.link(self.root / source, path)
-        _sync(path.parent)
+        sync(path.parent)
 
     def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
         try:
@@ -79,9 +79,9 @@ class FolderLake:
                 return False
             with _beside(target) as temporary:
                 temporary.write_bytes(data)
-                _sync(temporary)
+                sync(temporary)
                 os.replace(temporary, target)
-            _sync(target.parent)
+            sync(target.parent)
         return True
 
     def create_folder(self, folder: str, objects: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ class FolderLake:
                 # A rename onto a folder that holds files fails: the first writer won, equal bytes.
                 if not target.exists():
                     raise
-        _sync(target.parent)
+        sync(target.parent)
 
     def tags(self, folder: str) -> dict[str, str]:
         found = sorted(self._files(folder))
@@ -157,12 +157,12 @@ def _beside(target: Path) -> Iterator[Path]:
 
 def _link_synced(temporary: Path, target: Path) -> bool:
     """Give a whole file its name, once it is on the disk; False if the name is taken."""
-    _sync(temporary)
+    sync(temporary)
     try:
         os.link(temporary, target)
     except FileExistsError:
         return False
-    _sync(target.parent)
+    sync(target.parent)
     return True
 
 
@@ -178,7 +178,8 @@ def _discard(path: Path) -> None:
         shutil.rmtree(taken, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, outlast the machine's loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from winnow.batch import Artifact
 from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.lake import Lake
+from winnow.lake.folder import sync
 from winnow.publish.fetch import fetch, is_whole
 from winnow.publish.versions import Version
 
@@ -56,9 +57,10 @@ def pull(lake: Lake, version: Version, out: Path) -> Pulled:
         with _alone_in(partial):
             if not _is_there(out, version, manifest):
                 n_fetched = _fetch_all(lake, version, partial)
-                _write(partial / MANIFEST, manifest)
+                (partial / MANIFEST).write_bytes(manifest)
+                sync(partial / MANIFEST)
                 partial.rename(out)
-                _sync(out.parent)
+                sync(out.parent)
     n_bytes = sum(artifact.n_bytes for artifact in version.files.values())
     return Pulled(out, len(version.files), n_bytes, n_fetched)
 
@@ -109,7 +111,7 @@ def _fetch_all(lake: Lake, version: Version, folder: Path) -> int:
     except Retryable as error:
         raise Retryable(f"{error} Pull again: it goes on from the files it has.") from error
     for below in {(folder / name).parent for name in version.files}:
-        _sync(below)
+        sync(below)
     return sum(fetched)
 
 
@@ -120,21 +122,6 @@ def _fetch(lake: Lake, artifact: Artifact, target: Path) -> bool:
     target.parent.mkdir(parents=True, exist_ok=True)
     fetch(lake, artifact, target)
     return True
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
