@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from winnow.label.agreement import batch_agreement, wilson
+from winnow.validate.tables import VIEWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +61,9 @@ class LabelFigures:
 
 
 _QUERY = """
-WITH standing AS (
-    SELECT * FROM (
-        SELECT * FROM annotations
-        QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC) = 1
-    ) WHERE status NOT IN ('rejected', 'retracted')
-),
-judged AS (SELECT * FROM standing WHERE preferred IS NOT NULL),
-decided AS (SELECT * FROM judged WHERE kind = 'comparison'),
-voted AS (
+WITH voted AS (
     SELECT one.preferred = other.preferred AS agrees
-    FROM decided AS one JOIN decided AS other
+    FROM votes AS one JOIN votes AS other
         ON one.pair_id = other.pair_id AND one.annotator < other.annotator
     WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
 ),
@@ -80,21 +73,21 @@ known AS (
 ),
 repeated AS (
     SELECT again.preferred = before.preferred AS consistent
-    FROM judged AS again JOIN decided AS before USING (pair_id, annotator)
+    FROM judged AS again JOIN votes AS before USING (pair_id, annotator)
     WHERE again.kind = 'repeat'
 ),
 shares AS (
-    SELECT count(*) / (SELECT count(*) FROM decided) AS share FROM decided GROUP BY annotator
+    SELECT count(*) / (SELECT count(*) FROM votes) AS share FROM votes GROUP BY annotator
 )
 SELECT
     (SELECT count(*) FROM annotations) AS n_annotations,
     (SELECT count(DISTINCT annotator) FROM annotations) AS n_annotators,
-    (SELECT count(DISTINCT task_id) FROM standing) / nullif((SELECT count(*) FROM tasks), 0)
+    (SELECT count(DISTINCT task_id) FROM answers) / nullif((SELECT count(*) FROM tasks), 0)
         AS completion,
     (SELECT count(*) FROM voted WHERE agrees) AS n_agreed,
     (SELECT count(*) FROM voted) AS n_agreement,
-    (SELECT avg((preferred IN ('tie', 'both_bad'))::INT) FROM decided) AS tie_rate,
-    (SELECT abs(avg((choice = 'a')::INT) - 0.5) FROM decided WHERE choice IN ('a', 'b'))
+    (SELECT avg((preferred IN ('tie', 'both_bad'))::INT) FROM votes) AS tie_rate,
+    (SELECT abs(avg((choice = 'a')::INT) - 0.5) FROM votes WHERE choice IN ('a', 'b'))
         AS side_bias,
     (SELECT count(*) FROM known) AS n_gold,
     (SELECT count(*) FROM known WHERE passed) AS n_gold_passed,
@@ -109,6 +102,7 @@ def label_figures(annotations: pa.Table, tasks: pa.Table) -> LabelFigures:
     with duckdb.connect() as connection:
         connection.register("annotations", annotations)
         connection.register("tasks", tasks)
+        connection.execute(VIEWS)
         counted = connection.sql(_QUERY).to_arrow_table().to_pylist()[0]
     n, agreed = counted["n_agreement"], counted["n_agreed"]
     n_gold, passed = counted["n_gold"], counted.pop("n_gold_passed")

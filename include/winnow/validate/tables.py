@@ -54,13 +54,14 @@ REQUIRED = {
 }
 """Columns without which a table cannot be checked; none of them may hold a null."""
 
-_VIEWS = """
+VIEWS = """
 CREATE TEMP TABLE latest AS SELECT * FROM annotations
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC) = 1;
 CREATE TEMP TABLE answers AS SELECT * FROM latest WHERE status NOT IN ('rejected', 'retracted');
 CREATE TEMP VIEW judged AS SELECT * FROM answers WHERE preferred IS NOT NULL;
 CREATE TEMP VIEW votes AS SELECT * FROM judged WHERE kind = 'comparison';
 """
+"""What makes them, where a table or view `annotations` is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +100,7 @@ def opened(tables: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyConnection
         for name, schema in SCHEMAS.items():
             connection.register(f"given_{name}", _fitted(tables[name], schema))
             connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM given_{name}")
-        connection.execute(_VIEWS)
+        connection.execute(VIEWS)
         yield connection
 
 
