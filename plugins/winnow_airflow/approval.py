@@ -34,13 +34,11 @@ class ApprovePurchase(ApprovalOperator):
         self.plan = plan
 
     def execute(self, context: Any) -> Any:
-        batch = batch_of(context["dag_run"])
-        limit, most = batch.campaign.label.approve_above_usd, self.plan["most_usd"]
-        if self.plan["submitted"]:
-            self.log.info("The vendor has this batch already: no need to ask.")
-            return None
-        if limit is None or most <= limit:
-            self.log.info("At most $%.2f: the campaign asks nobody.", most)
+        from winnow.stages import label
+
+        batch, most = batch_of(context["dag_run"]), self.plan["most_usd"]
+        if not label.is_dear(self.plan, batch.campaign.label):
+            self.log.info("At most $%.2f, or bought already: the campaign asks nobody.", most)
             return None
         self.subject = f"Buy the labels of batch {batch.key} for up to ${most:,.2f}?"
         self.body = describe(self.plan, batch)

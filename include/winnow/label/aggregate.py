@@ -47,17 +47,6 @@ from winnow.label.votes import (
     to_votes,
 )
 
-__all__ = [
-    "METHODS",
-    "P_LIMIT",
-    "Preference",
-    "aggregate",
-    "by_pair",
-    "estimate_error_rate",
-    "latest_revisions",
-    "probability_first",
-]
-
 PRIOR_AGREEMENT = 0.72
 """Agreement expected before any pair was judged twice: what crowds show on model responses."""
 PRIOR_PAIRS = 10.0

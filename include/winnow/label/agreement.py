@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from winnow.label.votes import CHOICE_OF, COMPARISON, Row, kind_of, latest_revisions, standing
+from winnow.label.votes import CHOICE_OF, Row, votes_of
 
 FloatArray = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def batch_agreement(annotations: Iterable[Row], rng: np.random.Generator) -> Agr
 
     `annotations` are rows of `records.ANNOTATIONS`, every revision; gold and repeats are left out.
     """
-    rows = [r for r in standing(latest_revisions(annotations)) if kind_of(r) == COMPARISON]
+    rows = votes_of(annotations)
     labels = [CHOICE_OF[row["preferred"]] for row in rows]
     return agreement([row["pair_id"] for row in rows], labels, rng)
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -22,18 +22,6 @@ from winnow.label.vendor import Choice, DeliveredAnnotation, Rating
 
 NOT_COUNTED = ("rejected", "retracted")
 """Statuses under which an annotation is kept but is no vote."""
-
-
-def is_vote(row: Mapping[str, Any]) -> bool:
-    """Whether a row of `records.ANNOTATIONS`, the latest of its id, says which response is better.
-
-    Gold tasks and repeats tell of the annotator, and are no votes.
-    """
-    return (
-        row["kind"] == "comparison"
-        and row["preferred"] is not None
-        and row["status"] not in NOT_COUNTED
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from winnow.label.annotation import (
     NotAnAnnotation,
     read_annotation,
 )
+from winnow.label.votes import COMPARISON, REPEAT
 from winnow.records import Quarantined
 
 Row = Mapping[str, Any]
@@ -174,10 +175,10 @@ def _vanished(
 
 def _one_vote_each(annotations: Sequence[Annotation]) -> list[Annotation]:
     """Sorted; a second judgement of a pair by one annotator is a repeat and no second vote."""
-    votes = [annotation for annotation in annotations if annotation.kind == "comparison"]
+    votes = [annotation for annotation in annotations if annotation.kind == COMPARISON]
     repeats = _later_answers(votes, _same_pair)
     told = [
-        replace(annotation, kind="repeat") if annotation.annotation_id in repeats else annotation
+        replace(annotation, kind=REPEAT) if annotation.annotation_id in repeats else annotation
         for annotation in annotations
     ]
     return sorted(told, key=lambda a: (a.annotation_id, a.revision))

@@ -18,10 +18,9 @@ from typing import Any
 
 from winnow.campaign import Label
 from winnow.ids import task_id
-from winnow.label.aggregate import by_pair, latest_revisions
-from winnow.label.annotation import is_vote
 from winnow.label.tasks import BuiltTasks, Task
 from winnow.label.vendor import TaskRequest
+from winnow.label.votes import COMPARISON, by_pair, votes_of
 
 Row = Mapping[str, Any]
 _Asked = tuple[Task, TaskRequest]
@@ -61,13 +60,13 @@ def _bought_again(asked: Sequence[_Asked], unanswered: Collection[str], round: i
     return [
         (task, request)
         for task, request in asked
-        if task.kind == "comparison" and task.round == round - 1 and task.task_id in lost
+        if task.kind == COMPARISON and task.round == round - 1 and task.task_id in lost
     ]
 
 
 def _contested(annotations: Sequence[Row]) -> set[str]:
     """Pairs with two votes, one for each side, by two people."""
-    votes = by_pair([row for row in latest_revisions(annotations) if is_vote(row)])
+    votes = by_pair(votes_of(annotations))
     return {
         pair
         for pair, rows in votes.items()
@@ -85,7 +84,7 @@ def _third_votes(asked: Sequence[_Asked], contested: Collection[str]) -> list[_A
     return [
         (task, request)
         for task, request in asked
-        if task.kind == "comparison" and task.repetition == 0 and task.pair_id in contested
+        if task.kind == COMPARISON and task.repetition == 0 and task.pair_id in contested
     ]
 
 

@@ -94,11 +94,27 @@ def kind_of(annotation: Row) -> str:
     return annotation.get("kind") or COMPARISON
 
 
+def stands(latest: Row) -> bool:
+    """Whether a latest revision says something: neither withdrawn nor a skip, of any kind."""
+    return latest["status"] not in NOT_COUNTED and latest["preferred"] is not None
+
+
+def is_vote(latest: Row) -> bool:
+    """Whether a latest revision says which response is better.
+
+    Gold tasks and repeats tell of the annotator, and are no votes.
+    """
+    return kind_of(latest) == COMPARISON and stands(latest)
+
+
+def votes_of(annotations: Iterable[Row]) -> list[Row]:
+    """The votes among annotations of every revision, sorted by annotation id."""
+    return [row for row in latest_revisions(annotations) if is_vote(row)]
+
+
 def standing(latest: Iterable[Row]) -> list[Row]:
-    """The latest revisions that say something: neither withdrawn nor a skip, of every kind."""
-    return [
-        row for row in latest if row["status"] not in NOT_COUNTED and row["preferred"] is not None
-    ]
+    """The latest revisions that say something, of every kind."""
+    return [row for row in latest if stands(row)]
 
 
 def to_votes(rows: Sequence[Row], position: Mapping[str, int], annotators: Sequence[str]) -> Votes:

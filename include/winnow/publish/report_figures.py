@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from winnow.label.agreement import wilson
-from winnow.label.votes import COMPARISON, kind_of, latest_revisions, standing
+from winnow.label.votes import votes_of
 from winnow.publish.views import Labelled
 from winnow.reward.calibration import Calibration, expected_calibration_error
 
@@ -94,7 +94,7 @@ def gain_by_rank(comparisons: Iterable[Row]) -> list[RankGain]:
 def calibration(comparisons: Mapping[str, Row], annotations: Iterable[Row]) -> Calibration | None:
     """What the model stated before the label against each vote, on uniformly drawn pairs only."""
     stated, preferred = [], []
-    for vote in standing_votes(annotations):
+    for vote in votes_of(annotations):
         pair = comparisons[vote["pair_id"]]
         if pair["kind"] == "exploration" and pair.get("p_first") is not None:
             stated.append(pair["p_first"])
@@ -103,11 +103,6 @@ def calibration(comparisons: Mapping[str, Row], annotations: Iterable[Row]) -> C
         return None
     n_bins = min(10, max(1, len(stated) // _BIN_VOTES))
     return expected_calibration_error(stated, preferred, n_bins=n_bins)
-
-
-def standing_votes(annotations: Iterable[Row]) -> list[Row]:
-    """The judgements of comparisons that count."""
-    return [r for r in standing(latest_revisions(annotations)) if kind_of(r) == COMPARISON]
 
 
 def seconds_spent(annotations: Iterable[Row]) -> float | None:

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from winnow.batch import Batch, Manifest, quarantine_table, read_table
+from winnow.campaign import Label
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import canonical_json
 from winnow.ingest.sources import source_files
@@ -31,6 +32,7 @@ from winnow.label.rounds import follow_up as follow_up_tasks
 from winnow.label.submit import submit_tasks
 from winnow.label.tasks import BuiltTasks, Task, build_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
+from winnow.label.votes import COMPARISON, GOLD
 from winnow.records import ANNOTATIONS, MICROS, PREFERENCES, TASKS, Quarantined, to_table
 from winnow.stages.label_rounds import (
     SubmissionRecord,
@@ -56,7 +58,7 @@ Row = Mapping[str, Any]
 def plan(batch: Batch) -> dict[str, Any]:
     """Freeze what will be asked; how many tasks, what they and their follow-ups cost at most."""
     built = freeze_plan(batch, 0, lambda: _first_round(batch))
-    n_pairs = len({task.pair_id for task in built.tasks if task.kind == "comparison"})
+    n_pairs = len({task.pair_id for task in built.tasks if task.kind == COMPARISON})
     estimate = sum(task.price for task in built.tasks)
     return {
         "tasks": len(built.tasks),
@@ -68,6 +70,12 @@ def plan(batch: Batch) -> dict[str, Any]:
         "pii": built.pii,
         "submitted": is_submitted(batch),
     }
+
+
+def is_dear(planned: Mapping[str, Any], settings: Label) -> bool:
+    """Whether what `plan` returned is still to be bought, and only with a person's approval."""
+    limit = settings.approve_above_usd
+    return limit is not None and not planned["submitted"] and bool(planned["most_usd"] > limit)
 
 
 def approve(batch: Batch, who: str) -> None:
@@ -194,7 +202,7 @@ def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> Bui
 def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
     """Most that round 1 can cost: a third vote of each pair that two judge, all bought again."""
     label = batch.campaign.label
-    votes = [task for task in built.tasks if task.kind == "comparison"]
+    votes = [task for task in built.tasks if task.kind == COMPARISON]
     third = sum(task.price for task in votes if task.repetition == 1) if label.third_votes else 0
     again = sum(task.price for task in votes) if label.unanswered == "buy_again" else 0
     return third + again
@@ -222,10 +230,9 @@ def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> d
 
 
 def _needs_approval(batch: Batch) -> bool:
-    limit = batch.campaign.label.approve_above_usd
-    if limit is None or is_submitted(batch) or batch.lake.exists(_approval_path(batch)):
+    if batch.lake.exists(_approval_path(batch)):
         return False
-    return bool(plan(batch)["most_usd"] > limit)
+    return is_dear(plan(batch), batch.campaign.label)
 
 
 def _check_approved(batch: Batch) -> None:
@@ -337,7 +344,7 @@ def _commit(
             "quarantined": len(silent) + sum(row.record_id in pairs for row in unasked),
             "tasks": len(tasks),
             "follow_ups": sum(task["round"] > 0 for task in tasks),
-            "gold": sum(task["kind"] == "gold" for task in tasks),
+            "gold": sum(task["kind"] == GOLD for task in tasks),
             "unanswered": len(tasks) - len({a.task_id for a in found.annotations}),
             "annotations": annotations.num_rows,
             "annotations_quarantined": len(found.quarantined),

@@ -26,7 +26,7 @@ from winnow.label.annotation import AnnotatorKey, pseudonymous
 from winnow.label.collect import Delivery
 from winnow.label.tasks import BuiltTasks, Task, rubric_version
 from winnow.label.vendor import AnnotationPage, BatchTerms, LabelVendor, Message, TaskRequest
-from winnow.records import MICROS, Quarantined
+from winnow.records import Quarantined
 
 ROUNDS = (0, 1)
 
@@ -133,8 +133,8 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
             )
         seen.add(cursor)
         entry = _entry(vendor.fetch(ref, cursor), number_of_look, key)
-        batch.lake.create(_inbox_path(batch, number, place), canonical_json(entry))
-        last = _read_entry(batch, number, place) or entry
+        batch.lake.create(_path(batch, number, _inbox_page(place)), canonical_json(entry))
+        last = _read(batch, number, _inbox_page(place)) or entry
         place += 1
         whole = last["whole"]
 
@@ -156,11 +156,6 @@ def last_looks(batch: Batch, vendor: str) -> dict[str, int]:
         if whole:
             found[f"{vendor}/{record.ref}"] = max(whole)
     return found
-
-
-def estimate_usd(built: BuiltTasks) -> float:
-    """Dollars that the tasks of a plan cost if all are answered."""
-    return sum(task.price for task in built.tasks) / MICROS
 
 
 def _deliveries(batch: Batch, number: int, source: str) -> Iterator[Delivery]:
@@ -194,21 +189,13 @@ def _entry(page: AnnotationPage, number_of_look: int, key: AnnotatorKey) -> dict
 
 def _entries(batch: Batch, number: int) -> Iterator[dict[str, Any]]:
     place = 0
-    while (entry := _read_entry(batch, number, place)) is not None:
+    while (entry := _read(batch, number, _inbox_page(place))) is not None:
         yield entry
         place += 1
 
 
-def _read_entry(batch: Batch, number: int, place: int) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(batch.lake.read(_inbox_path(batch, number, place)))
-    except FileNotFoundError:
-        return None
-    return found
-
-
-def _inbox_path(batch: Batch, number: int, place: int) -> str:
-    return _path(batch, number, f"inbox/{place:06d}.json")
+def _inbox_page(place: int) -> str:
+    return f"inbox/{place:06d}.json"
 
 
 def _plan_bytes(built: BuiltTasks) -> bytes:

@@ -14,6 +14,7 @@ from winnow.batch import Batch, Manifest, read_table
 from winnow.campaign import Publish
 from winnow.errors import Blocked
 from winnow.label.vendors import kind_of
+from winnow.label.votes import GOLD
 from winnow.publish.card import dataset_card
 from winnow.publish.formats import dataset_info
 from winnow.publish.shards import Shards, cut_shards, store_shards
@@ -111,7 +112,7 @@ def _labelled(batch: Batch) -> Labelled:
         responses=_by_id(batch, "expand", "responses", "response_id"),
         comparisons=_by_id(batch, "select", "comparisons", "pair_id"),
         preferences=_rows(batch, "label", "preferences"),
-        annotations=[r for r in _rows(batch, "label", "annotations") if r["kind"] != "gold"],
+        annotations=[r for r in _rows(batch, "label", "annotations") if r["kind"] != GOLD],
     )
 
 

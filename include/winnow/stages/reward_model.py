@@ -19,8 +19,7 @@ from winnow.batch import Manifest, read_manifest, read_table
 from winnow.campaign import Campaign, Select
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json
-from winnow.label.aggregate import latest_revisions
-from winnow.label.annotation import is_vote
+from winnow.label.votes import votes_of
 from winnow.lake import Lake
 from winnow.publish.versions import Version
 from winnow.reward import (
@@ -171,20 +170,19 @@ def _votes(lake: Lake, expand: Manifest, select: Manifest, label: Manifest) -> l
     vectors = {row["response_id"]: np.array(row["vector"], dtype=np.float64) for row in compared}
     annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
     votes: list[Row] = []
-    for row in latest_revisions(annotations):
-        if is_vote(row):
-            pair = pairs[row["pair_id"]]
-            first, second = pair["first_id"], pair["second_id"]
-            votes.append(
-                {
-                    **row,
-                    **pair,
-                    "preference": _PREFERRED[row["preferred"]],
-                    "length": lengths[first] - lengths[second],
-                    "first": vectors[first],
-                    "second": vectors[second],
-                }
-            )
+    for row in votes_of(annotations):
+        pair = pairs[row["pair_id"]]
+        first, second = pair["first_id"], pair["second_id"]
+        votes.append(
+            {
+                **row,
+                **pair,
+                "preference": _PREFERRED[row["preferred"]],
+                "length": lengths[first] - lengths[second],
+                "first": vectors[first],
+                "second": vectors[second],
+            }
+        )
     return votes
 
 
