@@ -230,9 +230,11 @@ def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> d
 
 
 def _needs_approval(batch: Batch) -> bool:
-    if batch.lake.exists(_approval_path(batch)):
+    settings = batch.campaign.label
+    # A plan is megabytes to read: not where the campaign never asks.
+    if settings.approve_above_usd is None or batch.lake.exists(_approval_path(batch)):
         return False
-    return is_dear(plan(batch), batch.campaign.label)
+    return is_dear(plan(batch), settings)
 
 
 def _check_approved(batch: Batch) -> None:
