@@ -8,20 +8,22 @@ from typing import Any
 
 import yaml
 
+from winnow.campaign import Publish
 from winnow.lake import FolderLake
 from winnow.publish.formats import dataset_info
-from winnow.publish.shards import configs, cut_shards, store_shards
-from winnow.publish.versions import Version, newest, publish, store_object
-from winnow.publish.views import Labelled, build_views
+from winnow.publish.shards import configs, cut, store_shards
+from winnow.publish.versions import Version, newest, publish, shelf, store_object
+
+from .batch_rows import BatchRows
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-def labelled(batch: str, asked: Sequence[str | dict[str, Any]]) -> Labelled:
+def labelled(batch: str, asked: Sequence[str | dict[str, Any]]) -> BatchRows:
     """A pair a prompt, a text or what else a prompt has; sure enough for every view."""
     pairs = [f"{batch}{i}" for i in range(len(asked))]
     prompts = {f"q{p}": prompt(each) for p, each in zip(pairs, asked, strict=True)}
-    return Labelled(
+    return BatchRows(
         batch=batch,
         prompts=prompts,
         responses={f"{p}{side}": {"message": f"text {p}{side}"} for p in pairs for side in "ab"},
@@ -52,16 +54,23 @@ def preference(pair: str) -> dict[str, Any]:
     return {**comparison(pair), **votes}
 
 
-def night(lake: FolderLake, batch: Labelled, share: float) -> Version:
+def night(lake: FolderLake, batch: BatchRows, share: float) -> Version:
     """Publish a batch as the next version of the dataset `d`, with the head of a card."""
     parent = newest(lake, "d")
-    shards = cut_shards(build_views(batch, 0.75), batch.prompts, share, parent)
+    with batch.opened() as found:
+        test_share = cut(found, wanting(share), parent)
+        shards = store_shards(shelf(lake, "d", parent), found, test_share)
     files = {
-        **store_shards(lake, "d", batch.batch, shards),
+        **shards,
         "dataset_info.json": store_object(lake, "d", dataset_info("d"), "json"),
     }
-    figures = {"test_share": shards.test_share}
+    figures = {"test_share": test_share}
     return publish(lake, "d", batch.batch, files, figures, head, NOW)
+
+
+def wanting(share: float) -> Publish:
+    """A campaign's settings with this test share."""
+    return Publish(dataset="d", test_share=share, min_p_chosen=0.75)
 
 
 def head(version: Version) -> str:

@@ -8,12 +8,15 @@ Readers follow manifests and check digests.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -125,6 +128,14 @@ class Batch:
         self.lake.create(path, data)
         return Artifact(path, sha256, n_rows, len(data))
 
+    def write_file(self, stage: str, name: str, file: Path, n_rows: int) -> Artifact:
+        """Store a file of any size under its content's digest."""
+        with file.open("rb") as content:
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        path = f"{self.folder}/{stage}/{name}-{sha256[:16]}{file.suffix}"
+        self.lake.create_file(path, file)
+        return Artifact(path, sha256, n_rows, file.stat().st_size)
+
     def commit(
         self,
         stage: str,
@@ -220,6 +231,22 @@ def read_artifact(lake: Lake, artifact: Artifact) -> bytes:
     if digest(data) != artifact.sha256:
         raise Corrupt(f"{lake.uri}/{artifact.path} does not match its digest; restore it.")
     return data
+
+
+@contextmanager
+def table_file(lake: Lake, artifact: Artifact) -> Iterator[Path]:
+    """An artifact's Parquet file, checked like `read_artifact`, for a table too large to hold."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(lake.local(artifact.path))
+        except FileNotFoundError as error:
+            raise Corrupt(
+                f"{lake.uri}/{artifact.path} is named by a manifest but missing."
+            ) from error
+        with file.open("rb") as content:
+            if hashlib.file_digest(content, "sha256").hexdigest() != artifact.sha256:
+                raise Corrupt(f"{lake.uri}/{artifact.path} does not match its digest; restore it.")
+        yield file
 
 
 def read_table(lake: Lake, artifact: Artifact) -> pa.Table:

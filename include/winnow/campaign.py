@@ -330,6 +330,12 @@ class Validate(_Settings):
     max_strategy_drift_warn: Share | None = Field(
         None, description="Share of pairs chosen otherwise; a fitted posterior changes it by itself"
     )
+    max_selection_shift_warn: Share | None = Field(
+        0.3, description="Change of a trait's share from the pool to the bought responses"
+    )
+    max_choice_shift_warn: Share | None = Field(
+        0.2, description="Change of a trait's share from the bought to the chosen responses"
+    )
     evaluation_prompts: str | None = Field(
         None, description="JSONL of prompt, messages or prompt_id that no batch may contain"
     )

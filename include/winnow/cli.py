@@ -185,6 +185,9 @@ def _add_benches(benches: Any) -> None:
     speed = _command(benches, "speed", selector.bench_speed)
     speed.add_argument("--out", type=Path, required=True, help="folder for the results")
     speed.add_argument("--quick", action="store_true", help="a few sizes only")
+    publish = _command(benches, "publish", aggregation.bench_publish)
+    publish.add_argument("--annotations", type=int, default=1_000_000, help="of one batch")
+    publish.add_argument("--out", type=Path, required=True, help="folder for the results")
     votes = _command(benches, "votes", aggregation.bench_votes)
     votes.add_argument(
         "--data", type=Path, required=True, help="folder of crowd_labels and human_votes .parquet"

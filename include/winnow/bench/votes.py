@@ -34,6 +34,8 @@ from winnow.bench.votes_page import table, votes_page
 from winnow.errors import Fatal
 from winnow.label.aggregate import METHODS, aggregate
 from winnow.label.agreement import agreement, alpha
+from winnow.label.database import opened
+from winnow.records import ANNOTATIONS, COMPARISONS, to_table
 
 RIVAL = ("crowd-kit", "dawid_skene")
 """With whom every method is compared."""
@@ -123,9 +125,15 @@ def _ours(fold: Fold) -> dict[str, dict[str, Any]]:
             "dawid_skene": _timed(lambda: dawid_skene_labels(fold.votes)),
         }
     annotations, comparisons = as_rows(fold)
+    tables = {
+        "annotations": to_table(annotations, ANNOTATIONS),
+        "comparisons": to_table(comparisons, COMPARISONS),
+    }
 
     def preferred(method: str) -> Labels:
-        return {p.pair_id: p.preferred for p in aggregate(annotations, comparisons, method)}
+        with opened(tables) as labels:
+            found = aggregate(labels, method)
+        return dict(zip(found["pair_id"].to_pylist(), found["preferred"].to_pylist(), strict=True))
 
     return {name: _timed(partial(preferred, name)) for name in METHODS}
 

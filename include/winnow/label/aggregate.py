@@ -21,31 +21,26 @@ never decides `preferred`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
 
 from winnow.errors import Corrupt, Fatal
 from winnow.label.annotator_skill import P_LIMIT, judge_batch
 from winnow.label.dawid_skene import dawid_skene
 from winnow.label.votes import (
-    COMPARISON,
     FIRST,
-    GOLD,
     N_CHOICES,
     NO_DIFFERENCE,
     SECOND,
     IntArray,
-    Row,
     Votes,
-    by_pair,
-    kind_of,
-    latest_revisions,
-    standing,
-    to_votes,
+    read_votes,
 )
+from winnow.records import PREFERENCES
 
 PRIOR_AGREEMENT = 0.72
 """Agreement expected before any pair was judged twice: what crowds show on model responses."""
@@ -60,50 +55,26 @@ _NAMES = ("first", "second", "tie")
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """A row of `records.PREFERENCES`.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """The pairs with a vote: the model's P(first), their votes, and the database of all answers."""
+
+    p_prior_n: FloatArray
+    votes: Votes
+    counts_nk: FloatArray
+    connection: duckdb.DuckDBPyConnection
+
+
+def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -> pa.Table:
+    """Preferences of all comparisons that have a vote, in their order: a table `PREFERENCES`.
 
     `preferred` is the side that the votes speak for, else `tie`; `p_preferred` the probability that
     the first response is preferred; `agreement` the largest share of votes for one of first,
-    second, tie, null for a single vote; `cost` what its annotations cost.
-    """
-
-    pair_id: str
-    prompt_id: str
-    first_id: str
-    second_id: str
-    preferred: str
-    p_preferred: float
-    votes: int
-    agreement: float | None
-    cost: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Batch:
-    """A batch's comparisons with a vote, their votes, and all that annotators answered."""
-
-    comparisons: Sequence[Row]
-    votes: Votes
-    answers: Sequence[Row]
-    expected: Mapping[str, str]
-
-
-def aggregate(
-    annotations: Iterable[Row],
-    comparisons: Sequence[Row],
-    method: str = "majority",
-    expected: Mapping[str, str] | None = None,
-) -> list[Preference]:
-    """Preferences of all `comparisons` that have a vote, in their order.
+    second, tie, null for a single vote; `cost` what the pair's annotations cost, repeats aside.
 
     Args:
-        annotations: Rows of `records.ANNOTATIONS`, every revision and kind.
-        comparisons: Rows of `records.COMPARISONS`.
-        method: One of `METHODS`.
-        expected: The known answer ("first", "second" or "tie") to a gold task, by task id; only
-            `bradley_terry` learns from it.
+        connection: A batch in a database of `winnow.label.database`.
+        method: One of `METHODS`; only `bradley_terry` learns from gold tasks.
 
     Raises:
         Corrupt: An annotation's pair is none of the comparisons.
@@ -111,21 +82,24 @@ def aggregate(
     """
     if method not in METHODS:
         raise Fatal(f"No aggregation is named {method!r}; known are {', '.join(sorted(METHODS))}.")
-    latest = latest_revisions(annotations)
-    _check_pairs_known(latest, comparisons)
-    asked = [row for row in latest if kind_of(row) == COMPARISON]
-    rows = standing(asked)
-    voted = {row["pair_id"] for row in rows}
-    judged = [each for each in comparisons if each["pair_id"] in voted]
-    position = {each["pair_id"]: n for n, each in enumerate(judged)}
-    votes = to_votes(rows, position, sorted({row["annotator"] for row in rows}))
-    cost = {pair: sum(row["price"] for row in paid) for pair, paid in by_pair(asked).items()}
-    choice_n, p_n = METHODS[method](_Batch(judged, votes, standing(latest), expected or {}))
+    _check_pairs_known(connection)
+    pairs = connection.sql(_PAIRS).to_arrow_table()
+    p_prior_n = pairs["p_first"].to_numpy().astype(np.float64)
+    votes = read_votes(connection)
     counts_nk = votes.counts()
-    return [
-        _preference(comparison, _NAMES[choice_n[n]], float(p_n[n]), counts_nk[n], cost)
-        for n, comparison in enumerate(judged)
-    ]
+    choice_n, p_n = METHODS[method](_Batch(p_prior_n, votes, counts_nk, connection))
+    n_votes_n = counts_nk.sum(axis=1)
+    agreement_n = counts_nk.max(axis=1, initial=0.0) / np.maximum(n_votes_n, 1.0)
+    names = pa.DictionaryArray.from_arrays(pa.array(choice_n, pa.int8()), pa.array(_NAMES))
+    columns = {
+        **{name: pairs[name] for name in ("pair_id", "prompt_id", "first_id", "second_id")},
+        "preferred": names.cast(pa.string()),
+        "p_preferred": p_n,
+        "votes": n_votes_n,
+        "agreement": pa.array(agreement_n, mask=n_votes_n < 2),
+        "cost": pairs["cost"],
+    }
+    return pa.table(columns).cast(PREFERENCES)
 
 
 def estimate_error_rate(n_agreed: int, n_pairs: int) -> float:
@@ -142,35 +116,31 @@ def estimate_error_rate(n_agreed: int, n_pairs: int) -> float:
     return max(MIN_ERROR_RATE, error_rate)
 
 
-def probability_first(
-    p_prior: float, n_first: int, n_second: int, n_no_difference: int, error_rate: float
-) -> float:
-    """P(first response preferred) after the votes; `p_prior` is the model's, before them.
+def probability_first(p_prior_n: ArrayLike, counts_nk: ArrayLike, error_rate: float) -> FloatArray:
+    """P(first response preferred) of each pair after its votes for first, second, no difference.
 
-    >>> round(probability_first(0.5, 1, 0, 0, 0.2), 3), probability_first(0.9, 0, 0, 1, 0.2)
-    (0.8, 0.5)
+    `p_prior_n` is the model's, before them.
+
+    >>> probability_first([0.5, 0.9], [[1, 0, 0], [0, 0, 1]], 0.2).round(3).tolist()
+    [0.8, 0.5]
     """
-    p = min(max(p_prior, P_LIMIT), 1.0 - P_LIMIT)
+    p_n = np.clip(np.asarray(p_prior_n, dtype=np.float64), P_LIMIT, 1.0 - P_LIMIT)
+    first_n, second_n, none_n = np.asarray(counts_nk, dtype=np.float64).reshape(-1, N_CHOICES).T
     per_vote = math.log((1.0 - error_rate) / error_rate)
-    log_odds = math.log(p / (1.0 - p)) + (n_first - n_second) * per_vote
-    decisive = (n_first + n_second) / max(1, n_first + n_second + n_no_difference)
-    return 0.5 + decisive * 0.5 * math.tanh(log_odds / 2.0)
+    log_odds_n = np.log(p_n / (1.0 - p_n)) + (first_n - second_n) * per_vote
+    decisive_n = (first_n + second_n) / np.maximum(1.0, first_n + second_n + none_n)
+    return np.asarray(0.5 + decisive_n * 0.5 * np.tanh(log_odds_n / 2.0))
 
 
 def _by_majority(batch: _Batch) -> tuple[IntArray, FloatArray]:
-    counts_nk = batch.votes.counts()
-    decisive_nk = counts_nk[:, [FIRST, SECOND]]
+    decisive_nk = batch.counts_nk[:, [FIRST, SECOND]]
     decisive_n = decisive_nk.sum(axis=1)
     n_pairs = (decisive_n * (decisive_n - 1.0) / 2.0).sum()
     n_agreed = (decisive_nk * (decisive_nk - 1.0) / 2.0).sum()
     rate = estimate_error_rate(round(n_agreed), round(n_pairs))
-    p_n = [
-        probability_first(comparison["p_first"], int(first), int(second), int(none), rate)
-        for comparison, (first, second, none) in zip(batch.comparisons, counts_nk, strict=True)
-    ]
-    has_most_nk = 2.0 * decisive_nk > counts_nk.sum(axis=1, keepdims=True)
+    has_most_nk = 2.0 * decisive_nk > batch.counts_nk.sum(axis=1, keepdims=True)
     most_n = np.where(has_most_nk.any(axis=1), has_most_nk.argmax(axis=1), NO_DIFFERENCE)
-    return most_n, np.array(p_n, dtype=np.float64)
+    return most_n, probability_first(batch.p_prior_n, batch.counts_nk, rate)
 
 
 def _by_dawid_skene(batch: _Batch) -> tuple[IntArray, FloatArray]:
@@ -181,8 +151,8 @@ def _by_dawid_skene(batch: _Batch) -> tuple[IntArray, FloatArray]:
 
 
 def _by_bradley_terry(batch: _Batch) -> tuple[IntArray, FloatArray]:
-    judged = judge_batch(batch.answers, batch.comparisons, batch.expected).judged
-    n = len(batch.comparisons)
+    judged = judge_batch(batch.connection).judged
+    n = batch.votes.n_pairs
     return _likeliest(judged.by_votes_nk[:n]), _chance_first(judged.p_nk[:n])
 
 
@@ -204,28 +174,24 @@ def _chance_first(p_nk: FloatArray) -> FloatArray:
     return np.asarray(p_nk[:, FIRST] + 0.5 * p_nk[:, NO_DIFFERENCE])
 
 
-def _check_pairs_known(annotations: Iterable[Row], comparisons: Iterable[Row]) -> None:
-    asked = {row["pair_id"] for row in annotations if kind_of(row) != GOLD}
-    unknown = asked - {c["pair_id"] for c in comparisons}
-    if unknown:
+_PAIRS = """
+WITH paid AS (
+    SELECT pair_id, sum(price)::BIGINT AS cost FROM latest WHERE kind = 'comparison'
+    GROUP BY pair_id
+)
+SELECT pair_id, prompt_id, first_id, second_id, p_first, cost
+FROM judged_pairs JOIN paid USING (pair_id) ORDER BY n
+"""
+_UNKNOWN = """
+SELECT count(DISTINCT pair_id), min(pair_id) FROM latest
+WHERE kind <> 'gold' AND pair_id NOT IN (SELECT pair_id FROM comparisons)
+"""
+
+
+def _check_pairs_known(connection: duckdb.DuckDBPyConnection) -> None:
+    n_unknown, one = connection.sql(_UNKNOWN).fetchall()[0]
+    if n_unknown:
         raise Corrupt(
-            f"{len(unknown)} annotated pairs are none of the batch's comparisons, {min(unknown)} "
-            "being one; collect the batch again."
+            f"{n_unknown} annotated pairs are none of the batch's comparisons, {one} being one; "
+            "collect the batch again."
         )
-
-
-def _preference(
-    comparison: Row, preferred: str, p_first: float, counts_k: FloatArray, cost: Mapping[str, int]
-) -> Preference:
-    n_votes = int(counts_k.sum())
-    return Preference(
-        pair_id=comparison["pair_id"],
-        prompt_id=comparison["prompt_id"],
-        first_id=comparison["first_id"],
-        second_id=comparison["second_id"],
-        preferred=preferred,
-        p_preferred=p_first,
-        votes=n_votes,
-        agreement=float(counts_k.max()) / n_votes if n_votes > 1 else None,
-        cost=cost[comparison["pair_id"]],
-    )

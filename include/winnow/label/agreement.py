@@ -17,15 +17,13 @@ Shapes: v votes, u pairs, k classes, p kinds of pair, b resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
 
+import duckdb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from winnow.label.votes import CHOICE_OF, Row, votes_of
 
 FloatArray = NDArray[np.float64]
 
@@ -51,14 +49,16 @@ class Agreement:
         return asdict(self)
 
 
-def batch_agreement(annotations: Iterable[Row], rng: np.random.Generator) -> Agreement:
+def batch_agreement(connection: duckdb.DuckDBPyConnection, rng: np.random.Generator) -> Agreement:
     """Agreement of a batch's comparisons on first, second or no difference.
 
-    `annotations` are rows of `records.ANNOTATIONS`, every revision; gold and repeats are left out.
+    The batch is in a database of `winnow.label.database`; gold and repeats are left out.
     """
-    rows = votes_of(annotations)
-    labels = [CHOICE_OF[row["preferred"]] for row in rows]
-    return agreement([row["pair_id"] for row in rows], labels, rng)
+    votes = connection.sql(
+        "SELECT dense_rank() OVER (ORDER BY pair_id) AS pair, class_of(preferred) AS choice "
+        "FROM votes"
+    ).fetchnumpy()
+    return agreement(votes["pair"], votes["choice"], rng)
 
 
 def agreement(pair_v: ArrayLike, label_v: ArrayLike, rng: np.random.Generator) -> Agreement:

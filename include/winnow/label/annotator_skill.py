@@ -6,14 +6,13 @@ annotator has helped to judge, so it tells about the annotator and is no second 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import duckdb
 import numpy as np
 
 from winnow.label.noisy_votes import Judged, judge
-from winnow.label.votes import CHOICE_OF, COMPARISON, GOLD, Row, kind_of, to_votes
+from winnow.label.votes import to_votes
 
 P_LIMIT = 0.02
 """The model's probability is cut to [P_LIMIT, 1 - P_LIMIT]: it is no surer than that unasked."""
@@ -21,46 +20,54 @@ P_LIMIT = 0.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedBatch:
-    """`judged` has the comparisons in front, in their order; `annotators` are its `a`."""
+    """`judged` has the pairs with a vote in front, in their order; `annotators` are its `a`."""
 
     judged: Judged
     annotators: list[str]
 
 
-def judge_batch(
-    answers: Sequence[Row], comparisons: Sequence[Row], expected: Mapping[str, str]
-) -> JudgedBatch:
-    """Fit the noisy Bradley-Terry model to a batch.
+def judge_batch(connection: duckdb.DuckDBPyConnection) -> JudgedBatch:
+    """Fit the noisy Bradley-Terry model to a batch in a database of `winnow.label.database`.
 
-    Args:
-        answers: Standing rows of `records.ANNOTATIONS`, of every kind; gold tasks whose answer is
-            not `expected`, and repeats of pairs that are not in `comparisons`, are left out.
-        comparisons: Rows of `records.COMPARISONS`.
-        expected: The known answer to a gold task, by task id.
+    Gold tasks whose answer is not `expected`, and repeats of pairs without a vote, are left out.
     """
-    position = {row["pair_id"]: n for n, row in enumerate(comparisons)}
-    known: list[int] = [-1] * len(position)
-    used: list[dict[str, Any]] = []
-    for row in answers:
-        if kind_of(row) == GOLD:
-            if row["task_id"] not in expected:
-                continue
-            item = f"{GOLD}/{row['task_id']}"
-            if item not in position:
-                position[item] = len(position)
-                known.append(CHOICE_OF[expected[row["task_id"]]])
-            used.append({**row, "pair_id": item})
-        elif row["pair_id"] in position:
-            used.append(dict(row))
-    annotators = sorted({row["annotator"] for row in used})
-    p_first = np.array([row["p_first"] for row in comparisons], dtype=np.float64)
-    p_first = np.clip(p_first, P_LIMIT, 1.0 - P_LIMIT)
-    log_odds_n = np.zeros(len(position))
-    log_odds_n[: len(p_first)] = np.log(p_first) - np.log1p(-p_first)
+    connection.execute(_USED)
+    told = connection.sql(_ANSWERS).fetchnumpy()
+    names = [row[0] for row in connection.sql(_NAMES).fetchall()]
+    p_first = connection.sql("SELECT p_first FROM judged_pairs ORDER BY n").fetchnumpy()["p_first"]
+    p_first = np.clip(p_first.astype(np.float64), P_LIMIT, 1.0 - P_LIMIT)
+    known_n = np.full(len(p_first), -1)
+    gold = connection.sql("SELECT known FROM gold_items ORDER BY item").fetchnumpy()["known"]
+    log_odds_n = np.concatenate([np.log(p_first) - np.log1p(-p_first), np.zeros(len(gold))])
     judged = judge(
-        to_votes(used, position, annotators),
+        to_votes(told, len(log_odds_n), names),
         log_odds_n,
-        counts_v=[kind_of(row) == COMPARISON for row in used],
-        known_n=known,
+        counts_v=told["counts"].astype(np.bool_),
+        known_n=np.concatenate([known_n, gold.astype(np.intp)]),
     )
-    return JudgedBatch(judged, annotators)
+    return JudgedBatch(judged, names)
+
+
+_USED = """
+CREATE OR REPLACE TEMP TABLE gold_items AS
+SELECT task_id, row_number() OVER (ORDER BY task_id) - 1 AS item, class_of(expected) AS known
+FROM (SELECT DISTINCT task_id, expected FROM judged JOIN tasks USING (task_id)
+      WHERE judged.kind = 'gold' AND expected IS NOT NULL);
+CREATE OR REPLACE TEMP TABLE used AS
+SELECT annotation_id, n AS pair, annotator, preferred, swapped, strength,
+    kind = 'comparison' AS counts
+FROM judged JOIN judged_pairs USING (pair_id) WHERE kind IN ('comparison', 'repeat')
+UNION ALL
+SELECT annotation_id, item + (SELECT count(*) FROM judged_pairs), annotator, preferred, swapped,
+    strength, false
+FROM judged JOIN gold_items USING (task_id) WHERE kind = 'gold';
+"""
+_NAMES = "SELECT DISTINCT annotator FROM used ORDER BY annotator"
+_ANSWERS = f"""
+WITH named AS (
+    SELECT annotator, row_number() OVER (ORDER BY annotator) - 1 AS place FROM ({_NAMES})
+)
+SELECT pair, place AS annotator, class_of(preferred) AS choice,
+    coalesce(swapped, false) AS swapped, strength, counts
+FROM used JOIN named USING (annotator) ORDER BY annotation_id
+"""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -112,21 +113,40 @@ def votes_of(annotations: Iterable[Row]) -> list[Row]:
     return [row for row in latest_revisions(annotations) if is_vote(row)]
 
 
-def standing(latest: Iterable[Row]) -> list[Row]:
-    """The latest revisions that say something, of every kind."""
-    return [row for row in latest if stands(row)]
+def read_votes(connection: duckdb.DuckDBPyConnection) -> Votes:
+    """The votes on `judged_pairs`, by annotation id, from a database of `winnow.label.database`."""
+    names = [row[0] for row in connection.sql(_ANNOTATORS.format(of="votes")).fetchall()]
+    n_pairs = count(connection, "judged_pairs")
+    return to_votes(connection.sql(_VOTES).fetchnumpy(), n_pairs, names)
 
 
-def to_votes(rows: Sequence[Row], position: Mapping[str, int], annotators: Sequence[str]) -> Votes:
-    """Standing `rows` as arrays; `position` is the row of each pair id."""
-    place = {name: k for k, name in enumerate(annotators)}
-    strengths = [row.get("strength") for row in rows]
+def to_votes(columns: Mapping[str, Any], n_pairs: int, annotators: Sequence[str]) -> Votes:
+    """Votes of the columns pair, annotator, choice, swapped and strength."""
+    strength_v = np.ma.filled(columns["strength"], -1)
     return Votes(
-        pair_v=np.array([position[row["pair_id"]] for row in rows], dtype=np.intp),
-        annotator_v=np.array([place[row["annotator"]] for row in rows], dtype=np.intp),
-        choice_v=np.array([CHOICE_OF[row["preferred"]] for row in rows], dtype=np.intp),
-        swapped_v=np.array([bool(row.get("swapped")) for row in rows], dtype=np.bool_),
-        strength_v=np.array([-1 if s is None else s for s in strengths], dtype=np.intp),
-        n_pairs=len(position),
+        pair_v=columns["pair"].astype(np.intp),
+        annotator_v=columns["annotator"].astype(np.intp),
+        choice_v=columns["choice"].astype(np.intp),
+        swapped_v=columns["swapped"].astype(np.bool_),
+        strength_v=strength_v.astype(np.intp),
+        n_pairs=n_pairs,
         annotators=list(annotators),
     )
+
+
+def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Rows of a table or view."""
+    return int(connection.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+
+
+_ANNOTATORS = "SELECT DISTINCT annotator FROM {of} ORDER BY annotator"
+_VOTES = f"""
+WITH named AS (
+    SELECT annotator, row_number() OVER (ORDER BY annotator) - 1 AS place
+    FROM ({_ANNOTATORS.format(of="votes")})
+)
+SELECT n AS pair, place AS annotator, class_of(preferred) AS choice,
+    coalesce(swapped, false) AS swapped, strength
+FROM votes JOIN judged_pairs USING (pair_id) JOIN named USING (annotator)
+ORDER BY annotation_id
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,9 @@ class Lake(Protocol):
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """The object's bytes piece by piece, for those too large to hold; raises like `read`."""
+
+    def local(self, path: str) -> AbstractContextManager[Path]:
+        """The object as a file to read, for those too large to hold; raises like `read`."""
 
     def exists(self, path: str) -> bool:
         """Whether the object is there."""

@@ -36,6 +36,13 @@ class FolderLake:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
 
+    @contextlib.contextmanager
+    def local(self, path: str) -> Iterator[Path]:
+        file = self.root / path
+        if not file.exists():
+            raise FileNotFoundError(file)
+        yield file
+
     def exists(self, path: str) -> bool:
         return (self.root / path).exists()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -50,6 +51,14 @@ class S3Lake:
             except self.client.exceptions.NoSuchKey as error:
                 raise FileNotFoundError(f"{self.uri}/{path}") from error
             yield from body.iter_chunks(_PIECE_BYTES)
+
+    @contextlib.contextmanager
+    def local(self, path: str) -> Iterator[Path]:
+        with tempfile.NamedTemporaryFile(prefix="winnow-s3-") as file:
+            for chunk in self.chunks(path):
+                file.write(chunk)
+            file.flush()
+            yield Path(file.name)
 
     def exists(self, path: str) -> bool:
         with _s3_errors(f"{self.uri}/{path}"):

@@ -9,8 +9,6 @@ are left out here. A call stays the text that the model wrote.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
@@ -26,25 +24,26 @@ SHAREGPT = [
 ]
 """Columns that LLaMA-Factory reads; `system` and `tools` are empty where there are none."""
 
-_FROM = {"user": "human", "tool": "observation", "assistant": "gpt"}
+ALTERNATES = """len(list_filter(
+        CASE WHEN messages[1].role = 'system' THEN messages[2:] ELSE messages END,
+        lambda turn, place: turn.role = 'system' OR (turn.role = 'assistant') = (place % 2 = 1)
+    )) = 0"""
+"""SQL: whether the turns of `messages`, a first one of the system aside, alternate as it takes."""
 
-
-def sharegpt_row(pair: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A row of the `dpo` view in this format, or None if its turns do not alternate."""
-    turns = list(pair["prompt"])
-    system = turns.pop(0)["content"] if turns[0]["role"] == "system" else ""
-    of_model = [turn["role"] == "assistant" for turn in turns]
-    alternate = [place % 2 == 1 for place in range(len(turns))]
-    if of_model != alternate or any(turn["role"] == "system" for turn in turns):
-        return None
-    return {
-        **pair,
-        "conversations": [_turn(turn) for turn in turns],
-        "chosen": _turn(pair["chosen"][0]),
-        "rejected": _turn(pair["rejected"][0]),
-        "system": system,
-        "tools": pair["tools"] or "",
-    }
+_SAID = "{'from': 'gpt', 'value': %s.message}"
+SHAREGPT_COLUMNS = f"""
+    list_transform(
+        CASE WHEN messages[1].role = 'system' THEN messages[2:] ELSE messages END,
+        lambda turn: {{
+            'from': CASE turn.role WHEN 'user' THEN 'human' WHEN 'tool' THEN 'observation'
+                ELSE 'gpt' END,
+            'value': turn.content
+        }}
+    ) AS conversations,
+    {_SAID % "better"} AS chosen, {_SAID % "worse"} AS rejected,
+    CASE WHEN messages[1].role = 'system' THEN messages[1].content ELSE '' END AS system,
+    coalesce(tools, '') AS tools"""
+"""SQL of the columns of `SHAREGPT`, from a prompt's `messages` and the texts `better`, `worse`."""
 
 
 def dataset_info(dataset: str) -> bytes:
@@ -61,7 +60,3 @@ def dataset_info(dataset: str) -> bytes:
         for split in SPLITS
     }
     return json.dumps(described, indent=1).encode()
-
-
-def _turn(message: Mapping[str, str]) -> dict[str, str]:
-    return {"from": _FROM[message["role"]], "value": message["content"]}

@@ -1,30 +1,27 @@
-"""Figures of the quality report, computed from a batch's rows.
+"""Figures of the quality report, computed from a batch's tables.
 
-Rows are those of `records`; an absent figure is None or an empty list, never a number that looks
+An absent figure is None or an empty list, never a number that looks
 measured. The order of rows does not matter.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from winnow.label.agreement import wilson
-from winnow.label.votes import votes_of
-from winnow.publish.views import Labelled
+from winnow.publish.labelled import Labelled
 from winnow.reward.calibration import Calibration, expected_calibration_error
 
 Row = Mapping[str, Any]
 
 _BIN_VOTES = 8
 """Votes that a bin of the calibration holds at least, so that its interval says something."""
-
-_PREFERRED = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,124 +73,127 @@ class Example:
     votes: int
 
 
-def gain_by_rank(comparisons: Iterable[Row]) -> list[RankGain]:
+def gain_by_rank(labelled: Labelled) -> list[RankGain]:
     """Expected information gain by rank in the prompt and kind, mean ± 1.96 standard errors."""
-    gains: defaultdict[tuple[int, str], list[float]] = defaultdict(list)
-    for row in comparisons:
-        if row.get("info_gain") is not None and row.get("rank") is not None:
-            gains[row["rank"], row["kind"]].append(row["info_gain"])
+    told = labelled.columns(
+        "SELECT rank, kind, info_gain FROM comparisons "
+        "WHERE info_gain IS NOT NULL AND rank IS NOT NULL ORDER BY rank, kind, info_gain"
+    )
+    ranks, kinds, gains = told["rank"], told["kind"], told["info_gain"].astype(np.float64)
     found = []
-    for (rank, kind), unsorted in sorted(gains.items()):
-        values = sorted(unsorted)
-        mean = float(np.mean(values))
-        half = 1.96 * float(np.std(values, ddof=1)) / sqrt(len(values)) if len(values) > 1 else 0.0
-        found.append(RankGain(rank, kind, len(values), mean, mean - half, mean + half))
+    for (rank, kind), places in groupby(range(len(gains)), lambda i: (int(ranks[i]), kinds[i])):
+        values = gains[list(places)]
+        mean, n = float(np.mean(values)), len(values)
+        half = 1.96 * float(np.std(values, ddof=1)) / sqrt(n) if n > 1 else 0.0
+        found.append(RankGain(rank, kind, n, mean, mean - half, mean + half))
     return found
 
 
-def calibration(comparisons: Mapping[str, Row], annotations: Iterable[Row]) -> Calibration | None:
+def calibration(labelled: Labelled) -> Calibration | None:
     """What the model stated before the label against each vote, on uniformly drawn pairs only."""
-    stated, preferred = [], []
-    for vote in votes_of(annotations):
-        pair = comparisons[vote["pair_id"]]
-        if pair["kind"] == "exploration" and pair.get("p_first") is not None:
-            stated.append(pair["p_first"])
-            preferred.append(_PREFERRED[vote["preferred"]])
-    if not stated:
+    told = labelled.columns(
+        "SELECT c.p_first, CASE class_of(v.preferred) WHEN 0 THEN 1.0 WHEN 1 THEN 0.0 ELSE 0.5 END "
+        "AS preferred FROM votes AS v JOIN comparisons AS c USING (pair_id) "
+        "WHERE c.kind = 'exploration' AND c.p_first IS NOT NULL ORDER BY annotation_id"
+    )
+    n = len(told["p_first"])
+    if not n:
         return None
-    n_bins = min(10, max(1, len(stated) // _BIN_VOTES))
-    return expected_calibration_error(stated, preferred, n_bins=n_bins)
+    bins = min(10, max(1, n // _BIN_VOTES))
+    preferred = told["preferred"].astype(np.float64)
+    return expected_calibration_error(told["p_first"], preferred, n_bins=bins)
 
 
-def seconds_spent(annotations: Iterable[Row]) -> float | None:
-    """Active time of all answers, seconds; None where the vendor does not tell it."""
-    known = [r["active_seconds"] for r in annotations if r.get("active_seconds") is not None]
-    return float(np.sum(np.sort(known))) if known else None
+def seconds_spent(labelled: Labelled) -> float | None:
+    """Active time of all answers but gold's, seconds; None where the vendor does not tell it."""
+    told = labelled.columns(
+        "SELECT active_seconds FROM annotations "
+        "WHERE active_seconds IS NOT NULL AND kind IS DISTINCT FROM 'gold' ORDER BY active_seconds"
+    )
+    return float(np.sum(told["active_seconds"])) if len(told["active_seconds"]) else None
 
 
 def lengths(labelled: Labelled) -> Lengths | None:
     """Deciles of characters over distinct responses; None where one of the groups is empty."""
-    groups = (labelled.responses.keys(), bought_ids(labelled), chosen_ids(labelled))
-    if not all(groups):
+    groups = [
+        labelled.columns(f"SELECT length(message) AS n FROM responses {where}")["n"]
+        for where in ("", f"WHERE response_id IN ({BOUGHT})", f"WHERE response_id IN ({CHOSEN})")
+    ]
+    if not all(len(group) for group in groups):
         return None
-    return Lengths(*(_deciles(labelled, ids) for ids in groups))
+    return Lengths(*([float(v) for v in np.percentile(g, range(10, 100, 10))] for g in groups))
 
 
 def longer_wins(labelled: Labelled) -> LongerWins | None:
     """How often the longer response was chosen; None where no decided pair differs in length."""
-    chosen_is_longer = [
-        (a > b) == (row["preferred"] == "first")
-        for row in decided(labelled)
-        if (a := _length(labelled, row["first_id"])) != (b := _length(labelled, row["second_id"]))
-    ]
-    return LongerWins(len(chosen_is_longer), sum(chosen_is_longer)) if chosen_is_longer else None
+    [found] = labelled.rows(_LONGER)
+    return LongerWins(found["n"], found["hits"]) if found["n"] else None
 
 
-def decided(labelled: Labelled) -> list[Row]:
-    """Preferences that name a side."""
-    return [row for row in labelled.preferences if row["preferred"] in ("first", "second")]
+BOUGHT = "SELECT unnest([first_id, second_id]) FROM comparisons"
+"""SQL: the responses of the compared pairs."""
+CHOSEN = """SELECT CASE WHEN preferred = 'first' THEN first_id ELSE second_id END FROM preferences
+WHERE preferred IN ('first', 'second')"""
+"""SQL: the responses that a decided pair prefers."""
+
+_LONGER = """
+SELECT count(*) AS n, count(*) FILTER ((first > second) = (preferred = 'first')) AS hits FROM (
+    SELECT length(one.message) AS first, length(other.message) AS second, preferred
+    FROM preferences JOIN responses AS one ON one.response_id = first_id
+    JOIN responses AS other ON other.response_id = second_id
+    WHERE preferred IN ('first', 'second')
+)
+WHERE first <> second
+"""
 
 
-def bought_ids(labelled: Labelled) -> set[str]:
-    """Responses of the compared pairs."""
-    return {row[s] for row in labelled.comparisons.values() for s in ("first_id", "second_id")}
+_SHOWN = [
+    ("Most information expected", "preferred <> 'tie'", "coalesce(info_gain, 0.0)"),
+    ("Annotators disagreed", "agreement < 1.0", "p.votes"),
+    ("No difference seen", "preferred = 'tie'", "p.votes"),
+    (
+        "The model was most surprised",
+        "preferred <> 'tie'",
+        "coalesce(CASE WHEN preferred = 'first' THEN 1.0 - p_first ELSE p_first END, 0.0)",
+    ),
+]
+"""Why a pair is shown, which are in question, and what makes one of them the clearest."""
 
-
-def chosen_ids(labelled: Labelled) -> set[str]:
-    """Responses that a decided pair prefers."""
-    return {row[f"{row['preferred']}_id"] for row in decided(labelled)}
+_CLEAREST = """
+SELECT p.*, p_first FROM preferences AS p JOIN comparisons USING (pair_id)
+WHERE {among} ORDER BY {worth} DESC, pair_id LIMIT {n}
+"""
+_EXAMPLE = """
+SELECT messages[-1].content AS prompt, len(messages) AS turns, one.message AS first,
+    other.message AS second
+FROM prompts, responses AS one, responses AS other
+WHERE prompts.prompt_id = $prompt AND one.response_id = $first AND other.response_id = $second
+"""
 
 
 def examples(labelled: Labelled) -> list[Example]:
     """Up to four pairs that differ in kind, each the clearest of its kind."""
-    rows = sorted(labelled.preferences, key=lambda row: row["pair_id"])
-    sides = [row for row in rows if row["preferred"] in ("first", "second")]
-    pairs = labelled.comparisons
-    asked = [
-        ("Most information expected", sides, lambda r: pairs[r["pair_id"]].get("info_gain") or 0.0),
-        ("Annotators disagreed", [r for r in rows if _split(r)], lambda r: r["votes"]),
-        ("No difference seen", [r for r in rows if r["preferred"] == "tie"], lambda r: r["votes"]),
-        ("The model was most surprised", sides, lambda r: _surprise(r, pairs[r["pair_id"]])),
-    ]
     shown: dict[str, Example] = {}
-    for why, among, worth in asked:
-        left = [row for row in among if row["pair_id"] not in shown]
+    for why, among, worth in _SHOWN:
+        clearest = labelled.rows(_CLEAREST.format(among=among, worth=worth, n=len(_SHOWN)))
+        left = [row for row in clearest if row["pair_id"] not in shown]
         if left:
-            best = max(left, key=worth)
-            shown[best["pair_id"]] = _example(labelled, best, why)
+            shown[left[0]["pair_id"]] = _example(labelled, left[0], why)
     return list(shown.values())
 
 
-def _split(preference: Row) -> bool:
-    return preference["agreement"] is not None and preference["agreement"] < 1.0
-
-
-def _surprise(preference: Row, pair: Row) -> float:
-    p = pair.get("p_first")
-    if p is None:
-        return 0.0
-    return float(1.0 - p if preference["preferred"] == "first" else p)
-
-
 def _example(labelled: Labelled, row: Row, why: str) -> Example:
-    messages = labelled.prompts[row["prompt_id"]]["messages"]
+    [told] = labelled.rows(
+        _EXAMPLE, prompt=row["prompt_id"], first=row["first_id"], second=row["second_id"]
+    )
     return Example(
         why=why,
-        prompt=messages[-1]["content"] if messages else "",
-        turns=len(messages),
-        first=labelled.responses[row["first_id"]]["message"],
-        second=labelled.responses[row["second_id"]]["message"],
+        prompt=told["prompt"] or "",
+        turns=told["turns"],
+        first=told["first"],
+        second=told["second"],
         preferred=row["preferred"],
-        p_first=labelled.comparisons[row["pair_id"]].get("p_first"),
+        p_first=row["p_first"],
         p_after=row["p_preferred"],
         votes=row["votes"],
     )
-
-
-def _length(labelled: Labelled, response_id: str) -> int:
-    return len(labelled.responses[response_id]["message"])
-
-
-def _deciles(labelled: Labelled, ids: Iterable[str]) -> list[float]:
-    values = [_length(labelled, each) for each in ids]
-    return [float(v) for v in np.percentile(values, range(10, 100, 10))]

@@ -10,19 +10,18 @@ Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scipy.stats import fisher_exact
 
-from winnow.publish.report_figures import bought_ids, chosen_ids
-from winnow.publish.views import Labelled
+from winnow.publish.labelled import Labelled
+from winnow.publish.report_figures import BOUGHT, CHOSEN
 
 _ALPHA = 0.05
-_LANGUAGES = 12
-"""Languages with a row of their own, the commonest of the pool; others are one row."""
+_MOST = 12
+"""Languages, dimensions and tags with a row of their own, the commonest of the pool."""
 _ALWAYS = ("refusal", "truncated")
 """Flags that have a row even where nobody has them."""
 
@@ -43,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """A language or a fault of responses, and its share at each step."""
+    """A language, dimension or tag of prompts or a fault of responses, with its shares."""
 
     name: str
     pool: Step
@@ -52,14 +51,15 @@ class Trait:
 
 
 def traits(labelled: Labelled) -> list[Trait]:
-    """A row per language, then per flag; the steps are pool, bought and chosen."""
-    bought = bought_ids(labelled)
-    chosen = chosen_ids(labelled) & bought
-    of = _traits_of(labelled)
-    names = [f"language {name}" for name in _languages(labelled)] + _flags(labelled)
-    counted = [_counts(ids, of) for ids in (labelled.responses.keys(), bought, chosen)]
-    sizes = len(labelled.responses), len(bought), len(chosen)
-    rows = [[Step(hits[name], n) for hits, n in zip(counted, sizes, strict=True)] for name in names]
+    """A row per language, dimension, tag and flag; the steps are pool, bought and chosen."""
+    connection = labelled.database
+    connection.execute(_STEPS.format(bought=BOUGHT, chosen=CHOSEN))
+    [sizes] = labelled.rows(f"SELECT {_COUNTS} FROM steps")
+    if not sizes["pool"]:
+        return []
+    counted = _ordered(labelled.rows(_TRAITS.format(counts=_COUNTS)))
+    names = list(counted)
+    rows = [[Step(counted[name][step], sizes[step]) for step in _OF] for name in names]
     tests = [_chance(row[step], row[step + 1]) for row in rows for step in (0, 1)]
     significant = _holm(tests)
     marked = []
@@ -72,34 +72,62 @@ def traits(labelled: Labelled) -> list[Trait]:
     return marked
 
 
-def _languages(labelled: Labelled) -> list[str]:
-    spoken = Counter(_language(labelled, row) for row in labelled.responses.values())
-    common = [name for name, _ in sorted(spoken.items(), key=lambda each: (-each[1], each[0]))]
-    rest = ["other"] if len(common) > _LANGUAGES else []
-    return [*common[:_LANGUAGES], *rest]
+def largest_shifts(found: Sequence[Trait]) -> dict[str, float | None]:
+    """How far the share that moved most did, by the two steps; only marked ones count."""
+    if not found:
+        return {"selection_shift": None, "choice_shift": None}
+    selection = [abs(_moved(t.pool, t.bought)) for t in found if t.bought.shift]
+    choice = [abs(_moved(t.bought, t.chosen)) for t in found if t.chosen.shift]
+    return {
+        "selection_shift": max(selection, default=0.0),
+        "choice_shift": max(choice, default=0.0),
+    }
 
 
-def _flags(labelled: Labelled) -> list[str]:
-    seen = {flag for row in labelled.responses.values() for flag in row.get("flags") or ()}
-    return sorted(seen | set(_ALWAYS)) if labelled.responses else []
+_OF = ("pool", "bought", "chosen")
+_COUNTS = (
+    "count(*) AS pool, count(*) FILTER (is_bought) AS bought, count(*) FILTER (is_chosen) AS chosen"
+)
+_STEPS = """
+CREATE OR REPLACE TEMP TABLE steps AS
+SELECT response_id, prompt_id, flags, response_id IN ({bought}) AS is_bought,
+    response_id IN ({chosen}) AND response_id IN ({bought}) AS is_chosen
+FROM responses
+"""
+_TRAITS = """
+WITH traits AS (
+    SELECT 'language ' || coalesce(nullif(language, ''), 'unknown') AS name, is_bought, is_chosen
+    FROM steps JOIN prompts USING (prompt_id)
+    UNION ALL SELECT 'dimension ' || dimension, is_bought, is_chosen
+    FROM steps JOIN prompts USING (prompt_id) WHERE dimension IS NOT NULL
+    UNION ALL SELECT 'tag ' || tag, is_bought, is_chosen FROM steps JOIN (
+        SELECT prompt_id, unnest(list_distinct(tags)) AS tag FROM prompts
+    ) USING (prompt_id)
+    UNION ALL SELECT flag, is_bought, is_chosen
+    FROM (SELECT unnest(list_distinct(flags)) AS flag, is_bought, is_chosen FROM steps)
+)
+SELECT name, {counts} FROM traits GROUP BY name ORDER BY pool DESC, name
+"""
 
 
-def _traits_of(labelled: Labelled) -> dict[str, list[str]]:
-    named = set(_languages(labelled))
-    found = {}
-    for name, row in labelled.responses.items():
-        spoken = _language(labelled, row)
-        language = spoken if spoken in named else "other"
-        found[name] = [f"language {language}", *(row.get("flags") or ())]
-    return found
+def _ordered(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, int]]:
+    """Counts by name: the commonest of each group, the rest of a group as one, then the flags."""
+    found: dict[str, Mapping[str, int]] = {}
+    for group in ("language", "dimension", "tag"):
+        own = [row for row in rows if row["name"].startswith(f"{group} ")]
+        # One dimension for all is no share that can move.
+        if group == "dimension" and len(own) < 2:
+            continue
+        found |= {row["name"]: row for row in own[:_MOST]}
+        if len(own) > _MOST and group != "tag":
+            found[f"{group} other"] = {step: sum(row[step] for row in own[_MOST:]) for step in _OF}
+    flags = {row["name"]: row for row in rows if " " not in row["name"]}
+    absent = dict.fromkeys(_OF, 0)
+    return found | {name: flags.get(name, absent) for name in sorted({*flags, *_ALWAYS})}
 
 
-def _language(labelled: Labelled, response: Mapping[str, Any]) -> str:
-    return labelled.prompts[response["prompt_id"]].get("language") or "unknown"
-
-
-def _counts(ids: Any, of: Mapping[str, Sequence[str]]) -> Counter[str]:
-    return Counter(trait for each in ids for trait in of[each])
+def _moved(whole: Step, part: Step) -> float:
+    return (part.share or 0.0) - (whole.share or 0.0)
 
 
 def _chance(whole: Step, part: Step) -> float:

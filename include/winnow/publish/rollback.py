@@ -1,17 +1,33 @@
 """Rollback: an older version published again, as a new one.
 
-History stays as it is, without gaps: the new version follows the newest, its files are the older
-one's, and its manifest says of which and why. The next batch builds on it. Batches that came in
-between are noted as withdrawn, so that a task of theirs that runs again brings nothing back.
+History stays as it is, without gaps: the new version follows the newest, its data files are the
+older one's, and its manifest, card and report say of which and why. The next batch builds on it.
+Batches that came in between are noted as withdrawn, so that a task of theirs that runs again brings
+nothing back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
+from winnow.batch import Artifact, read_artifact
 from winnow.errors import Fatal
 from winnow.lake import Lake
-from winnow.publish.versions import Rollback, Version, commit, finish, newest
+from winnow.publish.card import inert
+from winnow.publish.report_text import said
+from winnow.publish.versions import (
+    CARD,
+    REPORT,
+    Rollback,
+    Version,
+    commit,
+    finish,
+    newest,
+    read_version,
+    shelf,
+)
 
 
 def roll_back(lake: Lake, target: Version, reason: str, by: str, now: datetime) -> Version:
@@ -33,9 +49,48 @@ def roll_back(lake: Lake, target: Version, reason: str, by: str, now: datetime) 
             finish(lake, last)
             return last
         version = _again(target, last, Rollback(target.name, reason.strip(), by), now)
+        version = replace(version, files={**target.files, **_pages(lake, target, version)})
         if commit(lake, version):
             finish(lake, version)
             return version
+
+
+def _pages(lake: Lake, target: Version, version: Version) -> dict[str, Artifact]:
+    """The target's card and report, saying that they are of `version` now."""
+    parent = read_version(lake, target.dataset, version.number - 1)
+    objects = shelf(lake, target.dataset, parent)
+    written: list[tuple[str, str, Callable[[str], str]]] = [
+        (CARD, "md", lambda text: _card(text, target, version)),
+        (REPORT, "html", lambda text: _report(text, version)),
+    ]
+    pages = {}
+    for name, suffix, write in written:
+        if name in target.files:
+            text = read_artifact(lake, target.files[name]).decode()
+            pages[name] = objects.put(write(text).encode(), suffix)
+    return pages
+
+
+def _card(text: str, target: Version, version: Version) -> str:
+    """Its own name stands in the title, the head and the commands; the notice follows the title."""
+    named = text.replace(target.name, version.name)
+    notice = f"> {inert(_notice(version))}\n"
+    title = f"# {version.dataset} {version.name}\n"
+    return named.replace(title, f"{title}\n{notice}", 1) if title in named else named + notice
+
+
+def _report(text: str, version: Version) -> str:
+    """What it tells was measured for the target, so its name stays there."""
+    notice = f'<div class="notice"><p>{said(_notice(version), 600)}</p></div>'
+    return text.replace("<main>", f"<main>{notice}", 1)
+
+
+def _notice(version: Version) -> str:
+    back = version.rollback
+    if back is None:
+        return ""
+    told = f"{version.name} is {back.to} again: {back.by} rolled back to it ({back.reason})."
+    return f"{told} What is told of {back.to} holds for {version.name}."
 
 
 def _again(target: Version, last: Version, rollback: Rollback, now: datetime) -> Version:

@@ -6,67 +6,66 @@ reads as one. A folder holds one split only, for trainers that are pointed at a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 
-from winnow.batch import Artifact, table_bytes
+from winnow.batch import Artifact
+from winnow.campaign import Publish
 from winnow.errors import Fatal
-from winnow.lake import Lake
-from winnow.publish.splits import SPLITS, fitting_share, place, split_table
-from winnow.publish.versions import Version, store_object
-from winnow.publish.views import VIEWS
+from winnow.publish.labelled import Labelled
+from winnow.publish.objects import Shelf
+from winnow.publish.splits import SPLITS, fitting_share, places_of
+from winnow.publish.versions import Version
+from winnow.publish.views import VIEWS, highest_places, prepare, read_view
+
+ROW_GROUP = 20_000
+"""Rows that are written at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shards:
-    """A batch's rows by `VIEW/SPLIT`, and the share of prompts that the dataset tests on."""
+def cut(labelled: Labelled, settings: Publish, parent: Version | None) -> float:
+    """Prepare a batch's views and say which share of the prompts is for testing.
 
-    tables: Mapping[str, pa.Table]
-    test_share: float
-
-
-def cut_shards(
-    views: Mapping[str, pa.Table],
-    prompts: Mapping[str, Mapping[str, Any]],
-    wanted_share: float,
-    parent: Version | None,
-) -> Shards:
-    """Cut each view into train and test by its rows' prompts; `prompts` has `messages` by id.
-
-    The first version of a dataset fixes the test share: `wanted_share`, or less if a view of its
+    The first version of a dataset fixes the test share: the campaign's, or less if a view of its
     few prompts would have nothing to train on. A prompt never changes sides after that.
 
     Raises:
         Fatal: The dataset was published without splits.
     """
-    places = {name: place(prompt["messages"]) for name, prompt in prompts.items()}
-    if parent is None:
-        used = ([places[p] for p in table["prompt_id"].to_pylist()] for table in views.values())
-        share = fitting_share(wanted_share, used)
-    else:
-        share = _share_of(parent)
-    tables = {
-        f"{view}/{split}": part
-        for view, table in views.items()
-        for split, part in split_table(table, places, share).items()
-    }
-    return Shards(tables, share)
+    prepare(labelled, settings.min_p_chosen)
+    if parent is not None:
+        return _share_of(parent)
+    return fitting_share(settings.test_share, highest_places(labelled))
 
 
-def store_shards(lake: Lake, dataset: str, batch: str, shards: Shards) -> dict[str, Artifact]:
-    """Store the tables that have rows; the files of the next version by name.
+def store_shards(shelf: Shelf, labelled: Labelled, test_share: float) -> dict[str, Artifact]:
+    """Store the rows of each view and split; the files of the next version by name.
 
     A split without rows has no file, for `datasets` loads none: it would refuse the whole view.
     """
-    stored = {
-        name: store_object(lake, dataset, table_bytes(table), "parquet", table.num_rows)
-        for name, table in shards.tables.items()
-        if table.num_rows
-    }
-    return {f"data/{name}/{batch}-{a.sha256[:8]}.parquet": a for name, a in stored.items()}
+    stored = {}
+    for view in VIEWS:
+        for split in SPLITS:
+            artifact = _store(shelf, labelled, view, places_of(split, test_share))
+            if artifact is not None:
+                name = f"data/{view}/{split}/{labelled.batch}-{artifact.sha256[:8]}.parquet"
+                stored[name] = artifact
+    return stored
+
+
+def _store(
+    shelf: Shelf, labelled: Labelled, view: str, places: tuple[float, float]
+) -> Artifact | None:
+    n_rows = 0
+    with tempfile.TemporaryDirectory(prefix="winnow-shard-") as folder:
+        file = Path(folder) / "shard.parquet"
+        with pq.ParquetWriter(file, VIEWS[view], compression="zstd") as writer:
+            for table in read_view(labelled, view, places, ROW_GROUP):
+                writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
+                n_rows += table.num_rows
+        return shelf.put_file(file, "parquet", n_rows) if n_rows else None
 
 
 def configs(version: Version) -> list[dict[str, Any]]:

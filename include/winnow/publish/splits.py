@@ -22,8 +22,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-import pyarrow as pa
-
 from winnow.ids import canonical_json, digest
 
 SPLITS = ("train", "test")
@@ -49,18 +47,17 @@ def place(messages: Sequence[Mapping[str, str]]) -> float:
     return int(digest(canonical_json(["split", sketch]))[:13], 16) / 16.0**13
 
 
-def fitting_share(wanted: float, places: Iterable[Iterable[float]]) -> float:
-    """The largest test share up to `wanted` that leaves each group of places one to train on."""
-    return min([wanted, *(max(group) for each in places if (group := list(each)))])
+def fitting_share(wanted: float, highest: Iterable[float]) -> float:
+    """The largest test share up to `wanted` that leaves each view one prompt to train on.
+
+    `highest` are the highest places of the views' prompts.
+    """
+    return min([wanted, *highest])
 
 
-def split_table(
-    table: pa.Table, places: Mapping[str, float], test_share: float
-) -> dict[str, pa.Table]:
-    """The rows of each split, in their order. `places` is by `prompt_id`, a column of `table`."""
-    is_test = [places[prompt] < test_share for prompt in table["prompt_id"].to_pylist()]
-    masks = {"train": [not test for test in is_test], "test": is_test}
-    return {split: table.filter(pa.array(masks[split], pa.bool_())) for split in SPLITS}
+def places_of(split: str, test_share: float) -> tuple[float, float]:
+    """The places [low, high) of a split."""
+    return (0.0, test_share) if split == "test" else (test_share, 1.0)
 
 
 def _folded(text: str) -> str:

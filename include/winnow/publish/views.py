@@ -9,24 +9,21 @@
 
 Texts are conversations: `prompt` is the list of turns, `chosen` and `rejected` hold the
 assistant's. `tools` is a JSON list of what a prompt lets the model call, or null; TRL reads it so.
-Extra columns say where a row comes from. Views hold no times, so the same labels give the same
-bytes.
+Extra columns say where a row comes from. Views hold no times and have a fixed order, so the same
+labels give the same bytes.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import log
-from typing import Any
+from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 
-from winnow.publish.formats import SHAREGPT, sharegpt_row
-from winnow.records import MESSAGES, MICROS, RATINGS, to_table
-
-Row = Mapping[str, Any]
+from winnow.publish.formats import ALTERNATES, SHAREGPT, SHAREGPT_COLUMNS
+from winnow.publish.labelled import Labelled
+from winnow.publish.splits import place
+from winnow.records import MESSAGES, MICROS, RATINGS
 
 _TRACE = [
     ("prompt_id", pa.string()),
@@ -102,108 +99,149 @@ VIEWS = {
 }
 """Schema of each view; the first one is what a dataset loads by default."""
 
+_ASKED = f"""
+CREATE OR REPLACE TEMP TABLE asked AS
+SELECT prompts.prompt_id, row_n, messages, tools, dimension, language, place,
+    {ALTERNATES} AS alternates
+FROM prompts JOIN given_places USING (prompt_id)
+"""
+_TEXTS = """
+CREATE OR REPLACE TEMP TABLE texts AS SELECT response_id, message FROM responses
+WHERE response_id IN (SELECT unnest([first_id, second_id]) FROM comparisons)
+"""
+_DECIDED = f"""
+CREATE OR REPLACE TEMP TABLE decided AS
+SELECT p.row_n AS n, p.pair_id, p.prompt_id, p.votes, p.agreement, p.cost / {MICROS} AS cost_usd,
+    chosen_id, rejected_id, p_chosen,
+    greatest(0.0, ln(p_chosen / (1.0 - p_chosen))) AS margin,
+    greatest(0.0, 2.0 * p_chosen - 1.0) AS weight,
+    c.dimension, c.kind, c.strategy, c.info_gain, c.propensity
+FROM (
+    SELECT *, CASE WHEN preferred = 'first' THEN first_id ELSE second_id END AS chosen_id,
+        CASE WHEN preferred = 'first' THEN second_id ELSE first_id END AS rejected_id,
+        CASE WHEN preferred = 'first' THEN p_preferred ELSE 1.0 - p_preferred END AS p_chosen
+    FROM preferences WHERE preferred IN ('first', 'second')
+) AS p JOIN comparisons AS c USING (pair_id)
+"""
+_CERTAIN = """
+CREATE OR REPLACE TEMP TABLE certain AS SELECT * FROM decided WHERE p_chosen >= $certain
+"""
+# One row a pair and side would tell a trainer that a response which wins one pair and loses another
+# is both good and bad, so the log-odds of its pairs are added up. In the order of ids, which are
+# hashes: TRL's KTO takes the answers of neighbours for answers to other prompts.
+_SINGLES = """
+CREATE OR REPLACE TEMP TABLE singles AS
+SELECT response_id, any_value(prompt_id) AS prompt_id, list(pair_id ORDER BY n) AS pair_ids,
+    list_sum(list(favour ORDER BY n)) AS favour
+FROM (
+    SELECT n, pair_id, prompt_id, chosen_id AS response_id, margin AS favour FROM certain
+    UNION ALL SELECT n, pair_id, prompt_id, rejected_id, -margin FROM certain
+)
+GROUP BY response_id HAVING favour <> 0.0
+"""
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A batch's rows, by id where they are looked up."""
+_PAIRS = """
+SELECT asked.messages AS prompt, [{{'role': 'assistant', 'content': better.message}}] AS chosen,
+    [{{'role': 'assistant', 'content': worse.message}}] AS rejected, tools, language,
+    {of}.*
+FROM {of} JOIN asked USING (prompt_id) JOIN texts AS better ON better.response_id = chosen_id
+JOIN texts AS worse ON worse.response_id = rejected_id
+"""
+QUERIES = {
+    "reward": (_PAIRS.format(of="decided"), "n"),
+    "dpo": (_PAIRS.format(of="certain"), "n"),
+    "kto": (
+        """
+        SELECT asked.messages AS prompt, [{'role': 'assistant', 'content': message}] AS completion,
+            favour > 0.0 AS label, tools, response_id, singles.prompt_id, pair_ids
+        FROM singles JOIN asked USING (prompt_id) JOIN texts USING (response_id)
+        """,
+        "response_id",
+    ),
+    "prompts": ("SELECT *, messages AS prompt FROM asked", "row_n"),
+    "annotations": (
+        """
+        SELECT a.*, asked.messages AS prompt, tools, asked.prompt_id, one.message AS first,
+            other.message AS second
+        FROM annotations AS a JOIN comparisons USING (pair_id) JOIN asked USING (prompt_id)
+        JOIN texts AS one ON one.response_id = first_id
+        JOIN texts AS other ON other.response_id = second_id
+        WHERE a.kind IS DISTINCT FROM 'gold'
+        """,
+        "annotation_id, revision",
+    ),
+    "sharegpt": (
+        f"""
+        SELECT {SHAREGPT_COLUMNS}, certain.*
+        FROM certain JOIN asked USING (prompt_id)
+        JOIN texts AS better ON better.response_id = chosen_id
+        JOIN texts AS worse ON worse.response_id = rejected_id WHERE alternates
+        """,
+        "n",
+    ),
+}
+"""What each view selects, and its order."""
 
-    batch: str
-    prompts: Mapping[str, Row]
-    responses: Mapping[str, Row]
-    comparisons: Mapping[str, Row]
-    preferences: Sequence[Row]
-    annotations: Sequence[Row]
-
-
-def build_views(labelled: Labelled, min_p_chosen: float) -> dict[str, pa.Table]:
-    """Every view of a batch; `dpo`, `kto` and `sharegpt` hold the certain pairs.
-
-    Certain is P(chosen is better) >= `min_p_chosen`.
-    """
-    decided = [_preference(labelled, row) for row in labelled.preferences if _is_decided(row)]
-    certain = [row for row in decided if row["p_chosen"] >= min_p_chosen]
-    rows = {
-        "reward": decided,
-        "dpo": certain,
-        "kto": _singles(certain),
-        "prompts": [_prompt(labelled, prompt_id) for prompt_id in labelled.prompts],
-        "annotations": [_annotation(labelled, row) for row in labelled.annotations],
-        "sharegpt": [row for pair in certain if (row := sharegpt_row(pair)) is not None],
-    }
-    return {view: to_table(rows[view], schema) for view, schema in VIEWS.items()}
-
-
-def _is_decided(preference: Row) -> bool:
-    return preference["preferred"] in ("first", "second")
-
-
-def _preference(labelled: Labelled, preference: Row) -> dict[str, Any]:
-    ids = preference["first_id"], preference["second_id"]
-    chosen, rejected = ids if preference["preferred"] == "first" else ids[::-1]
-    p_first = preference["p_preferred"]
-    p_chosen = p_first if preference["preferred"] == "first" else 1.0 - p_first
-    comparison = labelled.comparisons[preference["pair_id"]]
-    prompt = labelled.prompts[preference["prompt_id"]]
-    return {
-        **{name: comparison[name] for name in ("dimension", "kind", "strategy")},
-        **{name: comparison[name] for name in ("info_gain", "propensity")},
-        **{name: preference[name] for name in ("votes", "agreement", "pair_id", "prompt_id")},
-        "prompt": prompt["messages"],
-        "tools": prompt["tools"],
-        "language": prompt["language"],
-        "chosen": _turn(labelled.responses[chosen]),
-        "rejected": _turn(labelled.responses[rejected]),
-        "margin": max(0.0, log(p_chosen / (1.0 - p_chosen))),
-        "weight": max(0.0, 2.0 * p_chosen - 1.0),
-        "p_chosen": p_chosen,
-        "cost_usd": preference["cost"] / MICROS,
-        "chosen_id": chosen,
-        "rejected_id": rejected,
-        "batch": labelled.batch,
-    }
-
-
-def _singles(pairs: Sequence[Row]) -> list[dict[str, Any]]:
-    """Each response of the pairs once, good if the log-odds of its pairs add up in its favour.
-
-    One row a pair and side would tell a trainer that a response which wins one pair and loses
-    another is both good and bad. They are ordered by their ids, which are hashes: TRL's KTO reads
-    them in order and takes the answers of neighbours for answers to other prompts.
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    favour: dict[str, float] = defaultdict(float)
-    for pair in pairs:
-        for side, sign in (("chosen", 1.0), ("rejected", -1.0)):
-            response = pair[f"{side}_id"]
-            row = {**pair, "completion": pair[side], "response_id": response, "pair_ids": []}
-            rows.setdefault(response, row)["pair_ids"].append(pair["pair_id"])
-            favour[response] += sign * pair["margin"]
-    return [{**rows[r], "label": favour[r] > 0.0} for r in sorted(rows) if favour[r] != 0.0]
-
-
-def _prompt(labelled: Labelled, prompt_id: str) -> dict[str, Any]:
-    prompt = labelled.prompts[prompt_id]
-    return {
-        **prompt,
-        "prompt": prompt["messages"],
-        "prompt_id": prompt_id,
-        "batch": labelled.batch,
-    }
-
-
-def _annotation(labelled: Labelled, annotation: Row) -> dict[str, Any]:
-    comparison = labelled.comparisons[annotation["pair_id"]]
-    prompt = labelled.prompts[comparison["prompt_id"]]
-    return {
-        **annotation,
-        "prompt_id": comparison["prompt_id"],
-        "prompt": prompt["messages"],
-        "tools": prompt["tools"],
-        "first": labelled.responses[comparison["first_id"]]["message"],
-        "second": labelled.responses[comparison["second_id"]]["message"],
-        "batch": labelled.batch,
-    }
+_USED = {
+    "reward": "decided",
+    "dpo": "certain",
+    "kto": "singles",
+    "prompts": "asked",
+    "annotations": "annotations JOIN comparisons USING (pair_id)",
+    "sharegpt": "certain JOIN asked AS turns USING (prompt_id) WHERE alternates",
+}
+"""Where each view's prompts are found without its texts."""
 
 
-def _turn(response: Row) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": response["message"]}]
+def prepare(labelled: Labelled, min_p_chosen: float) -> None:
+    """Make what the views are read from; certain is P(chosen is better) >= `min_p_chosen`."""
+    database = labelled.database
+    places = pa.Table.from_batches(_places(labelled), _PLACES)
+    database.register("given_places", places)
+    for statement in (_ASKED, _TEXTS, _DECIDED):
+        database.execute(statement)
+    database.execute(_CERTAIN, {"certain": min_p_chosen})
+    database.execute(_SINGLES)
+
+
+def highest_places(labelled: Labelled) -> list[float]:
+    """The highest place of the prompts of each view that has rows; see `winnow.publish.splits`."""
+    found = [
+        labelled.rows(f"SELECT max(place) AS place FROM asked WHERE prompt_id IN ({prompts})")
+        for prompts in (f"SELECT prompt_id FROM {used}" for used in _USED.values())
+    ]
+    return [rows[0]["place"] for rows in found if rows[0]["place"] is not None]
+
+
+def read_view(
+    labelled: Labelled, view: str, places: tuple[float, float], n_rows: int
+) -> Iterator[pa.Table]:
+    """The rows of a view whose prompts' places are in [low, high), in tables of `n_rows` rows."""
+    query, order = QUERIES[view]
+    schema = VIEWS[view]
+    wanted = ", ".join(name if name != "batch" else "$batch AS batch" for name in schema.names)
+    # Sorted by narrow keys; the texts are joined as late as can be.
+    found = labelled.database.sql(
+        f"SELECT {wanted} FROM ({query}) WHERE prompt_id IN "
+        f"(SELECT prompt_id FROM asked WHERE place >= $low AND place < $high) ORDER BY {order}",
+        params={"batch": labelled.batch, "low": places[0], "high": places[1]},
+    )
+    held: list[pa.RecordBatch] = []
+    for batch in found.to_arrow_reader(n_rows):
+        held.append(batch)
+        while sum(each.num_rows for each in held) >= n_rows:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, n_rows).cast(schema)
+            held = table.slice(n_rows).to_batches()
+    if held:
+        yield pa.Table.from_batches(held).cast(schema)
+
+
+_PLACES = pa.schema([("prompt_id", pa.string()), ("place", pa.float64())])
+
+
+def _places(labelled: Labelled) -> Iterator[pa.RecordBatch]:
+    found = labelled.database.sql("SELECT prompt_id, messages FROM prompts")
+    for batch in found.to_arrow_reader(10_000):
+        placed = np.array([place(messages) for messages in batch["messages"].to_pylist()])
+        yield pa.record_batch([batch["prompt_id"], placed], schema=_PLACES)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
-from winnow.batch import Batch, read_artifact, read_table
+from winnow.batch import Batch, read_artifact, table_file
 from winnow.errors import Fatal
 from winnow.ingest.sources import source_files
+from winnow.publish.labelled import labelled
+from winnow.publish.report_shares import largest_shifts, traits
 from winnow.publish.versions import newest
 from winnow.validate.leakage import EvaluationSet, merged, read_evaluation
 from winnow.validate.measure import Measured, measure
@@ -32,35 +36,43 @@ _COUNT_OF = {
 """Count of its stage's manifest that says how many rows a table has."""
 
 
-def measured(batch: Batch) -> Measured:
-    """Measure a batch whose labels are collected.
+@contextmanager
+def measured(batch: Batch) -> Iterator[Measured]:
+    """Measure a batch whose labels are collected; its files are there while it is looked at.
 
     Raises:
         Fatal: The campaign's evaluation prompts cannot be read.
         Corrupt: A table, or the verdict of a published batch, is not what its manifest says.
     """
     label, limits = batch.require("label"), batch.campaign.validation
-    return measure(
-        _tables(batch),
-        LabelFigures.of(label.figures),
-        limits,
-        aggregation=batch.campaign.label.aggregation,
-        history=_history(batch),
-        evaluation=_evaluation(batch),
-    )
+    with ExitStack() as stack:
+        files = {
+            table: stack.enter_context(table_file(batch.lake, batch.require(stage).outputs[table]))
+            for table, stage in _STAGE_OF.items()
+        }
+        with labelled(batch.key, files) as tables:
+            shifts = largest_shifts(traits(tables))
+        yield measure(
+            _tables(batch, files),
+            LabelFigures.of(label.figures),
+            limits,
+            aggregation=batch.campaign.label.aggregation,
+            history=_history(batch),
+            evaluation=_evaluation(batch),
+            shifts=shifts,
+        )
 
 
-def _tables(batch: Batch) -> BatchTables:
+def _tables(batch: Batch, files: Mapping[str, Path]) -> BatchTables:
     manifests = {table: batch.require(stage) for table, stage in _STAGE_OF.items()}
-    stored = {table: manifest.outputs[table] for table, manifest in manifests.items()}
-    n_rows = {table: artifact.n_rows for table, artifact in stored.items()}
+    n_rows = {table: manifest.outputs[table].n_rows for table, manifest in manifests.items()}
     told = {
         table: manifests[table].counts[count]
         for table, count in _COUNT_OF.items()
         if count in manifests[table].counts
     }
     return BatchTables(
-        tables={table: read_table(batch.lake, artifact) for table, artifact in stored.items()},
+        tables=files,
         n_rows={**n_rows, **told},
         charged=manifests["annotations"].cost,
         floors=batch.campaign.select.floors,

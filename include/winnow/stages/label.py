@@ -18,22 +18,21 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from winnow.batch import Batch, Manifest, quarantine_table, read_table
+from winnow.batch import Batch, Manifest, read_table
 from winnow.campaign import Label
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import canonical_json
 from winnow.ingest.sources import source_files
-from winnow.label.aggregate import Preference, aggregate
 from winnow.label.annotation import Annotation
-from winnow.label.annotator_report import annotator_report
 from winnow.label.collect import Collection, read_deliveries
 from winnow.label.gold import GoldItem, read_gold
 from winnow.label.rounds import follow_up as follow_up_tasks
 from winnow.label.submit import submit_tasks
 from winnow.label.tasks import BuiltTasks, Task, build_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
-from winnow.label.votes import COMPARISON, GOLD
-from winnow.records import ANNOTATIONS, MICROS, PREFERENCES, TASKS, Quarantined, to_table
+from winnow.label.votes import COMPARISON
+from winnow.records import ANNOTATIONS, MICROS, TASKS, Quarantined, to_table
+from winnow.stages.label_results import STAGE, BroughtHome, commit_results
 from winnow.stages.label_rounds import (
     SubmissionRecord,
     batch_key,
@@ -48,9 +47,6 @@ from winnow.stages.label_rounds import (
     submissions,
     terms_of,
 )
-from winnow.validate.metrics import label_figures
-
-STAGE = "label"
 
 Row = Mapping[str, Any]
 
@@ -134,7 +130,18 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     tasks = _asked(batch)
     found = _collected(batch, vendor, tasks)
     _check_completion(batch, tasks, found.annotations)
-    return _commit(batch, tasks, found, statuses)
+    plans = [built for n in submissions(batch) if (built := read_plan(batch, n)) is not None]
+    home = BroughtHome(
+        tasks=batch.write_table(STAGE, "tasks", to_table(tasks, TASKS)),
+        annotations=batch.write_table(
+            STAGE, "annotations", to_table(found.annotations, ANNOTATIONS)
+        ),
+        unasked=[row for built in plans for row in built.quarantined],
+        rejected=found.quarantined,
+        charged=sum(status.charged for status in statuses),
+        pii=dict(sum((Counter(built.pii) for built in plans), Counter[str]())),
+    )
+    return commit_results(batch, home)
 
 
 def is_submitted(batch: Batch) -> bool:
@@ -310,65 +317,5 @@ def _check_completion(
         )
 
 
-def _commit(
-    batch: Batch, tasks: Sequence[Row], found: Collection, statuses: Sequence[BatchStatus]
-) -> Manifest:
-    selected = batch.require("select")
-    comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
-    annotations, asked_for = to_table(found.annotations, ANNOTATIONS), to_table(tasks, TASKS)
-    expected = {task["task_id"]: task["expected"] for task in tasks if task["expected"]}
-    rows = annotations.to_pylist()
-    preferences = aggregate(rows, comparisons, batch.campaign.label.aggregation, expected)
-    report = [each.as_dict() for each in annotator_report(rows, comparisons, expected)]
-    plans = [built for n in submissions(batch) if (built := read_plan(batch, n)) is not None]
-    unasked = [row for built in plans for row in built.quarantined]
-    pairs = {row["pair_id"] for row in comparisons}
-    asked = {task["pair_id"] for task in tasks}
-    silent = _without_vote([row for row in comparisons if row["pair_id"] in asked], preferences)
-    quarantined = [*unasked, *found.quarantined, *silent]
-    return batch.commit(
-        STAGE,
-        inputs=[selected],
-        outputs={
-            "annotations": batch.write_table(STAGE, "annotations", annotations),
-            "preferences": batch.write_table(
-                STAGE, "preferences", to_table(preferences, PREFERENCES)
-            ),
-            "tasks": batch.write_table(STAGE, "tasks", asked_for),
-            "annotators": batch.write_bytes(
-                STAGE, "annotators", "json", canonical_json(report), len(report)
-            ),
-            "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(quarantined)),
-        },
-        counts={
-            "rows_in": len(comparisons),
-            "rows_out": len(preferences),
-            "quarantined": len(silent) + sum(row.record_id in pairs for row in unasked),
-            "tasks": len(tasks),
-            "follow_ups": sum(task["round"] > 0 for task in tasks),
-            "gold": sum(task["kind"] == GOLD for task in tasks),
-            "unanswered": len(tasks) - len({a.task_id for a in found.annotations}),
-            "annotations": annotations.num_rows,
-            "annotations_quarantined": len(found.quarantined),
-        },
-        cost=sum(status.charged for status in statuses),
-        figures={
-            **label_figures(annotations, asked_for).as_dict(),
-            "pii": dict(sum((Counter(built.pii) for built in plans), Counter[str]())),
-        },
-    )
-
-
 def _approval_path(batch: Batch) -> str:
     return f"{batch.folder}/{STAGE}/approval.json"
-
-
-def _without_vote(comparisons: list[Row], preferences: list[Preference]) -> list[Quarantined]:
-    """The asked pairs that nobody decided on: expired, skipped, or retracted."""
-    voted = {preference.pair_id for preference in preferences}
-    detail = "no annotation of this pair counts: unanswered, skipped or retracted"
-    return [
-        Quarantined(STAGE, "no_vote", detail, record_id=row["pair_id"])
-        for row in comparisons
-        if row["pair_id"] not in voted
-    ]

@@ -6,20 +6,19 @@ version is out and the next batch can learn from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
-from winnow.batch import Batch, Manifest, read_table
-from winnow.campaign import Publish
+from winnow.batch import Artifact, Batch, Manifest, read_artifact, table_file
 from winnow.errors import Blocked
 from winnow.label.vendors import kind_of
-from winnow.label.votes import GOLD
 from winnow.publish.card import dataset_card
 from winnow.publish.formats import dataset_info
-from winnow.publish.shards import Shards, cut_shards, store_shards
-from winnow.publish.versions import Version, newest, publish, read_version, store_object
-from winnow.publish.views import Labelled, build_views
+from winnow.publish.labelled import TABLES, Labelled, labelled
+from winnow.publish.shards import cut, store_shards
+from winnow.publish.versions import Version, newest, publish, read_version, shelf
 from winnow.stages import quality, reward_model
 from winnow.stages.gate_input import measured
 from winnow.validate.gate import judge
@@ -27,12 +26,16 @@ from winnow.validate.verdict import Verdict
 
 STAGE = "publish"
 
-Row = Mapping[str, Any]
-
 
 def check(batch: Batch) -> str:
-    """Judge the batch's labels and store the verdict; returns where it lies in the lake."""
-    verdict = judge(measured(batch), batch.campaign.validation)
+    """Judge the batch's labels and store the verdict; returns where it lies in the lake.
+
+    The rows behind failed checks go to the stage's quarantine, which the verdict names.
+    """
+    with measured(batch) as found:
+        verdict, broken = judge(found, batch.campaign.validation)
+    stored = batch.write_table(STAGE, "quarantine", broken)
+    verdict = replace(verdict, quarantine=asdict(stored))
     return batch.write_bytes(STAGE, "verdict", "json", verdict.to_bytes()).path
 
 
@@ -48,21 +51,22 @@ def version(batch: Batch, verdict_path: str) -> int:
         raise Blocked(f"Batch {batch.key} is not published. " + "; ".join(verdict.reasons()))
     dataset = batch.campaign.publish.dataset
     parent = newest(batch.lake, dataset)
-    labelled = _labelled(batch)
-    shards = _shards(labelled, batch.campaign.publish, parent)
-    facts = quality.facts_of(batch, labelled, asdict(verdict))
-    files = {
-        f"quality/{batch.key}.json": store_object(batch.lake, dataset, verdict_bytes, "json"),
-        "dataset_info.json": store_object(batch.lake, dataset, dataset_info(dataset), "json"),
-        **store_shards(batch.lake, dataset, batch.key, shards),
-    }
+    objects = shelf(batch.lake, dataset, parent)
+    with _opened(batch) as tables:
+        test_share = cut(tables, batch.campaign.publish, parent)
+        shards = store_shards(objects, tables, test_share)
+        facts = quality.facts_of(batch, tables, asdict(verdict))
     note = kind_of(batch.campaign.label.vendor).note
     return publish(
         batch.lake,
         dataset,
         batch.key,
-        files,
-        {**_figures(batch, verdict), "test_share": shards.test_share},
+        {
+            f"quality/{batch.key}.json": objects.put(verdict_bytes, "json"),
+            "dataset_info.json": objects.put(dataset_info(dataset), "json"),
+            **shards,
+        },
+        {**_figures(batch, verdict), "test_share": test_share},
         lambda new: dataset_card(new, batch.campaign, note),
         batch.clock(),
         report=lambda new: quality.report_of(batch, facts, new),
@@ -77,14 +81,14 @@ def refit(batch: Batch, number: int) -> Manifest:
     published = read_version(batch.lake, batch.campaign.publish.dataset, number)
     fitted = reward_model.refit(batch.lake, batch.campaign, published)
     path = reward_model.store(batch.lake, batch.campaign.name, fitted, number)
-    labelled = batch.require("label")
-    n_preferences = labelled.outputs["preferences"].n_rows
+    collected = batch.require("label")
+    n_preferences = collected.outputs["preferences"].n_rows
     return batch.commit(
         STAGE,
-        inputs=[labelled],
-        outputs={},
+        inputs=[collected],
+        outputs=_quarantine(batch, published),
         counts={"rows_in": n_preferences, "rows_out": n_preferences, "quarantined": 0},
-        cost=labelled.cost,
+        cost=collected.cost,
         figures={
             "version": published.name,
             "digest": published.digest,
@@ -100,28 +104,14 @@ def refit(batch: Batch, number: int) -> Manifest:
     )
 
 
-def _shards(labelled: Labelled, settings: Publish, parent: Version | None) -> Shards:
-    views = build_views(labelled, settings.min_p_chosen)
-    return cut_shards(views, labelled.prompts, settings.test_share, parent)
-
-
-def _labelled(batch: Batch) -> Labelled:
-    return Labelled(
-        batch=batch.key,
-        prompts=_by_id(batch, "ingest", "prompts", "prompt_id"),
-        responses=_by_id(batch, "expand", "responses", "response_id"),
-        comparisons=_by_id(batch, "select", "comparisons", "pair_id"),
-        preferences=_rows(batch, "label", "preferences"),
-        annotations=[r for r in _rows(batch, "label", "annotations") if r["kind"] != GOLD],
-    )
-
-
-def _by_id(batch: Batch, stage: str, table: str, key: str) -> dict[str, Row]:
-    return {row[key]: row for row in _rows(batch, stage, table)}
-
-
-def _rows(batch: Batch, stage: str, table: str) -> list[Row]:
-    return list(read_table(batch.lake, batch.require(stage).outputs[table]).to_pylist())
+@contextmanager
+def _opened(batch: Batch) -> Iterator[Labelled]:
+    with ExitStack() as stack:
+        files = {
+            table: stack.enter_context(table_file(batch.lake, batch.require(stage).outputs[table]))
+            for table, stage in TABLES.items()
+        }
+        yield stack.enter_context(labelled(batch.key, files))
 
 
 def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
@@ -143,3 +133,11 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
         **label.figures,
         "cost": label.cost,
     }
+
+
+def _quarantine(batch: Batch, published: Version) -> dict[str, Artifact]:
+    """Where the rows behind failed checks lie, by the verdict that the version carries."""
+    verdict = Verdict.from_bytes(
+        read_artifact(batch.lake, published.files[f"quality/{batch.key}.json"])
+    )
+    return {"quarantine": Artifact(**verdict.quarantine)} if verdict.quarantine else {}

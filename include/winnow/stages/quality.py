@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from winnow.batch import Batch, Manifest, read_artifact, read_manifest, read_table
+from winnow.batch import Batch, Manifest, read_artifact, read_manifest, table_file
 from winnow.label.vendors import kind_of
 from winnow.publish import report_figures as figures
+from winnow.publish.labelled import Labelled
 from winnow.publish.report import quality_report
 from winnow.publish.report_facts import BatchFacts, History, Refused
 from winnow.publish.report_shares import traits
 from winnow.publish.versions import Version, read_version
-from winnow.publish.views import Labelled
+from winnow.sql import database
 
 STAGES = ("ingest", "expand", "select", "label")
 
@@ -32,7 +33,7 @@ def facts_of(batch: Batch, labelled: Labelled, verdict: Mapping[str, Any]) -> Ba
 
     Args:
         batch: A batch whose labels are collected.
-        labelled: Its rows.
+        labelled: Its tables.
         verdict: What the gate said, as JSON has it.
     """
     manifests = {stage: batch.require(stage) for stage in STAGES}
@@ -47,13 +48,13 @@ def facts_of(batch: Batch, labelled: Labelled, verdict: Mapping[str, Any]) -> Ba
             *(each for stage in STAGES for each in _refused(batch, manifests[stage])),
             *_bad_rows(verdict),
         ],
-        ranks=figures.gain_by_rank(labelled.comparisons.values()),
-        calibration=figures.calibration(labelled.comparisons, labelled.annotations),
+        ranks=figures.gain_by_rank(labelled),
+        calibration=figures.calibration(labelled),
         traits=traits(labelled),
         lengths=figures.lengths(labelled),
         longer=figures.longer_wins(labelled),
         examples=figures.examples(labelled),
-        seconds=figures.seconds_spent(labelled.annotations),
+        seconds=figures.seconds_spent(labelled),
     )
 
 
@@ -69,12 +70,17 @@ def _refused(batch: Batch, manifest: Manifest) -> list[Refused]:
     """A stage's quarantine by reason, the commonest first."""
     if "quarantine" not in manifest.outputs:
         return []
-    details: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    table = read_table(batch.lake, manifest.outputs["quarantine"])
-    for row in table.select(["stage", "reason", "detail"]).to_pylist():
-        details[row["stage"], row["reason"]].append(row["detail"] or "")
-    found = [Refused(*key, len(told), told[0]) for key, told in details.items()]
-    return sorted(found, key=lambda each: (-each.n, each.reason))
+    with (
+        table_file(batch.lake, manifest.outputs["quarantine"]) as file,
+        database({"quarantine": file}) as rows,
+    ):
+        return [Refused(*row) for row in rows.sql(_REFUSED).fetchall()]
+
+
+_REFUSED = """
+SELECT stage, reason, count(*) AS n, coalesce(first(detail ORDER BY row_n), '')
+FROM quarantine GROUP BY stage, reason ORDER BY n DESC, reason
+"""
 
 
 def _bad_rows(verdict: Mapping[str, Any]) -> list[Refused]:

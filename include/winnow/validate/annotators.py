@@ -16,55 +16,18 @@ import duckdb
 
 from winnow.campaign import Validate
 from winnow.label.agreement import wilson
+from winnow.label.annotator_counts import annotator_counts
 from winnow.validate.verdict import Suspect
 
-_COUNTS = """
-WITH read AS (
-    SELECT a.annotator, a.choice,
-        coalesce(a.active_seconds, epoch(a.finished_at) - epoch(a.started_at)) AS seconds,
-        reading.n_chars
-    FROM answers AS a LEFT JOIN reading USING (task_id)
-),
-agreed AS (
-    SELECT one.annotator, count(*) AS n_pairs,
-        count(*) FILTER (one.preferred = other.preferred) AS n_agreed
-    FROM votes AS one JOIN votes AS other
-        ON one.pair_id = other.pair_id AND one.annotator <> other.annotator
-    WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
-    GROUP BY one.annotator
-),
-known AS (
-    SELECT annotator, count(*) AS n_gold, count(*) FILTER (preferred = expected) AS n_passed
-    FROM judged JOIN tasks USING (task_id) WHERE judged.kind = 'gold' GROUP BY annotator
-),
-repeated AS (
-    SELECT annotator, count(*) AS n_repeats,
-        count(*) FILTER (again.preferred = before.preferred) AS n_same
-    FROM judged AS again JOIN votes AS before USING (pair_id, annotator)
-    WHERE again.kind = 'repeat' GROUP BY annotator
-),
-chosen AS (
-    SELECT annotator, max(n) AS n_top FROM
-        (SELECT annotator, count(*) AS n FROM answers GROUP BY annotator, choice)
-    GROUP BY annotator
-),
-said AS (
-    SELECT annotator, count(*) AS n_answers,
-        count(*) FILTER (choice IN ('a', 'b')) AS n_sided,
-        count(*) FILTER (choice = 'a') AS n_first,
-        count(*) FILTER (seconds IS NOT NULL AND n_chars > 0) AS n_timed,
-        count(*) FILTER (seconds * $speed < n_chars) AS n_fast
-    FROM read GROUP BY annotator
+_FAST = """
+SELECT annotator, count(*) FILTER (seconds * $speed < n_chars) AS n_fast,
+    count(*) FILTER (seconds IS NOT NULL AND n_chars > 0) AS n_timed
+FROM (
+    SELECT annotator, n_chars,
+        coalesce(active_seconds, epoch(finished_at) - epoch(started_at)) AS seconds
+    FROM answers LEFT JOIN reading USING (task_id)
 )
-SELECT said.*, n_top,
-    (SELECT count(*) FROM votes WHERE votes.annotator = said.annotator) AS n_votes,
-    coalesce(n_pairs, 0) AS n_pairs, coalesce(n_agreed, 0) AS n_agreed,
-    coalesce(n_gold, 0) AS n_gold, coalesce(n_passed, 0) AS n_passed,
-    coalesce(n_repeats, 0) AS n_repeats, coalesce(n_same, 0) AS n_same
-FROM said JOIN chosen USING (annotator)
-LEFT JOIN agreed USING (annotator) LEFT JOIN known USING (annotator)
-LEFT JOIN repeated USING (annotator)
-WHERE said.annotator IS NOT NULL ORDER BY said.annotator
+GROUP BY annotator
 """
 
 READING = """
@@ -108,12 +71,11 @@ class Held:
     votes: int
 
 
-def annotator_counts(
-    connection: duckdb.DuckDBPyConnection, limits: Validate
-) -> list[dict[str, Any]]:
-    """What each annotator of a batch answered, a row each, sorted; `READING` was executed."""
-    found = connection.sql(_COUNTS, params={"speed": limits.max_chars_per_second})
-    return list(found.to_arrow_table().to_pylist())
+def timed_counts(connection: duckdb.DuckDBPyConnection, limits: Validate) -> list[dict[str, Any]]:
+    """`annotator_counts`, and how many answers came too fast; `READING` was executed."""
+    found = connection.sql(_FAST, params={"speed": limits.max_chars_per_second})
+    fast = {row["annotator"]: row for row in found.to_arrow_table().to_pylist()}
+    return [{**row, **fast[row["annotator"]]} for row in annotator_counts(connection)]
 
 
 def held_annotators(counts: Sequence[Mapping[str, Any]], limits: Validate) -> list[Held]:

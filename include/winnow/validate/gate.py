@@ -12,15 +12,18 @@ the task.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from winnow.batch import quarantine_table
 from winnow.campaign import Validate
 from winnow.validate.annotators import CHECKS
 from winnow.validate.measure import Measured
+from winnow.validate.rows import MOST_ROWS
 from winnow.validate.suites import (
     ROW_SUITES,
     Expected,
@@ -28,13 +31,18 @@ from winnow.validate.suites import (
     of_faults,
     of_figures,
 )
+from winnow.validate.tables import read_columns
 from winnow.validate.verdict import BadRow, Check, Outcome, Verdict, worst_of
 
-MOST_ROWS = 1000
-"""Rows that a verdict names of one check; the check's value counts them all."""
+
+class Judgement(NamedTuple):
+    """The verdict, and every row that it speaks of as a table `records.QUARANTINE`."""
+
+    verdict: Verdict
+    broken: pa.Table
 
 
-def judge(measured: Measured, limits: Validate) -> Verdict:
+def judge(measured: Measured, limits: Validate) -> Judgement:
     """Hold what was measured of a batch against the campaign's limits."""
     context = _context()
     checks: list[Check] = []
@@ -42,27 +50,39 @@ def judge(measured: Measured, limits: Validate) -> Verdict:
     tables = {"annotations": measured.annotations, "preferences": measured.preferences}
     for name, table in tables.items():
         suite = ROW_SUITES[name]
-        held = [column for column in suite.columns if column in table.column_names]
-        each, rows = _run(
-            context, name, table.select(held).to_pandas(), suite.expected(), suite.key
-        )
+        frame = read_columns(table, suite.columns).to_pandas()
+        each, rows = _run(context, name, frame, suite.expected(), suite.key)
         checks, found = [*checks, *each], [*found, *rows]
     annotators = pa.Table.from_pylist(_annotator_rows(measured)).to_pandas()
     checks += _run(context, "annotators", annotators, of_annotators(measured, limits))[0]
-    counts = {name: len(rows) for name, rows in measured.faults.items()}
+    counts = {name: fault.n for name, fault in measured.faults.items()}
     expected = [*of_faults(measured), *of_figures(measured, limits)]
     one_row = pa.Table.from_pylist([{**measured.figures, **counts}]).to_pandas()
     checks += _run(context, "figures", one_row, expected)[0]
     checks += _not_measured(measured)
-    found += [row for rows in measured.faults.values() for row in rows[:MOST_ROWS]]
-    return Verdict(
+    found += _unmet(measured)
+    named = [row for fault in measured.faults.values() for row in fault.first]
+    verdict = Verdict(
         worst_of(checks),
         checks,
         figures=dict(measured.figures),
         profile=dict(measured.profile),
-        bad_rows=[*found, *_unmet(measured)],
+        bad_rows=[*_first(found), *named],
         suspects=list(measured.suspects),
     )
+    broken = [measured.broken, quarantine_table(row.quarantined() for row in found)]
+    return Judgement(verdict, pa.concat_tables(broken))
+
+
+def _first(rows: Sequence[BadRow]) -> list[BadRow]:
+    """Of each check as many rows as a verdict names."""
+    so_far: Counter[str] = Counter()
+    first = []
+    for row in rows:
+        so_far[row.check] += 1
+        if so_far[row.check] <= MOST_ROWS:
+            first.append(row)
+    return first
 
 
 def _unmet(measured: Measured) -> list[BadRow]:
@@ -124,7 +144,7 @@ def _run(
         BadRow(check.name, name, str(row[key[0]]), _described(row, key))
         for number, check in enumerate(checks)
         if check.outcome == "fail"
-        for row in (told[number].result.get("unexpected_index_list") or [])[:MOST_ROWS]
+        for row in told[number].result.get("unexpected_index_list") or []
         if key
     ]
     return checks, rows

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,18 +101,22 @@ def normalised(text: str) -> str:
 def _near(
     texts: Mapping[str, str], evaluation: Mapping[str, str], share: float
 ) -> Iterable[tuple[str, str]]:
-    pieces = {prompt: _pieces(text) for prompt, text in texts.items()}
-    n_with = Counter(piece for held in pieces.values() for piece in held)
     asked = {text: _pieces(text) for text in evaluation}
+    # Only these are counted: the pieces of all prompts at once would not fit into memory.
+    n_with = dict.fromkeys((piece for held in asked.values() for piece in held), 0)
+    for text in texts.values():
+        for piece in _pieces(text) & n_with.keys():
+            n_with[piece] += 1
     lookup: defaultdict[str, list[str]] = defaultdict(list)
     for text, held in asked.items():
         n_needed = len(held) - math.ceil(share * len(held)) + 1
         for piece in sorted(held, key=lambda p: (n_with[p], p))[:n_needed]:
             lookup[piece].append(text)
-    for prompt, held in pieces.items():
-        for text in sorted({text for piece in held & lookup.keys() for text in lookup[piece]}):
-            if _is_near(held, asked[text], len(text), share):
-                yield prompt, evaluation[text]
+    for prompt, text in texts.items():
+        held = _pieces(text)
+        for near in sorted({each for piece in held & lookup.keys() for each in lookup[piece]}):
+            if _is_near(held, asked[near], len(near), share):
+                yield prompt, evaluation[near]
 
 
 def _is_near(held: frozenset[str], wanted: frozenset[str], length: int, share: float) -> bool:

@@ -23,6 +23,8 @@ _LIMITED: Mapping[str, str] = {
     "length_drift": "max_length_drift",
     "language_drift": "max_language_drift",
     "strategy_drift": "max_strategy_drift",
+    "selection_shift": "max_selection_shift",
+    "choice_shift": "max_choice_shift",
 }
 """Setting of each figure, without its severity."""
 

@@ -8,20 +8,22 @@ from typing import Any
 
 import pyarrow as pa
 
+from winnow.batch import quarantine_table
 from winnow.campaign import Validate
+from winnow.sql import Source
 from winnow.validate.annotators import (
     READING,
     Held,
-    annotator_counts,
     held_annotators,
     suspects,
+    timed_counts,
 )
 from winnow.validate.leakage import CHECK as LEAKED
 from winnow.validate.leakage import EvaluationSet, leaked
 from winnow.validate.metrics import LabelFigures
 from winnow.validate.profile import Profile, batch_figures, drift, profile_of, unmet_floors
-from winnow.validate.rows import bad_rows, row_checks
-from winnow.validate.tables import BatchTables, opened, wrong_columns
+from winnow.validate.rows import Faults, bad_rows, faults_of, row_checks
+from winnow.validate.tables import BatchTables, opened, rows_of, schema_of, wrong_columns
 from winnow.validate.verdict import BadRow, Severity, Suspect
 
 
@@ -32,7 +34,8 @@ class Measured:
     Attributes:
         annotations: The batch's annotations as they are.
         preferences: Its preferences as they are.
-        faults: Rows that break each check of rows, by its name; empty where none does.
+        faults: Rows that break each check of rows, by its name; none where none does.
+        broken: All of them, a table `records.QUARANTINE`.
         severities: Severity of each check in `faults`.
         figures: Figures of the whole batch; None is not measured.
         held: Each annotator on each check that they can be held against.
@@ -41,9 +44,10 @@ class Measured:
         unmet_floors: Strata of which fewer pairs were labelled than wanted.
     """
 
-    annotations: pa.Table
-    preferences: pa.Table
-    faults: Mapping[str, Sequence[BadRow]]
+    annotations: Source
+    preferences: Source
+    faults: Mapping[str, Faults]
+    broken: pa.Table
     severities: Mapping[str, Severity]
     figures: Mapping[str, float | int | None]
     held: Sequence[Held]
@@ -60,6 +64,7 @@ def measure(
     aggregation: str = "bradley_terry",
     history: Sequence[Profile] = (),
     evaluation: EvaluationSet | None = None,
+    shifts: Mapping[str, float | None] | None = None,
 ) -> Measured:
     """Measure a batch.
 
@@ -70,25 +75,29 @@ def measure(
         aggregation: How votes became preferences.
         history: Profiles of the last versions; none, and drift is not measured.
         evaluation: Prompts that no batch may contain; None, and they are not looked for.
+        shifts: How far shares moved from the pool to the bought and on to the chosen responses.
     """
     checks = row_checks(aggregation)
     with opened(batch.tables) as connection:
         connection.execute(READING)
-        faults = bad_rows(connection, checks)
-        counts = annotator_counts(connection, limits)
+        faults, broken = bad_rows(connection, checks)
+        counts = timed_counts(connection, limits)
         own = batch_figures(connection, batch, limits)
         profile = profile_of(connection, label, own["mean_chars"])
         unmet = unmet_floors(connection, batch)
     severities: dict[str, Severity] = {check.name: check.severity for check in checks}
-    faults["columns"], severities["columns"] = wrong_columns(batch.tables), "block"
+    others = {"columns": wrong_columns(batch.tables)}
     if evaluation is not None:
-        faults[LEAKED] = _leaked(batch.tables["prompts"], evaluation, limits)
-        severities[LEAKED] = "block"
+        others[LEAKED] = _leaked(batch.tables["prompts"], evaluation, limits)
+    faults |= {name: faults_of(rows) for name, rows in others.items()}
+    severities |= dict.fromkeys(others, "block")
+    named = [row.quarantined() for rows in others.values() for row in rows]
     held = held_annotators(counts, limits)
     suspected = suspects(held, counts, limits)
     figures = {
         **label.as_dict(),
         **own,
+        **(shifts or {}),
         "floors_unmet": len(unmet),
         "suspects": _share_of_votes(suspected, counts),
     }
@@ -96,6 +105,7 @@ def measure(
         annotations=batch.tables["annotations"],
         preferences=batch.tables["preferences"],
         faults=faults,
+        broken=pa.concat_tables([broken, quarantine_table(named)]),
         severities=severities,
         figures={**figures, **drift(profile, figures, history)},
         held=held,
@@ -105,10 +115,11 @@ def measure(
     )
 
 
-def _leaked(prompts: pa.Table, evaluation: EvaluationSet, limits: Validate) -> list[BadRow]:
-    if not {"prompt_id", "messages"} <= set(prompts.column_names):
+def _leaked(prompts: Source, evaluation: EvaluationSet, limits: Validate) -> list[BadRow]:
+    wanted = ("prompt_id", "messages")
+    if not set(wanted) <= set(schema_of(prompts).names):
         return []
-    rows = [row for row in prompts.to_pylist() if row["prompt_id"] is not None]
+    rows = (row for row in rows_of(prompts, wanted) if row["prompt_id"] is not None)
     return leaked(rows, evaluation, limits.near_duplicate_prompt)
 
 

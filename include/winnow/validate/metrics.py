@@ -1,4 +1,4 @@
-"""Figures of a batch's annotations, computed by DuckDB in memory.
+"""Figures of a batch's annotations, computed by DuckDB.
 
 A figure that cannot be measured (no pair has two votes, say) is None, never a number that looks
 measured.
@@ -12,10 +12,8 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 
 from winnow.label.agreement import batch_agreement, wilson
-from winnow.validate.tables import VIEWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +66,12 @@ WITH voted AS (
     WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
 ),
 known AS (
-    SELECT judged.preferred = tasks.expected AS passed
-    FROM judged JOIN tasks USING (task_id) WHERE judged.kind = 'gold'
+    SELECT class_of(judged.preferred) = class_of(tasks.expected) AS passed
+    FROM judged JOIN tasks USING (task_id)
+    WHERE judged.kind = 'gold' AND tasks.expected IS NOT NULL
 ),
 repeated AS (
-    SELECT again.preferred = before.preferred AS consistent
+    SELECT class_of(again.preferred) = class_of(before.preferred) AS consistent
     FROM judged AS again JOIN votes AS before USING (pair_id, annotator)
     WHERE again.kind = 'repeat'
 ),
@@ -97,17 +96,13 @@ SELECT
 """
 
 
-def label_figures(annotations: pa.Table, tasks: pa.Table) -> LabelFigures:
-    """Figures of the annotations (schema `ANNOTATIONS`) that `tasks` (schema `TASKS`) brought."""
-    with duckdb.connect() as connection:
-        connection.register("annotations", annotations)
-        connection.register("tasks", tasks)
-        connection.execute(VIEWS)
-        counted = connection.sql(_QUERY).to_arrow_table().to_pylist()[0]
+def label_figures(connection: duckdb.DuckDBPyConnection) -> LabelFigures:
+    """Figures of a batch's annotations, in a database of `winnow.label.database`."""
+    counted = connection.sql(_QUERY).to_arrow_table().to_pylist()[0]
     n, agreed = counted["n_agreement"], counted["n_agreed"]
     n_gold, passed = counted["n_gold"], counted.pop("n_gold_passed")
     low, high = wilson(agreed, n) if n else (None, None)
-    alpha = batch_agreement(annotations.to_pylist(), np.random.default_rng(0))
+    alpha = batch_agreement(connection, np.random.default_rng(0))
     return LabelFigures(
         agreement=agreed / n if n else None,
         agreement_low=low,

@@ -15,11 +15,11 @@ import duckdb
 from winnow.campaign import Validate
 from winnow.label.agreement import wilson
 from winnow.validate.metrics import LabelFigures
-from winnow.validate.tables import BatchTables
+from winnow.validate.tables import BatchTables, n_rows_of
 
 Profile = Mapping[str, Any]
 
-_COUNTS = """
+COUNTS = """
 WITH decided AS (
     SELECT length(one.message) AS first_length, length(other.message) AS second_length, preferred
     FROM preferences AS p JOIN responses AS one ON one.response_id = p.first_id
@@ -35,7 +35,7 @@ timed AS (
     FROM answers JOIN reading USING (task_id)
 ),
 repeated AS (
-    SELECT again.preferred = before.preferred AS same
+    SELECT class_of(again.preferred) = class_of(before.preferred) AS same
     FROM judged AS again JOIN votes AS before USING (pair_id, annotator)
     WHERE again.kind = 'repeat'
 )
@@ -82,7 +82,7 @@ def batch_figures(
 
     `cost_gap` is |charged - prices of all annotations| / charged.
     """
-    found = connection.sql(_COUNTS, params={"speed": limits.max_chars_per_second})
+    found = connection.sql(COUNTS, params={"speed": limits.max_chars_per_second})
     counted = found.to_arrow_table().to_pylist()[0]
     sided, first = counted["n_shown"], counted["n_first_shown"]
     low, high = wilson(first, sided) if sided else (None, None)
@@ -103,7 +103,9 @@ def batch_figures(
         "mean_chars": counted["mean_chars"],
         "n_votes": counted["n_votes"],
         "n_ties": counted["n_ties"],
-        "rows_lost": sum(abs(n - batch.tables[name].num_rows) for name, n in batch.n_rows.items()),
+        "rows_lost": sum(
+            abs(n - n_rows_of(batch.tables[name])) for name, n in batch.n_rows.items()
+        ),
     }
 
 

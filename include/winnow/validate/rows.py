@@ -10,10 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
+import pyarrow as pa
 
+from winnow.label.votes import count
+from winnow.records import QUARANTINE
 from winnow.validate.row_queries import QUERIES
 from winnow.validate.tables import REQUIRED
-from winnow.validate.verdict import BadRow, Severity
+from winnow.validate.verdict import STAGE, BadRow, Severity
+
+MOST_ROWS = 1000
+"""Rows that a verdict names of one check; the quarantine has them all."""
 
 KEYS = {
     "prompts": "prompt_id",
@@ -48,17 +54,45 @@ def row_checks(aggregation: str = "bradley_terry") -> list[RowCheck]:
     return [*filled, *unique, *others]
 
 
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How many rows break a check, and the first of them by id, `MOST_ROWS` at most."""
+
+    n: int
+    first: Sequence[BadRow]
+
+
+def faults_of(rows: Sequence[BadRow]) -> Faults:
+    """Of rows that another way than SQL has found."""
+    return Faults(len(rows), rows[:MOST_ROWS])
+
+
 def bad_rows(
     connection: duckdb.DuckDBPyConnection, checks: Sequence[RowCheck]
-) -> dict[str, list[BadRow]]:
-    """The rows that break each check, by its name; `connection` is of `tables.opened`."""
-    return {
-        check.name: [
-            BadRow(check.name, check.table, str(row_id), str(detail))
-            for row_id, detail in connection.sql(check.sql).fetchall()
-        ]
-        for check in checks
-    }
+) -> tuple[dict[str, Faults], pa.Table]:
+    """What breaks each check, by its name, and every such row as a table `records.QUARANTINE`.
+
+    `connection` is of `tables.opened`.
+    """
+    faults, found = {}, [QUARANTINE.empty_table()]
+    for check in checks:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE broken (id, detail) AS {check.sql}")
+        n = count(connection, "broken")
+        first = connection.sql(f"FROM broken ORDER BY ALL LIMIT {MOST_ROWS}").fetchall()
+        rows = [BadRow(check.name, check.table, str(row), str(detail)) for row, detail in first]
+        faults[check.name] = Faults(n, rows)
+        if n:
+            told = {"stage": STAGE, "check": check.name, "table": check.table}
+            named = connection.sql(_QUARANTINED, params=told).to_arrow_table()
+            found.append(named.cast(QUARANTINE))
+    return faults, pa.concat_tables(found)
+
+
+_QUARANTINED = """
+SELECT $stage AS stage, $check AS reason, $table || ': ' || detail AS detail, NULL::VARCHAR AS file,
+    NULL::BIGINT AS line, id::VARCHAR AS record_id, NULL::BLOB AS raw
+FROM broken ORDER BY record_id, detail
+"""
 
 
 def _milder(check: RowCheck) -> RowCheck:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from winnow.campaign import Validate
 from winnow.label.vendor import Choice, DeliveredAnnotation
-from winnow.validate.annotators import CHECKS, fails, limit_told
+from winnow.validate.annotators import CHECKS, fails
 from winnow.validate.limits import bounds
 from winnow.validate.measure import Measured
 from winnow.validate.tables import REQUIRED
@@ -47,8 +47,8 @@ class RowSuite:
 def of_faults(measured: Measured) -> list[Expected]:
     """That no row breaks any of the checks of rows."""
     return [
-        _between(name, measured.severities[name], None, 0, "no row", len(rows))
-        for name, rows in measured.faults.items()
+        _between(name, measured.severities[name], None, 0, "no row", fault.n)
+        for name, fault in measured.faults.items()
     ]
 
 
@@ -69,7 +69,7 @@ def of_annotators(measured: Measured, limits: Validate) -> list[Expected]:
             "warn",
             limit if setting.startswith("min_") else None,
             limit if setting.startswith("max_") else None,
-            limit_told(check, limits),
+            f"no annotator {'below' if setting.startswith('min_') else 'above'} {limit}",
             sum(held.check == check and fails(held, limits) for held in measured.held),
         )
         for check, setting in CHECKS.items()

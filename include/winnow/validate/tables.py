@@ -1,14 +1,7 @@
 """A batch's tables as the checks see them: in DuckDB, with every column that is asked for.
 
 A table that lacks a column is a fault to name, and no reason to stop looking: the column is filled
-with nulls here, and reported.
-
-Views beside the tables:
-
-    latest    of each annotation its highest revision
-    answers   of those, what was not rejected or retracted, skips included
-    judged    of those, what is no skip
-    votes     of those, comparisons: what preferences are made of
+with nulls here, and reported. Beside the tables are the views of `winnow.label.database`.
 """
 
 from __future__ import annotations
@@ -16,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from winnow.label.database import add_views
 from winnow.records import (
     ANNOTATIONS,
     COMPARISONS,
@@ -28,6 +25,7 @@ from winnow.records import (
     RESPONSES,
     TASKS,
 )
+from winnow.sql import Source, database
 from winnow.validate.verdict import BadRow
 
 SCHEMAS = {
@@ -54,15 +52,6 @@ REQUIRED = {
 }
 """Columns without which a table cannot be checked; none of them may hold a null."""
 
-VIEWS = """
-CREATE TEMP TABLE latest AS SELECT * FROM annotations
-    QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC) = 1;
-CREATE TEMP TABLE answers AS SELECT * FROM latest WHERE status NOT IN ('rejected', 'retracted');
-CREATE TEMP VIEW judged AS SELECT * FROM answers WHERE preferred IS NOT NULL;
-CREATE TEMP VIEW votes AS SELECT * FROM judged WHERE kind = 'comparison';
-"""
-"""What makes them, where a table or view `annotations` is."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchTables:
@@ -76,14 +65,14 @@ class BatchTables:
         unmet_floors: Those that the choice of pairs could not meet.
     """
 
-    tables: Mapping[str, pa.Table]
+    tables: Mapping[str, Source]
     n_rows: Mapping[str, int] = field(default_factory=dict)
     charged: int = 0
     floors: Mapping[str, int] = field(default_factory=dict)
     unmet_floors: Sequence[str] = ()
 
 
-def wrong_columns(tables: Mapping[str, pa.Table]) -> list[BadRow]:
+def wrong_columns(tables: Mapping[str, Source]) -> list[BadRow]:
     """Required columns that are missing, and columns of another type than the schema's."""
     return [
         BadRow("columns", name, column, fault)
@@ -94,21 +83,47 @@ def wrong_columns(tables: Mapping[str, pa.Table]) -> list[BadRow]:
 
 
 @contextmanager
-def opened(tables: Mapping[str, pa.Table]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory with the tables and the views above."""
-    with duckdb.connect() as connection:
-        for name, schema in SCHEMAS.items():
-            connection.register(f"given_{name}", _fitted(tables[name], schema))
-            connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM given_{name}")
-        connection.execute(VIEWS)
+def opened(tables: Mapping[str, Source]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with the tables and the views."""
+    fitted = {name: _fitted(tables[name], schema) for name, schema in SCHEMAS.items()}
+    with database(fitted) as connection:
+        add_views(connection)
         yield connection
 
 
-def _fault(name: str, table: pa.Table, column: str, wanted: pa.DataType) -> str | None:
-    if column not in table.column_names:
+def read_columns(source: Source, names: Sequence[str]) -> pa.Table:
+    """Those of the columns that the table has."""
+    held = [name for name in names if name in schema_of(source).names]
+    return pq.read_table(source, columns=held) if isinstance(source, Path) else source.select(held)
+
+
+def rows_of(source: Source, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """The rows of those columns, one after another; a file is read in pieces."""
+    if isinstance(source, Path):
+        pieces = pq.ParquetFile(source).iter_batches(columns=list(names))
+    else:
+        pieces = iter(source.select(list(names)).to_batches())
+    return (row for piece in pieces for row in piece.to_pylist())
+
+
+def n_rows_of(source: Source) -> int:
+    """Rows that the table has."""
+    return int(pq.read_metadata(source).num_rows if isinstance(source, Path) else source.num_rows)
+
+
+def schema_of(source: Source) -> pa.Schema:
+    """The table's own columns."""
+    return pq.read_schema(source) if isinstance(source, Path) else source.schema
+
+
+def _fault(name: str, source: Source, column: str, wanted: pa.DataType) -> str | None:
+    schema = schema_of(source)
+    if column not in schema.names:
         return "the column is missing" if column in REQUIRED[name] else None
-    held = table.schema.field(column).type
-    return None if held == wanted or _cast(table, column, wanted) is not None else f"is a {held}"
+    held = schema.field(column).type
+    if held == wanted or _cast(read_columns(source, [column]), column, wanted) is not None:
+        return None
+    return f"is a {held}"
 
 
 def _cast(table: pa.Table, column: str, wanted: pa.DataType) -> pa.ChunkedArray | None:
@@ -118,8 +133,11 @@ def _cast(table: pa.Table, column: str, wanted: pa.DataType) -> pa.ChunkedArray 
         return None
 
 
-def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def _fitted(source: Source, schema: pa.Schema) -> Source:
     """The table in `schema`, with nulls for what it lacks or what is of another type."""
+    if schema_of(source).equals(schema):
+        return source
+    table = read_columns(source, schema.names)
     columns = []
     for entry in schema:
         held = entry.name in table.column_names

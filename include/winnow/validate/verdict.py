@@ -40,6 +40,10 @@ class BadRow:
     row_id: str
     detail: str
 
+    def quarantined(self) -> Quarantined:
+        """As a row of the stage's quarantine."""
+        return Quarantined(STAGE, self.check, f"{self.table}: {self.detail}", record_id=self.row_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
@@ -64,7 +68,8 @@ class Verdict:
     """What the gate says of a batch: the worst of its checks.
 
     `figures` are all that was measured, by name; `profile` what later batches are held against;
-    `bad_rows` and `suspects` name the rows and annotators behind checks that failed.
+    `bad_rows` and `suspects` name the rows and annotators behind checks that failed, of each check
+    the first rows only; `quarantine` is the artifact that has them all.
     """
 
     verdict: Worst
@@ -73,6 +78,7 @@ class Verdict:
     profile: Mapping[str, Any] = field(default_factory=dict)
     bad_rows: Sequence[BadRow] = ()
     suspects: Sequence[Suspect] = ()
+    quarantine: Mapping[str, Any] | None = None
 
     def to_bytes(self) -> bytes:
         """The verdict as JSON."""
@@ -89,6 +95,7 @@ class Verdict:
             content.get("profile", {}),
             [BadRow(**row) for row in content.get("bad_rows", [])],
             [Suspect(**suspect) for suspect in content.get("suspects", [])],
+            content.get("quarantine"),
         )
 
     def reasons(self) -> list[str]:
@@ -96,13 +103,6 @@ class Verdict:
         bad = [c for c in self.checks if c.outcome in ("fail", "error")]
         bad.sort(key=lambda check: check.severity)
         return [f"{c.severity}: {c.name} = {_told(c)} (limit {c.limit})" for c in bad]
-
-    def quarantined(self) -> list[Quarantined]:
-        """The rows behind failed checks, for `winnow.batch.quarantine_table`."""
-        return [
-            Quarantined(STAGE, row.check, f"{row.table}: {row.detail}", record_id=row.row_id)
-            for row in self.bad_rows
-        ]
 
 
 def worst_of(checks: Sequence[Check]) -> Worst:

@@ -16,11 +16,11 @@ from winnow.errors import Corrupt, Fatal
 from winnow.label.aggregate import (
     METHODS,
     P_LIMIT,
-    aggregate,
     estimate_error_rate,
     probability_first,
 )
-from winnow.records import PREFERENCES, to_table
+
+from ...label_rows import aggregate
 
 Row = dict[str, Any]
 MIRROR = {"first": "second", "second": "first"}
@@ -284,25 +284,24 @@ def test_one_more_vote_moves_towards_its_side(
     prior: float, first: int, second: int, none: int
 ) -> None:
     assume(first + second + none > 0)
-    before = probability_first(prior, first, second, none, 0.2)
+    votes = [[first, second, none], [first + 1, second, none], [first, second, none + 1]]
+    before, sided, after = probability_first([prior] * 3, votes, 0.2)
     assert 0.0 < before < 1.0
     if none == 0:
-        assert probability_first(prior, first + 1, second, 0, 0.2) > before
-    after = probability_first(prior, first, second, none + 1, 0.2)
+        assert sided > before
     assert abs(after - 0.5) <= abs(before - 0.5)
 
 
 def test_annotators_at_chance_change_nothing() -> None:
-    assert probability_first(0.7, 3, 0, 0, 0.5) == pytest.approx(0.7)
+    assert probability_first([0.7], [[3, 0, 0]], 0.5) == pytest.approx(0.7)
 
 
 @EVERY_METHOD
-def test_rows_fit_the_table_of_preferences(method: str) -> None:
+def test_a_single_vote_has_no_agreement(method: str) -> None:
     rows = [*votes_on("pair-0", "first", "first"), *votes_on("pair-1", "tie")]
     found = aggregate(rows, [comparison("pair-0"), comparison("pair-1")], method)
-    table = to_table(found, PREFERENCES)
-    assert table.column("p_preferred").null_count == 0
-    assert table.column("agreement").null_count == 1
+    assert [each.agreement for each in found] == [1.0, None]
+    assert None not in [each.p_preferred for each in found]
 
 
 def test_without_a_pair_judged_twice_the_error_rate_is_what_crowds_show() -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.agreement import agreement, alpha, batch_agreement, wilson
+from winnow.label.agreement import agreement, alpha, wilson
+
+from ...label_rows import batch_agreement
 
 votes_on_pairs = st.lists(st.tuples(st.integers(0, 5), st.sampled_from("xyz")), max_size=25)
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from winnow.label.agreement import wilson
-from winnow.label.annotator_report import annotator_report
+
+from ...label_rows import annotator_report
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 Row = dict[str, Any]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.aggregate import aggregate
-from winnow.label.annotator_skill import judge_batch
 from winnow.label.noisy_votes import judge
 from winnow.label.votes import Votes
+
+from ...label_rows import aggregate, judge_batch
 
 Row = dict[str, Any]
 CHOICES = ("first", "second", "tie")

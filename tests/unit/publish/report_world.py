@@ -14,7 +14,8 @@ from winnow.publish import report_figures as figures
 from winnow.publish.report_facts import BatchFacts, History, Refused
 from winnow.publish.report_shares import traits
 from winnow.publish.versions import Version
-from winnow.publish.views import Labelled
+
+from ...batch_rows import BatchRows
 
 CHECKS = [
     {"name": "rows", "severity": "block", "outcome": "pass", "value": 40, "limit": ">= 1"},
@@ -44,7 +45,7 @@ def campaign(text: str = "Which helps more?") -> Campaign:
     )
 
 
-def labelled(n_prompts: int = 40, text: str = "words", languages: str = "en de") -> Labelled:
+def labelled(n_prompts: int = 40, text: str = "words", languages: str = "en de") -> BatchRows:
     """Prompts with four responses and one bought pair each; every other one is exploration."""
     rng, spoken = np.random.default_rng(7), languages.split()
     prompts, responses, comparisons = {}, {}, {}
@@ -74,7 +75,7 @@ def labelled(n_prompts: int = 40, text: str = "words", languages: str = "en de")
         side = "tie" if i % 10 == 9 else "first" if rng.uniform() < p_first else "second"
         annotations.append(annotation(pair, side))
         preferences.append(preference(pair, side))
-    return Labelled("d1", prompts, responses, comparisons, preferences, annotations)
+    return BatchRows("d1", prompts, responses, comparisons, preferences, annotations)
 
 
 def response(prompt: str, message: str, flags: list[str]) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def manifest(stage: str, counts: Mapping[str, int], **told: Any) -> Manifest:
     return Manifest("d", "d1", stage, {}, {}, "", "0", counts, told.pop("cost", 0), told)
 
 
-def facts(batch: Labelled, text: str = "duplicate", bare: bool = False) -> BatchFacts:
+def facts(batch: BatchRows, text: str = "duplicate", bare: bool = False) -> BatchFacts:
     """What is told of a batch; `bare` is one whose stages measured nothing."""
     stages = {stage: manifest(stage, {}) for stage in ("ingest", "expand", "select", "label")}
     if not bare:
@@ -122,6 +123,16 @@ def facts(batch: Labelled, text: str = "duplicate", bare: bool = False) -> Batch
             floors=[{"stratum": text, "wanted": 5, "got": 3}],
         )
         stages["label"] = manifest("label", {"annotations": 40}, cost=4_000_000, agreement=0.75)
+    with batch.opened() as found:
+        measured = {
+            "ranks": figures.gain_by_rank(found),
+            "calibration": figures.calibration(found),
+            "traits": traits(found),
+            "lengths": figures.lengths(found),
+            "longer": figures.longer_wins(found),
+            "examples": figures.examples(found),
+            "seconds": figures.seconds_spent(found),
+        }
     return BatchFacts(
         batch=batch.batch,
         campaign=campaign(text),
@@ -132,13 +143,7 @@ def facts(batch: Labelled, text: str = "duplicate", bare: bool = False) -> Batch
         refused=[]
         if bare
         else [Refused("ingest", text, 2, f"same as /home/me/in/a.jsonl:6 {text}")],
-        ranks=figures.gain_by_rank(batch.comparisons.values()),
-        calibration=figures.calibration(batch.comparisons, batch.annotations),
-        traits=traits(batch),
-        lengths=figures.lengths(batch),
-        longer=figures.longer_wins(batch),
-        examples=figures.examples(batch),
-        seconds=figures.seconds_spent(batch.annotations),
+        **measured,
     )
 
 

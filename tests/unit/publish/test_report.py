@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -16,10 +17,12 @@ from hypothesis import strategies as st
 from winnow.ids import digest
 from winnow.lake import FolderLake
 from winnow.publish import report_figures as figures
+from winnow.publish.labelled import Labelled
 from winnow.publish.report import quality_report
 from winnow.publish.report_shares import traits
 from winnow.publish.versions import REPORT, Card, Version, publish
 
+from ...batch_rows import BatchRows
 from .report_world import (
     FIRST,
     annotation,
@@ -66,6 +69,12 @@ class Outline(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.said.append(data)
+
+
+def of(batch: BatchRows, figure: Callable[[Labelled], Any]) -> Any:
+    """A figure of a batch."""
+    with batch.opened() as found:
+        return figure(found)
 
 
 def words(page: str) -> str:
@@ -179,11 +188,11 @@ def test_a_later_version_tells_totals_and_what_changed() -> None:
 
 def test_calibration_is_of_exploration_pairs_alone() -> None:
     batch = labelled(80)
-    found = figures.calibration(batch.comparisons, batch.annotations)
+    found = of(batch, figures.calibration)
     assert found is not None
     assert sum(each.n for each in found.bins) == 40
     chosen = {k: {**p, "kind": "selected"} for k, p in batch.comparisons.items()}
-    assert figures.calibration(chosen, batch.annotations) is None
+    assert of(replace(batch, comparisons=chosen), figures.calibration) is None
 
 
 def test_a_withdrawn_vote_calibrates_nothing() -> None:
@@ -191,13 +200,13 @@ def test_a_withdrawn_vote_calibrates_nothing() -> None:
     withdrawn = [
         {**row, "revision": 1, "status": "retracted"} for row in batch.annotations[: 2 * 10]
     ]
-    found = figures.calibration(batch.comparisons, [*batch.annotations, *withdrawn])
+    found = of(replace(batch, annotations=[*batch.annotations, *withdrawn]), figures.calibration)
     assert found is not None
     assert sum(each.n for each in found.bins) == 30
 
 
 def test_gain_by_rank_keeps_the_arms_apart() -> None:
-    ranks = figures.gain_by_rank(labelled(6).comparisons.values())
+    ranks = of(labelled(6), figures.gain_by_rank)
     assert [(r.rank, r.kind, r.n) for r in ranks] == [
         (0, "exploration", 1),
         (0, "selected", 1),
@@ -215,14 +224,14 @@ def test_the_longer_response_is_counted_where_lengths_differ() -> None:
     batch = replace(
         batch, preferences=[preference(pairs[0], "second"), preference(pairs[1], "tie")]
     )
-    assert figures.longer_wins(batch) == figures.LongerWins(1, 1)
+    assert of(batch, figures.longer_wins) == figures.LongerWins(1, 1)
     alike = {**batch.responses, "q000r0": batch.responses["q000r1"]}
-    assert figures.longer_wins(replace(batch, responses=alike)) is None
+    assert of(replace(batch, responses=alike), figures.longer_wins) is None
 
 
 def test_a_share_that_moves_is_marked_and_one_that_stays_is_not() -> None:
     batch = labelled(100)
-    rows = {trait.name: trait for trait in traits(batch)}
+    rows = {trait.name: trait for trait in of(batch, traits)}
     assert rows["language en"].bought.shift == ""
     assert (rows["truncated"].pool.share, rows["truncated"].bought.share) == (0.25, 0.0)
     assert rows["truncated"].bought.shift == "down"
@@ -230,18 +239,18 @@ def test_a_share_that_moves_is_marked_and_one_that_stays_is_not() -> None:
         name: response(row["prompt_id"], row["message"], ["refusal"] if name[-1] in "01" else [])
         for name, row in batch.responses.items()
     }
-    moved = {t.name: t for t in traits(replace(batch, responses=refusing))}
+    moved = {t.name: t for t in of(replace(batch, responses=refusing), traits)}
     assert moved["refusal"].bought.shift == "up"
     assert "▼ fewer" in report(batch)
 
 
 def test_few_responses_mark_nothing() -> None:
-    assert all(not t.bought.shift and not t.chosen.shift for t in traits(labelled(2)))
+    assert all(not t.bought.shift and not t.chosen.shift for t in of(labelled(2), traits))
 
 
 def test_rare_languages_share_a_row() -> None:
     many = " ".join(f"l{i}" for i in range(20))
-    rows = [t for t in traits(labelled(40, languages=many)) if t.name.startswith("language")]
+    rows = [t for t in of(labelled(40, languages=many), traits) if t.name.startswith("language")]
     assert len(rows) == 13
     assert rows[-1].name == "language other"
     assert sum(t.pool.hits for t in rows) == 160
@@ -252,7 +261,7 @@ def test_examples_differ_in_kind_and_none_comes_twice() -> None:
     pair = list(batch.comparisons.values())[1]
     split = {**preference(pair, "first"), "agreement": 0.5, "votes": 2}
     preferences = [split, *(p for p in batch.preferences if p["pair_id"] != pair["pair_id"])]
-    shown = figures.examples(replace(batch, preferences=preferences))
+    shown = of(replace(batch, preferences=preferences), figures.examples)
     assert [each.why for each in shown] == [
         "Most information expected",
         "Annotators disagreed",
@@ -273,7 +282,7 @@ def test_an_exploration_vote_that_was_skipped_is_none() -> None:
     batch = labelled(2)
     pair = batch.comparisons["pq001"]
     skipped = {**annotation(pair, "first"), "preferred": None}
-    assert figures.calibration(batch.comparisons, [skipped]) is None
+    assert of(replace(batch, annotations=[skipped]), figures.calibration) is None
 
 
 def test_a_check_with_two_limits_is_one_row_and_those_without_a_fault_are_folded() -> None:
@@ -296,7 +305,7 @@ def test_a_check_with_two_limits_is_one_row_and_those_without_a_fault_are_folded
 
 def test_a_lone_pair_is_shown_once_for_its_first_reason() -> None:
     batch = labelled(1)
-    assert [each.why for each in figures.examples(batch)] == ["Most information expected"]
+    assert [each.why for each in of(batch, figures.examples)] == ["Most information expected"]
 
 
 def test_the_report_is_a_file_of_its_own_version_and_never_its_parent_s(tmp_path: Path) -> None:

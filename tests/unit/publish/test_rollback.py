@@ -15,7 +15,15 @@ from winnow.errors import Fatal
 from winnow.lake import FolderLake, Lake
 from winnow.publish import versions
 from winnow.publish.rollback import roll_back
-from winnow.publish.versions import Version, newest, publish, read_version, store_object
+from winnow.publish.versions import (
+    CARD,
+    REPORT,
+    Version,
+    newest,
+    publish,
+    read_version,
+    store_object,
+)
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -34,7 +42,9 @@ def test_the_new_version_has_the_old_ones_files_and_says_why(lake: Lake) -> None
     first, _, third = (put(lake, batch) for batch in ("b1", "b2", "b3"))
     version = back(lake, 1, " annotators guessed ")
     assert (version.number, version.parent) == (4, 3)
-    assert (version.files, version.digest) == (first.files, first.digest)
+    data = {name: file for name, file in version.files.items() if name != CARD}
+    assert data == {name: file for name, file in first.files.items() if name != CARD}
+    assert version.digest == first.digest
     assert (version.batches, version.withdrawn) == (("b1",), ("b2", "b3"))
     manifest = json.loads(lake.read(f"{version.folder}/manifest.json"))
     assert manifest["rollback"] == {"to": "v000001", "reason": "annotators guessed", "by": "ann"}
@@ -42,6 +52,27 @@ def test_the_new_version_has_the_old_ones_files_and_says_why(lake: Lake) -> None
     assert json.loads(lake.read("datasets/d/latest.json"))["version"] == "v000004"
     assert read_version(lake, "d", 4) == version
     assert read_version(lake, "d", 3) == third
+
+
+def test_card_and_report_say_that_they_are_of_the_new_version(lake: Lake) -> None:
+    def card(version: Version) -> str:
+        return f"# d {version.name}\n\nwinnow pull d@{version.name}\n"
+
+    def report(version: Version) -> str:
+        return f"<body><main><h1>d {version.name}</h1></main></body>"
+
+    publish(lake, "d", "b1", {}, {}, card, NOW, report=report)
+    put(lake, "b2")
+    version = back(lake, 1, "<b>bad</b> labels")
+    told = lake.read(f"{version.folder}/{CARD}").decode()
+    assert told.startswith("# d v000003\n\n> v000003 is v000001")
+    assert "winnow pull d@v000003" in told
+    assert "again: ann rolled back to it (&lt;b&gt;bad&lt;/b&gt; labels)." in told
+    page = lake.read(f"{version.folder}/{REPORT}").decode()
+    assert page.startswith('<body><main><div class="notice"><p><bdi>v000003 is v000001')
+    assert "<b>" not in page and "<h1>d v000001</h1>" in page
+    old = read_version(lake, "d", 1)
+    assert lake.read(f"{old.folder}/{CARD}").decode() == card(old)
 
 
 def test_the_next_batch_builds_on_what_is_left(lake: Lake) -> None:

@@ -12,18 +12,13 @@ from hypothesis import strategies as st
 from winnow.batch import read_table
 from winnow.errors import Fatal
 from winnow.lake import FolderLake
-from winnow.publish.shards import Shards, cut_shards, store_shards
+from winnow.publish.shards import cut, store_shards
 from winnow.publish.splits import place
-from winnow.publish.versions import Version
-from winnow.publish.views import Labelled, build_views
+from winnow.publish.versions import Version, shelf
 
-from ...published import labelled, night, prompt
+from ...published import labelled, night, prompt, wanting
 
 WORDS = [a + b for a in "bdfgklmnprst" for b in ("ale", "ire", "oon", "ump", "eck", "ist", "and")]
-
-
-def cut(batch: Labelled, share: float, parent: Version | None) -> Shards:
-    return cut_shards(build_views(batch, 0.75), batch.prompts, share, parent)
 
 
 def sides(lake: FolderLake, version: Version, view: str) -> dict[str, set[str]]:
@@ -39,7 +34,7 @@ def sides(lake: FolderLake, version: Version, view: str) -> dict[str, set[str]]:
 NIGHTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), min_size=1, max_size=4)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(nights=NIGHTS, shares=st.lists(st.floats(0.0, 0.5), min_size=4, max_size=4))
 def test_a_prompt_never_changes_sides_even_if_the_campaign_wants_another_share(
     nights: list[list[str]], shares: list[float], tmp_path_factory: pytest.TempPathFactory
@@ -77,7 +72,8 @@ def test_a_split_without_rows_has_no_file(tmp_path: Path) -> None:
 
 def test_files_are_named_by_view_split_batch_and_content(tmp_path: Path) -> None:
     lake = FolderLake(tmp_path)
-    files = store_shards(lake, "d", "2026-11-22", cut(labelled("d1", WORDS), 0.3, None))
+    with labelled("2026-11-22", WORDS).opened() as batch:
+        files = store_shards(shelf(lake, "d", None), batch, cut(batch, wanting(0.3), None))
     for name, artifact in files.items():
         folder, _, file = name.rpartition("/")
         assert folder.split("/")[2] in ("train", "test")
@@ -92,5 +88,8 @@ def test_files_are_named_by_view_split_batch_and_content(tmp_path: Path) -> None
 
 def test_a_dataset_from_before_splits_says_what_to_do(tmp_path: Path) -> None:
     version = night(FolderLake(tmp_path), labelled("d1", WORDS[:4]), 0.05)
-    with pytest.raises(Fatal, match=r"Give publish\.dataset a new name"):
-        cut(labelled("d2", WORDS[:4]), 0.05, replace(version, figures={}))
+    with (
+        labelled("d2", WORDS[:4]).opened() as batch,
+        pytest.raises(Fatal, match=r"Give publish\.dataset a new name"),
+    ):
+        cut(batch, wanting(0.05), replace(version, figures={}))

@@ -15,7 +15,9 @@ from winnow.campaign import parse_campaign
 from winnow.lake import FolderLake
 from winnow.publish.card import dataset_card
 from winnow.publish.versions import publish, store_object
-from winnow.publish.views import VIEWS, Labelled, build_views
+from winnow.publish.views import VIEWS
+
+from ...batch_rows import BatchRows, build_views
 
 PROMPT = {"messages": [{"role": "user", "content": "q"}], "language": "en", "tools": None}
 
@@ -31,10 +33,10 @@ TALK = {
 }
 
 
-def labelled(*preferences: tuple[str, float]) -> Labelled:
+def labelled(*preferences: tuple[str, float]) -> BatchRows:
     """One pair a preference: (preferred, P(first preferred))."""
     names = [f"p{i}" for i in range(len(preferences))]
-    return Labelled(
+    return BatchRows(
         batch="d1",
         prompts={"q": PROMPT},
         responses={f"{n}{side}": {"message": f"text {n}{side}"} for n in names for side in "ab"},
@@ -174,13 +176,17 @@ def test_a_response_that_wins_as_much_as_it_loses_is_not_in_kto() -> None:
     assert [row["completion"][0]["content"] for row in rows] == ["text a", "text c"]
 
 
-def chain(*preferences: tuple[str, float]) -> Labelled:
+def chain(*preferences: tuple[str, float]) -> BatchRows:
     """Responses a, b, c, ...: each pair's second is the next pair's first."""
     pairs = labelled(*preferences)
     ends = {f"p{i}": (chr(97 + i), chr(98 + i)) for i in range(len(preferences))}
     return replace(
         pairs,
         responses={c: {"message": f"text {c}"} for pair in ends.values() for c in pair},
+        comparisons={
+            name: {**pair, "first_id": ends[name][0], "second_id": ends[name][1]}
+            for name, pair in pairs.comparisons.items()
+        },
         preferences=[
             {**p, "first_id": ends[p["pair_id"]][0], "second_id": ends[p["pair_id"]][1]}
             for p in pairs.preferences

@@ -19,8 +19,9 @@ from winnow.expand.runner import run_shard
 from winnow.expand.shard import plan_shards
 from winnow.lake import FolderLake
 from winnow.publish.versions import newest
+from winnow.records import QUARANTINE
 from winnow.stages import expand, ingest, label, publish, select
-from winnow.validate.gate import Verdict
+from winnow.validate.gate import Judgement, Verdict
 
 from ..expand.conftest import TinyEngine, tiny_embed
 
@@ -57,7 +58,9 @@ class Dying:
 
 @pytest.fixture(autouse=True)
 def quick_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "judge", lambda *_: Verdict("pass", []))
+    monkeypatch.setattr(
+        publish, "judge", lambda *_: Judgement(Verdict("pass", []), QUARANTINE.empty_table())
+    )
 
 
 @pytest.fixture

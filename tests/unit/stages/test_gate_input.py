@@ -13,14 +13,19 @@ from winnow.batch import Batch, open_batch
 from winnow.errors import Fatal
 from winnow.label.annotation import AnnotatorKey
 from winnow.label.vendors.simulator.staff import hire_staff
-from winnow.stages import label, publish
-from winnow.stages.gate_input import measured
+from winnow.stages import gate_input, label, publish
+from winnow.validate.gate import Judgement
 from winnow.validate.limits import bounds
 from winnow.validate.measure import Measured
 from winnow.validate.verdict import Verdict
 
 from ...fabricated import fabricate
 from .conftest import SALT, Night
+
+
+def measured(batch: Batch) -> Measured:
+    with gate_input.measured(batch) as found:
+        return found
 
 
 def buy(night: Night, batch: Batch) -> None:
@@ -50,7 +55,7 @@ def with_limits(batch: Batch, **limits: Any) -> Batch:
 
 
 def alarms(found: Measured) -> list[str]:
-    faulty = [name for name, rows in found.faults.items() if rows]
+    faulty = [name for name, found_rows in found.faults.items() if found_rows.n]
     return [*faulty, *(suspect.check for suspect in found.suspects)]
 
 
@@ -92,7 +97,9 @@ def test_a_batch_is_held_against_those_published_before_it(
     night: Callable[..., Night], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        publish, "judge", lambda found, _: Verdict("pass", [], profile=dict(found.profile))
+        publish,
+        "judge",
+        lambda found, _: Judgement(Verdict("pass", [], profile=dict(found.profile)), found.broken),
     )
     one = night()
     first = one.batch()
@@ -115,7 +122,7 @@ def test_evaluation_prompts_of_the_campaign_are_looked_for(
     text = "why does TIDE number 2 of 2026-11-22 come, and go"
     file.write_text(json.dumps({"prompt": text}))
     found = measured(with_limits(batch, evaluation_prompts=str(file)))
-    assert len(found.faults["evaluation_prompts"]) == 1
+    assert found.faults["evaluation_prompts"].n == 1
     assert "evaluation_prompts" not in measured(batch).faults
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from winnow.batch import Artifact, Batch, open_batch, quarantine_table, read_table
 from winnow.campaign import parse_campaign
 from winnow.lake import FolderLake
+from winnow.publish.labelled import TABLES, labelled
+from winnow.publish.report_facts import BatchFacts
 from winnow.publish.versions import Version
-from winnow.publish.views import Labelled
-from winnow.records import Quarantined
+from winnow.records import ANNOTATIONS, PREFERENCES, Quarantined
 from winnow.stages import quality
 
 from ...fabricated import fabricate
@@ -44,19 +45,14 @@ def batch_with_labels(root: Path, key: str = "d1", annotators: bool = True) -> B
     return batch
 
 
-def labelled(batch: Batch) -> Labelled:
-    def by_id(stage: str, name: str, key: str) -> dict[str, Any]:
-        rows = read_table(batch.lake, batch.require(stage).outputs[name]).to_pylist()
-        return {row[key]: row for row in rows}
-
-    return Labelled(
-        batch=batch.key,
-        prompts=by_id("ingest", "prompts", "prompt_id"),
-        responses=by_id("expand", "responses", "response_id"),
-        comparisons=by_id("select", "comparisons", "pair_id"),
-        preferences=[],
-        annotations=[],
-    )
+def facts_of(batch: Batch, verdict: dict[str, Any]) -> BatchFacts:
+    """What is told of the batch while nothing of it is labelled."""
+    stages = {name: TABLES[name] for name in ("prompts", "responses", "comparisons")}
+    rows = {n: read_table(batch.lake, batch.require(s).outputs[n]) for n, s in stages.items()}
+    unlabelled = {"preferences": PREFERENCES, "annotations": ANNOTATIONS}
+    none = {name: schema.empty_table() for name, schema in unlabelled.items()}
+    with labelled(batch.key, {**rows, **none}) as found:
+        return quality.facts_of(batch, found, verdict)
 
 
 def version(*batches: str) -> Version:
@@ -66,22 +62,22 @@ def version(*batches: str) -> Version:
 def test_quarantine_is_told_by_reason_and_the_gate_s_bad_rows_with_it(tmp_path: Path) -> None:
     batch = batch_with_labels(tmp_path)
     bad = {"check": "pair is known", "table": "annotations", "row_id": "x", "detail": "no such"}
-    facts = quality.facts_of(batch, labelled(batch), {**PASSED, "bad_rows": [bad, bad]})
+    facts = facts_of(batch, {**PASSED, "bad_rows": [bad, bad]})
     told = [(each.stage, each.reason, each.n) for each in facts.refused]
     assert told == [("label", "no_vote", 3), ("publish", "pair is known", 2)]
 
 
 def test_annotators_are_those_of_the_label_stage(tmp_path: Path) -> None:
     batch = batch_with_labels(tmp_path / "a")
-    assert quality.facts_of(batch, labelled(batch), PASSED).annotators[0]["annotator"] == "abc"
+    assert facts_of(batch, PASSED).annotators[0]["annotator"] == "abc"
     batch = batch_with_labels(tmp_path / "b", annotators=False)
-    assert quality.facts_of(batch, labelled(batch), PASSED).annotators == []
+    assert facts_of(batch, PASSED).annotators == []
 
 
 def test_all_batches_are_paid_for_or_the_total_is_unknown(tmp_path: Path) -> None:
     batch = batch_with_labels(tmp_path, annotators=False)
     batch_with_labels(tmp_path, "d2")
-    facts = quality.facts_of(batch, labelled(batch), PASSED)
+    facts = facts_of(batch, PASSED)
     assert "<dt>paid for all batches</dt><dd>$4.00</dd>" in quality.report_of(
         batch, facts, version("d2", "d1")
     )
@@ -92,7 +88,7 @@ def test_all_batches_are_paid_for_or_the_total_is_unknown(tmp_path: Path) -> Non
 
 def test_a_version_without_shards_of_the_batch_has_no_preferences(tmp_path: Path) -> None:
     batch = batch_with_labels(tmp_path, annotators=False)
-    facts = quality.facts_of(batch, labelled(batch), PASSED)
+    facts = facts_of(batch, PASSED)
     shard = Artifact("x", "x", 7, 1)
     other = Version(
         "d", 1, None, ("d0", "d1"), {"data/reward/train/d0-ab.parquet": shard}, {}, "2026"

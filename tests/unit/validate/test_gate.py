@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from winnow.campaign import Validate
-from winnow.records import ANNOTATIONS, TASKS
 from winnow.validate.gate import judge
 from winnow.validate.measure import Measured
-from winnow.validate.metrics import label_figures
+from winnow.validate.rows import MOST_ROWS
 from winnow.validate.verdict import Verdict
 
+from ...label_rows import label_figures
 from .faults import FAULTS, SPAMMER, hire
 from .world import make_world
 
@@ -24,7 +24,7 @@ CLEAN = make_world(7).measure()
 
 
 def judged(measured: Measured = CLEAN, **figures: Any) -> Verdict:
-    return judge(replace(measured, figures={**measured.figures, **figures}), LIMITS)
+    return judge(replace(measured, figures={**measured.figures, **figures}), LIMITS).verdict
 
 
 def planted(name: str) -> Any:
@@ -63,7 +63,7 @@ def test_figures_are_held_against_their_limits(figures: dict[str, Any], expected
 def test_a_limit_of_null_is_never_crossed() -> None:
     open_limits = Validate(min_agreement_warn=None, min_agreement_block=None)
     bad = replace(CLEAN, figures={**CLEAN.figures, "agreement_high": 0.0})
-    assert judge(bad, open_limits).verdict == "pass"
+    assert judge(bad, open_limits).verdict.verdict == "pass"
 
 
 def test_a_figure_that_was_not_measured_says_so() -> None:
@@ -103,10 +103,22 @@ def test_a_batch_without_a_row_is_blocked() -> None:
 
 def test_rows_behind_a_failed_check_go_to_quarantine_by_id() -> None:
     world = planted("a_choice_nobody_offered")
-    (row,) = world.judge().quarantined()
-    assert (row.stage, row.reason) == ("publish", "choice is known")
-    assert row.record_id == world["annotations"][3]["annotation_id"]
-    assert "ZZZ" in row.detail
+    (row,) = judge(world.measure(), world.limits).broken.to_pylist()
+    assert (row["stage"], row["reason"]) == ("publish", "choice is known")
+    assert row["record_id"] == world["annotations"][3]["annotation_id"]
+    assert "ZZZ" in row["detail"]
+
+
+def test_a_verdict_names_the_first_rows_of_a_check_and_the_quarantine_all() -> None:
+    world = make_world(7)
+    world["responses"] += [
+        {**world["responses"][0], "response_id": None} for _ in range(MOST_ROWS + 1)
+    ]
+    found = judge(world.measure(), world.limits)
+    named = [row for row in found.verdict.bad_rows if row.check == "responses_filled"]
+    [check] = [check for check in found.verdict.checks if check.name == "responses_filled"]
+    assert (len(named), check.value) == (MOST_ROWS, MOST_ROWS + 1)
+    assert found.broken["reason"].to_pylist().count("responses_filled") == MOST_ROWS + 1
 
 
 def test_a_suspect_is_named_with_the_batch_without_them() -> None:
@@ -117,9 +129,7 @@ def test_a_suspect_is_named_with_the_batch_without_them() -> None:
     verdict = world.judge()
     suspect = next(s for s in verdict.suspects if s.check == "annotator_same_choice")
     others = [row for row in world["annotations"] if row["annotator"] != SPAMMER]
-    by_hand = label_figures(
-        pa.Table.from_pylist(others, ANNOTATIONS), pa.Table.from_pylist(world["tasks"], TASKS)
-    )
+    by_hand = label_figures(others, world["tasks"])
     assert suspect.annotator == SPAMMER
     assert suspect.agreement == pytest.approx(by_hand.agreement)
     assert suspect.gold_accuracy == pytest.approx(by_hand.gold_accuracy)
@@ -142,4 +152,4 @@ def test_a_second_judgement_that_collection_made_a_repeat_is_no_fault() -> None:
     again = [row for row in world["annotations"] if row["annotator"] == "hash-77"][1]
     again["kind"] = "repeat"
     world.aggregate()
-    assert {name for name, rows in world.measure().faults.items() if rows} == set()
+    assert {name for name, found in world.measure().faults.items() if found.n} == set()

@@ -7,14 +7,13 @@ from collections import Counter
 from itertools import combinations
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.label.agreement import wilson
-from winnow.records import ANNOTATIONS, TASKS, to_table
-from winnow.validate.metrics import label_figures
+
+from ...label_rows import label_figures
 
 SIDES = ("first", "second")
 
@@ -47,8 +46,8 @@ def row(place: int, vote: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def asked(n: int) -> pa.Table:
-    return to_table([{"task_id": f"t{i}", "kind": "comparison"} for i in range(n)], TASKS)
+def asked(n: int) -> list[dict[str, Any]]:
+    return [{"task_id": f"t{i}", "kind": "comparison"} for i in range(n)]
 
 
 def mean(values: list[bool]) -> float | None:
@@ -58,7 +57,7 @@ def mean(values: list[bool]) -> float | None:
 @given(votes)
 def test_figures_equal_a_count_by_hand(cast: list[tuple[Any, ...]]) -> None:
     rows = [row(i, vote) for i, vote in enumerate(cast)]
-    figures = label_figures(to_table(rows, ANNOTATIONS), asked(20))
+    figures = label_figures(rows, asked(20))
     standing = [r for r in rows if r["status"] == "submitted"]
     decided = [r for r in standing if r["preferred"]]
     pairs = [
@@ -81,7 +80,7 @@ def test_figures_equal_a_count_by_hand(cast: list[tuple[Any, ...]]) -> None:
 
 
 def test_nothing_is_measured_on_nothing() -> None:
-    figures = label_figures(to_table([], ANNOTATIONS), asked(0))
+    figures = label_figures([], asked(0))
     assert figures.completion is None
     assert figures.agreement is None
     assert figures.n_annotations == 0
@@ -92,7 +91,7 @@ def test_only_the_latest_revision_counts_while_it_stands() -> None:
     edited = {**first, "revision": 7, "preferred": "tie", "choice": "tie"}
     other = row(1, ("p2", "bob", "first", False, "submitted"))
     gone = {**other, "revision": 1, "status": "retracted"}
-    figures = label_figures(to_table([first, edited, other, gone], ANNOTATIONS), asked(2))
+    figures = label_figures([first, edited, other, gone], asked(2))
     assert (figures.completion, figures.tie_rate, figures.side_bias) == (0.5, 1.0, None)
 
 
@@ -102,9 +101,7 @@ def test_gold_and_repeats_tell_of_annotators_and_are_no_votes() -> None:
     known = {**row(2, ("g1", "ann", "tie", False, "submitted")), "kind": "gold"}
     right = {**row(3, ("g2", "bob", "first", True, "submitted")), "kind": "gold"}
     tasks = [{"task_id": f"t{i}", "expected": "first" if i > 1 else None} for i in range(4)]
-    figures = label_figures(
-        to_table([vote, again, known, right], ANNOTATIONS), to_table(tasks, TASKS)
-    )
+    figures = label_figures([vote, again, known, right], tasks)
     assert (figures.n_gold, figures.gold_accuracy) == (2, 0.5)
     assert (figures.n_repeats, figures.repeat_consistency) == (1, 0.0)
     assert (figures.tie_rate, figures.side_bias, figures.n_agreement) == (0.0, 0.5, 0)

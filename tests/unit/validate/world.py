@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from winnow.campaign import Validate
 from winnow.ids import content_id, pair_id, prompt_id, response_id, task_id
-from winnow.label.aggregate import aggregate
 from winnow.label.annotation import preferred_response
 from winnow.validate.gate import judge
 from winnow.validate.leakage import EvaluationSet
 from winnow.validate.measure import Measured, measure
-from winnow.validate.metrics import label_figures
 from winnow.validate.tables import SCHEMAS, BatchTables
 from winnow.validate.verdict import Verdict
+
+from ...label_rows import aggregate, label_figures
 
 Row = dict[str, Any]
 
@@ -81,16 +81,13 @@ class World:
         )
         known = ("first", "second", "tie", "both_bad", None)
         sound = [row for row in self["annotations"] if row["preferred"] in known]
-        figures = label_figures(
-            pa.Table.from_pylist(sound, SCHEMAS["annotations"]),
-            pa.Table.from_pylist(self["tasks"], SCHEMAS["tasks"]),
-        )
+        figures = label_figures(sound, self["tasks"])
         return measure(
             batch, figures, self.limits, history=self.history, evaluation=self.evaluation
         )
 
     def judge(self) -> Verdict:
-        return judge(self.measure(), self.limits)
+        return judge(self.measure(), self.limits).verdict
 
 
 def make_world(seed: int = 0) -> World:

@@ -1,0 +1,51 @@
+"""A batch's annotations in DuckDB, and which of them count.
+
+Views beside the tables:
+
+    latest    of each annotation its highest revision
+    answers   of those, what was not rejected or retracted, skips included
+    judged    of those, what is no skip
+    votes     of those, comparisons: what preferences are made of
+    judged_pairs  the comparisons that have a vote, in their order, numbered from 0 by `n`
+
+`class_of` tells first, second and no difference apart: 0, 1, 2, as `winnow.label.votes` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import duckdb
+
+from winnow.records import ANNOTATIONS, COMPARISONS, TASKS
+from winnow.sql import Source, database
+
+SCHEMAS = {"annotations": ANNOTATIONS, "tasks": TASKS, "comparisons": COMPARISONS}
+
+_VIEWS = """
+CREATE TEMP MACRO class_of(said) AS CASE said WHEN 'first' THEN 0 WHEN 'second' THEN 1 ELSE 2 END;
+CREATE TEMP TABLE latest AS SELECT * EXCLUDE (rationale) FROM annotations
+    QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1;
+CREATE TEMP VIEW answers AS SELECT * FROM latest WHERE status NOT IN ('rejected', 'retracted');
+CREATE TEMP VIEW judged AS SELECT * FROM answers WHERE preferred IS NOT NULL;
+CREATE TEMP VIEW votes AS SELECT * FROM judged WHERE kind = 'comparison';
+CREATE TEMP TABLE judged_pairs AS
+    SELECT pair_id, row_number() OVER (ORDER BY row_n) - 1 AS n, prompt_id, first_id, second_id,
+        p_first
+    FROM comparisons WHERE pair_id IN (SELECT pair_id FROM votes);
+"""
+
+
+def add_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the views, where the tables of `SCHEMAS` are."""
+    connection.execute(_VIEWS)
+
+
+@contextmanager
+def opened(tables: Mapping[str, Source]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of the tables of `SCHEMAS` with the views; a table that is not given is empty."""
+    absent = {name: schema.empty_table() for name, schema in SCHEMAS.items() if name not in tables}
+    with database({**tables, **absent}) as connection:
+        add_views(connection)
+        yield connection

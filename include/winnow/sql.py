@@ -1,0 +1,58 @@
+"""DuckDB over a batch's tables, within a fixed amount of memory.
+
+A table is an Arrow table or a Parquet file that is read where it lies. Each is a view of its name,
+with one more column: `row_n`, the place of a row in its table, counted from 0. What does not fit
+into memory goes to a temporary folder, which is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+Source: TypeAlias = pa.Table | Path
+"""A table: in memory, or a Parquet file."""
+
+MEMORY = "400MB"
+"""What DuckDB may hold at once; a batch of any size is worked on within it."""
+_MOST_THREADS = 4
+"""More would share that memory out in pieces too small to work with."""
+
+
+@contextmanager
+def database(tables: Mapping[str, Source]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of its own with a view of each table."""
+    with tempfile.TemporaryDirectory(prefix="winnow-sql-") as folder:
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY,
+            "temp_directory": folder,
+            "threads": min(_MOST_THREADS, os.cpu_count() or 1),
+            # Whoever wants an order asks for it.
+            "preserve_insertion_order": False,
+        }
+        with duckdb.connect(config=settings) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            for name, source in tables.items():
+                _add(connection, name, source)
+            yield connection
+
+
+def _add(connection: duckdb.DuckDBPyConnection, name: str, source: Source) -> None:
+    if isinstance(source, Path):
+        file = str(source).replace("'", "''")
+        connection.execute(
+            f"CREATE TEMP VIEW {name} AS SELECT * EXCLUDE (file_row_number), "
+            f"file_row_number AS row_n FROM read_parquet('{file}', file_row_number = true)"
+        )
+    else:
+        numbered = source.append_column("row_n", pa.array(np.arange(source.num_rows)))
+        connection.register(f"given_{name}", numbered)
+        connection.execute(f"CREATE TEMP VIEW {name} AS FROM given_{name}")

@@ -1,0 +1,72 @@
+"""The functions on a batch's labels, called with plain rows instead of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from winnow.label import aggregate as by_votes
+from winnow.label import annotator_report as by_annotator
+from winnow.label import annotator_skill, database
+from winnow.label.agreement import Agreement
+from winnow.label.agreement import batch_agreement as agreement_in
+from winnow.records import to_table
+from winnow.validate import metrics
+
+Row = Mapping[str, Any]
+
+
+@contextmanager
+def labels(**rows: Sequence[Row]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of rows by table."""
+    tables = {name: to_table(rows[name], database.SCHEMAS[name]) for name in rows}
+    with database.opened(tables) as connection:
+        yield connection
+
+
+def aggregate(
+    annotations: Sequence[Row],
+    comparisons: Sequence[Row],
+    method: str = "majority",
+    expected: Mapping[str, str] | None = None,
+) -> list[Any]:
+    """Rows of the preferences, with an attribute a column."""
+    told = _tasks(expected or {})
+    with labels(annotations=annotations, comparisons=comparisons, tasks=told) as connection:
+        found = by_votes.aggregate(connection, method)
+    return [SimpleNamespace(**row) for row in found.to_pylist()]
+
+
+def annotator_report(
+    annotations: Sequence[Row], comparisons: Sequence[Row], expected: Mapping[str, str]
+) -> list[by_annotator.AnnotatorFigures]:
+    told = _tasks(expected)
+    with labels(annotations=annotations, comparisons=comparisons, tasks=told) as connection:
+        return by_annotator.annotator_report(connection)
+
+
+def judge_batch(
+    annotations: Sequence[Row], comparisons: Sequence[Row], expected: Mapping[str, str]
+) -> annotator_skill.JudgedBatch:
+    told = _tasks(expected)
+    with labels(annotations=annotations, comparisons=comparisons, tasks=told) as connection:
+        return annotator_skill.judge_batch(connection)
+
+
+def label_figures(annotations: Sequence[Row], tasks: Sequence[Row]) -> metrics.LabelFigures:
+    with labels(annotations=annotations, tasks=tasks) as connection:
+        return metrics.label_figures(connection)
+
+
+def batch_agreement(annotations: Sequence[Row], rng: np.random.Generator) -> Agreement:
+    with labels(annotations=annotations) as connection:
+        return agreement_in(connection, rng)
+
+
+def _tasks(expected: Mapping[str, str]) -> list[Row]:
+    return [{"task_id": task, "expected": answer} for task, answer in expected.items()]
