@@ -26,7 +26,11 @@ def labelled(batch: str, asked: Sequence[str | dict[str, Any]]) -> BatchRows:
     return BatchRows(
         batch=batch,
         prompts=prompts,
-        responses={f"{p}{side}": {"message": f"text {p}{side}"} for p in pairs for side in "ab"},
+        responses={
+            f"{p}{side}": {"prompt_id": f"q{p}", "message": f"text {p}{side}"}
+            for p in pairs
+            for side in "ab"
+        },
         comparisons={p: comparison(p) for p in pairs},
         preferences=[preference(p) for p in pairs],
         annotations=[{"pair_id": p, "annotation_id": f"n{p}"} for p in pairs],

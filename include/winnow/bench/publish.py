@@ -125,7 +125,7 @@ def _plain(folder: str, made: Row) -> Row:
     from winnow.campaign import Validate
     from winnow.label.database import add_views
     from winnow.publish.labelled import Labelled
-    from winnow.publish.views import QUERIES, VIEWS, prepare
+    from winnow.publish.views import BLOCK_OF, QUERIES, VIEWS, prepare
     from winnow.validate.annotators import READING, timed_counts
     from winnow.validate.profile import COUNTS
     from winnow.validate.rows import row_checks
@@ -157,11 +157,14 @@ def _plain(folder: str, made: Row) -> Row:
             prepare(Labelled(_KEY, connection), 0.5)
             target = Path(folder) / "plain"
             target.mkdir()
+            whole = {"start": 0, "end": 1 << 40, "low": 0.0, "high": 1.0}
             for view, (query, order) in QUERIES.items():
                 columns = ", ".join(name for name in VIEWS[view].names if name != "batch")
+                used = {k: v for k, v in whole.items() if f"${k}" in BLOCK_OF + query}
                 connection.execute(
-                    f"COPY (SELECT {columns} FROM ({query}) ORDER BY {order}) "
-                    f"TO '{target / view}.parquet' (COMPRESSION zstd)"
+                    f"COPY ({BLOCK_OF} SELECT {columns} FROM ({query}) ORDER BY {order}) "
+                    f"TO '{target / view}.parquet' (COMPRESSION zstd)",
+                    used,
                 )
             shutil.rmtree(target)
     return {"seconds": seconds, "peak_mib": _peak_mib()}

@@ -99,20 +99,27 @@ VIEWS = {
 }
 """Schema of each view; the first one is what a dataset loads by default."""
 
+BLOCK = 2_000
+"""Prompts whose rows are joined with their texts at once, so that memory does not grow with a
+batch. A view's rows come block after block."""
+
 _ASKED = f"""
 CREATE OR REPLACE TEMP TABLE asked AS
-SELECT prompts.prompt_id, row_n, messages, tools, dimension, language, place,
+SELECT prompts.prompt_id, row_n AS q, messages, tools, dimension, language, place,
     {ALTERNATES} AS alternates
-FROM prompts JOIN given_places USING (prompt_id)
+FROM prompts JOIN given_places USING (prompt_id) ORDER BY q
 """
+# Sorted, so that a block's texts lie together.
 _TEXTS = """
-CREATE OR REPLACE TEMP TABLE texts AS SELECT response_id, message FROM responses
-WHERE response_id IN (SELECT unnest([first_id, second_id]) FROM comparisons)
+CREATE OR REPLACE TEMP TABLE texts AS
+SELECT q, response_id, message FROM responses JOIN (SELECT q, prompt_id FROM asked)
+USING (prompt_id)
+WHERE response_id IN (SELECT unnest([first_id, second_id]) FROM comparisons) ORDER BY q
 """
 _DECIDED = f"""
 CREATE OR REPLACE TEMP TABLE decided AS
-SELECT p.row_n AS n, p.pair_id, p.prompt_id, p.votes, p.agreement, p.cost / {MICROS} AS cost_usd,
-    chosen_id, rejected_id, p_chosen,
+SELECT q, p.row_n AS n, p.pair_id, p.prompt_id, p.votes, p.agreement,
+    p.cost / {MICROS} AS cost_usd, chosen_id, rejected_id, p_chosen,
     greatest(0.0, ln(p_chosen / (1.0 - p_chosen))) AS margin,
     greatest(0.0, 2.0 * p_chosen - 1.0) AS weight,
     c.dimension, c.kind, c.strategy, c.info_gain, c.propensity
@@ -122,73 +129,90 @@ FROM (
         CASE WHEN preferred = 'first' THEN p_preferred ELSE 1.0 - p_preferred END AS p_chosen
     FROM preferences WHERE preferred IN ('first', 'second')
 ) AS p JOIN comparisons AS c USING (pair_id)
+JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = p.prompt_id ORDER BY q
 """
 _CERTAIN = """
-CREATE OR REPLACE TEMP TABLE certain AS SELECT * FROM decided WHERE p_chosen >= $certain
+CREATE OR REPLACE TEMP TABLE certain AS
+SELECT * FROM decided WHERE p_chosen >= $certain ORDER BY q
 """
 # One row a pair and side would tell a trainer that a response which wins one pair and loses another
 # is both good and bad, so the log-odds of its pairs are added up. In the order of ids, which are
 # hashes: TRL's KTO takes the answers of neighbours for answers to other prompts.
 _SINGLES = """
 CREATE OR REPLACE TEMP TABLE singles AS
-SELECT response_id, any_value(prompt_id) AS prompt_id, list(pair_id ORDER BY n) AS pair_ids,
+SELECT q, response_id, any_value(prompt_id) AS prompt_id, list(pair_id ORDER BY n) AS pair_ids,
     list_sum(list(favour ORDER BY n)) AS favour
 FROM (
-    SELECT n, pair_id, prompt_id, chosen_id AS response_id, margin AS favour FROM certain
-    UNION ALL SELECT n, pair_id, prompt_id, rejected_id, -margin FROM certain
+    SELECT q, n, pair_id, prompt_id, chosen_id AS response_id, margin AS favour FROM certain
+    UNION ALL SELECT q, n, pair_id, prompt_id, rejected_id, -margin FROM certain
 )
-GROUP BY response_id HAVING favour <> 0.0
+GROUP BY q, response_id HAVING favour <> 0.0 ORDER BY q
+"""
+_ANSWERED = """
+CREATE OR REPLACE TEMP TABLE answered AS
+SELECT q, a.* EXCLUDE (row_n), c.prompt_id, first_id, second_id
+FROM annotations AS a JOIN comparisons AS c USING (pair_id)
+JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = c.prompt_id
+WHERE a.kind IS DISTINCT FROM 'gold' ORDER BY q
 """
 
+# What is joined is cut down to a block first: its prompts and their texts.
+BLOCK_OF = """
+WITH block AS (FROM asked WHERE q >= $start AND q < $end AND place >= $low AND place < $high),
+told AS (FROM texts WHERE q >= $start AND q < $end)
+"""
 _PAIRS = """
-SELECT asked.messages AS prompt, [{{'role': 'assistant', 'content': better.message}}] AS chosen,
+SELECT block.messages AS prompt, [{{'role': 'assistant', 'content': better.message}}] AS chosen,
     [{{'role': 'assistant', 'content': worse.message}}] AS rejected, tools, language,
-    {of}.*
-FROM {of} JOIN asked USING (prompt_id) JOIN texts AS better ON better.response_id = chosen_id
-JOIN texts AS worse ON worse.response_id = rejected_id
+    pairs.*
+FROM {of} AS pairs JOIN block USING (q) JOIN told AS better ON better.response_id = chosen_id
+JOIN told AS worse ON worse.response_id = rejected_id
+WHERE pairs.q >= $start AND pairs.q < $end
 """
 QUERIES = {
     "reward": (_PAIRS.format(of="decided"), "n"),
     "dpo": (_PAIRS.format(of="certain"), "n"),
     "kto": (
         """
-        SELECT asked.messages AS prompt, [{'role': 'assistant', 'content': message}] AS completion,
+        SELECT block.messages AS prompt, [{'role': 'assistant', 'content': message}] AS completion,
             favour > 0.0 AS label, tools, response_id, singles.prompt_id, pair_ids
-        FROM singles JOIN asked USING (prompt_id) JOIN texts USING (response_id)
+        FROM singles JOIN block USING (q) JOIN told USING (response_id)
+        WHERE singles.q >= $start AND singles.q < $end
         """,
         "response_id",
     ),
-    "prompts": ("SELECT *, messages AS prompt FROM asked", "row_n"),
+    "prompts": ("SELECT *, messages AS prompt FROM block", "q"),
     "annotations": (
         """
-        SELECT a.*, asked.messages AS prompt, tools, asked.prompt_id, one.message AS first,
-            other.message AS second
-        FROM annotations AS a JOIN comparisons USING (pair_id) JOIN asked USING (prompt_id)
-        JOIN texts AS one ON one.response_id = first_id
-        JOIN texts AS other ON other.response_id = second_id
-        WHERE a.kind IS DISTINCT FROM 'gold'
+        SELECT a.* EXCLUDE (prompt_id), block.messages AS prompt, tools, block.prompt_id,
+            one.message AS first, other.message AS second
+        FROM answered AS a JOIN block USING (q)
+        JOIN told AS one ON one.response_id = first_id
+        JOIN told AS other ON other.response_id = second_id
+        WHERE a.q >= $start AND a.q < $end
         """,
         "annotation_id, revision",
     ),
     "sharegpt": (
         f"""
         SELECT {SHAREGPT_COLUMNS}, certain.*
-        FROM certain JOIN asked USING (prompt_id)
-        JOIN texts AS better ON better.response_id = chosen_id
-        JOIN texts AS worse ON worse.response_id = rejected_id WHERE alternates
+        FROM certain JOIN block USING (q)
+        JOIN told AS better ON better.response_id = chosen_id
+        JOIN told AS worse ON worse.response_id = rejected_id
+        WHERE alternates AND certain.q >= $start AND certain.q < $end
         """,
         "n",
     ),
 }
-"""What each view selects, and its order."""
+"""What each view selects of a block of prompts, and its order in there."""
 
 _USED = {
     "reward": "decided",
     "dpo": "certain",
     "kto": "singles",
     "prompts": "asked",
-    "annotations": "annotations JOIN comparisons USING (pair_id)",
-    "sharegpt": "certain JOIN asked AS turns USING (prompt_id) WHERE alternates",
+    "annotations": "answered",
+    "sharegpt": "certain JOIN asked AS turns USING (q) WHERE alternates",
 }
 """Where each view's prompts are found without its texts."""
 
@@ -201,14 +225,15 @@ def prepare(labelled: Labelled, min_p_chosen: float) -> None:
     for statement in (_ASKED, _TEXTS, _DECIDED):
         database.execute(statement)
     database.execute(_CERTAIN, {"certain": min_p_chosen})
-    database.execute(_SINGLES)
+    for statement in (_SINGLES, _ANSWERED):
+        database.execute(statement)
 
 
 def highest_places(labelled: Labelled) -> list[float]:
     """The highest place of the prompts of each view that has rows; see `winnow.publish.splits`."""
     found = [
-        labelled.rows(f"SELECT max(place) AS place FROM asked WHERE prompt_id IN ({prompts})")
-        for prompts in (f"SELECT prompt_id FROM {used}" for used in _USED.values())
+        labelled.rows(f"SELECT max(place) AS place FROM asked WHERE q IN (SELECT q FROM {used})")
+        for used in _USED.values()
     ]
     return [rows[0]["place"] for rows in found if rows[0]["place"] is not None]
 
@@ -217,24 +242,27 @@ def read_view(
     labelled: Labelled, view: str, places: tuple[float, float], n_rows: int
 ) -> Iterator[pa.Table]:
     """The rows of a view whose prompts' places are in [low, high), in tables of `n_rows` rows."""
-    query, order = QUERIES[view]
     schema = VIEWS[view]
-    wanted = ", ".join(name if name != "batch" else "$batch AS batch" for name in schema.names)
-    # Sorted by narrow keys; the texts are joined as late as can be.
-    found = labelled.database.sql(
-        f"SELECT {wanted} FROM ({query}) WHERE prompt_id IN "
-        f"(SELECT prompt_id FROM asked WHERE place >= $low AND place < $high) ORDER BY {order}",
-        params={"batch": labelled.batch, "low": places[0], "high": places[1]},
-    )
-    held: list[pa.RecordBatch] = []
-    for batch in found.to_arrow_reader(n_rows):
-        held.append(batch)
+    held: list[pa.Table] = []
+    for block in _blocks(labelled, view, places):
+        held.append(block)
         while sum(each.num_rows for each in held) >= n_rows:
-            table = pa.Table.from_batches(held)
+            table = pa.concat_tables(held)
             yield table.slice(0, n_rows).cast(schema)
-            held = table.slice(n_rows).to_batches()
-    if held:
-        yield pa.Table.from_batches(held).cast(schema)
+            held = [table.slice(n_rows)]
+    if any(each.num_rows for each in held):
+        yield pa.concat_tables(held).cast(schema)
+
+
+def _blocks(labelled: Labelled, view: str, places: tuple[float, float]) -> Iterator[pa.Table]:
+    query, order = QUERIES[view]
+    wanted = ", ".join(name for name in VIEWS[view].names if name != "batch")
+    statement = f"{BLOCK_OF} SELECT {wanted}, $batch AS batch FROM ({query}) ORDER BY {order}"
+    [asked] = labelled.rows("SELECT coalesce(max(q), -1) + 1 AS n FROM asked")
+    for start in range(0, asked["n"], BLOCK):
+        told = {"start": start, "end": start + BLOCK, "low": places[0], "high": places[1]}
+        found = labelled.database.sql(statement, params={**told, "batch": labelled.batch})
+        yield found.to_arrow_table().select(VIEWS[view].names)
 
 
 _PLACES = pa.schema([("prompt_id", pa.string()), ("place", pa.float64())])

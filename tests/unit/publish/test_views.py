@@ -39,7 +39,7 @@ def labelled(*preferences: tuple[str, float]) -> BatchRows:
     return BatchRows(
         batch="d1",
         prompts={"q": PROMPT},
-        responses={f"{n}{side}": {"message": f"text {n}{side}"} for n in names for side in "ab"},
+        responses={f"{n}{side}": response(f"{n}{side}") for n in names for side in "ab"},
         comparisons={n: comparison(n) for n in names},
         preferences=[
             {
@@ -59,6 +59,10 @@ def labelled(*preferences: tuple[str, float]) -> BatchRows:
             annotation(n, preferred) for n, (preferred, _) in zip(names, preferences, strict=True)
         ],
     )
+
+
+def response(name: str) -> dict[str, Any]:
+    return {"prompt_id": "q", "message": f"text {name}"}
 
 
 def comparison(name: str) -> dict[str, Any]:
@@ -182,7 +186,7 @@ def chain(*preferences: tuple[str, float]) -> BatchRows:
     ends = {f"p{i}": (chr(97 + i), chr(98 + i)) for i in range(len(preferences))}
     return replace(
         pairs,
-        responses={c: {"message": f"text {c}"} for pair in ends.values() for c in pair},
+        responses={c: response(c) for pair in ends.values() for c in pair},
         comparisons={
             name: {**pair, "first_id": ends[name][0], "second_id": ends[name][1]}
             for name, pair in pairs.comparisons.items()
