@@ -111,9 +111,8 @@ def test_rows_behind_a_failed_check_go_to_quarantine_by_id() -> None:
 
 def test_a_verdict_names_the_first_rows_of_a_check_and_the_quarantine_all() -> None:
     world = make_world(7)
-    world["responses"] += [
-        {**world["responses"][0], "response_id": None} for _ in range(MOST_ROWS + 1)
-    ]
+    nameless = {**world["responses"][0], "response_id": None}
+    world["responses"].extend([nameless] * (MOST_ROWS + 1))
     found = judge(world.measure(), world.limits)
     named = [row for row in found.verdict.bad_rows if row.check == "responses_filled"]
     [check] = [check for check in found.verdict.checks if check.name == "responses_filled"]
