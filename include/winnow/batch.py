@@ -8,7 +8,6 @@ Readers follow manifests and check digests.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -25,7 +24,7 @@ import pyarrow.parquet as pq
 import winnow
 from winnow.campaign import Campaign, parse_campaign
 from winnow.errors import Corrupt, Fatal
-from winnow.ids import canonical_json, digest
+from winnow.ids import canonical_json, digest, file_digest
 from winnow.lake import Lake
 from winnow.records import QUARANTINE, Quarantined, to_table
 
@@ -130,8 +129,7 @@ class Batch:
 
     def write_file(self, stage: str, name: str, file: Path, n_rows: int) -> Artifact:
         """Store a file of any size under its content's digest."""
-        with file.open("rb") as content:
-            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        sha256 = file_digest(file)
         path = f"{self.folder}/{stage}/{name}-{sha256[:16]}{file.suffix}"
         self.lake.create_file(path, file)
         return Artifact(path, sha256, n_rows, file.stat().st_size)
@@ -243,10 +241,16 @@ def table_file(lake: Lake, artifact: Artifact) -> Iterator[Path]:
             raise Corrupt(
                 f"{lake.uri}/{artifact.path} is named by a manifest but missing."
             ) from error
-        with file.open("rb") as content:
-            if hashlib.file_digest(content, "sha256").hexdigest() != artifact.sha256:
-                raise Corrupt(f"{lake.uri}/{artifact.path} does not match its digest; restore it.")
+        if file_digest(file) != artifact.sha256:
+            raise Corrupt(f"{lake.uri}/{artifact.path} does not match its digest; restore it.")
         yield file
+
+
+@contextmanager
+def table_files(lake: Lake, artifacts: Mapping[str, Artifact]) -> Iterator[dict[str, Path]]:
+    """Several files by name, each like `table_file`."""
+    with ExitStack() as stack:
+        yield {n: stack.enter_context(table_file(lake, a)) for n, a in artifacts.items()}
 
 
 def read_table(lake: Lake, artifact: Artifact) -> pa.Table:

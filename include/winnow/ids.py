@@ -9,12 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
 def digest(data: bytes) -> str:
     """SHA-256 of `data`, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(file: Path) -> str:
+    """`digest` of a file's bytes, which are read piece by piece."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def canonical_json(value: Any) -> bytes:

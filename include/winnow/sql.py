@@ -27,12 +27,19 @@ _MOST_THREADS = 4
 """More would share that memory out in pieces too small to work with."""
 
 
+def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Rows of a table or view."""
+    return int(connection.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+
+
 @contextmanager
-def database(tables: Mapping[str, Source]) -> Iterator[duckdb.DuckDBPyConnection]:
+def database(
+    tables: Mapping[str, Source], memory: str = MEMORY
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database of its own with a view of each table."""
     with tempfile.TemporaryDirectory(prefix="winnow-sql-") as folder:
         settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": MEMORY,
+            "memory_limit": memory,
             "temp_directory": folder,
             "threads": min(_MOST_THREADS, os.cpu_count() or 1),
             # Whoever wants an order asks for it.

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from winnow.bench.memory import resident_mib
 from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.calls import draws_of
@@ -222,17 +223,11 @@ def memory(
             return
         done += event["prompts"]
         if not seen or done - seen[-1]["prompts"] >= step or done == len(rows):
-            seen.append({"prompts": done, "mib": _resident_mib()})
+            seen.append({"prompts": done, "mib": resident_mib() or 0.0})
             say(f"{done} of {len(rows)} prompts: {seen[-1]['mib']:.0f} MiB")
 
     _stage(engine, embed, rows, small, watch)
     return seen
-
-
-def _resident_mib() -> float:
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024.0
 
 
 def _by_id(rows: Sequence[Row]) -> dict[str, Row]:

@@ -2,8 +2,8 @@
 
 Prompts, texts, annotators and answers are drawn from a seed, so nothing here says how good labels
 are; sizes, ids and columns are those of a real batch. A prompt has eight responses of about 90
-words and four pairs; of each pair a first vote and, of half of them, a second one; gold and repeats
-on top. Tables are written piece by piece, and are never held whole.
+words and four pairs; of each pair a first vote and, of half of them, a second one; now and then a
+repeat, and no gold. Tables are written piece by piece, and are never held whole.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from winnow.bench.memory import peak_mib
 from winnow.bench.speed_page import speed_page
 from winnow.bench.speed_rivals import against_batchbald, against_loop
 from winnow.reward import Posterior
@@ -222,12 +223,8 @@ def _choose_and_weigh(n_prompts: int) -> float | None:
     pools = random_pools(n_prompts, MEMORY_POOL, MEMORY_DIMENSION)
     for _ in choose_for_pools(pools, random_head(MEMORY_DIMENSION), Rules(1)):
         pass
-    # VmHWM, because the kernel's ru_maxrss of a new process starts at its parent's.
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return round(int(line.split()[1]) / 1024.0, 1)
+    peak = peak_mib()
+    return None if peak is None else round(peak, 1)
 
 
 def _machine() -> Row:

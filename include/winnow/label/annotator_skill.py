@@ -32,20 +32,20 @@ def judge_batch(connection: duckdb.DuckDBPyConnection) -> JudgedBatch:
     Gold tasks whose answer is not `expected`, and repeats of pairs without a vote, are left out.
     """
     connection.execute(_USED)
-    told = connection.sql(_ANSWERS).fetchnumpy()
-    names = [row[0] for row in connection.sql(_NAMES).fetchall()]
     p_first = connection.sql("SELECT p_first FROM judged_pairs ORDER BY n").fetchnumpy()["p_first"]
     p_first = np.clip(p_first.astype(np.float64), P_LIMIT, 1.0 - P_LIMIT)
     known_n = np.full(len(p_first), -1)
     gold = connection.sql("SELECT known FROM gold_items ORDER BY item").fetchnumpy()["known"]
     log_odds_n = np.concatenate([np.log(p_first) - np.log1p(-p_first), np.zeros(len(gold))])
+    votes = to_votes(connection, "FROM used", len(log_odds_n))
+    counts = connection.sql("SELECT counts FROM used ORDER BY annotation_id").fetchnumpy()
     judged = judge(
-        to_votes(told, len(log_odds_n), names),
+        votes,
         log_odds_n,
-        counts_v=told["counts"].astype(np.bool_),
+        counts_v=counts["counts"].astype(np.bool_),
         known_n=np.concatenate([known_n, gold.astype(np.intp)]),
     )
-    return JudgedBatch(judged, names)
+    return JudgedBatch(judged, votes.annotators)
 
 
 _USED = """
@@ -61,13 +61,4 @@ UNION ALL
 SELECT annotation_id, item + (SELECT count(*) FROM judged_pairs), annotator, preferred, swapped,
     strength, false
 FROM judged JOIN gold_items USING (task_id) WHERE kind = 'gold';
-"""
-_NAMES = "SELECT DISTINCT annotator FROM used ORDER BY annotator"
-_ANSWERS = f"""
-WITH named AS (
-    SELECT annotator, row_number() OVER (ORDER BY annotator) - 1 AS place FROM ({_NAMES})
-)
-SELECT pair, place AS annotator, class_of(preferred) AS choice,
-    coalesce(swapped, false) AS swapped, strength, counts
-FROM used JOIN named USING (annotator) ORDER BY annotation_id
 """

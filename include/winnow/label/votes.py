@@ -10,7 +10,7 @@ Shapes: v votes, n pairs, a annotators.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.label.annotation import NOT_COUNTED
+from winnow.sql import count
 
 Row = Mapping[str, Any]
 IntArray = NDArray[np.intp]
@@ -115,38 +116,34 @@ def votes_of(annotations: Iterable[Row]) -> list[Row]:
 
 def read_votes(connection: duckdb.DuckDBPyConnection) -> Votes:
     """The votes on `judged_pairs`, by annotation id, from a database of `winnow.label.database`."""
-    names = [row[0] for row in connection.sql(_ANNOTATORS.format(of="votes")).fetchall()]
-    n_pairs = count(connection, "judged_pairs")
-    return to_votes(connection.sql(_VOTES).fetchnumpy(), n_pairs, names)
-
-
-def to_votes(columns: Mapping[str, Any], n_pairs: int, annotators: Sequence[str]) -> Votes:
-    """Votes of the columns pair, annotator, choice, swapped and strength."""
-    strength_v = np.ma.filled(columns["strength"], -1)
-    return Votes(
-        pair_v=columns["pair"].astype(np.intp),
-        annotator_v=columns["annotator"].astype(np.intp),
-        choice_v=columns["choice"].astype(np.intp),
-        swapped_v=columns["swapped"].astype(np.bool_),
-        strength_v=strength_v.astype(np.intp),
-        n_pairs=n_pairs,
-        annotators=list(annotators),
+    return to_votes(
+        connection,
+        "SELECT *, n AS pair FROM votes JOIN judged_pairs USING (pair_id)",
+        count(connection, "judged_pairs"),
     )
 
 
-def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    """Rows of a table or view."""
-    return int(connection.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+def to_votes(connection: duckdb.DuckDBPyConnection, answers: str, n_pairs: int) -> Votes:
+    """What a query finds, by annotation id.
+
+    `answers` selects annotation_id, pair (a number), annotator, preferred, swapped and strength.
+    """
+    names = connection.sql(f"SELECT DISTINCT annotator FROM ({answers}) ORDER BY 1").fetchall()
+    told = connection.sql(_VOTES.format(answers=answers)).fetchnumpy()
+    return Votes(
+        pair_v=told["pair"].astype(np.intp),
+        annotator_v=told["annotator"].astype(np.intp),
+        choice_v=told["choice"].astype(np.intp),
+        swapped_v=told["swapped"].astype(np.bool_),
+        strength_v=told["strength"].astype(np.intp),
+        n_pairs=n_pairs,
+        annotators=[name for (name,) in names],
+    )
 
 
-_ANNOTATORS = "SELECT DISTINCT annotator FROM {of} ORDER BY annotator"
-_VOTES = f"""
-WITH named AS (
-    SELECT annotator, row_number() OVER (ORDER BY annotator) - 1 AS place
-    FROM ({_ANNOTATORS.format(of="votes")})
-)
-SELECT n AS pair, place AS annotator, class_of(preferred) AS choice,
-    coalesce(swapped, false) AS swapped, strength
-FROM votes JOIN judged_pairs USING (pair_id) JOIN named USING (annotator)
-ORDER BY annotation_id
+_VOTES = """
+SELECT pair, dense_rank() OVER (ORDER BY annotator) - 1 AS annotator,
+    class_of(preferred) AS choice, coalesce(swapped, false) AS swapped,
+    coalesce(strength, -1) AS strength
+FROM ({answers}) ORDER BY annotation_id
 """

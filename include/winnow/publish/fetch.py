@@ -8,6 +8,7 @@ from pathlib import Path
 
 from winnow.batch import Artifact
 from winnow.errors import Corrupt
+from winnow.ids import file_digest
 from winnow.lake import Lake
 
 
@@ -39,5 +40,4 @@ def is_whole(path: Path, artifact: Artifact) -> bool:
     """Whether the file at `path` has the artifact's bytes."""
     if not path.is_file() or path.stat().st_size != artifact.n_bytes:
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+    return file_digest(path) == artifact.sha256

@@ -9,7 +9,6 @@ and is named by none, can never be named again, however long its publisher sleep
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from winnow.batch import Artifact
 from winnow.errors import Retryable
-from winnow.ids import digest
+from winnow.ids import digest, file_digest
 from winnow.lake import Lake
 
 _PATH = re.compile(r"datasets/[^/]+/objects/v(\d{6,})/[^/]+")
@@ -39,9 +38,7 @@ class Shelf:
 
     def put_file(self, source: Path, suffix: str, n_rows: int = 0) -> Artifact:
         """Like `put`, from a file of any size."""
-        with source.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        artifact = Artifact("", sha256, n_rows, source.stat().st_size)
+        artifact = Artifact("", file_digest(source), n_rows, source.stat().st_size)
         return self._put(artifact, suffix, lambda path: self.lake.create_file(path, source))
 
     def bring(self, files: Mapping[str, Artifact]) -> dict[str, Artifact]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from winnow.batch import Batch, read_artifact, table_file
+from winnow.batch import Batch, read_artifact, table_files
 from winnow.errors import Fatal
 from winnow.ingest.sources import source_files
 from winnow.publish.labelled import labelled
@@ -45,11 +45,8 @@ def measured(batch: Batch) -> Iterator[Measured]:
         Corrupt: A table, or the verdict of a published batch, is not what its manifest says.
     """
     label, limits = batch.require("label"), batch.campaign.validation
-    with ExitStack() as stack:
-        files = {
-            table: stack.enter_context(table_file(batch.lake, batch.require(stage).outputs[table]))
-            for table, stage in _STAGE_OF.items()
-        }
+    stored = {table: batch.require(stage).outputs[table] for table, stage in _STAGE_OF.items()}
+    with table_files(batch.lake, stored) as files:
         with labelled(batch.key, files) as tables:
             shifts = largest_shifts(traits(tables))
         yield measure(

@@ -6,18 +6,18 @@ The tables are read where they lie, so that a batch of a million annotations fit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import duckdb
 
-from winnow.batch import Artifact, Batch, Manifest, quarantine_table, table_file
+from winnow.batch import Artifact, Batch, Manifest, quarantine_table, table_files
 from winnow.ids import canonical_json
 from winnow.label.aggregate import aggregate
 from winnow.label.annotator_report import annotator_report
 from winnow.label.database import opened
-from winnow.label.votes import GOLD, count
+from winnow.label.votes import GOLD
 from winnow.records import Quarantined
+from winnow.sql import count
 from winnow.validate.metrics import label_figures
 
 STAGE = "label"
@@ -52,9 +52,7 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
         "tasks": home.tasks,
         "annotations": home.annotations,
     }
-    with ExitStack() as stack:
-        files = {n: stack.enter_context(table_file(batch.lake, a)) for n, a in stored.items()}
-        labels = stack.enter_context(opened(files))
+    with table_files(batch.lake, stored) as files, opened(files) as labels:
         preferences = aggregate(labels, batch.campaign.label.aggregation)
         report = [each.as_dict() for each in annotator_report(labels)]
         figures = label_figures(labels).as_dict()

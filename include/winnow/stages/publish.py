@@ -7,11 +7,11 @@ version is out and the next batch can learn from it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from winnow.batch import Artifact, Batch, Manifest, read_artifact, table_file
+from winnow.batch import Artifact, Batch, Manifest, read_artifact, table_files
 from winnow.errors import Blocked
 from winnow.label.vendors import kind_of
 from winnow.publish.card import dataset_card
@@ -106,12 +106,9 @@ def refit(batch: Batch, number: int) -> Manifest:
 
 @contextmanager
 def _opened(batch: Batch) -> Iterator[Labelled]:
-    with ExitStack() as stack:
-        files = {
-            table: stack.enter_context(table_file(batch.lake, batch.require(stage).outputs[table]))
-            for table, stage in TABLES.items()
-        }
-        yield stack.enter_context(labelled(batch.key, files))
+    stored = {table: batch.require(stage).outputs[table] for table, stage in TABLES.items()}
+    with table_files(batch.lake, stored) as files, labelled(batch.key, files) as tables:
+        yield tables
 
 
 def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from winnow.label.votes import count
 from winnow.records import QUARANTINE
+from winnow.sql import count
 from winnow.validate.row_queries import QUERIES
 from winnow.validate.tables import REQUIRED
 from winnow.validate.verdict import STAGE, BadRow, Severity
