@@ -88,7 +88,11 @@ def _bad_rows(verdict: Mapping[str, Any]) -> list[Refused]:
     details: defaultdict[str, list[str]] = defaultdict(list)
     for row in verdict.get("bad_rows", ()):
         details[row["check"]].append(row["detail"])
-    return [Refused("publish", name, len(told), told[0]) for name, told in details.items()]
+    # The verdict names the first rows only; the value of such a check counts them all.
+    n = {check["name"]: check["value"] for check in verdict["checks"]}
+    return [
+        Refused("publish", name, n.get(name, len(rows)), rows[0]) for name, rows in details.items()
+    ]
 
 
 def _paid(batch: Batch, version: Version) -> int | None:

@@ -67,6 +67,14 @@ def test_quarantine_is_told_by_reason_and_the_gate_s_bad_rows_with_it(tmp_path: 
     assert told == [("label", "no_vote", 3), ("publish", "pair is known", 2)]
 
 
+def test_rows_that_the_verdict_does_not_name_are_counted(tmp_path: Path) -> None:
+    batch = batch_with_labels(tmp_path)
+    bad = {"check": "sides_differ", "table": "comparisons", "row_id": "x", "detail": "one"}
+    check = {"name": "sides_differ", "severity": "block", "outcome": "fail", "value": 4000}
+    facts = facts_of(batch, {**PASSED, "checks": [{**check, "limit": ""}], "bad_rows": [bad]})
+    assert facts.refused[-1].n == 4000
+
+
 def test_annotators_are_those_of_the_label_stage(tmp_path: Path) -> None:
     batch = batch_with_labels(tmp_path / "a")
     assert facts_of(batch, PASSED).annotators[0]["annotator"] == "abc"
