@@ -5,6 +5,8 @@ Generates a pool of responses for every prompt of the batch on the Airflow pool 
 mapped task a shard, and computes the features that selection works on. `gather_pools` merges copies
 and audits the pools; what it warns of is in the batch's status and does not stop the night.
 
+A campaign with `pools_from` generates nothing here: `gather_pools` takes another campaign's over.
+
 **Key** the batch. **In** asset `prompts`. **Out** asset `candidate_pools`.
 
 **When it fails** look at the mapped task's log: the generation process writes there. A shard goes
@@ -15,6 +17,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of, engine, server_of
+from winnow_airflow.placement import gpu_executor
 from winnow_airflow.policy import DAG_DEFAULTS
 
 with DAG(
@@ -32,7 +35,12 @@ with DAG(
 
         return expand.plan(batch_of(dag_run))
 
-    @task(pool="gpu", queue="gpu", map_index_template="shard {{ task.op_kwargs['shard'] }}")
+    @task(
+        pool="gpu",
+        queue="gpu",
+        executor=gpu_executor(),
+        map_index_template="shard {{ task.op_kwargs['shard'] }}",
+    )
     def generate_responses(shard, dag_run=None):
         from winnow.stages import expand
 
@@ -40,7 +48,8 @@ with DAG(
         server = server_of(batch)
         return expand.generate(batch, shard, host.python, host.models, print, server)
 
-    @task(outlets=[assets.CANDIDATE_POOLS])
+    # Without shards (all done before, or pools taken over) the mapped task counts as skipped.
+    @task(outlets=[assets.CANDIDATE_POOLS], trigger_rule="none_failed")
     def gather_pools(shards, dag_run=None, outlet_events=None):
         from winnow.stages import expand
 

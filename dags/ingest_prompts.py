@@ -7,6 +7,8 @@ rows, and puts what cannot be used into quarantine with file, line and reason.
 **Key** the day the batch belongs to (`2026-11-22`); the run shortly after midnight UTC takes the
 day before. **Out** asset `prompts`. **Backfill** this DAG; the other four follow by asset.
 
+A campaign with `pools_from` reads no file: the day's prompts come from the other campaign's batch.
+
 **When it fails** the message names the file or the setting. A skipped run means that no new file
 was there. Running it again for the same day never takes a file twice.
 """

@@ -5,6 +5,8 @@ Plans the labelling tasks, asks a person where they are dear, sends them to the 
 waits without holding a worker slot, asks again where two annotators disagreed, waits again, and
 collects the annotations. This is the one DAG that spends money.
 
+Votes that another campaign bought of the same pairs (`annotations_from`) are taken over.
+
 **Key** the batch. **In** asset `comparisons`. **Out** asset `annotations`.
 
 **When it fails** a task may always be run again: buying asks the vendor what it has and sends only

@@ -183,12 +183,35 @@ def manifest_path(campaign: str, key: str, stage: str) -> str:
     return f"{batch_folder(campaign, key)}/{stage}/manifest.json"
 
 
+def _settings_path(campaign: str, key: str) -> str:
+    return f"{batch_folder(campaign, key)}/campaign.json"
+
+
 def read_manifest(lake: Lake, campaign: str, key: str, stage: str) -> Manifest | None:
     """A stage's manifest, or None if the stage is not done."""
     try:
         return Manifest.from_bytes(lake.read(manifest_path(campaign, key, stage)))
     except FileNotFoundError:
         return None
+
+
+def read_batch(lake: Lake, campaign: str, key: str, clock: Clock) -> Batch | None:
+    """A batch of any campaign as it was started, limits included; None if it was not started."""
+    path = _settings_path(campaign, key)
+    try:
+        settings = json.loads(lake.read(path))
+    except FileNotFoundError:
+        return None
+    return Batch(parse_campaign(settings, where=f"{lake.uri}/{path}"), key, lake, clock)
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can name a batch.
+
+    >>> is_key("2026-11-22"), is_key("de|2026-11-22"), is_key("../x")
+    (True, True, False)
+    """
+    return _KEY.fullmatch(text) is not None
 
 
 def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
@@ -201,9 +224,9 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     Raises:
         Fatal: The key cannot name a batch.
     """
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
-    path = f"{batch_folder(campaign.name, key)}/campaign.json"
+    path = _settings_path(campaign.name, key)
     lake.create(path, canonical_json(campaign.model_dump(mode="json")))
     frozen = parse_campaign(json.loads(lake.read(path)), where=f"{lake.uri}/{path}")
     limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}

@@ -43,8 +43,9 @@ class Ingest(_Settings):
     """Where prompts come from."""
 
     sources: list[str] = Field(
-        min_length=1,
-        description="Folders, files or s3:// prefixes of .jsonl and .parquet; {day} is the key",
+        default_factory=list,
+        description="Folders, files or s3:// prefixes of .jsonl and .parquet; {day} is the key; "
+        "empty with `pools_from` only",
     )
     files_per_batch: int | None = Field(
         None, ge=1, description="New files a batch takes at most, in name order; null takes all"
@@ -146,6 +147,12 @@ class Expand(_Settings):
     server: Server = Field(default_factory=Server)
     audit: AuditLimits = Field(default_factory=AuditLimits)
     seed: int = 0
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The settings that say what a pool holds; the others say where and how it is made."""
+        how = {"engine", "server", "tokens_per_shard", "responses_per_call", "audit"}
+        return self.model_dump(mode="json", exclude=how)
 
     @model_validator(mode="after")
     def _rounds_fit(self) -> Expand:
@@ -365,7 +372,17 @@ class Campaign(_Settings):
 
     name: Name
     description: str = ""
-    ingest: Ingest
+    pools_from: Name | None = Field(
+        None,
+        description="Another campaign of the lake: its prompts and pools are taken over, batch by "
+        "batch of the same key, and nothing is generated",
+    )
+    annotations_from: list[Name] | None = Field(
+        None,
+        description="Campaigns over the same pools whose votes are taken over and not bought "
+        "again; null: that of `pools_from`; empty: every label is bought",
+    )
+    ingest: Ingest = Field(default_factory=Ingest)
     expand: Expand
     select: Select = Field(default_factory=Select)
     label: Label
@@ -377,6 +394,29 @@ class Campaign(_Settings):
         if self.label.price > self.label.budget:
             raise ValueError("label.budget_usd is below the price of one annotation")
         return self
+
+    @model_validator(mode="after")
+    def _prompts_come_from_one_place(self) -> Campaign:
+        if self.pools_from is None:
+            if not self.ingest.sources:
+                raise ValueError("ingest.sources must name where prompts come from")
+            if self.annotations_from:
+                raise ValueError(
+                    "annotations_from needs pools_from: only pairs of the same pools are the same"
+                )
+        elif self.ingest.sources:
+            raise ValueError("take out ingest.sources: with pools_from prompts come with the pools")
+        if self.name in (self.pools_from, *self.vote_campaigns):
+            # A model that learnt from the votes it takes over would be tested on what it knows.
+            raise ValueError("a campaign takes nothing over from itself; give it another name")
+        return self
+
+    @property
+    def vote_campaigns(self) -> tuple[str, ...]:
+        """Campaigns whose votes are taken over, in order of preference."""
+        if self.annotations_from is None:
+            return () if self.pools_from is None else (self.pools_from,)
+        return tuple(dict.fromkeys(self.annotations_from))
 
     @property
     def digest(self) -> str:

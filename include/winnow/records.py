@@ -134,6 +134,7 @@ TASKS = pa.schema(
         ("vendor_ref", pa.string()),
         ("submitted_at", pa.timestamp("us", tz="UTC")),
         ("price", pa.int64()),
+        ("taken_from", pa.string()),
     ]
 )
 

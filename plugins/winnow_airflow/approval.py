@@ -67,6 +67,7 @@ def describe(plan: dict[str, Any], batch: Batch) -> str:
         "Campaign": f"{batch.campaign.name}, batch {batch.key}",
         "Vendor": f"{plan['vendor']} (connection {label.connection})",
         "Tasks now": f"{plan['tasks']:,} over {plan['pairs']:,} pairs",
+        "Votes taken over": f"{plan.get('taken_over', 0):,}, which cost nothing here",
         "Cost now": f"${plan['estimate_usd']:,.2f}, at ${label.price_usd:.3f} each",
         "At most, with follow-ups": f"${plan['most_usd']:,.2f}",
         "Budget": f"${plan['budget_usd']:,.2f}",

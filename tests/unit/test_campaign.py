@@ -10,8 +10,10 @@ import yaml
 import winnow
 from winnow.campaign import load_campaign
 from winnow.errors import Fatal
+from winnow.label.tasks import rubric_version
 
 SHIPPED = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
+OTHER_STRATEGY = SHIPPED.with_name("other-strategy.yaml")
 
 
 def written(folder: Path, **changes: object) -> Path:
@@ -67,3 +69,39 @@ def test_the_digest_changes_with_a_setting(tmp_path: Path) -> None:
     changed = load_campaign(written(tmp_path, description="other"))
     assert changed.digest != load_campaign(SHIPPED).digest
     assert load_campaign(SHIPPED).digest == load_campaign(SHIPPED).digest
+
+
+def test_the_example_takes_over_the_shipped_campaigns_pools_and_votes() -> None:
+    shipped, other = load_campaign(SHIPPED), load_campaign(OTHER_STRATEGY)
+    assert (other.pools_from, other.vote_campaigns) == (shipped.name, (shipped.name,))
+    assert other.expand.shape == shipped.expand.shape
+    assert (other.label.vendor, rubric_version(other.label)) == (
+        shipped.label.vendor,
+        rubric_version(shipped.label),
+    )
+    assert other.publish.dataset != shipped.publish.dataset
+    assert other.label.gold == shipped.label.gold
+
+
+def test_without_pools_from_no_votes_are_taken_over() -> None:
+    assert load_campaign(SHIPPED).vote_campaigns == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"ingest": {}}, r"ingest\.sources must name"),
+        ({"annotations_from": ["other"]}, "annotations_from needs pools_from"),
+        ({"pools_from": "other"}, r"take out ingest\.sources"),
+        ({"pools_from": "nightly", "ingest": {}}, "takes nothing over from itself"),
+        (
+            {"pools_from": "other", "ingest": {}, "annotations_from": ["nightly"]},
+            "takes nothing over from itself",
+        ),
+    ],
+)
+def test_where_prompts_and_votes_come_from_is_told_once(
+    tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    with pytest.raises(Fatal, match=told):
+        load_campaign(written(tmp_path, **changes))

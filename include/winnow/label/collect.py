@@ -85,7 +85,7 @@ def read_deliveries(
         rejected + conflicting + repeated, key=lambda r: (r.delivery.source, r.delivery.line)
     )
     collection = Collection(
-        annotations=_one_vote_each([*kept, *vanished]),
+        annotations=one_vote_each([*kept, *vanished]),
         quarantined=[_quarantined(r) for r in rejected],
         n_received=len(deliveries),
         n_redelivered=n_redelivered,
@@ -173,8 +173,8 @@ def _vanished(
     ]
 
 
-def _one_vote_each(annotations: Sequence[Annotation]) -> list[Annotation]:
-    """Sorted; a second judgement of a pair by one annotator is a repeat and no second vote."""
+def one_vote_each(annotations: Sequence[Annotation]) -> list[Annotation]:
+    """Sorted by id; an annotator's second judgement of a pair is a repeat and no second vote."""
     votes = [annotation for annotation in annotations if annotation.kind == COMPARISON]
     repeats = _later_answers(votes, _same_pair)
     told = [

@@ -49,7 +49,7 @@ def follow_up(
     """
     asked = list(zip(tasks, requests, strict=True))
     again = _bought_again(asked, unanswered, round) if label.unanswered == "buy_again" else []
-    contested = _contested(annotations) if label.third_votes else set()
+    contested = contested_pairs(annotations) if label.third_votes else set()
     contested -= {task.pair_id for task, _ in again}
     new = list(_numbered(again, _third_votes(asked, contested), tasks, round))
     return BuiltTasks([task for task, _ in new], [request for _, request in new], [], {})
@@ -64,7 +64,7 @@ def _bought_again(asked: Sequence[_Asked], unanswered: Collection[str], round: i
     ]
 
 
-def _contested(annotations: Sequence[Row]) -> set[str]:
+def contested_pairs(annotations: Sequence[Row]) -> set[str]:
     """Pairs with two votes, one for each side, by two people."""
     votes = by_pair(votes_of(annotations))
     return {
@@ -77,15 +77,17 @@ def _contested(annotations: Sequence[Row]) -> set[str]:
 
 
 def _third_votes(asked: Sequence[_Asked], contested: Collection[str]) -> list[_Asked]:
-    """The first vote of each contested pair: a third one shows the same sides.
+    """The first task of each contested pair: a third vote shows the same sides.
 
-    Its sides were random, and say nothing of how the two votes went.
+    Its sides were random, and say nothing of how the two votes went. Of a pair that held one vote
+    before anything was asked it is the second vote; a pair that held two was asked its third one.
     """
-    return [
-        (task, request)
-        for task, request in asked
-        if task.kind == COMPARISON and task.repetition == 0 and task.pair_id in contested
-    ]
+    first: dict[str, _Asked] = {}
+    for each in sorted(asked, key=lambda each: each[0].repetition):
+        task = each[0]
+        if task.kind == COMPARISON and task.repetition < 2 and task.pair_id in contested:
+            first.setdefault(task.pair_id, each)
+    return [each for each in asked if first.get(each[0].pair_id) is each]
 
 
 def _numbered(

@@ -90,7 +90,8 @@ def _check_budget(batch_key: str, cost: int, budget: int, told: str = "Nothing w
     if cost > budget:
         raise Blocked(
             f"Labels of batch {batch_key} may cost ${cost / MICROS:.2f}, over the budget of "
-            f"${budget / MICROS:.2f}. {told}: raise label.budget_usd, or choose fewer pairs."
+            f"${budget / MICROS:.2f}. {told}: raise label.budget_usd and run this again. To choose "
+            "fewer pairs of the same pools, start another campaign with `pools_from`."
         )
 
 

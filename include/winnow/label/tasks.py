@@ -4,7 +4,8 @@ What always holds: everything follows from hashes of content, so any re-run buil
 with the same ids in the same order (see `winnow.label.task_order`); comparisons in = pairs asked +
 quarantined. The first vote shows a random side first, so that a preference for a side cancels over
 pairs; a second vote and a repeat swap the sides, so that it cancels within the pair. Gold is drawn
-and sided by a hash of the batch's pairs: each batch another draw, each re-run the same one.
+and sided by a hash of the batch's pairs: each batch another draw, each re-run the same one. Of a
+pair that holds votes already, bought by another campaign, only what is missing is asked.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from winnow.batch import Artifact
 from winnow.campaign import Label
 from winnow.ids import content_id, seed_from, task_id
 from winnow.label.gold import GoldItem
@@ -36,10 +38,11 @@ Kind = Literal["comparison", "gold", "repeat"]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row of `records.TASKS`; the last two are known once a vendor has the task.
+    """A row of `records.TASKS`; `vendor_ref` and `submitted_at` are known once a vendor has it.
 
     `repetition` counts the tasks of a pair from 0; `expected` is the better side of a gold pair;
-    `swapped` says that side A shows the pair's second response.
+    `swapped` says that side A shows the pair's second response; `taken_from` is the campaign that
+    bought the task, where this one did not.
     """
 
     task_id: str
@@ -56,21 +59,38 @@ class Task:
     price: int
     vendor_ref: str | None = None
     submitted_at: datetime | None = None
+    taken_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The votes that a pair has before anything is asked of it.
+
+    `n` is their number, `last_swapped` how the last of them was shown, `contested` whether they
+    call for a third one.
+    """
+
+    n: int
+    last_swapped: bool
+    contested: bool
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltTasks:
     """`tasks[i]` is the row of `requests[i]`; `quarantined` holds the pairs not worth asking.
 
-    `pii` counts, by kind, what was found in the batch's texts, each text once.
+    `pii` counts, by kind, what was found in the batch's texts, each text once. `taken` names the
+    stored tables `tasks` and `annotations` of votes that are not asked, where there are any.
     """
 
     tasks: list[Task]
     requests: list[TaskRequest]
     quarantined: list[Quarantined]
     pii: dict[str, int]
+    taken: Mapping[str, Artifact] = field(default_factory=dict)
 
 
+_NOTHING = Held(0, False, False)
 _Placed = tuple[float, Task, TaskRequest]
 
 
@@ -81,8 +101,12 @@ def build_tasks(
     gold: Sequence[GoldItem],
     label: Label,
     seed: int,
+    held: Mapping[str, Held] | None = None,
 ) -> BuiltTasks:
     """Tasks of `comparisons` and of as much of `gold` as the campaign wants, in sending order.
+
+    `held` are the votes that pairs have already, by pair id. A pair that has enough gets no task,
+    and counts for no gold.
 
     Raises:
         Corrupt: A comparison names a response or prompt that is not there.
@@ -92,8 +116,11 @@ def build_tasks(
     offered = [of_comparison(comparison, texts, messages) for comparison in comparisons]
     guard = PiiGuard(label.pii)
     pairs, quarantined = _all_ready(offered, guard)
-    known, unusable = _drawn_gold(gold, offered, len(pairs), label, seed, guard)
-    placed = [*_votes(pairs, label, seed), *_gold_tasks(known, label, _draw_seed(offered, seed))]
+    held = held or {}
+    asked = [pair for pair in pairs if _missing_votes(pair, held, label, seed)]
+    known, unusable = _drawn_gold(gold, offered, len(asked), label, seed, guard)
+    votes = _votes(asked, held, label, seed)
+    placed = [*votes, *_gold_tasks(known, label, _draw_seed(offered, seed))]
     placed.sort(key=lambda p: (p[0], p[1].task_id))
     return BuiltTasks(
         tasks=[task for _, task, _ in placed],
@@ -140,20 +167,38 @@ def _all_ready(
     return pairs, quarantined
 
 
-def _votes(pairs: Sequence[ShownPair], label: Label, seed: int) -> Iterator[_Placed]:
+def _missing_votes(
+    pair: ShownPair, held: Mapping[str, Held], label: Label, seed: int
+) -> list[tuple[int, bool]]:
+    """Repetition and sides of each vote that the pair still needs; swapped from vote to vote."""
+    before = held.get(pair.pair_id, _NOTHING)
+    wanted = n_votes(pair.pair_id, label.second_vote_share, seed)
+    if before.contested and label.third_votes:
+        wanted = before.n + 1
+    first = shows_second_first(pair.pair_id, 0, seed)
+    if before.n:
+        first = not before.last_swapped
+    return [(n, first != ((n - before.n) % 2 == 1)) for n in range(before.n, wanted)]
+
+
+def _votes(
+    pairs: Sequence[ShownPair], held: Mapping[str, Held], label: Label, seed: int
+) -> Iterator[_Placed]:
     places = places_of_pairs(pairs, seed)
     for pair in pairs:
         place = places[pair.pair_id]
-        starts_swapped = shows_second_first(pair.pair_id, 0, seed)
-        is_repeated = _uniform("repeat", seed, pair.pair_id) < label.repeat_share
+        # A repeat is the same annotator's again, of a vote that was bought here.
+        is_repeated = (
+            pair.pair_id not in held and _uniform("repeat", seed, pair.pair_id) < label.repeat_share
+        )
         votes = [
-            _task(pair, "comparison", n, shows_second_first(pair.pair_id, n, seed), label)
-            for n in range(n_votes(pair.pair_id, label.second_vote_share, seed))
+            _task(pair, "comparison", repetition, swapped, label)
+            for repetition, swapped in _missing_votes(pair, held, label, seed)
         ]
         for n, task in enumerate(votes):
             yield place_of_vote(place, n, is_repeated), task, _request(task, pair, label)
         if is_repeated:
-            task = _task(pair, "repeat", len(votes), not starts_swapped, label)
+            task = _task(pair, "repeat", len(votes), not votes[0].swapped, label)
             yield place_of_repeat(place), task, _request(task, pair, label, votes[0].task_id)
 
 

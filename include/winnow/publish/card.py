@@ -107,7 +107,20 @@ prompt; pairs were chosen by `{_code(str(figures.get("strategy", NOT_MEASURED)))
         figures.get("exploration", NOT_MEASURED)
     } of them
 drawn uniformly (`kind` is `exploration`, `propensity` is their chance). Votes became preferences by
-the model `{campaign.label.aggregation}`. Each number was measured on this batch."""
+the model `{campaign.label.aggregation}`. Each number was measured on this batch.{
+        _taken_over(campaign)
+    }"""
+
+
+def _taken_over(campaign: Campaign) -> str:
+    if campaign.pools_from is None:
+        return ""
+    bought = ", ".join(f"`{name}`" for name in campaign.vote_campaigns) or "none"
+    return (
+        f"\n\nPrompts and pools are those of campaign `{campaign.pools_from}`. Votes that other "
+        f"campaigns had bought of the same pairs were taken over (from: {bought}) and cost nothing "
+        "here: `cost` is what this campaign was charged."
+    )
 
 
 def _who(version: Version, campaign: Campaign) -> str:

@@ -75,10 +75,11 @@ def _response(name: str, row: Row) -> Iterator[str]:
 
 def _task(task: Row, pair: PairStory) -> Iterator[str]:
     side = "second" if task["swapped"] else "first"
+    bought_by = f"taken over from {task['taken_from']}, " if task.get("taken_from") else ""
     yield _line(
         "task",
         f"{task['task_id']}, {task['kind']}, round {task['round']}, {side} shown as a, "
-        f"{task['vendor']} {task['vendor_ref']}, {task['submitted_at']}, "
+        f"{bought_by}{task['vendor']} {task['vendor_ref']}, {task['submitted_at']}, "
         f"${task['price'] / MICROS:.2f}, rubric {task['rubric_version']}",
     )
     votes = [row for row in pair.annotations if row["task_id"] == task["task_id"]]

@@ -53,7 +53,7 @@ def n_rows_of(version: Version, view: str, batch: str) -> int:
     mine = [
         artifact.n_rows
         for name, artifact in version.files.items()
-        if name.startswith(f"data/{view}/") and name.rsplit("/", 1)[-1].startswith(f"{batch}-")
+        if name.startswith(f"data/{view}/") and name.rsplit("/", 1)[-1].rpartition("-")[0] == batch
     ]
     return sum(mine)
 
@@ -126,17 +126,24 @@ def cost(facts: BatchFacts, history: History) -> str:
         "what generating the responses cost was not measured, and whether fewer, better chosen "
         "pairs teach as much is a question for the label bench, not for this table."
     )
+    taken = facts.n("label", "taken_over")
+    if taken:
+        assumed = (
+            f"{count(taken)} votes of this batch were taken over from another campaign, which paid "
+            "for them, so that its price of a pair says nothing of other ways to choose."
+        )
     hours = None if facts.seconds is None else facts.seconds / 3600
     totals = [
         ("paid for this batch", dollars(facts.paid)),
         ("per answer", dollars(ratio(facts.paid, facts.n("label", "annotations")))),
+        *([("votes taken over", count(taken))] if taken else []),
         ("paid for all batches", dollars(history.paid)),
         (
             "annotators' active time, gold aside",
             NOT_MEASURED if hours is None else f"{number(hours)} hours",
         ),
     ]
-    return facts_list(totals) + compared + paragraphs([assumed], "soft")
+    return facts_list(totals) + ("" if taken else compared) + paragraphs([assumed], "soft")
 
 
 def _arms(facts: BatchFacts) -> set[str]:
@@ -182,7 +189,9 @@ def _kinds_of_tasks(facts: BatchFacts) -> str:
     gold, again = facts.n("label", "gold"), facts.n("label", "follow_ups")
     if gold is None or again is None:
         return ""
-    return f"{count(gold)} gold, {count(again)} asked later"
+    taken = facts.n("label", "taken_over")
+    beside = f", {count(taken)} taken over" if taken else ""
+    return f"{count(gold)} gold, {count(again)} asked later{beside}"
 
 
 def _answered(facts: BatchFacts) -> str:

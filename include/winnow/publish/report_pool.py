@@ -57,9 +57,11 @@ def audit(facts: BatchFacts) -> str:
         f"Beyond its limit: {_NAMES.get(w['figure'], w['figure'])}; {w['advice']}."
         for w in found["warnings"]
     ]
+    source = facts.figure("expand", "pools_from")
+    taken = f", by campaign {source}" if source else ""
     told = (
         f"{count(found['distinct'])} distinct responses of {count(found['sampled'])} drawn to "
-        f"{count(found['prompts'])} prompts. The audit advises; it blocks nothing."
+        f"{count(found['prompts'])} prompts{taken}. The audit advises; it blocks nothing."
     )
     return paragraphs([told, *advice]) + table("Audit of the pools", heads, rows) + _tokens(found)
 
@@ -98,7 +100,7 @@ def quarantine(facts: BatchFacts) -> str:
             said(each.stage),
             said(each.reason),
             count(each.n),
-            said(_without_folders(each.detail), 160),
+            said(without_folders(each.detail), 160),
         )
         for each in facts.refused
     ]
@@ -146,7 +148,7 @@ def _role(example: Example, side: str) -> str:
     return f"{side.capitalize()} · {'chosen' if side == example.preferred else 'rejected'}"
 
 
-def _without_folders(detail: str) -> str:
+def without_folders(detail: str) -> str:
     """A published page names files and not where they lay."""
     return _FOLDERS.sub("", detail)
 

@@ -2,7 +2,7 @@
 
 `plan` says which shards there are, `generate` runs one of them in a process of its own, and
 `gather` joins them into the batch's tables. Each may be killed and run again: a shard goes on from
-the call it was at.
+the call it was at. A campaign with `pools_from` has no shards; `gather` takes the pools over.
 """
 
 from __future__ import annotations
@@ -34,17 +34,16 @@ from winnow.expand.server import ServerAddress
 from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
 from winnow.ids import canonical_json
 from winnow.records import POOL_AUDITS, to_table
-from winnow.stages import reward_model
 from winnow.stages.generate import SERVER_KEY, SERVER_URL, Spec
 from winnow.stages.pool_tables import MergedPool, PoolTables
-from winnow.stages.select import night_rules
+from winnow.stages.pools_from import source_of, take_pools
 
 STAGE = "expand"
 ENGINES = ("vllm", "transformers")
 
 
 def plan(batch: Batch) -> list[str]:
-    """Ids of the batch's shards; none if the stage is done."""
+    """Ids of the batch's shards; none if the stage is done or its pools are another campaign's."""
     return [] if batch.manifest(STAGE) else [shard.shard_id for shard in _shards(batch)]
 
 
@@ -71,11 +70,18 @@ def generate(
 
 
 def gather(batch: Batch) -> Manifest:
-    """Join all shards into the batch's pools, audit them, and commit the stage."""
+    """Join all shards into the batch's pools, audit them, and commit the stage.
+
+    Raises:
+        Fatal: A shard is not generated, or pools to take over do not fit the campaign.
+    """
     done = batch.manifest(STAGE)
     if done is not None:
         return done
     ingested = batch.require("ingest")
+    source = source_of(batch)
+    if source is not None:
+        return take_pools(batch, source)
     prompts = read_table(batch.lake, ingested.outputs["prompts"]).to_pylist()
     settings = batch.campaign.expand
     tables = PoolTables()
@@ -117,6 +123,8 @@ def gather(batch: Batch) -> Manifest:
 
 def progress(batch: Batch) -> str:
     """How many of the batch's prompts have the first round of their pool."""
+    if batch.campaign.pools_from is not None:
+        return f"pools are to be taken over from {batch.campaign.pools_from}"
     asked, done = set[str](), set[str]()
     for shard in _shards(batch):
         for call in _first_calls(batch, shard):
@@ -140,6 +148,8 @@ def _is_generated(batch: Batch, shard: Shard, call: Call) -> bool:
 
 
 def _shards(batch: Batch) -> list[Shard]:
+    if batch.campaign.pools_from is not None:
+        return []
     prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"]).to_pylist()
     return plan_shards(prompts, batch.campaign.expand)
 
@@ -188,6 +198,10 @@ def _steering_model(batch: Batch) -> str | None:
     settings = batch.campaign.expand
     if settings.first_round is None:
         return None
+    # Here and not above: it takes a second, which the other tasks of a night need not spend.
+    from winnow.stages import reward_model
+    from winnow.stages.select import night_rules
+
     path = f"{_folder(batch)}/steered_by.json"
     current = reward_model.newest(batch.lake, batch.campaign.name)
     trusted = (
@@ -202,7 +216,10 @@ def _steering_model(batch: Batch) -> str | None:
 
 
 def tokens_per_second(batch: Batch) -> float | None:
-    """What one generation process made of this batch, measured; None where nothing tells."""
+    """What one generation process made of these pools, measured; None where nothing tells."""
+    source = source_of(batch)
+    if source is not None:
+        return tokens_per_second(source.batch)
     paths = [speed_path(_folder(batch), shard.shard_id) for shard in _shards(batch)]
     told = [json.loads(batch.lake.read(path)) for path in paths if batch.lake.exists(path)]
     seconds = sum(each["seconds"] for each in told)

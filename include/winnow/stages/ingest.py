@@ -1,7 +1,8 @@
 """Ingest: new files of the campaign's sources become the batch's prompts.
 
 Each file is taken by one batch, each prompt is accepted once in a campaign; every row that is not
-accepted lies in quarantine with file, line and reason.
+accepted lies in quarantine with file, line and reason. A campaign with `pools_from` reads no file:
+its batches take over the prompts of another campaign's.
 """
 
 from __future__ import annotations
@@ -17,26 +18,40 @@ from winnow.ingest.normalise import NotAPrompt, Prompt, parse_prompt
 from winnow.ingest.readers import RawRow, read_rows
 from winnow.ingest.sources import SourceFile, source_files
 from winnow.records import PROMPTS, Quarantined, to_table
+from winnow.stages.pools_from import Source, entry_of, source_of
 
 STAGE = "ingest"
 
 
 def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
-    """Ingest the batch; None (and no manifest) if there is no new file."""
+    """Ingest the batch; None (and no manifest) if there is no new file.
+
+    Raises:
+        Retryable: The campaign that its pools are taken over from has none for this key yet.
+        Fatal: Those pools do not fit the campaign, or a source cannot be read.
+    """
     done = batch.manifest(STAGE)
     if done is not None:
         return done
-    entry = _take(batch, s3_client)
+    source = source_of(batch)
+    entry = _take(batch, source, s3_client)
     if entry is None:
         return None
-    figures = {"files": sorted(entry.files.values())}
+    if source is not None:
+        figures = {**source.ingested.figures, "pools_from": source.batch.campaign.name}
+    else:
+        figures = {"files": sorted(entry.files.values())}
     return batch.commit(
-        STAGE, inputs=[], outputs=entry.outputs, counts=entry.counts, figures=figures
+        STAGE,
+        inputs=[source.ingested] if source else [],
+        outputs=entry.outputs,
+        counts=entry.counts,
+        figures=figures,
     )
 
 
-def _take(batch: Batch, s3_client: Any) -> Entry | None:
-    """The batch's ledger entry: the one it has, or a new one over files no batch took yet."""
+def _take(batch: Batch, source: Source | None, s3_client: Any) -> Entry | None:
+    """The batch's ledger entry: the one it has, or a new one over what no batch took yet."""
     files = source_files(batch.campaign.ingest.sources, batch.key, s3_client)
     while True:
         ledger = read_ledger(batch.lake, batch.campaign.name)
@@ -45,9 +60,12 @@ def _take(batch: Batch, s3_client: Any) -> Entry | None:
             return entry
         new = [file for file in files if file.file_id not in ledger.taken()]
         new = new[: batch.campaign.ingest.files_per_batch]
-        if not new:
+        if source is not None:
+            entry = entry_of(batch, source, _accepted_before(batch, ledger))
+        elif new:
+            entry = _read(batch, new, _accepted_before(batch, ledger))
+        else:
             return None
-        entry = _read(batch, new, _accepted_before(batch, ledger))
         if append(batch.lake, batch.campaign.name, ledger, entry):
             return entry
 

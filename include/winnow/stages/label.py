@@ -32,7 +32,16 @@ from winnow.label.tasks import BuiltTasks, Task, build_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.label.votes import COMPARISON
 from winnow.records import ANNOTATIONS, MICROS, TASKS, Quarantined, to_table
-from winnow.stages.label_results import STAGE, BroughtHome, commit_results
+from winnow.stages import label_results
+from winnow.stages.annotations_from import (
+    stored_votes,
+    taken_by_campaign,
+    taken_votes,
+    votes_bought_before,
+    with_own_ids,
+    with_votes,
+)
+from winnow.stages.label_results import BroughtHome, commit_results
 from winnow.stages.label_rounds import (
     SubmissionRecord,
     batch_key,
@@ -48,6 +57,8 @@ from winnow.stages.label_rounds import (
     terms_of,
 )
 
+STAGE = label_results.STAGE
+
 Row = Mapping[str, Any]
 
 
@@ -59,6 +70,7 @@ def plan(batch: Batch) -> dict[str, Any]:
     return {
         "tasks": len(built.tasks),
         "pairs": n_pairs,
+        "taken_over": built.taken["annotations"].n_rows if built.taken else 0,
         "estimate_usd": estimate / MICROS,
         "most_usd": min(estimate + _follow_ups(batch, built), batch.campaign.label.budget) / MICROS,
         "budget_usd": batch.campaign.label.budget_usd,
@@ -89,7 +101,8 @@ def submit(batch: Batch, vendor: LabelVendor) -> dict[str, Any]:
     if batch.manifest(STAGE) is not None:
         return {"sent": 0}
     _check_approved(batch)
-    return _buy(batch, vendor, 0, freeze_plan(batch, 0, lambda: _first_round(batch)))
+    built = freeze_plan(batch, 0, lambda: _first_round(batch))
+    return _buy(batch, vendor, 0, built) if built.tasks else {"sent": 0, "tasks": 0}
 
 
 def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
@@ -98,7 +111,7 @@ def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
     Raises:
         Retryable: The vendor is not done and the deadline has not passed.
     """
-    if batch.manifest(STAGE) is not None:
+    if batch.manifest(STAGE) is not None or _asks_nothing(batch):
         return {"sent": 0}
 
     def make() -> BuiltTasks:
@@ -121,7 +134,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     done = batch.manifest(STAGE)
     if done is not None:
         return done
-    _submitted(batch)
+    if not _asks_nothing(batch):
+        _submitted(batch)
     statuses = []
     for number, record in submissions(batch).items():
         _close(batch, vendor, record)
@@ -130,9 +144,12 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     tasks = _asked(batch)
     found = _collected(batch, vendor, tasks)
     _check_completion(batch, tasks, found.annotations)
-    plans = [built for n in submissions(batch) if (built := read_plan(batch, n)) is not None]
+    taken = taken_votes(batch)
+    asked, found = [*_rows(taken.tasks), *tasks], taken.beside(found)
+    bought = sorted({0, *submissions(batch)})
+    plans = [built for n in bought if (built := read_plan(batch, n)) is not None]
     home = BroughtHome(
-        tasks=batch.write_table(STAGE, "tasks", to_table(tasks, TASKS)),
+        tasks=batch.write_table(STAGE, "tasks", to_table(asked, TASKS)),
         annotations=batch.write_table(
             STAGE, "annotations", to_table(found.annotations, ANNOTATIONS)
         ),
@@ -140,6 +157,7 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
         rejected=found.quarantined,
         charged=sum(status.charged for status in statuses),
         pii=dict(sum((Counter(built.pii) for built in plans), Counter[str]())),
+        taken_over=taken_by_campaign(asked),
     )
     return commit_results(batch, home)
 
@@ -155,8 +173,9 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
         return None
     if not is_submitted(batch):
         told = plan(batch)
+        taken = f", {told['taken_over']} votes taken over" if told["taken_over"] else ""
         waits = ", waiting for a person's approval" if _needs_approval(batch) else ""
-        return f"{told['tasks']} tasks planned, ${told['estimate_usd']:.2f}{waits}"
+        return f"{told['tasks']} tasks planned, ${told['estimate_usd']:.2f}{taken}{waits}"
     try:
         statuses = [vendor.status(r.ref) for r in submissions(batch).values()] if vendor else []
     except Retryable:
@@ -171,14 +190,18 @@ def _first_round(batch: Batch) -> BuiltTasks:
     ingested, expanded, selected = (batch.require(s) for s in ("ingest", "expand", "select"))
     label = batch.campaign.label
     gold, bad = _gold(batch)
+    comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
+    votes = votes_bought_before(batch, comparisons)
     built = build_tasks(
-        read_table(batch.lake, selected.outputs["comparisons"]).to_pylist(),
+        comparisons,
         read_table(batch.lake, expanded.outputs["responses"]).to_pylist(),
         read_table(batch.lake, ingested.outputs["prompts"]).to_pylist(),
         gold,
         label,
         batch.campaign.select.seed,
+        votes.held,
     )
+    built = with_votes(batch, built, votes)
     return replace(built, quarantined=[*built.quarantined, *bad])
 
 
@@ -197,10 +220,13 @@ def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> Bui
     if first is None:
         raise Fatal(f"Batch {batch.key} has no plan of what to ask; run plan_tasks first.")
     label = batch.campaign.label
-    annotations = [asdict(a) for a in _collected(batch, vendor, _rows(first.tasks)).annotations]
+    taken = stored_votes(batch, first.taken)
+    found = taken.beside(_collected(batch, vendor, _rows(first.tasks)))
+    annotations = [asdict(a) for a in found.annotations]
     answered = {row["task_id"] for row in annotations}
     unanswered = {task.task_id for task in first.tasks} - answered
     built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
+    built = with_own_ids(batch, built)
     left = label.budget - status.committed
     affordable = len(built.tasks) if not label.price else min(len(built.tasks), left // label.price)
     return replace(built, tasks=built.tasks[:affordable], requests=built.requests[:affordable])
@@ -260,6 +286,14 @@ def _submitted(batch: Batch) -> SubmissionRecord:
     return found
 
 
+def _asks_nothing(batch: Batch) -> bool:
+    """Whether the plan has no task, as where every vote is taken over: no vendor hears of it."""
+    if is_submitted(batch):
+        return False
+    built = read_plan(batch, 0)
+    return built is not None and not built.tasks
+
+
 def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> BatchStatus:
     """The vendor's last word: it is done, or the deadline passed and the rest is called off."""
     status = vendor.status(record.ref)
@@ -313,7 +347,8 @@ def _check_completion(
     if n_came < needed * wanted.total():
         raise Blocked(
             f"Batch {batch.key}: {n_came} of {wanted.total()} tasks were answered, the campaign "
-            f"asks for {needed:.0%}. Lower label.min_completion or ask the vendor."
+            f"asks for {needed:.0%}. Ask the vendor, or lower label.min_completion "
+            "and clear collect_annotations."
         )
 
 

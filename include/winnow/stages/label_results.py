@@ -6,7 +6,7 @@ The tables are read where they lie, so that a batch of a million annotations fit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -34,6 +34,7 @@ class BroughtHome:
         rejected: Records of the vendor that are no annotation.
         charged: What the vendor charged, micro-dollars.
         pii: Personal data found in the texts, by kind.
+        taken_over: Votes that another campaign has bought, by campaign.
     """
 
     tasks: Artifact
@@ -42,6 +43,7 @@ class BroughtHome:
     rejected: Sequence[Quarantined]
     charged: int
     pii: Mapping[str, int]
+    taken_over: Mapping[str, int] = field(default_factory=dict)
 
 
 def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
@@ -82,11 +84,16 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             "rows_out": preferences.num_rows,
             "quarantined": len(silent) + sum(row.record_id in pairs for row in home.unasked),
             **counts,
+            "taken_over": sum(home.taken_over.values()),
             "annotations": home.annotations.n_rows,
             "annotations_quarantined": len(home.rejected),
         },
         cost=home.charged,
-        figures={**figures, "pii": dict(home.pii)},
+        figures={
+            **figures,
+            "pii": dict(home.pii),
+            **({"taken_over": dict(home.taken_over)} if home.taken_over else {}),
+        },
     )
 
 

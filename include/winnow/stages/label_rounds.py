@@ -5,9 +5,11 @@
     label/round-0/submission.json   the vendor has it
     label/round-0/inbox/000000.json one page of what the vendor sent, in the order of arrival
 
-Round 0 asks the votes that the campaign wants of every pair; round 1 those that the first answers
-call for. Each round is a container of its own at the vendor. Every file is written once, by
-whoever comes first; a twin, or a task that was killed and runs again, goes on from what is there.
+Round 0 asks the votes that the campaign wants of every pair, but for those that another campaign
+bought (`winnow.stages.annotations_from`); round 1 those that the first answers call for. Each round
+is a container of its own at the vendor; one without tasks is not opened. Every file is written
+once, by whoever comes first; a twin, or a task that was killed and runs again, goes on from what is
+there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from winnow.batch import Batch
+from winnow.batch import Artifact, Batch
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json
 from winnow.label.annotation import AnnotatorKey, pseudonymous
@@ -65,6 +67,7 @@ def read_plan(batch: Batch, number: int) -> BuiltTasks | None:
         requests=[_request(request) for request in content["requests"]],
         quarantined=[_quarantined(row) for row in content["quarantined"]],
         pii=content["pii"],
+        taken={name: Artifact(**table) for name, table in content.get("taken", {}).items()},
     )
 
 
@@ -91,6 +94,11 @@ def terms_of(batch: Batch, number: int) -> BatchTerms:
     )
 
 
+def has_opened(batch: Batch) -> bool:
+    """Whether a vendor may have heard of the batch: nothing was bought before this is so."""
+    return batch.lake.exists(_path(batch, 0, "opening.json"))
+
+
 def record_submission(batch: Batch, number: int, ref: str, deadline: datetime) -> None:
     """Note that the vendor has the round."""
     record = SubmissionRecord(ref, batch.clock().isoformat(), deadline.isoformat())
@@ -107,6 +115,12 @@ def submissions(batch: Batch) -> dict[int, SubmissionRecord]:
     """Every round that the vendor has, by its number."""
     found = {number: read_submission(batch, number) for number in ROUNDS}
     return {number: record for number, record in found.items() if record is not None}
+
+
+def answers_until(batch: Batch) -> datetime | None:
+    """Until when the vendor may answer the last round that it has; None before the purchase."""
+    rounds = submissions(batch)
+    return datetime.fromisoformat(rounds[max(rounds)].deadline) if rounds else None
 
 
 def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) -> None:
@@ -208,6 +222,7 @@ def _plan_bytes(built: BuiltTasks) -> bytes:
                 for row in built.quarantined
             ],
             "pii": built.pii,
+            "taken": {name: asdict(table) for name, table in built.taken.items()},
         }
     )
 

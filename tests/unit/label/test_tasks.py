@@ -11,10 +11,19 @@ from hypothesis import strategies as st
 
 from winnow.errors import Corrupt
 from winnow.ids import response_id
-from winnow.label.tasks import build_tasks, rubric_version
+from winnow.label.tasks import Held, build_tasks, rubric_version
 from winnow.records import TASKS, to_table
 
-from .task_batches import LABEL, PROMPTS, Row, build_many, comparison, responses
+from .task_batches import (
+    LABEL,
+    PROMPTS,
+    Row,
+    build_many,
+    comparison,
+    gold_items,
+    of_kind,
+    responses,
+)
 
 
 @pytest.mark.parametrize("among_second_votes", [False, True])
@@ -172,3 +181,38 @@ def test_many_turns_stay_turns() -> None:
     prompts = [{"prompt_id": "p", "messages": [{"role": r, "content": c} for r, c in turns]}]
     built = build_tasks([comparison("a", "b")], responses("a", "b"), prompts, [], LABEL, 0)
     assert [(m.role, m.content) for m in built.requests[0].messages] == turns
+
+
+def built_beside(held: dict[str, Held], **changes: Any) -> Any:
+    texts = [f"answer {i}" for i in range(41)]
+    pairs = [comparison(*texts[i : i + 2]) for i in range(40)]
+    label = LABEL.model_copy(update=changes)
+    return build_tasks(pairs, responses(*texts), PROMPTS, gold_items(40), label, 0, held)
+
+
+def test_a_pair_that_holds_its_votes_is_not_asked_and_counts_for_no_gold() -> None:
+    asked = built_beside({}, second_vote_share=0.0, gold_share=0.5)
+    pairs = sorted({task.pair_id for task in asked.tasks if task.kind == "comparison"})
+    held = {pair: Held(1, False, False) for pair in pairs[:30]}
+    built = built_beside(held, second_vote_share=0.0, gold_share=0.5)
+    kinds = {kind: len(of_kind(built, kind)) for kind in ("comparison", "gold")}
+    assert kinds == {"comparison": 10, "gold": 5}
+    assert not held.keys() & {task.pair_id for task in built.tasks}
+    assert built.quarantined == []
+
+
+def test_a_second_vote_swaps_the_sides_of_the_held_one_and_goes_on_from_its_number() -> None:
+    pairs = sorted({task.pair_id for task in built_beside({}, gold_share=0.0).tasks})
+    held = {pair: Held(1, n % 2 == 0, False) for n, pair in enumerate(pairs)}
+    built = built_beside(held, second_vote_share=1.0, repeat_share=1.0, gold_share=0.0)
+    assert {(task.kind, task.repetition) for task in built.tasks} == {("comparison", 1)}
+    assert len(built.tasks) == 40
+    assert all(task.swapped != held[task.pair_id].last_swapped for task in built.tasks)
+
+
+@pytest.mark.parametrize(("third_votes", "n_tasks"), [(True, 1), (False, 0)])
+def test_held_votes_that_cancel_call_for_a_third(third_votes: bool, n_tasks: int) -> None:
+    pairs = sorted({task.pair_id for task in built_beside({}, gold_share=0.0).tasks})
+    held = {pair: Held(2, True, pair == pairs[0]) for pair in pairs}
+    built = built_beside(held, third_votes=third_votes, gold_share=0.0)
+    assert [(t.pair_id, t.repetition) for t in built.tasks] == [(pairs[0], 2)] * n_tasks

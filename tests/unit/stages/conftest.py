@@ -138,7 +138,7 @@ class Night:
 
     def outcome(self) -> Any:
         """Everything that must not depend on a kill."""
-        version = newest(self.lake, "small")
+        version = newest(self.lake, self.campaign.publish.dataset)
         assert version is not None
         batch = self.batch()
         counts = {stage: batch.require(stage).counts for stage in STAGES}
