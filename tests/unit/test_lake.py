@@ -77,6 +77,16 @@ def test_a_missing_object_is_file_not_found(lake: Lake) -> None:
         lake.read("nothing")
 
 
+def test_a_part_of_an_object_is_read_and_no_more_than_there_is(lake: Lake) -> None:
+    lake.create("a", bytes(range(100)))
+    assert lake.part("a", 10, 5) == bytes(range(10, 15))
+    assert lake.part("a", 95, 50) == bytes(range(95, 100))
+    assert lake.part("a", 100, 5) == b""
+    assert lake.part("a", 3, 0) == b""
+    with pytest.raises(FileNotFoundError):
+        lake.part("nothing", 0, 5)
+
+
 def test_creating_twice_keeps_the_first(lake: Lake) -> None:
     assert lake.create("x", b"first")
     assert not lake.create("x", b"second")

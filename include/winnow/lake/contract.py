@@ -35,6 +35,9 @@ class Lake(Protocol):
     def local(self, path: str) -> AbstractContextManager[Path]:
         """The object as a file to read, for those too large to hold; raises like `read`."""
 
+    def part(self, path: str, start: int, n_bytes: int) -> bytes:
+        """`n_bytes` of an object from byte `start`, fewer at its end; raises like `read`."""
+
     def exists(self, path: str) -> bool:
         """Whether the object is there."""
 

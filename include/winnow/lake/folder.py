@@ -43,6 +43,11 @@ class FolderLake:
             raise FileNotFoundError(file)
         yield file
 
+    def part(self, path: str, start: int, n_bytes: int) -> bytes:
+        with (self.root / path).open("rb") as file:
+            file.seek(start)
+            return file.read(n_bytes)
+
     def exists(self, path: str) -> bool:
         return (self.root / path).exists()
 

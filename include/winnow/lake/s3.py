@@ -60,6 +60,21 @@ class S3Lake:
             file.flush()
             yield Path(file.name)
 
+    def part(self, path: str, start: int, n_bytes: int) -> bytes:
+        if n_bytes <= 0:
+            return b""
+        with _s3_errors(f"{self.uri}/{path}"):
+            try:
+                wanted = f"bytes={start}-{start + n_bytes - 1}"
+                answer = self.client.get_object(**self._at(path), Range=wanted)
+            except self.client.exceptions.NoSuchKey as error:
+                raise FileNotFoundError(f"{self.uri}/{path}") from error
+            except self.client.exceptions.ClientError as error:
+                if _status(error) == 416:
+                    return b""
+                raise
+            return bytes(answer["Body"].read())
+
     def exists(self, path: str) -> bool:
         with _s3_errors(f"{self.uri}/{path}"):
             try:

@@ -79,7 +79,14 @@ def gain_by_rank(labelled: Labelled) -> list[RankGain]:
         "SELECT rank, kind, info_gain FROM comparisons "
         "WHERE info_gain IS NOT NULL AND rank IS NOT NULL ORDER BY rank, kind, info_gain"
     )
-    ranks, kinds, gains = told["rank"], told["kind"], told["info_gain"].astype(np.float64)
+    return gains_by_rank(told["rank"], told["kind"], told["info_gain"])
+
+
+def gains_by_rank(
+    ranks: Sequence[int], kinds: Sequence[str], info_gain: Sequence[float]
+) -> list[RankGain]:
+    """The same of equally long columns in the order of rank and kind, without missing values."""
+    gains = np.asarray(info_gain, dtype=np.float64)
     found = []
     for (rank, kind), places in groupby(range(len(gains)), lambda i: (int(ranks[i]), kinds[i])):
         values = gains[list(places)]

@@ -25,7 +25,7 @@ _MOST_ANNOTATORS = 100
 def agreement(facts: BatchFacts) -> str:
     """Figures of the batch's answers with their intervals."""
     found = facts.manifests["label"].figures
-    rows = [each for each in (_agreement(found), _alpha(found), *_shares(found)) if each]
+    rows = agreement_intervals(found)
     told = "Dots are the figures, bars their 95 % intervals: Wilson's, for alpha a bootstrap."
     label = "Agreement of the labels"
     drawn = figure(label, told, intervals_svg(rows, label), "wide") if rows else ""
@@ -33,6 +33,11 @@ def agreement(facts: BatchFacts) -> str:
     missing = f"Not measured in this batch: {', '.join(absent)}." if absent else ""
     longer = _longer(facts)
     return drawn + paragraphs([each for each in (longer, missing) if each], "soft")
+
+
+def agreement_intervals(found: Mapping[str, Any]) -> list[Interval]:
+    """Those of the label stage's figures that were measured, with their intervals."""
+    return [each for each in (_agreement(found), _alpha(found), *_shares(found)) if each]
 
 
 def annotators(facts: BatchFacts) -> str:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 from html import escape
 
-_STYLE = """
+STYLE = """
 :root{color-scheme:light dark;--paper:#fdfcfa;--ink:#1b1d21;--soft:#5c626b;--rule:#dedad2;
 --wash:#f4f1eb;--good:#00694d;--warn:#a84300;--bad:#b3261e;--k0:#0072b2;--k1:#d55e00;--k2:#7a7f87;
 --step:.28}
@@ -110,13 +110,13 @@ details::details-content{content-visibility:visible;block-size:auto}}
 
 def document(title: str, body: str) -> str:
     """A whole page. `title` is text, `body` markup."""
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="referrer" content="no-referrer">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f"<body><main>{body}</main></body></html>\n"
     )

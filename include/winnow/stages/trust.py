@@ -42,7 +42,7 @@ class Trust:
     calibration: Calibration | None
 
     def figures(self) -> dict[str, Any]:
-        """For a manifest: numbers, and the gate's sentence."""
+        """For a manifest: numbers, the gate's sentence, and bins (n, stated, observed)."""
         found = self.calibration
         return {
             "temperature": self.temperature,
@@ -50,6 +50,8 @@ class Trust:
             "ece": found and found.ece,
             "ece_low": found and found.low,
             "ece_high": found and found.high,
+            "reliability": found
+            and [[each.n, round(each.stated, 4), round(each.observed, 4)] for each in found.bins],
         }
 
 

@@ -44,6 +44,16 @@ class Bound:
         return f"<= {self.high}" if self.low is None else f">= {self.low}"
 
 
+def setting_of(figure: str, severity: Severity) -> str | None:
+    """The setting under `validation` that a figure is held against; None where none is.
+
+    >>> setting_of("agreement_high", "block"), setting_of("rows_lost", "block")
+    ('min_agreement_block', None)
+    """
+    setting = _LIMITED.get(figure)
+    return None if setting is None else f"{setting}_{severity}"
+
+
 def bounds(limits: Validate) -> list[Bound]:
     """All bounds of a batch's figures, in a fixed order."""
     severities: tuple[Severity, Severity] = ("warn", "block")

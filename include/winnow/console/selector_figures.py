@@ -1,0 +1,178 @@
+"""What publish manifests tell of the selector, night by night.
+
+A manifest of an older version of the code lacks some figures; what is not there, or is not what it
+should be, is None, and the pages say that it was not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from winnow.console.stages import Done, Stages
+from winnow.label.plain_text import plain_text
+from winnow.reward.calibration import ReliabilityBin
+
+STATES = ("open", "closed", "undecided")
+"""What the gate can say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A batch as it speaks of the selector.
+
+    Attributes:
+        key: The batch.
+        strategy: What chose its pairs; None: not known.
+        fallback: Why that is not the campaign's own strategy; may be empty.
+        state: What the gate said after the batch; None: not measured.
+        reason: The gate's sentence.
+        n: Exploration labels that the gate was judged on.
+        log_loss: Of the model, nats a label.
+        length_log_loss: Of the advice to expect the longer response to win.
+        ece: Calibration error, with its interval.
+        temperature: Of the posterior that came out.
+        labels: Labels behind that posterior.
+    """
+
+    key: str
+    strategy: str | None
+    fallback: str
+    state: str | None
+    reason: str
+    n: int | None
+    log_loss: float | None
+    length_log_loss: float | None
+    ece: tuple[float, float, float] | None
+    temperature: float | None
+    labels: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A strategy of the bake-off: (mean, low, high) each, None where too few votes speak of it."""
+
+    strategy: str
+    prompts: float
+    information: tuple[float, float, float] | None
+    taught: tuple[float, float, float] | None
+    gain: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BakeOff:
+    """What the last batches' exploration votes say of every strategy."""
+
+    batches: int
+    prompts: int
+    votes: int
+    contenders: Sequence[Contender]
+
+
+def night_of(key: str, published: Done, stages: Stages | None) -> Night:
+    """A published batch; its strategy only where its other stages are known."""
+    found = published.figures
+    told = found.get("gate")
+    gate: Mapping[str, Any] = told if isinstance(told, dict) else {}
+    state = gate.get("state")
+    select = stages.done.get("select") if stages else None
+    strategy = select.figures.get("strategy") if select else None
+    fallback = select.figures.get("fallback") if select else None
+    return Night(
+        key=key,
+        strategy=strategy if isinstance(strategy, str) else None,
+        fallback=fallback if isinstance(fallback, str) else "",
+        state=state if state in STATES else None,
+        reason=str(gate.get("reason") or ""),
+        n=_whole(gate.get("n")),
+        log_loss=_number(gate.get("log_loss")),
+        length_log_loss=_number(gate.get("length_log_loss")),
+        ece=_three([found.get(name) for name in ("ece", "ece_low", "ece_high")]),
+        temperature=_number(found.get("temperature")),
+        labels=_whole(found.get("posterior_labels")),
+    )
+
+
+def reliability_of(published: Done) -> list[ReliabilityBin]:
+    """Bins of stated against seen probability; empty where the manifest has none."""
+    rows = published.figures.get("reliability")
+    bins = []
+    for row in rows if isinstance(rows, list) else []:
+        n, shares = (row[0], row[1:]) if isinstance(row, list) and len(row) == 3 else (None, [])
+        known = [_number(share) for share in shares]
+        stated, observed = known if len(known) == 2 else (None, None)
+        count = _whole(n)
+        if not count or stated is None or observed is None:
+            return []
+        if not (0.0 <= stated <= 1.0 and 0.0 <= observed <= 1.0):
+            return []
+        bins.append(ReliabilityBin(count, stated, observed))
+    return bins
+
+
+def bake_off_of(published: Done) -> BakeOff | None:
+    """The bake-off that a manifest tells of; None where it has none."""
+    told = published.figures.get("bake_off")
+    if not isinstance(told, dict) or not isinstance(told.get("strategies"), list):
+        return None
+    found = [
+        Contender(
+            plain_text(str(row.get("strategy")))[:40],
+            _number(row.get("prompts")) or 0.0,
+            _three(row.get("information")),
+            _three(row.get("taught")),
+            _three(row.get("gain")),
+        )
+        for row in told["strategies"]
+        if isinstance(row, dict)
+    ]
+    batches, prompts, votes = (_whole(told.get(n)) or 0 for n in ("batches", "prompts", "votes"))
+    return BakeOff(batches, prompts, votes, found)
+
+
+def verdict(found: BakeOff, used: str | None) -> str:
+    """What follows from the bake-off, in a sentence or two."""
+    measured = [each for each in found.contenders if each.gain is not None]
+    if not measured:
+        return (
+            f"Not enough votes yet: {found.votes:,} exploration votes of {found.batches:,} "
+            "batches that a model chose. About 20 prompts must have a vote on one of a strategy's "
+            "own picks, which is a tenth of the pairs."
+        )
+    better = [each.strategy for each in measured if each.gain and each.gain[1] > 0]
+    worse = [each.strategy for each in measured if each.gain and each.gain[2] < 0]
+    told = []
+    if better:
+        told.append(f"Picks of {_and(better)} taught more than uniform draws.")
+    if worse:
+        told.append(f"Picks of {_and(worse)} taught less than uniform draws.")
+    if not told:
+        told.append("No strategy's picks taught measurably more or less than uniform draws.")
+    own = next((each for each in measured if each.strategy == used), None)
+    if own is not None and own.strategy not in (*better, *worse):
+        told.append(f"For {own.strategy}, which chose the last batch, the votes do not decide it.")
+    return " ".join(told)
+
+
+def _and(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _three(values: Any) -> tuple[float, float, float] | None:
+    if not isinstance(values, list) or len(values) != 3:
+        return None
+    mean, low, high = (_number(value) for value in values)
+    return None if mean is None or low is None or high is None else (mean, low, high)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if isfinite(value) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

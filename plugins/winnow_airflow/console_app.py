@@ -1,0 +1,181 @@
+"""Winnow's pages below Airflow's API server, for who may read Winnow's DAGs there.
+
+    GET /winnow/batches  batch  datasets  spend  selector      the pages
+    GET /winnow/run                                            the batch of a DAG run
+    GET /winnow/report  file                                   a version's report and files
+    GET /winnow/frame.js                                       the pages' one script
+
+Every route wants an Airflow login, its cookie or a bearer token: 401 without, 403 for who may not
+read the five DAGs. Nothing here changes state, so there is nothing to forge.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from html import escape
+
+from airflow.api_fastapi.app import get_auth_manager
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from winnow.campaign import Campaign
+from winnow.console import batch, batches, datasets, selector, spend
+from winnow.console.datasets_files import Served, file_of, report_of
+from winnow.console.memory import Memory
+from winnow.console.shell import (
+    SCRIPT,
+    SCRIPT_NAME,
+    NotFound,
+    Page,
+    Run,
+    Site,
+    document,
+    policy,
+    to,
+)
+from winnow.errors import WinnowError
+from winnow.lake import Lake
+from winnow_airflow.console_access import Reader, may_read, may_read_logs
+from winnow_airflow.console_runs import begun, key_of, runs_of
+from winnow_airflow.context import current_campaign, the_lake
+
+PAGES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str], Site], Page]] = {
+    "batches": batches.page,
+    "batch": batch.page,
+    "datasets": datasets.page,
+    "spend": spend.page,
+    "selector": selector.page,
+}
+FILES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str]], Served]] = {
+    "report": report_of,
+    "file": file_of,
+}
+AIRFLOW = "../"
+"""Airflow's own pages, from any of ours."""
+
+log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request, Reader], Response]
+
+
+def add_console(app: FastAPI) -> None:
+    """Put the pages into an app; what refuses a person does it in words."""
+    memory = Memory()
+    router = APIRouter(dependencies=[Depends(may_read)])
+    routes: dict[str, Endpoint] = {
+        "/": _start,
+        f"/{SCRIPT_NAME}": _script,
+        "/run": _run,
+        **{f"/{name}": _page_route(name, memory) for name in PAGES},
+        **{f"/{name}": _file_route(name) for name in FILES},
+    }
+    for path, endpoint in routes.items():
+        router.add_api_route(path, endpoint, methods=["GET", "HEAD"], response_class=Response)
+    app.include_router(router)
+    app.add_exception_handler(StarletteHTTPException, _refused)
+
+
+def _start(request: Request, user: Reader) -> Response:
+    return RedirectResponse("batches", status_code=307, headers=_headers())
+
+
+def _script(request: Request, user: Reader) -> Response:
+    return Response(SCRIPT, media_type="text/javascript", headers=_headers())
+
+
+def _run(request: Request, user: Reader) -> Response:
+    """From a DAG run in Airflow's pages to its batch."""
+    asked = _query(request)
+    key = key_of(asked.get("dag", ""), asked.get("run", ""))
+    if key is None:
+        told = "This run works on no batch of Winnow: it has no partition key, or another DAG."
+        return _html(404, _told("No batch", told), "", Site(datetime.now(UTC), ui=AIRFLOW))
+    return RedirectResponse(to("batch", key=key), status_code=307, headers=_headers())
+
+
+def _page_route(name: str, memory: Memory) -> Endpoint:
+    def answer(request: Request, user: Reader) -> Response:
+        site = Site(datetime.now(UTC), memory, ui=AIRFLOW)
+        try:
+            lake, campaign = the_lake(), current_campaign()
+            about = f"Campaign {campaign.name}"
+            runs = _runs(lake, memory, with_errors=may_read_logs(user))
+            site = Site(site.now, memory, runs, begun, AIRFLOW)
+            made = PAGES[name](lake, campaign, _query(request), site)
+        except NotFound as error:
+            return _html(404, _told("Not found", str(error)), name, site)
+        except WinnowError as error:
+            log.warning("Page %s cannot be shown: %s", name, error)
+            return _html(503, _told("This page cannot be shown now", str(error)), name, site)
+        return _html(200, made, name, site, about)
+
+    return answer
+
+
+def _file_route(name: str) -> Endpoint:
+    def answer(request: Request, user: Reader) -> Response:
+        site = Site(datetime.now(UTC), ui=AIRFLOW)
+        try:
+            served = FILES[name](the_lake(), current_campaign(), _query(request))
+        except NotFound as error:
+            return _html(404, _told("Not found", str(error)), "datasets", site)
+        except WinnowError as error:
+            return _html(503, _told("This file cannot be had now", str(error)), "datasets", site)
+        kept = {"Cache-Control": "private, no-store"}
+        return StreamingResponse(served.chunks, headers={**kept, **served.headers})
+
+    return answer
+
+
+def _runs(
+    lake: Lake, memory: Memory, *, with_errors: bool
+) -> Callable[[Sequence[str]], Mapping[str, Sequence[Run]]]:
+    return partial(runs_of, lake=lake, memory=memory, with_errors=with_errors)
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The first value of each parameter."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        found.setdefault(name, value)
+    return found
+
+
+def _told(title: str, words: str) -> Page:
+    return Page(title, f'<p class="lead">{escape(words)}</p>')
+
+
+def _html(status: int, page: Page, here: str, site: Site, about: str = "") -> Response:
+    return HTMLResponse(document(page, here, site, about), status, headers=_headers())
+
+
+def _headers() -> dict[str, str]:
+    return {
+        "Content-Security-Policy": policy(),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "private, no-store",
+    }
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """A refusal as a page for a browser that asks for a page, else as JSON as Airflow has it."""
+    assert isinstance(error, HTTPException | StarletteHTTPException)
+    wants_page = "text/html" in request.headers.get("accept", "")
+    if error.status_code not in (401, 403) or not wants_page:
+        return await http_exception_handler(request, error)
+    if error.status_code == 403:
+        page = _told("Not allowed", str(error.detail))
+    else:
+        login = get_auth_manager().get_url_login(next_url=str(request.url))
+        is_whole = login.startswith(("http://", "https://"))
+        address = escape(login if is_whole else AIRFLOW + login.lstrip("/"))
+        page = Page(
+            "Log in", f'<p class="lead"><a href="{address}">Log in to Airflow</a> first.</p>'
+        )
+    return _html(error.status_code, page, "", Site(datetime.now(UTC)))

@@ -1,0 +1,170 @@
+"""What Airflow knows of the runs of some batches, by one query, and the errors of failed tasks.
+
+The pages work without it: the lake says what is done. Airflow adds what is going on, what failed,
+and what waits for a person.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.log.log_reader import TaskLogReader
+from airflow.utils.session import create_session
+from sqlalchemy import and_, select
+from sqlalchemy.orm import joinedload
+
+from winnow.batch import STAGES
+from winnow.console.memory import Memory
+from winnow.console.shell import Failure, Run
+from winnow.console.state import ACTIVE
+from winnow.dag_names import DAG_OF
+from winnow.lake import Lake
+
+MOST_ERRORS = 3
+"""Logs that one page reads at most; each is read once, of a mapped task one of a run."""
+
+BEGUN_DAYS = 14
+"""How long a failed first run is told of, where the lake knows nothing of its batch."""
+
+_ERROR_SECONDS, _UNREAD_SECONDS = 3600.0, 30.0
+"""How long an error is kept, and how long that none could be read."""
+
+_LONGEST_ERROR = 2_000
+_FAILED, _WAITING = "failed", "awaiting_input"
+_STAGES = {dag: stage for stage, dag in DAG_OF.items()}
+
+log = logging.getLogger(__name__)
+
+
+def runs_of(
+    keys: Sequence[str], lake: Lake, memory: Memory, *, with_errors: bool
+) -> Mapping[str, Sequence[Run]]:
+    """The runs of each batch, newest first; `with_errors` says that the user may read logs."""
+    told = and_(
+        TaskInstance.dag_id == DagRun.dag_id,
+        TaskInstance.run_id == DagRun.run_id,
+        TaskInstance.state.in_((_FAILED, _WAITING)),
+    )
+    asked = (
+        select(
+            DagRun.partition_key,
+            DagRun.dag_id,
+            DagRun.run_id,
+            DagRun.state,
+            DagRun.start_date,
+            DagRun.end_date,
+            TaskInstance.id,
+            TaskInstance.task_id,
+            TaskInstance.state,
+        )
+        .outerjoin(TaskInstance, told)
+        .where(DagRun.dag_id.in_(_STAGES), DagRun.partition_key.in_(keys))
+        .order_by(DagRun.id.desc(), TaskInstance.task_id, TaskInstance.map_index)
+    )
+    with create_session() as session:
+        rows = session.execute(asked).all()
+    errors = {
+        task: memory.lately(lake, ("error", task), partial(_error, task), _seconds)
+        for task in (_asked(rows) if with_errors else ())
+    }
+    return _by_batch(rows, errors)
+
+
+def begun() -> list[str]:
+    """Keys of the batches whose newest first run goes on or failed, of the last days."""
+    since = datetime.now(UTC) - timedelta(days=BEGUN_DAYS)
+    asked = (
+        select(DagRun.partition_key, DagRun.state)
+        .where(DagRun.dag_id == DAG_OF[STAGES[0]], DagRun.run_after >= since)
+        .order_by(DagRun.id.desc())
+    )
+    newest: dict[str, str] = {}
+    with create_session() as session:
+        for key, state in session.execute(asked):
+            if key:
+                newest.setdefault(key, str(getattr(state, "value", state)))
+    return [key for key, state in newest.items() if state in (*ACTIVE, _FAILED)]
+
+
+def key_of(dag: str, run_id: str) -> str | None:
+    """The batch that a run works on; None where it is no run of Winnow's, or has no key."""
+    asked = select(DagRun.partition_key).where(
+        DagRun.dag_id == dag, DagRun.dag_id.in_(_STAGES), DagRun.run_id == run_id
+    )
+    with create_session() as session:
+        key: str | None = session.scalar(asked)
+    return key
+
+
+def _asked(rows: Sequence[Any]) -> list[Any]:
+    """The failed tasks whose logs are read: the first of each mapped task."""
+    first: dict[tuple[str, str, str], Any] = {}
+    for row in rows:
+        if row[8] == _FAILED:
+            first.setdefault((row[1], row[2], row[7]), row[6])
+    return list(first.values())[:MOST_ERRORS]
+
+
+def _seconds(error: str | None) -> float:
+    return _ERROR_SECONDS if error else _UNREAD_SECONDS
+
+
+def _by_batch(rows: Sequence[Any], errors: Mapping[Any, str | None]) -> dict[str, list[Run]]:
+    of_run: dict[tuple[str, str, str], list[Any]] = {}
+    for row in rows:
+        of_run.setdefault((row[0], row[1], row[2]), []).append(row)
+    found: dict[str, list[Run]] = {}
+    for (key, dag, run_id), tasks in of_run.items():
+        first = tasks[0]
+        failures: dict[str, Failure] = {}
+        for task in tasks:
+            if task[8] == _FAILED and not (task[7] in failures and failures[task[7]].error):
+                failures[task[7]] = Failure(task[7], errors.get(task[6]))
+        found.setdefault(key, []).append(
+            Run(
+                stage=_STAGES[dag],
+                dag=dag,
+                run_id=run_id,
+                state=str(getattr(first[3], "value", first[3])),
+                began=first[4],
+                ended=first[5],
+                failures=tuple(failures.values()),
+                waiting=tuple(t[7] for t in tasks if t[8] == _WAITING),
+            )
+        )
+    return found
+
+
+def _error(task: Any) -> str | None:
+    """The error that a failed task's log ends in; None where it cannot be read."""
+    try:
+        with create_session() as session:
+            instance = session.scalar(
+                select(TaskInstance)
+                .where(TaskInstance.id == task)
+                .options(joinedload(TaskInstance.dag_run))
+            )
+            if instance is None:
+                return None
+            whole: Any = {}
+            lines, _ = TaskLogReader().read_log_chunks(instance, instance.try_number, whole)
+            return _last_error(lines)
+    except Exception as error:  # a log store may fail in ways of its own; the page goes on
+        log.warning("The log of task %s cannot be read: %s", task, error)
+        return None
+
+
+def _last_error(lines: Any) -> str | None:
+    found = None
+    for line in lines:
+        detail = getattr(line, "error_detail", None)
+        if detail:
+            last = detail[-1]
+            found = f"{last['exc_type']}: {last['exc_value']}"[:_LONGEST_ERROR]
+    return found

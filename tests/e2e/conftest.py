@@ -1,0 +1,138 @@
+"""A real Airflow API server over a lake of some batches, and a headless browser if there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from winnow.lake import FolderLake
+from winnow_local import stack
+
+from ..console_world import campaign, day, many
+from ..integration.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+USERS = {"admin": "admin", "viewer": "viewer"}
+"""Role of each user of the tests, by name; the password is the name."""
+
+BLOCKED = day(2)
+DAGS = ("ingest_prompts", "expand_pools", "select_pairs", "label_pairs", "publish_dataset")
+
+
+_SET_UP = """
+from airflow.cli.cli_parser import get_parser
+for words in (["db", "migrate"], ["dags", "reserialize"]):
+    asked = get_parser().parse_args(words)
+    asked.func(asked)
+"""
+"""Database and DAGs in one process: most of either is the import of Airflow."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running API server."""
+
+    url: str
+    lake: Path
+
+    def client(self, user: str | None) -> httpx.Client:
+        """A client that is logged in as `user`, or not at all."""
+        client = httpx.Client(base_url=self.url, timeout=30)
+        if user is not None:
+            body = {"username": user, "password": user}
+            token = client.post("/auth/token", json=body).raise_for_status().json()
+            client = httpx.Client(base_url=self.url, timeout=30)
+            client.headers["Authorization"] = f"Bearer {token['access_token']}"
+        return client
+
+    def run(self, dag: str, key: str, state: str | None = None) -> str:
+        """Make a run of a batch, in a state of its own if asked; its id."""
+        with self.client("admin") as client:
+            body = {"logical_date": None, "partition_key": key}
+            path = f"/api/v2/dags/{dag}/dagRuns"
+            made = client.post(path, json=body).raise_for_status().json()["dag_run_id"]
+            if state is not None:
+                told = client.patch(f"{path}/{made}", json={"state": state})
+                told.raise_for_status()
+        return str(made)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An API server of its own, with every DAG known and one batch that failed."""
+    folder = tmp_path_factory.mktemp("console")
+    settings = folder / "campaign.yaml"
+    settings.write_text(yaml.safe_dump(campaign().model_dump(mode="json")))
+    home = stack.Home(folder / "home", settings, free_port(), free_port())
+    home.folder.mkdir()
+    world = many(FolderLake(home.lake), 8)
+    for number in range(8, 60):
+        world.take(world.batch(day(number)))
+    env = {
+        **stack.environment(home),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{u}:{r}" for u, r in USERS.items()),
+        "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("include", "plugins")),
+    }
+    (home.folder / "airflow").mkdir()
+    passwords = home.folder / "airflow" / "passwords.json"
+    passwords.write_text(json.dumps({user: user for user in USERS}))
+    subprocess.run([sys.executable, "-c", _SET_UP], env=env, check=True, capture_output=True)
+    airflow = str(Path(sys.executable).with_name("airflow"))
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [airflow, "api-server"],
+            env=env,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        made = Server(home.ui, home.lake)
+        _wait(made, process, folder)
+        for dag in DAGS[:4]:
+            made.run(dag, BLOCKED, "success")
+        made.run(DAGS[4], BLOCKED, "failed")
+        yield made
+    finally:
+        # It has nothing to finish, and would take its time.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless browser of this machine, or a skip that says why."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def _wait(server: Server, process: subprocess.Popen[bytes], folder: Path) -> None:
+    until = time.monotonic() + stack.START_LIMIT
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if httpx.get(f"{server.url}/api/v2/monitor/health", timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.25)
+    raise AssertionError((folder / "server.log").read_text(errors="replace")[-3000:])
