@@ -118,6 +118,33 @@ def test_a_run_past_its_deadline_is_shown_and_warned_of(waits: Waits) -> None:
     wait_for(lambda: "Labels of batch late are late" in (logs / "triggerer.log").read_text(), 60)
 
 
+def test_a_batch_whose_event_was_lost_while_its_dag_was_paused_is_carried_on(waits: Waits) -> None:
+    batch = waits.lost("lost")
+    waits.pause("label_pairs", True)
+    waits.emit("comparisons", batch.key)
+    assert set(waits.reconcile().values()) == {"skipped"}, "a paused DAG is left alone"
+    waits.pause("label_pairs", False)
+    assert not waits.runs("label_pairs", batch.key), "Airflow has dropped the event"
+    states = waits.reconcile()
+    assert states["announce_comparisons"] == states["tell"] == "success"
+    assert states["announce_annotations"] == "skipped"
+    wait_for(lambda: bool(waits.runs("label_pairs", batch.key)), 60)
+    assert set(waits.reconcile().values()) == {"skipped"}
+    [run] = waits.runs("label_pairs", batch.key)
+    assert run["run_type"] == "asset_triggered"
+
+
+def test_a_failure_that_needs_a_person_is_told_once_with_its_command(waits: Waits) -> None:
+    batch = waits.lost("refused")
+    comparisons = batch.require("select").outputs["comparisons"]
+    (waits.home.lake / comparisons.path).write_bytes(b"another table")
+    run = waits.start("label_pairs", batch.key)
+    wait_for(lambda: waits.get(f"dags/label_pairs/dagRuns/{run}")["state"] == "failed", 120)
+    states = waits.reconcile()
+    assert states["tell"] == "failed"
+    assert set(waits.reconcile().values()) == {"skipped"}
+
+
 def test_a_webhook_shortens_a_wait(waits: Waits) -> None:
     batch = waits.batch("nudged", poll_seconds=3600.0, max_poll_seconds=3600.0)
     run = waits.start("label_pairs", batch.key)

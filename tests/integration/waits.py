@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import yaml
 
 from winnow.batch import Batch, open_batch
 from winnow.campaign import load_campaign
+from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import FolderLake
@@ -88,6 +89,42 @@ class Waits:
         batch = open_batch(campaign, key, FolderLake(self.home.lake), lambda: datetime.now(UTC))
         fabricate(batch, n_pairs)
         return batch
+
+    def lost(self, key: str) -> Batch:
+        """A batch whose comparisons were made an hour ago, of which Airflow never heard."""
+        lake, campaign = FolderLake(self.home.lake), load_campaign(self.home.campaign)
+        counts = {"rows_in": 1, "rows_out": 1, "quarantined": 0}
+        append(lake, campaign.name, read_ledger(lake, campaign.name), Entry(key, {}, {}, counts))
+        batch = open_batch(campaign, key, lake, lambda: datetime.now(UTC) - timedelta(hours=1))
+        fabricate(batch, n_pairs=1)
+        return batch
+
+    def pause(self, dag: str, paused: bool) -> None:
+        """Pause a DAG or let it go on."""
+        mask, body = {"update_mask": "is_paused"}, {"is_paused": paused}
+        self.http.patch(f"/api/v2/dags/{dag}", params=mask, json=body).raise_for_status()
+
+    def emit(self, asset: str, key: str) -> None:
+        """An event of an asset, as a task would emit it."""
+        found = self.get("assets", name_pattern=asset)["assets"]
+        [number] = [each["id"] for each in found if each["name"] == asset]
+        body = {"asset_id": number, "partition_key": key}
+        self.http.post("/api/v2/assets/events", json=body).raise_for_status()
+
+    def reconcile(self) -> dict[str, str | None]:
+        """Run the DAG reconcile to its end; the state of each of its tasks."""
+        made = self.http.post("/api/v2/dags/reconcile/dagRuns", json={"logical_date": None})
+        run = made.raise_for_status().json()["dag_run_id"]
+        path = f"dags/reconcile/dagRuns/{run}"
+        wait_for(lambda: self.get(path)["state"] in ("success", "failed"), 240)
+        return {
+            t["task_id"]: t["state"] for t in self.get(f"{path}/taskInstances")["task_instances"]
+        }
+
+    def runs(self, dag: str, key: str) -> list[dict[str, Any]]:
+        """The runs of a DAG for a batch."""
+        found = self.get(f"dags/{dag}/dagRuns", limit=100)["dag_runs"]
+        return [run for run in found if run["partition_key"] == key]
 
     def submit(self, batch: Batch) -> str:
         """Buy the batch's labels here; its ref at the vendor."""
@@ -219,11 +256,12 @@ def _answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def waiting_airflow(folder: Path) -> Iterator[Waits]:
-    """Airflow over two DAGs, and the simulator, all running."""
+    """Airflow over three DAGs, and the simulator, all running."""
     dags = folder / "dags"
     dags.mkdir()
     (dags / "only_waits.py").write_text(ONLY_WAITS)
-    (dags / "label_pairs.py").symlink_to(stack.ROOT / "dags" / "label_pairs.py")
+    for name in ("label_pairs.py", "reconcile.py"):
+        (dags / name).symlink_to(stack.ROOT / "dags" / name)
     campaign = folder / "campaign.yaml"
     campaign.write_text(yaml.safe_dump(CAMPAIGN))
     home = stack.Home(folder / "home", campaign, free_port(), free_port())
@@ -235,7 +273,7 @@ def waiting_airflow(folder: Path) -> Iterator[Waits]:
         try:
             with stack.running(home):
                 found = Waits(home, env)
-                dags_known = {"only_waits", "label_pairs"}
+                dags_known = {"only_waits", "label_pairs", "reconcile"}
                 wait_for(
                     lambda: dags_known <= {d["dag_id"] for d in found.get("dags")["dags"]}, 120
                 )

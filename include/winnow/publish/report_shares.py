@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import fisher_exact
-
 from winnow.publish.labelled import Labelled
 from winnow.publish.report_figures import BOUGHT, CHOSEN
 
@@ -135,6 +133,9 @@ def _chance(whole: Step, part: Step) -> float:
     outside = whole.n - part.n
     if not part.n or not outside:
         return 1.0
+    # Here and not above: it takes a second to import, in every task that publishes.
+    from scipy.stats import fisher_exact
+
     rest = whole.hits - part.hits
     inside = [part.hits, part.n - part.hits]
     return float(fisher_exact([inside, [rest, outside - rest]]).pvalue)

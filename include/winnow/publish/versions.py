@@ -156,6 +156,13 @@ def finish(lake: Lake, version: Version) -> None:
     _point_to(lake, version)
 
 
+def is_finished(lake: Lake, version: Version) -> bool:
+    """Whether a committed version has its folder, and the pointer is at it or further."""
+    pointer, _ = lake.read_tagged(_pointer_path(version.dataset))
+    number = json.loads(pointer)["number"] if pointer else 0
+    return bool(number >= version.number) and lake.exists(f"{version.folder}/manifest.json")
+
+
 def newest(lake: Lake, dataset: str) -> Version | None:
     """The version with the highest number, or None. Walks on from the pointer, which may lag."""
     pointer, _ = lake.read_tagged(_pointer_path(dataset))

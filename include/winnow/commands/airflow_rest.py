@@ -1,0 +1,123 @@
+"""The few calls of Airflow's REST API that a backfill needs.
+
+Which Airflow and who asks stands in the environment: WINNOW_AIRFLOW_URL, such as
+http://127.0.0.1:8080, and either WINNOW_AIRFLOW_TOKEN, a bearer token, or WINNOW_AIRFLOW_USER and
+WINNOW_AIRFLOW_PASSWORD, for which Airflow gives one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from winnow.errors import Fatal, Retryable
+from winnow.label.plain_text import plain_text
+
+HEAD_DAG = "ingest_prompts"
+SHOWN_CHARS = 300
+
+
+class AirflowRest:
+    """A logged-in client of one Airflow."""
+
+    def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=60,
+            trust_env=False,
+            transport=transport,
+        )
+
+    def days_to_run(self, body: Mapping[str, Any]) -> list[str]:
+        """Keys of the batches for which a backfill would start a run."""
+        planned = self._post("/api/v2/backfills/dry_run", body)["backfills"]
+        return [str(each["partition_key"]) for each in planned]
+
+    def create_backfill(self, body: Mapping[str, Any]) -> int:
+        """Start a backfill; its id."""
+        return int(self._post("/api/v2/backfills", body)["id"])
+
+    def paused(self, dags: list[str]) -> list[str]:
+        """Those of the DAGs that are paused."""
+        return [dag for dag in dags if self._ask("GET", f"/api/v2/dags/{dag}")["is_paused"]]
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._ask("POST", path, body)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        try:
+            answer = self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise _unreachable(self.url, error) from None
+        if answer.is_success:
+            return answer.json()
+        raise _refused(self.url, answer)
+
+
+def connect_airflow(transport: httpx.BaseTransport | None = None) -> AirflowRest:
+    """The Airflow that the environment names.
+
+    Raises:
+        Fatal: A variable is missing, or Airflow refuses the login.
+        Retryable: Airflow cannot be reached.
+    """
+    asked = os.environ.get
+    url, token = asked("WINNOW_AIRFLOW_URL", ""), asked("WINNOW_AIRFLOW_TOKEN", "")
+    user, password = asked("WINNOW_AIRFLOW_USER", ""), asked("WINNOW_AIRFLOW_PASSWORD", "")
+    if not url or not (token or (user and password)):
+        raise Fatal(
+            "Set WINNOW_AIRFLOW_URL, and WINNOW_AIRFLOW_TOKEN or WINNOW_AIRFLOW_USER and "
+            'WINNOW_AIRFLOW_PASSWORD; with `make up` running: make winnow CMD="backfill ...".'
+        )
+    return AirflowRest(url, token or _login(url, user, password, transport), transport)
+
+
+def _login(url: str, user: str, password: str, transport: httpx.BaseTransport | None) -> str:
+    body = {"username": user, "password": password}
+    try:
+        with httpx.Client(transport=transport, trust_env=False, timeout=60) as http:
+            answer = http.post(f"{url}/auth/token", json=body)
+    except httpx.TransportError as error:
+        raise _unreachable(url, error) from None
+    if not answer.is_success:
+        raise Fatal(
+            f"Airflow at {url} refuses the login (HTTP {answer.status_code}); check "
+            "WINNOW_AIRFLOW_USER and WINNOW_AIRFLOW_PASSWORD, or set WINNOW_AIRFLOW_TOKEN."
+        )
+    return str(answer.json()["access_token"])
+
+
+def _unreachable(url: str, error: Exception) -> Retryable:
+    return Retryable(
+        f"Airflow at {url} cannot be reached ({type(error).__name__}); is it running? `make up`."
+    )
+
+
+def _refused(url: str, answer: httpx.Response) -> Fatal:
+    """What Airflow will not do, in its own words and with what helps."""
+    status = answer.status_code
+    if status in (401, 403):
+        return Fatal(f"Airflow at {url} refuses the token (HTTP {status}); it may have run out.")
+    if status == 409:
+        return Fatal(
+            f"Airflow runs a backfill of {HEAD_DAG} already, and one at a time is all it takes: "
+            "wait for it, or cancel it under Backfills in the UI."
+        )
+    if status == 503:
+        return Fatal(
+            f"Airflow at {url} cannot write now (HTTP 503): its SQLite database is locked. Try "
+            "again, and use PostgreSQL where this happens often."
+        )
+    try:
+        said = str(answer.json().get("detail", ""))
+    except (ValueError, AttributeError):
+        said = answer.text
+    return Fatal(
+        f"Airflow at {url} answered HTTP {status}: "
+        f"{' '.join(plain_text(said).split())[:SHOWN_CHARS]}"
+    )

@@ -1,0 +1,209 @@
+"""Commands for whoever keeps the nights going: backfill, reconcile, late answers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from winnow.batch import STAGES, Manifest, open_batch, read_manifest
+from winnow.campaign import Campaign
+from winnow.commands.airflow_rest import HEAD_DAG, AirflowRest, connect_airflow
+from winnow.commands.batches import keys_of
+from winnow.dag_names import DAG_OF
+from winnow.errors import Fatal
+from winnow.ingest.ledger import read_ledger
+from winnow.ingest.sources import source_files
+from winnow.label.vendor import LabelVendor, VendorAccount
+from winnow.label.vendors import connect
+from winnow.lake import Lake
+from winnow.reconcile.once import leave_alone, start_again, unfinished
+from winnow.reconcile.once import reconcile as make_pass
+from winnow.reconcile.text import report_text
+from winnow.records import MICROS
+from winnow.stages.label_late import late_answers
+
+COST_OF = 7
+"""What a batch will cost is told from so many that were collected last."""
+MAX_DAYS = 1000
+
+
+def backfill(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+    """Start the batches of past days in Airflow: says what it will do and cost, then does it."""
+    days = days_between(asked.first, asked.last, datetime.now(UTC).date())
+    airflow = connect_airflow()
+    body = {
+        "dag_id": HEAD_DAG,
+        "from_date": f"{days[0]}T00:00:00+00:00",
+        "to_date": f"{days[-1]}T00:00:00+00:00",
+        "reprocess_behavior": "failed" if asked.failed else "none",
+        "max_active_runs": asked.at_once,
+    }
+    to_run = airflow.days_to_run(body)
+    print("\n".join(plan_lines(lake, campaign, days, to_run)))
+    if paused := airflow.paused(list(DAG_OF.values())):
+        print(f"  paused     {', '.join(paused)}: batches wait there until they are unpaused")
+    if asked.dry_run:
+        print("Nothing was started. The same without --dry-run starts it.")
+        return
+    if not to_run:
+        print("Nothing was started.")
+        return
+    _start(airflow, body, len(to_run))
+
+
+def reconcile(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+    """Find and mend what the lake alone shows: half-written versions, late answers."""
+    for key in asked.again:
+        start_again(lake, campaign.name, key)
+        print(f"{key} is started again by the next run of the DAG reconcile.")
+    for key in asked.leave:
+        leave_alone(lake, campaign.name, key)
+        print(f"{key} is left alone; --again {key} takes it up.")
+    if asked.again or asked.leave:
+        return
+    now = datetime.now(UTC)
+    vendor, salt = _vendor(campaign, asked.vendor_url)
+    print(report_text(make_pass(lake, campaign, None, now, vendor, salt)))
+    for state in unfinished(lake, campaign, now):
+        at = max(state.done.values(), default=None)
+        since = f"since {at:%Y-%m-%d %H:%M} UTC" if at else "since it began"
+        print(f"{state.key} is in {state.stage} {since}; the DAG reconcile sees to it")
+
+
+def late(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+    """A line an answer that came after its batch was collected: what was chosen, what it cost."""
+    keys_of(lake, campaign, asked.batch)
+    batch = open_batch(campaign, asked.batch, lake, lambda: datetime.now(UTC))
+    vendor, _ = _vendor(batch.campaign, asked.vendor_url)
+    if vendor is None:
+        raise Fatal("Set WINNOW_VENDOR_TOKEN to the vendor's token.")
+    answers = late_answers(batch, vendor)
+    for each in answers:
+        print(
+            f"{each.finished_at} task {each.task_id} by {each.annotator}: {each.preferred}, "
+            f"revision {each.revision}, {each.status}, ${each.price / MICROS:.2f}"
+        )
+    told = "none" if not answers else f"{len(answers)}; kept in the lake, in no dataset"
+    print(f"Answers of batch {batch.key} that came after it was collected: {told}.")
+
+
+def days_between(first: str, last: str, today: date) -> list[str]:
+    """Days from `first` to `last`, both included.
+
+    Raises:
+        Fatal: They are no days, in the wrong order, not over yet, or too many.
+    """
+    try:
+        begin, end = date.fromisoformat(first), date.fromisoformat(last)
+    except ValueError:
+        raise Fatal(f"{first} to {last}: write days like 2026-09-01.") from None
+    if begin > end:
+        raise Fatal(f"--from {first} is after --to {last}.")
+    if end >= today:
+        raise Fatal(
+            f"{last} is not over (UTC): its batch starts by itself after midnight. "
+            f"Use --to {today - timedelta(days=1)} at the latest."
+        )
+    if (end - begin).days >= MAX_DAYS:
+        raise Fatal(f"{first} to {last} are more than {MAX_DAYS} days; take them in parts.")
+    return [(begin + timedelta(days=i)).isoformat() for i in range((end - begin).days + 1)]
+
+
+def plan_lines(
+    lake: Lake, campaign: Campaign, days: Sequence[str], to_run: Sequence[str]
+) -> list[str]:
+    """What a backfill of `days` does, of which Airflow would start `to_run`, and what it costs."""
+    manifests = {day: _manifests(lake, campaign.name, day) for day in days}
+    in_ledger = {entry.batch for entry in read_ledger(lake, campaign.name).entries}
+    empty = [d for d in to_run if d not in in_ledger and not _can_begin(lake, campaign, d)]
+    buys = [d for d in to_run if "label" not in manifests[d] and d not in empty]
+    stages = Counter(_stage(manifests[day]) for day in days if day in in_ledger)
+    begun = ", ".join(f"{stages[stage]} in {stage}" for stage in STAGES if stages[stage])
+    lines = [
+        f"Backfill of {campaign.name}, {days[0]} to {days[-1]}: {len(days)} days",
+        f"  published  {stages[None]}",
+        f"  begun      {begun or 'none'}",
+        f"  to start   {len(to_run)}; {len(days) - len(to_run)} have a run in Airflow already",
+    ]
+    if empty:
+        lines.append(f"  empty      {len(empty)} of them {_why_empty(campaign)}")
+    return [*lines, *_cost_lines(lake, campaign, len(buys))]
+
+
+def _cost_lines(lake: Lake, campaign: Campaign, n: int) -> list[str]:
+    costs = _last_costs(lake, campaign.name)
+    most = n * campaign.label.budget / MICROS
+    expected = "not known before the first batch is collected"
+    if costs:
+        mean = sum(costs) / len(costs) / MICROS
+        expected = (
+            f"${n * mean:,.2f}: {n} batches at ${mean:,.2f}, the mean of the last {len(costs)}"
+        )
+    lines = [f"  labels     {expected}", f"  at most    ${most:,.2f}, by label.budget_usd"]
+    limit = campaign.label.approve_above_usd
+    if limit is not None:
+        lines.append(f"  approval   a person is asked for each batch above ${limit:,.2f}")
+    return lines
+
+
+def _last_costs(lake: Lake, campaign: str) -> list[int]:
+    """Micro-dollars of the batches that were collected last, newest first."""
+    costs: list[int] = []
+    for entry in reversed(read_ledger(lake, campaign).entries):
+        manifest = read_manifest(lake, campaign, entry.batch, "label")
+        if manifest is not None:
+            costs.append(manifest.cost)
+        if len(costs) == COST_OF:
+            break
+    return costs
+
+
+def _manifests(lake: Lake, campaign: str, day: str) -> dict[str, Manifest]:
+    found: dict[str, Manifest] = {}
+    for stage in STAGES:
+        manifest = read_manifest(lake, campaign, day, stage)
+        if manifest is None:
+            break
+        found[stage] = manifest
+    return found
+
+
+def _stage(manifests: Mapping[str, Manifest]) -> str | None:
+    """The stage that a batch is in; None when it is published."""
+    return next((stage for stage in STAGES if stage not in manifests), None)
+
+
+def _why_empty(campaign: Campaign) -> str:
+    if campaign.pools_from is not None:
+        return f"have no pools of {campaign.pools_from} and will fail"
+    return "have no new prompt file and are skipped"
+
+
+def _can_begin(lake: Lake, campaign: Campaign, day: str) -> bool:
+    """Whether there is something for the day. Sources that do not name it may hold a file."""
+    if campaign.pools_from is not None:
+        return read_manifest(lake, campaign.pools_from, day, "expand") is not None
+    sources = campaign.ingest.sources
+    if not all("{day}" in source for source in sources):
+        return True
+    return bool(source_files(sources, day))
+
+
+def _start(airflow: AirflowRest, body: Mapping[str, Any], n: int) -> None:
+    number = airflow.create_backfill(body)
+    print(
+        f"Backfill {number} of {n} batches is started; they go through all five DAGs by "
+        f"themselves.\nSee {airflow.url}/dags/{HEAD_DAG}/backfills, or `winnow status`."
+    )
+
+
+def _vendor(campaign: Campaign, url: str) -> tuple[LabelVendor | None, bytes]:
+    """The campaign's vendor and the salt, where its token is in the environment."""
+    token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
+    if not token:
+        return None, b""
+    return connect(campaign.label.vendor, VendorAccount(url, token)), token.encode()

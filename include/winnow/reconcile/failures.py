@@ -1,0 +1,55 @@
+"""Why a stage of a batch failed last, as it lies in the lake.
+
+    batches/nightly/2026-11-22/failures/expand.json
+
+Airflow tells a DAG that a run failed, not why; so the process that fails writes it down itself. One
+that is killed cannot, which is why a failure without a note is taken for one that may pass.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+
+from winnow.batch import batch_folder
+from winnow.errors import Retryable, WinnowError
+from winnow.ids import canonical_json
+from winnow.lake import Lake
+from winnow.reconcile.findings import Failure
+from winnow.stages.trouble import plain_line
+
+SHOWN_CHARS = 500
+
+
+def note_failure(
+    lake: Lake,
+    campaign: str,
+    key: str,
+    stage: str,
+    run_id: str,
+    error: BaseException,
+    now: datetime,
+) -> None:
+    """Write down that a task of a stage failed; the last one to say so stands.
+
+    An error that Winnow did not raise on purpose is named by its kind alone: its text may hold what
+    must not reach the lake.
+    """
+    known = isinstance(error, WinnowError)
+    final = known and not isinstance(error, Retryable)
+    message = plain_line(str(error), SHOWN_CHARS) if known else ""
+    told = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    failure = Failure(run_id, final, told, now.isoformat(timespec="seconds"))
+    path = _path(campaign, key, stage)
+    lake.swap(path, canonical_json(asdict(failure)), lake.read_tagged(path)[1])
+
+
+def read_failure(lake: Lake, campaign: str, key: str, stage: str) -> Failure | None:
+    """The last failure of a stage, or None."""
+    data, _ = lake.read_tagged(_path(campaign, key, stage))
+    return None if data is None else Failure(**json.loads(data))
+
+
+def _path(campaign: str, key: str, stage: str) -> str:
+    return f"{batch_folder(campaign, key)}/failures/{stage}.json"

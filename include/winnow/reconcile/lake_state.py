@@ -1,0 +1,75 @@
+"""What the lake says of the batches of a campaign: its ledger, their manifests, their failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from winnow.batch import STAGES, Manifest, open_batch, read_manifest
+from winnow.campaign import Campaign
+from winnow.errors import Retryable, WinnowError
+from winnow.ingest.ledger import read_ledger
+from winnow.lake import Lake
+from winnow.reconcile.failures import read_failure
+from winnow.reconcile.findings import BatchState, Finding
+from winnow.stages.label_rounds import answers_until
+from winnow.stages.trouble import plain_line
+
+
+def read_batches(
+    lake: Lake, campaign: Campaign, leave: Iterable[str], now: datetime
+) -> tuple[list[BatchState], list[Finding]]:
+    """Every batch of the ledger but those to `leave`, oldest first; and what could not be read.
+
+    Raises:
+        Retryable: The store is away, which says nothing of a batch.
+    """
+    states: list[BatchState] = []
+    unreadable: list[Finding] = []
+    left = frozenset(leave)
+    for entry in read_ledger(lake, campaign.name).entries:
+        if entry.batch in left:
+            continue
+        try:
+            states.append(read_batch(lake, campaign, entry.batch, now))
+        except Retryable:
+            raise
+        except (WinnowError, ValueError, KeyError, TypeError) as error:
+            unreadable.append(_unreadable(entry.batch, error))
+    return states, unreadable
+
+
+def read_batch(lake: Lake, campaign: Campaign, key: str, now: datetime) -> BatchState:
+    """What the lake says of one batch.
+
+    Raises:
+        WinnowError: Something of it cannot be read.
+    """
+    done: dict[str, Manifest] = {}
+    for stage in STAGES:
+        manifest = read_manifest(lake, campaign.name, key, stage)
+        if manifest is None:
+            break
+        done[stage] = manifest
+    committed = {stage: datetime.fromisoformat(m.committed_at) for stage, m in done.items()}
+    last = list(done.values())[-1] if done else None
+    ended = last is not None and not last.counts["rows_out"]
+    state = BatchState(key, committed, ended)
+    if state.stage is None:
+        return state
+    failure = read_failure(lake, campaign.name, key, state.stage)
+    return BatchState(
+        key,
+        committed,
+        ended,
+        {state.stage: failure} if failure else {},
+        answers_until(open_batch(campaign, key, lake, lambda: now))
+        if state.stage == "label"
+        else None,
+    )
+
+
+def _unreadable(key: str, error: Exception) -> Finding:
+    detail = f"{type(error).__name__}: {plain_line(str(error))}"
+    command = "restore the object from the bucket's versions or a copy of the lake"
+    return Finding("unreadable", key, "", detail, command=command)

@@ -1,0 +1,57 @@
+"""What a pass found, in words for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from winnow.errors import Blocked, Corrupt
+from winnow.label.plain_text import plain_text
+from winnow.reconcile.findings import Finding
+from winnow.reconcile.once import Report
+from winnow.stages.alarms import HEADING_OF, Alarm, alarm_kind, cause_of
+from winnow.stages.trouble import DEADLINE_HEADING, STUCK_HEADING
+
+TWINS_HEADING = "Two runs work on one batch"
+
+
+def alarm_of(campaign: str, finding: Finding, now: datetime) -> Alarm | None:
+    """The finding as an alarm, another one each day; None where its task has told it already."""
+    if finding.kind == "failed":
+        return None
+    heading = {
+        "unreadable": HEADING_OF[Corrupt],
+        "late_answers": DEADLINE_HEADING,
+        "twin_runs": TWINS_HEADING,
+    }.get(finding.kind, STUCK_HEADING)
+    kind = alarm_kind(f"reconcile-{finding.kind}-{finding.stage}-{now:%Y-%m-%d}")
+    cause = cause_of(Blocked(finding.detail))
+    return Alarm(campaign, finding.key, kind, heading, cause, finding.command)
+
+
+def alarm_text(findings: Iterable[Finding]) -> str:
+    """One message over all of them: what it is, and the command that mends it."""
+    told = list(findings)
+    batches = "1 thing needs" if len(told) == 1 else f"{len(told)} things need"
+    lines = [f"{batches} a person:"]
+    for finding in told:
+        lines += [f"- {_place(finding)}: {plain_text(finding.detail)}", f"    {finding.command}"]
+    return "\n".join(lines)
+
+
+def report_text(report: Report) -> str:
+    """Everything a pass found, a line each, and what was done."""
+    lines = [f"{_place(f)}: {plain_text(f.detail)}{_done(f)}" for f in report.findings]
+    return "\n".join([*lines, *report.mended]) or "Nothing is lost."
+
+
+def _place(finding: Finding) -> str:
+    return f"{finding.key} {finding.stage}".strip()
+
+
+def _done(finding: Finding) -> str:
+    if finding.mend == "announce":
+        return "; announced again"
+    if finding.mend is not None:
+        return "; mended"
+    return f"\n    {finding.command}" if finding.command else "; left alone"

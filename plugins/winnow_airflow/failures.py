@@ -1,0 +1,36 @@
+"""A listener that writes into the lake why a task of Winnow's DAGs failed.
+
+`reconcile` reads it, to tell what may pass from what a person must mend. It runs in the process of
+the task; of one that was killed there is no error, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.listeners import hookimpl
+
+
+@hookimpl
+def on_task_instance_failed(task_instance: Any, error: Any) -> None:
+    """Note the error; a lake that cannot be written must not make the failure worse."""
+    from winnow.dag_names import DAG_OF
+
+    stage = next((stage for stage, dag in DAG_OF.items() if dag == task_instance.dag_id), None)
+    if stage is None or not isinstance(error, BaseException):
+        return
+    try:
+        _note(task_instance, stage, error)
+    except Exception as fault:
+        logging.getLogger(__name__).warning("The failure cannot be noted in the lake: %s", fault)
+
+
+def _note(task_instance: Any, stage: str, error: BaseException) -> None:
+    from winnow.reconcile.failures import note_failure
+    from winnow_airflow.context import batch_key, current_campaign, the_lake
+
+    key = batch_key(task_instance.get_template_context()["dag_run"])
+    campaign, now = current_campaign().name, datetime.now(UTC)
+    note_failure(the_lake(), campaign, key, stage, task_instance.run_id, error, now)

@@ -1,0 +1,190 @@
+"""What Airflow did with the batches of a lake, read from inside a task.
+
+A task reaches no database and holds no token of the REST API. What it may ask is the execution API,
+as every worker can, also one behind a firewall: the states of a DAG's tasks by run, one run by its
+id, whether a DAG is paused. (The events of an asset with the runs that came of them would be one
+call, but Airflow 3.3.2 fails it while one of these runs is queued.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from winnow_airflow import assets
+from winnow_airflow.context import annotator_salt_of, campaign_vendor, current_campaign, the_lake
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset
+
+    from winnow.campaign import Campaign
+    from winnow.label.vendor import LabelVendor
+    from winnow.reconcile.findings import BatchState, Run
+    from winnow.reconcile.once import Airflow
+
+ASSET_OF: Mapping[str, Asset] = {
+    "ingest": assets.PROMPTS,
+    "expand": assets.CANDIDATE_POOLS,
+    "select": assets.COMPARISONS,
+    "label": assets.ANNOTATIONS,
+}
+"""The asset by which a stage is announced to the next one."""
+
+FIRST_TASK: Mapping[str, str] = {
+    "ingest": "ingest_files",
+    "expand": "plan_shards",
+    "select": "choose_pairs",
+    "label": "plan_tasks",
+    "publish": "check_labels",
+}
+"""The task that every run of a stage's DAG has."""
+
+MARGIN = timedelta(minutes=5)
+"""Clocks of workers and scheduler may differ by so much."""
+
+_TIME_IN_ID = re.compile(r"__(\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d:\d\d)")
+_OVER = ("success", "skipped")
+
+
+def look_around(task_instance: Any) -> dict[str, Any]:
+    """Make one pass; batches to announce by stage, and what a person is to be told.
+
+    Raises:
+        AirflowSkipException: Nothing is to be done, so nothing else has to start.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from winnow.reconcile.once import reconcile, unfinished
+    from winnow.reconcile.text import alarm_of, alarm_text, report_text
+
+    lake, campaign, now = the_lake(), current_campaign(), datetime.now(UTC)
+    airflow = read_airflow(unfinished(lake, campaign, now), task_instance)
+    vendor, salt = _vendor_and_salt(campaign)
+    report = reconcile(lake, campaign, airflow, now, vendor, salt)
+    print(report_text(report))
+    if not (report.announce or report.tell):
+        raise AirflowSkipException("Nothing to announce again, nobody to tell.")
+    found = [alarm_of(campaign.name, finding, now) for finding in report.tell]
+    return {
+        "announce": dict(report.announce),
+        "alarms": [asdict(alarm) for alarm in found if alarm],
+        "names": [finding.name for finding in report.tell],
+        "told": alarm_text(report.tell) if report.tell else "",
+    }
+
+
+def _vendor_and_salt(campaign: Campaign) -> tuple[LabelVendor | None, bytes]:
+    """The vendor to ask about late answers; None where its connection is missing or wrong.
+
+    The tasks that buy fail of that; this one has other things to do as well.
+    """
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from winnow.errors import WinnowError
+
+    try:
+        return campaign_vendor(campaign), annotator_salt_of(campaign)
+    except (AirflowNotFoundException, WinnowError) as error:
+        print(f"Late answers are not looked for: {error}")
+        return None, b""
+
+
+def announce_again(plan: Mapping[str, Any], stage: str, outlet_events: Any) -> list[str]:
+    """Emit the stage's asset event for each batch that needs it.
+
+    Raises:
+        AirflowSkipException: None does.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    keys = list(plan["announce"].get(stage, []))
+    if not keys:
+        raise AirflowSkipException("No batch waits for it.")
+    outlet_events[ASSET_OF[stage]].add_partitions(keys)
+    return keys
+
+
+def tell(plan: Mapping[str, Any]) -> None:
+    """Send what a person has to know to whoever hears of alarms, and fail with it.
+
+    Raises:
+        Blocked: There is something; the message lists each thing with the command that mends it.
+        Retryable: A channel did not take an alarm; each other one has them all.
+    """
+    from winnow.errors import Blocked
+    from winnow.reconcile.once import note_told
+    from winnow.stages.alarms import Alarm
+    from winnow_airflow.alarms import tell_all
+
+    if not plan["told"]:
+        return
+    lake = the_lake()
+    tell_all(lake, (Alarm(**alarm) for alarm in plan["alarms"]))
+    note_told(lake, current_campaign().name, plan["names"], datetime.now(UTC))
+    raise Blocked(plan["told"])
+
+
+def read_airflow(batches: Iterable[BatchState], task_instance: Any) -> Airflow:
+    """The runs of the stages that `batches` are in, and which of these stages are paused."""
+    from winnow.batch import STAGES
+    from winnow.dag_names import DAG_OF
+    from winnow.reconcile.once import Airflow
+
+    since: dict[str, datetime] = {}
+    for batch in batches:
+        if batch.stage is not None and batch.stage != "ingest":
+            at = batch.done[STAGES[STAGES.index(batch.stage) - 1]]
+            since[batch.stage] = min(at, since.get(batch.stage, at))
+    runs = list(_nights_not_through(task_instance))
+    for stage, first in since.items():
+        ids = _states(stage, task_instance)
+        runs += _read_runs(stage, (i for i in ids if _may_be_after(i, first - MARGIN)))
+    paused = frozenset(s for s in since if task_instance.get_dag(dag_id=DAG_OF[s]).is_paused)
+    return Airflow(runs, paused)
+
+
+def _nights_not_through(task_instance: Any) -> Iterator[Run]:
+    """Runs of the first DAG that failed or are not over, each with what stands beside it.
+
+    All others are left unread: after a year they are many, and the ledger tells of them.
+    """
+    from winnow.reconcile.findings import Run
+
+    states = _states("ingest", task_instance)
+    for run in _read_runs("ingest", (i for i, state in states.items() if state not in _OVER)):
+        yield run
+        later = [i for i, state in states.items() if state in _OVER and f"__{run.key}__" in i]
+        yield from (Run("ingest", run.key, run_id, "success") for run_id in later)
+
+
+def _states(stage: str, task_instance: Any) -> dict[str, str | None]:
+    """The state of the first task of each run of a stage's DAG, by the run's id."""
+    from winnow.dag_names import DAG_OF
+
+    first = FIRST_TASK[stage]
+    states = task_instance.get_task_states(dag_id=DAG_OF[stage], task_ids=[first])
+    return {run_id: tasks.get(first) for run_id, tasks in states.items()}
+
+
+def _read_runs(stage: str, run_ids: Iterable[str]) -> Iterator[Run]:
+    """Runs by their ids; those without a key, and those that are gone meanwhile, are left out."""
+    from airflow.sdk.execution_time.comms import DagRunResult, GetDagRun
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    from winnow.dag_names import DAG_OF
+    from winnow.reconcile.findings import Run
+
+    for run_id in run_ids:
+        found = SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_OF[stage], run_id=run_id))
+        if isinstance(found, DagRunResult) and found.partition_key:
+            state, key = str(found.state.value), found.partition_key
+            yield Run(stage, key, run_id, state, found.start_date, found.end_date)
+
+
+def _may_be_after(run_id: str, first: datetime) -> bool:
+    """Whether a run may have been made after a time: Airflow writes the time into most ids."""
+    found = _TIME_IN_ID.search(run_id)
+    return found is None or datetime.fromisoformat(found[1]) >= first

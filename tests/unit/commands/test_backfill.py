@@ -1,0 +1,218 @@
+"""`winnow backfill` says what it will do and cost, and what Airflow refuses, before it starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from winnow.batch import STAGES, open_batch
+from winnow.campaign import Campaign, load_campaign
+from winnow.cli import main
+from winnow.commands import operate
+from winnow.commands.airflow_rest import connect_airflow
+from winnow.commands.operate import days_between
+from winnow.errors import Fatal
+from winnow.ingest.ledger import Entry, append, read_ledger
+from winnow.lake import FolderLake
+
+NOW = datetime(2026, 3, 9, tzinfo=UTC)
+COUNTS = {"rows_in": 1, "rows_out": 1, "quarantined": 0}
+DAYS = ["2026-03-01", "2026-03-02", "2026-03-03", "2026-03-04"]
+RANGE = ["--from", DAYS[0], "--to", DAYS[-1]]
+
+
+class FakeAirflow:
+    """Airflow's REST API as far as a backfill goes; it has runs of the days in `has`."""
+
+    def __init__(self) -> None:
+        self.has: list[str] = []
+        self.paused: list[str] = []
+        self.answer: tuple[int, Any] | None = None
+        self.created: list[dict[str, Any]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path == "/auth/token":
+            known = json.loads(request.content)["password"] == "right"
+            return httpx.Response(201 if known else 401, json={"access_token": "a-token"})
+        assert request.headers["Authorization"] == "Bearer a-token"
+        if path.startswith("/api/v2/dags/"):
+            return httpx.Response(200, json={"is_paused": path.split("/")[-1] in self.paused})
+        body = json.loads(request.content)
+        if path.endswith("/dry_run"):
+            days = days_between(body["from_date"][:10], body["to_date"][:10], date(2027, 1, 1))
+            keys = [{"partition_key": day} for day in days if day not in self.has]
+            return httpx.Response(200, json={"backfills": keys})
+        if self.answer is not None:
+            return httpx.Response(self.answer[0], json=self.answer[1])
+        self.created.append(body)
+        return httpx.Response(200, json={"id": 7})
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> FakeAirflow:
+    fake = FakeAirflow()
+    for name, value in (("URL", "http://airflow"), ("USER", "ann"), ("PASSWORD", "right")):
+        monkeypatch.setenv(f"WINNOW_AIRFLOW_{name}", value)
+    monkeypatch.delenv("WINNOW_AIRFLOW_TOKEN", raising=False)
+    transport = httpx.MockTransport(fake)
+    monkeypatch.setattr(operate, "connect_airflow", lambda: connect_airflow(transport))
+    return fake
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Campaign:
+    """Four days of prompts but for the third one."""
+    for day in (*DAYS[:2], DAYS[3]):
+        (tmp_path / "inbox" / day).mkdir(parents=True)
+        (tmp_path / "inbox" / day / "a.jsonl").write_text('{"prompt": "Why?"}')
+    settings = {
+        "name": "small",
+        "ingest": {"sources": [str(tmp_path / "inbox" / "{day}")]},
+        "expand": {"model": "tiny"},
+        "label": {"budget_usd": 5.0},
+        "publish": {"dataset": "small"},
+    }
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(settings))
+    return load_campaign(tmp_path / "campaign.yaml")
+
+
+@pytest.fixture
+def backfill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs the command; its exit code and everything that it printed."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        places = ["--lake", str(tmp_path / "lake"), "--campaign", str(tmp_path / "campaign.yaml")]
+        code = main(["backfill", *(arguments or RANGE), *places])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def batch_up_to(tmp_path: Path, campaign: Campaign, day: str, stage: str | None, cost: int) -> None:
+    lake = FolderLake(tmp_path / "lake")
+    assert append(lake, "small", read_ledger(lake, "small"), Entry(day, {}, {}, COUNTS))
+    batch = open_batch(campaign, day, lake, lambda: NOW)
+    for name in STAGES[: STAGES.index(stage) if stage else None]:
+        spent = cost if name == "label" else 0
+        batch.commit(name, inputs=[], outputs={}, counts=COUNTS, cost=spent)
+
+
+def test_a_backfill_is_told_and_started(
+    airflow: FakeAirflow, campaign: Campaign, backfill: Callable[..., tuple[int, str]]
+) -> None:
+    code, told = backfill()
+    assert code == 0
+    assert "2026-03-01 to 2026-03-04: 4 days" in told
+    assert "1 of them have no new prompt file" in told
+    assert "not known before the first batch is collected" in told
+    assert "$15.00, by label.budget_usd" in told
+    assert "Backfill 7 of 4 batches is started" in told
+    [body] = airflow.created
+    assert (body["dag_id"], body["reprocess_behavior"]) == ("ingest_prompts", "none")
+    assert (body["from_date"][:10], body["to_date"][:10]) == (DAYS[0], DAYS[-1])
+
+
+def test_a_backfill_over_the_pools_of_another_campaign_is_priced(
+    tmp_path: Path,
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+) -> None:
+    batch_up_to(tmp_path, campaign, DAYS[0], "select", 0)
+    settings = yaml.safe_load((tmp_path / "campaign.yaml").read_text())
+    settings |= {"name": "again", "pools_from": "small", "ingest": {}}
+    settings |= {"publish": {"dataset": "again"}}
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(settings))
+    _, told = backfill(*RANGE, "--dry-run")
+    assert "3 of them have no pools of small and will fail" in told
+    assert "$5.00, by label.budget_usd" in told
+
+
+def test_a_dry_run_counts_what_is_done_and_starts_nothing(
+    tmp_path: Path,
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+) -> None:
+    batch_up_to(tmp_path, campaign, DAYS[0], None, 2_000_000)
+    batch_up_to(tmp_path, campaign, DAYS[1], "label", 0)
+    airflow.has, airflow.paused = DAYS[:2], ["label_pairs"]
+    code, told = backfill(*RANGE, "--dry-run")
+    assert code == 0 and not airflow.created
+    assert "published  1" in told and "begun      1 in label" in told
+    assert "to start   2; 2 have a run in Airflow already" in told
+    assert "$2.00: 1 batches at $2.00, the mean of the last 1" in told
+    assert "paused     label_pairs" in told
+
+
+def test_days_whose_run_failed_are_taken_again_where_asked(
+    airflow: FakeAirflow, campaign: Campaign, backfill: Callable[..., tuple[int, str]]
+) -> None:
+    backfill(*RANGE, "--failed")
+    assert airflow.created[0]["reprocess_behavior"] == "failed"
+
+
+def test_where_every_day_has_a_run_nothing_is_started(
+    airflow: FakeAirflow, campaign: Campaign, backfill: Callable[..., tuple[int, str]]
+) -> None:
+    airflow.has = DAYS
+    code, told = backfill()
+    assert code == 0 and not airflow.created
+    assert "Nothing was started." in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((409, {"detail": "x"}), "runs a backfill of ingest_prompts already"),
+        ((503, {"detail": "x"}), "SQLite database is locked"),
+        ((422, {"detail": "odd\x1b[31m dates"}), "HTTP 422: odd[31m dates"),
+        ((403, {"detail": "Forbidden"}), "refuses the token"),
+    ],
+)
+def test_what_airflow_refuses_is_one_plain_line(
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+    answer: tuple[int, Any],
+    told: str,
+) -> None:
+    airflow.answer = answer
+    code, printed = backfill()
+    assert code == 1
+    assert told in printed.splitlines()[-1]
+
+
+def test_a_wrong_login_and_a_missing_one_say_what_to_set(
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WINNOW_AIRFLOW_PASSWORD", "wrong")
+    assert "check WINNOW_AIRFLOW_USER" in backfill()[1]
+    monkeypatch.delenv("WINNOW_AIRFLOW_PASSWORD")
+    assert "make winnow CMD=" in backfill()[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "told"),
+    [
+        ("2026-03-04", "2026-03-01", "is after"),
+        ("2026-03-01", "2026-03-09", "Use --to 2026-03-08"),
+        ("2020-01-01", "2026-03-01", "take them in parts"),
+        ("yesterday", "2026-03-01", "write days like"),
+    ],
+)
+def test_days_that_cannot_be_are_refused(first: str, last: str, told: str) -> None:
+    with pytest.raises(Fatal, match=told):
+        days_between(first, last, NOW.date())
