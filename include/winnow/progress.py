@@ -3,12 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
-from winnow.batch import STAGES, Batch, Manifest
+from winnow.batch import STAGES, Batch, Manifest, open_batch
+from winnow.campaign import Campaign
 from winnow.label.vendor import LabelVendor
+from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.stages import expand, label
+from winnow.stages.trouble import Trouble, state_of, trouble_of
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a batch stands: a line for each stage that has begun, and why it does not go on."""
+
+    batch: str
+    stages: Mapping[str, str]
+    trouble: Trouble | None
+
+    def lines(self) -> list[str]:
+        """For people: the stages, then what is wrong and the command that mends it."""
+        lines = [self.batch, *(f"  {stage:<8} {line}" for stage, line in self.stages.items())]
+        trouble = self.trouble
+        if trouble is not None:
+            lines.append(f"  {trouble.level:<8} {trouble.cause}")
+            if trouble.mend:
+                lines.append(f"  {'':<8} Do: {trouble.mend}")
+        return lines
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; times are ISO 8601."""
+        trouble = None
+        if self.trouble is not None:
+            since = self.trouble.since
+            trouble = asdict(self.trouble) | {"since": since.isoformat() if since else None}
+        return {"batch": self.batch, "stages": dict(self.stages), "trouble": trouble}
+
+
+def standing(lake: Lake, campaign: Campaign, key: str, now: datetime) -> Standing:
+    """Where a batch stands. A published one costs five small reads; what is open is looked into."""
+    state = state_of(lake, campaign, key)
+    lines = {stage: _done(manifest) for stage, manifest in state.done.items()}
+    if state.stage is not None:
+        batch = open_batch(campaign, key, lake, lambda: now)
+        begun = _begun(batch, state.stage, None)
+        if begun:
+            lines[state.stage] = begun
+    return Standing(key, lines, trouble_of(state, now))
 
 
 def progress(batch: Batch, vendor: LabelVendor | None = None) -> dict[str, str]:
@@ -31,7 +75,7 @@ def summary(batch: Batch) -> str:
         "prompts": f"{ingest.counts['rows_out']}, "
         f"and {ingest.counts['quarantined']} rows in quarantine",
         "pool": f"{expand.counts['responses']} distinct responses of {expand.counts['sampled']} "
-        f"sampled, by {expand.figures['engine']}",
+        f"sampled, by {expand.figures['engine']}{_taken_over(expand)}",
         "pool audit": expand.figures["audit_told"],
         "pairs scored": f"{select.counts['pairs_scored']}",
         "chosen by": _chosen_by(select),
@@ -60,8 +104,16 @@ def _bought(select: Manifest, label: Manifest) -> str:
     counts = label.counts
     extra = {"follow-up": counts["follow_ups"], "gold": counts["gold"]}
     beside = "".join(f", {n} {name}" for name, n in extra.items() if n)
-    answered = counts["tasks"] - counts["unanswered"]
-    return f"{select.counts['comparisons']} as {counts['tasks']} tasks{beside}; {answered} answered"
+    taken = counts.get("taken_over", 0)
+    tasks = counts["tasks"] - taken
+    told = f"{select.counts['comparisons']} as {tasks} tasks{beside}; "
+    told += f"{tasks - counts['unanswered']} answered"
+    return f"{told}, {taken} votes taken over" if taken else told
+
+
+def _taken_over(stage: Manifest) -> str:
+    source = stage.figures.get("pools_from")
+    return f", taken over from {source}" if source else ""
 
 
 def _gold(figures: Mapping[str, Any]) -> str:
@@ -92,16 +144,22 @@ def _agreement(figures: Mapping[str, Any]) -> str:
 def _done(manifest: Manifest) -> str:
     counts = manifest.counts
     told = {
-        "ingest": f"{counts['rows_out']} prompts",
-        "expand": f"{counts.get('responses')} responses{_warned(manifest)}",
+        "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}",
+        "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
         f"by {manifest.figures.get('strategy')}",
-        "label": f"{counts.get('annotations')} annotations, ${manifest.cost / MICROS:.2f}",
+        "label": f"{counts.get('annotations')} annotations, {_taken_votes(counts)}"
+        f"${manifest.cost / MICROS:.2f}",
         "publish": f"{manifest.figures.get('version')}, gate: {manifest.figures.get('verdict')}",
     }[manifest.stage]
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
     return f"done: {told}{kept}{f', floors not met: {unmet}' if unmet else ''}"
+
+
+def _taken_votes(counts: Mapping[str, int]) -> str:
+    taken = counts.get("taken_over", 0)
+    return f"{taken} of them taken over, " if taken else ""
 
 
 def _warned(manifest: Manifest) -> str:

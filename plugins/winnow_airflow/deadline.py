@@ -8,15 +8,18 @@ is parsed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
-from winnow_airflow.context import campaign_path
+from winnow.errors import WinnowError
+from winnow_airflow.context import campaign_path, current_campaign, the_lake
 
 DEFAULT_MINUTES = 7 * 24 * 60.0
 """As `label.deadline_minutes` of a campaign that does not set it."""
@@ -33,14 +36,34 @@ def labels_are_late() -> DeadlineAlert:
 
 
 async def warn(context: Any) -> str:
-    """Say in the triggerer's log which batch is late; a notifier can stand in its place."""
-    run = context["dag_run"]
-    message = (
-        f"Labels of batch {run.get('partition_key')} are late: run {run.get('dag_run_id')} is "
-        f"{run.get('state')} past its deadline {context['deadline']['deadline_time']}."
-    )
-    logging.getLogger(__name__).warning(message)
-    return message
+    """Tell, in the triggerer, which batch is late; once, however many runs of it are.
+
+    Sending blocks, so it has a thread of its own: other waits go on meanwhile.
+    """
+    return await asyncio.to_thread(_warn, context["dag_run"], context["deadline"])
+
+
+def _warn(run: Mapping[str, Any], missed: Mapping[str, Any]) -> str:
+    from winnow.stages.alarms import late
+    from winnow_airflow.alarms import tell
+
+    key = str(run.get("partition_key"))
+    name = current_campaign().name
+    alarm = late(name, key, str(run.get("state")), _minute(str(missed["deadline_time"])))
+    try:
+        tell(the_lake(), alarm)
+    except WinnowError as error:
+        # Airflow would not call again: what could not be sent stands in the log.
+        logging.getLogger(__name__).warning("%s %s", alarm.cause, error)
+    return f"{alarm.subject} {alarm.cause}"
+
+
+def _minute(time: str) -> str:
+    """A time of Airflow's, to the minute."""
+    try:
+        return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return time
 
 
 def deadline_minutes(campaign: Path) -> float:

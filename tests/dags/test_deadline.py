@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -46,11 +45,3 @@ def test_the_alert_is_of_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     alert = deadline.labels_are_late()
     assert alert.interval == timedelta(minutes=90)
     assert alert.callback.path == "winnow_airflow.deadline.warn"
-
-
-def test_the_warning_names_batch_and_run(caplog: pytest.LogCaptureFixture) -> None:
-    run = {"dag_run_id": "manual__1", "partition_key": "2026-11-22", "state": "running"}
-    context = {"dag_run": run, "deadline": {"deadline_time": "2026-11-29"}}
-    said = asyncio.run(deadline.warn(context=context))
-    assert "2026-11-22" in said and "manual__1" in said and "2026-11-29" in said
-    assert said in caplog.text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
@@ -17,8 +19,11 @@ from winnow.ingest.ledger import read_ledger
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
-from winnow.progress import progress, summary
+from winnow.progress import standing, summary
 from winnow.stages import expand, ingest, label, publish, select
+
+AT_ONCE = 8
+"""Batches that `status` reads at the same time: a store far away answers slowly, not seldom."""
 
 
 def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -44,11 +49,17 @@ def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
 
 
 def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
-    """A block a batch: each stage that has begun, newest batch last."""
-    for batch in batches_of(lake, campaign, asked.batch):
-        print(batch.key)
-        for stage, line in progress(batch).items():
-            print(f"  {stage:<8} {line}")
+    """A block a batch: each stage that has begun, what is wrong and what mends it, newest last."""
+    keys = keys_of(lake, campaign, asked.batch)
+    wanted = keys if asked.all else keys[-max(asked.last, 0) :] if asked.last else []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(lambda key: standing(lake, campaign, key, _now()), wanted))
+    if asked.json:
+        print(json.dumps([each.as_dict() for each in found], indent=1, ensure_ascii=False))
+        return
+    if len(wanted) < len(keys):
+        print(f"The last {len(wanted)} of {len(keys)} batches; --all shows every one.")
+    print("\n".join(line for each in found for line in each.lines()))
 
 
 def quarantine(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -69,11 +80,21 @@ def batches_of(lake: Lake, campaign: Campaign, key: str | None) -> list[Batch]:
     Raises:
         Fatal: There is no such batch.
     """
-    keys = [entry.batch for entry in read_ledger(lake, campaign.name).entries]
-    wanted = [k for k in keys if key in (None, k)]
-    if key is not None and not wanted:
+    return [open_batch(campaign, k, lake, _now) for k in keys_of(lake, campaign, key)]
+
+
+def keys_of(lake: Lake, campaign: Campaign, key: str | None) -> list[str]:
+    """Keys of a campaign's batches, oldest first, or the one `key`.
+
+    Raises:
+        Fatal: There is no such batch.
+    """
+    keys = sorted(entry.batch for entry in read_ledger(lake, campaign.name).entries)
+    if key is None:
+        return keys
+    if key not in keys:
         raise Fatal(f"Campaign {campaign.name} has no batch {key} in {lake.uri}.")
-    return [open_batch(campaign, k, lake, _now) for k in sorted(wanted)]
+    return [key]
 
 
 def _wait(batch: Batch, step: Callable[[], object]) -> None:

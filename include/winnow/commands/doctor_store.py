@@ -1,0 +1,138 @@
+"""Checks of `winnow doctor` on what is stored: lake, sources, disks, versions."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import winnow
+from winnow.batch import STAGES, read_manifest
+from winnow.campaign import Campaign
+from winnow.commands.checks import Finding, failed, ok, warning
+from winnow.ingest.ledger import read_ledger
+from winnow.ingest.sources import source_files
+from winnow.lake import Lake
+from winnow.publish.probe import require_conditional_writes
+
+FOLDER = "doctor"
+"""Where the checks write, and remove what they wrote."""
+SKEW_WARNS, SKEW_FAILS = timedelta(seconds=60), timedelta(minutes=15)
+"""S3 refuses requests whose clock is 15 minutes off."""
+DISK_WARNS, DISK_FAILS = 5.0, 1.0
+"""Gigabytes that are left."""
+LAST_BATCHES = 5
+PACKAGES = ("apache-airflow", "duckdb", "pyarrow", "great-expectations")
+
+
+def lake(store: Lake) -> Finding:
+    """Whether an object can be written, read and removed."""
+    path, data = f"{FOLDER}/{uuid.uuid4().hex}", b"winnow doctor wrote this.\n"
+    began = time.monotonic()
+    try:
+        store.create(path, data)
+        same = store.read(path) == data
+        store.remove(path)
+    except OSError as error:
+        return failed(f"{store.uri}: {error.strerror}", "give this user the right to write there")
+    if not same:
+        return failed(f"{store.uri}: what is read is not what was written", "do not use this store")
+    took = (time.monotonic() - began) * 1000.0
+    return ok(f"{store.uri} ({store.store}), written, read and removed in {took:.0f} ms")
+
+
+def conditional_writes(store: Lake) -> Finding:
+    """Whether the store keeps the promises that versions stand on; a bad one raises."""
+    require_conditional_writes(store)
+    return ok("the store refuses to write over an object")
+
+
+def clock(store: Lake) -> Finding:
+    """How far this host's clock is from the store's, by an object written now."""
+    folder = f"{FOLDER}/clock-{uuid.uuid4().hex}"
+    before = datetime.now(UTC)
+    store.create(f"{folder}/now", b"")
+    after = datetime.now(UTC)
+    [stored] = store.listing(folder)
+    store.remove(stored.path)
+    # A store may keep whole seconds only.
+    early, late = before - timedelta(seconds=1) - stored.modified, stored.modified - after
+    skew = max(early, late, timedelta(0))
+    told = f"{skew.total_seconds():.1f} s from the store's"
+    if skew >= SKEW_FAILS:
+        return failed(told, "set this host's clock (NTP): the store refuses what is so far off")
+    if skew >= SKEW_WARNS:
+        return warning(told, "set this host's clock (NTP)")
+    return ok(told)
+
+
+def sources(campaign: Campaign, store: Lake | None, day: str) -> Finding:
+    """Which prompt files of the day are there, and which of them no batch took yet."""
+    if campaign.pools_from is not None:
+        return _pools(campaign.pools_from, store, day)
+    files = source_files(campaign.ingest.sources, day)
+    taken = read_ledger(store, campaign.name).taken() if store is not None else set[str]()
+    new = [file for file in files if file.file_id not in taken]
+    told = f"{len(files)} files for {day}, {len(new)} of them new"
+    if not new:
+        return warning(told, f"put files into {', '.join(campaign.ingest.sources)}")
+    names = ", ".join(Path(file.name).name for file in new[:3])
+    return ok(f"{told}: {names}{', ...' if len(new) > 3 else ''}")
+
+
+def _pools(name: str, store: Lake | None, day: str) -> Finding:
+    """Whether the campaign whose pools are taken over has them for the day."""
+    if store is not None and read_manifest(store, name, day, "expand") is not None:
+        return ok(f"{name} has pools of {day}")
+    return warning(f"{name} has no pools of {day}", f"let {name} expand that day first")
+
+
+def versions(store: Lake, campaign: Campaign) -> Finding:
+    """Versions that are installed; and whether newer code wrote one of the last batches."""
+    keys = [entry.batch for entry in read_ledger(store, campaign.name).entries][-LAST_BATCHES:]
+    found = [read_manifest(store, campaign.name, key, stage) for key in keys for stage in STAGES]
+    newest = max((_number(m.code_version) for m in found if m is not None), default=())
+    if newest > _number(winnow.__version__):
+        wrote = ".".join(map(str, newest))
+        return failed(
+            f"winnow {winnow.__version__}, but winnow {wrote} wrote batches of this lake",
+            f"install winnow {wrote} here as well",
+        )
+    return installed()
+
+
+def installed() -> Finding:
+    """What runs here."""
+    told = [f"winnow {winnow.__version__}", f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            told.append(f"{package.removeprefix('apache-')} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ok(", ".join(told))
+
+
+def disk(places: Mapping[str, Path]) -> Finding:
+    """Space that is left where Winnow writes."""
+    left = {name: shutil.disk_usage(_existing(place)).free / 1e9 for name, place in places.items()}
+    told = ", ".join(f"{gigabytes:.1f} GB for {name}" for name, gigabytes in left.items())
+    least = min(left.values())
+    if least < DISK_FAILS:
+        return failed(told, "free space; `winnow gc` lists what no version needs")
+    if least < DISK_WARNS:
+        return warning(told, "free space soon; `winnow gc` lists what no version needs")
+    return ok(told)
+
+
+def _existing(place: Path) -> Path:
+    """The place, or the folder above it that is there."""
+    return next(path for path in (place.absolute(), *place.absolute().parents) if path.exists())
+
+
+def _number(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

@@ -1,0 +1,172 @@
+"""The channels of alarms: the log always, and those that WINNOW_ALARMS names.
+
+Each entry names an Airflow connection; its secret stays there. The messages go out through the
+providers' own notifiers, which are optional: one that is not installed is named in the log, and by
+`winnow doctor`. All channels together have `SECONDS`, for Airflow kills a task that lingers.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from winnow.errors import Fatal, Retryable
+
+if TYPE_CHECKING:
+    from winnow.stages.alarms import Alarm
+    from winnow.stages.telling import Recipient
+
+SECONDS = 15.0
+"""Longest that an alarm may hold up its task, over all channels that hang together."""
+
+log = logging.getLogger(__name__)
+
+
+def channels() -> dict[str, Callable[[Alarm], None]]:
+    """The log, and whom WINNOW_ALARMS names. A malformed setting is a channel that fails."""
+    from winnow.stages.telling import SETTING, recipients
+
+    found: dict[str, Callable[[Alarm], None]] = {"log": _log}
+    ends = datetime.now(UTC).timestamp() + SECONDS
+    try:
+        for each in recipients(os.environ.get(SETTING)):
+            found[each.name] = _within(ends, _channel(each))
+    except Fatal as error:
+        found[SETTING] = _failing(error)
+    return found
+
+
+def _failing(error: Exception) -> Callable[[Alarm], None]:
+    def send(_: Alarm) -> None:
+        raise error
+
+    return send
+
+
+def _log(alarm: Alarm) -> None:
+    log.warning("ALARM %s: %s Do: %s", alarm.subject, alarm.cause, alarm.mend)
+
+
+def _channel(recipient: Recipient) -> Callable[[Alarm], None]:
+    """Sends by a provider's notifier.
+
+    Its `notify` is called as it is: calling the notifier would render the alarm's text as a
+    template.
+    """
+
+    def send(alarm: Alarm) -> None:
+        try:
+            _SENDERS[recipient.how](recipient, _masked(alarm))
+        except ModuleNotFoundError as error:
+            package = recipient.how.partition("-")[0]
+            raise Fatal(
+                f"Alarms to {recipient.name} need apache-airflow-providers-{package}; install the "
+                "extra `alarms`."
+            ) from error
+
+    return send
+
+
+def _masked(alarm: Alarm) -> Alarm:
+    """The alarm without what Airflow knows as a secret of this process."""
+    from airflow.sdk.log import redact
+
+    return replace(alarm, cause=str(redact(alarm.cause)))
+
+
+def _by_slack(recipient: Recipient, alarm: Alarm) -> None:
+    from airflow.providers.slack.notifications.slack import SlackNotifier
+
+    SlackNotifier(
+        slack_conn_id=recipient.connection,
+        channel=recipient.target,
+        username="Winnow",
+        text=_for_slack(alarm),
+        timeout=int(SECONDS),
+        unfurl_links=False,
+        unfurl_media=False,
+    ).notify({})
+
+
+def _by_slack_webhook(recipient: Recipient, alarm: Alarm) -> None:
+    from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
+
+    SlackWebhookNotifier(
+        slack_webhook_conn_id=recipient.connection,
+        text=_for_slack(alarm),
+        timeout=int(SECONDS),
+        unfurl_links=False,
+        unfurl_media=False,
+    ).notify({})
+
+
+def _by_smtp(recipient: Recipient, alarm: Alarm) -> None:
+    from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+    SmtpNotifier(
+        smtp_conn_id=recipient.connection,
+        to=recipient.target,
+        subject=alarm.subject,
+        html_content="".join(f"<p>{html.escape(line)}</p>\n" for line in alarm.body.splitlines()),
+    ).notify({})
+
+
+def _by_apprise(recipient: Recipient, alarm: Alarm) -> None:
+    """By the provider's hook: its notifier does not say when a service refused."""
+    import apprise
+    from airflow.providers.apprise.hooks.apprise import AppriseHook
+
+    hook, services = AppriseHook(recipient.connection), apprise.Apprise()
+    hook.set_config_from_conn(hook.get_connection(recipient.connection), services)
+    arrived = services.notify(
+        title=alarm.subject,
+        body=alarm.body,
+        notify_type=apprise.NotifyType.WARNING,
+        body_format=apprise.NotifyFormat.TEXT,
+        tag=recipient.target or "all",
+    )
+    if not arrived:
+        raise Retryable(f"A service of {recipient.connection} refused the alarm.")
+
+
+_SENDERS: dict[str, Callable[[Recipient, Alarm], None]] = {
+    "slack": _by_slack,
+    "slack-webhook": _by_slack_webhook,
+    "smtp": _by_smtp,
+    "apprise": _by_apprise,
+}
+
+
+def _for_slack(alarm: Alarm) -> str:
+    """Slack reads &, < and > as marks: `<!channel>` would call everybody."""
+    text = f"*{alarm.subject}*\n{alarm.body}"
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _within(ends: float, send: Callable[[Alarm], None]) -> Callable[[Alarm], None]:
+    """`send`, given up at `ends` (seconds since the epoch): a server that hangs holds up nobody."""
+
+    def bounded(alarm: Alarm) -> None:
+        raised: list[Exception] = []
+
+        def run() -> None:
+            try:
+                send(alarm)
+            except Exception as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=run, name="winnow-alarm", daemon=True)
+        thread.start()
+        thread.join(max(1.0, ends - datetime.now(UTC).timestamp()))
+        if thread.is_alive():
+            raise TimeoutError
+        if raised:
+            raise raised[0]
+
+    return bounded

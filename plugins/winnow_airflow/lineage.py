@@ -1,0 +1,196 @@
+"""Lineage in OpenLineage's words, where its Airflow provider is installed and switched on.
+
+Each stage reports the tables that it read and wrote as datasets: the namespace is the lake, the
+name `CAMPAIGN/STAGE/TABLE` is the same every night, the version is the content's digest. The gate
+adds its checks, each with figure and limit, to the annotations that it judged. Nothing of
+OpenLineage is imported otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from winnow_airflow.done import Done
+
+if TYPE_CHECKING:
+    from winnow.batch import Artifact
+
+READS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "gather_pools": (("ingest", "prompts"),),
+    "choose_pairs": (("ingest", "prompts"), ("expand", "responses"), ("expand", "features")),
+    "collect_annotations": (("select", "comparisons"),),
+    "check_labels": (("label", "annotations"), ("label", "preferences"), ("label", "tasks")),
+    "publish_version": (
+        ("ingest", "prompts"),
+        ("expand", "responses"),
+        ("select", "comparisons"),
+        ("label", "annotations"),
+        ("label", "preferences"),
+    ),
+}
+"""Tables that a task reads, by the stage that wrote them."""
+
+WRITES: Mapping[str, str] = {
+    "ingest_files": "ingest",
+    "gather_pools": "expand",
+    "choose_pairs": "select",
+    "collect_annotations": "label",
+}
+"""The stage that a task commits, with all its tables."""
+
+Facets = dict[str, Any]
+
+
+def report(done: Done) -> None:
+    """Report what the task read and wrote, if OpenLineage is there."""
+    if not is_installed():
+        return
+    from airflow.providers.openlineage.api import emit_dataset_lineage, is_openlineage_active
+
+    if not is_openlineage_active():
+        return
+    inputs, outputs = list(inputs_of(done)), list(outputs_of(done))
+    if inputs or outputs:
+        emit_dataset_lineage(inputs=inputs, outputs=outputs, task_instance=done.task_instance)
+
+
+def is_installed() -> bool:
+    """Whether Airflow's OpenLineage provider is."""
+    try:
+        return find_spec("airflow.providers.openlineage") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def inputs_of(done: Done) -> Iterator[Any]:
+    """Datasets that the task read."""
+    from openlineage.client.event_v2 import InputDataset
+
+    if done.task == "ingest_files":
+        for place in _files(done):
+            yield InputDataset(*place)
+    if done.task == "refit_posterior":
+        yield InputDataset(*_dataset(done), facets=_published(done))
+    checks = _checks(done) if done.task == "check_labels" else {}
+    for stage, table in READS.get(done.task, ()):
+        manifest = done.manifest(stage)
+        if manifest is None or table not in manifest.outputs:
+            continue
+        artifact = manifest.outputs[table]
+        judged = checks if table == "annotations" else {}
+        yield InputDataset(
+            namespace=namespace(done.lake.uri),
+            name=f"{done.campaign.name}/{stage}/{table}",
+            facets={**_version(artifact.sha256), **judged},
+            inputFacets=_rows_read(artifact),
+        )
+
+
+def outputs_of(done: Done) -> Iterator[Any]:
+    """Datasets that the task wrote."""
+    from openlineage.client.event_v2 import OutputDataset
+
+    stage = WRITES.get(done.task)
+    manifest = done.manifest(stage) if stage else None
+    for table, artifact in (manifest.outputs if manifest else {}).items():
+        yield OutputDataset(
+            namespace=namespace(done.lake.uri),
+            name=f"{done.campaign.name}/{stage}/{table}",
+            facets=_version(artifact.sha256),
+            outputFacets=_statistics(artifact.n_rows, artifact.n_bytes),
+        )
+    if done.task == "publish_version":
+        from winnow.publish.versions import read_version
+
+        version = read_version(done.lake, done.campaign.publish.dataset, int(done.result))
+        files = [f for name, f in version.files.items() if name.startswith("data/")]
+        yield OutputDataset(
+            *_dataset(done),
+            facets=_version(f"{version.name} {version.digest}"),
+            outputFacets=_statistics(version.n_rows("reward"), sum(f.n_bytes for f in files)),
+        )
+    if done.task == "refit_posterior":
+        published = done.manifest("publish")
+        # Its file is named by its digest.
+        digest = PurePath(published.figures["posterior"]).stem if published else "none"
+        name = f"{done.campaign.name}/reward_model"
+        yield OutputDataset(namespace(done.lake.uri), name, facets=_version(digest))
+
+
+def namespace(uri: str) -> str:
+    """The lake as OpenLineage names places: a scheme and a place.
+
+    >>> namespace("s3://bucket/prefix"), namespace("/srv/lake")
+    ('s3://bucket/prefix', 'file:///srv/lake')
+    """
+    return uri if "://" in uri else f"file://{uri}"
+
+
+def _files(done: Done) -> Iterator[tuple[str, str]]:
+    """Namespace and name of each prompt file of the batch."""
+    manifest = done.manifest("ingest")
+    for file in manifest.figures.get("files", ()) if manifest else ():
+        if "://" in file:
+            scheme, _, rest = file.partition("://")
+            bucket, _, key = rest.partition("/")
+            yield f"{scheme}://{bucket}", key
+        else:
+            yield "file", file
+
+
+def _dataset(done: Done) -> tuple[str, str]:
+    return namespace(done.lake.uri), f"datasets/{done.campaign.publish.dataset}"
+
+
+def _published(done: Done) -> Facets:
+    manifest = done.manifest("publish")
+    if manifest is None:
+        return {}
+    return _version(f"{manifest.figures['version']} {manifest.figures['digest']}")
+
+
+def _version(digest: str) -> Facets:
+    from openlineage.client.facet_v2 import dataset_version_dataset as facet
+
+    return {"version": facet.DatasetVersionDatasetFacet(datasetVersion=digest)}
+
+
+def _statistics(n_rows: int, n_bytes: int) -> Facets:
+    from openlineage.client.facet_v2 import output_statistics_output_dataset as facet
+
+    made = facet.OutputStatisticsOutputDatasetFacet
+    return {"outputStatistics": made(rowCount=n_rows, size=n_bytes)}
+
+
+def _rows_read(artifact: Artifact) -> Facets:
+    from openlineage.client.facet_v2 import data_quality_metrics_input_dataset as facet
+
+    made = facet.DataQualityMetricsInputDatasetFacet
+    found = made(columnMetrics={}, rowCount=artifact.n_rows, bytes=artifact.n_bytes)
+    return {"dataQualityMetrics": found}
+
+
+def _checks(done: Done) -> Facets:
+    """The gate's checks that were measured, each with its figure and its limit."""
+    from openlineage.client.facet_v2 import data_quality_assertions_dataset as facet
+
+    from winnow.validate.verdict import Verdict
+
+    verdict = Verdict.from_bytes(done.lake.read(str(done.result)))
+    made: Callable[..., Any] = facet.Assertion
+    assertions = [
+        made(
+            assertion=check.name,
+            name=check.name,
+            success=check.outcome == "pass",
+            severity="error" if check.severity == "block" else "warn",
+            expected=check.limit or None,
+            actual=None if check.value is None else str(check.value),
+        )
+        for check in verdict.checks
+        if check.outcome != "not_measured"
+    ]
+    return {"dataQualityAssertions": facet.DataQualityAssertionsDatasetFacet(assertions=assertions)}
