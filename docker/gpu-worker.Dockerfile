@@ -64,7 +64,13 @@ ENV PATH=/opt/winnow/airflow/bin:$PATH \
 # What a person may set; gpu-worker.env.example explains it. Credentials have no default.
 # One task: vLLM takes a whole GPU. It has 540 s to finish when the worker is stopped and 30 s more
 # to end after SIGTERM, so start the container with --stop-timeout 600.
+# A task lives through two minutes without an API server (30 heartbeats, 5 s apart), and through a
+# restart of the object store.
 ENV AIRFLOW__EDGE__WORKER_CONCURRENCY=1 \
+    AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS=30 \
+    AIRFLOW__WORKERS__EXECUTION_API_RETRIES=10 \
+    AWS_RETRY_MODE=standard \
+    AWS_MAX_ATTEMPTS=8 \
     AIRFLOW__EDGE__DRAIN_TIMEOUT_SEC=540 \
     AIRFLOW__EDGE__DRAIN_KILL_GRACE_SEC=30 \
     WINNOW_CAMPAIGN=/opt/winnow/project/include/campaigns/nightly.yaml

@@ -1,0 +1,132 @@
+"""A night of a small campaign: alone in one process, or on a cluster of many that may be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from winnow.batch import Manifest, read_manifest
+from winnow.dag_names import DAG_OF
+from winnow.lake import FolderLake, Lake
+from winnow.publish.versions import read_version
+
+from .cluster import DOCKER, ROOT, Cluster, wait
+from .conftest import CAMPAIGN, free_port
+
+DAY = "2026-03-01"
+SUBJECTS = [
+    *("tides", "bread", "bicycles", "rain", "maps", "bees", "clocks", "rivers"),
+    *("salt", "bridges", "wool", "stars", "ink", "cheese", "trains", "moss"),
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a night gave: the version, and each task with how often it was bought and its price."""
+
+    digest: str
+    tasks: list[tuple[str, int, int]]
+
+
+@dataclass(frozen=True)
+class Night:
+    """A campaign with prompts for one day, and the secrets that every run of it shares."""
+
+    folder: Path
+    models: Path
+
+    @property
+    def campaign(self) -> Path:
+        return self.folder / "campaign.yaml"
+
+    @property
+    def secrets(self) -> Path:
+        return self.folder / "secrets"
+
+    def alone(self) -> tuple[FolderLake, Outcome]:
+        """The night undisturbed: `winnow run`, one process and a folder."""
+        lake, port = self.folder / "alone" / "lake", free_port()
+        token = (self.secrets / "simulator_token").read_text()
+        env = {**os.environ, "WINNOW_SIMULATOR_TOKEN": token, "WINNOW_VENDOR_TOKEN": token}
+        database = str(self.folder / "alone" / "books.sqlite")
+        service = "winnow.label.vendors.simulator.service"
+        vendor = [sys.executable, "-m", service, "--port", str(port), "--database", database]
+        url = f"http://127.0.0.1:{port}"
+        simulator = subprocess.Popen(vendor, env=env)
+        try:
+            wait(lambda: httpx.get(f"{url}/health").is_success, "the simulator answers", 60)
+            night = [sys.executable, "-m", "winnow", "run", "--campaign", str(self.campaign)]
+            night += ["--lake", str(lake), "--batch", DAY, "--vendor-url", url]
+            engine = ROOT / ".venv-engine" / "bin" / "python"
+            night += ["--engine-python", str(engine), "--models", str(self.models)]
+            offline = {**env, "HF_HUB_OFFLINE": "1"}
+            done = subprocess.run(night, env=offline, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            headers = {"Authorization": f"Bearer {token}"}
+            books = httpx.get(f"{url}/books", headers=headers, params={"limit": 1000}).json()
+        finally:
+            simulator.kill()
+            simulator.wait()
+        found = FolderLake(lake)
+        return found, Outcome(read_version(found, "nightly", 1).digest, _bought(books["tasks"]))
+
+    def prepare(self, folder: Path) -> dict[str, str]:
+        """Put the secrets into a cluster's folder; the variables of its .env file."""
+        shutil.copytree(self.secrets, folder / "secrets")
+        return {"WINNOW_CAMPAIGN": str(self.campaign)}
+
+
+def night(
+    folder: Path, models: Path, prompts: Sequence[str], changes: Mapping[str, Any] | None = None
+) -> Night:
+    """A campaign of the tests in a folder, with `changes` to its expand settings."""
+    inbox = folder / "inbox" / DAY
+    inbox.mkdir(parents=True)
+    rows = "\n".join(json.dumps({"prompt": prompt}) for prompt in prompts)
+    (inbox / "prompts.jsonl").write_text(rows)
+    ingest = {"sources": [str(folder / "inbox" / "{day}")]}
+    expand = {**CAMPAIGN["expand"], **(changes or {})}
+    label = {**CAMPAIGN["label"], "budget_usd": 50.0}
+    (folder / "campaign.yaml").write_text(
+        yaml.safe_dump({**CAMPAIGN, "expand": expand, "ingest": ingest, "label": label})
+    )
+    drawn = ["sh", str(DOCKER / "make-secrets.sh"), str(folder / "secrets")]
+    subprocess.run(drawn, check=True, capture_output=True)
+    return Night(folder, models)
+
+
+def manifest(lake: Lake, stage: str) -> Manifest | None:
+    """A stage's manifest, if it is done."""
+    return read_manifest(lake, "nightly", DAY, stage)
+
+
+def begin(cluster: Cluster) -> None:
+    """Start the night's first DAG, once the scheduler knows all of them."""
+    api = cluster.api
+    wait(lambda: set(DAG_OF.values()) <= api.parsed_dags(), "the DAGs are read")
+    api.trigger(DAG_OF["ingest"], DAY)
+
+
+def finished(cluster: Cluster, seconds: float) -> Outcome:
+    """The night's outcome on a cluster, when it is through and no run failed."""
+    lake = cluster.lake
+    wait(lambda: manifest(lake, "publish") is not None, "the night is published", seconds)
+    api = cluster.api
+    wait(lambda: {run.state for run in api.runs(DAY)} == {"success"}, "every run is a success", 120)
+    version = read_version(lake, "nightly", 1)
+    assert not lake.exists("datasets/nightly/versions/v000002.json")
+    return Outcome(version.digest, _bought(cluster.books()))
+
+
+def _bought(tasks: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
+    return sorted((task["task_id"], task["bought"], task["charged"]) for task in tasks)

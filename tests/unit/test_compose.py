@@ -1,0 +1,292 @@
+"""The deployment's files, as far as they can be judged without starting anything.
+
+That the same commands and settings make a deployment that works is shown by
+tests/integration/test_gpu_hosts.py and test_outages.py, which start them without Docker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from ..compose_file import DOCKER, Service, image_environment, read, services
+from .test_docker import READ_BY_LIBRARIES, pins
+
+ROOT = DOCKER.parent
+TEXT = (DOCKER / "compose.yaml").read_text()
+EXAMPLE = (DOCKER / ".env.example").read_text()
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer", "worker")
+SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|CONN$|CONN_|BROKER|CREDENTIALS")
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Service]:
+    return services({})
+
+
+def example() -> dict[str, str]:
+    return dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+
+
+def helm() -> dict[str, Any]:
+    return dict(yaml.safe_load((DOCKER / "helm-values.yaml").read_text()))
+
+
+def helm_environment() -> dict[str, str]:
+    return {each["name"]: each["value"] for each in helm()["env"]}
+
+
+def test_compose_knows_every_word_of_the_file() -> None:
+    schema = ["--builtin-schema", "vendor.compose-spec", str(DOCKER / "compose.yaml")]
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", *schema],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_service_is_watched_restarted_and_bounded(found: dict[str, Service]) -> None:
+    for name, service in found.items():
+        assert "memory" in service.raw["deploy"]["resources"]["limits"], name
+        assert service.raw["logging"]["options"]["max-size"], name
+        if name == "init":
+            assert service.restart == "on-failure"
+            continue
+        assert service.restart == "unless-stopped", name
+        # The GPU worker's image brings its own.
+        if name != "gpu-worker":
+            assert service.raw["healthcheck"]["test"], name
+
+
+def test_no_image_of_ours_is_looked_for_in_a_registry(found: dict[str, Service]) -> None:
+    for name, service in found.items():
+        assert ("build" in service.raw) == service.image.startswith("winnow-"), name
+
+
+def test_what_is_waited_for_can_be_waited_for(found: dict[str, Service]) -> None:
+    for name, service in found.items():
+        for other, how in service.raw.get("depends_on", {}).items():
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in found[other].raw, f"{name} waits for {other}"
+            else:
+                assert how["condition"] == "service_completed_successfully"
+                assert found[other].restart != "unless-stopped"
+
+
+def test_airflow_waits_for_init_and_init_for_the_stores(found: dict[str, Service]) -> None:
+    for name in AIRFLOW:
+        after = found[name].raw["depends_on"]["init"]
+        assert after == {"condition": "service_completed_successfully"}
+    assert set(found["init"].raw["depends_on"]) == {"postgres", "redis", "object-store"}
+
+
+def test_an_outage_of_an_api_server_is_outlived(found: dict[str, Service]) -> None:
+    assert found["api-server"].replicas == helm()["apiServer"]["replicas"] == 2
+    scheduled = found["scheduler"].environment
+    outside = {**scheduled, **image_environment("gpu-worker.Dockerfile")}
+    deployed = [found[name].environment for name in (*AIRFLOW, "gpu-worker")]
+    for settings in (*deployed, helm_environment(), outside):
+        beats = int(settings["AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS"])
+        assert beats == 30
+        # Five seconds a beat: a task that still tries must not be taken for lost.
+        assert int(settings["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"]) > 5 * beats
+    assert helm_environment()["AIRFLOW__EDGE__API_ENABLED"] == "True"
+    assert scheduled["AIRFLOW__EDGE__API_ENABLED"] == "True"
+
+
+def test_retries_outlast_a_quarter_of_an_hour_without_a_store() -> None:
+    from winnow.errors import Retryable
+    from winnow_airflow.policy import DAG_DEFAULTS, RETRY_POLICY
+
+    given = DAG_DEFAULTS["default_args"]
+    assert given["retry_exponential_backoff"]
+    first, longest = given["retry_delay"], given["max_retry_delay"]
+    pauses = [min(first * 2**i, longest).total_seconds() for i in range(given["retries"])]
+    assert sum(pauses) >= 15 * 60
+    assert RETRY_POLICY.evaluate(Retryable("the store is away"), 1, 6).retry_delay is None
+
+
+def test_every_host_has_the_same_settings(found: dict[str, Service]) -> None:
+    """Executors, heartbeats and the lake: where hosts differ, tasks are lost or read elsewhere."""
+    shared = found["scheduler"].environment
+    own = {"FORWARDED_ALLOW_IPS", "WINNOW_ADMIN", "WINNOW_GPU_SLOTS"}
+    for name in (*AIRFLOW, "init", "gpu-worker"):
+        for key, value in found[name].environment.items():
+            if key not in own:
+                assert shared[key] == value, f"{name}: {key}"
+    where = ("URL", "ENDPOINT", "CAMPAIGN", "CMD", "CREDENTIALS_FILE")
+    for key, value in helm_environment().items():
+        if key in shared and not any(word in key for word in where):
+            assert shared[key] == value, key
+    assert helm()["executor"] == shared["AIRFLOW__CORE__EXECUTOR"]
+
+
+def test_airflow_knows_every_setting(found: dict[str, Service]) -> None:
+    from airflow.configuration import conf
+
+    known = conf.configuration_description
+    names = {*found["scheduler"].environment, *found["gpu-worker"].environment}
+    for name in sorted(names | helm_environment().keys()):
+        if match := re.fullmatch(r"AIRFLOW__([A-Z_]+?)__([A-Z_]+?)(_CMD)?", name):
+            section, option = match[1].lower(), match[2].lower()
+            # Sections of providers that this environment does not have: the cluster tests start
+            # them.
+            if option == "num_stuck_in_queued_retries":  # read by the scheduler, not documented
+                continue
+            if section in known and section not in ("celery", "edge"):
+                assert option in known[section]["options"], name
+                # Only what is sensitive may come from a command.
+                assert not match[3] or known[section]["options"][option]["sensitive"], name
+
+
+def test_the_example_explains_exactly_the_variables_that_are_read() -> None:
+    read_here = dict(re.findall(r"\$\{([A-Z_0-9]+):?-([^}]*)\}", TEXT))
+    assert example() == read_here
+    comments = [line for line in EXAMPLE.splitlines() if line.startswith("# ")]
+    assert len(comments) > len(read_here)
+
+
+def test_an_empty_endpoint_leads_to_amazon_and_an_empty_bind_to_the_default() -> None:
+    empty = services({"AWS_ENDPOINT_URL_S3": "", "WINNOW_LAKE": ""})["worker"].environment
+    assert empty["AWS_ENDPOINT_URL_S3"] == ""
+    assert empty["WINNOW_LAKE"] == "s3://lake/winnow"
+
+
+def test_secrets_come_as_files_and_only_to_who_needs_them(found: dict[str, Service]) -> None:
+    for name, service in found.items():
+        given = set(service.raw.get("secrets", ()))
+        told = " ".join([*service.command, *service.environment.values(), str(service.raw)])
+        asked = set(re.findall(r"/run/secrets/([a-z_.]+)", told))
+        if name == "init":
+            script = (DOCKER / "init.sh").read_text()
+            asked |= set(re.findall(r"\$secrets/([a-z_.]+)", script))
+        assert asked == given, name
+        for key, value in service.environment.items():
+            if SECRET.search(key):
+                assert key.endswith(("_CMD", "_FILE")), f"{name}: {key}"
+                assert "/run/secrets/" in value, f"{name}: {key}"
+    assert not [key for key, value in example().items() if SECRET.search(key)]
+
+
+def test_make_secrets_draws_what_compose_mounts_and_never_again(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    draw = ["sh", str(DOCKER / "make-secrets.sh"), str(folder)]
+    subprocess.run(draw, check=True, capture_output=True)
+    wanted = {Path(secret["file"]).name for secret in read({})["secrets"].values()}
+    drawn = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert wanted <= drawn.keys()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644, "a container's user is another one"
+    assert len(drawn["jwt_secret"]) >= 64 and len(drawn["session_key"]) >= 64
+    assert len(set(drawn.values())) == len(drawn)
+    subprocess.run(draw, check=True, capture_output=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == drawn
+
+
+def test_the_fernet_key_is_one(tmp_path: Path) -> None:
+    from cryptography.fernet import Fernet
+
+    draw = ["sh", str(DOCKER / "make-secrets.sh"), str(tmp_path)]
+    subprocess.run(draw, check=True, capture_output=True)
+    key = Fernet((tmp_path / "fernet_key").read_text())
+    assert key.decrypt(key.encrypt(b"x")) == b"x"
+
+
+def test_secrets_and_settings_stay_out_of_git_and_of_the_images() -> None:
+    for path in ("docker/.env", "docker/secrets/jwt_secret", "docker/gpu-worker.env"):
+        ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False)
+        assert ignored.returncode == 0, path
+    for name in ("airflow", "gpu-worker"):
+        rules = (DOCKER / f"{name}.Dockerfile.dockerignore").read_text().splitlines()
+        assert {"docker/secrets", "docker/.env", "docker/*.env"} <= set(rules)
+
+
+def test_what_is_mounted_from_this_folder_is_there(found: dict[str, Service]) -> None:
+    for service in found.values():
+        for volume in service.raw.get("volumes", ()):
+            source = volume.split(":")[0]
+            if source.startswith("./"):
+                assert (DOCKER / source).is_file(), source
+            elif source.startswith("../"):
+                assert (DOCKER / source).exists(), source
+            elif not source.startswith("."):
+                assert source in read({})["volumes"], source
+
+
+def test_the_image_is_the_gpu_workers_sibling() -> None:
+    """Same Python, same Airflow, same places, so that one path means one thing on every host."""
+    ours, theirs = (DOCKER / f"{name}.Dockerfile" for name in ("airflow", "gpu-worker"))
+    version = re.compile(r"ARG PYTHON_VERSION=(\S+)")
+    assert version.findall(ours.read_text()) == version.findall(theirs.read_text())
+    here, there = image_environment(ours.name), image_environment(theirs.name)
+    for key in here.keys() & there.keys():
+        assert here[key] == there[key], key
+    lock, worker = pins(DOCKER / "airflow.lock"), pins(DOCKER / "gpu-worker-airflow.lock")
+    for name in ("apache-airflow", "apache-airflow-task-sdk", "apache-airflow-providers-edge3"):
+        assert lock[name] == worker[name]
+    assert {"celery", "redis", "asyncpg", "psycopg2-binary", "statsd", "boto3"} <= lock.keys()
+    assert not lock["celery"].startswith("5.7"), "the scheduler would not start"
+
+
+def test_the_images_lock_has_the_versions_that_the_tests_run_on() -> None:
+    there = pins(DOCKER / "airflow.lock")
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    for each in map(Requirement, lines):
+        # One with a marker has a version for each Python.
+        if each.marker is None:
+            assert each.specifier.contains(there[each.name]), each
+
+
+def test_the_image_runs_as_a_user_and_holds_no_secret() -> None:
+    text = (DOCKER / "airflow.Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert "USER 50000" in lines
+    assert "tini" in text
+    assert not [name for name in image_environment("airflow.Dockerfile") if SECRET.search(name)]
+    for line in lines:
+        if line.startswith("COPY "):
+            for path in line.split()[1:-1]:
+                assert path.startswith("--") or (ROOT / path).exists(), path
+
+
+def test_a_component_forgets_the_pid_of_a_killed_one_and_names_a_file_it_cannot_read(
+    tmp_path: Path,
+) -> None:
+    pid = tmp_path / "airflow-triggerer.pid"
+    pid.write_text("7\n")
+    environment = {"PATH": os.environ["PATH"], "AIRFLOW_HOME": str(tmp_path)}
+    entry = ["sh", str(DOCKER / "airflow.sh"), "echo", "started"]
+    done = subprocess.run(entry, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "started\n" and not pid.exists()
+    environment["AWS_SHARED_CREDENTIALS_FILE"] = str(tmp_path / "none")
+    done = subprocess.run(entry, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "make-secrets.sh" in done.stderr
+
+
+def test_helm_mounts_what_it_reads_and_scales_nothing_by_itself() -> None:
+    values = helm()
+    mounts = {mount["mountPath"] for mount in values["volumeMounts"]}
+    for value in helm_environment().values():
+        for place in ("/etc/winnow/secrets", "/campaigns"):
+            assert place not in value or place in mounts
+    assert "/run/secrets" not in str(values), "Kubernetes puts its own there"
+    assert values["workers"]["celery"]["keda"] == {"enabled": False}
+    assert values["triggerer"]["keda"] == {"enabled": False}
+    for part in ("scheduler", "dagProcessor", "triggerer"):
+        # Airflow's own image has scripts for these; this one has not.
+        assert "/entrypoint" not in str(values[part]["livenessProbe"]["command"])
+        assert values[part]["logGroomerSidecar"] == {"enabled": False}
+    assert set(READ_BY_LIBRARIES["boto3"]) & helm_environment().keys() == {"AWS_DEFAULT_REGION"}
