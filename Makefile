@@ -3,7 +3,7 @@ SETUP = $(PYTHON) include/winnow_local/setup.py
 RUN = .venv/bin/python -m winnow_local
 LOCK_GPU = .venv/bin/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header
 
-.PHONY: help demo up airflow test kill lint lock
+.PHONY: help demo up airflow winnow doctor test test_services test_others kill lint lock
 help:  ## what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 demo:  ## set everything up and run one nightly batch (DAY=2026-11-20 for another night)
@@ -12,15 +12,25 @@ up:  ## set everything up and leave the Airflow UI running
 	@$(SETUP) && $(RUN) up
 airflow:  ## Airflow's command line for this checkout: make airflow CMD="dags list"
 	@$(RUN) airflow $(CMD)
+winnow:  ## Winnow's command line for this checkout: make winnow CMD="backfill --from 2026-11-17 --to 2026-11-19"
+	@$(RUN) winnow $(CMD)
+doctor:  ## is everything there that tonight's batch needs? (`make up` runs beside it)
+	@$(RUN) winnow doctor
 test:  ## set everything up and pass the tests
-	@$(SETUP) --dev && .venv-engine/bin/python -m pytest tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python -m pytest
-kill:  ## SIGKILL everything that can be: the demo in each stage, a shard, a labelling exchange, a triggerer (an hour)
-	@$(SETUP) --dev && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && .venv/bin/python -m pytest -m kill
+	@$(SETUP) --dev && $(MAKE) -s -j2 test_services test_others
+test_services:
+	@.venv-engine/bin/python -m pytest tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python -m pytest tests/integration tests/e2e
+test_others:
+	@.venv/bin/python -m pytest include/winnow tests/unit tests/dags tests/bench
+kill:  ## SIGKILL everything that can be: the demo in each stage, a shard, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
+	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && .venv/bin/python -m pytest -m kill && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
 lint:  ## style, types and the arrows between packages
 	@$(SETUP) --dev && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && PYTHONPATH=plugins .venv/bin/lint-imports
 lock:  ## resolve requirements.txt again
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.txt --extra airflow pyproject.toml -o requirements.lock
-	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.lock --extra airflow --extra dev pyproject.toml -o requirements-dev.lock
+	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.lock --extra airflow --extra alarms --extra metrics --extra lineage --extra dev pyproject.toml -o requirements-dev.lock
 	@.venv/bin/uv pip compile -q --python-version 3.11 --no-annotate --no-header -c requirements.txt --override docker/overrides.txt --extra engine-cpu pyproject.toml -o requirements-engine.lock
 	@$(LOCK_GPU) -c requirements.lock -c requirements.txt --extra edge pyproject.toml -o docker/gpu-worker-airflow.lock
+	@$(LOCK_GPU) -c requirements.lock -c requirements.txt --extra airflow --extra alarms --extra cluster pyproject.toml -o docker/airflow.lock
+	@$(LOCK_GPU) -c docker/airflow.lock tests/integration/cluster.in -o tests/integration/cluster.lock
 	@$(LOCK_GPU) -c requirements.txt --override docker/gpu-worker-overrides.txt --extra engine-gpu pyproject.toml -o docker/gpu-worker-engine.lock

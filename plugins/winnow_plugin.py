@@ -1,4 +1,4 @@
-"""What Winnow adds to Airflow: the route on which labelling vendors' webhooks arrive.
+"""What Winnow adds to Airflow: its pages, the route of vendors' webhooks, a listener of failures.
 
 Every Airflow component imports this file, so what stands behind it is imported by the first call.
 """
@@ -10,25 +10,53 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+from winnow_airflow import failures
 
-class WebhookDoor:
-    """The webhooks' web app, made when the first request comes."""
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' "
+    "stroke='%23808080' stroke-width='2' stroke-linecap='round' stroke-linejoin='round'%3E"
+    "%3Cpath d='M3 9h18l-3 8H6z'/%3E%3Cpath d='M9 5v-2M12 6V2M15 5v-2M10 21h4'/%3E%3C/svg%3E"
+)
+"""A winnowing basket. Grey, which is seen on light and on dark."""
+
+
+class WinnowDoor:
+    """Winnow's web app, made when the first request comes."""
 
     def __init__(self) -> None:
         self._app: Callable[..., Awaitable[None]] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
-            from winnow_airflow.webhook_app import create_app
+            from winnow_airflow.web_app import create_app
 
             self._app = create_app()
         await self._app(scope, receive, send)
 
 
+def _view(name: str, page: str, destination: str, **more: str) -> dict[str, str]:
+    """A page in Airflow's own; the address is relative, so that a sub-path stays before it."""
+    return {
+        "name": name,
+        "href": f"winnow/{page}",
+        "destination": destination,
+        "icon": ICON,
+        **more,
+    }
+
+
 class WinnowPlugin(AirflowPlugin):
-    """Mounted by the API server at /winnow."""
+    """Mounted by the API server at /winnow; the listener runs in the processes of tasks."""
 
     name = "winnow"
     fastapi_apps: ClassVar[list[Any]] = [
-        {"app": WebhookDoor(), "url_prefix": "/winnow", "name": "winnow webhooks"}
+        {"app": WinnowDoor(), "url_prefix": "/winnow", "name": "winnow"}
     ]
+    external_views: ClassVar[list[Any]] = [
+        _view("Batches", "batches", "nav", category="browse", url_route="winnow-batches"),
+        _view("Datasets", "datasets", "nav", category="browse", url_route="winnow-datasets"),
+        _view("Spend", "spend", "nav", category="browse", url_route="winnow-spend"),
+        _view("Selector", "selector", "nav", category="browse", url_route="winnow-selector"),
+        _view("Batch", "run?dag={DAG_ID}&run={RUN_ID}", "dag_run", url_route="winnow-batch"),
+    ]
+    listeners: ClassVar[list[Any]] = [failures]

@@ -1,12 +1,17 @@
 """The `winnow` command: batches without Airflow, selection on its own, and the benches.
 
     winnow run --campaign nightly.yaml --lake ./lake --batch 2026-11-22
-    winnow status | quarantine | versions --lake ./lake
+    winnow doctor --lake ./lake                    (is everything there for tonight?)
+    winnow status --lake ./lake                    (the last 20 batches; --all, --json)
+    winnow quarantine | versions --lake ./lake
     winnow diff v12 v13 --lake ./lake
     winnow pull nightly@latest --out FOLDER --lake ./lake
     winnow lineage PAIR_ID --lake ./lake           (or a response's or an annotation's id)
     winnow rollback v12 --reason "..." --lake ./lake
     winnow gc --lake ./lake                        (--delete removes what it found)
+    winnow backfill --from 2026-09-01 --to 2026-11-29 --lake ./lake     (--dry-run only tells)
+    winnow reconcile --lake ./lake                 (--again KEY, --leave KEY)
+    winnow late --batch 2026-11-22 --lake ./lake
     winnow plan --lake ./lake --budget 200 --gpu-usd-per-hour 2.5 --tokens-per-second 4000
     winnow select --pool responses.jsonl --out comparisons.jsonl
     winnow bench labels --pool FOLDER --seeds 20 --out FOLDER
@@ -29,7 +34,16 @@ from typing import Any
 
 import winnow
 from winnow.campaign import load_campaign
-from winnow.commands import aggregation, batches, datasets, generation, selector, store
+from winnow.commands import (
+    aggregation,
+    batches,
+    datasets,
+    generation,
+    operate,
+    selector,
+    store,
+)
+from winnow.commands import doctor as diagnosis
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
 from winnow.select import STRATEGIES
@@ -41,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     asked = _parser().parse_args(arguments)
     try:
-        if hasattr(asked, "lake"):
+        if hasattr(asked, "lake") and asked.command is not diagnosis.doctor:
             asked.command(open_lake(asked.lake), load_campaign(asked.campaign), asked)
         else:
-            asked.command(asked)
+            # A command of its own may say with a number that something is wrong.
+            return asked.command(asked) or 0
     except WinnowError as error:
         print(f"winnow: {error}", file=sys.stderr)
         return 1
@@ -61,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--batch", required=command is batches.run, help="the day, 2026-11-22")
         if command is batches.run:
             _add_run_options(sub)
+        if command is batches.status:
+            sub.add_argument("--last", type=int, default=20, help="so many batches; the newest")
+            sub.add_argument("--all", action="store_true", help="every batch")
+            sub.add_argument("--json", action="store_true", help="for programs")
+    _add_operating_commands(commands, lake)
+    _add_doctor_options(commands.add_parser("doctor", help=_told(diagnosis.doctor)))
     _add_dataset_commands(commands, lake)
     _add_plan_options(_command(commands, "plan", selector.plan, [lake]))
     _add_select_options(_command(commands, "select", selector.select))
@@ -72,15 +93,35 @@ def _parser() -> argparse.ArgumentParser:
 def _command(
     commands: Any, name: str, command: Callable[..., None], parents: Sequence[Any] = ()
 ) -> argparse.ArgumentParser:
-    told = (command.__doc__ or "").split("\n")[0].split(":")[0].rstrip(".")
-    sub: argparse.ArgumentParser = commands.add_parser(name, parents=list(parents), help=told)
+    sub: argparse.ArgumentParser = commands.add_parser(
+        name, parents=list(parents), help=_told(command)
+    )
     sub.set_defaults(command=command)
     return sub
 
 
+def _told(command: Callable[..., object]) -> str:
+    """What `--help` says of a command: its first line, up to a colon."""
+    return (command.__doc__ or "").split("\n")[0].split(":")[0].rstrip(".")
+
+
+def _add_doctor_options(sub: argparse.ArgumentParser) -> None:
+    """Its own options for lake and campaign: it says itself what is wrong with them."""
+    asked = os.environ.get
+    campaign = Path(asked("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN))
+    sub.set_defaults(command=diagnosis.doctor)
+    sub.add_argument("--campaign", type=Path, default=campaign, help="YAML file")
+    sub.add_argument("--lake", default=asked("WINNOW_LAKE"), help="folder or s3://…")
+    sub.add_argument("--day", help="whose prompt files are looked for; yesterday if absent")
+    sub.add_argument("--models", type=Path, default=_models(), help="prepared models")
+    sub.add_argument("--seconds", type=float, default=15.0, help="longest that a check may take")
+    sub.add_argument("--json", action="store_true", help="for programs")
+
+
 def _lake_options() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--campaign", type=Path, default=SHIPPED_CAMPAIGN, help="YAML file")
+    campaign = Path(os.environ.get("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN))
+    shared.add_argument("--campaign", type=Path, default=campaign, help="YAML file")
     lake = os.environ.get("WINNOW_LAKE")
     shared.add_argument("--lake", default=lake, required=lake is None, help="folder or s3://…")
     return shared
@@ -104,17 +145,37 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
         help="address of the server where expand.engine is server; its key is read from "
         "WINNOW_SERVER_KEY",
     )
-    sub.add_argument(
-        "--vendor-url",
-        default="http://127.0.0.1:8790",
-        help="the vendor's address; its token is read from WINNOW_VENDOR_TOKEN",
-    )
-
+    _add_vendor_url(sub)
     sub.add_argument(
         "--approve",
         action="store_true",
         help="buy labels even above the campaign's label.approve_above_usd",
     )
+
+
+def _add_vendor_url(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--vendor-url",
+        default=os.environ.get("WINNOW_VENDOR_URL", "http://127.0.0.1:8790"),
+        help="the vendor's address; its token is read from WINNOW_VENDOR_TOKEN",
+    )
+
+
+def _add_operating_commands(commands: Any, lake: argparse.ArgumentParser) -> None:
+    backfill = _command(commands, "backfill", operate.backfill, [lake])
+    backfill.add_argument("--from", dest="first", required=True, help="the first day, 2026-09-01")
+    backfill.add_argument("--to", dest="last", required=True, help="the last day")
+    backfill.add_argument("--dry-run", action="store_true", help="only say what it would do")
+    backfill.add_argument("--failed", action="store_true", help="days whose first run failed too")
+    backfill.add_argument("--at-once", type=int, default=2, help="first stages side by side")
+    reconcile = _command(commands, "reconcile", operate.reconcile, [lake])
+    again, leave = "try this batch again, from nought", "neither mend this batch nor tell of it"
+    reconcile.add_argument("--again", action="append", default=[], metavar="KEY", help=again)
+    reconcile.add_argument("--leave", action="append", default=[], metavar="KEY", help=leave)
+    _add_vendor_url(reconcile)
+    late = _command(commands, "late", operate.late, [lake])
+    late.add_argument("--batch", required=True, help="the day, 2026-11-22")
+    _add_vendor_url(late)
 
 
 def _add_dataset_commands(commands: Any, lake: argparse.ArgumentParser) -> None:

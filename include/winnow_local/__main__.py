@@ -1,4 +1,4 @@
-"""`python -m winnow_local demo [DAY] | up | airflow ARGUMENTS`: what the Makefile calls."""
+"""`python -m winnow_local demo [DAY] | up | airflow ARGUMENTS | winnow ARGUMENTS`: for make."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def main(arguments: list[str]) -> int:
         home = stack.home_from_environment()
         if command == "airflow":
             return airflow(home, rest)
+        if command == "winnow":
+            return winnow(home, rest)
         if command == "up":
             return up(home, console)
         return demo(home, rest[0] if rest else last_night(), console)
@@ -50,6 +52,12 @@ def airflow(home: stack.Home, arguments: list[str]) -> int:
     """Become Airflow's own command line, with the settings of this home."""
     program = str(stack.ROOT / ".venv" / "bin" / "airflow")
     os.execve(program, [program, *arguments], stack.environment(home))
+
+
+def winnow(home: stack.Home, arguments: list[str]) -> int:
+    """Become Winnow's own command line, with the lake, the campaign and the logins of this home."""
+    program = str(stack.ROOT / ".venv" / "bin" / "winnow")
+    os.execve(program, [program, *arguments], stack.command_environment(home))
 
 
 def _interrupt(*_: Any) -> None:

@@ -8,14 +8,7 @@ from typing import Any
 
 import httpx
 
-DAGS = {
-    "ingest": "ingest_prompts",
-    "expand": "expand_pools",
-    "select": "select_pairs",
-    "label": "label_pairs",
-    "publish": "publish_dataset",
-}
-"""The DAG of each stage."""
+from winnow.dag_names import DAG_OF
 
 ACTIVE = ("queued", "running")
 READ_TRIES = 5
@@ -41,14 +34,14 @@ class AirflowApi:
 
     def parsed_dags(self) -> set[str]:
         """Ids of the DAGs that the scheduler knows."""
-        return {dag["dag_id"] for dag in self._get("/api/v2/dags", limit=100)["dags"]}
+        return {dag["dag_id"] for dag in self.get("/api/v2/dags", limit=100)["dags"]}
 
     def runs(self, batch: str) -> list[Run]:
         """Every run of the batch, newest first within a DAG."""
         return [
             Run(dag, run["dag_run_id"], run["state"])
-            for dag in DAGS.values()
-            for run in self._get(f"/api/v2/dags/{dag}/dagRuns", limit=100, order_by="-id")[
+            for dag in DAG_OF.values()
+            for run in self.get(f"/api/v2/dags/{dag}/dagRuns", limit=100, order_by="-id")[
                 "dag_runs"
             ]
             if run["partition_key"] == batch
@@ -59,10 +52,15 @@ class AirflowApi:
         body = {"logical_date": None, "partition_key": batch}
         self._http.post(f"/api/v2/dags/{dag}/dagRuns", json=body).raise_for_status()
 
+    def pause(self, dag: str, paused: bool) -> None:
+        """Pause a DAG, or let it go on."""
+        body, mask = {"is_paused": paused}, {"update_mask": "is_paused"}
+        self._http.patch(f"/api/v2/dags/{dag}", json=body, params=mask).raise_for_status()
+
     def failures(self, run: Run) -> dict[str, str]:
         """The tasks that failed in a run, each with the error that its log ends in."""
         path = f"/api/v2/dags/{run.dag}/dagRuns/{run.run_id}/taskInstances"
-        tasks = self._get(path, limit=100)["task_instances"]
+        tasks = self.get(path, limit=100)["task_instances"]
         return {
             task["task_id"]: self._last_error(f"{path}/{task['task_id']}/logs/{task['try_number']}")
             for task in tasks
@@ -70,13 +68,13 @@ class AirflowApi:
         }
 
     def _last_error(self, path: str) -> str:
-        lines = self._get(path, full_content=True)["content"]
+        lines = self.get(path, full_content=True)["content"]
         details = [line["error_detail"] for line in lines if line.get("error_detail")]
         if not details:
             return "its log in the UI says why"
         return f"{details[-1][0]['exc_type']}: {details[-1][0]['exc_value']}"
 
-    def _get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, **params: Any) -> Any:
         """A busy API server gets a few more chances to read from it."""
         for remaining in reversed(range(READ_TRIES)):
             try:

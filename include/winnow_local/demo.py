@@ -14,12 +14,13 @@ from rich.console import Console
 
 from winnow.batch import STAGES, Batch, open_batch
 from winnow.campaign import load_campaign
+from winnow.dag_names import DAG_OF
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import open_lake
 from winnow.progress import progress, summary
 from winnow_local import stack
-from winnow_local.airflow_api import ACTIVE, DAGS, AirflowApi, Run
+from winnow_local.airflow_api import ACTIVE, AirflowApi, Run
 
 POLL_SECONDS = 2.0
 IDLE_LIMIT = 180.0
@@ -55,10 +56,10 @@ def demo(home: stack.Home, day: str, console: Console) -> int:
 
 def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console) -> bool:
     """See the batch through its five stages, a line a change; whether it was published."""
-    _await(lambda: set(DAGS.values()) <= api.parsed_dags(), "Airflow has not read the DAGs")
+    _await(lambda: set(DAG_OF.values()) <= api.parsed_dags(), "Airflow has not read the DAGs")
     if not _active(api.runs(batch.key)):
         first = next(stage for stage in STAGES if batch.manifest(stage) is None)
-        api.trigger(DAGS[first], batch.key)
+        api.trigger(DAG_OF[first], batch.key)
     started = last_active = time.monotonic()
     shown: dict[str, str] = {}
     told_at: dict[str, float] = {}
@@ -68,7 +69,9 @@ def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console)
             is_due = line.startswith("done") or now - told_at.get(stage, 0.0) >= TELL_SECONDS
             if shown.get(stage) != line and is_due:
                 shown[stage], told_at[stage] = line, now
-                console.print(f"[{_elapsed(now - started)}] {DAGS[stage]:<16} {line}", markup=False)
+                console.print(
+                    f"[{_elapsed(now - started)}] {DAG_OF[stage]:<16} {line}", markup=False
+                )
         runs = api.runs(batch.key)
         if _active(runs):
             last_active = now
@@ -82,7 +85,7 @@ def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console)
 
 def _has_ended(batch: Batch, runs: list[Run]) -> bool:
     """Whether a run failed, or the first one found nothing to do."""
-    ingested = [run.state for run in runs if run.dag == DAGS["ingest"]]
+    ingested = [run.state for run in runs if run.dag == DAG_OF["ingest"]]
     return bool(_failed(runs)) or ("success" in ingested and batch.manifest("ingest") is None)
 
 
@@ -148,7 +151,7 @@ def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -
         console.print("winnow: no new prompt file is there for this night")
         return
     waiting = next(stage for stage in STAGES if batch.manifest(stage) is None)
-    console.print(f"winnow: {DAGS[waiting]} never started for batch {batch.key}", style="red")
+    console.print(f"winnow: {DAG_OF[waiting]} never started for batch {batch.key}", style="red")
 
 
 def _elapsed(seconds: float) -> str:

@@ -8,6 +8,7 @@ folders are those that pip is configured for.
     .venv-engine   vLLM and torch: the generation side
     .venv-trainer  for the tests only: what a researcher's machine reads the dataset with
     .venv-label-studio  for the tests only: a real labelling server
+    .venv-cluster  for the tests of a deployment only: what its image and its stores consist of
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ VENV = ROOT / ".venv"
 ENGINE = ROOT / ".venv-engine"
 TRAINER = ROOT / ".venv-trainer"
 LABEL_STUDIO = ROOT / ".venv-label-studio"
+CLUSTER = ROOT / ".venv-cluster"
 TESTS = ROOT / "tests" / "integration"
 UV = "uv==0.13.9"
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -38,7 +40,7 @@ class SetupError(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    """`setup.py [--dev] [--home FOLDER]`: set up, or say in one line what is missing."""
+    """`setup.py [--dev] [--cluster]`: set up, or say in one line what is missing."""
     dev = "--dev" in arguments
     home = Path(os.environ.get("WINNOW_HOME", ROOT / ".winnow"))
     try:
@@ -48,6 +50,8 @@ def main(arguments: list[str]) -> int:
         if dev:
             install_trainer()
             install_label_studio()
+        if "--cluster" in arguments:
+            install_cluster()
         prepare_models(home)
     except SetupError as error:
         print(f"winnow: {error}", file=sys.stderr)
@@ -102,6 +106,13 @@ def install_label_studio() -> None:
     """Label Studio's server, whose libraries fit beside nothing else."""
     lock = TESTS / "label_studio.lock"
     _install(LABEL_STUDIO, [lock], "Label Studio, for the tests", attempts=[[]])
+
+
+def install_cluster() -> None:
+    """Airflow's side of a deployment as its image has it, and the stores beside it."""
+    locks = [ROOT / "docker" / "airflow.lock", TESTS / "cluster.lock"]
+    _install(CLUSTER, locks, "a deployment's parts, for the tests", attempts=[[]])
+    _install_winnow(CLUSTER)
 
 
 def prepare_models(home: Path) -> None:

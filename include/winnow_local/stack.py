@@ -137,6 +137,19 @@ def environment(home: Home) -> dict[str, str]:
     return {**os.environ, **{f"AIRFLOW__{k}": v for k, v in settings.items()}, **own}
 
 
+def command_environment(home: Home) -> dict[str, str]:
+    """Like `environment`, for the `winnow` command: with the logins of Airflow and the vendor."""
+    secret = secrets_of(home)
+    return {
+        **environment(home),
+        "WINNOW_AIRFLOW_URL": home.ui,
+        "WINNOW_AIRFLOW_USER": "admin",
+        "WINNOW_AIRFLOW_PASSWORD": secret["password"],
+        "WINNOW_VENDOR_TOKEN": secret["vendor_token"],
+        "WINNOW_VENDOR_URL": home.vendor,
+    }
+
+
 def stop_leftovers(home: Home) -> int:
     """Stop what an earlier run of this home left alive; how many processes that were."""
     left = [process for process in psutil.process_iter() if _belongs(process, home)]

@@ -123,11 +123,14 @@ def server_of(batch: Batch) -> ServerAddress | None:
 
 def vendor_of(batch: Batch) -> LabelVendor:
     """The batch's labelling vendor, through its Airflow connection."""
+    return campaign_vendor(batch.campaign)
+
+
+def campaign_vendor(campaign: Campaign) -> LabelVendor:
+    """A campaign's labelling vendor, through its Airflow connection."""
     from airflow.sdk.bases.hook import BaseHook
 
-    return vendor_from(
-        batch.campaign.label.vendor, BaseHook.get_connection(batch.campaign.label.connection)
-    )
+    return vendor_from(campaign.label.vendor, BaseHook.get_connection(campaign.label.connection))
 
 
 def vendor_from(name: str, connection: Any) -> LabelVendor:
@@ -186,9 +189,14 @@ def annotator_salt(batch: Batch) -> bytes:
     Set it before a token is rotated, to the old token: with another salt the same annotator gets
     another id.
     """
+    return annotator_salt_of(batch.campaign)
+
+
+def annotator_salt_of(campaign: Campaign) -> bytes:
+    """Like `annotator_salt`, of a campaign."""
     from airflow.sdk.bases.hook import BaseHook
 
-    connection = BaseHook.get_connection(batch.campaign.label.connection)
+    connection = BaseHook.get_connection(campaign.label.connection)
     salt = connection.extra_dejson.get("annotator_salt") or connection.password or ""
     return str(salt).encode()
 

@@ -1,13 +1,22 @@
-"""What every Winnow DAG shares: owner, retries, and which errors deserve one."""
+"""What every Winnow DAG shares: owner, retries, which errors deserve one, and who hears of a task.
+
+A task that is done emits its metrics, reports its lineage, and tells what there is to tell; one
+that failed for good tells why. None of that can fail the task: what goes wrong there is logged.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
+
+if TYPE_CHECKING:
+    from winnow_airflow.done import Done
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
@@ -16,19 +25,85 @@ RETRY_POLICY = ExceptionRetryPolicy(
             action=RetryAction.FAIL,
             reason="a retry cannot help; the message says what can",
         ),
-        RetryRule(exception=Retryable, retry_delay=timedelta(seconds=30)),
+        RetryRule(exception=Retryable, reason="what is away or busy may be back"),
     ]
 )
 """A full disk or a lost host gets the ordinary retries; what a person must mend fails at once."""
 
+WATCHED = frozenset(
+    {
+        "ingest_files",
+        "gather_pools",
+        "choose_pairs",
+        "plan_tasks",
+        "submit_tasks",
+        "submit_follow_up",
+        "collect_annotations",
+        "check_labels",
+        "publish_version",
+        "refit_posterior",
+    }
+)
+"""Tasks after which there is something to count or to tell."""
+
+log = logging.getLogger(__name__)
+
+
+def task_done(context: Any) -> None:
+    """Count, report and tell what a task that is done gives."""
+    if context["ti"].task_id not in WATCHED:
+        return
+    from winnow_airflow import alarms, lineage, metrics
+    from winnow_airflow.done import done_of
+
+    done = _quietly("its batch", done_of, context)
+    if done is not None:
+        _quietly("metrics", metrics.emit, done)
+        _quietly("lineage", lineage.report, done)
+        _quietly("alarms", alarms.tell_of, done)
+
+
+def task_failed(context: Any) -> None:
+    """Tell why a task failed for good."""
+    from winnow_airflow import alarms
+
+    _quietly("the alarm", alarms.tell_failure, context)
+
+
+def run_failed(context: Any) -> None:
+    """Tell of a run whose task was killed before it could tell anything."""
+    from winnow_airflow import alarms
+
+    _quietly("the run's alarm", alarms.tell_lost, context)
+
+
+def _quietly(what: str, step: Callable[[Any], Any], about: Any) -> Done | None:
+    """The step's result; what it raises is logged, by its kind alone where Winnow did not raise it.
+
+    A traceback is not logged: it may quote a connection.
+    """
+    from winnow.stages.alarms import cause_of
+
+    try:
+        found: Done | None = step(about)
+    except Exception as error:
+        log.warning("After the task, %s failed: %s", what, cause_of(error))
+        return None
+    return found
+
+
 DAG_DEFAULTS: dict[str, Any] = {
     "catchup": False,
+    "on_failure_callback": run_failed,
     "default_args": {
         "owner": "winnow",
-        "retries": 3,
+        # 20 s, 40 s, ... 10 min: an object store or a vendor may be away for a quarter of an hour.
+        "retries": 6,
         "retry_delay": timedelta(seconds=20),
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=10),
         "retry_policy": RETRY_POLICY,
+        "on_success_callback": task_done,
+        "on_failure_callback": task_failed,
     },
 }

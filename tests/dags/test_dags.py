@@ -42,8 +42,8 @@ def dags(airflow_home: Path) -> dict[str, Any]:
     return dict(bag.dags)
 
 
-def test_the_five_dags_are_there(dags: dict[str, Any]) -> None:
-    assert set(dags) == {name for name, _, _ in CHAIN}
+def test_the_five_dags_and_the_one_that_mends_are_there(dags: dict[str, Any]) -> None:
+    assert set(dags) == {*(name for name, _, _ in CHAIN), "reconcile"}
 
 
 @pytest.mark.parametrize(("dag_id", "asset_in", "asset_out"), CHAIN)
@@ -59,7 +59,7 @@ def test_each_dag_is_linked_to_the_next_by_one_asset(
         assert [dag.timetable.asset_condition.name] == [asset_in]
 
 
-@pytest.mark.parametrize("dag_id", [name for name, _, _ in CHAIN])
+@pytest.mark.parametrize("dag_id", [*(name for name, _, _ in CHAIN), "reconcile"])
 def test_each_dag_has_owner_docs_tags_retries_and_a_limit(
     dags: dict[str, Any], dag_id: str
 ) -> None:
@@ -71,6 +71,11 @@ def test_each_dag_has_owner_docs_tags_retries_and_a_limit(
     assert all(task.retries >= 2 for task in dag.tasks)
     assert all(task.retry_policy is not None for task in dag.tasks)
     assert not dag.catchup
+    # What `tell` fails with it has told; a pass of `reconcile` that died is made good by the next.
+    assert dag.has_on_failure_callback == (dag_id != "reconcile")
+    silent = {task.task_id for task in dag.tasks if not task.has_on_failure_callback}
+    assert silent == ({"tell"} if dag_id == "reconcile" else set())
+    assert all(task.has_on_success_callback for task in dag.tasks)
 
 
 def test_labels_are_planned_approved_bought_and_awaited_in_two_rounds(dags: dict[str, Any]) -> None:
@@ -94,9 +99,40 @@ def test_a_run_whose_labels_are_late_is_seen(dags: dict[str, Any]) -> None:
     assert [dag_id for dag_id, dag in dags.items() if dag.deadline] == ["label_pairs"]
 
 
+def test_what_was_lost_is_announced_on_the_assets_that_link_the_dags(dags: dict[str, Any]) -> None:
+    dag = dags["reconcile"]
+    outlets = {t.task_id: [asset.name for asset in t.outlets] for t in dag.tasks if t.outlets}
+    linking = [asset_in for _, asset_in, _ in CHAIN if asset_in]
+    assert outlets == {f"announce_{name}": [name] for name in linking}
+    assert all(dag.get_task(name).upstream_task_ids == {"look_around"} for name in outlets)
+    assert dag.get_task("tell").upstream_task_ids == {"look_around"}
+    assert dag.max_active_runs == 1
+
+
+def test_reconcile_knows_the_dags_and_a_task_that_every_run_of_them_has(
+    dags: dict[str, Any],
+) -> None:
+    from winnow.batch import STAGES
+    from winnow.dag_names import DAG_OF
+    from winnow_airflow.reconcile import ASSET_OF, FIRST_TASK
+
+    assert list(DAG_OF.values()) == [name for name, _, _ in CHAIN]
+    assert tuple(DAG_OF) == STAGES
+    for stage, task_id in FIRST_TASK.items():
+        assert dags[DAG_OF[stage]].get_task(task_id).upstream_task_ids == set()
+    for (stage, asset), (_, asset_in, _) in zip(ASSET_OF.items(), CHAIN[1:], strict=True):
+        assert asset.name == asset_in
+        assert stage in DAG_OF
+
+
 def test_generation_alone_runs_on_the_gpu_pool(dags: dict[str, Any]) -> None:
     on_gpu = {task.task_id for dag in dags.values() for task in dag.tasks if task.pool == "gpu"}
     assert on_gpu == {"generate_responses"}
+
+
+def test_pools_are_gathered_where_no_shard_is_left_to_generate(dags: dict[str, Any]) -> None:
+    gather = dags["expand_pools"].get_task("gather_pools")
+    assert gather.trigger_rule == "none_failed"
 
 
 def test_what_a_person_must_mend_fails_at_once_and_a_busy_store_is_retried() -> None:

@@ -108,11 +108,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def new_winnow(
     tmp_path_factory: pytest.TempPathFactory, models: Path
-) -> Iterator[Callable[[dict[str, list[dict[str, Any]]]], LocalWinnow]]:
-    """Makes a home whose inbox holds prompts by day."""
+) -> Iterator[Callable[..., LocalWinnow]]:
+    """Makes a home whose inbox holds prompts by day; `changed` are parts of the campaign."""
     made: list[LocalWinnow] = []
 
-    def make(prompts: dict[str, list[dict[str, Any]]]) -> LocalWinnow:
+    def make(prompts: dict[str, list[dict[str, Any]]], **changed: Any) -> LocalWinnow:
         folder = tmp_path_factory.mktemp("winnow")
         for day, rows in prompts.items():
             inbox = folder / "inbox" / day
@@ -121,7 +121,7 @@ def new_winnow(
             (inbox / "prompts.jsonl").write_text("\n".join(lines))
         ingest = {"sources": [str(folder / "inbox" / "{day}")]}
         campaign = folder / "campaign.yaml"
-        campaign.write_text(yaml.safe_dump({**CAMPAIGN, "ingest": ingest}))
+        campaign.write_text(yaml.safe_dump({**CAMPAIGN, **changed, "ingest": ingest}))
         home = stack.Home(folder / "home", campaign, free_port(), free_port())
         home.folder.mkdir()
         (home.folder / "models").symlink_to(models)

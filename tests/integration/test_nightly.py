@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from winnow.dag_names import DAG_OF
 from winnow.publish.versions import read_version
 from winnow_local import stack
-from winnow_local.airflow_api import DAGS, AirflowApi
+from winnow_local.airflow_api import AirflowApi
 
 from .conftest import ROOT, LocalWinnow
 
@@ -47,7 +48,7 @@ def winnow(new_winnow: Callable[..., LocalWinnow]) -> Iterator[LocalWinnow]:
     stack.migrate(local.home, env)
     with stack.running(local.home):
         api = AirflowApi(local.home.ui, stack.secrets_of(local.home)["password"])
-        wait_for(lambda: set(DAGS.values()) <= api.parsed_dags(), 60)
+        wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags(), 60)
         backfill(env)
         published = [f"batches/nightly/{day}/publish/manifest.json" for day in DAYS]
         wait_for(lambda: all(local.lake.exists(path) for path in published), LIMIT)

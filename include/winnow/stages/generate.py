@@ -28,6 +28,7 @@ from winnow.campaign import Expand, Select
 from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.expand.embedders import open_embedder
 from winnow.expand.engine import Report, open_engine
+from winnow.expand.growth import Grows
 from winnow.expand.manifests import ShardManifest, speed_path
 from winnow.expand.models import is_local, prepare_model
 from winnow.expand.runner import run_shard
@@ -35,8 +36,6 @@ from winnow.expand.server import ServerAddress
 from winnow.expand.shard import Shard
 from winnow.ids import canonical_json
 from winnow.lake import Lake, open_lake
-from winnow.reward import RewardModel
-from winnow.stages.growth import growth_rule
 
 SERVER_URL, SERVER_KEY = "WINNOW_SERVER_URL", "WINNOW_SERVER_KEY"
 
@@ -87,7 +86,7 @@ def work(spec: Spec, report: Report) -> ShardManifest:
         count,
         campaign=spec.campaign,
         folder=spec.folder,
-        grows=growth_rule(spec.settings, spec.select, spec.label_price, _model(lake, spec)),
+        grows=_growth_rule(lake, spec),
     )
     if tokens:
         speed = {"tokens": tokens, "seconds": time.monotonic() - started}
@@ -95,9 +94,17 @@ def work(spec: Spec, report: Report) -> ShardManifest:
     return manifest
 
 
-def _model(lake: Lake, spec: Spec) -> RewardModel | None:
+def _growth_rule(lake: Lake, spec: Spec) -> Grows | None:
+    """What decides which pools grow; None where every pool has its full size."""
+    if spec.settings.first_round is None:
+        return None
+    # Here and not above: what selects takes a second to import, and most campaigns never need it.
+    from winnow.reward import RewardModel
+    from winnow.stages.growth import growth_rule
+
     path = spec.reward_model
-    return None if path is None else RewardModel.from_bytes(lake.read(path))
+    model = None if path is None else RewardModel.from_bytes(lake.read(path))
+    return growth_rule(spec.settings, spec.select, spec.label_price, model)
 
 
 def _server() -> ServerAddress | None:

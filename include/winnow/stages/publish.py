@@ -19,7 +19,7 @@ from winnow.publish.formats import dataset_info
 from winnow.publish.labelled import TABLES, Labelled, labelled
 from winnow.publish.shards import cut, store_shards
 from winnow.publish.versions import Version, newest, publish, read_version, shelf
-from winnow.stages import quality, reward_model
+from winnow.stages import bake_off, quality, reward_model
 from winnow.stages.gate_input import measured
 from winnow.validate.gate import judge
 from winnow.validate.verdict import Verdict
@@ -48,7 +48,11 @@ def version(batch: Batch, verdict_path: str) -> int:
     verdict_bytes = batch.lake.read(verdict_path)
     verdict = Verdict.from_bytes(verdict_bytes)
     if verdict.verdict == "block":
-        raise Blocked(f"Batch {batch.key} is not published. " + "; ".join(verdict.reasons()))
+        raise Blocked(
+            f"Batch {batch.key} is not published. {'; '.join(verdict.reasons())}. To let it pass, "
+            "change the limits under `validation` and clear check_labels; to choose other pairs of "
+            "the same pools, start another campaign with `pools_from`."
+        )
     dataset = batch.campaign.publish.dataset
     parent = newest(batch.lake, dataset)
     objects = shelf(batch.lake, dataset, parent)
@@ -81,12 +85,13 @@ def refit(batch: Batch, number: int) -> Manifest:
     published = read_version(batch.lake, batch.campaign.publish.dataset, number)
     fitted = reward_model.refit(batch.lake, batch.campaign, published)
     path = reward_model.store(batch.lake, batch.campaign.name, fitted, number)
+    baked = bake_off.run(batch, STAGE, published)
     collected = batch.require("label")
     n_preferences = collected.outputs["preferences"].n_rows
     return batch.commit(
         STAGE,
         inputs=[collected],
-        outputs=_quarantine(batch, published),
+        outputs={**baked.outputs, **_quarantine(batch, published)},
         counts={"rows_in": n_preferences, "rows_out": n_preferences, "quarantined": 0},
         cost=collected.cost,
         figures={
@@ -100,6 +105,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             "posterior_labels": sum(head.n_labels for head in fitted.model.heads.values()),
             "annotators_guessing": fitted.guessing,
             **fitted.trust.figures(),
+            **baked.figures,
         },
     )
 

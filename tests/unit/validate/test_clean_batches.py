@@ -24,7 +24,7 @@ def alarms(measured: Measured, limits: Validate) -> list[str]:
         <= value
         <= (1e9 if bound.high is None else bound.high)
     ]
-    faulty = [name for name, rows in measured.faults.items() if rows]
+    faulty = [name for name, found in measured.faults.items() if found.n]
     return [*beyond, *faulty, *(suspect.check for suspect in measured.suspects)]
 
 

@@ -16,6 +16,8 @@ import pyarrow as pa
 from winnow.campaign import Validate
 from winnow.ids import content_id, pair_id, prompt_id, response_id, task_id
 from winnow.label.annotation import preferred_response
+from winnow.publish.labelled import labelled
+from winnow.publish.report_shares import largest_shifts, traits
 from winnow.validate.gate import judge
 from winnow.validate.leakage import EvaluationSet
 from winnow.validate.measure import Measured, measure
@@ -83,8 +85,18 @@ class World:
         sound = [row for row in self["annotations"] if row["preferred"] in known]
         figures = label_figures(sound, self["tasks"])
         return measure(
-            batch, figures, self.limits, history=self.history, evaluation=self.evaluation
+            batch,
+            figures,
+            self.limits,
+            history=self.history,
+            evaluation=self.evaluation,
+            shifts=self.shifts() if not self.without else None,
         )
+
+    def shifts(self) -> dict[str, float | None]:
+        """How far the mix of responses moved, by step."""
+        with labelled("d", self.tables()) as tables:
+            return largest_shifts(traits(tables))
 
     def judge(self) -> Verdict:
         return judge(self.measure(), self.limits).verdict
