@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -193,6 +193,26 @@ def read_manifest(lake: Lake, campaign: str, key: str, stage: str) -> Manifest |
         return Manifest.from_bytes(lake.read(manifest_path(campaign, key, stage)))
     except FileNotFoundError:
         return None
+
+
+def done_stages(lake: Lake, campaign: str, key: str) -> dict[str, Manifest]:
+    """Manifests of a batch's stages that are done, in order, up to the first that is not."""
+    done: dict[str, Manifest] = {}
+    for stage in STAGES:
+        manifest = read_manifest(lake, campaign, key, stage)
+        if manifest is None:
+            break
+        done[stage] = manifest
+    return done
+
+
+def next_stage(done: Container[str]) -> str | None:
+    """The first stage that is not done; None where all are.
+
+    >>> next_stage({"ingest"}), next_stage(STAGES)
+    ('expand', None)
+    """
+    return next((stage for stage in STAGES if stage not in done), None)
 
 
 def read_batch(lake: Lake, campaign: str, key: str, clock: Clock) -> Batch | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from winnow.batch import STAGES, Manifest, open_batch, read_manifest
+from winnow.batch import STAGES, done_stages, next_stage, open_batch, read_manifest
 from winnow.campaign import Campaign
 from winnow.commands.airflow_rest import HEAD_DAG, AirflowRest, connect_airflow
 from winnow.commands.batches import keys_of
@@ -117,11 +117,11 @@ def plan_lines(
     lake: Lake, campaign: Campaign, days: Sequence[str], to_run: Sequence[str]
 ) -> list[str]:
     """What a backfill of `days` does, of which Airflow would start `to_run`, and what it costs."""
-    manifests = {day: _manifests(lake, campaign.name, day) for day in days}
+    manifests = {day: done_stages(lake, campaign.name, day) for day in days}
     in_ledger = {entry.batch for entry in read_ledger(lake, campaign.name).entries}
     empty = [d for d in to_run if d not in in_ledger and not _can_begin(lake, campaign, d)]
     buys = [d for d in to_run if "label" not in manifests[d] and d not in empty]
-    stages = Counter(_stage(manifests[day]) for day in days if day in in_ledger)
+    stages = Counter(next_stage(manifests[day]) for day in days if day in in_ledger)
     begun = ", ".join(f"{stages[stage]} in {stage}" for stage in STAGES if stages[stage])
     lines = [
         f"Backfill of {campaign.name}, {days[0]} to {days[-1]}: {len(days)} days",
@@ -160,21 +160,6 @@ def _last_costs(lake: Lake, campaign: str) -> list[int]:
         if len(costs) == COST_OF:
             break
     return costs
-
-
-def _manifests(lake: Lake, campaign: str, day: str) -> dict[str, Manifest]:
-    found: dict[str, Manifest] = {}
-    for stage in STAGES:
-        manifest = read_manifest(lake, campaign, day, stage)
-        if manifest is None:
-            break
-        found[stage] = manifest
-    return found
-
-
-def _stage(manifests: Mapping[str, Manifest]) -> str | None:
-    """The stage that a batch is in; None when it is published."""
-    return next((stage for stage in STAGES if stage not in manifests), None)
 
 
 def _why_empty(campaign: Campaign) -> str:

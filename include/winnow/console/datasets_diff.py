@@ -8,7 +8,7 @@ shown, which cost nothing, and the command that compares the rows.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -19,7 +19,7 @@ from winnow.console.datasets_words import batches_line
 from winnow.console.shell import Page, Site
 from winnow.lake import Lake
 from winnow.page.markup import folded, paragraphs, section
-from winnow.publish.diff import Diff, Moved, ViewDiff, diff_versions
+from winnow.publish.diff import Diff, ViewDiff, diff_versions, moved_figures
 from winnow.publish.report_text import NOT_MEASURED, count, number, said
 from winnow.publish.versions import read_version
 
@@ -182,7 +182,7 @@ def _batches(before: Opened, after: Opened) -> str:
 
 
 def _figures(before: Opened, after: Opened) -> str:
-    moved = list(_moved(before, after))
+    moved = list(moved_figures(before.figures, after.figures))
     if not moved:
         return section("Figures", paragraphs(["No figure of the newest batches differs."]))
     rows = [
@@ -205,22 +205,6 @@ def _figures(before: Opened, after: Opened) -> str:
 
 def _newest(version: Opened) -> str:
     return version.batches[-1] if version.batches else "none"
-
-
-def _moved(before: Opened, after: Opened) -> Iterator[Moved]:
-    """Like the differences of `winnow.publish.diff`, without reading a row."""
-    was, now = dict(_flat(before.figures)), dict(_flat(after.figures))
-    for name in sorted({*was, *now}):
-        if was.get(name) != now.get(name):
-            yield Moved(name, was.get(name), now.get(name))
-
-
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _value(value: Any) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from winnow.batch import STAGES, Artifact, batch_folder, manifest_path
+from winnow.batch import STAGES, Artifact, batch_folder, manifest_path, next_stage
 from winnow.console.memory import Memory, at_once
 from winnow.ids import canonical_json
 from winnow.ingest.ledger import ledger_path
@@ -70,7 +70,7 @@ class Stages:
         """The stage that is to be done next; None where there is none."""
         if self.ended:
             return None
-        return next((stage for stage in STAGES if stage not in self.done), None)
+        return next_stage(self.done)
 
     @property
     def cost(self) -> int:

@@ -93,7 +93,7 @@ def diff_versions(lake: Lake, before: Version, after: Version, listed: int) -> D
         before=before.name,
         after=after.name,
         views={name: _view_diff(lake, before, after, name, listed) for name in names if name},
-        figures=list(_moved(before.figures, after.figures)),
+        figures=list(moved_figures(before.figures, after.figures)),
         batches_added=[b for b in after.batches if b not in before.batches],
         batches_removed=[b for b in before.batches if b not in after.batches],
     )
@@ -203,7 +203,8 @@ def _counted(
     )
 
 
-def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Moved]:
+def moved_figures(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Moved]:
+    """Figures that differ, by name; those within another one are named `outer.inner`."""
     flat_before, flat_after = dict(_flat(before)), dict(_flat(after))
     for name in sorted({**flat_before, **flat_after}):
         if flat_before.get(name) != flat_after.get(name):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from winnow.batch import STAGES
+from winnow.batch import STAGES, next_stage
 from winnow.dag_names import DAG_OF, clear_command
 
 GRACE = timedelta(minutes=10)
@@ -93,7 +93,7 @@ class BatchState:
     @property
     def stage(self) -> str | None:
         """The stage that is to be done next; None when there is none."""
-        return None if self.ended else next((s for s in STAGES if s not in self.done), None)
+        return None if self.ended else next_stage(self.done)
 
 
 @dataclass(frozen=True, slots=True)

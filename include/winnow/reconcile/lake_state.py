@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from winnow.batch import STAGES, Manifest, open_batch, read_manifest
+from winnow.batch import done_stages, open_batch
 from winnow.campaign import Campaign
 from winnow.errors import Retryable, WinnowError
 from winnow.ingest.ledger import read_ledger
@@ -45,12 +45,7 @@ def read_batch(lake: Lake, campaign: Campaign, key: str, now: datetime) -> Batch
     Raises:
         WinnowError: Something of it cannot be read.
     """
-    done: dict[str, Manifest] = {}
-    for stage in STAGES:
-        manifest = read_manifest(lake, campaign.name, key, stage)
-        if manifest is None:
-            break
-        done[stage] = manifest
+    done = done_stages(lake, campaign.name, key)
     committed = {stage: datetime.fromisoformat(m.committed_at) for stage, m in done.items()}
     last = list(done.values())[-1] if done else None
     ended = last is not None and not last.counts["rows_out"]

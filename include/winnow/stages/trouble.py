@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from winnow.batch import STAGES, Batch, Manifest, batch_folder, open_batch, read_manifest
+from winnow.batch import Batch, Manifest, batch_folder, done_stages, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.dag_names import DAG_OF, clear_command
 from winnow.label.plain_text import plain_text
@@ -56,7 +56,7 @@ class BatchState:
     @property
     def stage(self) -> str | None:
         """The stage that the batch is in; None when it is published."""
-        return next((stage for stage in STAGES if stage not in self.done), None)
+        return next_stage(self.done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +85,8 @@ class Trouble:
 
 def state_of(lake: Lake, campaign: Campaign, key: str) -> BatchState:
     """What the lake says of a batch of `campaign`."""
-    done: dict[str, Manifest] = {}
-    for stage in STAGES:
-        manifest = read_manifest(lake, campaign.name, key, stage)
-        if manifest is None:
-            break
-        done[stage] = manifest
-    at = next((stage for stage in STAGES if stage not in done), None)
+    done = done_stages(lake, campaign.name, key)
+    at = next_stage(done)
     if at == "label":
         batch = open_batch(campaign, key, lake, lambda: datetime.now(UTC))
         return BatchState(campaign.name, key, done, _asked(batch), answers_until(batch))
