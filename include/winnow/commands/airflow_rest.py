@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from winnow.errors import Fatal, Retryable
-from winnow.label.plain_text import plain_text
+from winnow.text import plain_text
 
 HEAD_DAG = "ingest_prompts"
 SHOWN_CHARS = 300

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from winnow.campaign import Campaign
 from winnow.errors import Fatal
-from winnow.label.plain_text import plain_text
 from winnow.lake import Lake
 from winnow.publish.diff import diff_versions
 from winnow.publish.diff_text import diff_text
@@ -22,6 +21,7 @@ from winnow.publish.versions import Version, newest, read_version
 from winnow.publish.views import VIEWS
 from winnow.records import MICROS
 from winnow.stages import reward_model
+from winnow.text import plain_text
 
 _NUMBER = re.compile(r"v?0*([1-9][0-9]*)")
 

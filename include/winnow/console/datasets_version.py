@@ -14,7 +14,6 @@ from winnow.console import datasets_diff, parts
 from winnow.console.datasets_figures import Opened, version_name, view_of
 from winnow.console.datasets_words import batches_line, note, published, verdict
 from winnow.console.shell import Page, Site, to
-from winnow.label.plain_text import plain_text
 from winnow.lake import Lake
 from winnow.page.markup import folded, paragraphs, section
 from winnow.publish.report_text import (
@@ -28,6 +27,7 @@ from winnow.publish.report_text import (
     said,
 )
 from winnow.publish.versions import REPORT
+from winnow.text import plain_text
 
 
 def page(

@@ -12,8 +12,8 @@ from math import isfinite
 from typing import Any
 
 from winnow.console.stages import Done, Stages
-from winnow.label.plain_text import plain_text
 from winnow.reward.calibration import ReliabilityBin
+from winnow.text import plain_text
 
 STATES = ("open", "closed", "undecided")
 """What the gate can say."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from winnow.errors import Fatal
 from winnow.expand.engine import Draw, GeneratedResponse, Refusal
 from winnow.expand.server import ServerAddress
-from winnow.label.plain_text import plain_text
+from winnow.text import plain_text
 
 SHOWN_CHARS = 300
 """Characters of a server's own words that an error or a refusal repeats."""

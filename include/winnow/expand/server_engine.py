@@ -37,8 +37,8 @@ from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Refusal
 from winnow.expand.flight import Flight
 from winnow.expand.patience import LONGEST_HOLD_SECONDS, Patience
 from winnow.expand.server import ServerAddress
-from winnow.label.plain_text import plain_text
 from winnow.retry_after import retry_after
+from winnow.text import plain_text
 
 CONNECT_SECONDS = 10.0
 OPENING_SECONDS = 30.0

@@ -17,8 +17,8 @@ from typing import get_args
 from pydantic import ValidationError
 
 from winnow.ids import canonical_json
-from winnow.label.plain_text import plain_text
 from winnow.label.vendor import Choice, DeliveredAnnotation, Rating
+from winnow.text import plain_text
 
 NOT_COUNTED = ("rejected", "retracted")
 """Statuses under which an annotation is kept but is no vote."""

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from winnow.ids import pair_id, prompt_id, response_id
-from winnow.label.plain_text import plain_text
 from winnow.label.vendor import Message
 from winnow.records import Quarantined
+from winnow.text import plain_text
 
 RAW_LIMIT = 64 * 1024
 """Bytes of a bad line kept in quarantine."""

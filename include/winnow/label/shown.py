@@ -15,9 +15,9 @@ from winnow.errors import Corrupt
 from winnow.ids import canonical_json
 from winnow.label.gold import GoldItem
 from winnow.label.pii import scrub, scrub_all
-from winnow.label.plain_text import plain_text
 from winnow.label.vendor import Message
 from winnow.records import Quarantined
+from winnow.text import plain_text
 
 Row = Mapping[str, Any]
 PiiPolicy = Literal["scrub", "block", "send"]

@@ -21,7 +21,6 @@ from winnow.batch import Artifact
 from winnow.campaign import Label
 from winnow.ids import content_id, seed_from, task_id
 from winnow.label.gold import GoldItem
-from winnow.label.plain_text import plain_text
 from winnow.label.shown import NotWorthAsking, PiiGuard, ShownPair, of_comparison, of_gold, ready
 from winnow.label.task_order import (
     place_of_repeat,
@@ -31,6 +30,7 @@ from winnow.label.task_order import (
 )
 from winnow.label.vendor import Message, TaskRequest
 from winnow.records import Quarantined
+from winnow.text import plain_text
 
 Row = Mapping[str, Any]
 Kind = Literal["comparison", "gold", "repeat"]

@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 
 from winnow.campaign import Campaign
-from winnow.label.plain_text import plain_text
 from winnow.publish.report_text import NOT_MEASURED
 from winnow.publish.shards import configs
 from winnow.publish.versions import Version
 from winnow.publish.views import VIEWS
 from winnow.records import MICROS
+from winnow.text import plain_text
 
 _MARKS = re.compile(r"([\\`*\[\]|#])")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from winnow.label.plain_text import plain_text
 from winnow.publish.diff import Diff, ViewDiff
+from winnow.text import plain_text
 
 
 def diff_text(diff: Diff) -> str:

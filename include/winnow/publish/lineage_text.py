@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from winnow.label.plain_text import plain_text
 from winnow.publish.lineage import Lineage, PairStory
 from winnow.records import MICROS
+from winnow.text import plain_text
 
 Row = Mapping[str, Any]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from winnow.label.plain_text import plain_text
 from winnow.page.markup import scrolling
 from winnow.records import MICROS
+from winnow.text import plain_text
 
 NOT_MEASURED = "not measured"
 LONGEST_NAME = 80

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from winnow.errors import Blocked, Corrupt
-from winnow.label.plain_text import plain_text
 from winnow.reconcile.findings import Finding
 from winnow.reconcile.once import Report
 from winnow.stages.alarms import HEADING_OF, Alarm, alarm_kind, cause_of
 from winnow.stages.trouble import DEADLINE_HEADING, STUCK_HEADING
+from winnow.text import plain_text
 
 TWINS_HEADING = "Two runs work on one batch"
 

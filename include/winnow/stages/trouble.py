@@ -16,11 +16,11 @@ from typing import Literal
 from winnow.batch import Batch, Manifest, batch_folder, done_stages, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.dag_names import DAG_OF, clear_command
-from winnow.label.plain_text import plain_text
 from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.stages import label
 from winnow.stages.label_rounds import answers_until, has_plan
+from winnow.text import plain_text
 from winnow.validate.verdict import Verdict
 
 PATIENCE = timedelta(hours=6)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from winnow import errors
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
-from winnow.label.plain_text import plain_text
 from winnow.reconcile import text
 from winnow.reward.calibration import expected_calibration_error
 from winnow.stages import alarms, trouble
+from winnow.text import plain_text
 from winnow.validate.verdict import Check, Verdict
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"

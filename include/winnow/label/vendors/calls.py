@@ -15,8 +15,8 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from winnow.errors import Fatal, Retryable
-from winnow.label.plain_text import plain_text
 from winnow.retry_after import retry_after
+from winnow.text import plain_text
 
 TIMEOUTS = httpx.Timeout(30.0, connect=5.0)
 BACK_OFF_SECONDS = (0.2, 0.5, 1.5)

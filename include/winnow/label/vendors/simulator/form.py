@@ -10,10 +10,10 @@ from html import escape
 from typing import get_args
 from urllib.parse import quote
 
-from winnow.label.plain_text import plain_text
 from winnow.label.vendor import Choice
 from winnow.label.vendors.simulator.hand import HandAnswer, why_not_waiting
 from winnow.label.vendors.simulator.look import frame, sides, text, turns
+from winnow.text import plain_text
 
 DEFAULT_NAME = "hand"
 LONGEST_NAME = 100

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.label.plain_text import plain_text
+from winnow.text import plain_text
 
 JOINERS = "\u200c\u200d"
 HIDING = "\u202e\u2066\u200b\u200f\ufeff\u2060\u00ad\x1b\x00\x7f\x9b\U000e0041\u061c\u180e"

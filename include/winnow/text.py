@@ -1,0 +1,81 @@
+"""Text as it is shown to a person: nothing in it can hide, reorder or drive a terminal.
+
+Text of models, prompts and annotators is hostile. Control characters, bidirectional marks and
+invisible characters let one text look like another; they go. Newlines and tabs stay, and so do
+the two joiners where scripts and emoji need them: directly after a character beyond ASCII. What is
+shown alike is the same text, so prompts are told apart in this form too.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from typing import Literal
+
+_LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+
+# Every Cc and Cs, and every Cf of Unicode 14 that shows nothing; the Arabic, Kaithi and Egyptian
+# format characters of class Cf are visible signs and stay.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f"
+    "\u00ad\u034f\u061c\u180e"
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\ud800-\udfff]"
+)
+
+_STRAY_JOINERS = re.compile("(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]+")
+_REPEATED_JOINERS = re.compile("([\u200c\u200d])[\u200c\u200d]+")
+
+
+def plain_text(text: str) -> str:
+    r"""`text` with line ends as newlines and without characters that nobody sees.
+
+    >>> plain_text("pay\u202e 001$\u200b now\r\n")
+    'pay 001$ now\n'
+    """
+    visible = _HIDDEN.sub("", _LINE_ENDS.sub("\n", text))
+    return _REPEATED_JOINERS.sub(r"\1", _STRAY_JOINERS.sub("", visible))
+
+
+_MARKS_TOGETHER = 30
+"""Combining marks in a row that are put in order together, as many as Unicode's stream-safe form
+allows (UAX #15)."""
+
+_LAST_MARK = 0x1FFFF
+"""Beyond the highest character that has a combining class."""
+
+
+def unicode_form(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
+    r"""`text` in a normal form of Unicode, in linear time.
+
+    To order combining marks takes quadratic time in how many follow each other, so that a row of
+    them could hang a reader: more than 30 in a row are ordered 30 by 30.
+
+    >>> unicode_form("cafe\u0301"), unicode_form("２", "NFKC")
+    ('café', '2')
+    """
+    if text.isascii():
+        return text
+    ends = [match.end() for match in _full_runs().finditer(text)]
+    pieces = zip([0, *ends], [*ends, len(text)], strict=True)
+    return "".join(unicodedata.normalize(form, text[start:end]) for start, end in pieces)
+
+
+def has_half_surrogate(text: str) -> bool:
+    r"""Whether a text holds half of a surrogate pair: it cannot be written as UTF-8.
+
+    >>> has_half_surrogate("\ud83d"), has_half_surrogate("🙂")
+    (True, False)
+    """
+    return not text.isascii() and _SURROGATE.search(text) is not None
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@cache
+def _full_runs() -> re.Pattern[str]:
+    marks = (c for c in map(chr, range(0x300, _LAST_MARK + 1)) if unicodedata.combining(c))
+    return re.compile(f"[{''.join(marks)}]{{{_MARKS_TOGETHER}}}")
