@@ -8,6 +8,7 @@ into memory goes to a temporary folder, which is gone afterwards.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,17 @@ def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(connection.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
 
+def literal_path(path: Path) -> str:
+    """A path as DuckDB reads it by its letters: no star or bracket of a name is a pattern.
+
+    Give `hive_partitioning = false` beside it: a folder such as `language=de` is a name too.
+    """
+    return _PATTERN.sub(r"[\g<0>]", str(path))
+
+
+_PATTERN = re.compile(r"[*?\[]")
+
+
 @contextmanager
 def database(
     tables: Mapping[str, Source], memory: str = MEMORY
@@ -54,10 +66,10 @@ def database(
 
 def _add(connection: duckdb.DuckDBPyConnection, name: str, source: Source) -> None:
     if isinstance(source, Path):
-        file = str(source).replace("'", "''")
+        file = literal_path(source).replace("'", "''")
         connection.execute(
-            f"CREATE TEMP VIEW {name} AS SELECT * EXCLUDE (file_row_number), "
-            f"file_row_number AS row_n FROM read_parquet('{file}', file_row_number = true)"
+            f"CREATE TEMP VIEW {name} AS SELECT * EXCLUDE (file_row_number), file_row_number AS "
+            f"row_n FROM read_parquet('{file}', file_row_number = true, hive_partitioning = false)"
         )
     else:
         numbered = source.append_column("row_n", pa.array(np.arange(source.num_rows)))

@@ -15,12 +15,13 @@ from typing import Literal
 
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 
-# Every Cc and Cs, and every Cf of Unicode 14 that shows nothing; the Arabic, Kaithi and Egyptian
-# format characters of class Cf are visible signs and stay.
+# Every Cc and Cs, every Cf of Unicode 14 that shows nothing, and what else is to be ignored where
+# it is drawn, such as Hangul fillers; the Arabic, Kaithi and Egyptian format characters of class Cf
+# are visible signs and stay.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f"
-    "\u00ad\u034f\u061c\u180e"
-    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "\ud800-\udfff]"
 )
@@ -38,6 +39,16 @@ def plain_text(text: str) -> str:
     visible = _HIDDEN.sub("", _LINE_ENDS.sub("\n", text))
     return _REPEATED_JOINERS.sub(r"\1", _STRAY_JOINERS.sub("", visible))
 
+
+def bare_text(text: str) -> str:
+    """`plain_text` without what only says how its neighbours are drawn: joiners and variants.
+
+    For telling texts apart, not for showing them.
+    """
+    return _DRAWN.sub("", plain_text(text))
+
+
+_DRAWN = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
 
 _MARKS_TOGETHER = 30
 """Combining marks in a row that are put in order together, as many as Unicode's stream-safe form

@@ -114,7 +114,7 @@ def read_prompts(files: Sequence[Path]) -> list[Row]:
     """Rows of the prompts of `files` that are not too long, each once, in order of their ids."""
     found: dict[str, Row] = {}
     for file in files:
-        for raw in read_rows(file.name, file.read_bytes()):
+        for raw in read_rows(file.name, file):
             try:
                 prompt = parse_prompt(raw.value, raw.file, raw.line, LONGEST_CHARS)
             except NotAPrompt:

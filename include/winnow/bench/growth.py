@@ -121,10 +121,13 @@ def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]
     return report
 
 
+POOL_COLUMNS = ("prompt", "response", "n_tokens", "finish_reason", "vector")
+
+
 def read_pools(file: Path) -> list[Prompted]:
     """Pools of more than the fixed size, in order of their prompts."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    for raw in read_rows(file.name, file.read_bytes()):
+    for raw in read_rows(file.name, file, POOL_COLUMNS):
         rows.setdefault(raw.value["prompt"], []).append(raw.value)
     return [
         Prompted(

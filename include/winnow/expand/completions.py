@@ -18,6 +18,8 @@ from pydantic import BaseModel, Field, ValidationError
 from winnow.errors import Fatal
 from winnow.expand.engine import Draw, GeneratedResponse, Refusal
 from winnow.expand.server import ServerAddress
+from winnow.ingest.turns import call_text
+from winnow.ingest.values import Unreadable, read_json
 from winnow.text import plain_text
 
 SHOWN_CHARS = 300
@@ -115,7 +117,7 @@ def responses_of(content: bytes, ask: Ask, model: ServedModel) -> list[Generated
         Fatal: It does not tell how many tokens each response has.
     """
     try:
-        answer = _Answer.model_validate_json(content)
+        answer = _read(content)
     except ValidationError as error:
         raise Fault(f"its answer is {_misshapen(error)}") from None
     choices = sorted(answer.choices, key=lambda choice: choice.index)
@@ -194,6 +196,27 @@ class _Answer(BaseModel):
     usage: _Usage | None = None
 
 
+def _read(content: bytes) -> _Answer:
+    """An answer in its shape; half of a surrogate pair, which no text can hold, becomes U+FFFD."""
+    try:
+        return _Answer.model_validate_json(content)
+    except ValidationError:
+        mended = _HALF_ESCAPES.sub(_whole_or_replaced, content)
+        if mended == content:
+            raise
+        return _Answer.model_validate_json(mended)
+
+
+_HALF_ESCAPES = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+def _whole_or_replaced(match: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if len(match[0]) == 6 else match[0]
+
+
 def _misshapen(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
@@ -251,11 +274,12 @@ def _text(choice: _Choice) -> str:
 
 
 def _call_text(function: _Function) -> str:
+    """A call as a line of JSON; arguments that are none stay the text that the model wrote."""
     try:
-        arguments = json.loads(function.arguments)
-    except ValueError:
+        arguments = read_json(function.arguments)
+    except Unreadable:
         arguments = function.arguments
-    return json.dumps({"name": function.name, "arguments": arguments}, ensure_ascii=False)
+    return call_text(function.name, arguments)
 
 
 def _error(response: httpx.Response) -> Mapping[str, Any]:

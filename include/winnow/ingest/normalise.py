@@ -1,24 +1,46 @@
-"""Turn a raw row into a prompt, or say why it is none.
+"""Turn a row's value into a prompt, or say why it is none.
 
-Normalising: Unicode NFC, line ends to a bare newline, runs of spaces and tabs to one space, no
-space at the ends of lines or of the text. It is done on what is stored, so that what is generated,
-labelled and published is what was de-duplicated.
+A text is stored as it is seen: what `plain_text` hides is gone, it is in Unicode's form NFC, line
+ends are newlines, all spaces of one width are one character, and no space stands at the ends of
+lines or of the text. Indentation and whatever else is seen stay. It is done on what is stored, so
+that what is generated, labelled and published is what was de-duplicated.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from winnow.ids import prompt_id
+from winnow.ingest.turns import ROLES, Turn, read_turns
+from winnow.ingest.values import Unreadable, columns_of, kind, read_json, read_time, tidy
+from winnow.text import bare_text, plain_text, unicode_form
 
-ROLES = ("system", "user", "assistant", "tool")
-_SPACES = re.compile(r"[^\S\n]+")
-_CODE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
+__all__ = ["PROMPT_COLUMNS", "ROLES", "NotAPrompt", "Prompt", "normalise", "parse_prompt"]
+
+TURN_COLUMNS = ("messages", "prompt", "conversations", "conversation")
+"""Columns that may hold a prompt, the first of them that a row has."""
+
+PROMPT_COLUMNS = (
+    *TURN_COLUMNS,
+    *("tools", "source", "dimension", "language", "tags", "received_at"),
+)
+"""Columns of a prompt file that are read."""
+
+NotAPrompt = Unreadable
+
+_MAX_FACT_CHARS = 1_000
+"""Characters of a source, a dimension, a language or a tag, at most."""
+
+_ONE_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+_LINE_END = re.compile(r"[^\S\n]+(?=\n|\Z)")
+_INDENTED = re.compile(r"^[ \t]+\S", re.MULTILINE)
+_AS_WRITTEN = re.compile(r"^\s|[`{}\[\]()<>=|\\#$%&*_^~\"\t;@/+]", re.MULTILINE)
+"""What tells of code, tables or formulas, in which every space counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,134 +62,96 @@ class Prompt:
     line: int
 
 
-class NotAPrompt(Exception):
-    """The row is not a prompt: `reason` is a word to count by, `detail` is for a person."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-
-
 def parse_prompt(value: Any, file: str, line: int, max_chars: int) -> Prompt:
-    """A prompt from a row's value: `prompt` (a string or messages) or `messages`.
+    """A prompt from a row's value: `messages`, `prompt` (a text or turns) or `conversations`.
 
     Raises:
-        NotAPrompt: A wrong type, no user turn at the end, nothing but space, or too long.
+        NotAPrompt: A wrong type, no user turn at the end, nothing to be seen, or too long.
     """
-    if not isinstance(value, dict):
-        raise NotAPrompt("wrong_type", f"a row must be an object, not {_kind(value)}")
-    messages = [_message(m, i) for i, m in enumerate(_raw_messages(value))]
-    if not messages or messages[-1]["role"] not in ("user", "tool"):
-        raise NotAPrompt("no_question", "the last turn must be the user's")
-    if not messages[-1]["content"]:
-        raise NotAPrompt("empty_prompt", "the last turn holds nothing but space")
-    n_chars = sum(len(m["content"]) for m in messages)
-    if n_chars > max_chars:
-        raise NotAPrompt("too_long", f"{n_chars} characters; the campaign allows {max_chars}")
-    tools = _tools(value.get("tools"))
+    row = columns_of(value, PROMPT_COLUMNS)
+    messages = check_prompt(turns_of(row), max_chars)
+    tools = read_tools(row.get("tools"))
     return Prompt(
-        prompt_id=prompt_id(messages, tools),
+        prompt_id=prompt_identity(messages, tools),
         messages=messages,
         tools=tools,
-        source=_text(value, "source"),
-        dimension=_text(value, "dimension") or "helpfulness",
-        language=_text(value, "language"),
-        tags=_tags(value.get("tags")),
-        received_at=_time(value.get("received_at")),
+        source=_text(row, "source"),
+        dimension=_text(row, "dimension") or "helpfulness",
+        language=_text(row, "language"),
+        tags=_tags(row.get("tags")),
+        received_at=read_time(row.get("received_at"), "received_at"),
         file=file,
         line=line,
     )
 
 
+def check_prompt(turns: Sequence[Turn], max_chars: int) -> list[dict[str, str]]:
+    """Turns as the messages of a prompt, normalised; raises as `parse_prompt`."""
+    n_chars = sum(len(turn.text) for turn in turns)
+    if n_chars > max_chars:
+        raise NotAPrompt("too_long", f"{n_chars} characters; {max_chars} are allowed")
+    messages = [{"role": turn.role, "content": normalise(turn.text)} for turn in turns]
+    if not messages or messages[-1]["role"] not in ("user", "tool"):
+        raise NotAPrompt("no_question", "the last turn must be the user's")
+    if not bare_text(messages[-1]["content"]).strip():
+        raise NotAPrompt("empty_prompt", "the last turn holds nothing that can be seen")
+    return messages
+
+
+def turns_of(row: dict[str, Any]) -> list[Turn]:
+    """The turns that a tidied row holds, under the first of the names that it has."""
+    for name in TURN_COLUMNS:
+        if name in row:
+            return read_turns(row[name], name)
+    raise NotAPrompt("no_prompt", "the row has neither `prompt` nor `messages`")
+
+
 def normalise(text: str) -> str:
-    r"""`text` in the form that is stored; code between ``` fences keeps its indentation.
+    r"""`text` in the form that is stored.
 
-    >>> normalise("  caf\u0065\u0301 \t au  lait\r\n")
+    >>> normalise("  caf\u0065\u0301\u00a0au\u200b lait \r\n")
     'café au lait'
+    >>> normalise("\nif x:\n    y()  \n")
+    'if x:\n    y()'
     """
-    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
-    parts = _CODE.split(text)
-    folded = [part if _CODE.fullmatch(part) else _fold_spaces(part) for part in parts]
-    return "".join(folded).strip()
+    seen = _ONE_SPACE.sub(" ", unicode_form(plain_text(text)))
+    trimmed = _LINE_END.sub("", seen).strip("\n")
+    # The first line's own indentation means something only beside that of others.
+    first, newline, rest = trimmed.partition("\n")
+    return trimmed if _INDENTED.search(rest) else f"{first.lstrip()}{newline}{rest}"
 
 
-def _fold_spaces(text: str) -> str:
-    return re.sub(r" ?\n ?", "\n", _SPACES.sub(" ", text))
+def prompt_identity(messages: Sequence[dict[str, str]], tools: str | None) -> str:
+    """Id of a prompt from its normalised messages; in plain prose one space is as good as two."""
+    told_apart = [{**m, "content": _told_apart(m["content"])} for m in messages]
+    return prompt_id(told_apart, tools)
 
 
-def _raw_messages(value: dict[str, Any]) -> list[Any]:
-    raw = value.get("messages", value.get("prompt"))
-    if raw is None:
-        raise NotAPrompt("no_prompt", "the row has neither `prompt` nor `messages`")
-    if isinstance(raw, str):
-        return [{"role": "user", "content": raw}]
-    if not isinstance(raw, list):
-        raise NotAPrompt("wrong_type", f"`messages` must be a list of turns, not {_kind(raw)}")
-    return raw
+def _told_apart(text: str) -> str:
+    bare = bare_text(text)
+    return bare if _AS_WRITTEN.search(bare) else re.sub(" {2,}", " ", bare)
 
 
-def _message(raw: Any, place: int) -> dict[str, str]:
-    if not isinstance(raw, dict):
-        raise NotAPrompt("wrong_type", f"turn {place + 1} must be an object, not {_kind(raw)}")
-    role, content = raw.get("role"), raw.get("content")
-    calls = _calls(raw.get("tool_calls"), place)
-    if content is None and calls:
-        content = ""
-    if role not in ROLES:
-        raise NotAPrompt(
-            "wrong_role", f"turn {place + 1} has role {role!r}; known: {', '.join(ROLES)}"
-        )
-    if not isinstance(content, str):
-        raise NotAPrompt(
-            "wrong_type", f"turn {place + 1}: `content` must be text, not {_kind(content)}"
-        )
-    text = "\n".join(part for part in (normalise(content), *calls) if part)
-    if _has_lone_surrogate(text):
-        raise NotAPrompt("invalid_utf8", f"turn {place + 1} holds half of a surrogate pair")
-    return {"role": role, "content": text}
-
-
-def _calls(raw: Any, place: int) -> list[str]:
-    if raw is not None and not isinstance(raw, list):
-        raise NotAPrompt("wrong_type", f"turn {place + 1}: `tool_calls` must be a list")
-    return [_call(call, place) for call in raw or ()]
-
-
-def _call(raw: Any, place: int) -> str:
-    """A call of a tool as text, the way responses hold theirs: a line of JSON without its id."""
-    function = raw.get("function", raw) if isinstance(raw, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise NotAPrompt("wrong_type", f"turn {place + 1}: a tool call has no function's name")
-    arguments = function.get("arguments") or {}
-    try:
-        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise NotAPrompt("wrong_type", f"turn {place + 1}: arguments are not JSON") from error
-    return json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
-
-
-def _has_lone_surrogate(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text)
-
-
-def _tools(raw: Any) -> str | None:
-    if raw is None:
-        return None
+def read_tools(raw: Any) -> str | None:
+    """The tools of a prompt as JSON, from a list or its JSON; None if there is none."""
     if isinstance(raw, str):
         try:
-            raw = json.loads(raw)
-        except json.JSONDecodeError as error:
-            raise NotAPrompt("wrong_type", f"`tools` is not JSON: {error}") from error
+            raw = tidy(read_json(raw), "tools") if raw.strip() else None
+        except Unreadable as fault:
+            reason = "wrong_type" if fault.reason == "invalid_json" else fault.reason
+            raise NotAPrompt(reason, f"`tools` is not JSON: {fault.detail}") from None
+    if raw is None:
+        return None
     if not isinstance(raw, list):
-        raise NotAPrompt("wrong_type", f"`tools` must be a list, not {_kind(raw)}")
+        raise NotAPrompt("wrong_type", f"`tools` must be a list, not {kind(raw)}")
     return json.dumps(raw, sort_keys=True, ensure_ascii=False) if raw else None
 
 
-def _text(value: dict[str, Any], key: str) -> str | None:
-    raw = value.get(key)
+def _text(row: dict[str, Any], key: str) -> str | None:
+    raw = row.get(key)
     if raw is not None and not isinstance(raw, str):
-        raise NotAPrompt("wrong_type", f"`{key}` must be text, not {_kind(raw)}")
-    return raw
+        raise NotAPrompt("wrong_type", f"`{key}` must be text, not {kind(raw)}")
+    return _short(raw, key) or None
 
 
 def _tags(raw: Any) -> list[str]:
@@ -175,20 +159,11 @@ def _tags(raw: Any) -> list[str]:
         return []
     if not isinstance(raw, list) or not all(isinstance(tag, str) for tag in raw):
         raise NotAPrompt("wrong_type", "`tags` must be a list of texts")
-    return raw
+    return [_short(tag, "tags") for tag in raw]
 
 
-def _time(raw: Any) -> datetime | None:
-    if raw is None:
-        return None
-    try:
-        time = raw if isinstance(raw, datetime) else datetime.fromisoformat(raw)
-    except (TypeError, ValueError) as error:
-        raise NotAPrompt("wrong_type", f"`received_at` must be an ISO time: {raw!r}") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
-    names |= {int: "a number", float: "a number"}
-    return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")
+def _short(text: str | None, key: str) -> str:
+    text = text or ""
+    if len(text) > _MAX_FACT_CHARS:
+        raise NotAPrompt("too_long", f"`{key}` has {len(text)} characters; {_MAX_FACT_CHARS} fit")
+    return text

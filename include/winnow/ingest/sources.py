@@ -1,49 +1,236 @@
-"""Find the prompt files of a campaign's sources: local folders or files, or S3 prefixes."""
+"""Find the files that a campaign names: folders or files, or S3 prefixes.
+
+What is found is read or named as passed over, with the reason; hidden files and folders are counted
+only. Nothing is opened but regular files whose ending is known: no pipe, no link that leads out of
+the source, no stranger's archive.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from winnow.errors import Fatal
-from winnow.ids import content_id
-from winnow.ingest.readers import SUFFIXES
-from winnow.lake import open_lake
+from winnow.ids import content_id, file_digest
+from winnow.ingest.formats.raw import RawRow
+from winnow.ingest.normalise import PROMPT_COLUMNS
+from winnow.ingest.readers import ENDINGS, is_read, read_rows
+from winnow.lake import S3Lake, open_lake
+from winnow.text import plain_text
+
+HIDDEN = "hidden"
+"""Why most files are passed over: their name, or that of a folder, says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A prompt file. `file_id` changes with its name below the source and with its content."""
+    """A file to read. `file_id` changes with its name below the source and with its content."""
 
     name: str
     file_id: str
-    read: Callable[[], bytes]
+    local: Callable[[], AbstractContextManager[Path]]
+
+    def rows(self, columns: Sequence[str] = PROMPT_COLUMNS) -> Iterator[RawRow]:
+        """Its rows, one after another; see `read_rows`."""
+        with self.local() as path:
+            yield from read_rows(self.name, path, columns)
 
 
-def source_files(sources: list[str], day: str, s3_client: Any = None) -> list[SourceFile]:
-    """Every prompt file of the sources, by name; `{day}` in a source is the batch key.
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A file or folder that is not read, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies at the sources, each by name."""
+
+    files: tuple[SourceFile, ...]
+    passed_over: tuple[PassedOver, ...]
+
+
+def source_files(sources: Sequence[str], day: str, s3_client: Any = None) -> list[SourceFile]:
+    """The files of `look_for`."""
+    return list(look_for(sources, day, s3_client).files)
+
+
+def look_for(sources: Sequence[str], day: str, s3_client: Any = None) -> Found:
+    """Every file of the sources; `{day}` in a source is the batch key.
 
     Raises:
-        Fatal: A local source without `{day}` does not exist. (A dated folder may be missing.)
+        Fatal: A source without `{day}` does not exist, or names a file that is never read. (What
+            is dated may be missing.)
     """
-    found = [_files_of(source, day, s3_client) for source in sources]
-    return sorted((file for files in found for file in files), key=lambda file: file.name)
+    found = [_look(source, day, s3_client) for source in sources]
+    files = sorted((f for each in found for f in each.files), key=lambda file: file.name)
+    passed_over = sorted((p for each in found for p in each.passed_over), key=lambda p: p.name)
+    return Found(tuple(files), tuple(passed_over))
 
 
-def _files_of(source: str, day: str, s3_client: Any) -> list[SourceFile]:
+def named_files(source: str, day: str, setting: str) -> tuple[SourceFile, ...]:
+    """The files of a source that a setting of the campaign names for more than prompts.
+
+    Raises:
+        Fatal: There is none, unless the source is dated; or as `look_for`.
+    """
+    found = look_for([source], day)
+    if not found.files and "{day}" not in source:
+        passed_over = told(found.passed_over)
+        raise Fatal(
+            f"No file to read at {source}{f': passed over {passed_over}' if passed_over else ''}; "
+            f"correct {setting} of the campaign."
+        )
+    return found.files
+
+
+def told(passed_over: Sequence[PassedOver], most: int = 5) -> str:
+    """What is passed over in a line: names with their reasons, hidden ones counted; "" if none."""
+    seen = [p for p in passed_over if p.why != HIDDEN]
+    parts = [f"{Path(p.name).name} ({p.why})" for p in seen[:most]]
+    if len(seen) > most:
+        parts.append(f"{len(seen) - most} more")
+    n_hidden = len(passed_over) - len(seen)
+    if n_hidden:
+        parts.append(f"{n_hidden} hidden")
+    return ", ".join(parts)
+
+
+def _look(source: str, day: str, s3_client: Any) -> Found:
     place = source.replace("{day}", day).rstrip("/")
-    is_local = "://" not in place
-    if is_local and not Path(place).exists():
-        if "{day}" in source:
-            return []
+    if place.startswith("s3://"):
+        found = _on_s3(place, s3_client)
+    elif "://" in place and not place.startswith("file://"):
+        raise Fatal(f"Source {source} is neither a folder, a file nor s3://bucket/prefix.")
+    else:
+        found = _on_disk(Path(place.removeprefix("file://")))
+    if found is None and "{day}" not in source:
         raise Fatal(f"Source {source} does not exist; correct ingest.sources of the campaign.")
-    folder, _, wanted = place.rpartition("/") if place.endswith(SUFFIXES) else (place, "", "")
-    lake = open_lake(folder or ".", s3_client)
-    return [
-        SourceFile(f"{folder}/{name}", content_id(name, tag), partial(lake.read, name))
-        for name, tag in lake.tags("").items()
-        if name.endswith(SUFFIXES) and wanted in ("", name)
-    ]
+    return found or Found((), ())
+
+
+def _on_disk(place: Path) -> Found | None:
+    if not place.exists():
+        return None
+    if place.is_dir():
+        return _in_folder(place)
+    why = _why_not_read(place.name, place.stat())
+    if why is not None:
+        raise Fatal(f"{place} is never read: {why}. Read are {', '.join(ENDINGS)}.")
+    return Found((_local_file(place, f"{place.parent}/{place.name}", place.name),), ())
+
+
+def _in_folder(folder: Path) -> Found:
+    root = folder.resolve()
+    files, passed_over = [], []
+    for name, path in _walk(folder, ""):
+        shown = f"{folder}/{plain_text(ascii(name)[1:-1] if not _is_utf8(name) else name)}"
+        why = HIDDEN if _is_hidden(path) else _refused(root, path, name)
+        try:
+            if why is None:
+                files.append(_local_file(path, f"{folder}/{name}", name))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            why = f"cannot be read: {error.strerror}"
+        if why is not None:
+            passed_over.append(PassedOver(shown, why))
+    return Found(tuple(files), tuple(passed_over))
+
+
+def _walk(folder: Path, below: str) -> Iterator[tuple[str, Path]]:
+    """Names below a folder with their paths; of a folder that is not looked into its own."""
+    try:
+        entries = sorted(os.scandir(folder / below), key=lambda each: each.name)
+    except OSError:
+        yield below or ".", folder / below
+        return
+    for entry in entries:
+        name = f"{below}{entry.name}"
+        if entry.is_dir(follow_symlinks=False) and not _is_hidden(Path(entry.path)):
+            yield from _walk(folder, f"{name}/")
+        else:
+            yield name, Path(entry.path)
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a name says that it is not data: .Trash, .a.jsonl, Spark's _temporary/."""
+    return path.name.startswith(".") or (path.name.startswith("_") and path.is_dir())
+
+
+def _refused(root: Path, path: Path, name: str) -> str | None:
+    """Why an entry of a folder is not read; None: it is."""
+    if not _is_utf8(name):
+        return "its name is no UTF-8"
+    try:
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            return "a link that leads out of the source"
+        if path.is_dir():
+            return "a link to a folder" if path.is_symlink() else "a folder that cannot be read"
+        return _why_not_read(name, path.stat())
+    except FileNotFoundError:
+        return "a link to nothing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _why_not_read(name: str, about: os.stat_result) -> str | None:
+    if not stat.S_ISREG(about.st_mode):
+        return "no regular file"
+    return None if is_read(name) else _ending(name)
+
+
+def _ending(name: str) -> str:
+    return f"the ending {Path(name).suffix} is not read" if Path(name).suffix else "has no ending"
+
+
+def _local_file(path: Path, name: str, below: str) -> SourceFile:
+    return SourceFile(name, content_id(below, file_digest(path)), lambda: nullcontext(path))
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _on_s3(place: str, s3_client: Any) -> Found | None:
+    lake = open_lake(place, s3_client)
+    tags = lake.tags("")
+    if not tags:
+        return _s3_object(place, s3_client)
+    files, passed_over = [], []
+    for name, tag in tags.items():
+        if name.endswith("/"):
+            continue
+        *folders, last = name.split("/")
+        if last.startswith(".") or any(folder.startswith((".", "_")) for folder in folders):
+            passed_over.append(PassedOver(f"{place}/{name}", HIDDEN))
+        elif not is_read(name):
+            passed_over.append(PassedOver(f"{place}/{name}", _ending(name)))
+        else:
+            file_id = content_id(name, tag)
+            files.append(SourceFile(f"{place}/{name}", file_id, partial(lake.local, name)))
+    return Found(tuple(files), tuple(passed_over))
+
+
+def _s3_object(place: str, s3_client: Any) -> Found | None:
+    """The one object that a source names; None if there is none."""
+    folder, _, name = place.rpartition("/")
+    lake = open_lake(folder, s3_client)
+    data_tag = lake.tag(name) if isinstance(lake, S3Lake) and folder != "s3:/" else None
+    if data_tag is None:
+        return None
+    if not is_read(name):
+        raise Fatal(f"{place} is never read: {_ending(name)}. Read are {', '.join(ENDINGS)}.")
+    return Found((SourceFile(place, content_id(name, data_tag), partial(lake.local, name)),), ())

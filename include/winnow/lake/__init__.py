@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from winnow.errors import Fatal
 from winnow.lake.contract import Lake, Stored
@@ -23,19 +22,20 @@ __all__ = ["FolderLake", "Lake", "S3Lake", "Stored", "open_lake"]
 
 
 def open_lake(uri: str, s3_client: Any = None) -> Lake:
-    """Open a lake at a folder or at `s3://bucket/prefix`.
+    """Open a lake at a folder or at `s3://bucket/prefix`; every character is one of the name.
 
     Raises:
-        Fatal: The scheme is unknown.
+        Fatal: The scheme is unknown, or S3 without a bucket.
     """
-    parsed = urlparse(uri)
-    if parsed.scheme == "s3":
-        return S3Lake(parsed.netloc, parsed.path.strip("/"), s3_client or _s3_client())
-    if parsed.scheme in ("", "file"):
-        return FolderLake(Path(parsed.path if parsed.scheme else uri))
-    raise Fatal(
-        f"Lake {uri}: unknown scheme {parsed.scheme!r}; use a folder or s3://bucket/prefix."
-    )
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return FolderLake(Path(uri))
+    if scheme == "file":
+        return FolderLake(Path(rest))
+    bucket, _, prefix = rest.partition("/")
+    if scheme == "s3" and bucket:
+        return S3Lake(bucket, prefix.strip("/"), s3_client or _s3_client())
+    raise Fatal(f"{uri} is no place for files; use a folder or s3://bucket/prefix.")
 
 
 def _s3_client() -> Any:

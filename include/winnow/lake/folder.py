@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from winnow.errors import Retryable
-from winnow.ids import digest
+from winnow.ids import digest, file_digest
 from winnow.lake.contract import Stored
 
 _PIECE_BYTES = 1 << 20
@@ -117,7 +117,7 @@ class FolderLake:
 
     def tags(self, folder: str) -> dict[str, str]:
         found = sorted(self._files(folder))
-        return {self._path(p): digest(p.read_bytes()) for p in found}
+        return {self._path(p): file_digest(p) for p in found}
 
     def listing(self, folder: str) -> list[Stored]:
         found = []

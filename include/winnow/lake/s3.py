@@ -124,6 +124,16 @@ class S3Lake:
     def tags(self, folder: str) -> dict[str, str]:
         return {self._path(entry): entry["ETag"] for entry in self._entries(folder)}
 
+    def tag(self, path: str) -> str | None:
+        """The content tag of one object, as in `tags`; None if there is none."""
+        with _s3_errors(f"{self.uri}/{path}"):
+            try:
+                return str(self.client.head_object(**self._at(path))["ETag"])
+            except self.client.exceptions.ClientError as error:
+                if _status(error) == 404:
+                    return None
+                raise
+
     def listing(self, folder: str) -> list[Stored]:
         return [
             Stored(self._path(entry), entry["Size"], entry["LastModified"])

@@ -19,6 +19,7 @@ from winnow.batch import Artifact
 from winnow.lake import Lake
 from winnow.publish.fetch import fetch
 from winnow.publish.versions import Version
+from winnow.sql import literal_path
 
 KEYS = ("annotation_id", "pair_id", "response_id", "prompt_id")
 """What names a row of a view: the first of these columns that the view has."""
@@ -140,8 +141,9 @@ def _load(connection: duckdb.DuckDBPyConnection, before: list[str], after: list[
     Both sides are read as one, so that a column which only newer shards have is null in the others
     and not another content.
     """
-    rows = connection.read_parquet([*before, *after], union_by_name=True, filename=True)
-    columns = [name for name in rows.columns if name != "filename"]
+    files = [literal_path(Path(file)) for file in (*before, *after)]
+    rows = connection.read_parquet(files, union_by_name=True, hive_partitioning=False)
+    columns = rows.columns
     key = next(name for name in (*KEYS, *columns) if name in columns)
     label = next((f'"{name}"' for name in LABELS if name in columns), "NULL")
     content = ", ".join(f'"{name}"' for name in columns)
@@ -156,11 +158,13 @@ def _load(connection: duckdb.DuckDBPyConnection, before: list[str], after: list[
             count(*) AS n
         FROM (
             SELECT *, coalesce({label}::VARCHAR, 'none') AS said
-            FROM read_parquet($files, union_by_name = true, filename = true)
+            FROM read_parquet(
+                $files, union_by_name = true, filename = true, hive_partitioning = false
+            )
         )
         GROUP BY ALL
         """,
-        {"before": before, "files": [*before, *after]},
+        {"before": before, "files": files},
     )
     connection.execute(
         """

@@ -9,7 +9,7 @@ from typing import Any
 
 from winnow.batch import Batch, read_artifact, table_files
 from winnow.errors import Fatal
-from winnow.ingest.sources import source_files
+from winnow.ingest.sources import named_files
 from winnow.publish.labelled import labelled
 from winnow.publish.report_shares import largest_shifts, traits
 from winnow.publish.versions import newest
@@ -93,9 +93,11 @@ def _evaluation(batch: Batch) -> EvaluationSet | None:
     source = batch.campaign.validation.evaluation_prompts
     if source is None:
         return None
-    files = source_files([source], batch.key)
-    if not files:
-        raise Fatal(
-            f"No .jsonl file at {source}: correct validation.evaluation_prompts of the campaign."
-        )
-    return merged([read_evaluation(file.name, file.read()) for file in files])
+    setting = "validation.evaluation_prompts"
+    sets = []
+    for file in named_files(source, batch.key, setting):
+        with file.local() as path:
+            sets.append(read_evaluation(file.name, path))
+    if not sets:
+        raise Fatal(f"No file at {source} for {batch.key}; correct {setting} of the campaign.")
+    return merged(sets)

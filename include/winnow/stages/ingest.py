@@ -1,22 +1,25 @@
 """Ingest: new files of the campaign's sources become the batch's prompts.
 
 Each file is taken by one batch, each prompt is accepted once in a campaign; every row that is not
-accepted lies in quarantine with file, line and reason. A campaign with `pools_from` reads no file:
+accepted lies in quarantine with file, line and reason, and what lies at a source and is not read is
+named. A campaign with `pools_from` reads no file:
 its batches take over the prompts of another campaign's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, read_table
+from winnow.ingest.earlier import earlier_id
 from winnow.ingest.ledger import Entry, Ledger, append, read_ledger
 from winnow.ingest.normalise import NotAPrompt, Prompt, parse_prompt
-from winnow.ingest.readers import RawRow, read_rows
-from winnow.ingest.sources import SourceFile, source_files
+from winnow.ingest.readers import RawRow, parsed
+from winnow.ingest.sources import SourceFile, look_for, told
 from winnow.records import PROMPTS, Quarantined, to_table
 from winnow.stages.pools_from import Source, entry_of, source_of
 
@@ -34,13 +37,14 @@ def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
     if done is not None:
         return done
     source = source_of(batch)
-    entry = _take(batch, source, s3_client)
+    found = look_for(batch.campaign.ingest.sources, batch.key, s3_client)
+    entry = _take(batch, source, found.files)
     if entry is None:
         return None
     if source is not None:
         figures = {**source.ingested.figures, "pools_from": source.batch.campaign.name}
     else:
-        figures = {"files": sorted(entry.files.values())}
+        figures = {"files": sorted(entry.files.values()), "passed_over": told(found.passed_over)}
     return batch.commit(
         STAGE,
         inputs=[source.ingested] if source else [],
@@ -50,9 +54,8 @@ def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
     )
 
 
-def _take(batch: Batch, source: Source | None, s3_client: Any) -> Entry | None:
+def _take(batch: Batch, source: Source | None, files: Sequence[SourceFile]) -> Entry | None:
     """The batch's ledger entry: the one it has, or a new one over what no batch took yet."""
-    files = source_files(batch.campaign.ingest.sources, batch.key, s3_client)
     while True:
         ledger = read_ledger(batch.lake, batch.campaign.name)
         entry = ledger.of(batch.key)
@@ -79,9 +82,9 @@ def _accepted_before(batch: Batch, ledger: Ledger) -> dict[str, str]:
     return places
 
 
-def _read(batch: Batch, files: Iterable[SourceFile], accepted: Mapping[str, str]) -> Entry:
-    files = list(files)
-    rows = [row for file in files for row in read_rows(file.name, file.read())]
+def _read(batch: Batch, files: Sequence[SourceFile], accepted: Mapping[str, str]) -> Entry:
+    read: Counter[str] = Counter()
+    rows = _counted((row for file in files for row in file.rows()), read)
     prompts, quarantined = sort_rows(rows, accepted, batch.campaign.ingest.max_prompt_chars)
     ids = pa.table({"prompt_id": pa.array([p.prompt_id for p in prompts], pa.string())})
     outputs: dict[str, Artifact] = {
@@ -89,8 +92,14 @@ def _read(batch: Batch, files: Iterable[SourceFile], accepted: Mapping[str, str]
         "prompt_ids": batch.write_table(STAGE, "prompt_ids", ids),
         "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(quarantined)),
     }
-    counts = {"rows_in": len(rows), "rows_out": len(prompts), "quarantined": len(quarantined)}
+    counts = {"rows_in": read.total(), "rows_out": len(prompts), "quarantined": len(quarantined)}
     return Entry(batch.key, {f.file_id: f.name for f in files}, outputs, counts)
+
+
+def _counted(rows: Iterable[RawRow], read: Counter[str]) -> Iterator[RawRow]:
+    for row in rows:
+        read[row.file] += 1
+        yield row
 
 
 def sort_rows(
@@ -100,26 +109,23 @@ def sort_rows(
 
     `accepted` maps prompt ids of earlier batches to the place that brought them.
     """
+    places = dict(accepted)
+
+    def new_prompt(row: RawRow) -> Prompt:
+        prompt = parse_prompt(row.value, row.file, row.line, max_chars)
+        place = places.get(prompt.prompt_id)
+        if place is None and accepted:
+            place = accepted.get(earlier_id(row.value) or "")
+        if place is not None:
+            raise NotAPrompt("duplicate", f"same prompt as {place}")
+        places[prompt.prompt_id] = f"{row.file}:{row.line}"
+        return prompt
+
     prompts: list[Prompt] = []
     quarantined: list[Quarantined] = []
-    places = dict(accepted)
-    for row in rows:
-        try:
-            prompt = _prompt(row, max_chars)
-            if prompt.prompt_id in places:
-                raise NotAPrompt("duplicate", f"same prompt as {places[prompt.prompt_id]}")
-        except NotAPrompt as fault:
-            quarantined.append(
-                Quarantined(STAGE, fault.reason, fault.detail, row.file, row.line, raw=row.raw)
-            )
-            continue
-        places[prompt.prompt_id] = f"{row.file}:{row.line}"
-        prompts.append(prompt)
+    for found in parsed(rows, new_prompt, STAGE):
+        if isinstance(found, Prompt):
+            prompts.append(found)
+        else:
+            quarantined.append(found)
     return prompts, quarantined
-
-
-def _prompt(row: RawRow, max_chars: int) -> Prompt:
-    if row.fault is not None:
-        reason, _, detail = row.fault.partition(": ")
-        raise NotAPrompt(reason, detail)
-    return parse_prompt(row.value, row.file, row.line, max_chars)

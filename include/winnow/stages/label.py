@@ -22,7 +22,7 @@ from winnow.batch import Batch, Manifest, read_table
 from winnow.campaign import Label
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import canonical_json
-from winnow.ingest.sources import source_files
+from winnow.ingest.sources import named_files
 from winnow.label.annotation import Annotation
 from winnow.label.collect import Collection, read_deliveries
 from winnow.label.gold import GoldItem, read_gold
@@ -210,8 +210,13 @@ def _gold(batch: Batch) -> tuple[list[GoldItem], list[Quarantined]]:
     asked = batch.campaign.label.gold
     if asked is None:
         return [], []
-    read = [read_gold(file.name, file.read()) for file in source_files([asked], batch.key)]
-    return [item for items, _ in read for item in items], [row for _, bad in read for row in bad]
+    items, bad = [], []
+    for file in named_files(asked, batch.key, "label.gold"):
+        with file.local() as path:
+            found, wrong = read_gold(file.name, path)
+        items += found
+        bad += wrong
+    return items, bad
 
 
 def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> BuiltTasks:

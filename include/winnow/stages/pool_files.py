@@ -1,10 +1,11 @@
 """Selection on its own: candidate pools in a file, comparisons in a file; no lake, no vendor.
 
-A row is a response: `prompt` (a string or messages) and `response` (a string), and where known a
-`vector` (its embedding, of one length in all rows), the `model` that wrote it, and a `language` or
-`topic` to put floors on.
+A row is a response: `prompt` (a text or turns) and `response` (a text, or turns that end with it),
+and where known a `vector` (its embedding, of one length in all rows), the `model` that wrote it,
+and a `language` or `topic` to put floors on.
 Preferences that were bought before (`prompt`, `chosen`, `rejected`, as trainers read them) teach
-the reward model; without any, pairs are chosen by diversity.
+the reward model; without any, pairs are chosen by diversity. They are compared by vectors where
+both sides have one: in `chosen_vector` and `rejected_vector`, or as responses of the pools.
 
 Always holds: rows in = responses read + rows refused, each with file, line and reason; the same
 files give the same bytes.
@@ -13,10 +14,10 @@ files give the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,49 +27,79 @@ from numpy.typing import NDArray
 from winnow.errors import Fatal
 from winnow.expand.text_features import text_features
 from winnow.ids import pair_id, response_id
-from winnow.ingest.normalise import NotAPrompt, Prompt, parse_prompt
-from winnow.ingest.readers import RawRow, read_rows
+from winnow.ingest.formats.raw import RawRow
+from winnow.ingest.normalise import PROMPT_COLUMNS, prompt_identity, read_tools
+from winnow.ingest.pairs import PAIR_COLUMNS, read_answers, read_pair
+from winnow.ingest.readers import ENDINGS, is_read, parsed, read_rows
+from winnow.ingest.values import Unreadable, columns_of
 from winnow.records import Quarantined
 from winnow.reward import Posterior, centre, fit, fit_projection, prior
 from winnow.select import Choice, Pool, Rules, choose_for_pools, one_blas_thread
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.screen import answers_nothing, near_duplicates
 
-SUFFIXES = (".jsonl", ".parquet")
+WRITTEN = (".jsonl", ".parquet")
+"""Endings of the file that is written."""
+
+POOL_COLUMNS = (*PROMPT_COLUMNS, "response", "vector", "model", "topic")
+PREFERENCE_COLUMNS = (*PAIR_COLUMNS, "chosen_vector", "rejected_vector")
 
 _MAX_PROMPT_CHARS = 1_000_000
 _MAX_COMPONENTS = 64
 
+Vector = NDArray[np.float64]
+Row = TypeVar("Row")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """One row of a pool file."""
+    """One row of a pool file; `vector` is an embedding (c,)."""
 
     prompt_id: str
     prompt: str
     response_id: str
     text: str
     model: str
-    vector: tuple[float, ...] | None
+    vector: Vector | None
     strata: tuple[str, ...]
+    line: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Preference:
-    """One row of a file of preferences."""
+    """One row of a file of preferences; `chosen_id` is the response's id, were it in a pool."""
 
     prompt: str
     chosen: str
     rejected: str
+    chosen_id: str
+    rejected_id: str
+    chosen_vector: Vector | None
+    rejected_vector: Vector | None
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What was read and chosen; `note` says when the reward model was not yet trusted."""
+    """What was read and chosen; `note` says what the reward model could not be given."""
 
     rows_in: int
     comparisons: list[dict[str, Any]]
     refused: list[Quarantined]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Features:
+    """Raw features: of the r responses, and of both sides of the e preferences.
+
+    The first `n_embedding` columns are an embedding. `near_rc` is what near duplicates are told by.
+    """
+
+    raw_rc: Vector
+    chosen_ec: Vector
+    rejected_ec: Vector
+    n_embedding: int
+    near_rc: Vector
     note: str
 
 
@@ -78,99 +109,107 @@ def select_file(pools: Path, out: Path, rules: Rules, preferences: Path | None) 
     Refused rows go to a file beside it, `OUT.quarantine.jsonl`.
 
     Raises:
-        Fatal: A file cannot be read or its ending is unknown, no row is a response, or vectors
-            differ in length.
+        Fatal: A file cannot be read or its ending is unknown, holds nothing that serves, or vectors
+            differ in length or are missing in some rows.
     """
-    for path in (pools, out, *([preferences] if preferences else [])):
-        if path.suffix not in SUFFIXES:
-            raise Fatal(f"{path}: the ending must be one of {', '.join(SUFFIXES)}.")
-    raw = _rows(pools)
-    responses, refused = _parsed(raw, _response)
+    for path in (pools, *([preferences] if preferences else [])):
+        if not is_read(path.name):
+            raise Fatal(f"{path}: the ending must be one of {', '.join(ENDINGS)}.")
+    if out.suffix not in WRITTEN:
+        raise Fatal(f"{out}: the ending must be one of {', '.join(WRITTEN)}.")
+    responses, refused = _rows(pools, POOL_COLUMNS, _response)
     known: list[Preference] = []
+    n_rows = len(responses) + len(refused)
     if preferences is not None:
-        raw_preferences = _rows(preferences)
-        known, wrong = _parsed(raw_preferences, _preference)
-        raw, refused = raw + raw_preferences, refused + wrong
-    if not responses:
-        raise Fatal(f"{pools} holds no response: a row needs `prompt` and `response`.")
+        known, wrong = _rows(preferences, PREFERENCE_COLUMNS, _preference)
+        n_rows, refused = n_rows + len(known) + len(wrong), refused + wrong
+    _write_refused(out, refused)
+    _check_given(pools, responses, refused, "a response: a row needs `prompt` and `response`")
+    if preferences is not None:
+        needs = "a preference: a row needs `prompt`, `chosen` and `rejected`"
+        _check_given(preferences, known, refused, needs)
     comparisons, note = _choose(responses, known, rules)
     _write(out, comparisons)
-    if refused:
-        lines = (json.dumps(asdict(row), default=_readable) for row in refused)
-        Path(f"{out}.quarantine.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Selected(len(raw), comparisons, refused, note)
+    return Selected(n_rows, comparisons, refused, note)
 
 
-def _rows(path: Path) -> list[RawRow]:
+def _rows(
+    path: Path, columns: Sequence[str], parse: Callable[[RawRow], Row]
+) -> tuple[list[Row], list[Quarantined]]:
+    """What `parse` makes of each row, and the rows of which it makes nothing."""
+    found: list[Row] = []
+    refused: list[Quarantined] = []
     try:
-        return list(read_rows(path.name, path.read_bytes()))
+        for row in parsed(read_rows(path.name, path, columns), parse, "select"):
+            if isinstance(row, Quarantined):
+                refused.append(row)
+            else:
+                found.append(row)
     except OSError as error:
         raise Fatal(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _parsed(rows: Iterable[RawRow], parse: Any) -> tuple[list[Any], list[Quarantined]]:
-    """Each row as `parse` reads it, or the reason why it cannot."""
-    found, refused = [], []
-    for row in rows:
-        try:
-            if row.fault is not None:
-                raise NotAPrompt(*row.fault.split(": ", 1))
-            found.append(parse(row))
-        except NotAPrompt as fault:
-            refused.append(
-                Quarantined("select", fault.reason, fault.detail, row.file, row.line, raw=row.raw)
-            )
     return found, refused
 
 
-def _response(row: RawRow) -> Response:
-    prompt = parse_prompt(row.value, row.file, row.line, _MAX_PROMPT_CHARS)
-    text = _text(row.value, "response")
-    strata = tuple(
-        f"{name}:{row.value[name]}" for name in ("language", "topic") if row.value.get(name)
-    )
+def _check_given(
+    path: Path, found: Sequence[object], refused: Sequence[Quarantined], needs: str
+) -> None:
+    """Say why a file gives nothing."""
+    if found:
+        return
+    bad = [row for row in refused if row.file == path.name]
+    if not bad:
+        raise Fatal(f"{path} is empty.")
+    first = f"line {bad[0].line}, {bad[0].reason}: {bad[0].detail}"
+    raise Fatal(f"None of the {len(bad)} rows of {path} is {needs}. The first: {first}.")
+
+
+def _response(raw: RawRow) -> Response:
+    row = columns_of(raw.value, POOL_COLUMNS)
+    messages, (text,) = read_answers(row, ["response"], _MAX_PROMPT_CHARS)
+    prompt = prompt_identity(messages, read_tools(row.get("tools")))
     return Response(
-        prompt.prompt_id,
-        _shown(prompt),
-        response_id(prompt.prompt_id, text),
+        prompt,
+        _shown(messages),
+        response_id(prompt, text),
         text,
-        str(row.value.get("model") or ""),
-        _vector(row.value.get("vector")),
-        strata,
+        str(row.get("model", "")),
+        _vector(row, "vector"),
+        tuple(f"{name}:{row[name]}" for name in ("language", "topic") if name in row),
+        raw.line,
     )
 
 
-def _preference(row: RawRow) -> Preference:
-    prompt = parse_prompt(row.value, row.file, row.line, _MAX_PROMPT_CHARS)
-    chosen, rejected = _text(row.value, "chosen"), _text(row.value, "rejected")
-    if chosen == rejected:
-        raise NotAPrompt("same_text", "chosen and rejected are one text")
-    return Preference(_shown(prompt), chosen, rejected)
+def _preference(raw: RawRow) -> Preference:
+    row = columns_of(raw.value, PREFERENCE_COLUMNS)
+    pair = read_pair(row, _MAX_PROMPT_CHARS)
+    prompt = prompt_identity(pair.messages, read_tools(row.get("tools")))
+    return Preference(
+        _shown(pair.messages),
+        pair.chosen,
+        pair.rejected,
+        response_id(prompt, pair.chosen),
+        response_id(prompt, pair.rejected),
+        _vector(row, "chosen_vector"),
+        _vector(row, "rejected_vector"),
+    )
 
 
-def _text(value: Mapping[str, Any], name: str) -> str:
-    """A string, or the last turn of a conversation, as trainers write responses."""
-    found = value.get(name)
-    if isinstance(found, list) and found and isinstance(found[-1], dict):
-        found = found[-1].get("content")
-    if not isinstance(found, str):
-        raise NotAPrompt("no_text", f"`{name}` must be a string or messages")
-    return found
+def _shown(messages: Sequence[Mapping[str, str]]) -> str:
+    return "\n".join(message["content"] for message in messages)
 
 
-def _shown(prompt: Prompt) -> str:
-    return "\n".join(message["content"] for message in prompt.messages)
-
-
-def _vector(value: Any) -> tuple[float, ...] | None:
+def _vector(row: Mapping[str, Any], name: str) -> Vector | None:
+    value = row.get(name)
     if value is None:
         return None
     try:
-        vector = tuple(float(number) for number in value)
-    except (TypeError, ValueError):
-        raise NotAPrompt("wrong_vector", "`vector` must be a list of numbers") from None
+        vector = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise Unreadable("wrong_vector", f"`{name}` must be a list of numbers") from None
+    if vector.ndim != 1 or not isinstance(value, list):
+        raise Unreadable("wrong_vector", f"`{name}` must be a list of numbers")
     if not np.isfinite(vector).all():
-        raise NotAPrompt("wrong_vector", "`vector` holds a number that is not finite")
+        raise Unreadable("wrong_vector", f"`{name}` holds a number that is not finite")
     return vector
 
 
@@ -178,30 +217,33 @@ def _vector(value: Any) -> tuple[float, ...] | None:
 def _choose(
     responses: Sequence[Response], known: Sequence[Preference], rules: Rules
 ) -> tuple[list[dict[str, Any]], str]:
-    raw_rc, known_first, known_second, n_embedding = _raw_features(responses, known)
+    given = _features(responses, known)
+    raw_rc = given.raw_rc
     rows_of: dict[str, list[int]] = {}
     for number, response in enumerate(responses):
         rows_of.setdefault(response.prompt_id, []).append(number)
-    half_ec = 0.5 * (known_first - known_second)
+    if all(len({responses[k].response_id for k in rows}) < 2 for rows in rows_of.values()):
+        raise Fatal("No prompt has two responses that differ: there is no pair to choose.")
+    half_ec = 0.5 * (given.chosen_ec - given.rejected_ec)
     centred = np.vstack([*(centre(raw_rc[rows]) for rows in rows_of.values()), half_ec, -half_ec])
-    projection = fit_projection(centred, n_embedding, _MAX_COMPONENTS)
-    z_ed = projection.apply(known_first) - projection.apply(known_second)
+    projection = fit_projection(centred, given.n_embedding, _MAX_COMPONENTS)
+    z_ed = projection.apply(given.chosen_ec) - projection.apply(given.rejected_ec)
     posterior = _posterior(z_ed, known)
     rules, note = effective_rules(
         rules, posterior.n_labels, effective_dimension(posterior), "undecided"
     )
+    note = " ".join(part for part in (note, given.note) if part)
     blocked_r = answers_nothing(
         [r.prompt_id for r in responses],
         [r.text for r in responses],
         [r.model for r in responses],
     )
-    embedding_rc = raw_rc[:, :n_embedding]
     pools = (
         Pool(
             prompt,
             [responses[k].response_id for k in rows],
             centre(projection.apply(raw_rc[rows])),
-            clusters=near_duplicates(embedding_rc[rows]).tolist(),
+            clusters=near_duplicates(given.near_rc[rows]).tolist(),
             blocked=blocked_r[rows],
             strata=responses[rows[0]].strata,
         )
@@ -215,28 +257,76 @@ def _choose(
     ], note
 
 
-def _raw_features(
-    responses: Sequence[Response], known: Sequence[Preference]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
-    """Raw features of the responses, and of the chosen and rejected texts of the preferences.
+def _features(responses: Sequence[Response], known: Sequence[Preference]) -> _Features:
+    """Features of the responses and the preferences: vectors, or of the text where one lacks them.
 
-    The last number says how many of their columns, the first ones, are an embedding.
-
-    Vectors serve when every response has one and nothing else must be compared with them; features
-    of the text alone serve otherwise.
+    Near duplicates among the responses are told by their vectors in any case, if they have any.
     """
-    vectors = [response.vector for response in responses]
-    if not known and all(vector is not None for vector in vectors):
-        lengths = {len(vector or ()) for vector in vectors}
-        if len(lengths) > 1:
-            raise Fatal(f"`vector` has {sorted(lengths)} numbers: give all rows the same length.")
-        raw_rc = np.array(vectors, dtype=np.float64)
-        return raw_rc, raw_rc[:0], raw_rc[:0], raw_rc.shape[1]
+    near_rc = _vectors(responses)
+    pairs = None if near_rc is None else _preference_vectors(responses, known)
+    if near_rc is not None and pairs is not None:
+        n_columns = near_rc.shape[1]
+        return _Features(near_rc, *pairs, n_columns, near_rc, "")
     prompts = [r.prompt for r in responses] + [p.prompt for p in known] * 2
     texts = [r.text for r in responses] + [p.chosen for p in known] + [p.rejected for p in known]
     raw = text_features(prompts, texts, _MAX_COMPONENTS).astype(np.float64)
     n, e = len(responses), len(known)
-    return raw[:n], raw[n : n + e], raw[n + e :], _MAX_COMPONENTS
+    note = ""
+    if near_rc is not None:
+        note = (
+            "Some preferences have no vectors (chosen_vector and rejected_vector, or as responses "
+            "of the pools): the reward model reads the texts; vectors tell near duplicates."
+        )
+    return _Features(
+        raw[:n],
+        raw[n : n + e],
+        raw[n + e :],
+        _MAX_COMPONENTS,
+        raw[:n, :_MAX_COMPONENTS] if near_rc is None else near_rc,
+        note,
+    )
+
+
+def _vectors(responses: Sequence[Response]) -> Vector | None:
+    """The vectors (r, c) of all responses; None if none has one."""
+    without = [response for response in responses if response.vector is None]
+    if len(without) == len(responses):
+        return None
+    if without:
+        raise Fatal(
+            f"{len(without)} of {len(responses)} responses have no `vector`, the first in line "
+            f"{without[0].line}: give all rows one, or none."
+        )
+    return _stacked([response.vector for response in responses], "vector")
+
+
+def _preference_vectors(
+    responses: Sequence[Response], known: Sequence[Preference]
+) -> tuple[Vector, Vector] | None:
+    """Vectors (e, c) of the chosen and the rejected sides; None where one is missing."""
+    length = len(responses[0].vector) if responses[0].vector is not None else 0
+    if not known:
+        return np.zeros((0, length)), np.zeros((0, length))
+    of_pool = {response.response_id: response.vector for response in responses}
+    chosen = [
+        of_pool.get(p.chosen_id) if p.chosen_vector is None else p.chosen_vector for p in known
+    ]
+    rejected = [
+        of_pool.get(p.rejected_id) if p.rejected_vector is None else p.rejected_vector
+        for p in known
+    ]
+    if any(vector is None for vector in (*chosen, *rejected)):
+        return None
+    both = _stacked([*chosen, *rejected, responses[0].vector], "chosen_vector and rejected_vector")
+    return both[: len(known)], both[len(known) : -1]
+
+
+def _stacked(vectors: Sequence[Vector | None], name: str) -> Vector:
+    found = [vector for vector in vectors if vector is not None]
+    lengths = sorted({len(vector) for vector in found})
+    if len(lengths) > 1:
+        raise Fatal(f"`{name}` has {lengths} numbers: give all rows the same length.")
+    return np.stack(found)
 
 
 def _posterior(z_ed: NDArray[np.float64], known: Sequence[Preference]) -> Posterior:
@@ -266,6 +356,13 @@ def _comparison(
         "p_first": choice.p_first,
         "propensity": choice.propensity,
     }
+
+
+def _write_refused(out: Path, refused: Sequence[Quarantined]) -> None:
+    if refused:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps(asdict(row), default=_readable) for row in refused)
+        Path(f"{out}.quarantine.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write(out: Path, comparisons: list[dict[str, Any]]) -> None:

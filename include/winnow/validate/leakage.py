@@ -11,15 +11,21 @@ Only prompts that share a rare piece are compared: of the n pieces of an evaluat
 
 from __future__ import annotations
 
-import json
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from winnow.errors import Fatal
+from winnow.ingest.formats.raw import Data, RawRow
+from winnow.ingest.normalise import TURN_COLUMNS
+from winnow.ingest.readers import parsed, read_rows
+from winnow.ingest.turns import read_turns, said_by_user, text_of
+from winnow.ingest.values import Unreadable, columns_of
+from winnow.records import Quarantined
+from winnow.text import bare_text, unicode_form
 from winnow.validate.verdict import BadRow
 
 Row = Mapping[str, Any]
@@ -28,6 +34,14 @@ CHECK = "evaluation_prompts"
 _PIECE = 8
 _LONG = 60
 """Letters from which an evaluation prompt is looked for inside longer prompts."""
+_MEANT = 24
+"""Letters from which the beginning of an evaluation conversation is no mere greeting."""
+
+EVALUATION_COLUMNS = (
+    *TURN_COLUMNS,
+    *("turns", "instruction", "question", "input", "prompt_id"),
+)
+"""Columns of a file of evaluation prompts that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +52,63 @@ class EvaluationSet:
     texts: Mapping[str, str]
 
 
-def read_evaluation(file: str, data: bytes) -> EvaluationSet:
-    """Read JSONL of objects with `prompt` (text or messages), `messages` or `prompt_id`.
+def read_evaluation(file: str, data: Data) -> EvaluationSet:
+    """Read the evaluation prompts of a file, in any shape in which one is written.
+
+    A conversation is protected whole, and each beginning of it that is long enough to mean it.
 
     Raises:
-        Fatal: A line is none of these; a set that is read in part would let the rest leak.
+        Fatal: A row gives no text, whatever ids it has; a set that is read in part would let the
+            rest leak.
     """
     ids: set[str] = set()
     texts: dict[str, str] = {}
-    for line, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        where = f"{file}:{line}"
-        row = _parsed(raw, where)
-        text = normalised(_asked(row.get("messages", row.get("prompt"))))
-        if isinstance(row.get("prompt_id"), str):
-            ids.add(row["prompt_id"])
-        elif not text:
-            raise Fatal(f"{where} has no prompt, messages or prompt_id; correct the file.")
-        if text:
+    for row in parsed(read_rows(file, data, EVALUATION_COLUMNS), _prompt_of, "publish"):
+        if isinstance(row, Quarantined):
+            raise Fatal(
+                f"{row.file}:{row.line} is no evaluation prompt ({row.reason}: {row.detail}); "
+                "correct the file: what is read in part protects nothing."
+            )
+        where, prompt, said = row
+        ids.update([prompt] if prompt else [])
+        for text in said:
             texts.setdefault(text, where)
     return EvaluationSet(frozenset(ids), texts)
+
+
+def _prompt_of(raw: RawRow) -> tuple[str, str | None, list[str]]:
+    """Where a row stands, its id, and the normalised texts to look for."""
+    row = columns_of(raw.value, EVALUATION_COLUMNS)
+    said = [text for talk in _talks(row) for text in _beginnings(talk)]
+    if not any(said):
+        raise Unreadable("no_text", "it has no prompt, messages, conversations, turns or question")
+    prompt = row.get("prompt_id")
+    return f"{raw.file}:{raw.line}", prompt if isinstance(prompt, str) else None, said
+
+
+def _talks(row: Mapping[str, Any]) -> Iterator[list[str]]:
+    """What a person says in each of the columns that hold a prompt."""
+    for name in TURN_COLUMNS:
+        if name in row:
+            said = said_by_user(read_turns(row[name], name))
+            if not any(map(normalised, said)):
+                raise Unreadable("no_text", f"`{name}` holds nothing that a person says")
+            yield said
+    if "turns" in row:
+        turns = row["turns"]
+        if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+            raise Unreadable("wrong_type", "`turns` must be a list of texts")
+        yield turns
+    asked = [row[name] for name in ("instruction", "question", "input") if name in row]
+    if asked:
+        yield ["\n".join(text_of(text, "the question") for text in asked)]
+
+
+def _beginnings(said: Sequence[str]) -> Iterator[str]:
+    for n in range(1, len(said) + 1):
+        text = normalised("\n".join(said[:n]))
+        if text and (n == len(said) or len(text) >= _MEANT):
+            yield text
 
 
 def merged(sets: Iterable[EvaluationSet]) -> EvaluationSet:
@@ -88,14 +138,14 @@ def leaked(prompts: Iterable[Row], evaluation: EvaluationSet, share: float) -> l
 
 
 def normalised(text: str) -> str:
-    """Letters, marks and digits in one case, single spaces between.
+    """Letters, marks and digits in one case, single spaces between; of signs alone the signs.
 
-    >>> normalised("  What's ２+2,  PLEASE?!")
-    'what s 2 2 please'
+    >>> normalised("  What's ２+2,  PLEASE?!"), normalised("+ -")
+    ('what s 2 2 please', '+ -')
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicode_form(bare_text(text), "NFKC").casefold()
     kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in folded)
-    return " ".join("".join(kept).split())
+    return " ".join("".join(kept).split()) or " ".join(folded.split())
 
 
 def _near(
@@ -130,20 +180,6 @@ def _pieces(text: str) -> frozenset[str]:
     return frozenset(text[i : i + _PIECE] for i in range(last))
 
 
-def _asked(messages: Any) -> str:
-    """What a person said: the text itself, or all turns of the user."""
-    if isinstance(messages, str):
-        return messages
-    turns: Sequence[Any] = messages if isinstance(messages, list) else []
-    said = [t.get("content") for t in turns if isinstance(t, Mapping) and t.get("role") == "user"]
-    return "\n".join(text for text in said if isinstance(text, str))
-
-
-def _parsed(raw: bytes, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(raw)
-    except ValueError as error:
-        raise Fatal(f"{where} is not JSON; correct the file of evaluation prompts.") from error
-    if not isinstance(row, dict):
-        raise Fatal(f"{where} is no object; correct the file of evaluation prompts.")
-    return row
+def _asked(messages: Sequence[Row]) -> str:
+    """What a person said in a prompt of the lake."""
+    return "\n".join(turn["content"] for turn in messages if turn["role"] == "user")

@@ -26,21 +26,48 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
 
 
-@given(st.text(alphabet="aé \t\n\u00a0e\u0301"))
-def test_space_and_composition_make_no_difference(text: str) -> None:
-    spread = unicodedata.normalize("NFD", text).replace(" ", " \t ").replace("\n", "\r\n")
-    assert normalise(f" {spread}  ") == normalise(text)
+@given(st.text(alphabet="aé\t\n\u00a0e\u0301 "))
+def test_what_is_not_seen_makes_no_difference(text: str) -> None:
+    spread = unicodedata.normalize("NFD", text).replace("\n", " \r\n").replace("a", "a\u200b")
+    assert normalise(f"\n{spread}  ") == normalise(text)
 
 
-def test_code_keeps_its_indentation() -> None:
-    text = "Why?\n```python\ndef f():\n    return  1\n```\nand   this"
-    assert normalise(text) == "Why?\n```python\ndef f():\n    return  1\n```\nand this"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Why?\n```python\ndef f():\n    return  1\n```\nand   this",
+        "for i in range(3):\n    if i:\n        print(i)\nprint('x  y')",
+        "all:\n\tcc  -o a a.c",
+        "a:\n  b: 1",
+        "-  x = 1\n+  x =  2",
+        "|a  |b|\n|--|-|",
+    ],
+)
+def test_code_stays_as_it_is(text: str) -> None:
+    assert normalise(text) == text
+    narrower = parsed({"prompt": text.replace("  ", " ").replace("\t", " ")})
+    assert parsed({"prompt": text}).prompt_id != narrower.prompt_id
 
 
 def test_a_string_is_one_user_turn() -> None:
     one, two = parsed({"prompt": " hi  there "}), parsed({"prompt": "hi there"})
-    assert one.messages == [{"role": "user", "content": "hi there"}]
+    assert one.messages == [{"role": "user", "content": "hi  there"}]
     assert one.prompt_id == two.prompt_id
+
+
+@given(
+    st.text(min_size=1, max_size=20),
+    st.text("\u00ad\u200b\u200d\u2060\ufeff\u202e\u3164\u034f", max_size=2),
+)
+def test_invisible_characters_tell_no_prompts_apart(text: str, hidden: str) -> None:
+    def identity(prompt: str) -> str:
+        try:
+            return parsed({"prompt": prompt}).prompt_id
+        except NotAPrompt as fault:
+            return fault.reason
+
+    spread = "".join(c + hidden for c in text)
+    assert identity(hidden + spread) == identity(text)
 
 
 def test_turns_keep_their_order_and_roles() -> None:
@@ -102,7 +129,7 @@ def test_what_is_told_of_a_prompt_is_kept() -> None:
         ({}, "no_prompt"),
         ({"prompt": 3}, "wrong_type"),
         ({"messages": 42}, "wrong_type"),
-        ({"messages": []}, "no_question"),
+        ({"messages": []}, "no_prompt"),
         ({"messages": ["x"]}, "wrong_type"),
         ({"messages": [{"role": "user"}]}, "wrong_type"),
         ({"messages": [{"role": "boss", "content": "x"}]}, "wrong_role"),

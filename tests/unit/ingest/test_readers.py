@@ -23,7 +23,8 @@ def test_good_lines_come_back_in_order(values: list[dict[str, str]]) -> None:
 
 @given(st.lists(st.binary(max_size=20).filter(lambda b: b.strip() and b"\n" not in b), max_size=8))
 def test_every_line_that_is_not_blank_is_one_row(lines: list[bytes]) -> None:
-    rows = list(read_rows("f.jsonl", b"\n".join(lines)))
+    # A file that begins with a bracket is an array.
+    rows = list(read_rows("f.jsonl", b"\n".join([b"{}", *lines])))[1:]
     assert len(rows) == len(lines)
     assert all((row.fault is None) or (row.value is None) for row in rows)
 
@@ -41,8 +42,10 @@ def test_bad_lines_keep_place_bytes_and_reason() -> None:
 
 
 def test_deep_nesting_is_a_bad_line_and_no_crash() -> None:
-    [row] = read_rows("f.jsonl", b"[" * 200_000)
+    [_, row, after] = read_rows("f.jsonl", b"{}\n" + b"[" * 200_000 + b"\n{}")
     assert row.fault is not None
+    assert after.value == {}
+    assert all(row.fault for row in read_rows("f.json", b"[" * 200_000))
 
 
 def test_parquet_rows_are_read_like_json_rows() -> None:

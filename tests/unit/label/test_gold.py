@@ -48,17 +48,17 @@ def test_messages_and_rows_of_a_published_dataset_are_gold_as_they_are() -> None
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (b"{", "gold_does_not_parse"),
-        (b"\xff\xfe", "gold_does_not_parse"),
-        (b"[1]", "gold_does_not_parse"),
-        (lines({"prompt": "q", "chosen": 4, "rejected": "5"}), "gold_does_not_parse"),
-        (lines({"prompt": "q", "chosen": "4"}), "gold_does_not_parse"),
-        (lines({"chosen": "4", "rejected": "5"}), "gold_without_prompt"),
-        (lines({"prompt": " ", "chosen": "4", "rejected": "5"}), "gold_without_prompt"),
-        (lines({"messages": [], "chosen": "4", "rejected": "5"}), "gold_without_prompt"),
-        (lines({"prompt": "q", "chosen": "\u200b", "rejected": "5"}), "gold_without_response"),
-        (lines({"prompt": "q", "chosen": [], "rejected": "5"}), "gold_without_response"),
-        (lines({"prompt": "q", "chosen": "5\u200b ", "rejected": "5"}), "gold_without_difference"),
+        (b"{", "invalid_json"),
+        (b"\xff\xfe", "invalid_utf8"),
+        (b"[1]", "wrong_type"),
+        (lines({"prompt": "q", "chosen": 4, "rejected": "5"}), "wrong_type"),
+        (lines({"prompt": "q", "chosen": "4"}), "no_text"),
+        (lines({"chosen": "4", "rejected": "5"}), "no_prompt"),
+        (lines({"prompt": " ", "chosen": "4", "rejected": "5"}), "empty_prompt"),
+        (lines({"messages": [], "chosen": "4", "rejected": "5"}), "no_prompt"),
+        (lines({"prompt": "q", "chosen": "\u200b", "rejected": "5"}), "empty_response"),
+        (lines({"prompt": "q", "chosen": [], "rejected": "5"}), "no_text"),
+        (lines({"prompt": "q", "chosen": "5\u200b ", "rejected": "5"}), "same_text"),
         (lines(ROW), "gold_repeated"),
         (lines({"prompt": "2 + 2?", "chosen": "5", "rejected": "4"}), "gold_contradicts"),
     ],
@@ -80,7 +80,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_fault() -> None:
 
 @given(st.lists(st.binary(max_size=30).filter(lambda b: b"\n" not in b), max_size=6))
 def test_lines_in_are_items_and_quarantined(raw: list[bytes]) -> None:
-    data = b"\n".join([*raw, lines(ROW)])
+    # Lines, that is: a file that begins with a bracket is an array.
+    data = b"\n".join([lines(ROW), *raw])
     items, quarantined = read_gold("g", data)
     n_lines = sum(bool(line.strip()) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
     assert len(items) + len(quarantined) == n_lines

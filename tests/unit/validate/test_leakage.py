@@ -54,7 +54,7 @@ def test_conversations_and_ids_are_looked_for_too() -> None:
     for row in ({"messages": [*turns, turns[0]]}, {"prompt": [*turns, turns[0]]}):
         evaluation = read_evaluation("e", json.dumps(row).encode())
         assert [bad.row_id for bad in leaked(rows, evaluation, 0.8)] == ["p"]
-    by_id = read_evaluation("e", b'{"prompt_id": "other"}')
+    by_id = read_evaluation("e", b'{"prompt_id": "other", "prompt": "Another one"}')
     assert [bad.row_id for bad in leaked(rows, by_id, 0.8)] == ["other"]
 
 
@@ -64,7 +64,7 @@ def test_the_place_of_the_evaluation_prompt_is_told() -> None:
     assert "a.jsonl:2" in bad.detail
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b'{"text": "x"}', b'{"prompt": " !"}'])
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"text": "x"}', b'{"prompt": " "}'])
 def test_a_line_that_is_no_prompt_is_never_skipped(line: bytes) -> None:
     with pytest.raises(Fatal, match=r"e\.jsonl:2"):
         read_evaluation("e.jsonl", b'{"prompt": "fine"}\n' + line)

@@ -1,0 +1,211 @@
+"""Rows of Parquet: known columns only, each row on its own, within limits.
+
+What a file unpacks to is bounded before it is unpacked. Texts stay in the file's own dictionary
+until a row is looked at, so that a short file which says one long text a million times stays short.
+A value that Python cannot hold costs its row; a damaged row group costs its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from winnow.ingest.formats.raw import MAX_ROW_BYTES, RawRow
+
+MAX_GROUP_BYTES = 4 << 30
+"""Bytes of the known columns of one row group, unpacked, at most."""
+
+MAX_VALUES_A_BYTE = 64
+"""Values of a column for each byte that it has in the file, at most: a text that is given again
+and again may take less than a bit, but no such file holds prompts."""
+
+_FEW_VALUES = 1_000_000
+_ROWS_AT_ONCE = 256
+_BYTES_AT_ONCE = 64 << 20
+
+
+def parquet_rows(file: str, data: bytes | Path, columns: Collection[str]) -> Iterator[RawRow]:
+    """Every row of a file in its order; `line` counts rows from 1, and 0 is the whole file."""
+    source = pa.BufferReader(data) if isinstance(data, bytes) else str(data)
+    try:
+        parquet = pq.ParquetFile(source)
+        names = [name for name in parquet.schema_arrow.names if name in columns]
+        fault = _unfit(parquet, names, columns)
+        if fault is None:
+            texts = [path for path, _ in _leaves(parquet, names)]
+            parquet = pq.ParquetFile(source, read_dictionary=texts)
+    except Exception as error:  # Foreign bytes: pyarrow raises what it likes.
+        fault = _damaged(error)
+    if fault is not None:
+        yield RawRow(file, 0, _head(data), fault=fault)
+        return
+    line = 0
+    for number in range(parquet.num_row_groups):
+        n_rows = parquet.metadata.row_group(number).num_rows
+        yield from _group_rows(file, parquet, number, line, names, _head(data))
+        line += n_rows
+
+
+def _unfit(parquet: pq.ParquetFile, names: Sequence[str], columns: Collection[str]) -> str | None:
+    """Why no row of the file can be read."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        return f"stands_twice: more than one column {', '.join(twice)}"
+    if not names:
+        return f"no_prompt: none of the columns {', '.join(sorted(columns))}"
+    return None
+
+
+def _leaves(parquet: pq.ParquetFile, names: Collection[str]) -> list[tuple[str, int]]:
+    """Paths and numbers of the stored columns below the named ones."""
+    schema = parquet.schema
+    paths = [(schema.column(k).path, k) for k in range(len(schema))]
+    return [(path, k) for path, k in paths if path.split(".")[0] in names]
+
+
+def _group_rows(
+    file: str,
+    parquet: pq.ParquetFile,
+    number: int,
+    line: int,
+    names: Sequence[str],
+    head: bytes,
+) -> Iterator[RawRow]:
+    begin = line
+    try:
+        fault = _bomb(parquet, number, names)
+        batches = () if fault else parquet.iter_batches(_ROWS_AT_ONCE, [number], columns=names)
+        for batch in batches:
+            for row in _rows(file, line, batch, names):
+                yield row
+                line = row.line
+    except Exception as error:  # As above.
+        fault = _damaged(error)
+    if fault is not None:
+        n_rows = parquet.metadata.row_group(number).num_rows
+        told = f"{fault} (rows {line + 1} to {begin + n_rows})"
+        yield RawRow(file, line + 1, head, fault=told)
+
+
+def _bomb(parquet: pq.ParquetFile, number: int, names: Sequence[str]) -> str | None:
+    """Why a row group is not unpacked: it would hold far more than a file of its size should."""
+    group = parquet.metadata.row_group(number)
+    chunks = [group.column(k) for _, k in _leaves(parquet, names)]
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if unpacked > MAX_GROUP_BYTES:
+        return f"too_long: a row group of {unpacked} bytes; write smaller ones"
+    for chunk in chunks:
+        allowed = max(_FEW_VALUES, MAX_VALUES_A_BYTE * chunk.total_compressed_size)
+        if chunk.num_values > allowed:
+            return f"too_long: {chunk.num_values} values in {chunk.total_compressed_size} bytes"
+    return None
+
+
+def _rows(file: str, line: int, batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[RawRow]:
+    arrays = {name: _in_utc(batch.column(batch.schema.get_field_index(name))) for name in names}
+    bytes_n = np.sum([_row_bytes(array) for array in arrays.values()], axis=0)
+    start = 0
+    while start < batch.num_rows:
+        if bytes_n[start] > MAX_ROW_BYTES:
+            fault = f"too_long: the row has {bytes_n[start]} bytes; {MAX_ROW_BYTES} are read"
+            yield RawRow(file, line + start + 1, b"", fault=fault)
+            start += 1
+            continue
+        fits = np.cumsum(bytes_n[start:]) <= _BYTES_AT_ONCE
+        fits &= np.cumsum(bytes_n[start:] > MAX_ROW_BYTES) == 0
+        n = max(1, int(fits.sum()))
+        piece = {name: array.slice(start, n) for name, array in arrays.items()}
+        for k, row in enumerate(_values(piece, n)):
+            place = line + start + k + 1
+            if isinstance(row, str):
+                yield RawRow(file, place, b"", fault=row)
+            else:
+                yield RawRow(file, place, value=row)
+        start += n
+
+
+def _values(arrays: dict[str, pa.Array], n: int) -> Iterator[dict[str, Any] | str]:
+    """Each row as its columns, or why it cannot be one."""
+    try:
+        lists = [array.to_pylist() for array in arrays.values()]
+    except Exception:  # One value of them; row by row it costs its row alone.
+        for k in range(n):
+            yield _value(arrays, k)
+        return
+    for row in zip(*lists, strict=True):
+        yield dict(zip(arrays, row, strict=True))
+
+
+def _value(arrays: dict[str, pa.Array], k: int) -> dict[str, Any] | str:
+    row = {}
+    for name, array in arrays.items():
+        try:
+            row[name] = array[k].as_py()
+        except UnicodeDecodeError as error:
+            return f"invalid_utf8: `{name}`, byte {error.start + 1} is none"
+        except Exception as error:
+            return f"wrong_type: `{name}` holds what cannot be read ({type(error).__name__})"
+    return row
+
+
+def _in_utc(array: pa.Array) -> pa.Array:
+    """A time is a moment, whatever zone it is to be shown in, known or not."""
+    if not pa.types.is_timestamp(array.type):
+        return array
+    # Finer than Python's microseconds is cut off; coarser must not overflow.
+    unit = "us" if array.type.unit == "ns" else array.type.unit
+    return array.cast(pa.timestamp(unit, "UTC"), safe=False)
+
+
+def _row_bytes(array: pa.Array) -> NDArray[np.int64]:
+    """About how many bytes each value takes as a Python object, texts in full: (n,)."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        sizes = _row_bytes(array.dictionary)
+        indices = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        return sizes[indices] if len(sizes) else np.zeros(len(array), np.int64)
+    if hasattr(pa.types, "is_string_view") and pa.types.is_string_view(kind):
+        array, kind = array.cast(pa.large_string()), pa.large_string()
+    if _is_text(kind):
+        return _numbers(pc.binary_length(array)) + 8
+    if pa.types.is_struct(kind):
+        parts = [_row_bytes(part) for part in array.flatten()]
+        return sum(parts, np.zeros(len(array), np.int64))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        if pa.types.is_map(kind):
+            array = array.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
+        n_inside = _numbers(pc.list_value_length(array))
+        ends = np.cumsum(n_inside)
+        total = np.concatenate([[0], np.cumsum(_row_bytes(array.flatten()) + 8)])
+        return np.asarray(total[ends] - total[ends - n_inside], dtype=np.int64)
+    return np.full(len(array), 8, np.int64)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    of = pa.types
+    return bool(
+        of.is_string(kind)
+        or of.is_large_string(kind)
+        or of.is_binary(kind)
+        or of.is_large_binary(kind)
+    )
+
+
+def _numbers(array: pa.Array) -> NDArray[np.int64]:
+    return np.asarray(array.fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _damaged(error: Exception) -> str:
+    told = str(error).splitlines() or [type(error).__name__]
+    return f"invalid_parquet: {told[0][:200]}"
+
+
+def _head(data: bytes | Path) -> bytes:
+    return data[:64] if isinstance(data, bytes) else b""
