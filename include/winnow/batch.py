@@ -14,11 +14,12 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import winnow
@@ -115,7 +116,12 @@ class Batch:
         return manifest
 
     def write_table(self, stage: str, name: str, table: pa.Table) -> Artifact:
-        """Store a table as zstd Parquet under its content's digest; equal tables, equal bytes."""
+        """Store a table as zstd Parquet under its content's digest; equal tables, equal bytes.
+
+        Raises:
+            Corrupt: It could not be read back: a text is no UTF-8, or a time no Python time.
+        """
+        check_readable(table, f"{self.folder}/{stage}/{name}")
         return self.write_bytes(stage, name, "parquet", table_bytes(table), table.num_rows)
 
     def write_bytes(
@@ -297,8 +303,45 @@ def table_files(lake: Lake, artifacts: Mapping[str, Artifact]) -> Iterator[dict[
 
 
 def read_table(lake: Lake, artifact: Artifact) -> pa.Table:
-    """An artifact's table, checked like `read_artifact`."""
-    return pq.read_table(io.BytesIO(read_artifact(lake, artifact)))
+    """An artifact's table, checked like `read_artifact`.
+
+    A time that Python cannot hold is null: versions before 0.2 stored such times.
+    """
+    table = pq.read_table(io.BytesIO(read_artifact(lake, artifact)))
+    for place, column in _times(table):
+        held = _held(table.column(column))
+        if not pc.all(held, min_count=0).as_py():
+            known = pc.if_else(held, table.column(column), None)
+            table = table.set_column(place, table.schema.field(column), known)
+    return table
+
+
+def check_readable(table: pa.Table, where: str) -> None:
+    """Refuse a table that could be written but not read.
+
+    Raises:
+        Corrupt: A text is no UTF-8, or a time lies outside the years 1 to 9999.
+    """
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise Corrupt(f"{where} would not be readable, nothing is stored: {error}") from error
+    for _, column in _times(table):
+        if not pc.all(_held(table.column(column)), min_count=0).as_py():
+            raise Corrupt(f"{where} would not be readable: {column} leaves the years 1 to 9999.")
+
+
+def _times(table: pa.Table) -> list[tuple[int, str]]:
+    fields = enumerate(table.schema)
+    return [(k, field.name) for k, field in fields if field.type == pa.timestamp("us", "UTC")]
+
+
+def _held(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which times Python can hold; null where there is none."""
+    first, last = (
+        pa.scalar(t.replace(tzinfo=UTC), times.type) for t in (datetime.min, datetime.max)
+    )
+    return pc.and_(pc.greater_equal(times, first), pc.less_equal(times, last))
 
 
 def table_bytes(table: pa.Table) -> bytes:

@@ -7,8 +7,9 @@ connections, which a campaign names.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -36,7 +37,7 @@ Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Ingest(_Settings):
@@ -44,8 +45,8 @@ class Ingest(_Settings):
 
     sources: list[str] = Field(
         default_factory=list,
-        description="Folders, files or s3:// prefixes of .jsonl and .parquet; {day} is the key; "
-        "empty with `pools_from` only",
+        description="Folders, files or s3:// prefixes; {day} is the key; empty with `pools_from` "
+        "only",
     )
     files_per_batch: int | None = Field(
         None, ge=1, description="New files a batch takes at most, in name order; null takes all"
@@ -241,7 +242,7 @@ class Label(_Settings):
         0.0, description="Share of pairs shown to the same annotator again, sides swapped"
     )
     gold: str | None = Field(
-        None, description="JSONL of prompt, chosen, rejected: tasks with a known answer"
+        None, description="File of prompt, chosen, rejected: tasks with a known answer"
     )
     gold_share: Share = Field(0.05, description="Gold tasks, as a share of the batch's pairs")
     pii: Literal["scrub", "block", "send"] = Field(
@@ -344,7 +345,7 @@ class Validate(_Settings):
         0.2, description="Change of a trait's share from the bought to the chosen responses"
     )
     evaluation_prompts: str | None = Field(
-        None, description="JSONL of prompt, messages or prompt_id that no batch may contain"
+        None, description="File of prompts, in any shape, that no batch may contain"
     )
     near_duplicate_prompt: float = Field(
         0.8, gt=0.0, le=1.0, description="Shared 8-letter pieces from which two prompts are one"
@@ -428,13 +429,14 @@ def load_campaign(path: Path) -> Campaign:
     """Read a campaign from YAML; relative source folders are taken from the file's own folder.
 
     Raises:
-        Fatal: The file is missing, is not YAML, or a setting is wrong (all of them are named).
+        Fatal: The file is missing, is not YAML, or a setting is wrong (all of them are named) or
+            stands twice.
     """
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.load(path.read_text(encoding="utf-8"), _Strict)
     except OSError as error:
         raise Fatal(f"Campaign {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Fatal(f"Campaign {path} is not valid YAML: {error}") from error
     campaign = parse_campaign(settings, where=str(path))
     sources = [_from_folder(source, path.parent) for source in campaign.ingest.sources]
@@ -452,6 +454,32 @@ def load_campaign(path: Path) -> Campaign:
         }
     )
     return campaign.model_copy(update={"ingest": ingest, "label": label, "validation": validation})
+
+
+class _Strict(yaml.SafeLoader):
+    """YAML in which each name stands once and each number is one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key.value, str):
+                if key.value in seen:
+                    _refuse(f"{key.value} stands twice", key)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        value = super().construct_yaml_float(node)
+        if not math.isfinite(value):
+            _refuse(f"{node.value} is no number", node)
+        return value
+
+
+_Strict.add_constructor("tag:yaml.org,2002:float", _Strict.construct_yaml_float)
+
+
+def _refuse(why: str, node: yaml.Node) -> NoReturn:
+    raise yaml.constructor.ConstructorError(None, None, why, node.start_mark)
 
 
 def parse_campaign(settings: Any, where: str) -> Campaign:

@@ -111,6 +111,12 @@ def _bought(select: Manifest, label: Manifest) -> str:
     return f"{told}, {taken} votes taken over" if taken else told
 
 
+def _passed_over(ingest: Manifest) -> str:
+    """What lay at the sources and was not read."""
+    told = ingest.figures.get("passed_over")
+    return f", passed over: {told}" if told else ""
+
+
 def _taken_over(stage: Manifest) -> str:
     source = stage.figures.get("pools_from")
     return f", taken over from {source}" if source else ""
@@ -144,7 +150,7 @@ def _agreement(figures: Mapping[str, Any]) -> str:
 def _done(manifest: Manifest) -> str:
     counts = manifest.counts
     told = {
-        "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}",
+        "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}{_passed_over(manifest)}",
         "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
         f"by {manifest.figures.get('strategy')}",

@@ -16,6 +16,7 @@ from winnow.campaign import Campaign
 from winnow.errors import Fatal, Retryable
 from winnow.expand.server import ServerAddress
 from winnow.ingest.ledger import read_ledger
+from winnow.ingest.sources import look_for, told
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
@@ -30,7 +31,10 @@ def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """Take the batch through its five stages in this process, waiting for the vendor."""
     batch = open_batch(campaign, asked.batch, lake, _now)
     if ingest.run(batch) is None:
+        passed_over = told(look_for(campaign.ingest.sources, batch.key).passed_over)
         print("No new prompt file since the last batch.")
+        if passed_over:
+            print(f"Passed over: {passed_over}.")
         return
     for shard in expand.plan(batch):
         expand.generate(batch, shard, asked.engine_python, asked.models, print, _server(asked))

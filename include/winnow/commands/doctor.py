@@ -62,6 +62,7 @@ def examine(
         }
     if campaign is not None:
         checks["sources"] = partial(store.sources, campaign, lake, day)
+        checks["known answers"] = partial(store.known_answers, campaign, day)
         if lake is not None:
             checks["versions"] = partial(store.versions, lake, campaign)
         checks |= _services(campaign, lake, models, seconds)

@@ -16,9 +16,13 @@ from winnow.batch import STAGES, read_manifest
 from winnow.campaign import Campaign
 from winnow.commands.checks import Finding, failed, ok, warning
 from winnow.ingest.ledger import read_ledger
-from winnow.ingest.sources import source_files
+from winnow.ingest.sources import look_for
+from winnow.ingest.sources import told as told_of
 from winnow.lake import Lake
 from winnow.publish.probe import require_conditional_writes
+from winnow.records import Quarantined
+from winnow.stages.gate_input import evaluation_of
+from winnow.stages.label import gold_of
 
 FOLDER = "doctor"
 """Where the checks write, and remove what they wrote."""
@@ -75,14 +79,33 @@ def sources(campaign: Campaign, store: Lake | None, day: str) -> Finding:
     """Which prompt files of the day are there, and which of them no batch took yet."""
     if campaign.pools_from is not None:
         return _pools(campaign.pools_from, store, day)
-    files = source_files(campaign.ingest.sources, day)
+    found = look_for(campaign.ingest.sources, day)
+    files, passed_over = found.files, told_of(found.passed_over)
     taken = read_ledger(store, campaign.name).taken() if store is not None else set[str]()
     new = [file for file in files if file.file_id not in taken]
     told = f"{len(files)} files for {day}, {len(new)} of them new"
+    told += f"; passed over: {passed_over}" if passed_over else ""
     if not new:
         return warning(told, f"put files into {', '.join(campaign.ingest.sources)}")
     names = ", ".join(Path(file.name).name for file in new[:3])
     return ok(f"{told}: {names}{', ...' if len(new) > 3 else ''}")
+
+
+def known_answers(campaign: Campaign, day: str) -> Finding:
+    """Whether the files of evaluation prompts and of gold can be read, before money is spent."""
+    parts = []
+    if campaign.validation.evaluation_prompts is not None:
+        held_out = evaluation_of(campaign, day)
+        parts.append(f"{len(held_out.texts)} evaluation prompts" if held_out else "")
+    wrong: list[Quarantined] = []
+    if campaign.label.gold is not None:
+        items, wrong = gold_of(campaign, day)
+        parts.append(f"{len(items)} gold pairs, {len(wrong)} rows that are none")
+    measured = ", ".join(parts) or "the campaign names neither gold nor evaluation prompts"
+    if wrong:
+        first = f"{wrong[0].file}:{wrong[0].line} ({wrong[0].reason})"
+        return warning(measured, f"correct the rows, the first at {first}")
+    return ok(measured)
 
 
 def _pools(name: str, store: Lake | None, day: str) -> Finding:

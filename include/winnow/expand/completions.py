@@ -64,6 +64,10 @@ class Busy(Fault):
         self.seconds = seconds
 
 
+class Misshapen(Fault):
+    """The server answered with something that is no completion."""
+
+
 class TooFewChoices(Fault):
     """The server answered a request for several responses with fewer."""
 
@@ -119,12 +123,12 @@ def responses_of(content: bytes, ask: Ask, model: ServedModel) -> list[Generated
     try:
         answer = _read(content)
     except ValidationError as error:
-        raise Fault(f"its answer is {_misshapen(error)}") from None
+        raise Misshapen(f"its answer is {_misshapen(error)}") from None
     choices = sorted(answer.choices, key=lambda choice: choice.index)
     if len(choices) < ask.n:
         raise TooFewChoices(f"it gave {len(choices)} of {ask.n} choices")
     if [choice.index for choice in choices] != list(range(ask.n)):
-        raise Fault(f"it numbered its {len(choices)} choices wrongly, {ask.n} were asked for")
+        raise Misshapen(f"it numbered its {len(choices)} choices wrongly, {ask.n} were asked for")
     if answer.usage is not None:
         room = model.max_model_len - ask.draw.sampling.max_tokens
         if answer.usage.prompt_tokens > room:

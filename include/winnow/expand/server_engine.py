@@ -25,6 +25,7 @@ from winnow.expand.completions import (
     Ask,
     Busy,
     Fault,
+    Misshapen,
     ServedModel,
     TooFewChoices,
     refusal_of,
@@ -196,7 +197,7 @@ def _landed(flight: Flight[_Piece[Call], Answer]) -> Iterator[tuple[Call, list[D
         yield piece.call.call, piece.call.drawn()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Requests:
     """Makes requests to one server and tries each again until it is answered."""
 
@@ -205,12 +206,13 @@ class _Requests:
     address: ServerAddress
     settings: Server
     patience: Patience
+    n_answered: int = 0
 
     async def answer_piece(self, piece: _Piece[Any]) -> Answer:
         """Answer a request, unless its draw was refused meanwhile: the prompt is the same.
 
         Raises:
-            Retryable: No try was answered.
+            Retryable: No try was answered as it should be, nor was any other request.
             Fatal: A person must act.
         """
         if piece.draw.refusal is not None:
@@ -227,9 +229,15 @@ class _Requests:
                 await self._wait(faults)
             await self.patience.turn()
             try:
-                return await self._try(ask)
+                answer = await self._try(ask)
             except Fault as fault:
                 faults.append(fault)
+            else:
+                self.n_answered += 1
+                return answer
+        if self.n_answered and all(isinstance(fault, Misshapen) for fault in faults):
+            # It answers others: what it makes of this prompt must not stop them, night by night.
+            return Refusal("server_misanswered", f"{len(faults)} times; at last {faults[-1]}")
         raise self._given_up(ask, faults)
 
     async def _wait(self, faults: Sequence[Fault]) -> None:

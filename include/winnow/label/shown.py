@@ -17,7 +17,7 @@ from winnow.label.gold import GoldItem
 from winnow.label.pii import scrub, scrub_all
 from winnow.label.vendor import Message
 from winnow.records import Quarantined
-from winnow.text import plain_text
+from winnow.text import bare_text, plain_text
 
 Row = Mapping[str, Any]
 PiiPolicy = Literal["scrub", "block", "send"]
@@ -143,10 +143,13 @@ def ready(pair: ShownPair, guard: PiiGuard) -> ShownPair:
         NotWorthAsking: The policy blocks it, or there is nothing to see or to tell apart.
     """
     pair = guard(pair)
-    if not pair.first.strip() or not pair.second.strip():
-        detail = "a response of this pair has no visible text"
+    asked, first, second = (
+        bare_text(text).strip() for text in (pair.messages[-1].content, pair.first, pair.second)
+    )
+    if not (asked and first and second):
+        detail = "the prompt or a response of this pair has no visible text"
         raise _not_worth_asking(pair, "nothing_to_show", detail)
-    if pair.first.strip() == pair.second.strip():
+    if first == second:
         detail = "both responses of this pair look the same on the page"
         raise _not_worth_asking(pair, "look_the_same", detail)
     return pair

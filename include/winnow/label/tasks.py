@@ -11,7 +11,6 @@ pair that holds votes already, bought by another campaign, only what is missing 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +19,7 @@ from typing import Any, Literal
 from winnow.batch import Artifact
 from winnow.campaign import Label
 from winnow.ids import content_id, seed_from, task_id
+from winnow.ingest.normalise import normalise
 from winnow.label.gold import GoldItem
 from winnow.label.shown import NotWorthAsking, PiiGuard, ShownPair, of_comparison, of_gold, ready
 from winnow.label.task_order import (
@@ -234,12 +234,8 @@ def _drawn_gold(
 
 def _content(pair: ShownPair) -> tuple[tuple[str, ...], frozenset[str]]:
     """What two equal pairs share even where one prompt was not normalised."""
-    turns = tuple(_folded(message.content) for message in pair.messages)
-    return turns, frozenset((_folded(pair.first), _folded(pair.second)))
-
-
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    turns = tuple(normalise(message.content) for message in pair.messages)
+    return turns, frozenset((normalise(pair.first), normalise(pair.second)))
 
 
 def _gold_tasks(pairs: Sequence[ShownPair], label: Label, draw: int) -> Iterator[_Placed]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.batch import Batch, read_artifact, table_files
+from winnow.campaign import Campaign
 from winnow.errors import Fatal
 from winnow.ingest.sources import named_files
 from winnow.publish.labelled import labelled
@@ -55,7 +56,7 @@ def measured(batch: Batch) -> Iterator[Measured]:
             limits,
             aggregation=batch.campaign.label.aggregation,
             history=_history(batch),
-            evaluation=_evaluation(batch),
+            evaluation=evaluation_of(batch.campaign, batch.key),
             shifts=shifts,
         )
 
@@ -89,15 +90,20 @@ def _history(batch: Batch) -> list[Mapping[str, Any]]:
     return [verdict.profile for verdict in verdicts if verdict.profile]
 
 
-def _evaluation(batch: Batch) -> EvaluationSet | None:
-    source = batch.campaign.validation.evaluation_prompts
+def evaluation_of(campaign: Campaign, day: str) -> EvaluationSet | None:
+    """The prompts that no batch may contain; None where the campaign names none.
+
+    Raises:
+        Fatal: They cannot be read, all of them.
+    """
+    source = campaign.validation.evaluation_prompts
     if source is None:
         return None
     setting = "validation.evaluation_prompts"
     sets = []
-    for file in named_files(source, batch.key, setting):
+    for file in named_files(source, day, setting):
         with file.local() as path:
             sets.append(read_evaluation(file.name, path))
     if not sets:
-        raise Fatal(f"No file at {source} for {batch.key}; correct {setting} of the campaign.")
+        raise Fatal(f"No file at {source} for {day}; correct {setting} of the campaign.")
     return merged(sets)

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from winnow.batch import Batch, Manifest, read_table
-from winnow.campaign import Label
+from winnow.campaign import Campaign, Label
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import canonical_json
 from winnow.ingest.sources import named_files
@@ -189,7 +189,7 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
 def _first_round(batch: Batch) -> BuiltTasks:
     ingested, expanded, selected = (batch.require(s) for s in ("ingest", "expand", "select"))
     label = batch.campaign.label
-    gold, bad = _gold(batch)
+    gold, bad = gold_of(batch.campaign, batch.key)
     comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
     votes = votes_bought_before(batch, comparisons)
     built = build_tasks(
@@ -205,13 +205,13 @@ def _first_round(batch: Batch) -> BuiltTasks:
     return replace(built, quarantined=[*built.quarantined, *bad])
 
 
-def _gold(batch: Batch) -> tuple[list[GoldItem], list[Quarantined]]:
+def gold_of(campaign: Campaign, day: str) -> tuple[list[GoldItem], list[Quarantined]]:
     """The campaign's tasks with a known answer, and the rows that are none."""
-    asked = batch.campaign.label.gold
+    asked = campaign.label.gold
     if asked is None:
         return [], []
     items, bad = [], []
-    for file in named_files(asked, batch.key, "label.gold"):
+    for file in named_files(asked, day, "label.gold"):
         with file.local() as path:
             found, wrong = read_gold(file.name, path)
         items += found
