@@ -8,7 +8,6 @@ A value that Python cannot hold costs its row; a damaged row group costs its row
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from winnow.ingest.formats.raw import MAX_ROW_BYTES, RawRow
+from winnow.ingest.formats.parquet_footer import Chunk, read_footer
+from winnow.ingest.formats.raw import MAX_ROW_BYTES, Data, RawRow, opened
 
 MAX_GROUP_BYTES = 4 << 30
 """Bytes of the known columns of one row group, unpacked, at most."""
@@ -31,30 +31,33 @@ _ROWS_AT_ONCE = 256
 _BYTES_AT_ONCE = 64 << 20
 
 
-def parquet_rows(file: str, data: bytes | Path, columns: Collection[str]) -> Iterator[RawRow]:
+def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[RawRow]:
     """Every row of a file in its order; `line` counts rows from 1, and 0 is the whole file."""
     source = pa.BufferReader(data) if isinstance(data, bytes) else str(data)
+    groups: list[list[Chunk]] = []
+    names: list[str] = []
     try:
         parquet = pq.ParquetFile(source)
         names = [name for name in parquet.schema_arrow.names if name in columns]
-        fault = _unfit(parquet, names, columns)
+        fault = _unfit(names, columns)
         if fault is None:
-            texts = [path for path, _ in _leaves(parquet, names)]
-            parquet = pq.ParquetFile(source, read_dictionary=texts)
+            groups = read_footer(_footer(data))
+            # Texts stay as they are stored, each once.
+            parquet = pq.ParquetFile(source, read_dictionary=_paths(parquet, names))
     except Exception as error:  # Foreign bytes: pyarrow raises what it likes.
         fault = _damaged(error)
     if fault is not None:
         yield RawRow(file, 0, _head(data), fault=fault)
         return
     line = 0
-    for number in range(parquet.num_row_groups):
+    for number, chunks in enumerate(groups):
         n_rows = parquet.metadata.row_group(number).num_rows
-        yield from _group_rows(file, parquet, number, line, names, _head(data))
+        yield from _group_rows(file, parquet, number, line, names, chunks)
         line += n_rows
 
 
-def _unfit(parquet: pq.ParquetFile, names: Sequence[str], columns: Collection[str]) -> str | None:
-    """Why no row of the file can be read."""
+def _unfit(names: Sequence[str], columns: Collection[str]) -> str | None:
+    """Why no row of a file with these known columns can be read."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         return f"stands_twice: more than one column {', '.join(twice)}"
@@ -63,11 +66,10 @@ def _unfit(parquet: pq.ParquetFile, names: Sequence[str], columns: Collection[st
     return None
 
 
-def _leaves(parquet: pq.ParquetFile, names: Collection[str]) -> list[tuple[str, int]]:
-    """Paths and numbers of the stored columns below the named ones."""
-    schema = parquet.schema
-    paths = [(schema.column(k).path, k) for k in range(len(schema))]
-    return [(path, k) for path, k in paths if path.split(".")[0] in names]
+def _paths(parquet: pq.ParquetFile, names: Collection[str]) -> list[str]:
+    """Paths of the stored columns below the named ones."""
+    paths = [parquet.schema.column(k).path for k in range(len(parquet.schema))]
+    return [path for path in paths if path.split(".")[0] in names]
 
 
 def _group_rows(
@@ -76,11 +78,11 @@ def _group_rows(
     number: int,
     line: int,
     names: Sequence[str],
-    head: bytes,
+    chunks: Sequence[Chunk],
 ) -> Iterator[RawRow]:
-    begin = line
+    begin, n_rows = line, parquet.metadata.row_group(number).num_rows
+    fault = _bomb(chunks, names)
     try:
-        fault = _bomb(parquet, number, names)
         batches = () if fault else parquet.iter_batches(_ROWS_AT_ONCE, [number], columns=names)
         for batch in batches:
             for row in _rows(file, line, batch, names):
@@ -88,24 +90,33 @@ def _group_rows(
                 line = row.line
     except Exception as error:  # As above.
         fault = _damaged(error)
+    if fault is None and line < begin + n_rows:
+        fault = "invalid_parquet: there are fewer rows than the file says"
     if fault is not None:
-        n_rows = parquet.metadata.row_group(number).num_rows
         told = f"{fault} (rows {line + 1} to {begin + n_rows})"
-        yield RawRow(file, line + 1, head, fault=told)
+        yield RawRow(file, line + 1, b"", fault=told)
 
 
-def _bomb(parquet: pq.ParquetFile, number: int, names: Sequence[str]) -> str | None:
+def _bomb(chunks: Sequence[Chunk], names: Collection[str]) -> str | None:
     """Why a row group is not unpacked: it would hold far more than a file of its size should."""
-    group = parquet.metadata.row_group(number)
-    chunks = [group.column(k) for _, k in _leaves(parquet, names)]
-    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    read = [chunk for chunk in chunks if chunk.column in names]
+    unpacked = sum(chunk.n_bytes for chunk in read)
     if unpacked > MAX_GROUP_BYTES:
         return f"too_long: a row group of {unpacked} bytes; write smaller ones"
-    for chunk in chunks:
-        allowed = max(_FEW_VALUES, MAX_VALUES_A_BYTE * chunk.total_compressed_size)
-        if chunk.num_values > allowed:
-            return f"too_long: {chunk.num_values} values in {chunk.total_compressed_size} bytes"
+    for chunk in read:
+        if chunk.n_values > max(_FEW_VALUES, MAX_VALUES_A_BYTE * chunk.n_packed_bytes):
+            return f"too_long: {chunk.n_values} values in {chunk.n_packed_bytes} bytes"
     return None
+
+
+def _footer(data: Data) -> bytes:
+    """The bytes between the last row group and the length of the footer that ends the file."""
+    with opened(data) as source:
+        size = source.size()
+        source.seek(size - 8)
+        n_bytes = int.from_bytes(source.read(4), "little")
+        source.seek(max(0, size - 8 - n_bytes))
+        return bytes(source.read(n_bytes))
 
 
 def _rows(file: str, line: int, batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[RawRow]:
@@ -207,5 +218,5 @@ def _damaged(error: Exception) -> str:
     return f"invalid_parquet: {told[0][:200]}"
 
 
-def _head(data: bytes | Path) -> bytes:
+def _head(data: Data) -> bytes:
     return data[:64] if isinstance(data, bytes) else b""
