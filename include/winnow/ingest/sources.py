@@ -171,7 +171,8 @@ def _refused(root: Path, path: Path, name: str) -> str | None:
     if not _is_utf8(name):
         return "its name is no UTF-8"
     try:
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
+        # os.path.realpath does not raise on links that lead in a circle.
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
             return "a link that leads out of the source"
         if path.is_dir():
             return "a link to a folder" if path.is_symlink() else "a folder that cannot be read"
