@@ -147,7 +147,7 @@ def _in_lists(texts: pa.Array, n_lists: int) -> pa.ListArray:
         (lambda: {"messages": _in_lists(_constant("x" * 1_000_000, 2_000), 500)}, None),
         (lambda: {"prompt": _constant("x" * (MAX_ROW_BYTES + 1), 3)}, "too_long"),
         (lambda: {"prompt": _constant("x", 20_000_000)}, "too_long"),
-        (lambda: {"tags": pa.ListArray.from_arrays([0, 5_000_000], _constant("x", 5_000_000))},
+        (lambda: {"tags": pa.ListArray.from_arrays([0, 20_000_000], _constant("x", 20_000_000))},
          "too_long"),
     ],
     ids=["text", "one talk", "talks", "row", "rows", "list"],

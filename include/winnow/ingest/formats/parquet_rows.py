@@ -26,7 +26,10 @@ MAX_VALUES_A_BYTE = 64
 """Values of a column for each byte that it has in the file, at most: a text that is given again
 and again may take less than a bit, but no such file holds prompts."""
 
-_FEW_VALUES = 1_000_000
+_FEW_VALUES = 4_000_000
+_BYTES_A_VALUE = 8
+"""What a place in a dictionary takes, with what tells whose list it is in."""
+
 _ROWS_AT_ONCE = 256
 _BYTES_AT_ONCE = 64 << 20
 
@@ -42,6 +45,7 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
         fault = _unfit(names, columns)
         if fault is None:
             groups = read_footer(_footer(data))
+            fault = _bomb(groups, names)
             # Texts stay as they are stored, each once.
             parquet = pq.ParquetFile(source, read_dictionary=_paths(parquet, names))
     except Exception as error:  # Foreign bytes: pyarrow raises what it likes.
@@ -81,7 +85,7 @@ def _group_rows(
     chunks: Sequence[Chunk],
 ) -> Iterator[RawRow]:
     begin, n_rows = line, parquet.metadata.row_group(number).num_rows
-    fault = _bomb(chunks, names)
+    fault = _too_large(chunks, names)
     try:
         batches = () if fault else parquet.iter_batches(_ROWS_AT_ONCE, [number], columns=names)
         for batch in batches:
@@ -97,15 +101,21 @@ def _group_rows(
         yield RawRow(file, line + 1, b"", fault=told)
 
 
-def _bomb(chunks: Sequence[Chunk], names: Collection[str]) -> str | None:
-    """Why a row group is not unpacked: it would hold far more than a file of its size should."""
-    read = [chunk for chunk in chunks if chunk.column in names]
-    unpacked = sum(chunk.n_bytes for chunk in read)
+def _bomb(groups: Sequence[Sequence[Chunk]], names: Collection[str]) -> str | None:
+    """Why a file is not unpacked: it would hold far more than a file of its size should."""
+    read = [chunk for group in groups for chunk in group if chunk.column in names]
+    n_values, n_bytes = (sum(c.n_values for c in read), sum(c.n_packed_bytes for c in read))
+    if n_values > _FEW_VALUES + MAX_VALUES_A_BYTE * n_bytes:
+        return f"too_long: {n_values} values in {n_bytes} bytes"
+    return None
+
+
+def _too_large(group: Sequence[Chunk], names: Collection[str]) -> str | None:
+    """Why a row group is not unpacked: it does not fit into memory."""
+    read = [chunk for chunk in group if chunk.column in names]
+    unpacked = sum(chunk.n_bytes + _BYTES_A_VALUE * chunk.n_values for chunk in read)
     if unpacked > MAX_GROUP_BYTES:
         return f"too_long: a row group of {unpacked} bytes; write smaller ones"
-    for chunk in read:
-        if chunk.n_values > max(_FEW_VALUES, MAX_VALUES_A_BYTE * chunk.n_packed_bytes):
-            return f"too_long: {chunk.n_values} values in {chunk.n_packed_bytes} bytes"
     return None
 
 
