@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import winnow
-from winnow.campaign import load_campaign
+from winnow.campaign import load_campaign, parse_campaign
 from winnow.errors import Fatal
 from winnow.label.tasks import rubric_version
 
@@ -105,3 +105,38 @@ def test_where_prompts_and_votes_come_from_is_told_once(
 ) -> None:
     with pytest.raises(Fatal, match=told):
         load_campaign(written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("label: {budget_usd: 5, budget_usd: 6}", "budget_usd stands twice.*line 1"),
+        ("label:\n  budget_usd: 5\nlabel:\n  budget_usd: 6", "label stands twice.*line 3"),
+        ("a: {b: [{c: 1, 'c': 2}]}", "c stands twice"),
+        ("label: {price_usd: .nan}", r"\.nan is no number"),
+        ("label: {price_usd: -.inf}", r"-\.inf is no number"),
+        ("seed: " + "9" * 5_000, "not valid YAML"),
+        ("[" * 3_000, "not valid YAML"),
+        ("name: \x00", "not valid YAML"),
+    ],
+)
+def test_a_setting_that_stands_twice_or_is_no_number_is_an_error(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(Fatal, match=f"(?s){fault}"):
+        load_campaign(path)
+
+
+def test_a_setting_may_be_merged_and_changed(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(SHIPPED.read_text().replace("label:\n", "label:\n  <<: {price_usd: 0.2}\n"))
+    assert load_campaign(path).name == "nightly"
+
+
+def test_a_number_that_is_none_is_an_error_in_stored_settings_too(tmp_path: Path) -> None:
+    settings = load_campaign(SHIPPED).model_dump(mode="json")
+    settings["expand"]["audit"]["vendi"] = float("nan")
+    with pytest.raises(Fatal, match="finite"):
+        parse_campaign(settings, "here")

@@ -17,6 +17,7 @@ import pytest
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable, WinnowError
+from winnow.expand.completions import Ask, ServedModel, responses_of
 from winnow.expand.control_tokens import control_refusal
 from winnow.expand.engine import Draw, GeneratedResponse, Refusal, Sampling
 from winnow.expand.flight import Flight
@@ -268,6 +269,60 @@ def test_an_answer_of_another_shape_is_a_fault(server, answer):
     with pytest.raises(Retryable, match="failed 2 times"):
         engine_of(server, attempts=2).generate([draw("rain")])
     assert len(server.asked) == 2
+
+
+def test_a_prompt_that_is_always_misanswered_stops_no_other(server):
+    good = server.answer
+
+    def answer(body: dict[str, Any]) -> Any:
+        return [] if body["messages"][-1]["content"] == "rain" else good(body)
+
+    server.answer = answer
+    sun, rain = engine_of(server, attempts=3, concurrency=1).generate([draw("sun"), draw("rain")])
+    assert texts(sun)
+    assert isinstance(rain, Refusal)
+    assert rain.reason == "server_misanswered"
+    with pytest.raises(Retryable, match="failed 3 times"):
+        engine_of(server, attempts=3).generate([draw("rain")])
+
+
+def test_half_a_surrogate_pair_in_an_answer_is_a_replacement_character():
+    body = {
+        "choices": [
+            {
+                "index": 0,
+                "message": {"content": "%"},
+                "finish_reason": "stop",
+                "logprobs": {"content": [{"logprob": -1.0}]},
+            }
+        ]
+    }
+    ask = Ask(draw("rain"), 1, 1)
+    for written, read in (
+        (r"\ud83d", "\ufffd"),
+        (r"a\uDE42\ud83d\ude42b", "a\ufffd\U0001f642b"),
+        (r"\\ud83d", r"\ud83d"),
+        (r"\\\ud83d", "\\\ufffd"),
+        (r"\ud83d\ud83d\ude42", "\ufffd\U0001f642"),
+    ):
+        content = json.dumps(body).replace("%", written).encode()
+        (response,) = responses_of(content, ask, ServedModel("m", 512, False))
+        assert response.text == read
+
+
+@pytest.mark.parametrize("arguments", ["[" * 1_200, r'{"q": "\ud83d"}', "9" * 5_000, "{", ""])
+def test_arguments_that_are_no_json_stay_what_the_model_wrote(arguments):
+    function = {"name": "f", "arguments": arguments}
+    choice = {
+        "index": 0,
+        "message": {"content": None, "tool_calls": [{"function": function}]},
+        "finish_reason": "tool_calls",
+        "logprobs": {"content": [{"logprob": -1.0}]},
+    }
+    content = json.dumps({"choices": [choice]}).encode()
+    (response,) = responses_of(content, Ask(draw("rain"), 1, 1), ServedModel("m", 512, False))
+    assert json.loads(response.text) == {"name": "f", "arguments": arguments}
+    response.text.encode()
 
 
 def test_more_choices_than_asked_for_are_a_fault(server):

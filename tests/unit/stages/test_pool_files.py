@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,103 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "8 comparisons from 32 rows" in capsys.readouterr().out
     assert main(["select", "--pool", str(tmp_path / "no.jsonl"), "--out", str(out)]) == 1
     assert "no.jsonl cannot be read" in capsys.readouterr().err
+
+
+def with_vectors(rows: list[dict[str, Any]], d: int = 4) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(3)
+    return [{**row, "vector": rng.standard_normal(d).tolist()} for row in rows]
+
+
+def bought(pool: list[dict[str, Any]], n: int = 24) -> list[dict[str, Any]]:
+    """Preferences among the pool's own responses: of two vectors the larger first number wins."""
+    made = []
+    for first, second in zip(pool[:n:2], pool[1:n:2], strict=True):
+        better = [first, second] if first["vector"][0] > second["vector"][0] else [second, first]
+        row = dict(zip(("chosen", "rejected"), (r["response"] for r in better), strict=True))
+        made.append({"prompt": first["prompt"], **row})
+    return made
+
+
+def test_vectors_are_used_together_with_preferences(tmp_path: Path) -> None:
+    pool = with_vectors(responses(n_prompts=6))
+    write(tmp_path / "pool.jsonl", pool)
+    bare = bought(pool)
+    vector_of = {row["response"]: row["vector"] for row in pool}
+    own = [
+        {
+            **row,
+            "chosen_vector": vector_of[row["chosen"]],
+            "rejected_vector": vector_of[row["rejected"]],
+        }
+        for row in bare
+    ]
+    elsewhere = [{**row, "prompt": "of another night"} for row in own]
+    outs = []
+    for number, known in enumerate((bare, own, elsewhere)):
+        preferences = write(tmp_path / f"known{number}.jsonl", known)
+        out = tmp_path / f"out{number}.jsonl"
+        done = select_file(tmp_path / "pool.jsonl", out, Rules(3, "info_gain"), preferences)
+        assert "vectors" not in done.note
+        outs.append(out.read_bytes())
+    assert outs[0] == outs[1] == outs[2], "a preference is seen by its vectors alone"
+    turned = [{**row, "vector": row["vector"][::-1]} for row in pool]
+    write(tmp_path / "pool.jsonl", turned)
+    out = tmp_path / "turned.jsonl"
+    select_file(tmp_path / "pool.jsonl", out, Rules(3, "info_gain"), tmp_path / "known0.jsonl")
+    assert out.read_bytes() != outs[0]
+
+
+def test_preferences_without_vectors_are_compared_by_their_texts_and_it_says_so(
+    tmp_path: Path,
+) -> None:
+    pool = write(tmp_path / "pool.jsonl", with_vectors(responses()))
+    rows = [{"prompt": "p", "chosen": f"good {k}", "rejected": f"bad {k}"} for k in range(9)]
+    known = write(tmp_path / "known.jsonl", rows)
+    done = select_file(pool, tmp_path / "out.jsonl", RULES, known)
+    assert "no vectors" in done.note
+    assert done.comparisons
+
+
+def test_vectors_on_some_rows_only_are_an_error(tmp_path: Path) -> None:
+    pool = with_vectors(responses())
+    del pool[5]["vector"]
+    path = write(tmp_path / "pool.jsonl", pool)
+    with pytest.raises(Fatal, match=r"1 of 32 responses have no `vector`, the first in line 6"):
+        select_file(path, tmp_path / "out.jsonl", RULES, None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([], "is empty"),
+        ([{"prompt": "q"}], "None of the 1 rows.*line 1, no_text"),
+        ([{"response": "x"}] * 2, "None of the 2 rows.*no_prompt"),
+        ([{"prompt": "q", "response": "x"}] * 2, "No prompt has two responses"),
+    ],
+)
+def test_an_input_that_gives_nothing_says_why(tmp_path: Path, rows: list[Any], why: str) -> None:
+    path = write(tmp_path / "pool.jsonl", rows)
+    with pytest.raises(Fatal, match=why):
+        select_file(path, tmp_path / "out.jsonl", RULES, None)
+    good = write(tmp_path / "good.jsonl", responses())
+    if "two responses" not in why:
+        with pytest.raises(Fatal, match=re.sub("no_.*", "no_text", why)):
+            select_file(good, tmp_path / "out.jsonl", RULES, path)
+
+
+def test_a_response_ends_with_the_assistant(tmp_path: Path) -> None:
+    def told(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    pool = responses(n_prompts=1)
+    talks = [
+        {"response": [*told("user", row["prompt"]), *told("assistant", row["response"])]}
+        for row in pool
+    ]
+    bad = [{"prompt": "q", "response": told("user", "x")}]
+    write(tmp_path / "a.jsonl", pool)
+    write(tmp_path / "b.jsonl", [*talks, *bad])
+    select_file(tmp_path / "a.jsonl", tmp_path / "a.out.jsonl", RULES, None)
+    done = select_file(tmp_path / "b.jsonl", tmp_path / "b.out.jsonl", RULES, None)
+    assert read(tmp_path / "a.out.jsonl") == read(tmp_path / "b.out.jsonl")
+    assert [row.reason for row in done.refused] == ["last_turn_not_assistant"]

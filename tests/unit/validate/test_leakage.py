@@ -58,6 +58,56 @@ def test_conversations_and_ids_are_looked_for_too() -> None:
     assert [bad.row_id for bad in leaked(rows, by_id, 0.8)] == ["other"]
 
 
+def parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": LONG},
+        {"prompt_id": "81", "messages": None, "prompt": LONG},
+        {"prompt_id": "81", "messages": [{"role": "user", "content": parts(LONG)}]},
+        {"id": "x", "conversations": [{"from": "human", "value": LONG}]},
+        {"messages": [{"role": "human", "content": LONG, "tool_calls": None}]},
+        {"question_id": 81, "turns": [LONG]},
+        {"question_id": 81, "turns": [LONG, "Now in verse."]},
+        {"messages": [{"role": role, "content": LONG} for role in ("user", "assistant", "user")]},
+        {"instruction": LONG, "input": None},
+        {"prompt": "another one", "messages": [{"role": "user", "content": LONG}]},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("hidden", ["", "\u00ad", "\u200b", "\u200d", "\u2060"])
+def test_an_evaluation_prompt_is_protected_in_any_shape(row: dict[str, Any], hidden: str) -> None:
+    assert found(hidden.join(LONG), row)
+    assert not found("Why does the moon shine?", row)
+
+
+@pytest.mark.parametrize("text", ["\U0001f642\U0001f642", "+ - * / ?", "2 + 2", "¿?", "日"])
+def test_signs_and_emoji_are_text(text: str) -> None:
+    assert found(text, {"prompt": text})
+    assert not found("Why does the moon shine?", {"prompt": text})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt_id": "81"},
+        {"prompt_id": "81", "prompt": None},
+        {"prompt_id": "81", "prompt": "\u200b"},
+        {"prompt_id": "81", "messages": []},
+        {"prompt_id": "81", "messages": [{"role": "system", "content": "x"}]},
+        {"prompt_id": "81", "messages": [{"role": "user", "content": [{"type": "image"}]}]},
+        {"prompt_id": "81", "turns": [1]},
+        {"prompt_id": "81", "prompt": {"text": "x"}},
+        {"prompt_id": "81", "prompt": "x", "conversations": [{"from": "boss", "value": "x"}]},
+    ],
+)
+def test_a_row_that_gives_no_text_is_an_error_whatever_ids_it_has(row: dict[str, Any]) -> None:
+    with pytest.raises(Fatal, match=r"e\.jsonl:2 is no evaluation prompt"):
+        read_evaluation("e.jsonl", b'{"prompt": "fine"}\n' + json.dumps(row).encode())
+
+
 def test_the_place_of_the_evaluation_prompt_is_told() -> None:
     sets = [read_evaluation(name, b'\n{"prompt": "Same one"}') for name in ("a.jsonl", "b.jsonl")]
     (bad,) = leaked([prompt("same one")], merged(sets), 0.8)
