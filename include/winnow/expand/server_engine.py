@@ -235,7 +235,8 @@ class _Requests:
             else:
                 self.n_answered += 1
                 return answer
-        if self.n_answered and all(isinstance(fault, Misshapen) for fault in faults):
+        n_misshapen = sum(isinstance(fault, Misshapen) for fault in faults)
+        if self.n_answered and 2 * n_misshapen > len(faults):
             # It answers others: what it makes of this prompt must not stop them, night by night.
             return Refusal("server_misanswered", f"{len(faults)} times; at last {faults[-1]}")
         raise self._given_up(ask, faults)

@@ -441,7 +441,7 @@ def a_nearly_leaked_prompt(world: World) -> None:
 
 @fault("evaluation_prompts")
 def a_prompt_leaked_by_its_id(world: World) -> None:
-    line = f'{{"prompt_id": "{world["prompts"][3]["prompt_id"]}"}}'
+    line = f'{{"prompt_id": "{world["prompts"][3]["prompt_id"]}", "prompt": "in other words"}}'
     world.evaluation = read_evaluation("eval.jsonl", line.encode())
 
 
