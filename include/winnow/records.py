@@ -6,7 +6,7 @@ Money is kept in integer micro-dollars (1,000,000 = $1), so that costs add up to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -190,11 +190,11 @@ class Quarantined:
 
 def to_table(rows: Iterable[Any], schema: pa.Schema) -> pa.Table:
     """Rows (dataclasses or mappings) as an Arrow table of `schema`; absent columns are null."""
-    records = [_as_mapping(row) for row in rows]
-    return pa.Table.from_pylist([{n: r.get(n) for n in schema.names} for r in records], schema)
-
-
-def _as_mapping(row: Any) -> Mapping[str, Any]:
-    if is_dataclass(row) and not isinstance(row, type):
-        return asdict(row)
-    return dict(row)
+    names = schema.names
+    records = [
+        {n: row.get(n) for n in names}
+        if isinstance(row, Mapping)
+        else {n: getattr(row, n, None) for n in names}
+        for row in rows
+    ]
+    return pa.Table.from_pylist(records, schema)

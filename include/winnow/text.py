@@ -36,6 +36,8 @@ def plain_text(text: str) -> str:
     >>> plain_text("pay\u202e 001$\u200b now\r\n")
     'pay 001$ now\n'
     """
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text
     visible = _HIDDEN.sub("", _LINE_ENDS.sub("\n", text))
     return _REPEATED_JOINERS.sub(r"\1", _STRAY_JOINERS.sub("", visible))
 
@@ -54,8 +56,8 @@ _MARKS_TOGETHER = 30
 """Combining marks in a row that are put in order together, as many as Unicode's stream-safe form
 allows (UAX #15)."""
 
-_LAST_MARK = 0x1FFFF
-"""Beyond the highest character that has a combining class."""
+_FIRST_MARK, _LAST_MARK = "\u0300", "\U0001ffff"
+"""No character before the first or after the last has a combining class."""
 
 
 def unicode_form(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
@@ -69,6 +71,8 @@ def unicode_form(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
     """
     if text.isascii():
         return text
+    if max(text) < _FIRST_MARK:
+        return unicodedata.normalize(form, text)
     ends = [match.end() for match in _full_runs().finditer(text)]
     pieces = zip([0, *ends], [*ends, len(text)], strict=True)
     return "".join(unicodedata.normalize(form, text[start:end]) for start, end in pieces)
@@ -88,5 +92,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @cache
 def _full_runs() -> re.Pattern[str]:
-    marks = (c for c in map(chr, range(0x300, _LAST_MARK + 1)) if unicodedata.combining(c))
+    marks = (
+        c
+        for c in map(chr, range(ord(_FIRST_MARK), ord(_LAST_MARK) + 1))
+        if unicodedata.combining(c)
+    )
     return re.compile(f"[{''.join(marks)}]{{{_MARKS_TOGETHER}}}")

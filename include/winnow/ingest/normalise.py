@@ -114,6 +114,8 @@ def normalise(text: str) -> str:
     >>> normalise("\nif x:\n    y()  \n")
     'if x:\n    y()'
     """
+    if text.isascii() and text.isprintable():
+        return text.strip()
     seen = _ONE_SPACE.sub(" ", unicode_form(plain_text(text)))
     trimmed = _LINE_END.sub("", seen).strip("\n")
     # The first line's own indentation means something only beside that of others.
@@ -128,8 +130,10 @@ def prompt_identity(messages: Sequence[dict[str, str]], tools: str | None) -> st
 
 
 def _told_apart(text: str) -> str:
-    bare = bare_text(text)
-    return bare if _AS_WRITTEN.search(bare) else re.sub(" {2,}", " ", bare)
+    bare = text if text.isascii() else bare_text(text)
+    if "  " not in bare or _AS_WRITTEN.search(bare):
+        return bare
+    return re.sub(" {2,}", " ", bare)
 
 
 def read_tools(raw: Any) -> str | None:
