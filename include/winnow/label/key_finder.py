@@ -29,10 +29,11 @@ _PRIVATE_KEYS = re.compile(
 
 # Services whose tokens are a sign of theirs and then letters and digits.
 _SIGNS = (
-    "AKCp|ATATT3|EAA[A-Z]|GOCSPX-|HRKU-|NRAK-|PMAK-|api_org_|dckr_pat_|do[opr]_v1_|dp[.]pt[.]|figd_"
-    "|gh[opusr]_|github_pat_|gl(?:agent|cbt|dt|ffct|ft|imt|oas|pat|ptt|rt|soat)-|gl(?:c|sa)_|gsk_"
-    "|hf_|hv[bs][.]|lin_api_|lsv2_(?:pt|sk)_|npm_|ntn_|ops_eyJ|pcsk_|pscale_[a-z]{2,8}_|pypi-AgE|r8_"
-    "|rubygems_|sbp_|sh(?:pat|pca|ppa|pss)_|sntry[su]_|sq0[a-z]{3}-|tfp_|whsec_|xkeysib-|ya29[.]"
+    "AKCp|ATATT3|EAA[A-Z]|GOCSPX-|HRKU-|NRAK-|PMAK-|api_org_|dckr_pat_|do[opr]_v1_|dp[.]pt[.]"
+    "|figd_|gh[opusr]_|github_pat_|gl(?:agent|cbt|dt|ffct|ft|imt|oas|pat|ptt|rt|soat)-|gl(?:c|sa)_"
+    "|gsk_|hf_|hv[bs][.]|lin_api_|lsv2_(?:pt|sk)_|npm_|ntn_|ops_eyJ|pcsk_|pscale_[a-z]{2,8}_"
+    "|pypi-AgE|r8_|rubygems_|sbp_|sh(?:pat|pca|ppa|pss)_|sntry[su]_|sq0[a-z]{3}-|tfp_|whsec_"
+    "|xkeysib-|ya29[.]"
 )
 _TOKENS = re.compile(
     r"(?<![A-Za-z0-9_-])(?:"
@@ -53,7 +54,8 @@ _TOKENS = re.compile(
     r"|AGE-SECRET-KEY-1[A-Z0-9]{50,64}"
     r"|(?:https?://)?(?:"
     r"hooks\.slack(?:-gov)?\.com/(?:services|triggers|workflows)/[\w/+-]{16,200}"
-    r"|(?:[a-z]{3,9}\.)?discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/[0-9]{15,22}/[\w-]{30,99}"
+    r"|(?:[a-z]{3,9}\.)?discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/"
+    r"[0-9]{15,22}/[\w-]{30,99}"
     r"|[\w-]{1,60}\.(?:webhook\.)?office\.com/webhook(?:b2)?/[\w@/-]{36,300})"
     r")(?![A-Za-z0-9_])",
     re.ASCII,

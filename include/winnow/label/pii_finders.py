@@ -37,7 +37,7 @@ _WORD_END = re.compile(f"[{_ASCII}](?![{_ASCII}])")
 
 _CARD = re.compile(
     r"(?<![A-Za-z0-9_.,])(?:"
-    r"[0-9]{14,19}"
+    r"[0-9]{13,19}"
     rf"|[0-9]{{4}}([ .{DASHES}])[0-9]{{4}}\1[0-9]{{4}}\1[0-9]{{1,4}}(?:\1[0-9]{{1,3}})?"
     rf"|[0-9]{{4}}([ .{DASHES}])[0-9]{{6}}\2[0-9]{{4,5}}"
     r")(?![A-Za-z0-9_]|[.,][0-9])"
@@ -65,16 +65,17 @@ _NAMED_SSN = re.compile(
 
 _IPV4 = re.compile(r"(?<![A-Za-z0-9_.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![A-Za-z0-9_]|\.[0-9])")
 _NUMBERED_BEFORE = re.compile(
-    r"(?i:\b(?:v|ver|\w{0,20}version|release|build|firmware|driver|kernel|revision|rev|patch|sdk|oid"
-    r"|section|sec|chapter|clause|article|figure|fig|table|item|rule|step|exercise|lesson|theorem"
-    r"|score|result|rating|grade)s?\b(?: (?:is|no|number|of|was))?|[A-Za-z]/|[=~<>!]=|[~^§])"
+    r"(?i:\b(?:v|ver|\w{0,20}version|release|build|firmware|driver|kernel|revision|rev|patch|sdk"
+    r"|oid|section|sec|chapter|clause|article|figure|fig|table|item|rule|step|exercise|lesson"
+    r"|theorem|score|result|rating|grade)s?\b(?: (?:is|no|number|of|was))?|[A-Za-z]/"
+    r"|[=~<>!]=|[~^§])"
     r"[\s.:=\"'(#]{0,4}\Z"
 )
 _HOST_BEFORE = re.compile(
     r"(?i:\b(?:ip(?:v4)?|ips|\w{0,20}host|hosts|(?<!sql )(?<!windows )(?<!exchange )server|addr"
     r"|address|addresses|dns|nameserver|gateway|router|subnet|vpn|proxy|firewall|ssh|scp|rsync"
-    r"|telnet|ping|traceroute|nslookup|curl|wget|https?|ftp|tcp|udp|inet|port|listen|bind)(?![A-Za-z])"
-    r"|服务器|地址|主机|网关|サーバ|アドレス|адрес|сервер|serveur|servidor)[^\n]{0,30}\Z|@\Z"
+    r"|telnet|ping|traceroute|nslookup|curl|wget|https?|ftp|tcp|udp|inet|port|listen|bind)"
+    r"(?![A-Za-z])|服务器|地址|主机|网关|サーバ|アドレス|адрес|сервер|serveur|servidor)[^\n]{0,30}\Z|@\Z"
 )
 _HOST_AFTER = re.compile(r"[\"')\]]?(?::[0-9]{1,5}\b|/[0-9]{1,2}\b|,? (?:on )?port\b)")
 _IPV6 = re.compile(
