@@ -1,7 +1,8 @@
 """Takes out of a text what points at a person or opens a door, before a vendor sees it.
 
 Seven kinds: e-mail addresses, phone numbers, payment cards, bank accounts (IBAN), IP addresses, US
-social security numbers, and keys or tokens. Names and street addresses stay: telling them from
+social security numbers, and keys or tokens, in the digits, widths and signs of any script and with
+characters inside that nobody sees. Names and street addresses stay: telling them from
 other words needs a language model, which errs too often to rewrite what people judge by it.
 
 What always holds: a text without any of them comes back as it is; scrubbing twice changes nothing
@@ -12,19 +13,22 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from winnow.label import pii_finders
+from winnow.label.email_finder import emails
+from winnow.label.folded import places, writings
+from winnow.label.key_finder import keys
 from winnow.label.phone_finder import phones
-from winnow.label.pii_finders import Finder
+from winnow.label.pii_finders import Finder, has_long_number
 
 Marks = dict[str, dict[str, int]]
 """By kind, the number of each value met so far."""
 
 # In this order: what an earlier kind claims no later one may split.
 _FINDERS: dict[str, Finder] = {
-    "key": pii_finders.keys,
-    "email": pii_finders.emails,
+    "key": keys,
+    "email": emails,
     "iban": pii_finders.ibans,
     "card": pii_finders.cards,
     "ssn": pii_finders.social_security_numbers,
@@ -33,6 +37,7 @@ _FINDERS: dict[str, Finder] = {
 }
 KINDS = tuple(_FINDERS)
 """Words by which the kinds are counted and marked."""
+_WITHOUT_LONG_NUMBERS = ("key", "email", "iban", "ip")
 
 _Found = tuple[int, int, str, str]
 
@@ -64,13 +69,27 @@ def scrub_all(texts: Sequence[str]) -> tuple[list[str], Counter[str]]:
 def _find(text: str) -> list[_Found]:
     """Places in `text` from left to right, none overlapping another: (start, end, kind, value)."""
     taken: list[_Found] = []
-    for kind, finder in _FINDERS.items():
-        for start, end, value in finder(text):
-            at = bisect(taken, (start, end, kind, value))
-            before_is_free = at == 0 or taken[at - 1][1] <= start
-            if before_is_free and (at == len(taken) or end <= taken[at][0]):
-                taken.insert(at, (start, end, kind, value))
+    for searched in writings(text):
+        found = list(_found(searched))
+        at = places(text) if found and searched != text else range(len(text))
+        for start, end, kind, value in found:
+            _claim(taken, (at[start], at[end - 1] + 1, kind, value))
     return taken
+
+
+def _found(text: str) -> Iterator[_Found]:
+    kinds = KINDS if has_long_number(text) else _WITHOUT_LONG_NUMBERS
+    for kind in kinds:
+        for start, end, value in _FINDERS[kind](text):
+            yield start, end, kind, value
+
+
+def _claim(taken: list[_Found], found: _Found) -> None:
+    """Puts `found` among those `taken` unless it overlaps one."""
+    at = bisect(taken, found)
+    before_is_free = at == 0 or taken[at - 1][1] <= found[0]
+    if before_is_free and (at == len(taken) or found[1] <= taken[at][0]):
+        taken.insert(at, found)
 
 
 def _replaced(text: str, found: Sequence[_Found], marks: Marks) -> str:
