@@ -26,6 +26,9 @@ _HIDDEN = re.compile(
     "\ud800-\udfff]"
 )
 
+_ASCII_CHANGES = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+"""What `plain_text` changes in a text of ASCII, which most texts have none of."""
+
 _STRAY_JOINERS = re.compile("(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]+")
 _REPEATED_JOINERS = re.compile("([\u200c\u200d])[\u200c\u200d]+")
 
@@ -36,6 +39,8 @@ def plain_text(text: str) -> str:
     >>> plain_text("pay\u202e 001$\u200b now\r\n")
     'pay 001$ now\n'
     """
+    if text.isascii() and not _ASCII_CHANGES.search(text):
+        return text
     visible = _HIDDEN.sub("", _LINE_ENDS.sub("\n", text))
     return _REPEATED_JOINERS.sub(r"\1", _STRAY_JOINERS.sub("", visible))
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.campaign import Expand
+from winnow.refusal import refuses as is_refusal
 
 Row = Mapping[str, Any]
 """A row of the `prompts` table."""
@@ -35,12 +36,6 @@ _WORD = re.compile(r"\w+")
 _BULLET = re.compile(r"\s*([-*+•·]|\d{1,3}[.)])\s+\S")
 _ENDINGS = tuple(".!?…。！？؟।")
 _CLOSERS = "\"'”’»)]}*_` \n"
-_REFUSAL = re.compile(
-    r"\b(i'm sorry,? but|as an ai\b|i( can(no|')t| am unable to|'m unable to| won't) "
-    r"(help|assist|provide|answer|do|fulfil|comply|create|write)|lo siento, (pero )?no puedo|"
-    r"je suis désolée?,? mais|es tut mir leid,? (aber|ich)|mi dispiace,? ma|sinto muito,? mas)",
-    re.IGNORECASE,
-)
 
 
 def feature_version(settings: Expand) -> str:
@@ -143,7 +138,7 @@ def ends_complete(prompt: str, response: str) -> float:
 
 def refuses(prompt: str, response: str) -> float:
     """1 if the first 200 characters hold a phrase of refusal."""
-    return float(_REFUSAL.search(response[:200].replace("’", "'")) is not None)
+    return float(is_refusal(response))
 
 
 def prompt_echo(prompt: str, response: str) -> float:
