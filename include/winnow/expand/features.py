@@ -2,10 +2,11 @@
 
 A sentence embedding is that of the response alone: the reward centres features within a prompt, so
 what the prompt would add to each of its responses is nearly constant and cancels, while it would
-take up part of the model's 256 tokens. What matters of the prompt, how much the response repeats
-it, is a figure of its own. The policy's hidden states are read with the prompt before the response,
-as the policy sees it. The figures of style are not standardised here: their scale is part of their
-meaning, and the reward fits its own scaling.
+take up part of the model's 256 tokens. A longer response is read in windows of so many. What
+matters of the prompt, how much the response repeats it, is a figure of its own. The policy's hidden
+states are read with the prompt before the response, as the policy sees it. The figures of
+style are not standardised here: their scale is part of their meaning, and the reward fits its own
+scaling.
 
 Shapes: n responses, h columns of an embedding, c columns of a vector: embedding, then style.
 """
@@ -30,7 +31,10 @@ Embed = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
 """Unit rows (n, h) of n responses, each with the prompt it answers."""
 
 EMBEDDED_TOKENS = 256
-"""What the sentence model was trained to read; the rest of a long response is not seen."""
+"""What the sentence model was trained to read at once: a longer response is read in windows."""
+
+_SURE_TOKENS = 208
+_PIECE = re.compile(r"[a-zA-Z]+|[^\Wa-zA-Z]|[^\w\s]")
 
 _WORD = re.compile(r"\w+")
 _BULLET = re.compile(r"\s*([-*+•·]|\d{1,3}[.)])\s+\S")
@@ -39,12 +43,42 @@ _CLOSERS = "\"'”’»)]}*_` \n"
 
 
 def feature_version(settings: Expand) -> str:
-    """Identity of the vectors: vectors of two versions must never meet in one reward model."""
-    read_by = f"{settings.embedding_model}-{EMBEDDED_TOKENS}"
+    """Identity of the vectors: vectors of two versions must never meet in one reward model.
+
+    Those of `earlier_version` may, where they are of a response that `fits_one_window`.
+    """
+    read_by = f"{settings.embedding_model}{_WINDOWS}-{EMBEDDED_TOKENS}"
     if settings.features == "policy":
         adapter = f"+{settings.lora}" if settings.lora else ""
         read_by = f"hidden:{settings.model}{adapter}-{settings.max_model_len}"
     return f"{read_by}+style-1"
+
+
+_WINDOWS = "-windows"
+
+
+def earlier_version(version: str) -> str:
+    """The version before responses were read in windows: of one window, both are the same vector.
+
+    >>> earlier_version("all-MiniLM-L6-v2-windows-256+style-1")
+    'all-MiniLM-L6-v2-256+style-1'
+    """
+    return version.replace(f"{_WINDOWS}-{EMBEDDED_TOKENS}+", f"-{EMBEDDED_TOKENS}+")
+
+
+def are_related(version: str, other: str) -> bool:
+    """Whether vectors of two versions are the same for a response of one window."""
+    return earlier_version(version) == earlier_version(other)
+
+
+def fits_one_window(response: str) -> bool:
+    """Whether a response is surely read as a whole at once, judged without the tokenizer.
+
+    Of 11,500 real responses and prompts none of more than 256 tokens passes, and nine in ten of
+    those of fewer do.
+    """
+    pieces = _PIECE.findall(response)
+    return sum(1 + max(len(piece) - 5, 0) // 3 for piece in pieces) <= _SURE_TOKENS
 
 
 def style_names() -> list[str]:

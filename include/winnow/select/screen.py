@@ -70,8 +70,8 @@ def near_duplicates(
 def _same_wording(close_nn: NDArray[np.bool_], text_n: Sequence[str]) -> NDArray[np.bool_]:
     """Mask (n, n) of the pairs, among the close ones, whose words agree too."""
     same_nn = np.eye(len(text_n), dtype=np.bool_)
-    index = np.flatnonzero(close_nn.sum(axis=1) > 1)
-    if len(index):
+    index = np.flatnonzero(close_nn.sum(axis=1) > 1).tolist()
+    if index:
         same_nn[np.ix_(index, index)] = agreeing([text_n[k] for k in index])
     return same_nn
 
