@@ -6,7 +6,8 @@ the prompt's own words between the runs change nothing. Not suspect is a run
 
 - that most responses hold: the prompts ask for that form,
 - that a short text says more often to some prompts than chance would have it: it depends on what
-  is asked, as a label or "that is correct" does.
+  is asked, as a label or "that is correct" does. Where it does so by far, the text that holds it is
+  not judged.
 
 Nor is a response whose other words, those of the prompt left out, stand in other responses to the
 same prompt more often than in responses to other prompts: "the correct answer is 42" tells
@@ -69,6 +70,7 @@ _USUAL = 0.8
 """A run that more of the responses hold is the form that was asked for."""
 
 _UNEVEN = 2.0
+_BY_FAR = 4.0
 """Variance between prompts over that of chance from which a run depends on the prompt."""
 
 _INFORMS = 0.25
@@ -157,17 +159,24 @@ class _Night:
 class _Suspects:
     """The runs that a rule suspects, by the bucket they are hashed into (b,).
 
-    `df_b` counts the prompts to which a run of the bucket was said.
+    `df_b` counts the prompts to which a run of the bucket was said; `telling_b` are runs that
+    clear a text that holds one.
     """
 
     rule: _Rule
     mask_b: Bools
+    telling_b: Bools
     df_b: NDArray[np.uint32]
 
     def covered(self, words: _Words) -> tuple[Bools, Ints, Ints]:
-        """Mask (t,) of tokens in suspect runs; token at which each begins, and its bucket."""
+        """Mask (t,) of tokens in suspect runs; token at which each begins, and its bucket.
+
+        None of a text that holds a telling run.
+        """
         start_t, bucket_t = words.runs(self.rule.words, len(self.mask_b))
         suspect_t = self.mask_b[bucket_t]
+        telling = words.row_t[start_t[self.telling_b[bucket_t]]]
+        suspect_t &= np.bincount(telling, minlength=words.n_texts)[words.row_t[start_t]] == 0
         start_x = start_t[suspect_t]
         return words.covered(start_x, self.rule.words), start_x, bucket_t[suspect_t]
 
@@ -204,10 +213,13 @@ def _suspects(night: _Night, rules: Sequence[_Rule]) -> list[_Suspects]:
     for n, rule in enumerate(rules):
         share_b = said[n] / max(drawn_p.sum(), 1.0)
         mask_b = (df[n] >= max(rule.prompts, rule.share * n_prompts)) & (share_b <= _USUAL)
+        telling_b = np.zeros_like(mask_b)
         if rule.even:
             excess_b = squares[n] - said[n] * share_b
-            mask_b &= excess_b <= _UNEVEN * n_prompts * share_b * (1.0 - share_b)
-        found.append(_Suspects(rule, mask_b, df[n]))
+            chance_b = n_prompts * share_b * (1.0 - share_b)
+            telling_b = mask_b & (excess_b > _BY_FAR * chance_b)
+            mask_b &= excess_b <= _UNEVEN * chance_b
+        found.append(_Suspects(rule, mask_b, telling_b, df[n]))
     return found
 
 
