@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,13 @@ def style_figures(prompt: str, response: str) -> NDArray[np.float32]:
     return np.array([figure(prompt, response) for figure in _STYLE], np.float32)
 
 
+# Most figures of one response read the same words and lines, and those of its prompt.
+@lru_cache(maxsize=4)
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+@lru_cache(maxsize=4)
 def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
