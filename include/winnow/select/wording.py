@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,16 +113,23 @@ def _units(text: str) -> Iterator[tuple[str, bool]]:
         fixed, word = match.groups()
         if fixed is not None:
             yield fixed.rstrip(), True
+        elif word.islower():
+            yield word, _turns(word)
         elif _is_name(word, seen[max(match.start() - _BEFORE, 0) : match.start()]):
             yield word, True
         else:
-            lower = word.lower()
-            yield lower, lower in _FIXED_WORDS or _DENYING_PART.fullmatch(lower) is not None
+            yield word.lower(), _turns(word.lower())
+
+
+@lru_cache(maxsize=1 << 14)
+def _turns(word: str) -> bool:
+    """Whether a word in lower case denies, turns or counts."""
+    return word in _FIXED_WORDS or _DENYING_PART.fullmatch(word) is not None
 
 
 def _is_name(word: str, before: str) -> bool:
     """Whether a word has a digit or a capital that the start of a sentence does not explain."""
-    if word.islower() or len(word) == 1:
+    if len(word) == 1:
         return False
     if any(map(str.isdigit, word)) or word[1:] != word[1:].lower():
         return True
