@@ -162,6 +162,26 @@ def test_embeddings_are_unit_rows_that_know_likeness():
     assert np.allclose(embed([{}], texts[:1])[0], rows[0], atol=1e-5)
 
 
+def test_a_long_response_is_read_to_its_end_and_short_ones_as_before():
+    embed = SentenceEmbedder(prepare_model(EMBEDDING_MODEL, Path("unused")))
+    start = "The cat sleeps on the mat while it rains outside. " * 40
+    ends = ["Taxes rose in spring. " * 40, "A recipe for onion soup with bread. " * 40]
+    short = ["A cat.", "Rain, " * 100]
+    rows = embed([{}] * 4, [start + ends[0], short[0], start + ends[1], short[1]])
+    assert rows[0] @ rows[2] < 0.97
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-5)
+    assert np.array_equal(rows[[1, 3]], embed([{}] * 4, [start, short[0], start, short[1]])[[1, 3]])
+    assert embed([], []).shape == (0, 384)
+
+
+def test_the_policy_reads_a_response_beyond_its_context(models):
+    embed = PolicyEmbedder(str(models / INSTRUCT_MODEL), settings_of("auto", max_model_len=96))
+    question = {"messages": chat("Name a fruit, please. " * 30)}
+    rows = embed([question] * 3, ["A pear.", "A plum.", "A pear. " * 80 + "No, a tax on roads!"])
+    assert not np.allclose(rows[0], rows[1], atol=1e-3)
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-3)
+
+
 def test_the_policys_hidden_states_know_prompt_and_likeness(models):
     embed = PolicyEmbedder(str(models / INSTRUCT_MODEL), settings_of("auto"))
     question, other = ({"messages": chat(q)} for q in ("Name a fruit.", "Name a colour."))

@@ -7,6 +7,7 @@ sampled = sum of `duplicates` + empty responses, and every draw has rows or a re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,9 +24,12 @@ from winnow.expand.samplers import PoolSampler, samplers_of, shares
 from winnow.expand.shard import Call
 from winnow.ids import content_id, response_id
 from winnow.records import FEATURES, RESPONSES, Quarantined, to_table
+from winnow.text import plain_text
 
 Row = Mapping[str, Any]
 """A row of the `prompts` table."""
+
+_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 EMPTY = "empty_response"
 """Reason of a response without text: it was sampled, and its prompt is not refused."""
@@ -147,7 +151,7 @@ def call_tables(
 def _response_rows(asked: Asked, pool: Sequence[GeneratedResponse]) -> Iterator[ResponseRow]:
     prompt, question = asked.prompt["prompt_id"], prompt_text(asked.prompt)
     for response in pool:
-        text = response.text.strip()
+        text = trimmed(response.text)
         if text:
             yield ResponseRow(
                 response_id=response_id(prompt, text),
@@ -174,8 +178,21 @@ def _empty_responses(asked: Asked, pool: Sequence[GeneratedResponse]) -> list[Qu
             record_id=asked.prompt["prompt_id"],
         )
         for response in pool
-        if not response.text.strip()
+        if not trimmed(response.text)
     ]
+
+
+def trimmed(text: str) -> str:
+    """A response without blank lines around it; "" if nothing of it is seen.
+
+    Indentation stays, but for the one space that tokenizers put before a first word.
+    """
+    if not plain_text(text).strip():
+        return ""
+    lines = _BLANK_LINES.sub("", text.rstrip())
+    first, newline, _ = lines.partition("\n")
+    is_indented = newline and first.startswith(("  ", "\t"))
+    return lines if is_indented else lines.lstrip()
 
 
 def _refused(asked: Asked, refusal: Refusal) -> Quarantined:

@@ -23,6 +23,9 @@ from winnow.expand.chat import chat_ids, open_tokenizer
 from winnow.expand.features import EMBEDDED_TOKENS, Embed, Row
 from winnow.expand.models import prepare_model
 
+Window = tuple[list[int], int]
+"""Token ids that are read at once, and from which of them on states count."""
+
 _BATCH = 32
 
 _ROW_STEP, _TOKEN_STEP = 8, 32
@@ -42,7 +45,11 @@ def open_embedder(settings: Expand, models: Path) -> Embed:
 
 
 class SentenceEmbedder:
-    """A MiniLM sentence model: mean over tokens, length one."""
+    """A MiniLM sentence model: mean over tokens, length one.
+
+    A text of more tokens than the model reads at once is read in windows; its embedding is the mean
+    of theirs, weighted by their tokens, brought to length one.
+    """
 
     def __init__(self, model: str) -> None:
         from transformers import AutoTokenizer
@@ -52,12 +59,24 @@ class SentenceEmbedder:
 
     def __call__(self, prompts: Sequence[Row], texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, h) of `texts`, unit rows; the prompts are not read."""
-        ids = self._tokenizer(list(texts), truncation=True, max_length=EMBEDDED_TOKENS)
-        return _mean_states(self._network, [(row, 0) for row in ids["input_ids"]])
+        if not texts:
+            return np.zeros((0, self._network.config.hidden_size), np.float32)
+        read = self._tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=EMBEDDED_TOKENS,
+            return_overflowing_tokens=True,
+        )
+        windows = [(ids, 0) for ids in read["input_ids"]]
+        return _whole_states(self._network, windows, read["overflow_to_sample_mapping"])
 
 
 class PolicyEmbedder:
     """The policy's last hidden states over a response's tokens, their mean, length one.
+
+    What does not fit into the context behind the prompt, as of another model's response it may not,
+    is read in further windows, each behind the prompt; of a prompt that leaves less than half of
+    the context, the end is read.
 
     It is loaded beside the engine: leave it memory by `engine_args.gpu_memory_utilization`.
     """
@@ -69,13 +88,22 @@ class PolicyEmbedder:
 
     def __call__(self, prompts: Sequence[Row], texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, h) of `texts`, each after the prompt that it answers; unit rows."""
-        rows = [self._ids(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-        return _mean_states(self._network, rows)
+        windows: list[Window] = []
+        text_of: list[int] = []
+        for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+            own = self._windows(prompt, text)
+            windows += own
+            text_of += [number] * len(own)
+        return _whole_states(self._network, windows, text_of)
 
-    def _ids(self, prompt: Row, text: str) -> tuple[list[int], int]:
+    def _windows(self, prompt: Row, text: str) -> list[Window]:
         asked = chat_ids(self._tokenizer, prompt["messages"], prompt.get("tools"))
         answer = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return (asked + answer)[: self._max_tokens], len(asked)
+        if len(asked) + len(answer) > self._max_tokens:
+            asked = asked[-max(self._max_tokens - len(answer), self._max_tokens // 2) :]
+        room = self._max_tokens - len(asked)
+        starts = range(0, max(len(answer), 1), room)
+        return [(asked + answer[start : start + room], len(asked)) for start in starts]
 
 
 def _load(model: str, dtype: str, adapter: str | None = None) -> Any:
@@ -93,7 +121,33 @@ def _load(model: str, dtype: str, adapter: str | None = None) -> Any:
     return network.to(device).eval()
 
 
-def _mean_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray[np.float32]:
+def _whole_states(
+    network: Any, windows: Sequence[Window], text_of: Sequence[int]
+) -> NDArray[np.float32]:
+    """Unit rows (n, h) of n texts: of each the mean over its windows, weighted by their tokens.
+
+    Args:
+        network: What reads a window.
+        windows: Those of all texts, text by text.
+        text_of: Number of each window's text, rising from 0.
+
+    First windows run by themselves, so that texts of one are read as if there were no longer ones.
+    """
+    is_first = np.diff(np.array(text_of), prepend=-1) > 0
+    states_nh = _mean_states(network, [windows[k] for k in np.flatnonzero(is_first).tolist()])
+    later = np.flatnonzero(~is_first)
+    if len(later):
+        tokens_w = np.array([len(ids) - first for ids, first in windows], np.float32)
+        owner = np.array(text_of)[later]
+        sums_nh = states_nh * tokens_w[is_first, None]
+        states_wh = _mean_states(network, [windows[k] for k in later.tolist()])
+        np.add.at(sums_nh, owner, states_wh * tokens_w[later, None])
+        long = np.unique(owner)
+        states_nh[long] = sums_nh[long] / np.linalg.norm(sums_nh[long], axis=1, keepdims=True)
+    return states_nh
+
+
+def _mean_states(network: Any, rows: Sequence[Window]) -> NDArray[np.float32]:
     """Unit means (n, h) of the last hidden states from each row's position on."""
     states_nh = np.zeros((len(rows), network.config.hidden_size), np.float32)
     order = sorted(range(len(rows)), key=lambda k: (len(rows[k][0]), rows[k]))
@@ -103,7 +157,7 @@ def _mean_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray
     return states_nh
 
 
-def _batch_states(network: Any, rows: Sequence[tuple[list[int], int]]) -> NDArray[np.float32]:
+def _batch_states(network: Any, rows: Sequence[Window]) -> NDArray[np.float32]:
     import torch
 
     n, t = _up(len(rows), _ROW_STEP), _up(max(len(ids) for ids, _ in rows), _TOKEN_STEP)

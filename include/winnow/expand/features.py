@@ -2,10 +2,11 @@
 
 A sentence embedding is that of the response alone: the reward centres features within a prompt, so
 what the prompt would add to each of its responses is nearly constant and cancels, while it would
-take up part of the model's 256 tokens. What matters of the prompt, how much the response repeats
-it, is a figure of its own. The policy's hidden states are read with the prompt before the response,
-as the policy sees it. The figures of style are not standardised here: their scale is part of their
-meaning, and the reward fits its own scaling.
+take up part of the model's 256 tokens. A longer response is read in windows of so many. What
+matters of the prompt, how much the response repeats it, is a figure of its own. The policy's hidden
+states are read with the prompt before the response, as the policy sees it. The figures of
+style are not standardised here: their scale is part of their meaning, and the reward fits its own
+scaling.
 
 Shapes: n responses, h columns of an embedding, c columns of a vector: embedding, then style.
 """
@@ -15,12 +16,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from winnow.campaign import Expand
+from winnow.refusal import refuses as is_refusal
 
 Row = Mapping[str, Any]
 """A row of the `prompts` table."""
@@ -29,27 +32,54 @@ Embed = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
 """Unit rows (n, h) of n responses, each with the prompt it answers."""
 
 EMBEDDED_TOKENS = 256
-"""What the sentence model was trained to read; the rest of a long response is not seen."""
+"""What the sentence model was trained to read at once: a longer response is read in windows."""
+
+_SURE_TOKENS = 208
+_PIECE = re.compile(r"[a-zA-Z]+|[^\Wa-zA-Z]|[^\w\s]")
 
 _WORD = re.compile(r"\w+")
 _BULLET = re.compile(r"\s*([-*+•·]|\d{1,3}[.)])\s+\S")
 _ENDINGS = tuple(".!?…。！？؟।")
 _CLOSERS = "\"'”’»)]}*_` \n"
-_REFUSAL = re.compile(
-    r"\b(i'm sorry,? but|as an ai\b|i( can(no|')t| am unable to|'m unable to| won't) "
-    r"(help|assist|provide|answer|do|fulfil|comply|create|write)|lo siento, (pero )?no puedo|"
-    r"je suis désolée?,? mais|es tut mir leid,? (aber|ich)|mi dispiace,? ma|sinto muito,? mas)",
-    re.IGNORECASE,
-)
 
 
 def feature_version(settings: Expand) -> str:
-    """Identity of the vectors: vectors of two versions must never meet in one reward model."""
-    read_by = f"{settings.embedding_model}-{EMBEDDED_TOKENS}"
+    """Identity of the vectors: vectors of two versions must never meet in one reward model.
+
+    Those of `earlier_version` may, where they are of a response that `fits_one_window`.
+    """
+    read_by = f"{settings.embedding_model}{_WINDOWS}-{EMBEDDED_TOKENS}"
     if settings.features == "policy":
         adapter = f"+{settings.lora}" if settings.lora else ""
         read_by = f"hidden:{settings.model}{adapter}-{settings.max_model_len}"
     return f"{read_by}+style-1"
+
+
+_WINDOWS = "-windows"
+
+
+def earlier_version(version: str) -> str:
+    """The version before responses were read in windows: of one window, both are the same vector.
+
+    >>> earlier_version("all-MiniLM-L6-v2-windows-256+style-1")
+    'all-MiniLM-L6-v2-256+style-1'
+    """
+    return version.replace(f"{_WINDOWS}-{EMBEDDED_TOKENS}+", f"-{EMBEDDED_TOKENS}+")
+
+
+def are_related(version: str, other: str) -> bool:
+    """Whether vectors of two versions are the same for a response of one window."""
+    return earlier_version(version) == earlier_version(other)
+
+
+def fits_one_window(response: str) -> bool:
+    """Whether a response is surely read as a whole at once, judged without the tokenizer.
+
+    Of 11,500 real responses and prompts none of more than 256 tokens passes, and most of
+    those of fewer do.
+    """
+    pieces = _PIECE.findall(response)
+    return sum(1 + max(len(piece) - 5, 0) // 3 for piece in pieces) <= _SURE_TOKENS
 
 
 def style_names() -> list[str]:
@@ -73,10 +103,13 @@ def style_figures(prompt: str, response: str) -> NDArray[np.float32]:
     return np.array([figure(prompt, response) for figure in _STYLE], np.float32)
 
 
+# Most figures of one response read the same words and lines, and those of its prompt.
+@lru_cache(maxsize=4)
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+@lru_cache(maxsize=4)
 def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
@@ -143,7 +176,7 @@ def ends_complete(prompt: str, response: str) -> float:
 
 def refuses(prompt: str, response: str) -> float:
     """1 if the first 200 characters hold a phrase of refusal."""
-    return float(_REFUSAL.search(response[:200].replace("’", "'")) is not None)
+    return float(is_refusal(response))
 
 
 def prompt_echo(prompt: str, response: str) -> float:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 
 from winnow.expand.features import refuses
+from winnow.text import plain_text, unicode_form
 
 FLAGS = ("truncated", "looping", "refusal", "echo")
 """Every flag there is, in the order in which a response carries them."""
@@ -38,10 +40,21 @@ _ECHO_SHARE = 0.8
 Half the length will do where a character is a syllable or a word."""
 
 _SPACES = re.compile(r"\s+")
-_RAISED = re.compile("([²³¹⁰-\u209f¼-¾⅐-⅟]+)")
 _ONE_SHAPE = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
-_OPENERS = "\"'`*_ "
+
+_MARKS = "\"'`*"
 _STOPS = ".,;:!…。、"
+_WORD = re.compile(r"[^\W\d_]{2}|[\u3040-\u30ff\u3400-\u9fff]")
+
+_SYMBOL = re.compile(r"[`={}<>|\\\[\]+*/#@$%^&~_]")
+_LAYOUT = re.compile(
+    r"[(.;\n](?:(?<=\w\()|(?<=;)(?=\n)|(?<=[^\W\d]\.)(?=[^\W\d])"
+    r"|(?<=\n)(?:\t|[ ]{2}|[ ]?[-•\d]|[ ]?[\w-]+:))"
+)
+"""Signs that a text is code or laid out: white space and case may be part of what it says."""
+
+_VARIABLES = "B-HJ-Z"
+_OWN_MEANING = ("<super>", "<sub>", "<fraction>", "<circle>", "<square>", "<font>")
 
 
 def flags_of(prompt: str, response: str, finish_reason: str) -> list[str]:
@@ -63,7 +76,7 @@ def flags_of(prompt: str, response: str, finish_reason: str) -> list[str]:
 
 
 def _folded(text: str) -> str:
-    return _SPACES.sub(" ", text).strip().casefold()
+    return _SPACES.sub(" ", plain_text(text)).strip().casefold()
 
 
 def _ends_in_a_loop(text: str) -> bool:
@@ -139,17 +152,64 @@ def _covered(starts: list[int], length: int) -> int:
 def normalised(text: str) -> str:
     """The key that two texts share if a reader would not notice their difference.
 
-    Compatibility forms (NFKC), case, white space, the shape of quotes and dashes, and quotes,
-    emphasis or a full stop around the whole are dropped. A question mark, a sign and a raised digit
-    are kept: "10²" is not "102". A text of punctuation alone is kept as it is.
+    Invisible characters, compatibility forms (NFKC), case, white space, the shape of quotes and
+    dashes, and quotes, emphasis or a full stop around the whole are dropped. A question mark, a
+    sign and a raised digit are kept: "10²" is not "102", "5!" not "5". Of a text that looks like
+    code or is laid out in lines, white space at the ends of lines is dropped, and nothing else.
     """
-    parts = _RAISED.split(text)
-    plain = "".join(p if _RAISED.fullmatch(p) else _compatible(p) for p in parts)
-    folded = _SPACES.sub(" ", plain.translate(_ONE_SHAPE)).strip()
-    return folded.lstrip(_OPENERS).rstrip(_OPENERS + _STOPS) or folded
+    lines = unicode_form(plain_text(text)).split("\n")
+    seen = "\n".join(line.rstrip() for line in lines).strip("\n")
+    inner = _trimmed(seen.translate(_ONE_SHAPE))
+    if seen.endswith(";") or _SYMBOL.search(inner) or _LAYOUT.search(inner):
+        return seen
+    kept = _kept(_VARIABLES if not inner.isupper() else "")
+    plain = "".join(p if k % 2 else _compatible(p) for k, p in enumerate(kept.split(inner)))
+    return _trimmed(_SPACES.sub(" ", plain.translate(_ONE_SHAPE)))
+
+
+def _trimmed(text: str) -> str:
+    """A text without what stands around it: marks of both sides alike, stops at its end.
+
+    Marks stay around what holds no word, for '5' may be a string and 5 a number; stops stay behind
+    what ends in a number or a letter, but for a full stop.
+    """
+    without_marks = _between(text, _MARKS)
+    return without_marks if _WORD.search(without_marks) else _between(text, "")
+
+
+def _between(text: str, marks: str) -> str:
+    first, end, before = 0, len(text), -1
+    while before != end - first:
+        before = end - first
+        while first < end and text[end - 1].isspace():
+            end -= 1
+        while first < end and text[first].isspace():
+            first += 1
+        stop = end
+        while first < stop and text[stop - 1] in _STOPS:
+            stop -= 1
+        is_full_stop = end - stop == 1 and text[stop] in ".。"
+        if first < stop and (is_full_stop or _WORD.match(text[max(stop - 2, first) : stop])):
+            end = stop
+        if end - first > 1 and text[first] == text[end - 1] and text[first] in marks:
+            first, end = first + 1, end - 1
+    return text[first:end]
+
+
+@cache
+def _kept(variables: str) -> re.Pattern[str]:
+    """Characters whose form says something by itself, in a group that splits a text at them.
+
+    Capitals in `variables` are, where they stand alone behind white space: "N is" is not "n is".
+    """
+    every = map(chr, range(0x80, 0x10000))
+    own = "".join(c for c in every if unicodedata.decomposition(c).startswith(_OWN_MEANING))
+    # Letters of formulas and enclosed ones, as ranges: single ones up there are searched in turn.
+    own += "\U0001d400-\U0001d7ff\U0001f100-\U0001f2ff"
+    alone = rf"(?:(?<![{variables}])|(?<=\s.)(?!\w))" if variables else ""
+    return re.compile(f"([{variables}{own}]){alone}")
 
 
 def _compatible(text: str) -> str:
     """NFKC in one case; folding the case may undo the form, so it is taken again."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", folded)
+    return unicode_form(unicode_form(text, "NFKC").casefold(), "NFKC")

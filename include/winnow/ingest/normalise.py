@@ -125,11 +125,11 @@ def normalise(text: str) -> str:
 
 def prompt_identity(messages: Sequence[dict[str, str]], tools: str | None) -> str:
     """Id of a prompt from its normalised messages; in plain prose one space is as good as two."""
-    told_apart = [{**m, "content": _told_apart(m["content"])} for m in messages]
-    return prompt_id(told_apart, tools)
+    return prompt_id([{**m, "content": told_apart(m["content"])} for m in messages], tools)
 
 
-def _told_apart(text: str) -> str:
+def told_apart(text: str) -> str:
+    """What two normalised texts share that are one to a reader."""
     bare = text if text.isascii() else bare_text(text)
     if "  " not in bare or _AS_WRITTEN.search(bare):
         return bare

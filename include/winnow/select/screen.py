@@ -1,8 +1,8 @@
 """Responses that a pair should not hold, found before any pair is scored.
 
 Near-duplicates are kept, but as one cluster: a label between two of them teaches nothing. Blocked
-are empty responses, long texts that answer many prompts word by word, and models that answer
-whatever is asked at one length: none of these answers a prompt, and what games a judge would
+are empty responses, texts that say the same to many prompts with whatever inserted, and models that
+answer whatever is asked at one length: none of these answers a prompt, and what games a judge would
 otherwise be bought again and again.
 
 Always holds: the order of responses changes nothing but the order of the answer.
@@ -12,6 +12,7 @@ Shapes: n responses of one prompt, r responses of many prompts, c columns of an 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -20,15 +21,20 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from winnow.select.same_to_all import same_to_all
+from winnow.select.wording import agreeing
+from winnow.text import plain_text
+
+_NUMBER = re.compile(r"\d+")
+
 NEAR_DUPLICATE = 0.97
-"""Cosine of two embeddings from which their texts say the same thing."""
+"""Cosine of two embeddings from which their texts may say the same thing."""
 
 _REPEATED_SHARE = 0.05
 _REPEATED_PROMPTS = 3
 _REPEATED_CHARS = 200
-"""A text this long, word by word the answer to more prompts than these two limits, answers none.
-
-Shorter ones are left alone: "Yes." and a refusal may well be right for many prompts."""
+"""A text this long, word by word the answer to more prompts than these two limits, answers none,
+whatever numbers it holds. Shorter ones may be right for many prompts."""
 
 _ONE_LENGTH_SHARE = 0.9
 _ONE_LENGTH_PROMPTS = 20
@@ -38,20 +44,44 @@ look at the prompt; unless half of the other models' responses have one length t
 question is a multiple choice."""
 
 
-def near_duplicates(embedding_nc: ArrayLike, cosine: float = NEAR_DUPLICATE) -> NDArray[np.intp]:
+def near_duplicates(
+    embedding_nc: ArrayLike, cosine: float = NEAR_DUPLICATE, text_n: Sequence[str] | None = None
+) -> NDArray[np.intp]:
     """Cluster number (n,) of each response; chains of near-duplicates are one cluster.
 
-    A response whose embedding is all zeros is alone.
+    A response whose embedding is all zeros is alone. Where the texts are given, those of one
+    cluster agree in all that `winnow.select.wording.substance` reads: an embedding hardly sees a
+    digit, a sign, a "not" or a line of code in a long text.
+
+    Args:
+        embedding_nc: Embeddings of whole responses.
+        cosine: Of two embeddings from which their texts may say the same.
+        text_n: The texts; None: the embedding alone decides.
     """
     vectors_nc = np.asarray(embedding_nc, dtype=np.float64)
     norm_n = np.linalg.norm(vectors_nc, axis=1, keepdims=True)
     unit_nc = np.divide(vectors_nc, norm_n, out=np.zeros_like(vectors_nc), where=norm_n > 0)
-    close_nn = csr_array(unit_nc @ unit_nc.T >= cosine)
-    return np.asarray(connected_components(close_nn, directed=False)[1], dtype=np.intp)
+    close_nn = unit_nc @ unit_nc.T >= cosine
+    if text_n is not None:
+        close_nn &= _same_wording(close_nn, text_n)
+    return np.asarray(connected_components(csr_array(close_nn), directed=False)[1], dtype=np.intp)
+
+
+def _same_wording(close_nn: NDArray[np.bool_], text_n: Sequence[str]) -> NDArray[np.bool_]:
+    """Mask (n, n) of the pairs, among the close ones, whose words agree too."""
+    same_nn = np.eye(len(text_n), dtype=np.bool_)
+    index = np.flatnonzero(close_nn.sum(axis=1) > 1).tolist()
+    if index:
+        same_nn[np.ix_(index, index)] = agreeing([text_n[k] for k in index])
+    return same_nn
 
 
 def answers_nothing(
-    prompt_r: Sequence[str], text_r: Sequence[str], model_r: Sequence[str] | None = None
+    prompt_r: Sequence[str],
+    text_r: Sequence[str],
+    model_r: Sequence[str] | None = None,
+    drawn_r: Sequence[int] | None = None,
+    asked_r: Sequence[str] | None = None,
 ) -> NDArray[np.bool_]:
     """Mask (r,) of the responses that answer no prompt.
 
@@ -59,21 +89,31 @@ def answers_nothing(
         prompt_r: Id of each response's prompt.
         text_r: What it says.
         model_r: Which model wrote it; None: unknown, so that no model is judged as a whole.
+        drawn_r: How often it was sampled; None: once.
+        asked_r: What its prompt says; None: unknown, so that a text that repeats an answer's words
+            cannot be told from one that repeats the prompt's.
     """
     prompts_of: dict[str, set[str]] = {}
-    for prompt, text in zip(prompt_r, text_r, strict=True):
-        prompts_of.setdefault(text, set()).add(prompt)
+    shape_r = [_shape(text) for text in text_r]
+    for prompt, shape in zip(prompt_r, shape_r, strict=True):
+        prompts_of.setdefault(shape, set()).add(prompt)
     limit = max(_REPEATED_SHARE * len(set(prompt_r)), _REPEATED_PROMPTS - 1)
     repeated = {
-        text
-        for text, prompts in prompts_of.items()
-        if len(prompts) > limit and len(text) >= _REPEATED_CHARS
+        shape
+        for shape, prompts in prompts_of.items()
+        if len(prompts) > limit and len(shape) >= _REPEATED_CHARS
     }
-    blocked_r = [not text.strip() or text in repeated for text in text_r]
+    blocked_r = np.array([not shape or shape in repeated for shape in shape_r], dtype=np.bool_)
+    blocked_r |= same_to_all(prompt_r, text_r, drawn_r, asked_r)
     if model_r is not None:
         deaf = _of_one_length(prompt_r, text_r, model_r)
-        blocked_r = [b or model in deaf for b, model in zip(blocked_r, model_r, strict=True)]
-    return np.array(blocked_r, dtype=np.bool_)
+        blocked_r |= np.array([model in deaf for model in model_r], dtype=np.bool_)
+    return blocked_r
+
+
+def _shape(text: str) -> str:
+    """A text without what nobody sees, its numbers all alike."""
+    return _NUMBER.sub("0", plain_text(text).strip())
 
 
 def _of_one_length(

@@ -36,7 +36,7 @@ from winnow.select import Pool, one_blas_thread
 from winnow.select.bake_off import COMPARED, Explored, explored_pairs, worth
 from winnow.select.bake_off_tally import Tally, contenders, tally, together, told
 from winnow.select.screen import answers_nothing
-from winnow.stages.candidates import UNFIT, Candidates
+from winnow.stages.candidates import UNFIT, Candidates, clustered, rows_by_prompt, said_by
 from winnow.stages.select import pool_rules
 
 BATCHES = 10
@@ -149,28 +149,30 @@ def _pools(batch: Batch, drawn: Mapping[str, Sequence[Row]], model: RewardModel)
     ids, prompt_of = responses["response_id"].to_pylist(), responses["prompt_id"].to_pylist()
     features = _rows(batch.lake, expanded.outputs["features"], "response_id", ids)
     vectors = dict(zip(features["response_id"].to_pylist(), features["vector"], strict=True))
-    rows_of: defaultdict[str, list[int]] = defaultdict(list)
-    for row, prompt in enumerate(prompt_of):
-        rows_of[prompt].append(row)
+    rows_of = rows_by_prompt(prompt_of)
     flags = responses["flags"].to_pylist()
     unfit_r = np.array([not UNFIT.isdisjoint(each or ()) for each in flags], dtype=np.bool_)
     texts, models = responses["message"].to_pylist(), responses["model"].to_pylist()
-    unfit_r |= answers_nothing(prompt_of, texts, models)
+    prompt_row = {row["prompt_id"]: row for row in asked.to_pylist()}
+    times = pc.add(responses["duplicates"], responses["near_duplicates"]).to_pylist()
+    unfit_r |= answers_nothing(prompt_of, texts, models, times, said_by(prompt_row, prompt_of))
     unfit_r &= np.array([each not in compared for each in ids], dtype=np.bool_)
     settings = batch.campaign.select
+    raw_rc = np.array([vectors[each].values.to_numpy() for each in ids], dtype=np.float16)
+    n_embedding = expanded.figures["n_embedding"]
     candidates = Candidates(
-        prompts={row["prompt_id"]: row for row in asked.to_pylist()},
+        prompts=prompt_row,
         response_ids=ids,
         n_tokens=responses["n_tokens"].to_pylist(),
         duplicates=responses["duplicates"].to_pylist(),
         flags=flags,
         blocked_r=unfit_r,
-        raw_rc=np.array([vectors[each].values.to_numpy() for each in ids], dtype=np.float16),
-        rows_of=dict(sorted(rows_of.items())),
-        n_embedding=expanded.figures["n_embedding"],
+        raw_rc=raw_rc,
+        rows_of=rows_of,
+        n_embedding=n_embedding,
         one_dimension=settings.head_per_dimension,
         topics=0,
-        near_duplicate=settings.near_duplicate,
+        clusters=clustered(rows_of, raw_rc[:, :n_embedding], texts, settings.near_duplicate),
     )
     return candidates.pools(model)
 

@@ -11,7 +11,7 @@ Shapes: r responses of the batch, n responses of one prompt, c raw feature colum
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -58,7 +58,7 @@ class Candidates:
         n_embedding: Leading raw columns that are an embedding.
         one_dimension: Whether a label teaches only the head of its prompt's dimension.
         topics: Clusters that prompts are sorted into; 0: none.
-        near_duplicate: Cosine from which two embeddings say the same.
+        clusters: Number of each response's near-duplicate cluster among those to its prompt, (r,).
     """
 
     prompts: Mapping[str, Row]
@@ -72,7 +72,7 @@ class Candidates:
     n_embedding: int
     one_dimension: bool
     topics: int
-    near_duplicate: float
+    clusters: list[int]
 
     @cached_property
     def bare_pools(self) -> list[Pool]:
@@ -82,9 +82,7 @@ class Candidates:
                 prompt,
                 [self.response_ids[row] for row in rows],
                 np.zeros((len(rows), 0)),
-                clusters=near_duplicates(
-                    self.raw_rc[rows, : self.n_embedding], self.near_duplicate
-                ).tolist(),
+                clusters=[self.clusters[row] for row in rows],
                 blocked=self.blocked_r[rows],
                 n_tokens=[self.n_tokens[row] for row in rows],
                 asked=self.prompts[prompt]["dimension"] if self.one_dimension else None,
@@ -155,27 +153,66 @@ def read_candidates(batch: Batch) -> Candidates:
     flags = responses["flags"].to_pylist()
     unfit_r = np.array([not UNFIT.isdisjoint(each) for each in flags], dtype=np.bool_)
     prompt_of = responses["prompt_id"].to_pylist()
-    rows_of: defaultdict[str, list[int]] = defaultdict(list)
-    for row, prompt in enumerate(prompt_of):
-        rows_of[prompt].append(row)
+    rows_of = rows_by_prompt(prompt_of)
+    prompt_row = {row["prompt_id"]: row for row in prompts}
+    messages = responses["message"].to_pylist()
+    duplicates = pc.add(responses["duplicates"], responses["near_duplicates"]).to_pylist()
+    raw_rc = _vectors(features, ids)
+    n_embedding = expanded.figures["n_embedding"]
     settings = batch.campaign.select
     return Candidates(
-        prompts={row["prompt_id"]: row for row in prompts},
+        prompts=prompt_row,
         response_ids=ids,
         n_tokens=responses["n_tokens"].to_pylist(),
-        duplicates=pc.add(responses["duplicates"], responses["near_duplicates"]).to_pylist(),
+        duplicates=duplicates,
         flags=flags,
         blocked_r=unfit_r
         | answers_nothing(
-            prompt_of, responses["message"].to_pylist(), responses["model"].to_pylist()
+            prompt_of,
+            messages,
+            responses["model"].to_pylist(),
+            duplicates,
+            said_by(prompt_row, prompt_of),
         ),
-        raw_rc=_vectors(features, ids),
-        rows_of=dict(sorted(rows_of.items())),
-        n_embedding=expanded.figures["n_embedding"],
+        raw_rc=raw_rc,
+        rows_of=rows_of,
+        n_embedding=n_embedding,
         one_dimension=settings.head_per_dimension,
         topics=settings.topics,
-        near_duplicate=settings.near_duplicate,
+        clusters=clustered(rows_of, raw_rc[:, :n_embedding], messages, settings.near_duplicate),
     )
+
+
+def rows_by_prompt(prompt_of: Sequence[str]) -> dict[str, list[int]]:
+    """Row numbers of each prompt's responses, in rising order of prompt id."""
+    rows_of: defaultdict[str, list[int]] = defaultdict(list)
+    for row, prompt in enumerate(prompt_of):
+        rows_of[prompt].append(row)
+    return dict(sorted(rows_of.items()))
+
+
+def said_by(prompts: Mapping[str, Row], prompt_of: Sequence[str]) -> list[str]:
+    """What the prompt of each response says."""
+    text_of = {
+        prompt: "\n".join(message["content"] or "" for message in row["messages"])
+        for prompt, row in prompts.items()
+    }
+    return [text_of[prompt] for prompt in prompt_of]
+
+
+def clustered(
+    rows_of: Mapping[str, Sequence[int]],
+    embedding_rh: NDArray[np.float16],
+    text_r: Sequence[str],
+    cosine: float,
+) -> list[int]:
+    """Number of each response's near-duplicate cluster among those to its prompt, (r,)."""
+    clusters_r = np.zeros(len(text_r), np.intp)
+    for rows in rows_of.values():
+        texts = [text_r[row] for row in rows]
+        clusters_r[rows] = near_duplicates(embedding_rh[rows], cosine, texts)
+    found: list[int] = clusters_r.tolist()
+    return found
 
 
 def _vectors(features: pa.Table, ids: list[str]) -> NDArray[np.float16]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,11 +18,12 @@ from typing import IO, Any, cast
 import numpy as np
 
 from winnow.batch import Batch, Manifest, read_table
+from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable
 from winnow.expand import audit
 from winnow.expand.audit import PoolAuditor
 from winnow.expand.calls import Row, call_id
-from winnow.expand.features import feature_version, style_names
+from winnow.expand.features import earlier_version, feature_version, style_names
 from winnow.expand.manifests import (
     CallManifest,
     ShardManifest,
@@ -113,12 +114,21 @@ def gather(batch: Batch) -> Manifest:
         },
         figures={
             "engine": ", ".join(sorted(tables.engines)),
-            "feature_version": feature_version(settings),
+            "feature_version": _version(settings, tables.versions),
             "n_embedding": tables.n_columns - len(style_names()),
             "audit": auditor.batch().as_dict(),
             "audit_told": audit.sentence(auditor.batch()),
         },
     )
+
+
+def _version(settings: Expand, found: Set[str]) -> str:
+    """The version of all vectors; the earlier one where shards of it were done before an upgrade.
+
+    Of both, it promises less: that responses of one window are read alike.
+    """
+    version = feature_version(settings)
+    return earlier_version(version) if found - {version} else version
 
 
 def progress(batch: Batch) -> str:

@@ -237,13 +237,16 @@ def _choose(
         [r.prompt_id for r in responses],
         [r.text for r in responses],
         [r.model for r in responses],
+        asked_r=[r.prompt for r in responses],
     )
     pools = (
         Pool(
             prompt,
             [responses[k].response_id for k in rows],
             centre(projection.apply(raw_rc[rows])),
-            clusters=near_duplicates(given.near_rc[rows]).tolist(),
+            clusters=near_duplicates(
+                given.near_rc[rows], text_n=[responses[k].text for k in rows]
+            ).tolist(),
             blocked=blocked_r[rows],
             strata=responses[rows[0]].strata,
         )

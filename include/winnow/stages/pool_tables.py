@@ -66,6 +66,7 @@ class PoolTables:
     refused: int = 0
     quarantined: int = 0
     engines: set[str] = field(default_factory=set)
+    versions: set[str] = field(default_factory=set)
     n_columns: int = 0
     _writers: dict[str, _TableWriter] = field(
         default_factory=lambda: {
@@ -98,6 +99,7 @@ class PoolTables:
         self.sampled += sum(call.sampled for call in calls)
         self.tokens += sum(call.tokens for call in calls)
         self.engines |= {f"{call.engine} {call.engine_version}" for call in calls}
+        self.versions |= {pool.feature_version for pool in pools}
         self.responses += len(rows)
         self.pools += len(pools)
         self.near_duplicates += sum(row["near_duplicates"] for row in rows)

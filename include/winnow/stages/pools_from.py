@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from winnow.batch import Batch, Manifest, read_batch, read_manifest, read_table
 from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable
-from winnow.expand.features import feature_version
+from winnow.expand.features import are_related, feature_version
 from winnow.ingest.ledger import Entry, read_ledger
 
 
@@ -104,7 +104,7 @@ def _check_fits(batch: Batch, source: Batch, expanded: Manifest) -> None:
     differing = _differing(theirs.expand, ours.expand)
     version = feature_version(ours.expand)
     held = expanded.figures["feature_version"]
-    if not differing and held != version:
+    if not differing and not are_related(held, version):
         differing = [f"features are of version {held}, now they are {version}"]
     if differing:
         raise Fatal(

@@ -7,8 +7,8 @@ the dataset's versions, so a late twin never brings an old posterior back.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import log1p
 from typing import Any
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from winnow.batch import Manifest, read_manifest, read_table
 from winnow.campaign import Campaign, Select
 from winnow.errors import Corrupt
+from winnow.expand.features import are_related, fits_one_window
 from winnow.ids import canonical_json
 from winnow.label.votes import votes_of
 from winnow.lake import Lake
-from winnow.publish.versions import Version
+from winnow.publish.versions import Version, read_version
 from winnow.reward import (
     OVERALL,
     GateState,
@@ -46,11 +47,15 @@ _PREFERRED = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The newest model, where it lies, and whether its gate lets it choose."""
+    """The newest model, where it lies, whether its gate lets it choose, and what version taught it.
+
+    `number` is that of the dataset.
+    """
 
     model: RewardModel
     gate: GateState
     path: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +81,67 @@ def newest(lake: Lake, campaign: str) -> Current | None:
         return None
     target = json.loads(data)
     path = target["path"]
-    return Current(RewardModel.from_bytes(lake.read(path)), target["gate"], path)
+    return Current(RewardModel.from_bytes(lake.read(path)), target["gate"], path, target["number"])
+
+
+@one_blas_thread()
+def newest_for(lake: Lake, campaign: Campaign, features: str) -> Current | None:
+    """The newest model as far as it reads features of this version; None if none does.
+
+    One of a related version, as after an upgrade, is fitted again to the votes that both share.
+    """
+    current = newest(lake, campaign.name)
+    if current is None or current.model.feature_version == features:
+        return current
+    if not are_related(current.model.feature_version, features):
+        return None
+    version = read_version(lake, campaign.publish.dataset, current.number)
+    judged = _judged(lake, campaign, version, features)
+    if not any(votes for _, _, votes in judged):
+        return None
+    return replace(current, model=_refitted(lake, campaign, judged, features).model)
 
 
 @one_blas_thread()
 def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
-    """Fit a model to every vote of the version's batches.
+    """Fit a model to every vote of the version's batches, on features as the newest batch has them.
 
-    Batches whose features are of another version than the newest batch's are left out: their
-    vectors cannot be compared.
+    Batches whose vectors cannot be compared with these are left out.
     """
+    figures = _manifests(lake, campaign.name, version.batches[-1])[0].figures
+    features = figures["feature_version"]
+    return _refitted(lake, campaign, _judged(lake, campaign, version, features), features)
+
+
+def _judged(
+    lake: Lake, campaign: Campaign, version: Version, features: str
+) -> list[tuple[Manifest, Manifest, list[Row]]]:
+    """Batches whose vectors can be compared with those of a version: expand, select and votes."""
     manifests = [_manifests(lake, campaign.name, key) for key in sorted(version.batches)]
-    wanted = _manifests(lake, campaign.name, version.batches[-1])[0].figures
-    usable = [m for m in manifests if m[0].figures["feature_version"] == wanted["feature_version"]]
-    batches = [(select, _votes(lake, expand, select, label)) for expand, select, label in usable]
-    votes = [vote for _, batch_votes in batches for vote in batch_votes]
-    projection = fit_projection(
-        _centred(votes), wanted["n_embedding"], campaign.select.max_components
-    )
-    trust = measure(lake, batches)
+    return [
+        (expand, select, _votes(lake, expand, select, label, features))
+        for expand, select, label in manifests
+        if are_related(expand.figures["feature_version"], features)
+    ]
+
+
+def _refitted(
+    lake: Lake,
+    campaign: Campaign,
+    judged: Sequence[tuple[Manifest, Manifest, list[Row]]],
+    features: str,
+) -> Refitted:
+    votes = [vote for _, _, batch_votes in judged for vote in batch_votes]
+    n_embedding = judged[-1][0].figures["n_embedding"]
+    projection = fit_projection(_centred(votes), n_embedding, campaign.select.max_components)
+    trust = measure(lake, [(select, batch_votes) for _, select, batch_votes in judged])
     heads, epsilon = {}, dict[str, float]()
     for dimension, own in sorted(_by_dimension(votes, campaign.select).items()):
         head, guesses = _fit(projection, own, campaign.select)
         heads[dimension] = head.at_temperature(trust.temperature)
         epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
     return Refitted(
-        RewardModel(projection, heads, wanted["feature_version"]),
+        RewardModel(projection, heads, features),
         trust,
         {a: share for a, share in sorted(epsilon.items()) if share > GUESSING},
     )
@@ -161,28 +201,39 @@ def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest,
     return expand, select, label
 
 
-def _votes(lake: Lake, expand: Manifest, select: Manifest, label: Manifest) -> list[Row]:
-    """A row a vote: its comparison, preference (1, 1/2, 0), lengths and raw features of both."""
+def _votes(
+    lake: Lake, expand: Manifest, select: Manifest, label: Manifest, version: str
+) -> list[Row]:
+    """A row a vote: its comparison, preference (1, 1/2, 0), lengths and raw features of both.
+
+    Votes on a response whose vector would be another one by `version` are left out.
+    """
     texts = read_table(lake, expand.outputs["responses"]).select(["response_id", "message"])
-    lengths = {row["response_id"]: log1p(len(row["message"])) for row in texts.to_pylist()}
+    text_of = {row["response_id"]: row["message"] for row in texts.to_pylist()}
     pairs = {c["pair_id"]: c for c in read_table(lake, select.outputs["comparisons"]).to_pylist()}
     compared = read_table(lake, select.outputs["compared"]).to_pylist()
-    vectors = {row["response_id"]: np.array(row["vector"], dtype=np.float64) for row in compared}
+    every = expand.figures["feature_version"] == version
+    vectors = {
+        row["response_id"]: np.array(row["vector"], dtype=np.float64)
+        for row in compared
+        if every or fits_one_window(text_of[row["response_id"]])
+    }
     annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
     votes: list[Row] = []
     for row in votes_of(annotations):
         pair = pairs[row["pair_id"]]
         first, second = pair["first_id"], pair["second_id"]
-        votes.append(
-            {
-                **row,
-                **pair,
-                "preference": _PREFERRED[row["preferred"]],
-                "length": lengths[first] - lengths[second],
-                "first": vectors[first],
-                "second": vectors[second],
-            }
-        )
+        if first in vectors and second in vectors:
+            votes.append(
+                {
+                    **row,
+                    **pair,
+                    "preference": _PREFERRED[row["preferred"]],
+                    "length": log1p(len(text_of[first])) - log1p(len(text_of[second])),
+                    "first": vectors[first],
+                    "second": vectors[second],
+                }
+            )
     return votes
 
 

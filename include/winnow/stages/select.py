@@ -93,8 +93,8 @@ def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel,
     so is the head of a dimension that no label spoke of yet.
     """
     version = batch.require("expand").figures["feature_version"]
-    current = reward_model.newest(batch.lake, batch.campaign.name)
-    if current is not None and current.model.feature_version == version:
+    current = reward_model.newest_for(batch.lake, batch.campaign, version)
+    if current is not None:
         projection, known, gate = current.model.projection, current.model.heads, current.gate
     else:
         projection = fit_projection(

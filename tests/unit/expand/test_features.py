@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from winnow.campaign import Expand
 from winnow.expand.features import (
+    are_related,
+    earlier_version,
     feature_vectors,
     feature_version,
+    fits_one_window,
     style_figures,
     style_names,
 )
@@ -96,3 +99,23 @@ def test_the_version_names_what_reads_the_text():
     }
     assert len(versions) == 5
     assert feature_version(Expand(model="m")) == feature_version(Expand(model="n"))
+
+
+def test_versions_that_differ_in_long_responses_alone_are_related():
+    now, other = (feature_version(Expand(model="m", embedding_model=e)) for e in ("a", "b"))
+    before = earlier_version(now)
+    assert before != now
+    assert earlier_version(before) == before
+    assert are_related(now, before) and are_related(before, now)
+    assert not are_related(now, other) and not are_related(before, other)
+    policy = feature_version(Expand(model="m", features="policy"))
+    assert earlier_version(policy) == policy
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [("", True), ("word " * 200, True), ("word " * 210, False), ("!" * 300, False),
+     ("北" * 300, False), ("x" * 700, False), ("7" * 300, False)],
+)  # fmt: skip
+def test_a_response_of_one_window_is_told_by_its_text(text, fits):
+    assert fits_one_window(text) == fits

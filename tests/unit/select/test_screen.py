@@ -39,7 +39,11 @@ def test_clusters_do_not_depend_on_the_order(order: list[int]) -> None:
 def test_a_long_text_that_answers_every_prompt_is_blocked() -> None:
     prompts = [f"p{k}" for k in range(10)] * 2
     texts = [ESSAY] * 10 + [f"{ESSAY}{k}" for k in range(10)]
-    assert answers_nothing(prompts, texts).tolist() == [True] * 10 + [False] * 10
+    assert answers_nothing(prompts, texts).all()
+    others = [f"{'it holds ' * 30}{word}" for word in "abcdefghij"]
+    assert answers_nothing(prompts[:10] + ["q"] * 10, texts[:10] + others).tolist() == (
+        [True] * 10 + [False] * 10
+    )
 
 
 def test_short_answers_and_a_text_repeated_within_one_prompt_are_left_alone() -> None:
@@ -48,7 +52,8 @@ def test_short_answers_and_a_text_repeated_within_one_prompt_are_left_alone() ->
 
 
 def test_blank_responses_are_blocked() -> None:
-    assert answers_nothing(["p", "p", "p"], ["", " \n", "a"]).tolist() == [True, True, False]
+    texts = ["", " \n", "\u200b\u00ad", "a"]
+    assert answers_nothing(["p"] * 4, texts).tolist() == [True, True, True, False]
 
 
 def pools_of_models(lengths: dict[str, list[int]]) -> tuple[list[str], list[str], list[str]]:

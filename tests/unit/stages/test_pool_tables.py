@@ -72,6 +72,17 @@ def test_copies_and_near_copies_become_counts(tmp_path):
     )  # fmt: skip
 
 
+def test_programs_that_differ_in_indentation_are_two_responses(tmp_path):
+    script = ["\n  if x:\n    a()\n    b()", "  if x:\n    a()\n  b()", " Rain.", "Ra\u00adin",
+              "It is 5!", "\u200b"]  # fmt: skip
+    _, _, read = joined(tmp_path, [prompt_row("q")], settings_of(), Reciting(script))
+    assert [r["message"] for r in read["responses"]] == [
+        "  if x:\n    a()\n    b()", "  if x:\n    a()\n  b()", "Rain.", "It is 5!",
+    ]  # fmt: skip
+    assert [r["near_duplicates"] for r in read["responses"]] == [0, 0, 1, 0]
+    assert [row["reason"] for row in read["quarantine"]] == ["empty_response"]
+
+
 def test_features_follow_their_responses(tmp_path, prompts):
     _, pools, read = joined(tmp_path, prompts, settings_of(responses_per_call=12), TinyEngine())
     ids = [row["response_id"] for row in read["responses"]]

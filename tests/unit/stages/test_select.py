@@ -13,6 +13,8 @@ import pytest
 
 from winnow.batch import read_table
 from winnow.campaign import Select, Strategy, parse_campaign
+from winnow.expand import features
+from winnow.expand.features import feature_version
 from winnow.progress import progress
 from winnow.reward import OVERALL, Posterior, Projection, RewardModel
 from winnow.select import STRATEGIES
@@ -153,6 +155,27 @@ def test_the_next_night_learns_from_this_one(
     if settings.get("head_per_dimension"):
         contested = {row["dimension"]: row["contested"] for row in comparisons(taught)}
         assert contested == {d: d for d in dimensions}
+
+
+def test_labels_of_before_an_upgrade_teach_the_first_night_after_it(
+    night: MakeNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(features, "_WINDOWS", "")
+        old = night()
+        old.run()
+    batch = old.batch()
+    version = feature_version(batch.campaign.expand)
+    current = reward_model.newest(old.lake, "small")
+    assert current is not None
+    assert current.model.feature_version == features.earlier_version(version) != version
+    upgraded = reward_model.newest_for(old.lake, batch.campaign, version)
+    assert upgraded is not None
+    assert upgraded.model.feature_version == version
+    assert upgraded.model.posterior.n_labels == current.model.posterior.n_labels > 0
+    assert reward_model.newest_for(old.lake, batch.campaign, "other-256+style-1") is None
+    monkeypatch.setattr(reward_model, "fits_one_window", lambda _: False)
+    assert reward_model.newest_for(old.lake, batch.campaign, version) is None
 
 
 def test_a_pointer_of_an_older_version_does_not_replace_a_newer_one(night: MakeNight) -> None:

@@ -18,6 +18,7 @@ from winnow.batch import Batch
 from winnow.campaign import parse_campaign
 from winnow.cli import main
 from winnow.errors import Fatal, Retryable
+from winnow.expand.features import earlier_version, feature_version
 from winnow.ids import canonical_json, digest
 from winnow.ingest.ledger import read_ledger
 from winnow.label.collect import Collection
@@ -532,6 +533,16 @@ def test_features_of_another_version_are_refused(
     monkeypatch.setattr(pools_from, "feature_version", lambda _: "style-2")
     with pytest.raises(Fatal, match=r"features are of version .*style-1, now they are style-2"):
         ingest.run(Again(first()).batch())
+
+
+def test_features_of_before_an_upgrade_are_taken_over(
+    first: Callable[..., Night], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = first()
+    monkeypatch.setattr(
+        pools_from, "feature_version", lambda settings: earlier_version(feature_version(settings))
+    )
+    assert ingest.run(Again(source).batch()) is not None
 
 
 def test_lineage_card_and_report_say_what_was_taken_over(first: Callable[..., Night]) -> None:

@@ -1,0 +1,136 @@
+"""Whether two texts that look alike say the same.
+
+What turns a statement around is often one sign: "5!" is not "5", "safe" not "unsafe". So two texts
+agree only if their *substance* is equal, in order: numbers with their signs, symbols, code, names,
+question marks, and the words that deny or turn. Equality has no chains: if two texts agree with a
+third in substance, they do with each other. The other words may differ a little.
+
+Shapes: n texts, u units of text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from winnow.text import plain_text, unicode_form
+
+_SHARED = 0.8
+"""Of the words of two texts, those that both have: twice these, over the words of both."""
+
+_DENY = """
+no not nor never none nothing nobody nowhere neither cannot without unless except hardly barely lack
+lacks fail fails failed false true yes wrong right correct incorrect nein nicht nie niemals kein
+keine keinen keinem keiner keines ohne nichts niemand weder non ne pas jamais rien aucun aucune sans
+ni personne sin nunca jamás nada nadie ningún ninguna ninguno não nem sem nenhum nenhuma ninguém
+senza mai niente nessuno nessuna nulla niet geen nooit niets zonder inte ej aldrig ingen inget utan
+ikke nei ikkje aldri uten ei eivät älä soha nincs nigdy żaden bez ani není nikdy žádný nu niciodată
+fără не нет ни никогда ничего никто без нельзя ні немає δεν μην όχι ποτέ χωρίς değil yok hayır asla
+لا ليس ليست لم لن ما غير بدون לא אין אל בלי نه نیست नहीं न मत बिना না নেই không chẳng chưa tidak
+bukan belum tanpa tak hindi hapana
+"""
+
+_TURN = """
+more less most least fewer greater smaller higher lower above below over under up down before after
+increase increases increased decrease decreases decreased rise rises fall falls always sometimes all
+some any both only must may should could left right first last maximum minimum with against inside
+outside north south east west hot cold buy sell true positive negative
+"""
+"""Words that turn a comparison, an order or a place."""
+
+_COUNT = """
+zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty
+hundred thousand million billion half double twice triple second third percent zwei drei vier fünf
+sechs sieben acht neun zehn deux trois quatre cinq dos tres cuatro cinco
+"""
+
+_FIXED_WORDS = frozenset(f"{_DENY} {_TURN} {_COUNT}".split())
+
+_DENYING_PART = re.compile(
+    r"(un|in|im|il|ir|non|dis|mis)\w{4,}|\w{3,}(less|los)|\w+n['’]t|안|\w*[않못없]\w*|아니\w*",
+    re.IGNORECASE,
+)
+_DENYING = "[不没沒无無非未别別勿莫否]|ない|ません|なかっ|ไม่"
+
+_FENCED = r"```.*?(?:```|\Z)|`[^`\n]+`"
+_LAID_OUT = r"^(?:\t| {2,})\S[^\n]*$"
+_CODE_LINE = r"^[^\n]*(?:[={}\\|]|;[ \t]*$|->|::|</?\w|\w[(\[]|[^\W\d]{2}\.[^\W\d]{2})[^\n]*$"
+_NUMBER = r"[-+\u2212\u00b1]?\d(?:[\d.,:/]*\d)?!*"
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = rf"\w+n[’']t\b|[{_UNSPACED}]|[^\W{_UNSPACED}]+"
+_SIGN = r"[^\w\s.,;:\"'“”‘’«»…—–()!-]+|(?<![^\W\d_][^\W\d_])!+|(?<!\w)-+(?=\w)"
+_UNIT = re.compile(
+    f"({_FENCED}|{_LAID_OUT}|{_CODE_LINE}|{_NUMBER}|{_SIGN}|{_DENYING})|({_WORD})",
+    re.MULTILINE | re.DOTALL,
+)
+_BEFORE = 8
+_STARTS = re.compile(r"(?:^|[.!?:;\n\"“«(*>-])\s*$")
+
+
+def substance(text: str) -> tuple[str, ...]:
+    """What no two texts that say the same may differ in, in order.
+
+    >>> substance("The answer is not -5.") == substance("The answer is -5.")
+    False
+    >>> substance("Well, Rome is old.") == substance("Rome is really old.")
+    True
+    """
+    return tuple(unit for unit, is_fixed in _units(text) if is_fixed)
+
+
+def agreeing(text_n: Sequence[str]) -> NDArray[np.bool_]:
+    """Mask (n, n) of the texts that agree in substance, and in most of their words."""
+    number_of: dict[tuple[str, ...], int] = {}
+    column_of: dict[tuple[str, int], int] = {}
+    kinds, columns, starts = [], list[int](), [0]
+    for text in text_n:
+        units = list(_units(text))
+        fixed = tuple(unit for unit, is_fixed in units if is_fixed)
+        kinds.append(number_of.setdefault(fixed, len(number_of)))
+        times: dict[str, int] = {}
+        for unit, _ in units:
+            times[unit] = times.get(unit, 0) + 1
+            columns.append(column_of.setdefault((unit, times[unit]), len(column_of)))
+        starts.append(len(columns))
+    kind_n, size_n = np.array(kinds), np.diff(starts)
+    words_nu = csr_array(
+        (np.ones(len(columns), np.int32), columns, starts), shape=(len(kinds), len(column_of))
+    )
+    shared_nn = (words_nu @ words_nu.T).toarray()
+    alike_nn = 2 * shared_nn >= _SHARED * (size_n[:, None] + size_n)
+    return np.asarray((kind_n[:, None] == kind_n) & alike_nn)
+
+
+def _units(text: str) -> Iterator[tuple[str, bool]]:
+    """Words, numbers, signs and code of a text, each with whether it is of the substance."""
+    seen = unicode_form(plain_text(text))
+    for match in _UNIT.finditer(seen):
+        fixed, word = match.groups()
+        if fixed is not None:
+            yield fixed.rstrip(), True
+        elif word.islower():
+            yield word, _turns(word)
+        elif _is_name(word, seen[max(match.start() - _BEFORE, 0) : match.start()]):
+            yield word, True
+        else:
+            yield word.lower(), _turns(word.lower())
+
+
+@lru_cache(maxsize=1 << 14)
+def _turns(word: str) -> bool:
+    """Whether a word in lower case denies, turns or counts."""
+    return word in _FIXED_WORDS or _DENYING_PART.fullmatch(word) is not None
+
+
+def _is_name(word: str, before: str) -> bool:
+    """Whether a word has a digit or a capital that the start of a sentence does not explain."""
+    if len(word) == 1:
+        return False
+    if any(map(str.isdigit, word)) or word[1:] != word[1:].lower():
+        return True
+    return word[0].isupper() and _STARTS.search(before) is None
