@@ -6,18 +6,20 @@ import argparse
 from pathlib import Path
 
 import winnow
-from winnow.bench import expand as expand_bench
-from winnow.bench import growth as growth_bench
 
 SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "prompts"
 
 
 def bench_expand(asked: argparse.Namespace) -> None:
     """The expand stage beside bare vLLM: tokens per second and memory, expand.json."""
+    from winnow.bench import expand
+
     files = asked.prompts or sorted(SHIPPED_PROMPTS.glob("*.jsonl"))
-    expand_bench.run(files, asked.models, asked.out, print, quick=asked.quick)
+    expand.run(files, asked.models, asked.out, print, quick=asked.quick)
 
 
 def bench_growth(asked: argparse.Namespace) -> None:
     """What adaptive pools save at equal gain, replayed on pools drawn in full: growth.json."""
-    growth_bench.run(asked.pool, asked.out, asked.repetitions, print)
+    from winnow.bench import growth
+
+    growth.run(asked.pool, asked.out, asked.repetitions, print)

@@ -38,6 +38,7 @@ _SURE_TOKENS = 208
 _PIECE = re.compile(r"[a-zA-Z]+|[^\Wa-zA-Z]|[^\w\s]")
 
 _WORD = re.compile(r"\w+")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _BULLET = re.compile(r"\s*([-*+•·]|\d{1,3}[.)])\s+\S")
 _ENDINGS = tuple(".!?…。！？؟।")
 _CLOSERS = "\"'”’»)]}*_` \n"
@@ -146,12 +147,15 @@ def log_code_blocks(prompt: str, response: str) -> float:
 
 def digit_share(prompt: str, response: str) -> float:
     """Share of characters that are digits."""
-    return _share(sum(c.isdigit() for c in response), len(response))
+    plain = sum(map(response.count, "0123456789"))
+    if not response.isascii():
+        plain += sum(c.isdigit() for c in _BEYOND_ASCII.findall(response))
+    return _share(plain, len(response))
 
 
 def non_ascii_share(prompt: str, response: str) -> float:
     """Share of characters outside ASCII."""
-    return _share(sum(not c.isascii() for c in response), len(response))
+    return _share(len(_BEYOND_ASCII.findall(response)), len(response))
 
 
 def distinct_word_share(prompt: str, response: str) -> float:

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import seed_from
@@ -117,6 +116,9 @@ def temperature(
         return float(weight @ losses_e) + 0.5 * (log_t / _TEMPERATURE_SPREAD) ** 2
 
     bounds = (-_LOG_TEMPERATURE_LIMIT, _LOG_TEMPERATURE_LIMIT)
+    # Imported where it is needed: it takes as long to load as all else here.
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 

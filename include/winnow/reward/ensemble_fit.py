@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 from winnow.errors import Fatal
 from winnow.ids import seed_from
@@ -163,6 +162,8 @@ def _train(anchor: _Member, data: _Data) -> _Member:
         return loss + 0.5 * float(pull_p @ pull_p), gradient.flat() + pull_p
 
     options = {"maxiter": _MAX_STEPS}
+    from scipy.optimize import minimize
+
     found = minimize(objective, anchor_p, jac=True, method="L-BFGS-B", options=options)
     return anchor.with_values(found.x)
 

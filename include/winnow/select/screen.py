@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from winnow.select.same_to_all import same_to_all
-from winnow.select.wording import agreeing
+from winnow.select.wording import agreeing, may_agree
 from winnow.text import plain_text
 
 _NUMBER = re.compile(r"\d+")
@@ -70,10 +70,19 @@ def near_duplicates(
 def _same_wording(close_nn: NDArray[np.bool_], text_n: Sequence[str]) -> NDArray[np.bool_]:
     """Mask (n, n) of the pairs, among the close ones, whose words agree too."""
     same_nn = np.eye(len(text_n), dtype=np.bool_)
-    index = np.flatnonzero(close_nn.sum(axis=1) > 1).tolist()
+    close = _in_pairs(close_nn)
+    if close:
+        # Reading for substance is dear: only what shares most of its words is read so.
+        close_nn[np.ix_(close, close)] &= may_agree([text_n[k] for k in close])
+    index = _in_pairs(close_nn)
     if index:
         same_nn[np.ix_(index, index)] = agreeing([text_n[k] for k in index])
     return same_nn
+
+
+def _in_pairs(close_nn: NDArray[np.bool_]) -> list[int]:
+    """What is close to more than itself."""
+    return list(np.flatnonzero(close_nn.sum(axis=1) > 1).tolist())
 
 
 def answers_nothing(

@@ -23,6 +23,9 @@ from winnow.text import plain_text, unicode_form
 _SHARED = 0.8
 """Of the words of two texts, those that both have: twice these, over the words of both."""
 
+_SURELY = 0.6
+"""Texts that share fewer of their distinct words share fewer than `_SHARED` of their units."""
+
 _DENY = """
 no not nor never none nothing nobody nowhere neither cannot without unless except hardly barely lack
 lacks fail fails failed false true yes wrong right correct incorrect nein nicht nie niemals kein
@@ -63,6 +66,7 @@ _CODE_LINE = r"^[^\n]*(?:[={}\\|]|;[ \t]*$|->|::|</?\w|\w[(\[]|[^\W\d]{2}\.[^\W\
 _NUMBER = r"[-+\u2212\u00b1]?\d(?:[\d.,:/]*\d)?!*"
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = rf"\w+n[’']t\b|[{_UNSPACED}]|[^\W{_UNSPACED}]+"
+_PLAIN_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
 _SIGN = r"[^\w\s.,;:\"'“”‘’«»…—–()!-]+|(?<![^\W\d_][^\W\d_])!+|(?<!\w)-+(?=\w)"
 _UNIT = re.compile(
     f"({_FENCED}|{_LAID_OUT}|{_CODE_LINE}|{_NUMBER}|{_SIGN}|{_DENYING})|({_WORD})",
@@ -81,6 +85,24 @@ def substance(text: str) -> tuple[str, ...]:
     True
     """
     return tuple(unit for unit, is_fixed in _units(text) if is_fixed)
+
+
+def may_agree(text_n: Sequence[str]) -> NDArray[np.bool_]:
+    """Mask (n, n) of the texts that share most of their words: only these may be `agreeing`.
+
+    Told at a tenth of the cost.
+    """
+    number_of: dict[str, int] = {}
+    columns, starts = list[int](), [0]
+    for text in text_n:
+        words = set(_PLAIN_WORD.findall(text.lower()))
+        columns += [number_of.setdefault(word, len(number_of)) for word in words]
+        starts.append(len(columns))
+    size_n = np.diff(starts)
+    ones = np.ones(len(columns), np.int32)
+    words_nu = csr_array((ones, columns, starts), shape=(len(size_n), len(number_of)))
+    shared_nn = (words_nu @ words_nu.T).toarray()
+    return np.asarray(2 * shared_nn >= _SURELY * (size_n[:, None] + size_n))
 
 
 def agreeing(text_n: Sequence[str]) -> NDArray[np.bool_]:
