@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from winnow.errors import Fatal
+from winnow.errors import Fatal, Retryable
 from winnow.ids import content_id, file_digest
 from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.normalise import PROMPT_COLUMNS
@@ -37,9 +37,16 @@ class SourceFile:
     local: Callable[[], AbstractContextManager[Path]]
 
     def rows(self, columns: Sequence[str] = PROMPT_COLUMNS) -> Iterator[RawRow]:
-        """Its rows, one after another; see `read_rows`."""
-        with self.local() as path:
-            yield from read_rows(self.name, path, columns)
+        """Its rows, one after another; see `read_rows`.
+
+        Raises:
+            Retryable: It is gone since it was found, or cannot be read now.
+        """
+        try:
+            with self.local() as path:
+                yield from read_rows(self.name, path, columns)
+        except OSError as error:
+            raise Retryable(f"{self.name} cannot be read now: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,8 +81,11 @@ _STRANGERS = 4
 """So many responses of a kind are compared with their pools, and with so many others each."""
 
 _BATCH_CHARS = 1 << 20
-_LEAST_BUCKETS, _MOST_BUCKETS = 1 << 16, 1 << 22
-_MOST_DRAWN = 1 << 20
+_LEAST_BITS, _MOST_BITS = 16, 22
+"""Of a bucket's number."""
+
+_DRAWN_BITS = 20
+_MOST_DRAWN = 1 << _DRAWN_BITS
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
@@ -182,7 +185,8 @@ class _Suspects:
 
 
 def _suspects(night: _Night, rules: Sequence[_Rule]) -> list[_Suspects]:
-    size = _table_size(night)
+    bits = _table_bits(night)
+    size = 1 << bits
     df, said, squares = (np.zeros((len(rules), size), dtype) for dtype in ("u4", "f4", "f4"))
     drawn_p = np.array([night.drawn_r[pool].sum() for pool in night.pools], np.float64)
     n_before = 0
@@ -194,14 +198,15 @@ def _suspects(night: _Night, rules: Sequence[_Rule]) -> list[_Suspects]:
         for n, rule in enumerate(rules):
             start_t, bucket_t = words.runs(rule.words, size)
             # Each run once a response, then each once a prompt with how often it was said there.
-            once = _distinct(words.row_t[start_t] * size + bucket_t)
-            text, bucket = np.divmod(once, size)
-            said_x = np.sort((place_k[text] * size + bucket) * _MOST_DRAWN + drawn_k[text])
-            pair_x, drawn_x = np.divmod(said_x, _MOST_DRAWN)
+            once = _distinct((words.row_t[start_t] << bits) + bucket_t)
+            text, bucket = once >> bits, once & (size - 1)
+            pair_x = (place_k[text] << bits) + bucket
+            said_x = np.sort((pair_x << _DRAWN_BITS) + drawn_k[text])
+            pair_x, drawn_x = said_x >> _DRAWN_BITS, said_x & (_MOST_DRAWN - 1)
             first = np.flatnonzero(np.diff(pair_x, prepend=-1))
             if not len(first):
                 continue
-            place, bucket = np.divmod(pair_x[first], size)
+            place, bucket = pair_x[first] >> bits, pair_x[first] & (size - 1)
             times = np.add.reduceat(drawn_x, first).astype(np.float64)
             np.add.at(df[n], bucket, np.uint32(1))
             np.add.at(said[n], bucket, times.astype(np.float32))
@@ -407,10 +412,10 @@ def _distinct(values: Ints) -> Ints:
     return values[np.flatnonzero(np.diff(values, prepend=-1))]
 
 
-def _table_size(night: _Night) -> int:
-    """Buckets: few of them are taken by one pool, so that its runs seldom meet those of others."""
+def _table_bits(night: _Night) -> int:
+    """Bits of a bucket: few are taken by one pool, so that its runs seldom meet those of others."""
     most = max((sum(len(night.text_r[row]) for row in pool) for pool in night.pools), default=0)
-    return min(max(1 << (16 * most).bit_length(), _LEAST_BUCKETS), _MOST_BUCKETS)
+    return min(max((16 * most).bit_length(), _LEAST_BITS), _MOST_BITS)
 
 
 def _bytes(text: str) -> bytes:

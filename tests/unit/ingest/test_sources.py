@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from winnow.errors import Fatal
+from winnow.errors import Fatal, Retryable
 from winnow.ids import content_id, digest
 from winnow.ingest.readers import ENDINGS
 from winnow.ingest.sources import HIDDEN, Found, look_for, named_files, source_files, told
@@ -173,6 +173,14 @@ def test_a_configmap_is_read_once(tmp_path: Path) -> None:
     found = look_for([str(tmp_path)], DAY)
     assert names(found) == ["a.jsonl"]
     assert {each.why for each in found.passed_over} == {HIDDEN}
+
+
+def test_a_file_that_is_gone_since_it_was_found_is_tried_again(lake: Lake) -> None:
+    lake.create("a.jsonl", b"{}")
+    [file] = look(lake).files
+    lake.remove("a.jsonl")
+    with pytest.raises(Retryable, match=r"a\.jsonl cannot be read now"):
+        list(file.rows())
 
 
 def test_a_source_may_itself_be_a_link(tmp_path: Path) -> None:
