@@ -1,35 +1,38 @@
 """Makes one preference of a pair's votes, by one of three models that a campaign names.
 
     majority        one error rate for everyone: with probability e a vote names the wrong side
-    dawid_skene     a table of confusion per annotator, blind to sides and to the posterior
-    bradley_terry   the posterior's probability first, then each annotator's share of guesses and
-                    bias to a side (see `winnow.label.noisy_votes`)
+    dawid_skene     a table of confusion per annotator
+    bradley_terry   each annotator's share of guesses and bias to a side (see
+                    `winnow.label.noisy_votes`)
 
-`majority`: a vote moves the log-odds that the first response is preferred by ln((1 - e) / e), from
-where the posterior had them when the pair was chosen. Two annotators agree on a decisive pair with
-probability (1 - e)^2 + e^2, which is how e is estimated from pairs judged twice. A tie or "both
-bad" says that there is no difference to see: its share of the votes pulls the probability to one
-half. `preferred` is the side of more than half of the votes. In the other two models no difference
-is a truth of its own, worth one half, and `preferred` is the likeliest truth by the votes alone.
+`p_preferred` is by the votes alone, and on average no surer than the measured agreement of the
+batch allows, whatever the model (see `winnow.label.certainty`). The reward posterior helps
+`bradley_terry` to know its annotators and says nothing of a pair: a label's certainty comes from
+people.
+
+`majority`: a tie or "both bad" says that there is no difference to see: its share of the votes
+pulls the probability to one half. `preferred` is the side of more than half of the votes. In the
+other two models no difference is a truth of its own, worth one half, and `preferred` is the
+likeliest truth.
 
 What always holds: comparisons in = preferences out + comparisons without a vote; of each
 annotation only the latest revision counts, and none that was retracted or rejected; gold tasks and
-repeats are no votes; exchanging first and second throughout mirrors the result; the posterior alone
-never decides `preferred`.
+repeats are no votes; exchanging first and second throughout mirrors the result.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from winnow.errors import Corrupt, Fatal
-from winnow.label.annotator_skill import P_LIMIT, judge_batch
+from winnow.label.agreement import sided_agreement
+from winnow.label.annotator_skill import judge_batch
+from winnow.label.certainty import error_rates, no_surer_than, probability_first
 from winnow.label.dawid_skene import dawid_skene
 from winnow.label.votes import (
     FIRST,
@@ -42,12 +45,6 @@ from winnow.label.votes import (
 )
 from winnow.records import PREFERENCES
 
-PRIOR_AGREEMENT = 0.72
-"""Agreement expected before any pair was judged twice: what crowds show on model responses."""
-PRIOR_PAIRS = 10.0
-"""How many pairs judged twice that expectation is worth."""
-MIN_ERROR_RATE = 0.01
-
 _SAME = 1e-6
 """Two truths whose probabilities are nearer than this are equally likely."""
 _NAMES = ("first", "second", "tie")
@@ -57,11 +54,11 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """The pairs with a vote: the model's P(first), their votes, and the database of all answers."""
+    """The pairs with a vote: their votes, P(first) by counting them, the database of answers."""
 
-    p_prior_n: FloatArray
     votes: Votes
     counts_nk: FloatArray
+    counted_n: FloatArray
     connection: duckdb.DuckDBPyConnection
 
 
@@ -84,17 +81,17 @@ def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -
         raise Fatal(f"No aggregation is named {method!r}; known are {', '.join(sorted(METHODS))}.")
     _check_pairs_known(connection)
     pairs = connection.sql(_PAIRS).to_arrow_table()
-    p_prior_n = pairs["p_first"].to_numpy().astype(np.float64)
     votes = read_votes(connection)
     counts_nk = votes.counts()
-    choice_n, p_n = METHODS[method](_Batch(p_prior_n, votes, counts_nk, connection))
+    counted_n = probability_first(counts_nk, error_rates(*sided_agreement(connection)))
+    choice_n, p_n = METHODS[method](_Batch(votes, counts_nk, counted_n, connection))
     n_votes_n = counts_nk.sum(axis=1)
     agreement_n = counts_nk.max(axis=1, initial=0.0) / np.maximum(n_votes_n, 1.0)
     names = pa.DictionaryArray.from_arrays(pa.array(choice_n, pa.int8()), pa.array(_NAMES))
     columns = {
         **{name: pairs[name] for name in ("pair_id", "prompt_id", "first_id", "second_id")},
         "preferred": names.cast(pa.string()),
-        "p_preferred": p_n,
+        "p_preferred": no_surer_than(p_n, counted_n),
         "votes": n_votes_n,
         "agreement": pa.array(agreement_n, mask=n_votes_n < 2),
         "cost": pairs["cost"],
@@ -102,45 +99,11 @@ def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -
     return pa.table(columns).cast(PREFERENCES)
 
 
-def estimate_error_rate(n_agreed: int, n_pairs: int) -> float:
-    """An annotator's chance to name the wrong side, from how many of `n_pairs` two agreed on.
-
-    The agreement a is shrunk to `PRIOR_AGREEMENT` by a Beta prior worth `PRIOR_PAIRS`; then
-    a = (1 - e)^2 + e^2 is solved for e <= 1/2. At or below one half, votes carry nothing: e = 1/2.
-
-    >>> round(estimate_error_rate(0, 0), 3), round(estimate_error_rate(82, 100), 3)
-    (0.168, 0.106)
-    """
-    agreement = (n_agreed + PRIOR_AGREEMENT * PRIOR_PAIRS) / (n_pairs + PRIOR_PAIRS)
-    error_rate = (1.0 - math.sqrt(max(0.0, 2.0 * agreement - 1.0))) / 2.0
-    return max(MIN_ERROR_RATE, error_rate)
-
-
-def probability_first(p_prior_n: ArrayLike, counts_nk: ArrayLike, error_rate: float) -> FloatArray:
-    """P(first response preferred) of each pair after its votes for first, second, no difference.
-
-    `p_prior_n` is the model's, before them.
-
-    >>> probability_first([0.5, 0.9], [[1, 0, 0], [0, 0, 1]], 0.2).round(3).tolist()
-    [0.8, 0.5]
-    """
-    p_n = np.clip(np.asarray(p_prior_n, dtype=np.float64), P_LIMIT, 1.0 - P_LIMIT)
-    first_n, second_n, none_n = np.asarray(counts_nk, dtype=np.float64).reshape(-1, N_CHOICES).T
-    per_vote = math.log((1.0 - error_rate) / error_rate)
-    log_odds_n = np.log(p_n / (1.0 - p_n)) + (first_n - second_n) * per_vote
-    decisive_n = (first_n + second_n) / np.maximum(1.0, first_n + second_n + none_n)
-    return np.asarray(0.5 + decisive_n * 0.5 * np.tanh(log_odds_n / 2.0))
-
-
 def _by_majority(batch: _Batch) -> tuple[IntArray, FloatArray]:
     decisive_nk = batch.counts_nk[:, [FIRST, SECOND]]
-    decisive_n = decisive_nk.sum(axis=1)
-    n_pairs = (decisive_n * (decisive_n - 1.0) / 2.0).sum()
-    n_agreed = (decisive_nk * (decisive_nk - 1.0) / 2.0).sum()
-    rate = estimate_error_rate(round(n_agreed), round(n_pairs))
     has_most_nk = 2.0 * decisive_nk > batch.counts_nk.sum(axis=1, keepdims=True)
     most_n = np.where(has_most_nk.any(axis=1), has_most_nk.argmax(axis=1), NO_DIFFERENCE)
-    return most_n, probability_first(batch.p_prior_n, batch.counts_nk, rate)
+    return most_n, batch.counted_n
 
 
 def _by_dawid_skene(batch: _Batch) -> tuple[IntArray, FloatArray]:
@@ -151,9 +114,8 @@ def _by_dawid_skene(batch: _Batch) -> tuple[IntArray, FloatArray]:
 
 
 def _by_bradley_terry(batch: _Batch) -> tuple[IntArray, FloatArray]:
-    judged = judge_batch(batch.connection).judged
-    n = batch.votes.n_pairs
-    return _likeliest(judged.by_votes_nk[:n]), _chance_first(judged.p_nk[:n])
+    p_nk = judge_batch(batch.connection).judged.by_votes_nk[: batch.votes.n_pairs]
+    return _likeliest(p_nk), _chance_first(p_nk)
 
 
 METHODS = {
@@ -179,7 +141,7 @@ WITH paid AS (
     SELECT pair_id, sum(price)::BIGINT AS cost FROM latest WHERE kind = 'comparison'
     GROUP BY pair_id
 )
-SELECT pair_id, prompt_id, first_id, second_id, p_first, cost
+SELECT pair_id, prompt_id, first_id, second_id, cost
 FROM judged_pairs JOIN paid USING (pair_id) ORDER BY n
 """
 _UNKNOWN = """

@@ -56,9 +56,27 @@ def batch_agreement(connection: duckdb.DuckDBPyConnection, rng: np.random.Genera
     """
     votes = connection.sql(
         "SELECT dense_rank() OVER (ORDER BY pair_id) AS pair, class_of(preferred) AS choice "
-        "FROM votes"
+        "FROM first_votes"
     ).fetchnumpy()
     return agreement(votes["pair"], votes["choice"], rng)
+
+
+def sided_agreement(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """How many pairs of votes named one side, and of how many in which both named a side.
+
+    Two votes on one pair, by two people, in a database of `winnow.label.database`; a third vote,
+    which is asked because two differ, is left out.
+    """
+    n_agreed, n_pairs = connection.sql(_SIDED).fetchall()[0]
+    return n_agreed, n_pairs
+
+
+_SIDED = """
+SELECT count(*) FILTER (one.preferred = other.preferred), count(*)
+FROM first_votes AS one JOIN first_votes AS other
+    ON one.pair_id = other.pair_id AND one.annotator < other.annotator
+WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
+"""
 
 
 def agreement(pair_v: ArrayLike, label_v: ArrayLike, rng: np.random.Generator) -> Agreement:

@@ -1,7 +1,7 @@
 """What each annotator of a batch answered, counted in SQL: for the batch's report and the gate.
 
 Counts are of `winnow.label.database`; `agreed` compares votes of different people on one pair that
-both name a side, gold and repeats compare first, second and no difference.
+both name a side (no third votes), gold and repeats compare first, second and no difference.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _COUNTS = """
 WITH agreed AS (
     SELECT one.annotator, count(*) AS n_pairs,
         count(*) FILTER (one.preferred = other.preferred) AS n_agreed
-    FROM votes AS one JOIN votes AS other
+    FROM first_votes AS one JOIN first_votes AS other
         ON one.pair_id = other.pair_id AND one.annotator <> other.annotator
     WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
     GROUP BY one.annotator

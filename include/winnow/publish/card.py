@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from winnow.campaign import Campaign
-from winnow.publish.report_text import NOT_MEASURED
+from winnow.publish.report_text import NOT_MEASURED, certainty_told
 from winnow.publish.shards import configs
 from winnow.publish.versions import Version
 from winnow.publish.views import VIEWS
@@ -145,7 +145,8 @@ def _limits(version: Version, campaign: Campaign, vendor_note: str) -> str:
         "The selected pairs were picked to teach a reward model and are no random sample: estimate "
         "anything of the population from the exploration pairs, weighted by their propensity.",
         "The `dpo` and `kto` views keep pairs that are certain by at least "
-        f"{campaign.publish.min_p_chosen:.0%}, by a model of the votes and not the votes alone.",
+        f"{campaign.publish.min_p_chosen:.0%}, by their votes and how often people agreed. "
+        + certainty_told(figures),
         "The figures are of the newest batch; older batches have their own in earlier versions.",
     ]
     low, high = figures.get("agreement_low"), figures.get("agreement_high")

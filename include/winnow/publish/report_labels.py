@@ -12,6 +12,7 @@ from winnow.publish.report_charts import Interval, intervals_svg
 from winnow.publish.report_facts import BatchFacts
 from winnow.publish.report_text import (
     between,
+    certainty_told,
     count,
     number,
     percent,
@@ -26,13 +27,13 @@ def agreement(facts: BatchFacts) -> str:
     """Figures of the batch's answers with their intervals."""
     found = facts.manifests["label"].figures
     rows = agreement_intervals(found)
-    told = "Dots are the figures, bars their 95 % intervals: Wilson's, for alpha a bootstrap."
+    key = "Dots are the figures, bars their 95 % intervals: Wilson's, for alpha a bootstrap."
     label = "Agreement of the labels"
-    drawn = figure(label, told, intervals_svg(rows, label), "wide") if rows else ""
+    drawn = figure(label, key, intervals_svg(rows, label), "wide") if rows else ""
     absent = [name for name, value in _asked(found).items() if value is None]
     missing = f"Not measured in this batch: {', '.join(absent)}." if absent else ""
-    longer = _longer(facts)
-    return drawn + paragraphs([each for each in (longer, missing) if each], "soft")
+    told = [_longer(facts), certainty_told(found), missing]
+    return drawn + paragraphs([each for each in told if each], "soft")
 
 
 def agreement_intervals(found: Mapping[str, Any]) -> list[Interval]:

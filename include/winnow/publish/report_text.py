@@ -7,8 +7,9 @@ writing to itself. A figure that was not measured says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 from winnow.page.markup import scrolling
 from winnow.records import MICROS
@@ -85,6 +86,23 @@ def between(low: float | None, high: float | None) -> str:
 def ratio(part: float | None, whole: float | None) -> float | None:
     """`part` over `whole`; None where either is unknown or there is no whole."""
     return part / whole if part is not None and whole else None
+
+
+def certainty_told(found: Mapping[str, Any]) -> str:
+    """How sure one vote is by the label stage's figures; empty where they do not tell.
+
+    >>> certainty_told({"vote_certainty": 0.73, "n_agreement": 10})
+    'One vote counts as 73.0 % sure, by the agreement of 10 pairs of votes.'
+    """
+    sure, n = found.get("vote_certainty"), found.get("n_agreement")
+    if sure is None:
+        return ""
+    if not n:
+        return (
+            "Agreement was not measured, no pair having been judged by two people: that one vote "
+            f"counts as {percent(sure)} sure is an assumption."
+        )
+    return f"One vote counts as {percent(sure)} sure, by the agreement of {n:,} pairs of votes."
 
 
 def table(

@@ -14,6 +14,7 @@ from winnow.batch import Artifact, Batch, Manifest, quarantine_table, table_file
 from winnow.ids import canonical_json
 from winnow.label.aggregate import aggregate
 from winnow.label.annotator_report import annotator_report
+from winnow.label.certainty import estimate_error_rate
 from winnow.label.database import opened
 from winnow.label.votes import GOLD
 from winnow.records import Quarantined
@@ -91,6 +92,8 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
         cost=home.charged,
         figures={
             **figures,
+            "vote_certainty": 1.0
+            - estimate_error_rate(figures["n_agreed"], figures["n_agreement"]),
             "pii": dict(home.pii),
             **({"taken_over": dict(home.taken_over)} if home.taken_over else {}),
         },

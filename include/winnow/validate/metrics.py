@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from winnow.label.agreement import batch_agreement, wilson
+from winnow.label.agreement import batch_agreement, sided_agreement, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,12 @@ class LabelFigures:
     """Shares lie in [0, 1]; of each annotation only the latest revision counts, while it stands.
 
     `agreement` is how often two annotators who both named a side of one pair named the same side,
-    counted on `n_agreement` pairs of votes, with its 95 % Wilson interval; `alpha` is
-    Krippendorff's, over first, second and no difference, with a bootstrap interval; `side_bias` is
-    |share of decided votes for side a - 1/2|; `gold_accuracy` the share of `n_gold` answers to gold
-    tasks that name the known side; `repeat_consistency` how often an annotator judged one pair
-    alike twice, counted on `n_repeats`.
+    counted on `n_agreement` pairs of votes, with its 95 % Wilson interval; third votes, which are
+    asked where two differ, are left out of it and of `alpha`, which is Krippendorff's, over first,
+    second and no difference, with a bootstrap interval; `side_bias` is |share of decided votes for
+    side a - 1/2|; `gold_accuracy` the share of `n_gold` answers to gold tasks that name the known
+    side; `repeat_consistency` how often an annotator judged one pair alike twice, counted on
+    `n_repeats`.
     """
 
     n_annotations: int
@@ -59,13 +60,7 @@ class LabelFigures:
 
 
 _QUERY = """
-WITH voted AS (
-    SELECT one.preferred = other.preferred AS agrees
-    FROM votes AS one JOIN votes AS other
-        ON one.pair_id = other.pair_id AND one.annotator < other.annotator
-    WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
-),
-known AS (
+WITH known AS (
     SELECT class_of(judged.preferred) = class_of(tasks.expected) AS passed
     FROM judged JOIN tasks USING (task_id)
     WHERE judged.kind = 'gold' AND tasks.expected IS NOT NULL
@@ -83,8 +78,6 @@ SELECT
     (SELECT count(DISTINCT annotator) FROM annotations) AS n_annotators,
     (SELECT count(DISTINCT task_id) FROM answers) / nullif((SELECT count(*) FROM tasks), 0)
         AS completion,
-    (SELECT count(*) FROM voted WHERE agrees) AS n_agreed,
-    (SELECT count(*) FROM voted) AS n_agreement,
     (SELECT avg((preferred IN ('tie', 'both_bad'))::INT) FROM votes) AS tie_rate,
     (SELECT abs(avg((choice = 'a')::INT) - 0.5) FROM votes WHERE choice IN ('a', 'b'))
         AS side_bias,
@@ -99,11 +92,13 @@ SELECT
 def label_figures(connection: duckdb.DuckDBPyConnection) -> LabelFigures:
     """Figures of a batch's annotations, in a database of `winnow.label.database`."""
     counted = connection.sql(_QUERY).to_arrow_table().to_pylist()[0]
-    n, agreed = counted["n_agreement"], counted["n_agreed"]
+    agreed, n = sided_agreement(connection)
     n_gold, passed = counted["n_gold"], counted.pop("n_gold_passed")
     low, high = wilson(agreed, n) if n else (None, None)
     alpha = batch_agreement(connection, np.random.default_rng(0))
     return LabelFigures(
+        n_agreed=agreed,
+        n_agreement=n,
         agreement=agreed / n if n else None,
         agreement_low=low,
         agreement_high=high,

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import random
-from fractions import Fraction
 from itertools import combinations
 from typing import Any, get_args
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.campaign import Aggregation
 from winnow.errors import Corrupt, Fatal
-from winnow.label.aggregate import (
-    METHODS,
-    P_LIMIT,
-    estimate_error_rate,
-    probability_first,
-)
+from winnow.label.aggregate import METHODS
+from winnow.label.certainty import error_rates
 
 from ...label_rows import aggregate
 
@@ -65,11 +60,11 @@ def one(*preferred: str | None, p_first: float = 0.5, method: str = "majority") 
     return found
 
 
-def measured_error_rate(annotations: list[Row]) -> float:
-    """Of all two decisive votes on one pair, whether they agree."""
+def seen_to_agree(annotations: list[Row]) -> tuple[int, int]:
+    """Of all two decisive votes on one pair, how many agree, and how many there are."""
     decisive = [r for r in annotations if r["preferred"] in MIRROR]
     twos = [(a, b) for a, b in combinations(decisive, 2) if a["pair_id"] == b["pair_id"]]
-    return estimate_error_rate(sum(a["preferred"] == b["preferred"] for a, b in twos), len(twos))
+    return sum(a["preferred"] == b["preferred"] for a, b in twos), len(twos)
 
 
 preferences = st.sampled_from(["first", "second", "tie", "both_bad", None])
@@ -87,33 +82,50 @@ def batches(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
     return annotations, comparisons
 
 
-def by_enumeration(prior: float, names: list[str], error_rate: float) -> float:
-    """P(next judgement prefers the first): both truths weighed by their votes' likelihood."""
-    e = Fraction(error_rate)
-    p = Fraction(min(max(prior, P_LIMIT), 1 - P_LIMIT))
-    weights = {"first": p, "second": 1 - p}
-    for truth in weights:
-        for name in names:
-            if name in MIRROR:
-                weights[truth] *= 1 - e if name == truth else e
-    share = Fraction(sum(name in MIRROR for name in names), len(names))
-    decided = weights["first"] / sum(weights.values())
-    return float(share * decided + (1 - share) / 2)
+def by_enumeration(names: list[str], n_agreed: int, n_pairs: int) -> float:
+    """P(first is better): at each error rate both truths weighed by their votes' likelihood."""
+    rates = error_rates(n_agreed, n_pairs)
+    decided = 0.0
+    for e, chance in zip(rates.rate_g.tolist(), rates.chance_g.tolist(), strict=True):
+        weights = dict.fromkeys(MIRROR, 1.0)
+        for truth in weights:
+            for name in names:
+                if name in MIRROR:
+                    weights[truth] *= 1 - e if name == truth else e
+        decided += chance * weights["first"] / sum(weights.values())
+    share = sum(name in MIRROR for name in names) / len(names)
+    return share * decided + (1 - share) / 2
 
 
 @given(batches())
 @settings(max_examples=60, deadline=None)
 def test_the_probability_is_bayes_rule(batch: tuple[list[Row], list[Row]]) -> None:
     annotations, comparisons = batch
-    rate = measured_error_rate(annotations)
+    agreed = seen_to_agree(annotations)
     for preference in aggregate(annotations, comparisons, "majority"):
         rows = [r for r in annotations if r["pair_id"] == preference.pair_id]
         names = [r["preferred"] for r in rows if r["preferred"]]
-        prior = next(c["p_first"] for c in comparisons if c["pair_id"] == preference.pair_id)
-        expected = by_enumeration(prior, names, rate)
-        assert preference.p_preferred == pytest.approx(expected, abs=1e-9)
+        expected = by_enumeration(names, *agreed)
+        assert preference.p_preferred == pytest.approx(expected, abs=2e-6)
         assert preference.votes == len(names)
         assert preference.cost == 100 * len(rows)
+
+
+@EVERY_METHOD
+@given(batch=batches(), data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_no_belief_of_the_model_makes_a_pair_surer_than_people_agree(
+    method: str, batch: Any, data: st.DataObject
+) -> None:
+    annotations, comparisons = batch
+    believed = [{**c, "p_first": data.draw(st.floats(0.0, 1.0))} for c in comparisons]
+    plain = aggregate(annotations, comparisons, method)
+    found = aggregate(annotations, believed, method)
+    if method != "bradley_terry":
+        assert found == plain
+    counted = aggregate(annotations, comparisons, "majority")
+    sure, allowed = (sum(abs(each.p_preferred - 0.5) for each in rows) for rows in (found, counted))
+    assert sure <= allowed + 1e-6
 
 
 @EVERY_METHOD
@@ -265,44 +277,9 @@ def test_an_annotation_of_an_unknown_pair_is_corrupt(kind: str) -> None:
         aggregate([vote("first", "elsewhere", kind=kind)], [comparison()], "majority")
 
 
-@given(st.floats(0.01, 0.49))
-def test_the_error_rate_is_recovered_from_much_agreement(error_rate: float) -> None:
-    agreement = (1.0 - error_rate) ** 2 + error_rate**2
-    n = 10**9
-    assert estimate_error_rate(round(agreement * n), n) == pytest.approx(error_rate, abs=1e-3)
-
-
-@given(st.integers(0, 200), st.integers(0, 200))
-def test_the_error_rate_stays_where_votes_do_no_harm(n_agreed: int, n_disagreed: int) -> None:
-    rate = estimate_error_rate(n_agreed, n_agreed + n_disagreed)
-    assert 0.0 < rate <= 0.5
-    assert estimate_error_rate(n_agreed + 1, n_agreed + n_disagreed + 1) <= rate
-
-
-@given(st.floats(0.0, 1.0), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))
-def test_one_more_vote_moves_towards_its_side(
-    prior: float, first: int, second: int, none: int
-) -> None:
-    assume(first + second + none > 0)
-    votes = [[first, second, none], [first + 1, second, none], [first, second, none + 1]]
-    before, sided, after = probability_first([prior] * 3, votes, 0.2)
-    assert 0.0 < before < 1.0
-    if none == 0:
-        assert sided > before
-    assert abs(after - 0.5) <= abs(before - 0.5)
-
-
-def test_annotators_at_chance_change_nothing() -> None:
-    assert probability_first([0.7], [[3, 0, 0]], 0.5) == pytest.approx(0.7)
-
-
 @EVERY_METHOD
 def test_a_single_vote_has_no_agreement(method: str) -> None:
     rows = [*votes_on("pair-0", "first", "first"), *votes_on("pair-1", "tie")]
     found = aggregate(rows, [comparison("pair-0"), comparison("pair-1")], method)
     assert [each.agreement for each in found] == [1.0, None]
     assert None not in [each.p_preferred for each in found]
-
-
-def test_without_a_pair_judged_twice_the_error_rate_is_what_crowds_show() -> None:
-    assert estimate_error_rate(0, 0) == pytest.approx(0.168, abs=1e-3)

@@ -32,6 +32,20 @@ def test_it_says_how_to_load_who_labelled_what_was_asked_and_what_bounds_it() ->
         assert expected in " ".join(card.split())
 
 
+@pytest.mark.parametrize(
+    ("n_agreement", "told"),
+    [
+        (12, "One vote counts as 73.0 % sure, by the agreement of 12 pairs of votes."),
+        (0, "Agreement was not measured, no pair having been judged by two people: that one vote"),
+    ],
+)
+def test_it_says_how_sure_one_vote_is_and_whether_that_was_measured(n_agreement, told) -> None:
+    figures = {"n_agreement": n_agreement, "vote_certainty": 0.73}
+    assert told in dataset_card(replace(version(), figures=figures), campaign(), NOTE)
+    before = dataset_card(replace(version(), figures={}), campaign(), NOTE)
+    assert "sure, by" not in before and "assumption" not in before
+
+
 def test_it_names_every_batch_and_the_totals_of_all() -> None:
     card = dataset_card(version(2, ("d1", "d2")), campaign(), "")
     assert "## Batches\n\nd1, d2\n" in card
