@@ -8,13 +8,14 @@ buying because it can contradict the model; were the model's odds added to it, a
 count as sure where it repeats the model, as doubtful where it does not, and the next model would be
 fitted to the selection of its predecessor.
 
-Before anything was measured (1 - 2e)^(3/2) is as likely here as there. So a is expected to be 0.71,
-which is about what crowds show on model responses, and one vote to be 0.80 sure; that expectation
-is worth less than the first few pairs: where 3 of 5 agreed, one vote is 0.75 sure, where 60 of 100
-did, 0.71.
+Before anything was measured, each value of (1 - 2e)^(3/2) within [0, 1] is as likely as the next.
+So a is expected to be 0.71, which is about what crowds show on model responses, and one vote to be
+0.80 sure; that expectation is worth less than the first few pairs: where 3 of 5 agreed, one vote is
+0.75 sure, where 60 of 100 did, 0.71.
 
 Known limits: one e for everybody and every pair. Where pairs differ in how hard they are, single
-votes are right a little less often than is said; where annotators differ, `bradley_terry` and
+votes are right a little less often than is said (by 3 points on a crowd's votes on chat responses,
+by none where three careful people judged); where annotators differ, `bradley_terry` and
 `dawid_skene` tell whose votes are worth more, but not how often people are right altogether.
 
 Shapes: n pairs, g values of e, k choices (first, second, no difference).
@@ -79,7 +80,7 @@ def probability_first(counts_nk: ArrayLike, rates: ErrorRates) -> FloatArray:
     # Odd in the lead to the last bit, so that exchanging first and second mirrors the result.
     sure = 0.5 * np.tanh(0.5 * lead[:, None] * per_vote_g) @ rates.chance_g
     decisive_n = (first_n + second_n) / np.maximum(1.0, first_n + second_n + none_n)
-    return np.clip(0.5 + decisive_n * sure[lead_n], 1.0 - _MOST, _MOST)
+    return np.asarray(np.clip(0.5 + decisive_n * sure[lead_n], 1.0 - _MOST, _MOST))
 
 
 def no_surer_than(p_n: ArrayLike, measured_n: ArrayLike) -> FloatArray:
