@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +60,9 @@ def test_each_set_has_a_row_a_method_and_alpha(data: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "votes.json").read_text()) == report
     assert "What votes come to" in (tmp_path / "votes.html").read_text()
     found = {(row["data"], row["method"]) for row in report["results"]}
-    pair_sets = {(name, m) for name in ("llmfao", AS_BOUGHT, "pandalm", PLANTED) for m in METHODS}
+    pair_sets = {
+        (name, m) for name in ("llmfao", f"llmfao{AS_BOUGHT}", "pandalm", PLANTED) for m in METHODS
+    }
     class_sets = {(n, m) for n in ("AdultContent2", "xstest") for m in ("majority", "dawid_skene")}
     assert found == pair_sets | class_sets
     assert all(0.0 <= row["accuracy"] <= 1.0 < 1 + row["seconds"] for row in report["results"])
@@ -73,8 +76,102 @@ def test_each_set_has_a_row_a_method_and_alpha(data: Path, tmp_path: Path) -> No
     assert "simulated" in said[0] and "held-out" in said[0]
 
 
+def classes(n: int = 6, who: int = 3, **changes: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "source": "s",
+            "item": f"i{item}",
+            "annotator": f"a{each}",
+            "label": "xy"[(item + each) % 2],
+            "gold": "x" if item % 2 else None,
+            **changes,
+        }
+        for item in range(n)
+        for each in range(who)
+    ]
+
+
+def pairs(n: int = 6, who: int = 3, **changes: Any) -> list[dict[str, Any]]:
+    said = {"source": "t", "shown_left": "a"}
+    return [
+        {"pair_id": f"p{k}", "annotator": f"a{w}", "choice": "ab"[(k * w) % 2], **said, **changes}
+        for k in range(n)
+        for w in range(who)
+    ]
+
+
+def without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in names} for row in rows]
+
+
+OTHERS = {
+    "classes alone": (classes(), None),
+    "pairs alone": (None, pairs()),
+    "one pair": (None, pairs(1)),
+    "one vote a pair": (None, pairs(6, 1)),
+    "one vote": (None, pairs(1, 1)),
+    "one item with gold": (classes(1, 1, gold="x"), None),
+    "no gold": (classes(gold=None), pairs()),
+    "no column of gold": (without(classes(), "gold"), None),
+    "no sides": (None, without(pairs(), "shown_left")),
+    "one annotator": (classes(6, 1), pairs(6, 1)),
+    "one label": (classes(label="x"), pairs(choice="tie")),
+    "gold nobody said": (classes(gold="z"), pairs()),
+    "numbers": (classes(annotator=3, item=4, label=1, gold=1), pairs(annotator=3, pair_id=5)),
+    "one name for both": (classes(source="t"), pairs()),
+    "names like paths": (classes(source="a/b"), pairs(source="../c")),
+    "unknown choices": (classes(), pairs(choice="left")),
+    "nobody's": (classes(annotator=None), pairs()),
+}
+NOTHING = {
+    "no file": (None, None),
+    "no row": ([], []),
+    "no label": (classes(label=None), pairs(choice=None)),
+    "no source": (classes(source=None), pairs(source=None)),
+    "a column missing": (without(classes(), "label"), None),
+    "lists": (classes(label=["x"]), None),
+}
+
+
+def folder_of(path: Path, files: tuple[Any, Any]) -> Path:
+    path.mkdir()
+    for name, rows, example in zip(
+        ("crowd_labels", "human_votes"), files, (classes(), pairs()), strict=True
+    ):
+        if rows is not None:
+            table = pa.Table.from_pylist(rows or example).slice(0, len(rows))
+            pq.write_table(table, path / f"{name}.parquet")
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_any_folder_of_the_shape_has_figures(name: str, tmp_path: Path) -> None:
+    report = run(folder_of(tmp_path / "in", OTHERS[name]), tmp_path / "out", 1, None, lambda _: 0)
+    assert json.loads((tmp_path / "out" / "votes.json").read_text()) == report
+    for row in report["results"]:
+        assert row["n"] > 0 and 0.0 <= row["accuracy"] <= 1.0
+    assert {row["data"] for row in report["alpha"]}
+    assert PLANTED in {row["data"] for row in report["results"]}
+
+
+@pytest.mark.parametrize("name", sorted(NOTHING))
+def test_a_folder_without_votes_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "in", NOTHING[name])
+    with pytest.raises(Fatal) as told:
+        run(folder, tmp_path / "out", 1, None, print)
+    assert str(folder) in str(told.value)
+
+
+def test_no_seeds_and_a_broken_file_are_told(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match="0 seeds"):
+        run(data, tmp_path, 0, None, print)
+    (tmp_path / "human_votes.parquet").write_bytes(b"no parquet")
+    with pytest.raises(Fatal, match="human_votes"):
+        run(tmp_path, tmp_path / "out", 1, None, print)
+
+
 def test_a_held_out_vote_is_no_vote_and_each_pair_loses_one(data: Path) -> None:
-    found = [fold for fold in folds(data, 1) if fold.data in ("llmfao", AS_BOUGHT)]
+    found = [fold for fold in folds(data, 1) if fold.data.startswith("llmfao")]
     assert [len(fold.truth) for fold in found] == [30, 30]
     assert found[0].votes.num_rows == 30 * 3
     bought = found[1].votes["item"].to_pylist()
@@ -94,7 +191,7 @@ def test_the_command_writes_its_files(data: Path, tmp_path: Path, capsys) -> Non
     assert main(command) == 0
     assert (tmp_path / "votes.json").exists()
     assert main([*command[:3], str(tmp_path / "nowhere"), *command[4:]]) == 1
-    assert "crowd_labels.parquet is missing" in capsys.readouterr().err
+    assert "crowd_labels.parquet and human_votes.parquet are missing" in capsys.readouterr().err
 
 
 def test_a_peer_without_crowd_kit_is_told_in_one_line(data: Path, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ from winnow.expand.flags import flags_of
 from winnow.expand.growth import PoolSoFar
 from winnow.expand.shard import round_ends
 from winnow.ids import response_id
-from winnow.ingest.readers import read_rows
+from winnow.ingest.readers import RawRow, read_rows
+from winnow.ingest.values import Unreadable, columns_of
 from winnow.stages.growth import promise
 
 FIXED = 50
@@ -93,8 +94,11 @@ def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]
     """Replay the pools of a file (`prompt, response, n_tokens, vector` a row); write growth.json.
 
     Raises:
-        Fatal: No prompt has more responses than the fixed pool.
+        Fatal: The file cannot be read, no prompt has more responses than the fixed pool, or there
+            are fewer than one repetition.
     """
+    if repetitions < 1:
+        raise Fatal(f"{repetitions} repetitions: the bench needs at least one.")
     pools = read_pools(pool_file)
     if not pools:
         raise Fatal(f"{pool_file}: no prompt has more than {FIXED} responses with a vector.")
@@ -125,25 +129,57 @@ POOL_COLUMNS = ("prompt", "response", "n_tokens", "finish_reason", "vector")
 
 
 def read_pools(file: Path) -> list[Prompted]:
-    """Pools of more than the fixed size, in order of their prompts."""
+    """Pools of more than the fixed size, in order of their prompts.
+
+    Raises:
+        Fatal: The file is not there, or a row is not what is asked for.
+    """
+    if not file.is_file():
+        raise Fatal(f"{file} is no file: name the pools with --pool.")
     rows: dict[str, list[dict[str, Any]]] = {}
     for raw in read_rows(file.name, file, POOL_COLUMNS):
-        rows.setdefault(raw.value["prompt"], []).append(raw.value)
+        row = _row(raw, file)
+        rows.setdefault(row["prompt"], []).append(row)
     return [
         Prompted(
             prompt,
             [row["response"].strip() for row in drawn],
             np.array([row["n_tokens"] for row in drawn], dtype=np.float64),
             [row.get("finish_reason", "stop") for row in drawn],
-            _vectors(prompt, drawn),
+            _vectors(prompt, drawn, file),
         )
         for prompt, drawn in sorted(rows.items())
         if len(drawn) > FIXED
     ]
 
 
-def _vectors(prompt: str, drawn: Sequence[dict[str, Any]]) -> NDArray[np.float16]:
-    embedding_nh = np.array([row["vector"] for row in drawn], dtype=np.float16)
+def _row(raw: RawRow, file: Path) -> dict[str, Any]:
+    try:
+        row = columns_of(raw.value, POOL_COLUMNS) if raw.fault is None else {}
+    except Unreadable as fault:
+        raise Fatal(f"{file}, row {raw.line}: {fault}.") from fault
+    is_whole = (
+        isinstance(row.get("prompt"), str)
+        and isinstance(row.get("response"), str)
+        and isinstance(row.get("n_tokens"), int | float)
+        and isinstance(row.get("finish_reason", ""), str)
+        and row.get("vector") is not None
+    )
+    if not is_whole:
+        raise Fatal(
+            f"{file}, row {raw.line}: {raw.fault or 'a value is missing or of another type'}; "
+            "each row needs prompt, response, n_tokens and vector."
+        )
+    return row
+
+
+def _vectors(prompt: str, drawn: Sequence[dict[str, Any]], file: Path) -> NDArray[np.float16]:
+    try:
+        embedding_nh = np.array([row["vector"] for row in drawn], dtype=np.float16)
+    except (TypeError, ValueError) as error:
+        raise Fatal(f"{file}: vectors must hold numbers, as many in each.") from error
+    if embedding_nh.ndim != 2:
+        raise Fatal(f"{file}: vectors must be lists of numbers.")
     style = np.stack([style_figures(prompt, row["response"]) for row in drawn])
     return np.hstack([embedding_nh, style]).astype(np.float16)
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -130,18 +131,21 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
     """
     if n_seeds < 1:
         raise Fatal(f"{n_seeds} seeds: the bench needs at least one, and 20 for intervals.")
-    began, worlds = time.monotonic(), read_worlds(folder)
-    for world in worlds:
-        if len(world.pools) < 2 * N_NIGHTS:
-            raise Fatal(f"{folder} has {len(world.pools)} prompts: use at least {2 * N_NIGHTS}.")
+    began, found = time.monotonic(), read_worlds(folder)
+    worlds = [world for world in found if len(world.pools) >= 2 * N_NIGHTS]
+    if not worlds:
+        raise Fatal(
+            f"{folder} has {len(found[0].pools)} prompts with two responses that can be compared: "
+            f"use at least {2 * N_NIGHTS}."
+        )
     table = pa.Table.from_pylist(list(_measure(worlds, n_seeds, tell)))
     comparisons = compared(table)
     facts = _facts(folder, worlds, n_seeds, time.monotonic() - began)
     out.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, out / "labels.parquet")
     summaries, rows = summarise(table), [asdict(row) for row in comparisons]
-    found = {"comparisons": rows, "facts": facts}
-    (out / "labels.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    content = {"comparisons": rows, "facts": facts}
+    (out / "labels.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     page = labels_page([asdict(row) for row in summaries], rows, facts)
     (out / "labels.html").write_text(page, encoding="utf-8")
     return sentences(summaries, comparisons)
@@ -341,7 +345,9 @@ def _rows(world: World, cell: Cell, seed: int, figures: dict[str, float]) -> lis
 
 def _as_rows(world: World, cell: Cell, seed: int, figures: Mapping[str, float]) -> Iterator[Row]:
     for metric, value in figures.items():
-        yield {"pool": world.name, **asdict(cell), "seed": seed, "metric": metric, "value": value}
+        measured = value if isfinite(value) else None
+        told = {"seed": seed, "metric": metric, "value": measured}
+        yield {"pool": world.name, **asdict(cell), **told}
 
 
 def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) -> Row:

@@ -1,17 +1,21 @@
 """Votes to aggregate, with what they should come to: real crowds, and a planted one.
 
-    AdultContent2, xstest   classes with gold answers for some or all items
-    llmfao, pandalm         judgements of pairs, without gold: one vote of each pair is held out,
-                            and is what the others should come to
-    planted                 simulated votes on simulated pairs, whose truth is known
+    crowd_labels.parquet   source, item, annotator, label, gold: classes, with gold answers for some
+                           or all items
+    human_votes.parquet    source, pair_id, annotator, choice (a, b, tie), shown_left: judgements of
+                           pairs, without gold: one vote of each pair is held out, and is what the
+                           others should come to
+    planted                simulated votes on simulated pairs, whose truth is known
 
-`llmfao as bought` keeps of the remaining votes what a campaign would have bought: one of each pair,
-a second of `SECOND_VOTES` of them, a third where two disagree.
+Each source is a set of its own, and one of the two files is enough. Rows without an item, an
+annotator or a known label say nothing and are left out. Of the pair set with the most votes a pair
+there is another one, "as bought": of the remaining votes what a campaign would have bought, one of
+each pair, a second of `SECOND_VOTES` of them, a third where two disagree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,10 +27,10 @@ import pyarrow.parquet as pq
 from winnow.errors import Fatal
 
 SECOND_VOTES = 0.15
-GOLD_SETS = ("AdultContent2", "xstest")
-PAIR_SETS = ("llmfao", "pandalm")
+CLASS_FILE, PAIR_FILE = "crowd_labels.parquet", "human_votes.parquet"
 PLANTED = "planted (simulated)"
-AS_BOUGHT = "llmfao as bought"
+AS_BOUGHT = " as bought"
+"""Ends the name of the pair set of which only some votes are taken."""
 
 VOTES = pa.schema(
     [
@@ -36,6 +40,10 @@ VOTES = pa.schema(
         ("swapped", pa.bool_()),
     ]
 )
+
+_CLASS_COLUMNS = ("source", "item", "annotator", "label", "gold")
+_PAIR_COLUMNS = ("source", "pair_id", "annotator", "choice", "shown_left")
+_LABEL_OF = {"a": "first", "b": "second", "tie": "tie", "both_bad": "tie"}
 
 _CHOICES = np.array(["first", "second", "tie"])
 _N_PAIRS, _N_ANNOTATORS, _N_SPAMMERS, _N_ONE_SIDED = 1500, 30, 4, 10
@@ -55,30 +63,55 @@ class Fold:
     p_first: dict[str, float] = field(default_factory=dict)
 
 
-def complete(folder: Path) -> dict[str, pa.Table]:
-    """All votes of each real set.
+@dataclass(frozen=True, slots=True, eq=False)
+class VoteSet:
+    """All votes of a source (schema `VOTES`), and the gold answers of its items."""
+
+    votes: pa.Table
+    gold: dict[str, str]
+    is_pairs: bool
+
+
+def complete(folder: Path) -> dict[str, VoteSet]:
+    """Each real set by its name.
 
     Raises:
-        Fatal: A file is missing.
+        Fatal: There is neither file, one cannot be read or lacks a column, or no row is a vote.
     """
-    classes, pairs = _read(folder, "crowd_labels"), _read(folder, "human_votes")
-    sets = {name: _of(classes, name) for name in GOLD_SETS}
-    voted = {name: _as_votes(_of(pairs, name)) for name in PAIR_SETS}
-    return {name: t.append_column("swapped", _no(t.num_rows)) for name, t in sets.items()} | voted
+    classes, pairs = (
+        _read(folder, CLASS_FILE, _CLASS_COLUMNS),
+        _read(folder, PAIR_FILE, _PAIR_COLUMNS),
+    )
+    if classes is None and pairs is None:
+        raise Fatal(
+            f"{folder / CLASS_FILE} and {PAIR_FILE} are missing: name the folder of one of them "
+            "with --data."
+        )
+    found = dict(_sets(classes, _as_class_votes, is_pairs=False))
+    for name, each in _sets(pairs, _as_pair_votes, is_pairs=True):
+        found[f"{name} (pairs)" if name in found else name] = each
+    if not found:
+        raise Fatal(f"{folder}: no row has an item, an annotator and a label that is known.")
+    return found
 
 
 def folds(folder: Path, seeds: int) -> Iterator[Fold]:
-    """Each gold set once; each pair set and the planted one `seeds` times."""
-    for name, votes in complete(folder).items():
-        if name in GOLD_SETS:
-            known = votes.filter(pc.is_valid(votes["gold"]))
-            truth = dict(zip(known["item"].to_pylist(), known["gold"].to_pylist(), strict=True))
-            yield Fold(name, votes.select(VOTES.names), truth, is_pairs=False)
+    """Each class set with gold once; each pair set and the planted one `seeds` times.
+
+    A pair set of one vote a pair, and a class set without gold, has nothing to be measured by.
+    """
+    sets = complete(folder)
+    densest = _densest(sets)
+    for name, each in sets.items():
+        if not each.is_pairs:
+            if each.gold:
+                yield Fold(name, each.votes, each.gold, is_pairs=False)
             continue
-        for seed in range(seeds):
-            yield _held_out(name, votes, np.random.default_rng(seed), as_bought=False)
-            if name == "llmfao":
-                yield _held_out(AS_BOUGHT, votes, np.random.default_rng(seed), as_bought=True)
+        drawn = [_held_out(name, each.votes, seed, as_bought=False) for seed in range(seeds)]
+        if name == densest:
+            bought = f"{name}{AS_BOUGHT}"
+            drawn += [_held_out(bought, each.votes, seed, as_bought=True) for seed in range(seeds)]
+        yield from (fold for fold in drawn if fold.votes.num_rows)
     for seed in range(seeds):
         yield planted(np.random.default_rng(seed))
 
@@ -119,8 +152,9 @@ def planted(rng: np.random.Generator, n: int = _N_PAIRS) -> Fold:
     )
 
 
-def _held_out(name: str, votes: pa.Table, rng: np.random.Generator, as_bought: bool) -> Fold:
+def _held_out(name: str, votes: pa.Table, seed: int, as_bought: bool) -> Fold:
     """One vote of each pair is the truth; the others, or some of them, are the votes."""
+    rng = np.random.default_rng(seed)
     shuffled = votes.take(rng.permutation(votes.num_rows))
     items, labels = (shuffled[c].to_pylist() for c in ("item", "label"))
     truth: dict[str, str] = {}
@@ -135,7 +169,7 @@ def _held_out(name: str, votes: pa.Table, rng: np.random.Generator, as_bought: b
             continue
         before.append(label)
         kept.append(row)
-    return Fold(name, shuffled.take(kept), truth, is_pairs=True)
+    return Fold(name, shuffled.take(pa.array(kept, pa.int64())), truth, is_pairs=True)
 
 
 def _buys(said: list[str], rng: np.random.Generator) -> bool:
@@ -146,24 +180,59 @@ def _buys(said: list[str], rng: np.random.Generator) -> bool:
     return not said or len(said) == 1 or (len(said) == 2 and said[0] != said[1])
 
 
-def _as_votes(table: pa.Table) -> pa.Table:
-    names = {"a": "first", "b": "second", "tie": "tie"}
-    labels = [names[choice] for choice in table["choice"].to_pylist()]
+def _densest(sets: dict[str, VoteSet]) -> str | None:
+    """The pair set with the most votes a pair."""
+    density = {
+        name: each.votes.num_rows / pc.count_distinct(each.votes["item"]).as_py()
+        for name, each in sets.items()
+        if each.is_pairs
+    }
+    return max(density, key=lambda name: density[name], default=None)
+
+
+def _sets(
+    table: pa.Table | None, read: Callable[[pa.Table], pa.Table], is_pairs: bool
+) -> Iterator[tuple[str, VoteSet]]:
+    """The sets of a file that hold a vote, in the order of their names."""
+    if table is None:
+        return
+    for name in sorted(pc.unique(table["source"].drop_null()).to_pylist()):
+        own = table.filter(pc.equal(table["source"], name))
+        votes = read(own).drop_null()
+        if votes.num_rows:
+            yield name, VoteSet(votes, {} if is_pairs else _gold(own), is_pairs)
+
+
+def _gold(table: pa.Table) -> dict[str, str]:
+    known = table.filter(pc.and_(pc.is_valid(table["gold"]), pc.is_valid(table["item"])))
+    voted = set(table["item"].filter(pc.is_valid(table["label"])).to_pylist())
+    pairs = zip(known["item"].to_pylist(), known["gold"].to_pylist(), strict=True)
+    return {item: gold for item, gold in pairs if item in voted}
+
+
+def _as_class_votes(table: pa.Table) -> pa.Table:
+    swapped = pa.array(np.zeros(table.num_rows, dtype=np.bool_))
+    columns = [table[name] for name in ("item", "annotator", "label")]
+    return pa.Table.from_arrays([*columns, swapped], schema=VOTES)
+
+
+def _as_pair_votes(table: pa.Table) -> pa.Table:
+    labels = [_LABEL_OF.get(choice) for choice in table["choice"].to_pylist()]
     swapped = [shown == "b" for shown in table["shown_left"].to_pylist()]
-    columns = [table["pair_id"].cast(pa.string()), table["annotator"].cast(pa.string())]
-    return pa.Table.from_arrays([*columns, pa.array(labels), pa.array(swapped)], schema=VOTES)
+    columns = [table["pair_id"], table["annotator"], pa.array(labels, pa.string())]
+    return pa.Table.from_arrays([*columns, pa.array(swapped, pa.bool_())], schema=VOTES)
 
 
-def _of(table: pa.Table, source: str) -> pa.Table:
-    return table.filter(pc.equal(table["source"], source))
-
-
-def _no(n: int) -> pa.Array:
-    return pa.array(np.zeros(n, dtype=np.bool_))
-
-
-def _read(folder: Path, name: str) -> pa.Table:
+def _read(folder: Path, name: str, columns: Sequence[str]) -> pa.Table | None:
+    """Those columns as text, `gold` and `shown_left` null if absent; None without the file."""
+    path = folder / name
+    if not path.exists():
+        return None
     try:
-        return pq.read_table(folder / f"{name}.parquet")
-    except FileNotFoundError as error:
-        raise Fatal(f"{folder / name}.parquet is missing: name the folder with --data.") from error
+        table = pq.read_table(path)
+        for optional in ("gold", "shown_left"):
+            if optional in columns and optional not in table.column_names:
+                table = table.append_column(optional, pa.nulls(table.num_rows, pa.string()))
+        return table.select(columns).cast(pa.schema([(name, pa.string()) for name in columns]))
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise Fatal(f"{path} is no Parquet with {', '.join(columns)}: {error}") from error

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from winnow.bench import votes_peer
-from winnow.bench.vote_data import Fold, complete, folds
+from winnow.bench.vote_data import Fold, VoteSet, complete, folds
 from winnow.bench.vote_methods import Labels, as_rows, coded, dawid_skene_labels, majority_labels
 from winnow.bench.votes_page import table, votes_page
 from winnow.errors import Fatal
@@ -76,8 +76,11 @@ def run(
     """Measure; write votes.json and votes.html to `out`.
 
     Raises:
-        Fatal: A file of votes is missing, or the peer's interpreter fails.
+        Fatal: There is no file of votes or it cannot be read, fewer than one seed, or the peer's
+            interpreter fails.
     """
+    if seeds < 1:
+        raise Fatal(f"{seeds} seeds: the bench needs at least one.")
     every, sets = list(folds(folder, seeds)), complete(folder)
     theirs = _ask_peer(peer, every, sets) if peer else {"folds": {}, "alpha": {}}
     scores: dict[tuple[str, str, str], list[_Score]] = {}
@@ -91,7 +94,10 @@ def run(
         "seeds": seeds,
         "crowd_kit": theirs.get("version"),
         "results": [asdict(result) for result in _results(scores)],
-        "alpha": [_alpha(name, votes, theirs["alpha"]) for name, votes in sets.items()],
+        "alpha": [
+            _alpha(name, each.votes, theirs["alpha"].get(f"alpha-{number:03}", {}))
+            for number, (name, each) in enumerate(sets.items())
+        ],
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "votes.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -164,7 +170,8 @@ def _result(
     if right_n is not None and rival_n is not None and (by, method) != RIVAL:
         apart_n = right_n - rival_n
         difference = float(apart_n.mean())
-        half = float(1.96 * apart_n.std(ddof=1) / np.sqrt(len(apart_n)))
+        if len(apart_n) > 1:
+            half = float(1.96 * apart_n.std(ddof=1) / np.sqrt(len(apart_n)))
     return Result(
         data,
         by,
@@ -178,14 +185,13 @@ def _result(
     )
 
 
-def _alpha(name: str, votes: pa.Table, theirs: Mapping[str, Any]) -> dict[str, Any]:
+def _alpha(name: str, votes: pa.Table, peer: Mapping[str, Any]) -> dict[str, Any]:
     """Alpha of a whole set, with what crowd-kit says."""
     pair_v, label_v = coded(votes, "item")[1], coded(votes, "label")[1]
     started = time.perf_counter()
     alpha(pair_v, label_v)
     point = time.perf_counter()
     found = agreement(pair_v, label_v, np.random.default_rng(0))
-    peer = theirs.get(f"alpha-{name}", {})
     return {
         "data": name,
         "votes": votes.num_rows,
@@ -199,13 +205,13 @@ def _alpha(name: str, votes: pa.Table, theirs: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _ask_peer(peer: Path, every: Sequence[Fold], sets: Mapping[str, pa.Table]) -> dict[str, Any]:
+def _ask_peer(peer: Path, every: Sequence[Fold], sets: Mapping[str, VoteSet]) -> dict[str, Any]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         for number, fold in enumerate(every):
             pq.write_table(fold.votes, folder / f"fold-{number:03}.parquet")
-        for data, votes in sets.items():
-            pq.write_table(votes, folder / f"alpha-{data}.parquet")
+        for number, each in enumerate(sets.values()):
+            pq.write_table(each.votes, folder / f"alpha-{number:03}.parquet")
         command = [str(peer), votes_peer.__file__, str(folder)]
         try:
             subprocess.run(

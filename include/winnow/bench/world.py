@@ -14,7 +14,7 @@ Shapes: r rows of the file, n responses of one prompt, c raw feature columns, d 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,21 +107,24 @@ class _Rows:
 def read_worlds(folder: Path) -> tuple[World, ...]:
     """The pool of all models, and the one without the few strong ones.
 
+    A prompt with fewer than two responses that count tells nothing and is left out.
+
     Raises:
-        Corrupt: A file is missing or unreadable, a column is absent, a score is outside [0, 1], or
-            embeddings and rows differ in number.
+        Corrupt: A file is missing or unreadable, a column is absent or of another type, a score is
+            outside [0, 1], embeddings and rows differ in number, or no prompt is left.
     """
     rows = _read_rows(folder / POOL_FILE)
     features, raw_rc, n_embedding = _raw_features(folder, rows)
     weak_r = np.isin(rows.model_r, _weak_models(rows))
-    return tuple(
-        World(name, features, _judged_pools(rows, raw_rc, n_embedding, kept_r))
-        for name, kept_r in (
-            ("all", ~rows.reference_r),
-            ("homogeneous", ~rows.reference_r & weak_r),
-        )
-        if kept_r.any()
+    kept = {"all": ~rows.reference_r, "homogeneous": ~rows.reference_r & weak_r}
+    worlds = tuple(
+        World(name, features, _judged_pools(rows, raw_rc, n_embedding, pools))
+        for name, kept_r in kept.items()
+        if (pools := _pools(rows, kept_r))
     )
+    if not worlds:
+        raise Corrupt(f"{folder / POOL_FILE}: no prompt has two responses that can be compared.")
+    return worlds
 
 
 def _read_rows(path: Path) -> _Rows:
@@ -135,10 +138,13 @@ def _read_rows(path: Path) -> _Rows:
             f"{path} lacks {', '.join(missing) or 'rows'}: it needs {', '.join(COLUMNS)}."
         )
     prompt_id, prompt, model, response = (
-        np.array([str(value or "") for value in table[column].to_pylist()], dtype=object)
+        np.array(["" if v is None else str(v) for v in table[column].to_pylist()], dtype=object)
         for column in COLUMNS[:4]
     )
-    p_win = table["p_win"].to_numpy().astype(np.float64)
+    try:
+        p_win = table["p_win"].to_numpy().astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise Corrupt(f"{path}: p_win must hold numbers within [0, 1].") from error
     bad = np.flatnonzero(~((p_win >= 0.0) & (p_win <= 1.0)))
     if len(bad):
         raise Corrupt(f"{path}, row {bad[0] + 1}: p_win is {p_win[bad[0]]}, not within [0, 1].")
@@ -194,21 +200,31 @@ def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], 
     path, texts = folder / EMBEDDING_FILE, (list(rows.prompt_r), list(rows.response_r))
     if not path.exists():
         return "text alone: LSA and style", text_features(*texts, MAX_COMPONENTS), MAX_COMPONENTS
-    embedding_rc = np.load(path).astype(np.float32)
-    if len(embedding_rc) != len(rows.p_win_r):
+    try:
+        embedding_rc = np.load(path, allow_pickle=False).astype(np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise Corrupt(f"{path} cannot be read as an array of numbers.") from error
+    if embedding_rc.ndim != 2 or len(embedding_rc) != len(rows.p_win_r):
         raise Corrupt(
-            f"{path} has {len(embedding_rc)} rows and {POOL_FILE} {len(rows.p_win_r)}: they must "
-            "match row by row; remove the embeddings to use features of the text alone."
+            f"{path} has the shape {embedding_rc.shape} and {POOL_FILE} {len(rows.p_win_r)} rows: "
+            "they must match row by row; remove the embeddings to use features of the text alone."
         )
     style_rc = np.stack([style_figures(*row) for row in zip(*texts, strict=True)])
     return f"{path.name} and style", np.hstack([embedding_rc, style_rc]), embedding_rc.shape[1]
 
 
+def _pools(rows: _Rows, kept_r: BoolArray) -> list[NDArray[np.intp]]:
+    """Rows of each prompt among those kept, where two of them count."""
+    pools = (index_n[kept_r[index_n]] for index_n in _by_prompt(rows.prompt_id_r))
+    return [index_n for index_n in pools if (~rows.ignored_r[index_n]).sum() > 1]
+
+
 def _judged_pools(
-    rows: _Rows, raw_rc: NDArray[np.float32], n_embedding: int, kept_r: BoolArray
+    rows: _Rows,
+    raw_rc: NDArray[np.float32],
+    n_embedding: int,
+    pools: Sequence[NDArray[np.intp]],
 ) -> tuple[JudgedPool, ...]:
-    pools = [index_n[kept_r[index_n]] for index_n in _by_prompt(rows.prompt_id_r)]
-    pools = [index_n for index_n in pools if len(index_n) > 1]
     centred = np.vstack([centre(raw_rc[index_n].astype(np.float64)) for index_n in pools])
     projection = fit_projection(centred, n_embedding, MAX_COMPONENTS)
     return tuple(

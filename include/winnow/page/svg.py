@@ -44,7 +44,9 @@ def text(x: float, y: float, said: str, style: str) -> str:
 def padded(values: Sequence[float], start: float, end: float) -> Scale:
     """A scale that holds the values with some air, and is never empty."""
     low, high = min(values), max(values)
-    air = 0.06 * (high - low) or 0.01 + 0.1 * abs(high)
+    # Values that differ by rounding alone are one value.
+    is_one = high - low <= 1e-9 * max(1.0, abs(low), abs(high))
+    air = 0.01 + 0.1 * abs(high) if is_one else 0.06 * (high - low)
     return Scale(low - air, high + air, start, end)
 
 

@@ -69,3 +69,43 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     asked = ["bench", "growth", "--pool", str(file), "--out", str(tmp_path), "--repetitions", "1"]
     assert main(asked) == 0
     assert "adaptive pools take" in capsys.readouterr().out
+
+
+GOOD = {"prompt": "Q?", "response": "A.", "n_tokens": 3, "vector": [0.1, 0.2]}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "not json",
+        "[]",
+        json.dumps({**GOOD, "prompt": None}),
+        json.dumps({**GOOD, "prompt": [1]}),
+        json.dumps({**GOOD, "response": 5}),
+        json.dumps({**GOOD, "n_tokens": "many"}),
+        json.dumps({**GOOD, "vector": None}),
+        json.dumps({**GOOD, "finish_reason": 1}),
+        json.dumps({k: v for k, v in GOOD.items() if k != "n_tokens"}),
+    ],
+)
+def test_a_row_that_is_none_is_named(tmp_path: Path, bad: str) -> None:
+    file = tmp_path / "pools.jsonl"
+    file.write_text(f"{json.dumps(GOOD)}\n{bad}\n")
+    with pytest.raises(Fatal, match=r"pools\.jsonl, row 2"):
+        run(file, tmp_path / "out", 1, print)
+
+
+@pytest.mark.parametrize("vector", [["x", "y"], [1.0], [[1.0], [2.0]], "text"])
+def test_vectors_that_are_none_are_told(tmp_path: Path, vector: object) -> None:
+    file = tmp_path / "pools.jsonl"
+    rows = [GOOD] * LARGEST + [{**GOOD, "vector": vector}]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(Fatal, match="vectors"):
+        run(file, tmp_path / "out", 1, print)
+
+
+def test_no_file_and_no_repetition_are_told(tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match="is no file"):
+        run(tmp_path / "absent.jsonl", tmp_path, 1, print)
+    with pytest.raises(Fatal, match="0 repetitions"):
+        run(tmp_path / "absent.jsonl", tmp_path, 0, print)

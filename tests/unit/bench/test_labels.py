@@ -7,14 +7,17 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from winnow.bench import labels as bench
 from winnow.bench.labels import Cell, cells, run, run_seed
-from winnow.bench.world import World, read_worlds
+from winnow.bench.world import POOL_FILE, World, read_worlds
 from winnow.errors import Fatal
 from winnow.select import STRATEGIES
+
+from .conftest import judged_rows
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,42 @@ def test_the_bench_writes_what_others_read(
 def test_no_seeds_and_too_few_prompts_are_refused(judged_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(Fatal, match="0 seeds"):
         run(judged_folder, tmp_path, 0, print)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"p_win": 0.9},
+        {"p_win": 0.0},
+        {"response": "the same everywhere"},
+        {"adversarial": None},
+        {"model": None},
+    ],
+)
+def test_any_folder_of_the_shape_has_figures(
+    changed: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{**row, **changed} for row in judged_rows(12)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / POOL_FILE)
+    few = [Cell(s, n, 9) for s in ("hybrid", "random") for n in (4, 8)]
+    few += [Cell("traditional", n, n) for n in (4, 8)]
+    monkeypatch.setattr(bench, "cells", lambda world: few)
+    run(tmp_path, tmp_path / "out", 1, lambda line: None)
+    values = pq.read_table(tmp_path / "out" / "labels.parquet")["value"].drop_null()
+    assert np.isfinite(values.to_numpy()).all() and len(values)
+    assert (tmp_path / "out" / "labels.html").exists()
+
+
+def test_a_world_of_few_prompts_does_not_stop_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weak = ("m0", "m1", "reference")
+    rows = [row for row in judged_rows(12) if row["prompt_id"] < 3 or row["model"] not in weak]
+    rows = [{**r, "p_win": 0.1 if r["model"] in weak else 0.6} for r in rows]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / POOL_FILE)
+    few = [Cell(s, n, 7) for s in ("random",) for n in (4, 8)]
+    few += [Cell("traditional", n, n) for n in (4, 8)]
+    monkeypatch.setattr(bench, "cells", lambda world: few)
+    run(tmp_path, tmp_path / "out", 1, lambda line: None)
+    table = pq.read_table(tmp_path / "out" / "labels.parquet")
+    assert set(table["pool"].to_pylist()) == {"all"}

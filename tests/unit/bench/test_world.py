@@ -60,7 +60,7 @@ def test_rows_in_another_order_give_the_same_pools(judged_folder: Path, tmp_path
 def test_embeddings_of_another_number_are_refused(judged_folder: Path, tmp_path: Path) -> None:
     folder = copytree(judged_folder, tmp_path / "copy")
     np.save(folder / EMBEDDING_FILE, np.zeros((3, 12), dtype=np.float16))
-    with pytest.raises(Corrupt, match="has 3 rows"):
+    with pytest.raises(Corrupt, match=r"the shape \(3, 12\)"):
         read_worlds(folder)
 
 
@@ -78,3 +78,38 @@ def test_a_folder_without_pools_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["a"]}), tmp_path / POOL_FILE)
     with pytest.raises(Corrupt, match="lacks prompt_id, model, response, p_win"):
         read_worlds(tmp_path)
+
+
+BASE = judged_rows(4)
+WITHOUT_PAIRS = {
+    "one model": [row for row in BASE if row["model"] == "m0"],
+    "references alone": [{**row, "p_win": 0.5} for row in BASE],
+    "all adversarial": [{**row, "adversarial": True} for row in BASE],
+    "no text": [{**row, "response": None} for row in BASE],
+    "no score": [{**row, "p_win": None} for row in BASE],
+    "scores in words": [{**row, "p_win": "high"} for row in BASE],
+}
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_PAIRS))
+def test_a_folder_without_a_pair_to_compare_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(WITHOUT_PAIRS[name]), tmp_path / POOL_FILE)
+    with pytest.raises(Corrupt, match=POOL_FILE):
+        read_worlds(tmp_path)
+
+
+def test_a_prompt_with_one_response_that_counts_is_left_out(tmp_path: Path) -> None:
+    rows = [{**row, "adversarial": row["prompt_id"] == 2} for row in judged_rows(4)]
+    rows = [row for row in rows if row["prompt_id"] != 3 or row["model"] == "m1"]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / POOL_FILE)
+    assert [pool.prompt_id for pool in read_worlds(tmp_path)[0].pools] == ["0", "1"]
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros((3, 2, 2)), np.array(["x"])])
+def test_embeddings_of_another_shape_are_refused(
+    judged_folder: Path, tmp_path: Path, array: np.ndarray
+) -> None:
+    folder = copytree(judged_folder, tmp_path / "copy")
+    np.save(folder / EMBEDDING_FILE, array)
+    with pytest.raises(Corrupt, match=EMBEDDING_FILE):
+        read_worlds(folder)
