@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--last", type=int, default=20, help="so many batches; the newest")
             sub.add_argument("--all", action="store_true", help="every batch")
             sub.add_argument("--json", action="store_true", help="for programs")
+            sub.add_argument("--vendor-url", help="the vendor's address, to ask how far it is")
     _add_operating_commands(commands, lake)
     _add_doctor_options(commands.add_parser("doctor", help=_told(diagnosis.doctor)))
     _add_dataset_commands(commands, lake)

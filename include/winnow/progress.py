@@ -43,13 +43,18 @@ class Standing:
         return {"batch": self.batch, "stages": dict(self.stages), "trouble": trouble}
 
 
-def standing(lake: Lake, campaign: Campaign, key: str, now: datetime) -> Standing:
-    """Where a batch stands. A published one costs five small reads; what is open is looked into."""
+def standing(
+    lake: Lake, campaign: Campaign, key: str, now: datetime, vendor: LabelVendor | None = None
+) -> Standing:
+    """Where a batch stands. A published one costs five small reads; what is open is looked into.
+
+    With `vendor`, it is asked how far an open batch is.
+    """
     state = state_of(lake, campaign, key)
     lines = {stage: _done(manifest) for stage, manifest in state.done.items()}
     if state.stage is not None:
         batch = open_batch(campaign, key, lake, lambda: now)
-        begun = _begun(batch, state.stage, None)
+        begun = _begun(batch, state.stage, vendor)
         if begun:
             lines[state.stage] = begun
     return Standing(key, lines, trouble_of(state, now))
@@ -143,7 +148,8 @@ def _agreement(figures: Mapping[str, Any]) -> str:
     if figures["agreement"] is None:
         return "not measured: no pair has two votes for a side"
     interval = f"{figures['agreement_low']:.2f}-{figures['agreement_high']:.2f}"
-    measured_on = f"{figures['n_agreement']} pairs judged twice"
+    people = "" if figures.get("n_annotators", 0) is not None else " by unknown annotators"
+    measured_on = f"{figures['n_agreement']} pairs judged twice{people}"
     return f"{figures['agreement']:.2f} on {measured_on} (95 % interval {interval})"
 
 

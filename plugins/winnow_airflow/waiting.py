@@ -100,6 +100,7 @@ class VendorTrigger(BaseTrigger):
             self.log.exception("Looking at vendor %s failed, waiting on", self.vendor)
             return None, None
         await self._report(status)
+        await self._note(status)
         return ({"state": status.state} if status.is_final else None), status
 
     async def _report(self, status: BatchStatus) -> None:
@@ -134,6 +135,18 @@ class VendorTrigger(BaseTrigger):
             self.log.warning("XCom progress cannot be written now: %s", error)
         else:
             self._seen = seen
+
+    async def _note(self, status: BatchStatus) -> None:
+        """Say where `winnow status` looks what answers cannot be read."""
+        from winnow.label import unreadable
+
+        told = unreadable.words(status)
+        if told:
+            self.log.warning("Vendor %s: %s", self.vendor, told)
+        try:
+            await _in_thread(lambda: unreadable.note(the_lake(), self.ref, status))
+        except Exception as error:
+            self.log.warning("What cannot be read cannot be noted now: %s", error)
 
     async def _nudge(self) -> tuple[Nudges | None, str | None]:
         """Where webhooks about the batch show, if the vendor sends any; and the last one."""

@@ -56,8 +56,12 @@ def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """A block a batch: each stage that has begun, what is wrong and what mends it, newest last."""
     keys = keys_of(lake, campaign, asked.batch)
     wanted = keys if asked.all else keys[-max(asked.last, 0) :] if asked.last else []
+    vendor = None
+    if asked.vendor_url:
+        token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
+        vendor = connect(campaign.label.vendor, VendorAccount(asked.vendor_url, token))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda key: standing(lake, campaign, key, _now()), wanted))
+        found = list(pool.map(lambda key: standing(lake, campaign, key, _now(), vendor), wanted))
     if asked.json:
         print(json.dumps([each.as_dict() for each in found], indent=1, ensure_ascii=False))
         return

@@ -9,19 +9,27 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import get_args
+from typing import Any
 
-from pydantic import ValidationError
-
-from winnow.ids import canonical_json
-from winnow.label.vendor import Choice, DeliveredAnnotation, Rating
+from winnow.ids import canonical_json, content_id
+from winnow.ingest.values import Twice, Unreadable, read_json
+from winnow.label.vendor import DeliveredAnnotation, Rating, id_text
 from winnow.text import plain_text
 
 NOT_COUNTED = ("rejected", "retracted")
 """Statuses under which an annotation is kept but is no vote."""
+
+UNKNOWN = "unknown-"
+"""Begins what stands for the annotator of an answer of whom nothing is known; no hash does."""
+
+_PERSON = re.compile(
+    rb'("(?:annotator|workerId|completed_by)"\s*:\s*)("(?:[^"\\]|\\.)++"|\{[^{}]*\}|-?\d+)'
+)
+"""An annotator's own id where a record cannot be read, as vendors name the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +91,13 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
     Raises:
         NotAnAnnotation: It does not parse, or its task or its choice is unknown.
     """
-    record = _parse(raw)
+    try:
+        record = DeliveredAnnotation.of(read_json(raw))
+    except Unreadable as fault:
+        raise NotAnAnnotation(fault.reason, fault.detail) from fault
     task = asked.get(record.task_id)
     if task is None:
         raise NotAnAnnotation("unknown_task", "the batch asked for no such task")
-    if record.choice not in get_args(Choice):
-        raise NotAnAnnotation("unknown_choice", f"known are {', '.join(get_args(Choice))}")
     return Annotation(
         annotation_id=record.annotation_id,
         revision=record.revision,
@@ -122,22 +131,44 @@ def preferred_response(choice: str, swapped: bool) -> str | None:
 
 
 def pseudonymous(raw: bytes, key: AnnotatorKey) -> bytes:
-    """`raw` with its annotator's hash for the id; unchanged where it is no object that names one.
+    """`raw` with its annotator's hash for the id; unchanged where it names none.
 
-    An id that is not text stays unreadable, in a list: such a record is for a person to look at.
+    An id that is neither text nor a number stays unreadable, in a list; what cannot be read stays
+    as it is but for the ids that stand in it: such a record is for a person to look at.
     """
     try:
-        record = json.loads(raw)
-    except (ValueError, RecursionError):
-        return raw
-    if not isinstance(record, dict) or not record.get("annotator"):
-        return raw
-    annotator = record["annotator"]
+        record = read_json(raw)
+    except Unreadable:
+        record = None
+    if not isinstance(record, dict) or _holds_twice(record) or not record.get("annotator"):
+        return _PERSON.sub(lambda found: found[1] + _hashed_token(found[2], key), raw)
+    annotator = id_text(record["annotator"])
     if isinstance(annotator, str):
         hashed: str | list[str] = key.hash(annotator)
     else:
         hashed = [key.hash(json.dumps(annotator, sort_keys=True))]
     return json.dumps({**record, "annotator": hashed}).encode()
+
+
+def _hashed_token(token: bytes, key: AnnotatorKey) -> bytes:
+    """The hash of an id as it stands in a record; in a list where it is none that can be read."""
+    try:
+        told = id_text(read_json(token))
+    except Unreadable:
+        return json.dumps([key.hash(token.decode("utf-8", "replace"))]).encode()
+    name = told if isinstance(told, str) else json.dumps(told, sort_keys=True)
+    return json.dumps(key.hash(name)).encode()
+
+
+def _holds_twice(value: Any) -> bool:
+    """Whether a name stands twice in an object: written again, one of its values would be gone."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, Twice) or any(map(_holds_twice, inside))
+
+
+def of_nobody(annotation: Annotation) -> Annotation:
+    """The annotation without its annotator: no two answers are known to be one person's."""
+    return replace(annotation, annotator=f"{UNKNOWN}{content_id(annotation.annotation_id)[:16]}")
 
 
 def _ratings(ratings: Mapping[str, Rating], swapped: bool) -> list[dict[str, str | int]]:
@@ -150,11 +181,3 @@ def _ratings(ratings: Mapping[str, Rating], swapped: bool) -> list[dict[str, str
         }
         for dimension, rating in sorted(ratings.items())
     ]
-
-
-def _parse(raw: bytes) -> DeliveredAnnotation:
-    try:
-        return DeliveredAnnotation.model_validate_json(raw)
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in error.errors()]
-        raise NotAnAnnotation("does_not_parse", "; ".join(faults)) from error

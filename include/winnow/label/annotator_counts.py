@@ -54,10 +54,10 @@ SELECT said.*, n_top,
 FROM said JOIN chosen USING (annotator)
 LEFT JOIN agreed USING (annotator) LEFT JOIN known USING (annotator)
 LEFT JOIN repeated USING (annotator)
-WHERE said.annotator IS NOT NULL ORDER BY said.annotator
+WHERE is_known(said.annotator) ORDER BY said.annotator
 """
 
 
 def annotator_counts(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """A row per annotator with an answer that stands, sorted by hash."""
+    """A row per known annotator with an answer that stands, sorted by hash."""
     return list(connection.sql(_COUNTS).to_arrow_table().to_pylist())

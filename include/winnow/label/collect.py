@@ -7,6 +7,7 @@ records came, so the same deliveries always give the same rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,12 +19,15 @@ from winnow.label.annotation import (
     Annotation,
     AskedTask,
     NotAnAnnotation,
+    of_nobody,
     read_annotation,
 )
 from winnow.label.votes import COMPARISON, REPEAT
 from winnow.records import Quarantined
 
 Row = Mapping[str, Any]
+
+_TASK_ID = re.compile(rb'"task_id"\s*:\s*"([!-~]+?)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +49,17 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """`n_received = len(annotations) - n_vanished + len(quarantined) + n_redelivered`."""
+    """`n_received = len(annotations) - n_vanished + len(quarantined) + n_redelivered`.
+
+    `refused` are the tasks that a record in quarantine names: somebody answered them.
+    """
 
     annotations: list[Annotation]
     quarantined: list[Quarantined]
     n_received: int
     n_redelivered: int
     n_vanished: int
+    refused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +74,17 @@ _Read = tuple[Annotation, Delivery]
 
 
 def read_deliveries(
-    deliveries: Sequence[Delivery], tasks: Sequence[Row], last_look: Mapping[str, int]
+    deliveries: Sequence[Delivery],
+    tasks: Sequence[Row],
+    last_look: Mapping[str, int],
+    names_people: bool = True,
 ) -> Collection:
     """All annotations in `deliveries`, sorted by id and revision.
 
     `tasks` are the rows of `records.TASKS` that were asked for. `last_look` has the number of the
     last whole look at each source that only shows what stands at the time: what an earlier look
-    brought and this one did not was retracted.
+    brought and this one did not was retracted. Unless the vendor `names_people`, one id on all
+    answers is nobody's: each is then of an annotator of its own, of whom nothing is known.
 
     Raises:
         Corrupt: The counts do not add up.
@@ -81,18 +93,35 @@ def read_deliveries(
     distinct, conflicting, n_redelivered = _merge_deliveries(read)
     vanished = _vanished(distinct, read, last_look)
     kept, repeated = _drop_repeated(distinct, vanished)
-    rejected = sorted(
-        rejected + conflicting + repeated, key=lambda r: (r.delivery.source, r.delivery.line)
-    )
+    annotations = [*kept, *vanished]
+    if not names_people and len({annotation.annotator for annotation in annotations}) == 1:
+        annotations = [of_nobody(annotation) for annotation in annotations]
+    rejected, n_again = _each_once(rejected + conflicting + repeated)
     collection = Collection(
-        annotations=one_vote_each([*kept, *vanished]),
+        annotations=one_vote_each(annotations),
         quarantined=[_quarantined(r) for r in rejected],
         n_received=len(deliveries),
-        n_redelivered=n_redelivered,
+        n_redelivered=n_redelivered + n_again,
         n_vanished=len(vanished),
+        refused=_named(rejected) & {task["task_id"] for task in tasks},
     )
     _check_counts(collection)
     return collection
+
+
+def _each_once(rejected: Iterable[_Rejected]) -> tuple[list[_Rejected], int]:
+    """By their place, the same bytes of a source once, and how often they came again."""
+    found: dict[tuple[str, bytes], _Rejected] = {}
+    ordered = sorted(rejected, key=lambda r: (r.delivery.source, r.delivery.line))
+    for each in ordered:
+        found.setdefault((each.delivery.source, each.delivery.raw), each)
+    return list(found.values()), len(ordered) - len(found)
+
+
+def _named(rejected: Iterable[_Rejected]) -> frozenset[str]:
+    """Task ids that stand in records of which nothing else may be readable."""
+    found = (_TASK_ID.findall(each.delivery.raw) for each in rejected)
+    return frozenset(name.decode("ascii") for names in found for name in names)
 
 
 def _asked(tasks: Sequence[Row]) -> dict[str, AskedTask]:

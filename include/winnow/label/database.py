@@ -11,6 +11,7 @@ Views beside the tables:
     judged_pairs  the comparisons that have a vote, in their order, numbered from 0 by `n`
 
 `class_of` tells first, second and no difference apart: 0, 1, 2, as `winnow.label.votes` does.
+`is_known` is false for an answer of whom nothing is known.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from contextlib import contextmanager
 
 import duckdb
 
+from winnow.label.annotation import UNKNOWN
 from winnow.records import ANNOTATIONS, COMPARISONS, TASKS
 from winnow.sql import Source, database
 
 SCHEMAS = {"annotations": ANNOTATIONS, "tasks": TASKS, "comparisons": COMPARISONS}
 
-_VIEWS = """
+_VIEWS = f"""
+CREATE TEMP MACRO is_known(annotator) AS NOT starts_with(annotator, '{UNKNOWN}');
 CREATE TEMP MACRO class_of(said) AS CASE said WHEN 'first' THEN 0 WHEN 'second' THEN 1 ELSE 2 END;
 CREATE TEMP TABLE latest AS SELECT * EXCLUDE (rationale) FROM annotations
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1;

@@ -10,15 +10,22 @@ unknown batch, cancelled batch). Money is in integer micro-dollars.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from winnow.ingest.values import Unreadable, columns_of, read_time
 
 BatchState = Literal["draft", "open", "complete", "cancelled", "expired"]
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
+
+MAX_PRICE = 10**12
+"""Micro-dollars of one annotation stay below: the sum of a batch's must fit 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,8 @@ class BatchStatus:
 
     `n_tasks = n_answered + n_expired + n_pending`; an expired task ended without an answer and
     costs nothing. `charged` is what the vendor took so far, `committed` what the batch costs if
-    every pending task is still answered.
+    every pending task is still answered. `n_unreadable` counts answers that are there and cannot
+    be read, so that their tasks wait; `unreadable` says of the first one where it is, and why.
     """
 
     state: BatchState
@@ -101,6 +109,8 @@ class BatchStatus:
     charged: int
     committed: int
     expected_done_at: datetime | None
+    n_unreadable: int = 0
+    unreadable: str = ""
 
     @property
     def is_final(self) -> bool:
@@ -123,37 +133,92 @@ class AnnotationPage:
     resume_cursor: str | None = None
 
 
+def id_text(value: Any) -> Any:
+    """An id is an id: the number 17, or 17.0, is "17"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return read_time(value, "the time")
+    except Unreadable as fault:
+        if fault.reason == "wrong_time":
+            raise PydanticCustomError("wrong_time", "lies outside the years 1 to 9999") from fault
+        raise ValueError("must be an ISO time") from fault
+
+
+def _choice(value: Any) -> Any:
+    meant = re.sub("[ -]+", "_", value.strip().lower()) if isinstance(value, str) else value
+    return meant if meant in get_args(Choice) else value
+
+
+Id = Annotated[str, BeforeValidator(id_text)]
+Whole = Annotated[int, BeforeValidator(_no_flag)]
+Grade = Annotated[Whole, Field(ge=1, le=5)]
+Time = Annotated[datetime, BeforeValidator(_time)]
+
+
 class Rating(BaseModel):
     """How both sides, as shown, do on one dimension, 1 to 5."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True)
 
-    a: int = Field(ge=1, le=5)
-    b: int = Field(ge=1, le=5)
+    a: Grade
+    b: Grade
 
 
 class DeliveredAnnotation(BaseModel):
     """The shape to which an adapter brings a vendor's record; fields beyond it are ignored.
 
     `choice` speaks of the sides as shown. An edit comes as a higher `revision` of the same
-    `annotation_id`, a retraction as a revision with that status.
+    `annotation_id`, a retraction as a revision with that status. What means the same is the same:
+    an id may be a number, a number text, a choice "A"; a time without a zone is in UTC.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True)
 
-    annotation_id: str = Field(min_length=1, max_length=200)
-    revision: int = Field(0, ge=0, lt=2**63)
-    task_id: str = Field(min_length=1, max_length=200)
-    annotator: str = Field(min_length=1, max_length=500)
-    choice: str
-    strength: int | None = Field(None, ge=0, le=3)
+    annotation_id: Id = Field(min_length=1, max_length=200)
+    revision: Whole = Field(0, ge=0, lt=2**62)
+    task_id: Id = Field(min_length=1, max_length=200)
+    annotator: Id = Field(min_length=1, max_length=500)
+    choice: Annotated[str, BeforeValidator(_choice)]
+    strength: Whole | None = Field(None, ge=0, le=3)
     ratings: dict[str, Rating] = Field(default_factory=dict, max_length=20)
     rationale: str | None = Field(None, max_length=20_000)
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
-    active_seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    active_seconds: Annotated[float, BeforeValidator(_no_flag), Field(ge=0, lt=1e9)] | None = None
     status: Literal["submitted", "approved", "rejected", "retracted"] = "submitted"
-    price: int = Field(ge=0, lt=2**63, description="Charged for this annotation, micro-dollars")
+    price: Whole = Field(ge=0, lt=MAX_PRICE, description="Charged for this, micro-dollars")
+
+    @classmethod
+    def of(cls, record: Any) -> Self:
+        """The annotation in a record that was read as JSON; null is absent.
+
+        Raises:
+            Unreadable: It is none, or its choice is unknown; the detail quotes no text of it.
+        """
+        try:
+            found = cls.model_validate(columns_of(record, cls.model_fields))
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in error.errors()
+            ]
+            is_time = any(e["type"] == "wrong_time" for e in error.errors())
+            reason = "wrong_time" if is_time else "does_not_parse"
+            raise Unreadable(reason, "; ".join(faults)) from error
+        if found.choice not in get_args(Choice):
+            raise Unreadable("unknown_choice", f"known are {', '.join(get_args(Choice))}")
+        return found
 
 
 class LabelVendor(Protocol):
@@ -166,6 +231,10 @@ class LabelVendor(Protocol):
     @property
     def max_request(self) -> int:
         """Tasks that one `add_tasks` call may carry."""
+
+    @property
+    def names_people(self) -> bool:
+        """True when the id on an answer is that of one person; False when it may be a team's."""
 
     @property
     def snapshot(self) -> bool:

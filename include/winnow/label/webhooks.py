@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +31,7 @@ from typing import Literal
 
 from winnow.errors import Fatal, WinnowError
 from winnow.ids import canonical_json, content_id, digest
+from winnow.ingest.values import Twice, Unreadable, read_json
 from winnow.label.vendor import Webhook
 from winnow.lake import Lake
 
@@ -189,8 +189,8 @@ def _as_sent(value: str) -> bytes:
 
 def _check_is_json(body: bytes) -> None:
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        content = read_json(body)
+    except Unreadable as error:
         raise Refused("malformed") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or isinstance(content, Twice):
         raise Refused("malformed")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from winnow.campaign import Campaign
-from winnow.publish.report_text import NOT_MEASURED, certainty_told
+from winnow.publish.report_text import NOT_MEASURED, UNKNOWN_PEOPLE, certainty_told
 from winnow.publish.shards import configs
 from winnow.publish.versions import Version
 from winnow.publish.views import VIEWS
@@ -125,10 +125,11 @@ def _taken_over(campaign: Campaign) -> str:
 
 def _who(version: Version, campaign: Campaign) -> str:
     label = campaign.label
-    n = version.figures.get("n_annotators")
+    n = version.figures.get("n_annotators", NOT_MEASURED)
+    people = UNKNOWN_PEOPLE if n is None else f"{n}; they are known by a salted hash"
     told = [
         f"Vendor `{label.vendor}`, rubric `{_code(label.rubric_version)}`. Annotators of the "
-        f"newest batch: {NOT_MEASURED if n is None else n}; they are known by a salted hash.",
+        f"newest batch: {people}.",
         f"{label.second_vote_share:.0%} of the pairs were given to two annotators"
         + (", and to a third where they disagreed." if label.third_votes else "."),
     ]

@@ -16,6 +16,7 @@ from winnow.records import MICROS
 from winnow.text import plain_text
 
 NOT_MEASURED = "not measured"
+UNKNOWN_PEOPLE = "unknown annotators, whom the vendor does not tell apart"
 LONGEST_NAME = 80
 LONGEST_PASSAGE = 700
 
@@ -102,7 +103,10 @@ def certainty_told(found: Mapping[str, Any]) -> str:
             "Agreement was not measured, no pair having been judged by two people: that one vote "
             f"counts as {percent(sure)} sure is an assumption."
         )
-    return f"One vote counts as {percent(sure)} sure, by the agreement of {n:,} pairs of votes."
+    pairs = f"{n:,} pairs of votes"
+    if found.get("n_annotators", 0) is None:
+        pairs += f" of {UNKNOWN_PEOPLE}"
+    return f"One vote counts as {percent(sure)} sure, by the agreement of {pairs}."
 
 
 def table(

@@ -23,7 +23,7 @@ from winnow.campaign import Campaign, Label
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import canonical_json
 from winnow.ingest.sources import named_files
-from winnow.label.annotation import Annotation
+from winnow.label import unreadable
 from winnow.label.collect import Collection, read_deliveries
 from winnow.label.gold import GoldItem, read_gold
 from winnow.label.rounds import follow_up as follow_up_tasks
@@ -143,7 +143,7 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
         statuses.append(vendor.status(record.ref))
     tasks = _asked(batch)
     found = _collected(batch, vendor, tasks)
-    _check_completion(batch, tasks, found.annotations)
+    _check_completion(batch, tasks, found)
     taken = taken_votes(batch)
     asked, found = [*_rows(taken.tasks), *tasks], taken.beside(found)
     bought = sorted({0, *submissions(batch)})
@@ -181,9 +181,11 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
     except Retryable:
         statuses = []
     if not statuses:
-        return "tasks are with the vendor"
+        noted = [unreadable.told(batch.lake, r.ref) for r in submissions(batch).values()]
+        return ", ".join(["tasks are with the vendor", *filter(None, noted)])
     n_answered, n_tasks = sum(s.n_answered for s in statuses), sum(s.n_tasks for s in statuses)
-    return f"{n_answered} of {n_tasks} tasks answered"
+    noted = [unreadable.words(status) for status in statuses]
+    return ", ".join([f"{n_answered} of {n_tasks} tasks answered", *filter(None, noted)])
 
 
 def _first_round(batch: Batch) -> BuiltTasks:
@@ -228,7 +230,8 @@ def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> Bui
     taken = stored_votes(batch, first.taken)
     found = taken.beside(_collected(batch, vendor, _rows(first.tasks)))
     annotations = [asdict(a) for a in found.annotations]
-    answered = {row["task_id"] for row in annotations}
+    # What was answered so that nobody can read it is paid: it is not bought again.
+    answered = {row["task_id"] for row in annotations} | found.refused
     unanswered = {task.task_id for task in first.tasks} - answered
     built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
     built = with_own_ids(batch, built)
@@ -302,10 +305,12 @@ def _asks_nothing(batch: Batch) -> bool:
 def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> BatchStatus:
     """The vendor's last word: it is done, or the deadline passed and the rest is called off."""
     status = vendor.status(record.ref)
+    unreadable.note(batch.lake, record.ref, status)
     if not status.is_final:
         if batch.clock() < datetime.fromisoformat(record.deadline):
             raise Retryable(
                 f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
+                + (f" {told}." if (told := unreadable.words(status)) else "")
             )
         status = vendor.cancel(record.ref, "deadline passed")
     if not status.is_final:
@@ -333,12 +338,10 @@ def _rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
 
 def _collected(batch: Batch, vendor: LabelVendor, tasks: Sequence[Row]) -> Collection:
     last = last_looks(batch, vendor.name) if vendor.snapshot else {}
-    return read_deliveries(deliveries(batch, vendor.name), tasks, last)
+    return read_deliveries(deliveries(batch, vendor.name), tasks, last, vendor.names_people)
 
 
-def _check_completion(
-    batch: Batch, tasks: Sequence[Row], annotations: Sequence[Annotation]
-) -> None:
+def _check_completion(batch: Batch, tasks: Sequence[Row], found: Collection) -> None:
     """Hold what came back against what the first round asked; a task bought again stands for one.
 
     Raises:
@@ -346,13 +349,19 @@ def _check_completion(
     """
     pair_of = {task["task_id"]: (task["pair_id"], task["kind"]) for task in tasks}
     wanted = Counter(pair_of[task["task_id"]] for task in tasks if task["round"] == 0)
-    came = Counter(pair_of[task_id] for task_id in {a.task_id for a in annotations})
+    came = Counter(pair_of[task_id] for task_id in {a.task_id for a in found.annotations})
     n_came = sum(min(n, came[pair]) for pair, n in wanted.items())
     needed = batch.campaign.label.min_completion
     if n_came < needed * wanted.total():
+        first = found.quarantined[:1]
+        refused = "".join(
+            f" {len(found.quarantined)} records cannot be used, the first ({row.file}, record "
+            f"{row.line}) for {row.reason}: {row.detail}."
+            for row in first
+        )
         raise Blocked(
             f"Batch {batch.key}: {n_came} of {wanted.total()} tasks were answered, the campaign "
-            f"asks for {needed:.0%}. Ask the vendor, or lower label.min_completion "
+            f"asks for {needed:.0%}.{refused} Ask the vendor, or lower label.min_completion "
             "and clear collect_annotations."
         )
 

@@ -59,8 +59,8 @@ def late_answers(batch: Batch, vendor: LabelVendor) -> list[Annotation]:
     }
     tasks = list(_rows(batch, "tasks"))
     last = last_looks(batch, vendor.name) if vendor.snapshot else {}
-    found = read_deliveries(deliveries(batch, vendor.name), tasks, last).annotations
-    return [each for each in found if (each.annotation_id, each.revision) not in held]
+    found = read_deliveries(deliveries(batch, vendor.name), tasks, last, vendor.names_people)
+    return [each for each in found.annotations if (each.annotation_id, each.revision) not in held]
 
 
 def _rows(batch: Batch, name: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,8 @@ from winnow.label.agreement import batch_agreement, sided_agreement, wilson
 class LabelFigures:
     """Shares lie in [0, 1]; of each annotation only the latest revision counts, while it stands.
 
+    `n_annotators` is None where the vendor tells no people apart.
+
     `agreement` is how often two annotators who both named a side of one pair named the same side,
     counted on `n_agreement` pairs of votes, with its 95 % Wilson interval; third votes, which are
     asked where two differ, are left out of it and of `alpha`, which is Krippendorff's, over first,
@@ -30,7 +32,7 @@ class LabelFigures:
     """
 
     n_annotations: int
-    n_annotators: int
+    n_annotators: int | None
     completion: float | None
     agreement: float | None
     agreement_low: float | None
@@ -71,11 +73,15 @@ repeated AS (
     WHERE again.kind = 'repeat'
 ),
 shares AS (
-    SELECT count(*) / (SELECT count(*) FROM votes) AS share FROM votes GROUP BY annotator
+    SELECT count(*) / (SELECT count(*) FROM votes) AS share FROM votes
+    WHERE is_known(annotator) GROUP BY annotator
 )
 SELECT
     (SELECT count(*) FROM annotations) AS n_annotations,
-    (SELECT count(DISTINCT annotator) FROM annotations) AS n_annotators,
+    (SELECT CASE WHEN n > 0 OR every = 0 THEN n END FROM (
+        SELECT count(*) AS every, count(DISTINCT annotator) FILTER (is_known(annotator)) AS n
+        FROM annotations
+    )) AS n_annotators,
     (SELECT count(DISTINCT task_id) FROM answers) / nullif((SELECT count(*) FROM tasks), 0)
         AS completion,
     (SELECT avg((preferred IN ('tie', 'both_bad'))::INT) FROM votes) AS tie_rate,

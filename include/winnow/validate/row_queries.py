@@ -54,8 +54,8 @@ _ANNOTATIONS: list[tuple[str, Severity, str, str]] = [
         *("task_answered_once", "block", "annotations"),
         """
         SELECT unnest(list(annotation_id ORDER BY annotation_id)),
-            'task ' || task_id || ' has ' || count(*) || ' answers'
-        FROM answers GROUP BY task_id HAVING count(*) > 1 ORDER BY 1""",
+            annotator || ' answers task ' || task_id || ' ' || count(*) || ' times'
+        FROM answers GROUP BY task_id, annotator HAVING count(*) > 1 ORDER BY 1""",
     ),
     (
         *("annotator_votes_once", "block", "annotations"),

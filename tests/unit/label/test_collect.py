@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.annotation import AnnotatorKey, pseudonymous
+from winnow.label.annotation import UNKNOWN, AnnotatorKey, pseudonymous
 from winnow.label.collect import Collection, Delivery, read_deliveries
 from winnow.records import ANNOTATIONS, QUARANTINE, to_table
 
@@ -95,27 +95,46 @@ def test_a_good_record_fits_the_table_of_annotations() -> None:
     assert len(row["annotator"]) == 16
 
 
+HALF = "\ud800"
+
 BAD = {
+    "invalid_json": [b"{truncated", b"", b"{} {}"],
+    "invalid_utf8": [b"\xff\xfe", raw(rationale=HALF), raw(task_id=HALF)],
+    "nested_too_deep": [b"[" * 100_000, raw(ratings=json.loads("[" * 90 + "]" * 90))],
+    "number_too_long": [raw(price=0).replace(b'"price": 0', b'"price": ' + b"9" * 5000)],
+    "no_number": [raw(active_seconds=float("nan")), raw(price=float("inf"))],
+    "stands_twice": [
+        raw().replace(b'"price": 100000', b'"price": 1, "price": 2'),
+        raw().replace(b'"choice": "a"', b'"choice": "a", "choice": "b"'),
+        raw(ratings={"h": {"a": 1, "b": 2}}).replace(b'"a": 1', b'"a": 1, "a": 5'),
+    ],
+    "wrong_time": [
+        raw(finished_at="0001-01-01T00:00:00+01:00"),
+        raw(started_at="9999-12-31T23:59:59-05:00"),
+    ],
+    "wrong_type": [b"null", b"[1]"],
     "does_not_parse": [
-        b"{truncated",
-        b"",
-        b"\xff\xfe",
-        b"null",
-        b"[1]",
-        b"[" * 100_000,
+        raw(finished_at="yesterday"),
+        raw(finished_at=17),
         raw(price="free"),
         raw(price=-1),
+        raw(price=2**62),
+        raw(price=True),
+        raw(revision=-1),
+        raw(revision=2**62),
         raw(active_seconds=-1.0),
+        raw(active_seconds=1e300),
         raw(strength=4),
+        raw(strength=1.5),
         raw(status="gone"),
         raw(annotator=""),
-        raw(annotator=7),
-        raw(finished_at="yesterday"),
-        raw(finished_at="2026-11-22T10:01:00"),
+        raw(annotator=["x"]),
+        raw(annotator=True),
+        raw(annotator=HALF),
         json.dumps({k: v for k, v in record().items() if k != "choice"}).encode(),
     ],
     "unknown_task": [raw(task_id="nobody asked")],
-    "unknown_choice": [raw(choice="ZZZ"), raw(choice="A"), raw(choice="")],
+    "unknown_choice": [raw(choice="ZZZ"), raw(choice=""), raw(choice="a or b")],
 }
 
 
@@ -128,6 +147,61 @@ def test_a_record_that_is_no_annotation_goes_to_quarantine(reason: str, bad: byt
     assert (quarantined.file, quarantined.line) == ("pages/ref", 1)
     assert quarantined.detail
     assert to_table([quarantined], QUARANTINE).num_rows == 1
+
+
+SAME = [
+    {"annotator": 17},
+    {"annotator": 17.0},
+    {"active_seconds": "55.5"},
+    {"strength": "2"},
+    {"strength": 2.0},
+    {"price": "100000"},
+    {"price": 100_000.0},
+    {"revision": None},
+    {"status": None},
+    {"ratings": None},
+    {"choice": " A "},
+    {"finished_at": "2026-11-22T10:01:00"},
+    {"finished_at": "2026-11-22 10:01:00+00:00"},
+    {"finished_at": "2026-11-22T11:01:00+01:00"},
+    {"unknown": {"twice": [float("nan")]}},
+]
+
+
+@pytest.mark.parametrize("told", SAME)
+def test_what_means_the_same_is_the_same_annotation(told: Row) -> None:
+    [plain] = collect([raw(annotator="17")]).annotations
+    [found] = collect([raw(**{"annotator": "17", **told})]).annotations
+    assert found == plain
+
+
+def test_both_bad_is_known_however_it_is_written() -> None:
+    for choice in ("both_bad", "Both bad", "BOTH-BAD"):
+        [found] = collect([raw(choice=choice)]).annotations
+        assert found.preferred == "both_bad"
+
+
+def test_one_id_on_all_answers_of_a_vendor_that_names_nobody_is_nobodys() -> None:
+    sent = delivered([raw(), raw(annotation_id="x", task_id="swapped", choice="b")])
+    of_one = read_deliveries(sent, TASKS, {}, names_people=True).annotations
+    assert [a.kind for a in of_one] == ["comparison", "repeat"]
+    found = read_deliveries(sent, TASKS, {}, names_people=False).annotations
+    assert [a.kind for a in found] == ["comparison", "comparison"]
+    assert all(a.annotator.startswith(UNKNOWN) for a in found)
+    assert found[0].annotator != found[1].annotator
+    other = delivered([raw(), raw(annotation_id="x", task_id="swapped", annotator="Ada")])
+    named = read_deliveries(other, TASKS, {}, names_people=False).annotations
+    assert not any(a.annotator.startswith(UNKNOWN) for a in named)
+
+
+def test_what_nobody_can_read_still_says_which_task_was_answered() -> None:
+    bad = raw(finished_at="0001-01-01T00:00:00+01:00")
+    broken = raw(task_id="swapped", rationale=HALF)
+    assert collect([bad, broken, b"{", raw(task_id="other", price=-1)]).refused == {
+        "straight",
+        "swapped",
+    }
+    assert collect([raw()]).refused == set()
 
 
 def test_raw_bytes_are_kept_as_they_came_where_they_name_nobody() -> None:
@@ -144,6 +218,22 @@ def test_no_annotator_is_named_even_in_quarantine(bad: bytes) -> None:
     assert json.loads(collection.quarantined[0].raw or b"")["price"] == json.loads(bad)["price"]
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        raw(rationale=HALF),
+        raw().replace(b'"price": 100000', b'"price": 1, "price": 2'),
+        b'{"workerId": "Grace H.", "choice": ' + b"9" * 5000 + b"}",
+        b'{"completed_by": {"email": "Grace H."}, "result": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"annotator": "Grace H.", "choice": ',
+    ],
+)
+def test_no_annotator_is_named_by_what_cannot_be_read(bad: bytes) -> None:
+    [kept] = collect([bad]).quarantined
+    assert b"Grace" not in (kept.raw or b"")
+    assert len(kept.raw or b"") > len(bad) - 40
+
+
 def test_an_annotator_is_the_same_over_tasks_and_another_under_another_salt() -> None:
     records = [raw(), raw(annotation_id="ann-2", task_id="swapped")]
     one, other = collect(records).annotations
@@ -155,6 +245,12 @@ def test_the_same_record_again_is_counted_and_kept_once() -> None:
     collection = collect([raw(), raw()], [raw()])
     assert len(collection.annotations) == 1
     assert (collection.n_received, collection.n_redelivered) == (3, 2)
+
+
+def test_a_bad_record_again_is_counted_and_quarantined_once() -> None:
+    collection = collect([b"{", raw(choice="?"), raw()], [b"{", raw(choice="?")])
+    assert sorted(reasons(collection)) == ["invalid_json", "unknown_choice"]
+    assert (collection.n_received, collection.n_redelivered) == (5, 2)
 
 
 def test_another_record_under_the_same_revision_is_quarantined() -> None:

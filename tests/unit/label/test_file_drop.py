@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.errors import Corrupt, Fatal
+from winnow.label.unreadable import words
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.label.vendors.container import container_name
-from winnow.label.vendors.file_drop.answers import delivered_line
+from winnow.label.vendors.file_drop.answers import delivered_line, is_answer
 from winnow.label.vendors.file_drop.folder import AskedLine, open_store
 from winnow.lake import FolderLake, S3Lake
 
@@ -197,6 +198,54 @@ def test_one_persons_answers_to_one_task_are_one_annotation() -> None:
 def test_no_line_breaks_the_reader(line: bytes | str) -> None:
     raw = line if isinstance(line, bytes) else line.encode()
     assert delivered_line(raw, ASKED) is None
+
+
+LINE = {"task_id": "t1", "annotator": "x", "choice": "a"}
+STRANGE = [
+    json.dumps({**LINE, "finished_at": "0001-01-01T00:00:00+01:00"}).encode(),
+    json.dumps({**LINE, "rationale": "\ud800"}).encode(),
+    json.dumps({**LINE, "strength": 9}).encode(),
+    json.dumps({**LINE, "price": -1}).encode(),
+    json.dumps(LINE).encode()[:-1] + b', "ratings": ' + b"[" * 2000 + b"]" * 2000 + b"}",
+    json.dumps(LINE).encode()[:-1] + b', "active_seconds": ' + b"9" * 5000 + b"}",
+    json.dumps({"task_id": "t1", "preference": {**LINE, "revision": -1}}).encode(),
+]
+
+
+@pytest.mark.parametrize("line", STRANGE)
+def test_an_answer_with_something_strange_beside_it_is_an_answer(line: bytes) -> None:
+    assert delivered_line(line, ASKED) is None
+    assert is_answer(line, ASKED) == ("t1", "x")
+    assert is_answer(line, {}) is None
+
+
+def test_lines_that_cannot_be_read_are_told_with_their_place_while_tasks_wait(
+    world, make_tasks
+) -> None:
+    tasks = make_tasks(4)
+    ref = submit(world, "night/1", tasks).ref
+    lines = [
+        {"task_id": tasks[0].task_id, "annotator": "x", "choice": "a"},
+        {"task_id": tasks[1].task_id, "annotator": "x", "choice": "?"},
+        {"task_id": tasks[2].task_id, "annotator": "x", "choice": "a", "price": -1},
+        {"task_id": "nobody asked", "annotator": "x", "choice": "a"},
+    ]
+    world.put(f"{ref}/output/a.jsonl", "\n".join(map(json.dumps, lines)).encode())
+    status = world.connect().status(ref)
+    assert (status.n_answered, status.n_pending, status.n_unreadable) == (2, 2, 3)
+    assert "answer 2 of" in status.unreadable and "unknown_choice" in status.unreadable
+    assert "3 answers cannot be read while 2 tasks wait" in words(status)
+    assert status.charged == 2 * tasks[0].price
+
+
+def test_who_answers_a_task_beside_another_is_paid_too(world, make_tasks) -> None:
+    [task] = make_tasks(1)
+    ref = submit(world, "night/1", [task]).ref
+    line = {"task_id": task.task_id, "choice": "a"}
+    lines = [{**line, "annotator": who} for who in ("x", "y", "x")]
+    world.put(f"{ref}/output/a.jsonl", "\n".join(map(json.dumps, lines)).encode())
+    status = world.connect().status(ref)
+    assert (status.n_answered, status.charged, status.committed) == (1, 200_000, 200_000)
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

@@ -14,6 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.errors import Fatal
+from winnow.ingest.values import Unreadable
+from winnow.label.annotation import (
+    AnnotatorKey,
+    AskedTask,
+    NotAnAnnotation,
+    pseudonymous,
+    read_annotation,
+)
 from winnow.label.vendor import (
     BatchTerms,
     DeliveredAnnotation,
@@ -25,6 +33,7 @@ from winnow.label.vendors import VENDORS, batch_of_event, connect
 from winnow.label.vendors.label_studio.client import LabelStudioVendor
 from winnow.label.vendors.label_studio.page import label_config, read_result
 from winnow.label.vendors.label_studio.project import Marker, describe, read_marker, title_of
+from winnow.label.vendors.label_studio.tasks import Books, StoredTask, records_of
 
 from ...label_studio_world import TOKEN, LabelStudioWorld, chosen, rated
 from ...vendor_contract import VendorContract
@@ -314,9 +323,40 @@ class TestAnswers:
         ref = submit(world, "night/1", [task]).ref
         world.annotate(world.numbers(ref)[task.task_id], "ann", result=result)
         (record,) = read_all(world.connect(), ref)[0]
-        with pytest.raises(ValueError, match="validation error"):
-            DeliveredAnnotation.model_validate_json(record)
+        with pytest.raises(Unreadable):
+            DeliveredAnnotation.of(json.loads(record))
         assert json.loads(record)["task_id"] == task.task_id
+
+    @pytest.mark.parametrize(
+        "part",
+        [
+            b'"created_at": "0001-01-01T00:00:00+01:00"',
+            b'"updated_at": "10000-01-01T00:00:00Z"',
+            b'"result": ' + b"[" * 5000 + b"]" * 5000,
+            b'"lead_time": ' + b"9" * 5000,
+            b'"result": [{"from_name": "\\ud800"}]',
+            b'"id": "none"',
+            b'"id": 7, "id": 8',
+        ],
+    )
+    def test_one_strange_annotation_costs_no_other_answer(self, part: bytes) -> None:
+        fine = (
+            b'"id": 1, "completed_by": 3, "result": [], "created_at": "2026-11-22T00:00:00Z", '
+            b'"updated_at": "2026-11-22T00:00:00Z"'
+        )
+        name = part.split(b":")[0]
+        whole = b", ".join(p for p in fine.split(b", ") if not p.startswith(name))
+        listed = b"[{" + fine + b"}, {" + whole + b", " + part + b"}]"
+        meta = b'{"winnow": {"task_id": "t1", "price": 5}}'
+        task = StoredTask.read(b'{"id": 4, "meta": ' + meta + b', "annotations": ' + listed + b"}")
+        assert Books([task]).answered == {"t1"}
+        asked = {"t1": AskedTask("p", False, "comparison")}
+        key = AnnotatorKey("label_studio", b"salt")
+        for record in records_of(task, ()):
+            kept = pseudonymous(record, key)
+            assert b"t1" in kept
+            with pytest.raises(NotAnAnnotation):
+                read_annotation(kept, asked)
 
     @given(ANYTHING)
     def test_no_result_breaks_the_reading(self, result: Any) -> None:

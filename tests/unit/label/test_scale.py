@@ -14,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.errors import Fatal, Retryable
+from winnow.label.annotation import AnnotatorKey, pseudonymous
 from winnow.label.vendor import Choice, Rating, VendorAccount
 from winnow.label.vendors import connect
+from winnow.label.vendors.calls import VendorCalls
+from winnow.label.vendors.scale.answers import annotation_of, read_task
 from winnow.label.vendors.scale.client import REREAD, ScaleVendor, batch_of_event
 from winnow.label.vendors.scale.tasks import as_markdown, task_body
 
@@ -156,6 +159,40 @@ def test_an_answer_that_cannot_be_read_is_delivered_as_it_came(world, make_tasks
     world.scale.touch(world.scale.find(task.task_id), status="completed", response=response)
     [record] = read_all(world.connect(), ref)[0]
     assert json.loads(record)["response"] == response
+
+
+BAD_PARTS = [
+    {"completed_at": "0001-01-01T00:00:00+01:00"},
+    {"updated_at": "10000-01-01T00:00:00Z"},
+    {"response": {"annotations": {"choice": {"response": [["a"]]}, "x": 10**4299}}},
+    {"response": {"annotations": {"choice": {"response": [["\ud800"]]}}}},
+    {"response": json.loads("[" * 400 + "]" * 400)},
+    {"response": {"annotations": {"choice": {"response": [["a"]]}}, "duration": [{}]}},
+    {"customer_review_status": {"a": 1}},
+]
+
+
+@pytest.mark.parametrize("part", BAD_PARTS)
+def test_one_strange_task_neither_stops_the_page_nor_is_bought_again(part) -> None:
+    wire = {
+        "task_id": "s1",
+        "status": "completed",
+        "metadata": {"task_id": "t1", "price": 100_000},
+        "created_at": "2026-11-22T00:00:00Z",
+        "updated_at": "2026-11-22T00:01:00Z",
+        "response": {"annotations": {"choice": {"response": [["a"]]}}},
+    }
+    fine, strange = (json.dumps(each).encode() for each in (wire, {**wire, **part}))
+    page = b'{"docs": [' + fine + b"," + strange + b'], "next_token": null}'
+    calls = VendorCalls("Scale", "http://s", {"Authorization": "x"})
+    answer = httpx.Response(200, content=page, request=httpx.Request("GET", "http://s/tasks"))
+    _, listed = calls.read_list(answer, "docs", dict)
+    tasks = [read_task(raw) for raw in listed]
+    assert [task.metadata.task_id for task in tasks if task] == ["t1", "t1"]
+    assert all(task and task.is_answered for task in tasks)
+    assert json.loads(annotation_of(tasks[0]) or b"")["choice"] == "a"
+    record = annotation_of(tasks[1])
+    assert record and pseudonymous(record, AnnotatorKey("scale", b"salt"))
 
 
 def test_a_later_look_asks_only_for_what_changed_with_a_margin(world, make_tasks) -> None:

@@ -311,9 +311,9 @@ def an_answer_not_unswapped(world: World) -> None:
 
 
 @fault("task_answered_once")
-def a_task_with_two_answers(world: World) -> None:
+def an_annotator_with_two_answers_to_a_task(world: World) -> None:
     row = world["annotations"][3]
-    world["annotations"].append({**row, "annotation_id": "again", "annotator": "hash-99"})
+    world["annotations"].append({**row, "annotation_id": "again"})
 
 
 @fault("annotator_votes_once")

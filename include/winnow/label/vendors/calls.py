@@ -15,6 +15,8 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from winnow.errors import Fatal, Retryable
+from winnow.ingest.values import Unreadable, read_json
+from winnow.label.vendors.pages import elements, members
 from winnow.retry_after import retry_after
 from winnow.text import plain_text
 
@@ -80,10 +82,29 @@ class VendorCalls:
         try:
             return TypeAdapter(shape).validate_json(response.content)
         except ValidationError as error:
-            raise Retryable(
-                f"{self._who} sent an answer to {response.request.url.path} that cannot be read; "
-                "try again later."
-            ) from error
+            raise self._unreadable(response) from error
+
+    def read_list(
+        self, response: httpx.Response, listed: str, shape: Any
+    ) -> tuple[Any, list[bytes]]:
+        """The answer without its list `listed` as `shape`; the list's elements as they came.
+
+        Raises:
+            Retryable: It is cut off, or not what it should be; an element may be anything.
+        """
+        try:
+            parts = members(response.content)
+            found = elements(parts.pop(listed))
+            rest = {name: read_json(part) for name, part in parts.items()}
+            return TypeAdapter(shape).validate_python(rest), found
+        except (Unreadable, KeyError, ValidationError) as error:
+            raise self._unreadable(response) from error
+
+    def _unreadable(self, response: httpx.Response) -> Retryable:
+        return Retryable(
+            f"{self._who} sent an answer to {response.request.url.path} that cannot be read; "
+            "try again later."
+        )
 
     def _send_once(
         self,

@@ -19,9 +19,11 @@ output holds now is what stands: an answer that is gone was retracted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from winnow.errors import Fatal
+from winnow.ingest.values import Unreadable
 from winnow.label.vendor import (
     AnnotationPage,
     BatchState,
@@ -31,7 +33,7 @@ from winnow.label.vendor import (
     TaskRequest,
     VendorAccount,
 )
-from winnow.label.vendors.file_drop.answers import delivered_line
+from winnow.label.vendors.file_drop.answers import delivered_line, is_answer, read_line
 from winnow.label.vendors.file_drop.folder import (
     AskedLine,
     BatchFolder,
@@ -63,6 +65,7 @@ class FileDropVendor:
 
     name = "file_drop"
     max_request = 1000
+    names_people = False
     snapshot = True
 
     def __init__(
@@ -94,12 +97,15 @@ class FileDropVendor:
         write_manifest(self._store, ref)
 
     def status(self, ref: str) -> BatchStatus:
-        """Where the batch stands, by the files that are there."""
+        """Where the batch stands, by the files that are there; each person who answers is paid."""
         folder = look_at(self._store, ref)
         tasks = folder.tasks()
-        answered = self._answered(folder, tasks)
+        answers, faults = self._answers(folder, tasks)
+        answered = {task_id for task_id, _ in answers}
         state = _state(folder, len(tasks) - len(answered), self._now())
-        return counted(state, tasks, answered)
+        charged = sum(tasks[task_id].price for task_id, _ in answers)
+        told = counted(state, tasks, answered, charged)
+        return replace(told, n_unreadable=len(faults), unreadable=faults[0] if faults else "")
 
     def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
         """The answers of one output file, the files by name; lines that do not parse as they are.
@@ -120,10 +126,24 @@ class FileDropVendor:
         look_at(self._store, ref).cancel(reason, self._now())
         return self.status(ref)
 
-    def _answered(self, folder: BatchFolder, tasks: dict[str, AskedLine]) -> set[str]:
-        lines = (line for path in _outputs(folder) for line in self._lines(path))
-        read = (delivered_line(line, tasks) for line in lines)
-        return {answer.task_id for answer in read if answer and answer.task_id in tasks}
+    def _answers(
+        self, folder: BatchFolder, tasks: dict[str, AskedLine]
+    ) -> tuple[set[tuple[str, str]], list[str]]:
+        """Task and annotator of each answer to the batch, and what is wrong with other lines."""
+        answers: set[tuple[str, str]] = set()
+        faults: list[str] = []
+        for path in _outputs(folder):
+            for number, line in enumerate(self._lines(path), start=1):
+                try:
+                    found = read_line(line, tasks)
+                    if found.task_id not in tasks:
+                        raise Unreadable("unknown_task", "the batch asked for no such task")
+                    answers.add((found.task_id, found.annotator))
+                except Unreadable as fault:
+                    faults.append(f"answer {number} of {path}, {fault}")
+                    done = is_answer(line, tasks)
+                    answers |= {done} if done else set()
+        return answers, faults
 
     def _records(self, path: str, tasks: dict[str, AskedLine]) -> list[bytes]:
         lines = self._lines(path)

@@ -179,13 +179,20 @@ def input_line(task: TaskRequest, terms: BatchTerms) -> bytes:
 
 
 def counted(
-    state: BatchState, tasks: Mapping[str, AskedLine], answered: Collection[str]
+    state: BatchState,
+    tasks: Mapping[str, AskedLine],
+    answered: Collection[str],
+    charged: int | None = None,
 ) -> BatchStatus:
-    """The status of a batch in `state`; once it ended, what is not answered has expired."""
+    """The status of a batch in `state`; once it ended, what is not answered has expired.
+
+    `charged` is what its answers cost, the tasks' prices if absent.
+    """
     n_open = len(tasks) - len(answered)
     n_pending = n_open if state in ("draft", "open") else 0
-    charged = sum(tasks[task_id].price for task_id in answered)
-    unanswered = sum(task.price for task in tasks.values()) - charged
+    due = sum(tasks[task_id].price for task_id in answered)
+    unanswered = sum(task.price for task in tasks.values()) - due
+    charged = due if charged is None else charged
     return BatchStatus(
         state=state,
         n_tasks=len(tasks),

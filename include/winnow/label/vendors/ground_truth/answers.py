@@ -7,15 +7,13 @@ output, with `answers`: `workerId`, `submissionTime`, `timeSpentInSeconds`, `ans
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from winnow.ids import content_id
-from winnow.label.vendor import DeliveredAnnotation
+from winnow.ingest.values import Unreadable, read_json, tidy
+from winnow.label.vendor import DeliveredAnnotation, id_text
 from winnow.label.vendors.file_drop.folder import AskedLine
 
 _RESPONSE = re.compile(r"annotations/worker-response/iteration-\d+/(\d+)/[^/]+\.json")
@@ -31,15 +29,16 @@ def line_of(path: str) -> int | None:
 def read_answers(raw: bytes, task: AskedLine) -> list[bytes]:
     """The annotations in a worker-response file; what cannot be read comes as it is."""
     try:
-        return [_annotation(answer, task) for answer in json.loads(raw)["answers"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
+        answers = tidy(read_json(raw), "answers")["answers"]
+        return [_annotation(answer, task) for answer in answers]
+    except (ValueError, KeyError, TypeError, AttributeError, Unreadable):
         return [raw]
 
 
 def _annotation(answer: Mapping[str, Any], task: AskedLine) -> bytes:
     content = answer["answerContent"]
     fields = {
-        "annotation_id": content_id("annotation", task.task_id, answer["workerId"]),
+        "annotation_id": content_id("annotation", task.task_id, id_text(answer["workerId"])),
         "task_id": task.task_id,
         "annotator": answer["workerId"],
         "choice": _picked(content["choice"]),
@@ -50,7 +49,7 @@ def _annotation(answer: Mapping[str, Any], task: AskedLine) -> bytes:
         "active_seconds": answer.get("timeSpentInSeconds"),
         "price": task.price,
     }
-    return DeliveredAnnotation.model_validate_json(json.dumps(fields)).model_dump_json().encode()
+    return DeliveredAnnotation.of(fields).model_dump_json().encode()
 
 
 def _picked(given: Any) -> str:

@@ -95,6 +95,7 @@ class GroundTruthVendor:
 
     name = "ground_truth"
     max_request = 1000
+    names_people = True
     snapshot = True
 
     def __init__(

@@ -64,6 +64,7 @@ class LabelStudioVendor:
     name = "label_studio"
     max_request = 500
     page_size = 500
+    names_people = True
     snapshot = True
 
     def __init__(

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 from pydantic import BaseModel
 
-from winnow.errors import Fatal
+from winnow.errors import Fatal, Retryable
+from winnow.ingest.values import Unreadable
 from winnow.label.vendors.calls import VendorCalls
 from winnow.label.vendors.label_studio.project import Marker, describe, read_marker
 from winnow.label.vendors.label_studio.tasks import StoredTask
@@ -122,8 +123,12 @@ class Server:
             "page_size": page_size,
             "query": json.dumps(query),
         }
-        page: _Tasks = self._read("GET", "/api/tasks/", _Tasks, params=params)
-        return page.tasks
+        answer = self._calls.send("GET", "/api/tasks/", params=params)
+        _, listed = self._calls.read_list(answer, "tasks", dict)
+        try:
+            return [StoredTask.read(raw) for raw in listed]
+        except Unreadable as error:
+            raise Retryable(f"Label Studio lists a task that cannot be read: {error}.") from error
 
     def delete_unanswered(self, project: int, tasks: Sequence[int]) -> None:
         """Remove those of `tasks` (by number) that have no answer when the server gets to them."""
@@ -152,10 +157,6 @@ class Server:
 class _Projects(BaseModel):
     results: list[Project]
     next: str | None
-
-
-class _Tasks(BaseModel):
-    tasks: list[StoredTask]
 
 
 def _batch_key(project: Project) -> str | None:

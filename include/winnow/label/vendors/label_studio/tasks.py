@@ -8,29 +8,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from winnow.ids import content_id
+from winnow.ingest.values import Twice, Unreadable, read_json, read_time
 from winnow.label.vendor import TaskRequest
 from winnow.label.vendors.label_studio.page import CLOSED_PAGE, read_result, task_data
+from winnow.label.vendors.pages import elements, members
 
 _LONGEST_LEAD_SECONDS = 366 * 86400.0
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class StoredAnnotation(BaseModel):
-    """An annotation as the server lists it; what people send it is not checked there."""
+    """An annotation as the server lists it; what people send it is not checked there.
+
+    `raw` are its bytes.
+    """
 
     id: int
     completed_by: Any = None
     was_cancelled: bool = False
     result: Any = None
     lead_time: Any = None
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Any
+    updated_at: Any
+    raw: bytes = b""
 
     @property
     def annotator(self) -> str:
@@ -40,12 +48,44 @@ class StoredAnnotation(BaseModel):
         return f"deleted-{self.id}" if user is None else str(user)
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadAnnotation:
+    """An annotation that cannot be read, in the bytes as listed: an answer all the same."""
+
+    raw: bytes
+
+    was_cancelled = False
+
+    @property
+    def annotator(self) -> str:
+        """Of such answers no two are known to be one person's."""
+        return f"unread-{content_id(self.raw.decode('utf-8', 'replace'))}"
+
+
 class StoredTask(BaseModel):
     """A task of a project."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     id: int
     meta: Any = None
-    annotations: list[StoredAnnotation] = Field(default_factory=list)
+    annotations: list[StoredAnnotation | UnreadAnnotation] = Field(default_factory=list)
+
+    @classmethod
+    def read(cls, raw: bytes) -> StoredTask:
+        """A task in a list, each of its annotations read by itself.
+
+        Raises:
+            Unreadable: The task is none.
+        """
+        parts = members(raw)
+        listed = parts.get("annotations", b"null")
+        found = [] if listed == b"null" else [_annotation(each) for each in elements(listed)]
+        known = {name: read_json(parts[name]) for name in ("id", "meta") if name in parts}
+        try:
+            return cls.model_validate({**known, "annotations": found})
+        except ValidationError as error:
+            raise Unreadable("does_not_parse", "a task without a number") from error
 
     @cached_property
     def ours(self) -> _Meta:
@@ -132,14 +172,11 @@ def records_of(task: StoredTask, dimensions: Sequence[str]) -> list[bytes]:
     """One record for each annotation of a task; none for a task that is not Winnow's.
 
     Every annotation becomes a record, also one that will not parse as a `DeliveredAnnotation`:
-    then its `result` is in it, and the annotator nowhere but in the field of that name.
+    then its `result` is in it, or it is there as it came.
     """
     if task.ours.task_id is None:
         return []
-    return [
-        json.dumps(_record(annotation, task.ours, dimensions)).encode()
-        for annotation in task.annotations
-    ]
+    return [_record(annotation, task.ours, dimensions) for annotation in task.annotations]
 
 
 class _Meta(BaseModel):
@@ -152,24 +189,60 @@ def _kept(task_id: str, price: int) -> dict[str, Any]:
     return {"task_id": task_id, "price": price}
 
 
+def _annotation(raw: bytes) -> StoredAnnotation | UnreadAnnotation:
+    try:
+        value = read_json(raw)
+        if isinstance(value, dict) and not isinstance(value, Twice):
+            return StoredAnnotation.model_validate({**value, "raw": raw})
+    except (Unreadable, ValidationError):
+        pass
+    return UnreadAnnotation(raw)
+
+
 def _record(
+    annotation: StoredAnnotation | UnreadAnnotation, kept: _Meta, dimensions: Sequence[str]
+) -> bytes:
+    if isinstance(annotation, StoredAnnotation):
+        try:
+            return json.dumps(_fields(annotation, kept, dimensions)).encode()
+        except Unreadable:
+            pass
+    return b'{"task_id": %s, "unread": %s}' % (json.dumps(kept.task_id).encode(), annotation.raw)
+
+
+def _fields(
     annotation: StoredAnnotation, kept: _Meta, dimensions: Sequence[str]
 ) -> Mapping[str, Any]:
     lead = _seconds(annotation.lead_time)
     # When it was first given: an edit must not make a second answer to the task the earlier one.
-    finished = annotation.created_at
+    finished = _time(annotation.created_at, "created_at")
+    changed = _time(annotation.updated_at, "updated_at")
     answer = {"choice": "skip"} if annotation.was_cancelled else None
     return {
         "annotation_id": str(annotation.id),
-        "revision": max(0, (annotation.updated_at - annotation.created_at) // _MICROSECOND),
+        "revision": max(0, (changed - finished) // _MICROSECOND),
         "task_id": kept.task_id,
         "annotator": annotation.annotator,
         **(answer or read_result(annotation.result, dimensions)),
-        "started_at": None if lead is None else (finished - timedelta(seconds=lead)).isoformat(),
+        "started_at": None if lead is None else _earlier(finished, lead),
         "finished_at": finished.isoformat(),
         "active_seconds": lead,
         "price": 0 if annotation.was_cancelled else kept.price,
     }
+
+
+def _time(raw: Any, name: str) -> datetime:
+    found = read_time(raw, name)
+    if found is None:
+        raise Unreadable("wrong_time", f"`{name}` is absent")
+    return found
+
+
+def _earlier(time: datetime, seconds: float) -> str | None:
+    try:
+        return (time - timedelta(seconds=seconds)).isoformat()
+    except OverflowError:
+        return None
 
 
 def _seconds(lead_time: Any) -> float | None:

@@ -6,17 +6,22 @@ A finished task has `response.annotations`, one entry a field, keyed by `field_i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from winnow.label.vendor import DeliveredAnnotation, Rating
+from winnow.ingest.values import Unreadable, read_json, read_time, tidy
+from winnow.label.vendor import MAX_PRICE, DeliveredAnnotation, Rating
+from winnow.label.vendors.pages import members
 
 ANNOTATOR = "scale"
-"""Scale does not say who answered: its annotators are one as far as Winnow can tell."""
+"""Scale does not say who answered: this one id, which stands on every answer, is nobody's."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+UNREAD = "unread"
 
 _ENDED = ("canceled", "error")
 
@@ -25,20 +30,24 @@ class ScaleMetadata(BaseModel):
     """What Winnow writes on a task, and Scale gives back."""
 
     task_id: str
-    price: int = Field(ge=0)
+    price: int = Field(ge=0, lt=MAX_PRICE)
 
 
 class ScaleTask(BaseModel):
-    """A task as Scale lists it, as far as Winnow reads it."""
+    """A task as Scale lists it, as far as Winnow reads it; `raw` are its bytes.
+
+    A part that cannot be read is `UNREAD`, so that a strange answer is still an answer.
+    """
 
     task_id: str
     status: str
     metadata: ScaleMetadata
-    created_at: datetime
-    updated_at: datetime | None = None
-    completed_at: datetime | None = None
+    created_at: Any
+    updated_at: Any = None
+    completed_at: Any = None
     response: Any = None
-    customer_review_status: str | None = None
+    customer_review_status: Any = None
+    raw: bytes = b""
 
     @property
     def is_answered(self) -> bool:
@@ -51,35 +60,56 @@ class ScaleTask(BaseModel):
         return self.status in _ENDED
 
 
+def read_task(raw: bytes) -> ScaleTask | None:
+    """A task in a list; None where it is none of Winnow's."""
+    try:
+        parts = members(raw)
+        known = {name: _read(parts[name]) for name in ScaleTask.model_fields if name in parts}
+        return ScaleTask.model_validate({**known, "raw": raw})
+    except (Unreadable, ValidationError):
+        return None
+
+
+def _read(part: bytes) -> Any:
+    try:
+        return read_json(part)
+    except Unreadable:
+        return UNREAD
+
+
 def annotation_of(task: ScaleTask) -> bytes | None:
     """The task's answer in the shape of `DeliveredAnnotation`; None when it has none.
 
-    An answer without a readable choice is given as it came. A task that lost its answer to a new
-    round of work is a retraction. The revision is the time of the last change in microseconds:
-    Scale counts none.
+    An answer that cannot be read is given as it came. A task that lost its answer to a new round of
+    work is a retraction. The revision is the time of the last change in microseconds: Scale counts
+    none.
     """
     if task.response is None:
         return None
     try:
-        answers = task.response["annotations"]
-        choice = _answer(answers["choice"])
-    except (KeyError, IndexError, TypeError):
-        return task.model_dump_json().encode()
-    delivered = DeliveredAnnotation(
+        return _delivered(task).model_dump_json().encode()
+    except (KeyError, IndexError, TypeError, ValueError, Unreadable):
+        return task.raw
+
+
+def _delivered(task: ScaleTask) -> DeliveredAnnotation:
+    response = tidy(task.response, "response")
+    answers = response["annotations"]
+    changed_at = task.updated_at or task.completed_at or task.created_at
+    return DeliveredAnnotation(
         annotation_id=task.task_id,
-        revision=_microseconds(task.updated_at or task.completed_at or task.created_at),
+        revision=_microseconds(read_time(changed_at, "updated_at")),
         task_id=task.metadata.task_id,
         annotator=ANNOTATOR,
-        choice=choice,
+        choice=_answer(answers["choice"]),
         strength=_number(answers, "strength"),
         ratings=_ratings(answers),
         rationale=_text(answers, "rationale"),
-        finished_at=_aware(task.completed_at),
-        active_seconds=_duration(task.response),
+        finished_at=read_time(task.completed_at, "completed_at"),
+        active_seconds=_duration(response),
         status=_status(task),
         price=task.metadata.price,
     )
-    return delivered.model_dump_json().encode()
 
 
 def _answer(field: Any) -> str:
@@ -131,21 +161,16 @@ def _status(task: ScaleTask) -> Literal["submitted", "approved", "rejected", "re
     return "approved" if task.customer_review_status in ("accepted", "fixed") else "submitted"
 
 
-def _microseconds(time: datetime) -> int:
-    since = (_aware(time) or time) - datetime(1970, 1, 1, tzinfo=UTC)
+def _microseconds(time: datetime | None) -> int:
+    since = (time or _EPOCH) - _EPOCH
     return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
-
-
-def _aware(time: datetime | None) -> datetime | None:
-    """`time` with its zone; without one, Scale means UTC."""
-    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
 def batch_in(event: bytes) -> str | None:
     """Name of the batch that a callback is about; None where it names none."""
     try:
-        body = json.loads(event)
-    except (ValueError, RecursionError):
+        body = read_json(event)
+    except Unreadable:
         return None
     for holder in (body, body.get("task") if isinstance(body, dict) else None):
         named = holder.get("batch") if isinstance(holder, dict) else None

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -35,7 +36,7 @@ from winnow.label.vendor import (
 )
 from winnow.label.vendors.calls import VendorCalls
 from winnow.label.vendors.container import container_name
-from winnow.label.vendors.scale.answers import ScaleTask, annotation_of, batch_in
+from winnow.label.vendors.scale.answers import ScaleTask, annotation_of, batch_in, read_task
 from winnow.label.vendors.scale.place import Place
 from winnow.label.vendors.scale.tasks import task_body
 
@@ -72,6 +73,7 @@ class ScaleVendor:
 
     name = "scale"
     max_request = 100
+    names_people = False
     snapshot = False
 
     def __init__(
@@ -199,8 +201,10 @@ class ScaleVendor:
 
     def _page(self, ref: str, params: Mapping[str, Any]) -> _Page:
         asked = {"project": self._project, "batch": ref, "limit": PAGE_LIMIT, **params}
-        page: _Page = self._calls.read(self._calls.send("GET", "/tasks", params=asked), _Page)
-        return page
+        answer = self._calls.send("GET", "/tasks", params=asked)
+        found, listed = self._calls.read_list(answer, "docs", _Token)
+        tasks = (read_task(raw) for raw in listed)
+        return _Page([task for task in tasks if task is not None], found.next_token)
 
 
 class _BatchMetadata(BaseModel):
@@ -218,9 +222,14 @@ class _Counts(BaseModel):
     pending: int = 0
 
 
-class _Page(BaseModel):
-    docs: list[ScaleTask]
+class _Token(BaseModel):
     next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    docs: list[ScaleTask]
+    next_token: str | None
 
 
 def _state(is_draft: bool, n_pending: int, n_cancelled: int) -> BatchState:

@@ -6,7 +6,6 @@ first sending did arrive is refused with 409 the second time, which means that t
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -55,6 +54,7 @@ class SimulatorVendor:
 
     name = "simulator"
     max_request = 100
+    names_people = True
     snapshot = False
 
     def __init__(
@@ -101,9 +101,9 @@ class SimulatorVendor:
     def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
         """Annotations after `cursor`."""
         params = {} if cursor is None else {"cursor": cursor}
-        page: _Page = self._ask(_Page, "GET", f"{_path(ref)}/annotations", params=params)
-        records = tuple(json.dumps(record).encode() for record in page.annotations)
-        return AnnotationPage(records, page.next_cursor, page.complete, page.resume_cursor)
+        path = f"{_path(ref)}/annotations"
+        page, records = self._ask(_Page, "GET", path, params=params, listed="annotations")
+        return AnnotationPage(tuple(records), page.next_cursor, page.complete, page.resume_cursor)
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
         """Stop asking; answers already given are kept and paid."""
@@ -118,15 +118,25 @@ class SimulatorVendor:
         path: str,
         body: Any = None,
         params: Mapping[str, str] | None = None,
+        listed: str | None = None,
     ) -> Any:
-        """One call and its answer as `shape`; asked again where the answer was cut off."""
+        """One call and its answer as `shape`; asked again where the answer was cut off.
+
+        With `listed` also the elements of that list, which `shape` then does not have.
+        """
+
+        def read(answer: httpx.Response) -> Any:
+            if listed is None:
+                return self._calls.read(answer, shape)
+            return self._calls.read_list(answer, listed, shape)
+
         for _ in range(_READINGS - 1):
             answer = self._calls.send(method, path, body, params)
             try:
-                return self._calls.read(answer, shape)
+                return read(answer)
             except Retryable:
                 continue
-        return self._calls.read(self._calls.send(method, path, body, params), shape)
+        return read(self._calls.send(method, path, body, params))
 
 
 class _Ref(BaseModel):
@@ -138,7 +148,6 @@ class _TaskIds(BaseModel):
 
 
 class _Page(BaseModel):
-    annotations: list[Any]
     next_cursor: str | None
     complete: bool
     resume_cursor: str | None

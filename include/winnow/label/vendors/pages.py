@@ -1,0 +1,66 @@
+"""The parts of a JSON text, as they came: what a service lists is read record by record.
+
+One record that no reader takes (a number of a million digits, a text that is no UTF-8) would make
+the whole page unreadable for ever; so a page is taken apart by its brackets first, at any depth,
+and each part is read by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from winnow.ingest.values import Unreadable, read_json
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},:]', re.DOTALL)
+_OPEN, _CLOSED = frozenset(b"[{"), frozenset(b"]}")
+
+
+def members(raw: bytes) -> dict[str, bytes]:
+    """The values of an object, by name.
+
+    Raises:
+        Unreadable: It is no object, or names something twice.
+    """
+    found: dict[str, bytes] = {}
+    for part in _parts(raw, b"{}"):
+        name = _TOKEN.match(part)
+        if name is None or part[name.end() :].lstrip()[:1] != b":":
+            raise Unreadable("invalid_json", "a name without a value")
+        told = str(read_json(name.group()))
+        if told in found:
+            raise Unreadable("stands_twice", "a name stands more than once")
+        found[told] = part[part.index(b":", name.end()) + 1 :].strip()
+    return found
+
+
+def elements(raw: bytes) -> list[bytes]:
+    """The elements of an array, in order.
+
+    Raises:
+        Unreadable: It is no array.
+    """
+    return list(_parts(raw, b"[]"))
+
+
+def _parts(raw: bytes, brackets: bytes) -> Iterator[bytes]:
+    """What stands between the commas of the outermost brackets."""
+    raw = raw.strip()
+    if raw[:1] != brackets[:1] or raw[-1:] != brackets[1:]:
+        raise Unreadable("invalid_json", f"no {brackets.decode()}")
+    depth, start = 0, 1
+    for token in _TOKEN.finditer(raw):
+        mark = raw[token.start()]
+        if mark in _CLOSED:
+            depth -= 1
+        if (depth == 1 and mark == ord(",")) or (depth == 0 and mark in _CLOSED):
+            part = raw[start : token.start()].strip()
+            if part or mark == ord(","):
+                yield part
+            start = token.end()
+        if depth == 0 and token.end() < len(raw) and mark in _CLOSED:
+            raise Unreadable("invalid_json", "more than one value")
+        if mark in _OPEN:
+            depth += 1
+    if depth:
+        raise Unreadable("invalid_json", "brackets do not close")
