@@ -61,6 +61,7 @@ class VendorTrigger(BaseTrigger):
         self.vendor, self.connection, self.ref, self.deadline = vendor, connection, ref, deadline
         self.poll_seconds, self.max_poll_seconds = poll_seconds, max_poll_seconds
         self._seen: tuple[int, int] | None = None
+        self._told = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         names = ("vendor", "connection", "ref", "deadline", "poll_seconds", "max_poll_seconds")
@@ -137,14 +138,16 @@ class VendorTrigger(BaseTrigger):
             self._seen = seen
 
     async def _note(self, status: BatchStatus) -> None:
-        """Say where `winnow status` looks what answers cannot be read."""
+        """Say what answers cannot be read, in the log and where `winnow status` looks."""
         from winnow.label import unreadable
 
-        told = unreadable.words(status)
-        if told:
-            self.log.warning("Vendor %s: %s", self.vendor, told)
         try:
-            await _in_thread(lambda: unreadable.note(the_lake(), self.ref, status))
+            told = unreadable.words(status)
+            if told != self._told:
+                said = told or "all answers can be read again"
+                self.log.warning("Vendor %s: %s", self.vendor, said)
+                await _in_thread(lambda: unreadable.note(the_lake(), self.ref, status))
+                self._told = told
         except Exception as error:
             self.log.warning("What cannot be read cannot be noted now: %s", error)
 

@@ -13,6 +13,8 @@ from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException, TaskDeferred
 
 from winnow.errors import Fatal, Retryable
+from winnow.label import unreadable
+from winnow.label.vendor import BatchState, BatchStatus
 from winnow.label.webhooks import Nudges, take
 from winnow.lake import FolderLake
 from winnow.stages import label
@@ -23,15 +25,21 @@ LATER = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 BEFORE = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 
 
-def status(state: str, n_answered: int = 1, expected: datetime | None = None) -> Any:
-    final = state in ("complete", "cancelled", "expired")
-    return SimpleNamespace(
+def status(
+    state: BatchState, n_answered: int = 1, expected: datetime | None = None, n_unreadable: int = 0
+) -> BatchStatus:
+    n_open = 2 - n_answered
+    return BatchStatus(
         state=state,
-        is_final=final,
+        n_tasks=2,
         n_answered=n_answered,
         n_expired=0,
-        n_tasks=2,
+        n_pending=n_open,
+        charged=0,
+        committed=0,
         expected_done_at=expected,
+        n_unreadable=n_unreadable,
+        unreadable="answer 1 of a.jsonl, invalid_json" if n_unreadable else "",
     )
 
 
@@ -228,6 +236,22 @@ def test_progress_is_published_when_it_changes(looks, published) -> None:
         (1, 2, 0.5),
         (2, 2, 1.0),
     ]
+
+
+def test_what_cannot_be_read_is_noted_where_status_looks(looks, monkeypatch, tmp_path) -> None:
+    lake, seen = FolderLake(tmp_path), []
+    monkeypatch.setattr(waiting, "the_lake", lambda: lake)
+    waits = trigger()
+
+    def look(ref: str) -> BatchStatus:
+        seen.append(unreadable.told(lake, ref))
+        return looks.pop(0)
+
+    monkeypatch.setattr(waiting, "vendor_from", lambda *_: SimpleNamespace(status=look))
+    looks += [status("open", 1, n_unreadable=1), status("open"), status("complete", 2)]
+    assert event(waits) == {"state": "complete"}
+    assert "1 answers cannot be read while 1 tasks wait" in seen[1]
+    assert seen[0] == seen[2] == ""
 
 
 def test_progress_that_cannot_be_published_costs_nothing(looks, monkeypatch) -> None:
