@@ -307,7 +307,7 @@ def read_table(lake: Lake, artifact: Artifact) -> pa.Table:
 
     A time that Python cannot hold is null: versions before 0.2 stored such times.
     """
-    table = pq.read_table(io.BytesIO(read_artifact(lake, artifact)))
+    table = pq.read_table(arrow_file(read_artifact(lake, artifact)))
     for place, column in _times(table):
         held = _held(table.column(column))
         if not pc.all(held, min_count=0).as_py():
@@ -342,6 +342,17 @@ def _held(times: pa.ChunkedArray) -> pa.ChunkedArray:
         pa.scalar(t.replace(tzinfo=UTC), times.type) for t in (datetime.min, datetime.max)
     )
     return pc.and_(pc.greater_equal(times, first), pc.less_equal(times, last))
+
+
+def arrow_file(data: bytes) -> pa.NativeFile:
+    """Bytes as a file in memory of Arrow's own.
+
+    Arrow's threads hold on to a file longer than the call that read it. Were it Python's, they
+    would need the interpreter to give it back, which may be shutting down by then.
+    """
+    buffer = pa.allocate_buffer(len(data))
+    memoryview(buffer).cast("B")[:] = data
+    return pa.BufferReader(buffer)
 
 
 def table_bytes(table: pa.Table) -> bytes:

@@ -30,7 +30,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import winnow
 from winnow.campaign import load_campaign
@@ -44,11 +44,17 @@ from winnow.commands import (
     store,
 )
 from winnow.commands import doctor as diagnosis
+from winnow.ending import run_and_leave
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
 from winnow.select import STRATEGIES
 
 SHIPPED_CAMPAIGN = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
+
+
+def command() -> NoReturn:
+    """The `winnow` command: run what the command line says, and end the process with its code."""
+    run_and_leave(main)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
