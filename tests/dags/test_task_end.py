@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# What `airflow.sdk` runs every task in, a thread of Arrow's left behind in a Python object's `read`.
+# What Airflow runs every task in; it leaves a thread of Arrow's behind in a Python `read`.
 TASK = """
 import io, os, socket, sys, time
 from airflow.sdk.execution_time.supervisor import _fork_main
