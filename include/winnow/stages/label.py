@@ -41,6 +41,7 @@ from winnow.stages.annotations_from import (
     with_own_ids,
     with_votes,
 )
+from winnow.stages.drop import refuse_dropped
 from winnow.stages.label_results import BroughtHome, commit_results
 from winnow.stages.label_rounds import (
     SubmissionRecord,
@@ -250,6 +251,7 @@ def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
 
 
 def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
+    refuse_dropped(batch)
     others = [r.ref for n, r in submissions(batch).items() if n != number]
     spent = sum(vendor.status(ref).committed for ref in others)
     terms = terms_of(batch, number)
