@@ -39,6 +39,7 @@ Clock = Callable[[], datetime]
 
 T = TypeVar("T")
 
+_FURTHER = re.compile(r"^(\d{4}-\d\d-\d\d)\.\d+$", re.ASCII)
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
 
 
@@ -105,6 +106,14 @@ class Batch:
     def folder(self) -> str:
         """Where the batch lies in the lake."""
         return batch_folder(self.campaign.name, self.key)
+
+    @property
+    def day(self) -> str:
+        """What `{day}` of a source stands for: the key, without the number of a further batch.
+
+        A day whose batch was given up is taken up by one of another key, such as 2026-11-22.2.
+        """
+        return _FURTHER.sub(r"\1", self.key)
 
     def manifest(self, stage: str) -> Manifest | None:
         """The stage's manifest, or None if the stage is not done."""

@@ -111,8 +111,8 @@ def dropped_text(key: str, dropped: Dropped) -> str:
 def again_text(key: str) -> str:
     """What to do to take a dropped batch's files and prompts up, as one line for people."""
     return (
-        f"Nothing is started under {key} again. Its files and prompts are free: the next batch "
-        f"takes them whose sources hold them, or one of a key of its own, such as {key}.2."
+        f"Nothing is started under {key} again. Its files and prompts are free: a later batch "
+        f"whose sources hold them takes them, or one of its own: winnow run --batch {key}.2"
     )
 
 

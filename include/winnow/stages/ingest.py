@@ -37,7 +37,7 @@ def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
     if done is not None:
         return done
     source = source_of(batch)
-    found = look_for(batch.campaign.ingest.sources, batch.key, s3_client)
+    found = look_for(batch.campaign.ingest.sources, batch.day, s3_client)
     entry = _take(batch, source, found.files)
     if entry is None:
         return None

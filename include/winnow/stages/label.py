@@ -192,7 +192,7 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
 def _first_round(batch: Batch) -> BuiltTasks:
     ingested, expanded, selected = (batch.require(s) for s in ("ingest", "expand", "select"))
     label = batch.campaign.label
-    gold, bad = gold_of(batch.campaign, batch.key)
+    gold, bad = gold_of(batch.campaign, batch.day)
     comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
     votes = votes_bought_before(batch, comparisons)
     built = build_tasks(
