@@ -205,6 +205,7 @@ def _check_shape(manifest: Manifest) -> None:
             raise TypeError(name)
     if not isinstance(manifest.figures, Mapping):
         raise TypeError("figures")
+    _check_numbers([manifest.cost, dict(manifest.counts), dict(manifest.figures)])
     for artifact in manifest.outputs.values():
         if not (isinstance(artifact.path, str) and isinstance(artifact.sha256, str)):
             raise TypeError("outputs")
@@ -214,6 +215,15 @@ def _check_shape(manifest: Manifest) -> None:
         at = datetime.fromisoformat(manifest.committed_at)
         if at.tzinfo is None or not 1970 < at.year < 9000:
             raise ValueError("committed_at")
+
+
+def _check_numbers(value: Any) -> None:
+    """Raise OverflowError where a whole number is larger than any that was ever counted."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise OverflowError("a number beyond 64 bits")
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_numbers(each)
 
 
 _NOT_READABLE = (

@@ -29,9 +29,8 @@ def read_batches(
     states: list[BatchState] = []
     left = frozenset(leave)
     ledger = read_ledger(lake, campaign.name)
-    unreadable = [
-        _unreadable(key, Damage(cause)) for key, cause in ledger.damaged.items() if key not in left
-    ]
+    # Told of published ones too: nothing can be taken until the ledger is whole again.
+    unreadable = [_unreadable(key, Damage(cause)) for key, cause in ledger.damaged.items()]
     for entry in ledger.live:
         if entry.batch in left:
             continue

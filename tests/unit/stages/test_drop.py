@@ -147,9 +147,7 @@ def test_without_the_vendor_an_open_purchase_is_not_given_up_in_silence(night: A
     with pytest.raises(Blocked, match="WINNOW_VENDOR_TOKEN"):
         drop(small.lake, small.campaign, DAY, NOTE, lambda: small.time, None)
     assert read_ledger(small.lake, "small").dropped(DAY) is None
-    dropped = drop(
-        small.lake, small.campaign, DAY, NOTE, lambda: small.time, None, called_off=True
-    )
+    dropped = drop(small.lake, small.campaign, DAY, NOTE, lambda: small.time, None, called_off=True)
     assert dropped.charged is None
     # What it may cost at most stays committed.
     told = spend.page(small.lake, small.campaign, {}, Site(small.time, Memory())).body
