@@ -137,12 +137,19 @@ def test_short_commands_beside_a_busy_core_end_as_they_should(tmp_path: Path, en
     inbox.mkdir()
     (inbox / "a.jsonl").write_text('{"prompt": "What is odd about tides?"}\nno row\n')
     campaign = tmp_path / "campaign.yaml"
-    campaign.write_text(json.dumps({"name": "short", "ingest": {"sources": [str(inbox)]}}))
+    settings = {
+        "name": "short",
+        "ingest": {"sources": [str(inbox)]},
+        "expand": {"model": "tiny"},
+        "label": {"budget_usd": 5.0},
+        "publish": {"dataset": "short"},
+    }
+    campaign.write_text(json.dumps(settings))
     lake = tmp_path / "lake"
     opened = open_lake(str(lake))
     ingest.run(open_batch(load_campaign(campaign), "2026-11-22", opened, lambda: NOW))
     asked = ["winnow", "quarantine", "--campaign", str(campaign), "--lake", str(lake)]
-    script = f"import sys; sys.argv = {asked}{SHORT_COMMANDS.format(n=100, end=end)}"
+    script = f"import sys; sys.argv = {asked}{SHORT_COMMANDS.format(n=25, end=end)}"
     core = {min(os.sched_getaffinity(0))}
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
         try:
@@ -154,4 +161,4 @@ def test_short_commands_beside_a_busy_core_end_as_they_should(tmp_path: Path, en
             )
         finally:
             busy.kill()
-    assert done.stdout == "{0: 100}\n", done.stderr
+    assert done.stdout == "{0: 25}\n", done.stderr
