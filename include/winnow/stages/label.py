@@ -57,6 +57,7 @@ from winnow.stages.label_rounds import (
     submissions,
     terms_of,
 )
+from winnow.text import plain_text
 
 STAGE = label_results.STAGE
 
@@ -181,6 +182,9 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
         statuses = [vendor.status(r.ref) for r in submissions(batch).values()] if vendor else []
     except Retryable:
         statuses = []
+    except Fatal as error:
+        # It says nothing of the batch: a credential is wrong, or somebody deleted it there.
+        return f"tasks are with the vendor, which cannot be asked: {plain_text(str(error))}"
     if not statuses:
         noted = [unreadable.told(batch.lake, r.ref) for r in submissions(batch).values()]
         return ", ".join(["tasks are with the vendor", *filter(None, noted)])
