@@ -18,7 +18,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of, engine, server_of
 from winnow_airflow.placement import gpu_executor
-from winnow_airflow.policy import DAG_DEFAULTS
+from winnow_airflow.policy import DAG_DEFAULTS, time_limit
 
 with DAG(
     "expand_pools",
@@ -39,6 +39,7 @@ with DAG(
         pool="gpu",
         queue="gpu",
         executor=gpu_executor(),
+        execution_timeout=time_limit("generate_responses"),
         map_index_template="shard {{ task.op_kwargs['shard'] }}",
     )
     def generate_responses(shard, dag_run=None):

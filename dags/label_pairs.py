@@ -23,7 +23,7 @@ from winnow_airflow import assets
 from winnow_airflow.approval import ApprovePurchase
 from winnow_airflow.context import annotator_salt, announce, batch_of, vendor_of
 from winnow_airflow.deadline import labels_are_late
-from winnow_airflow.policy import DAG_DEFAULTS
+from winnow_airflow.policy import DAG_DEFAULTS, time_limit
 from winnow_airflow.waiting import WaitForVendor
 
 with DAG(
@@ -43,7 +43,7 @@ with DAG(
 
         return label.plan(batch_of(dag_run))
 
-    @task
+    @task(execution_timeout=time_limit("submit_tasks"))
     def submit_tasks(dag_run=None):
         from winnow.stages import label
 
@@ -51,14 +51,18 @@ with DAG(
         return label.submit(batch, vendor_of(batch))
 
     # A vendor that is called off at the deadline may take its time.
-    @task(retries=10)
+    @task(retries=10, execution_timeout=time_limit("submit_follow_up"))
     def submit_follow_up(dag_run=None):
         from winnow.stages import label
 
         batch = batch_of(dag_run)
         return label.follow_up(batch, vendor_of(batch), annotator_salt(batch))
 
-    @task(outlets=[assets.ANNOTATIONS], retries=10)
+    @task(
+        outlets=[assets.ANNOTATIONS],
+        retries=10,
+        execution_timeout=time_limit("collect_annotations"),
+    )
     def collect_annotations(dag_run=None, outlet_events=None):
         from winnow.stages import label
 

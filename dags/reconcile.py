@@ -15,7 +15,7 @@ everything; `winnow reconcile --leave KEY` ends the telling for a batch.
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
 from winnow_airflow import reconcile
-from winnow_airflow.policy import DAG_DEFAULTS
+from winnow_airflow.policy import DAG_DEFAULTS, time_limit
 
 with DAG(
     "reconcile",
@@ -27,7 +27,7 @@ with DAG(
     **DAG_DEFAULTS | {"on_failure_callback": None},
 ):
 
-    @task
+    @task(execution_timeout=time_limit("look_around"))
     def look_around(ti=None):
         return reconcile.look_around(ti)
 

@@ -1,7 +1,5 @@
 """`python -m winnow` is the `winnow` command."""
 
-import sys
+from winnow.cli import command
 
-from winnow.cli import main
-
-sys.exit(main())
+command()

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +37,9 @@ LABEL_LIMITS = ("budget_usd", "approve_above_usd", "min_completion")
 
 Clock = Callable[[], datetime]
 
+T = TypeVar("T")
+
+_FURTHER = re.compile(r"^(\d{4}-\d\d-\d\d)\.\d+$", re.ASCII)
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
 
 
@@ -78,10 +81,16 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
-        """Read back what `to_bytes` wrote."""
+        """Read back what `to_bytes` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: It is nothing of the kind.
+        """
         content = json.loads(data)
         content["outputs"] = {n: Artifact(**a) for n, a in content["outputs"].items()}
-        return cls(**content)
+        manifest = cls(**content)
+        _check_shape(manifest)
+        return manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,14 @@ class Batch:
     def folder(self) -> str:
         """Where the batch lies in the lake."""
         return batch_folder(self.campaign.name, self.key)
+
+    @property
+    def day(self) -> str:
+        """What `{day}` of a source stands for: the key, without the number of a further batch.
+
+        A day whose batch was given up is taken up by one of another key, such as 2026-11-22.2.
+        """
+        return _FURTHER.sub(r"\1", self.key)
 
     def manifest(self, stage: str) -> Manifest | None:
         """The stage's manifest, or None if the stage is not done."""
@@ -179,6 +196,64 @@ class Batch:
         return self.require(stage)
 
 
+def _check_shape(manifest: Manifest) -> None:
+    """Raise TypeError or ValueError where a manifest has not the types that its readers trust."""
+    if type(manifest.cost) is not int:
+        raise TypeError("cost")
+    for name, kind in (("counts", int), ("inputs", str)):
+        if any(type(value) is not kind for value in getattr(manifest, name).values()):
+            raise TypeError(name)
+    if not isinstance(manifest.figures, Mapping):
+        raise TypeError("figures")
+    _check_numbers([manifest.cost, dict(manifest.counts), dict(manifest.figures)])
+    for artifact in manifest.outputs.values():
+        if not (isinstance(artifact.path, str) and isinstance(artifact.sha256, str)):
+            raise TypeError("outputs")
+        if not (type(artifact.n_rows) is int and type(artifact.n_bytes) is int):
+            raise TypeError("outputs")
+    if manifest.committed_at:
+        at = datetime.fromisoformat(manifest.committed_at)
+        if at.tzinfo is None or not 1970 < at.year < 9000:
+            raise ValueError("committed_at")
+
+
+def _check_numbers(value: Any) -> None:
+    """Raise OverflowError where a whole number is larger than any that was ever counted."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise OverflowError("a number beyond 64 bits")
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_numbers(each)
+
+
+_NOT_READABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)
+"""How a parser ends on bytes that are not what it reads."""
+
+
+def parsed(lake: Lake, path: str, parse: Callable[[bytes], T], data: bytes | None = None) -> T:
+    """What `parse` makes of an object of the lake, or of its `data` where it was read already.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        Corrupt: It is not what `parse` reads; its place is told.
+    """
+    held = lake.read(path) if data is None else data
+    try:
+        return parse(held)
+    except _NOT_READABLE as error:
+        raise Corrupt(
+            f"{lake.uri}/{path} cannot be read ({type(error).__name__}); restore it from the "
+            "bucket's versions or a copy of the lake."
+        ) from error
+
+
 def batch_folder(campaign: str, key: str) -> str:
     """Where a batch lies in the lake."""
     return f"batches/{campaign}/{key}"
@@ -196,7 +271,7 @@ def _settings_path(campaign: str, key: str) -> str:
 def read_manifest(lake: Lake, campaign: str, key: str, stage: str) -> Manifest | None:
     """A stage's manifest, or None if the stage is not done."""
     try:
-        return Manifest.from_bytes(lake.read(manifest_path(campaign, key, stage)))
+        return parsed(lake, manifest_path(campaign, key, stage), Manifest.from_bytes)
     except FileNotFoundError:
         return None
 
@@ -225,7 +300,7 @@ def read_batch(lake: Lake, campaign: str, key: str, clock: Clock) -> Batch | Non
     """A batch of any campaign as it was started, limits included; None if it was not started."""
     path = _settings_path(campaign, key)
     try:
-        settings = json.loads(lake.read(path))
+        settings = parsed(lake, path, json.loads)
     except FileNotFoundError:
         return None
     return Batch(parse_campaign(settings, where=f"{lake.uri}/{path}"), key, lake, clock)
@@ -254,7 +329,7 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
         raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
     path = _settings_path(campaign.name, key)
     lake.create(path, canonical_json(campaign.model_dump(mode="json")))
-    frozen = parse_campaign(json.loads(lake.read(path)), where=f"{lake.uri}/{path}")
+    frozen = parse_campaign(parsed(lake, path, json.loads), where=f"{lake.uri}/{path}")
     limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}
     current = frozen.model_copy(
         update={
@@ -307,7 +382,7 @@ def read_table(lake: Lake, artifact: Artifact) -> pa.Table:
 
     A time that Python cannot hold is null: versions before 0.2 stored such times.
     """
-    table = pq.read_table(io.BytesIO(read_artifact(lake, artifact)))
+    table = pq.read_table(arrow_file(read_artifact(lake, artifact)))
     for place, column in _times(table):
         held = _held(table.column(column))
         if not pc.all(held, min_count=0).as_py():
@@ -342,6 +417,17 @@ def _held(times: pa.ChunkedArray) -> pa.ChunkedArray:
         pa.scalar(t.replace(tzinfo=UTC), times.type) for t in (datetime.min, datetime.max)
     )
     return pc.and_(pc.greater_equal(times, first), pc.less_equal(times, last))
+
+
+def arrow_file(data: bytes) -> pa.NativeFile:
+    """Bytes as a file in memory of Arrow's own.
+
+    Arrow's threads hold on to a file longer than the call that read it. Were it Python's, they
+    would need the interpreter to give it back, which may be shutting down by then.
+    """
+    buffer = pa.allocate_buffer(len(data))
+    memoryview(buffer).cast("B")[:] = data
+    return pa.BufferReader(buffer)
 
 
 def table_bytes(table: pa.Table) -> bytes:

@@ -11,6 +11,7 @@
     winnow gc --lake ./lake                        (--delete removes what it found)
     winnow backfill --from 2026-09-01 --to 2026-11-29 --lake ./lake     (--dry-run only tells)
     winnow reconcile --lake ./lake                 (--again KEY, --leave KEY)
+    winnow drop 2026-11-22 --reason "..." --lake ./lake
     winnow late --batch 2026-11-22 --lake ./lake
     winnow plan --lake ./lake --budget 200 --gpu-usd-per-hour 2.5 --tokens-per-second 4000
     winnow select --pool responses.jsonl --out comparisons.jsonl
@@ -30,7 +31,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import winnow
 from winnow.campaign import load_campaign
@@ -44,11 +45,17 @@ from winnow.commands import (
     store,
 )
 from winnow.commands import doctor as diagnosis
+from winnow.ending import run_and_leave
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
 from winnow.select import STRATEGIES
 
 SHIPPED_CAMPAIGN = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
+
+
+def command() -> NoReturn:
+    """The `winnow` command: run what the command line says, and end the process with its code."""
+    run_and_leave(main)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             # A command of its own may say with a number that something is wrong.
             return asked.command(asked) or 0
-    except WinnowError as error:
+    except (WinnowError, OSError) as error:
         print(f"winnow: {error}", file=sys.stderr)
         return 1
     return 0
@@ -174,6 +181,12 @@ def _add_operating_commands(commands: Any, lake: argparse.ArgumentParser) -> Non
     reconcile.add_argument("--again", action="append", default=[], metavar="KEY", help=again)
     reconcile.add_argument("--leave", action="append", default=[], metavar="KEY", help=leave)
     _add_vendor_url(reconcile)
+    drop = _command(commands, "drop", batches.drop, [lake])
+    drop.add_argument("key", metavar="BATCH", help="the day, 2026-11-22")
+    drop.add_argument("--reason", required=True, help="for whoever looks at the batch later")
+    by_hand = "its tasks were called off at the vendor by hand"
+    drop.add_argument("--called-off", action="store_true", help=by_hand)
+    _add_vendor_url(drop)
     late = _command(commands, "late", operate.late, [lake])
     late.add_argument("--batch", required=True, help="the day, 2026-11-22")
     _add_vendor_url(late)

@@ -7,13 +7,22 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from winnow.batch import STAGES, Batch, Manifest, open_batch
+from winnow.batch import STAGES, Batch, Manifest, done_stages, open_batch
 from winnow.campaign import Campaign
+from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.stages import expand, label
-from winnow.stages.trouble import Trouble, state_of, trouble_of
+from winnow.stages.trouble import (
+    Damage,
+    Trouble,
+    damaged_trouble,
+    dropped_trouble,
+    state_of,
+    trouble_of,
+    whole,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +53,40 @@ class Standing:
 
 
 def standing(
-    lake: Lake, campaign: Campaign, key: str, now: datetime, vendor: LabelVendor | None = None
+    lake: Lake,
+    campaign: Campaign,
+    key: str,
+    now: datetime,
+    vendor: LabelVendor | None = None,
+    ledger: Ledger | None = None,
 ) -> Standing:
-    """Where a batch stands. A published one costs five small reads; what is open is looked into.
+    """Where a batch stands, whatever its state: one that cannot be read says why.
 
-    With `vendor`, it is asked how far an open batch is.
+    A published one costs five small reads; what is open is looked into. With `vendor`, it is asked
+    how far an open batch is. `ledger` is the campaign's, where it was read before.
     """
+    ledger = ledger or read_ledger(lake, campaign.name)
+    if key in ledger.damaged:
+        return Standing(key, {}, damaged_trouble(key, Damage(ledger.damaged[key])))
+    dropped = ledger.dropped(key)
+    found = whole(lambda: _standing(lake, campaign, key, now, vendor, dropped))
+    if isinstance(found, Damage):
+        return Standing(key, {}, damaged_trouble(key, found))
+    return found
+
+
+def _standing(
+    lake: Lake,
+    campaign: Campaign,
+    key: str,
+    now: datetime,
+    vendor: LabelVendor | None,
+    dropped: Dropped | None,
+) -> Standing:
+    if dropped is not None:
+        done = done_stages(lake, campaign.name, key)
+        lines = {stage: _done(manifest) for stage, manifest in done.items()}
+        return Standing(key, lines, dropped_trouble(key, dropped))
     state = state_of(lake, campaign, key)
     lines = {stage: _done(manifest) for stage, manifest in state.done.items()}
     if state.stage is not None:

@@ -29,6 +29,8 @@ class ApprovePurchase(ApprovalOperator):
         super().__init__(
             subject="Buy the labels of batch {{ dag_run.partition_key }}?",
             fail_on_reject=True,
+            # Airflow would take a time limit for the time that the person has to answer.
+            execution_timeout=None,
             **kwargs,
         )
         self.plan = plan

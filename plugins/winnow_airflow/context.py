@@ -57,10 +57,19 @@ def batch_of(dag_run: Any) -> Batch:
 
     Raises:
         Fatal: The run has no key, or WINNOW_LAKE is not set.
+        AirflowSkipException: A person gave the batch up: nothing is done, and nobody is told.
     """
-    from winnow.batch import open_batch
+    from airflow.sdk.exceptions import AirflowSkipException
 
-    return open_batch(current_campaign(), batch_key(dag_run), the_lake(), lambda: datetime.now(UTC))
+    from winnow.batch import open_batch
+    from winnow.ingest.ledger import read_ledger
+    from winnow.stages.drop import dropped_text
+
+    campaign, key, lake = current_campaign(), batch_key(dag_run), the_lake()
+    dropped = read_ledger(lake, campaign.name).dropped(key)
+    if dropped is not None:
+        raise AirflowSkipException(dropped_text(key, dropped))
+    return open_batch(campaign, key, lake, lambda: datetime.now(UTC))
 
 
 def campaign_path() -> Path:

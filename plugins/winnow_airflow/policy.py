@@ -1,4 +1,4 @@
-"""What every Winnow DAG shares: owner, retries, which errors deserve one, and who hears of a task.
+"""What every Winnow DAG shares: owner, retries, time limits, errors, and who hears of a task.
 
 A task that is done emits its metrics, reports its lineage, and tells what there is to tell; one
 that failed for good tells why. None of that can fail the task: what goes wrong there is logged.
@@ -7,7 +7,8 @@ that failed for good tells why. None of that can fail the task: what goes wrong 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,46 @@ WATCHED = frozenset(
 )
 """Tasks after which there is something to count or to tell."""
 
+HOURS: Mapping[str, float] = {
+    "default": 2.0,
+    # A shard on the slowest engine, a CPU.
+    "generate_responses": 24.0,
+    # A vendor that takes tasks, or gives answers, a few at a time.
+    "submit_tasks": 6.0,
+    "submit_follow_up": 6.0,
+    "collect_annotations": 6.0,
+    # The next pass begins within a quarter of an hour.
+    "look_around": 0.5,
+}
+"""How long one try of a task may take; WINNOW_TASK_HOURS changes it, `default` is all others.
+
+A wait for the vendor or for a person is none of it: it holds no process, and has a deadline of its
+own. A try that is ended is tried again like one whose host was lost, and goes on where it was.
+"""
+
 log = logging.getLogger(__name__)
+
+
+def time_limit(task: str = "default") -> timedelta:
+    """How long one try of a task may take.
+
+    Raises:
+        Fatal: WINNOW_TASK_HOURS is not `task=hours,...` of tasks that `HOURS` names.
+    """
+    said = os.environ.get("WINNOW_TASK_HOURS", "")
+    asked = dict(part.partition("=")[::2] for part in said.replace(" ", "").split(",") if part)
+    try:
+        hours = {**HOURS, **{name: float(value) for name, value in asked.items()}}
+        if hours.keys() != HOURS.keys():
+            raise ValueError("another task")
+        if not all(0 < value <= 24 * 366 for value in hours.values()):
+            raise ValueError("no hours")
+    except ValueError:
+        raise Fatal(
+            f"WINNOW_TASK_HOURS is {said!r}; write hours such as generate_responses=48,default=3, "
+            f"for any of {', '.join(HOURS)}."
+        ) from None
+    return timedelta(hours=hours[task])
 
 
 def task_done(context: Any) -> None:
@@ -103,6 +143,7 @@ DAG_DEFAULTS: dict[str, Any] = {
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=10),
         "retry_policy": RETRY_POLICY,
+        "execution_timeout": time_limit(),
         "on_success_callback": task_done,
         "on_failure_callback": task_failed,
     },

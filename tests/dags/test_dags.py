@@ -7,10 +7,15 @@ import itertools
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from winnow.errors import Fatal
+from winnow_airflow.policy import HOURS, time_limit
 
 ROOT = Path(__file__).parents[2]
 DAGS = sorted((ROOT / "dags").glob("*.py"))
@@ -76,6 +81,64 @@ def test_each_dag_has_owner_docs_tags_retries_and_a_limit(
     silent = {task.task_id for task in dag.tasks if not task.has_on_failure_callback}
     assert silent == ({"tell"} if dag_id == "reconcile" else set())
     assert all(task.has_on_success_callback for task in dag.tasks)
+
+
+def test_each_task_has_a_time_limit_but_the_question_that_a_person_answers(
+    dags: dict[str, Any],
+) -> None:
+    limits = {t.task_id: t.execution_timeout for dag in dags.values() for t in dag.tasks}
+    assert {name for name, limit in limits.items() if limit is None} == {"approve_purchase"}
+    assert dags["label_pairs"].get_task("approve_purchase").response_timeout is None
+    hours = {name: limit / timedelta(hours=1) for name, limit in limits.items() if limit}
+    longer = {name: n for name, n in hours.items() if n != HOURS["default"]}
+    assert longer == {name: n for name, n in HOURS.items() if name != "default"}
+
+
+def test_a_team_moves_the_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WINNOW_TASK_HOURS", "generate_responses=48, default=0.5")
+    assert time_limit("generate_responses") == timedelta(hours=48)
+    assert time_limit() == timedelta(minutes=30)
+    assert time_limit("submit_tasks") == timedelta(hours=HOURS["submit_tasks"])
+
+
+@pytest.mark.parametrize(
+    "said", ["two", "generate=3", "default=", "default=-1", "default=nan", "default=1e9", "=", "3"]
+)
+def test_time_limits_that_say_nothing_are_refused(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setenv("WINNOW_TASK_HOURS", said)
+    with pytest.raises(Fatal, match="WINNOW_TASK_HOURS"):
+        time_limit()
+
+
+def test_a_task_beyond_its_limit_is_ended_and_tried_again() -> None:
+    from airflow.sdk import RetryAction
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    from winnow_airflow.policy import RETRY_POLICY
+
+    assert RETRY_POLICY.evaluate(AirflowTaskTimeout(), 1, 3).action is not RetryAction.FAIL
+
+
+def test_a_batch_that_was_dropped_is_skipped_by_every_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from winnow.ingest.ledger import Dropped, Entry, append, mark, read_ledger
+    from winnow_airflow.context import batch_of, current_campaign, the_lake
+
+    monkeypatch.setenv("WINNOW_LAKE", str(tmp_path / "lake"))
+    lake, name = the_lake(), current_campaign().name
+    counts = {"rows_in": 1, "rows_out": 1, "quarantined": 0}
+    assert append(lake, name, read_ledger(lake, name), Entry("2026-11-22", {}, {}, counts))
+    run = SimpleNamespace(partition_key="2026-11-22", conf={}, run_id="r")
+    assert batch_of(run).key == "2026-11-22"
+    note = Dropped("ann", "2026-11-23T10:00:00+00:00", "the wrong prompts")
+    assert mark(lake, name, read_ledger(lake, name), "2026-11-22", note)
+    with pytest.raises(AirflowSkipException, match="dropped by ann"):
+        batch_of(run)
 
 
 def test_labels_are_planned_approved_bought_and_awaited_in_two_rounds(dags: dict[str, Any]) -> None:

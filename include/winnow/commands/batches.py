@@ -7,21 +7,27 @@ import getpass
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
 from winnow.errors import Fatal, Retryable
 from winnow.expand.server import ServerAddress
-from winnow.ingest.ledger import read_ledger
+from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.ingest.sources import look_for, told
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
 from winnow.progress import standing, summary
+from winnow.records import MICROS
 from winnow.stages import expand, ingest, label, publish, select
+from winnow.stages.drop import again_text, dropped_text
+from winnow.stages.drop import drop as drop_batch
+from winnow.stages.trouble import Damage, damage_mend, whole
 
 AT_ONCE = 8
 """Batches that `status` reads at the same time: a store far away answers slowly, not seldom."""
@@ -29,9 +35,13 @@ AT_ONCE = 8
 
 def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """Take the batch through its five stages in this process, waiting for the vendor."""
+    dropped = read_ledger(lake, campaign.name).dropped(asked.batch)
+    if dropped is not None:
+        print(dropped_text(asked.batch, dropped), again_text(asked.batch), sep="\n")
+        return
     batch = open_batch(campaign, asked.batch, lake, _now)
     if ingest.run(batch) is None:
-        passed_over = told(look_for(campaign.ingest.sources, batch.key).passed_over)
+        passed_over = told(look_for(campaign.ingest.sources, batch.day).passed_over)
         print("No new prompt file since the last batch.")
         if passed_over:
             print(f"Passed over: {passed_over}.")
@@ -54,14 +64,17 @@ def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
 
 def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """A block a batch: each stage that has begun, what is wrong and what mends it, newest last."""
-    keys = keys_of(lake, campaign, asked.batch)
+    ledger = read_ledger(lake, campaign.name)
+    keys = _keys(ledger, lake, campaign, asked.batch)
     wanted = keys if asked.all else keys[-max(asked.last, 0) :] if asked.last else []
     vendor = None
     if asked.vendor_url:
         token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
         vendor = connect(campaign.label.vendor, VendorAccount(asked.vendor_url, token))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda key: standing(lake, campaign, key, _now(), vendor), wanted))
+        found = list(
+            pool.map(lambda key: standing(lake, campaign, key, _now(), vendor, ledger), wanted)
+        )
     if asked.json:
         print(json.dumps([each.as_dict() for each in found], indent=1, ensure_ascii=False))
         return
@@ -72,23 +85,31 @@ def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
 
 def quarantine(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """A line a row in quarantine: stage, file and line or id, reason."""
-    for batch in batches_of(lake, campaign, asked.batch):
+    for key in keys_of(lake, campaign, asked.batch):
         for stage in STAGES:
-            manifest = read_manifest(lake, campaign.name, batch.key, stage)
-            if manifest is None or "quarantine" not in manifest.outputs:
-                continue
-            for row in read_table(lake, manifest.outputs["quarantine"]).to_pylist():
-                place = f"{row['file']}:{row['line']}" if row["file"] else row["record_id"]
-                print(f"{batch.key} {stage} {place} {row['reason']}: {row['detail']}")
+            found = whole(partial(_quarantined, lake, campaign.name, key, stage))
+            if isinstance(found, Damage):
+                found = [f"damaged: {found.cause}", f"Do: {damage_mend(key)}"]
+            for line in found:
+                print(f"{key} {stage} {line}")
 
 
-def batches_of(lake: Lake, campaign: Campaign, key: str | None) -> list[Batch]:
-    """The batches of a campaign, oldest first, or the one of `key`.
-
-    Raises:
-        Fatal: There is no such batch.
-    """
-    return [open_batch(campaign, k, lake, _now) for k in keys_of(lake, campaign, key)]
+def drop(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+    """Give a batch up: its files and prompts are free again, what it cost stays on the books."""
+    token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
+    vendor = None
+    if token and not asked.called_off:
+        vendor = connect(campaign.label.vendor, VendorAccount(asked.vendor_url, token))
+    note = Dropped(getpass.getuser(), _now().isoformat(timespec="seconds"), asked.reason)
+    dropped = drop_batch(
+        lake, campaign, asked.key, note, _now, vendor, token.encode(), called_off=asked.called_off
+    )
+    print(dropped_text(asked.key, dropped))
+    if dropped.charged:
+        print(f"${dropped.charged / MICROS:.2f} was charged for its labels and stays on the books.")
+    if dropped.charged is None:
+        print("What its labels cost is not known; the books keep what its plan allows.")
+    print(again_text(asked.key))
 
 
 def keys_of(lake: Lake, campaign: Campaign, key: str | None) -> list[str]:
@@ -97,12 +118,29 @@ def keys_of(lake: Lake, campaign: Campaign, key: str | None) -> list[str]:
     Raises:
         Fatal: There is no such batch.
     """
-    keys = sorted(entry.batch for entry in read_ledger(lake, campaign.name).entries)
+    return _keys(read_ledger(lake, campaign.name), lake, campaign, key)
+
+
+def _keys(ledger: Ledger, lake: Lake, campaign: Campaign, key: str | None) -> list[str]:
     if key is None:
-        return keys
-    if key not in keys:
+        return ledger.keys
+    if key not in ledger.keys:
         raise Fatal(f"Campaign {campaign.name} has no batch {key} in {lake.uri}.")
     return [key]
+
+
+def _quarantined(lake: Lake, campaign: str, key: str, stage: str) -> list[str]:
+    manifest = read_manifest(lake, campaign, key, stage)
+    if manifest is None or "quarantine" not in manifest.outputs:
+        return []
+    return [
+        f"{_place(row)} {row['reason']}: {row['detail']}"
+        for row in read_table(lake, manifest.outputs["quarantine"]).to_pylist()
+    ]
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return f"{row['file']}:{row['line']}" if row["file"] else str(row["record_id"])
 
 
 def _wait(batch: Batch, step: Callable[[], object]) -> None:

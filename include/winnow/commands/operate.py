@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from winnow.batch import STAGES, done_stages, next_stage, open_batch, read_manifest
@@ -25,6 +26,7 @@ from winnow.reconcile.once import reconcile as make_pass
 from winnow.reconcile.text import report_text
 from winnow.records import MICROS
 from winnow.stages.label_late import late_answers
+from winnow.stages.trouble import Damage, whole
 
 COST_OF = 7
 """What a batch will cost is told from so many that were collected last."""
@@ -117,11 +119,17 @@ def plan_lines(
     lake: Lake, campaign: Campaign, days: Sequence[str], to_run: Sequence[str]
 ) -> list[str]:
     """What a backfill of `days` does, of which Airflow would start `to_run`, and what it costs."""
-    manifests = {day: done_stages(lake, campaign.name, day) for day in days}
-    in_ledger = {entry.batch for entry in read_ledger(lake, campaign.name).entries}
+    read = {day: whole(partial(done_stages, lake, campaign.name, day)) for day in days}
+    manifests = {day: {} if isinstance(done, Damage) else done for day, done in read.items()}
+    ledger = read_ledger(lake, campaign.name)
+    damaged = [day for day in days if day in ledger.damaged or isinstance(read[day], Damage)]
+    dropped = [day for day in days if ledger.dropped(day) is not None]
+    given_up = {*damaged, *dropped}
+    in_ledger = {*ledger.keys}
     empty = [d for d in to_run if d not in in_ledger and not _can_begin(lake, campaign, d)]
-    buys = [d for d in to_run if "label" not in manifests[d] and d not in empty]
-    stages = Counter(next_stage(manifests[day]) for day in days if day in in_ledger)
+    buys = [d for d in to_run if "label" not in manifests[d] and d not in {*empty, *given_up}]
+    begun_days = [day for day in days if day in in_ledger and day not in given_up]
+    stages = Counter(next_stage(manifests[day]) for day in begun_days)
     begun = ", ".join(f"{stages[stage]} in {stage}" for stage in STAGES if stages[stage])
     lines = [
         f"Backfill of {campaign.name}, {days[0]} to {days[-1]}: {len(days)} days",
@@ -129,6 +137,10 @@ def plan_lines(
         f"  begun      {begun or 'none'}",
         f"  to start   {len(to_run)}; {len(days) - len(to_run)} have a run in Airflow already",
     ]
+    if dropped:
+        lines.append(f"  dropped    {len(dropped)}: {', '.join(dropped[:5])}; nothing is started")
+    if damaged:
+        lines.append(f"  damaged    {len(damaged)}: {', '.join(damaged[:5])}; see `winnow status`")
     if empty:
         lines.append(f"  empty      {len(empty)} of them {_why_empty(campaign)}")
     return [*lines, *_cost_lines(lake, campaign, len(buys))]
@@ -154,8 +166,8 @@ def _last_costs(lake: Lake, campaign: str) -> list[int]:
     """Micro-dollars of the batches that were collected last, newest first."""
     costs: list[int] = []
     for entry in reversed(read_ledger(lake, campaign).entries):
-        manifest = read_manifest(lake, campaign, entry.batch, "label")
-        if manifest is not None:
+        manifest = whole(partial(read_manifest, lake, campaign, entry.batch, "label"))
+        if manifest is not None and not isinstance(manifest, Damage):
             costs.append(manifest.cost)
         if len(costs) == COST_OF:
             break

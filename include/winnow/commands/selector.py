@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 
-from winnow.batch import Batch
+from winnow.batch import Batch, done_stages, open_batch
 from winnow.bench import labels as label_bench
 from winnow.bench import speed as speed_bench
 from winnow.campaign import Campaign
-from winnow.commands.batches import batches_of
-from winnow.errors import Fatal
+from winnow.errors import Corrupt, Fatal
+from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.select import Rules
 from winnow.select.plan_text import render, sizing
 from winnow.stages.plan import measured_prices, plan_batch
 from winnow.stages.pool_files import select_file
+from winnow.stages.trouble import whole
 
 
 def plan(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """Pool size and labels per prompt for a budget: measured on the last batch with pools."""
-    batch = _last_expanded(lake, campaign)
+    for batch in _expanded(lake, campaign):
+        try:
+            print(_plan(batch, campaign, asked))
+        except Corrupt as error:
+            print(f"Batch {batch.key} is passed over: {error}")
+        else:
+            return
+    print(_plan(None, campaign, asked))
+
+
+def _plan(batch: Batch | None, campaign: Campaign, asked: argparse.Namespace) -> str:
     sizes = sorted({int(size) for size in asked.pool_sizes.split(",")})
     prices = measured_prices(
         batch, campaign, round(asked.gpu_usd_per_hour * MICROS), asked.tokens_per_second
     )
     if asked.sizing:
-        print(sizing(prices, sizes))
-        return
+        return sizing(prices, sizes)
     n_prompts = asked.prompts or (batch and batch.require("ingest").counts["rows_out"])
     if not n_prompts:
         raise Fatal("No batch tells how many prompts a night has: give --prompts.")
     budget = campaign.label.budget if asked.budget is None else round(asked.budget * MICROS)
-    print(render(plan_batch(batch, prices, n_prompts, budget, sizes, asked.max_labels)))
+    return render(plan_batch(batch, prices, n_prompts, budget, sizes, asked.max_labels))
 
 
 def select(asked: argparse.Namespace) -> None:
@@ -62,6 +75,14 @@ def bench_speed(asked: argparse.Namespace) -> None:
     speed_bench.run(asked.out, quick=asked.quick)
 
 
-def _last_expanded(lake: Lake, campaign: Campaign) -> Batch | None:
-    expanded = [b for b in batches_of(lake, campaign, None) if b.manifest("expand") is not None]
-    return expanded[-1] if expanded else None
+def _expanded(lake: Lake, campaign: Campaign) -> Iterator[Batch]:
+    """Batches that have pools, the newest first; none given up, none that cannot be read."""
+
+    def look(key: str) -> Batch | None:
+        done = "expand" in done_stages(lake, campaign.name, key)
+        return open_batch(campaign, key, lake, lambda: datetime.now(UTC)) if done else None
+
+    for key in sorted((e.batch for e in read_ledger(lake, campaign.name).live), reverse=True):
+        found = whole(partial(look, key))
+        if isinstance(found, Batch):
+            yield found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -27,7 +26,6 @@ from winnow.console.shell import NotFound, Page, Site, to
 from winnow.console.stages import Stages, keys_of, stages_of
 from winnow.console.state import BatchState, Cell
 from winnow.console.trouble import troubles_of
-from winnow.errors import WinnowError
 from winnow.lake import Lake
 from winnow.page.markup import figure, paragraphs, section
 from winnow.publish.report_charts import ARMS, Stage, funnel_svg, gains_svg, intervals_svg, legend
@@ -45,6 +43,7 @@ from winnow.publish.report_text import (
     said,
 )
 from winnow.records import MICROS
+from winnow.stages.trouble import Damage, whole
 
 _MOST_RUNS = 5
 _RUNS: Mapping[str, Kind] = {"success": "good", "failed": "bad"}
@@ -71,18 +70,22 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     troubles = "".join(
         trouble_notice(each, site) for each in troubles_of(batch, campaign, site.now)
     )
-    quarantined = _guarded(lambda: _quarantine(lake, told, site))
+    parts: list[tuple[str, Callable[[], str]]] = [
+        ("Stages", lambda: _stages(batch, site)),
+        ("From prompts to rows", lambda: _funnel(lake, told, site)),
+        ("Gain by rank", lambda: _gains(lake, told, site)),
+        ("Agreement", lambda: _agreement(told)),
+        ("Cost", lambda: _cost(lake, campaign, told, site)),
+        ("Quarantine", lambda: _quarantine(lake, told, site)),
+        ("Chosen pairs", lambda: _pairs(samples.pairs(lake, told, site.memory))),
+    ]
+    sections = {title: section(title, _guarded(make)) for title, make in parts}
+    sections["Quarantine"] = f'<div id="quarantine">{sections["Quarantine"]}</div>'
     body = (
-        f'<p class="lead">{state_chip(batch.state)} {_version(told)}</p>'
+        f'<p class="lead">{state_chip(batch.state)} {_guarded(lambda: _version(told))}</p>'
         + troubles
-        + _tiles(told)
-        + section("Stages", _stages(batch, site))
-        + section("From prompts to rows", _funnel(lake, told, site))
-        + section("Gain by rank", _guarded(lambda: _gains(lake, told, site)))
-        + section("Agreement", _agreement(told))
-        + section("Cost", _cost(lake, campaign, told, site))
-        + f'<div id="quarantine">{section("Quarantine", quarantined)}</div>'
-        + section("Chosen pairs", _guarded(lambda: _pairs(samples.pairs(lake, told, site.memory))))
+        + _guarded(lambda: _tiles(told))
+        + "".join(sections.values())
     )
     return Page(f"Batch {key}", body)
 
@@ -122,16 +125,15 @@ def _read_ahead(lake: Lake, campaign: Campaign, told: Stages, site: Site) -> Non
 
 def _quietly(read: Callable[[], object]) -> None:
     """Read a part ahead; what it fails by is said where it stands on the page."""
-    with suppress(WinnowError):
-        read()
+    whole(read)
 
 
 def _guarded(make: Callable[[], str]) -> str:
     """A part of the page, or why it cannot be shown: it takes no other part with it."""
-    try:
-        return make()
-    except WinnowError as error:
-        return notice(paragraphs([f"This part cannot be shown: {error}"]))
+    found = whole(make)
+    if isinstance(found, Damage):
+        return notice(paragraphs([f"This part cannot be shown: {found.cause}"]))
+    return found
 
 
 def _version(told: Stages) -> str:

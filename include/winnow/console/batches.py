@@ -7,6 +7,7 @@ looks read only what is not done.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 
 from winnow.batch import STAGES, is_key
@@ -28,12 +29,13 @@ from winnow.console.parts import (
 from winnow.console.rows import batch_link, stage_cell, state_chip, trouble_notice
 from winnow.console.shell import Page, Run, Site, to
 from winnow.console.stages import Done, Stages, keys_of, published_of, stages_of
-from winnow.console.state import SETTLED, BatchState, state_of
+from winnow.console.state import SETTLED, BatchState, damaged, state_of
 from winnow.console.trouble import Trouble, troubles_of
 from winnow.dag_names import DAG_OF
 from winnow.lake import Lake
 from winnow.page.markup import paragraphs
 from winnow.publish.report_text import dollars, said
+from winnow.stages.trouble import Damage, whole
 
 MOST_TROUBLES = 10
 MOST_OPEN = 1_000
@@ -54,6 +56,8 @@ STATE = Choice(
         ("idle", "not begun"),
         ("done", "done"),
         ("ended", "ended"),
+        ("damaged", "damaged"),
+        ("dropped", "dropped"),
     ),
 )
 SEARCH = Text("q", "Batch or version")
@@ -74,7 +78,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     n_pages = max(1, -(-len(shown) // PER_PAGE))
     number = min(page_number(query), n_pages)
     part = shown[(number - 1) * PER_PAGE : number * PER_PAGE]
-    settled = [k for k in part if k in published or standing[k].state in SETTLED]
+    settled = [k for k in part if k in published or standing[k].state == "ended"]
     rows = {**standing, **_finished(lake, campaign, settled, site)}
     body = (
         _figures(keys, published, standing)
@@ -95,15 +99,16 @@ def batch_states(
     runs: Mapping[str, Sequence[Run]],
     site: Site,
 ) -> dict[str, BatchState]:
-    """How each of the batches stands."""
+    """How each of the batches stands; one that cannot be read says why."""
+
+    def state(each: Stages) -> BatchState:
+        clues = Clues() if each.next is None else clues_of(lake, campaign, each, site.memory)
+        return state_of(each, clues, runs.get(each.key, ()), campaign)
+
+    found = {key: whole(partial(state, each)) for key, each in stages.items()}
     return {
-        key: state_of(
-            each,
-            Clues() if each.next is None else clues_of(lake, campaign, each, site.memory),
-            runs.get(key, ()),
-            campaign,
-        )
-        for key, each in stages.items()
+        key: damaged(key, each.cause) if isinstance(each, Damage) else each
+        for key, each in found.items()
     }
 
 
@@ -162,7 +167,11 @@ def _figures(
             ),
             (f"{states.count('running'):,}", "running", ""),
             (f"{states.count('waiting'):,}", "waiting", "for the vendor or for a person"),
-            (f"{states.count('blocked'):,}", "blocked", "somebody must act"),
+            (
+                f"{states.count('blocked') + states.count('damaged'):,}",
+                "blocked",
+                "somebody must act",
+            ),
             (dollars(paid), "paid for labels", "as the vendor charged"),
         ]
     )
@@ -198,7 +207,10 @@ def _not_asked(standing: Mapping[str, BatchState]) -> str:
 def _stuck(batches: Sequence[BatchState], campaign: Campaign, site: Site) -> str:
     order = {"bad": 0, "warn": 1, "soft": 2, "good": 3}
     found: list[Trouble] = [
-        each for batch in batches for each in troubles_of(batch, campaign, site.now)
+        each
+        for batch in batches
+        if batch.state != "dropped"
+        for each in troubles_of(batch, campaign, site.now)
     ]
     found.sort(key=lambda each: order[each.kind])
     if not found:
@@ -217,7 +229,9 @@ def _table(batches: Sequence[BatchState], site: Site, n_shown: int, n_all: int) 
         (
             f"{batch_link(batch.key)}<br>{state_chip(batch.state)}",
             *(stage_cell(cell, site) for cell in batch.cells),
-            dollars(batch.stages.cost) if "label" in batch.stages.done else "–",
+            dollars(batch.stages.cost)
+            if "label" in batch.stages.done or batch.stages.cost
+            else "–",
         )
         for batch in batches
     ]
@@ -225,6 +239,11 @@ def _table(batches: Sequence[BatchState], site: Site, n_shown: int, n_all: int) 
     words = [stage.capitalize() for stage in STAGES]
     told = "" if n_shown == n_all else f'<p class="soft">{n_shown:,} of {n_all:,} batches</p>'
     return told + table("Batches", heads, rows, words)
+
+
+def _cost(batch: BatchState) -> str:
+    known = "label" in batch.stages.done or batch.stages.cost
+    return dollars(batch.stages.cost) if known else "–"
 
 
 def _address(query: Mapping[str, str], number: int) -> str:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from winnow.batch import parsed
 from winnow.lake import Lake
 
 T = TypeVar("T")
@@ -55,12 +56,15 @@ class Memory:
         """What `parse`, a module's function, makes of an immutable object, read at most once.
 
         None where there is no such object; that is not remembered.
+
+        Raises:
+            Corrupt: The object is not what `parse` reads.
         """
         known: T | None = self.known(lake, path, parse)
         if known is not None:
             return known
         try:
-            value = parse(lake.read(path))
+            value = parsed(lake, path, parse)
         except FileNotFoundError:
             return None
         self._put(("once", lake.uri, path, parse), value)
@@ -95,6 +99,11 @@ class Memory:
             kept = self._put(key, made, seconds(made) if callable(seconds) else seconds)
         value: T = kept.value
         return value
+
+    def last(self, lake: Lake, name: Hashable) -> Any:
+        """What `lately` had for `name` when it was asked last, however old; None before."""
+        kept = self._get(("lately", lake.uri, name))
+        return None if kept is None else kept.value
 
     def watched(self, lake: Lake, name: Hashable, make: Callable[[], T]) -> T:
         """`lately` for what rests for long: each look that sees no change doubles the wait."""

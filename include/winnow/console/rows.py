@@ -19,6 +19,8 @@ _MARKS: dict[State, str] = {
     "blocked": "✕",
     "idle": "·",
     "ended": "·",
+    "damaged": "✕",
+    "dropped": "·",
 }
 _KINDS: dict[State, Kind] = {
     "done": "good",
@@ -27,6 +29,8 @@ _KINDS: dict[State, Kind] = {
     "blocked": "bad",
     "idle": "soft",
     "ended": "soft",
+    "damaged": "bad",
+    "dropped": "soft",
 }
 
 
@@ -80,8 +84,9 @@ def trouble_notice(trouble: Trouble, site: Site) -> str:
     why = "".join(f"<li><bdi>{escape(plain_text(each))}</bdi></li>" for each in trouble.why)
     mend = f"<p>{escape(trouble.mend)}</p>" if trouble.mend else ""
     typed = command(trouble.command) if trouble.command else ""
+    stage = f", {escape(trouble.stage)}" if trouble.stage else ""
     return notice(
-        f"<h3>{batch_link(trouble.key)}, {escape(trouble.stage)}: {escape(trouble.what)}</h3>"
+        f"<h3>{batch_link(trouble.key)}{stage}: {escape(trouble.what)}</h3>"
         f"<ul>{why}</ul>{mend}{typed}{_where(trouble, site)}",
         trouble.kind,
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, datetime
 
 from winnow.batch import batch_folder, manifest_path
 from winnow.campaign import Campaign
 from winnow.console.clues import estimate_of
 from winnow.console.memory import Memory, at_once
 from winnow.console.spend_figures import Night, day_of
-from winnow.console.stages import Done, Stages, parse_done, stages_of
+from winnow.console.stages import Done, Stages, parse_done, stages_of, taken_of
+from winnow.ingest.ledger import Dropped
 from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.stages.label_rounds import ROUNDS
+from winnow.stages.trouble import Damage, whole
 
 MOST_PLAN_BYTES = 16_000_000
 """Of a larger plan, which may be gigabytes, the price is estimated."""
@@ -45,9 +47,13 @@ def labels_of(
     lake: Lake, campaign: str, keys: Sequence[str], memory: Memory
 ) -> dict[str, Done | None]:
     """The label stage of each batch; None where it is not done."""
+    dropped = taken_of(lake, campaign, memory).dropped
 
     def look(key: str) -> Done | None:
-        return memory.once(lake, manifest_path(campaign, key, "label"), parse_done)
+        path = manifest_path(campaign, key, "label")
+        read = whole(lambda: memory.once(lake, path, parse_done))
+        found = None if isinstance(read, Damage) else read
+        return _dropped(dropped[key]) if found is None and key in dropped else found
 
     found = {
         key: memory.known(lake, manifest_path(campaign, key, "label"), parse_done) for key in keys
@@ -67,19 +73,23 @@ def nights_of(
 ) -> list[Night]:
     """Everything told of each batch, in the order of `keys`."""
     stages = stages_of(lake, campaign.name, keys, memory)
-    budgets = memory.each(lake, [_settings_path(campaign.name, k) for k in keys], parse_budget)
-    budget_of = {key: budgets.get(_settings_path(campaign.name, key)) for key in keys}
-    return [_night(lake, campaign, stages[key], budget_of[key], days[key], memory) for key in keys]
+    nights = at_once(
+        lambda key: whole(lambda: _night(lake, campaign, stages[key], days[key], memory)), keys
+    )
+    return [
+        Night(key, days[key], stages[key].cost or None) if isinstance(night, Damage) else night
+        for key, night in nights.items()
+    ]
 
 
 def _night(
     lake: Lake,
     campaign: Campaign,
     own: Stages,
-    budget: int | None,
     day: date | None,
     memory: Memory,
 ) -> Night:
+    budget = memory.once(lake, _settings_path(campaign.name, own.key), parse_budget)
     prompts, pairs = own.n("ingest", "rows_out"), own.n("select", "comparisons")
     night = Night(own.key, day, None, budget=budget, prompts=prompts, pairs=pairs)
     label = own.done.get("label")
@@ -90,9 +100,13 @@ def _night(
             # What it was bought under, which may have been raised since it began.
             budget=max(budget or 0, label.cost) or None,
             preferences=label.counts.get("rows_out"),
-            votes=label.figures.get("n_annotations", label.counts.get("annotations")),
+            votes=int(label.figures.get("n_annotations", label.counts.get("annotations", 0))),
             taken_over=label.counts.get("taken_over", 0),
         )
+    if own.damage is not None:
+        return night
+    if own.dropped is not None and own.dropped.charged is not None:
+        return replace(night, spent=own.dropped.charged)
     if own.ended:
         return replace(night, spent=0, pairs=pairs or 0, preferences=0, votes=0)
     ordered = open_purchase(lake, campaign.name, own, memory)
@@ -116,6 +130,13 @@ def open_purchase(lake: Lake, campaign: str, own: Stages, memory: Memory) -> Ope
         else:
             planned += price
     return OpenPurchase(committed, planned, estimated)
+
+
+def _dropped(dropped: Dropped) -> Done | None:
+    """What a batch that was given up cost, as its label stage would tell it."""
+    if not dropped.charged:
+        return None
+    return Done("label", {}, dropped.charged, {}, datetime.fromisoformat(dropped.at), {})
 
 
 def _price(lake: Lake, campaign: str, own: Stages, number: int, memory: Memory) -> int:

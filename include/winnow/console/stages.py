@@ -7,17 +7,17 @@ some seconds: one read that finds no manifest, and one listing of what the stage
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from winnow.batch import STAGES, Artifact, batch_folder, manifest_path, next_stage
+from winnow.batch import STAGES, Artifact, Manifest, batch_folder, manifest_path, next_stage
 from winnow.console.memory import Memory, at_once
 from winnow.ids import canonical_json
-from winnow.ingest.ledger import ledger_path
+from winnow.ingest.ledger import Dropped, read_ledger
 from winnow.lake import Lake
+from winnow.stages.trouble import Damage, whole
 
 _LARGE = ("audit", "files")
 _LONGEST_FIGURE = 4096
@@ -53,11 +53,16 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What is done of a batch, and what the first stage that is not done has left so far."""
+    """What is done of a batch, and what the first stage that is not done has left so far.
+
+    `damage` says why the batch cannot be read, `dropped` that a person gave it up; both None else.
+    """
 
     key: str
     done: Mapping[str, Done]
     left: Sequence[Left] = ()
+    damage: str | None = None
+    dropped: Dropped | None = None
 
     @property
     def ended(self) -> bool:
@@ -68,14 +73,16 @@ class Stages:
     @property
     def next(self) -> str | None:
         """The stage that is to be done next; None where there is none."""
-        if self.ended:
+        if self.ended or self.damage is not None or self.dropped is not None:
             return None
         return next_stage(self.done)
 
     @property
     def cost(self) -> int:
         """What the batch's labels cost, micro-dollars."""
-        return self.done["label"].cost if "label" in self.done else 0
+        if "label" in self.done:
+            return self.done["label"].cost
+        return (self.dropped.charged or 0) if self.dropped else 0
 
     def n(self, stage: str, name: str) -> int | None:
         """A stage's count; None where the stage is not done or did not count it."""
@@ -86,29 +93,67 @@ class Stages:
         return self.done[stage].figures.get(name) if stage in self.done else None
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The batches of a campaign's ledger: their keys, the greatest first, and what is odd of some.
+
+    `damaged` has those whose entry cannot be read, with the reason.
+    """
+
+    keys: Sequence[str]
+    dropped: Mapping[str, Dropped]
+    damaged: Mapping[str, str]
+
+
+def taken_of(lake: Lake, campaign: str, memory: Memory) -> Taken:
+    """Every batch of a campaign that took prompts.
+
+    Raises:
+        Corrupt: The ledger cannot be read at all.
+    """
+
+    def read() -> Taken:
+        ledger = read_ledger(lake, campaign)
+        dropped = {e.batch: e.dropped for e in ledger.entries if e.dropped is not None}
+        return Taken(ledger.keys[::-1], dropped, dict(ledger.damaged))
+
+    return memory.lately(lake, ("taken", campaign), read)
+
+
+def _taken(lake: Lake, campaign: str, memory: Memory) -> Taken:
+    """As the page saw it that asked for the keys: a batch that is done costs no call."""
+    found: Taken | None = memory.last(lake, ("taken", campaign))
+    return found or taken_of(lake, campaign, memory)
+
+
 def keys_of(lake: Lake, campaign: str, memory: Memory) -> list[str]:
     """Keys of every batch of a campaign that took prompts, the greatest (newest day) first."""
-
-    def read() -> list[str]:
-        data, _ = lake.read_tagged(ledger_path(campaign))
-        return sorted({entry["batch"] for entry in json.loads(data or b"[]")}, reverse=True)
-
-    return memory.lately(lake, ("keys", campaign), read)
+    return list(taken_of(lake, campaign, memory).keys)
 
 
 def stages_of(lake: Lake, campaign: str, keys: Sequence[str], memory: Memory) -> dict[str, Stages]:
-    """Each batch's stages, in the order of `keys`."""
+    """Each batch's stages, in the order of `keys`; one that cannot be read says why."""
+    taken = _taken(lake, campaign, memory)
     complete = {key: _known(lake, campaign, key, memory) for key in keys}
     if len(keys) == 1 and complete[keys[0]] is None:
         # Most batches are done: one wait for the store, not one a stage.
-        memory.each(lake, (manifest_path(campaign, keys[0], stage) for stage in STAGES), parse_done)
+        paths = [manifest_path(campaign, keys[0], stage) for stage in STAGES]
+        whole(lambda: memory.each(lake, paths, parse_done))
     looked = at_once(
         lambda key: memory.watched(
             lake, ("stages", campaign, key), lambda: _look(lake, campaign, key, memory)
         ),
-        [key for key, stages in complete.items() if stages is None],
+        [key for key, stages in complete.items() if stages is None and key not in taken.damaged],
     )
-    return {key: complete[key] or looked[key] for key in keys}
+    found = {key: complete[key] or looked.get(key) or Stages(key, {}) for key in keys}
+    return {
+        key: replace(
+            stages,
+            damage=taken.damaged.get(key, stages.damage),
+            dropped=taken.dropped.get(key),
+        )
+        for key, stages in found.items()
+    }
 
 
 def published_of(lake: Lake, campaign: str, keys: Sequence[str], memory: Memory) -> dict[str, Done]:
@@ -120,30 +165,35 @@ def published_of(lake: Lake, campaign: str, keys: Sequence[str], memory: Memory)
     ]
     resting = at_once(
         lambda key: memory.watched(
-            lake, ("published", campaign, key), lambda: _done(lake, campaign, key, memory)
+            lake,
+            ("published", campaign, key),
+            lambda: whole(lambda: _done(lake, campaign, key, memory)),
         ),
         unknown,
     )
+    given_up = _taken(lake, campaign, memory).dropped
     return {
         key: done
         for key in keys
-        if (done := resting[key] if key in resting else _done(lake, campaign, key, memory))
+        if isinstance(
+            done := resting[key] if key in resting else _done(lake, campaign, key, memory), Done
+        )
+        and key not in given_up
     }
 
 
 def parse_done(data: bytes) -> Done:
     """A manifest's bytes as what the pages keep of it."""
-    content = json.loads(data)
-    figures = content["figures"]
-    audit = figures.get("audit")
-    at = datetime.fromisoformat(content["committed_at"]) if content["committed_at"] else None
+    manifest = Manifest.from_bytes(data)
+    audit = manifest.figures.get("audit")
+    at = datetime.fromisoformat(manifest.committed_at) if manifest.committed_at else None
     return Done(
-        stage=content["stage"],
-        counts=content["counts"],
-        cost=content["cost"],
-        figures={name: value for name, value in figures.items() if _is_small(name, value)},
+        stage=manifest.stage,
+        counts=manifest.counts,
+        cost=manifest.cost,
+        figures={name: value for name, value in manifest.figures.items() if _is_small(name, value)},
         committed_at=at or datetime.min.replace(tzinfo=UTC),
-        outputs={name: Artifact(**each) for name, each in content["outputs"].items()},
+        outputs=manifest.outputs,
         warnings=len(audit.get("warnings", ())) if isinstance(audit, dict) else 0,
     )
 
@@ -172,6 +222,11 @@ def _done(lake: Lake, campaign: str, key: str, memory: Memory) -> Done | None:
 
 
 def _look(lake: Lake, campaign: str, key: str, memory: Memory) -> Stages:
+    found = whole(lambda: _read(lake, campaign, key, memory))
+    return Stages(key, {}, damage=found.cause) if isinstance(found, Damage) else found
+
+
+def _read(lake: Lake, campaign: str, key: str, memory: Memory) -> Stages:
     done: dict[str, Done] = {}
     for stage in STAGES:
         found = memory.once(lake, manifest_path(campaign, key, stage), parse_done)

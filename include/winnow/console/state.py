@@ -17,7 +17,7 @@ from winnow.console.clues import Clues, Purchase
 from winnow.console.shell import Run
 from winnow.console.stages import Done, Stages
 
-State = Literal["done", "running", "waiting", "blocked", "idle", "ended"]
+State = Literal["done", "running", "waiting", "blocked", "idle", "ended", "damaged", "dropped"]
 
 WORDS: Mapping[State, str] = {
     "done": "done",
@@ -26,9 +26,11 @@ WORDS: Mapping[State, str] = {
     "blocked": "blocked",
     "idle": "not begun",
     "ended": "ended: nothing to hand on",
+    "damaged": "damaged",
+    "dropped": "dropped",
 }
 
-SETTLED: Sequence[State] = ("done", "ended")
+SETTLED: Sequence[State] = ("done", "ended", "dropped")
 """States of a batch on which nothing is to be done."""
 
 ACTIVE = ("queued", "running", "restarting")
@@ -72,6 +74,10 @@ class BatchState:
     @property
     def state(self) -> State:
         """That of the stage that is to be done next."""
+        if self.stages.dropped is not None:
+            return "dropped"
+        if self.stages.damage is not None:
+            return "damaged"
         if self.current is not None:
             return self.current.state
         return "ended" if self.stages.ended else "done"
@@ -97,6 +103,12 @@ def _of_another(run: Run, stages: Stages) -> bool:
     """Whether a run ended before the batch took its prompts: another campaign has the same key."""
     first = stages.done.get(STAGES[0])
     return first is not None and run.ended is not None and run.ended < first.committed_at
+
+
+def damaged(key: str, damage: str) -> BatchState:
+    """A batch of which nothing can be told but why it cannot be read."""
+    stages = Stages(key, {}, damage=damage)
+    return BatchState(stages, [Cell(stage, "idle") for stage in STAGES], Clues())
 
 
 def needs_approval(purchase: Purchase, campaign: Campaign) -> bool:

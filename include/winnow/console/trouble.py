@@ -14,6 +14,8 @@ from winnow.console.shell import Run
 from winnow.console.state import ACTIVE, BatchState, Cell, needs_approval, over_budget
 from winnow.dag_names import DAG_OF, clear_command
 from winnow.publish.report_text import cut, dollars, number, percent
+from winnow.stages.drop import dropped_text
+from winnow.stages.trouble import Damage, whole
 from winnow.validate.limits import setting_of
 
 LATE = timedelta(hours=1)
@@ -47,8 +49,30 @@ class Trouble:
 
 def troubles_of(batch: BatchState, campaign: Campaign, now: datetime) -> list[Trouble]:
     """What is wrong with a batch, the worst first; nothing where it only takes its time."""
+    found = whole(lambda: _troubles(batch, campaign, now))
+    return [_damaged(batch.key, found.cause)] if isinstance(found, Damage) else found
+
+
+def _troubles(batch: BatchState, campaign: Campaign, now: datetime) -> list[Trouble]:
+    if batch.stages.dropped is not None:
+        told = dropped_text(batch.key, batch.stages.dropped)
+        return [Trouble(batch.key, "", "soft", "A person gave the batch up", [told])]
+    if batch.stages.damage is not None:
+        return [_damaged(batch.key, batch.stages.damage)]
     found = [] if batch.current is None else _stuck(batch, batch.current, campaign, now)
     return [*found, *_heavy(batch, now)]
+
+
+def _damaged(key: str, why: str) -> Trouble:
+    return Trouble(
+        key,
+        "",
+        "bad",
+        "The batch cannot be read",
+        [why],
+        "Restore the object from the bucket's versions or a copy of the lake, or give it up.",
+        f'winnow drop {key} --reason "..."',
+    )
 
 
 def _stuck(batch: BatchState, cell: Cell, campaign: Campaign, now: datetime) -> list[Trouble]:

@@ -16,6 +16,7 @@ import uuid
 from importlib.util import find_spec
 from pathlib import Path
 
+from winnow.ending import run_and_leave
 from winnow.errors import Fatal, WinnowError
 
 INSTRUCT_MODEL = "SmolLM2-135M-Instruct"
@@ -104,4 +105,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_and_leave(lambda: main(sys.argv[1:]))

@@ -3,43 +3,94 @@
 It is one pointer a campaign, moved by compare-and-swap, so that two batches that run at the same
 moment can never both take a file or both accept a prompt. An entry holds all that the batch's
 manifest needs: a run killed between the swap and the commit finds it and only commits.
+
+A batch that a person gave up keeps its entry, marked: who, when, why. Its files and prompts are
+free again, which is the same swap.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from winnow.batch import Artifact
+from winnow.batch import Artifact, is_key
+from winnow.errors import Corrupt
 from winnow.ids import canonical_json
 from winnow.lake import Lake
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """That a person gave a batch up.
+
+    Attributes:
+        who: The person.
+        at: When, ISO 8601.
+        reason: Why, in the person's words.
+        charged: What the vendor took for labels that were not collected, micro-dollars; None where
+            nobody could ask it.
+    """
+
+    who: str
+    at: str
+    reason: str
+    charged: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """What one batch took: files by id, its tables, and its row counts."""
+    """What one batch took: files by id, its tables, and its row counts; and whether it gave up."""
 
     batch: str
     files: Mapping[str, str]
     outputs: Mapping[str, Artifact]
     counts: Mapping[str, int]
+    dropped: Dropped | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; one that is not dropped as versions before wrote it."""
+        content = asdict(self)
+        if self.dropped is None:
+            del content["dropped"]
+        return content
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The entries of a campaign in the order they were taken, and the tag to swap against."""
+    """The entries of a campaign in the order they were taken, and the tag to swap against.
+
+    `damaged` has entries that cannot be read, by their batch as far as that can be told, each with
+    the reason. Readers show them; nobody writes a ledger that has one, for it would be lost.
+    """
 
     entries: tuple[Entry, ...]
     tag: str | None
+    damaged: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def live(self) -> tuple[Entry, ...]:
+        """The entries of batches that were not given up."""
+        return tuple(entry for entry in self.entries if entry.dropped is None)
+
+    @property
+    def keys(self) -> list[str]:
+        """The batches of all entries, dropped and damaged ones too, by name."""
+        return sorted({*(entry.batch for entry in self.entries), *self.damaged})
 
     def of(self, batch: str) -> Entry | None:
         """The batch's entry, if it took files already."""
         return next((entry for entry in self.entries if entry.batch == batch), None)
 
+    def dropped(self, batch: str) -> Dropped | None:
+        """That the batch was given up; None if it was not."""
+        entry = self.of(batch)
+        return None if entry is None else entry.dropped
+
     def taken(self) -> set[str]:
-        """Ids of every file that some batch took."""
-        return {file_id for entry in self.entries for file_id in entry.files}
+        """Ids of every file that some batch took and did not give up."""
+        return {file_id for entry in self.live for file_id in entry.files}
 
 
 def ledger_path(campaign: str) -> str:
@@ -48,17 +99,87 @@ def ledger_path(campaign: str) -> str:
 
 
 def read_ledger(lake: Lake, campaign: str) -> Ledger:
-    """The ledger as it is now; empty before the first batch."""
+    """The ledger as it is now; empty before the first batch.
+
+    Raises:
+        Corrupt: It is no list of entries at all.
+    """
     data, tag = lake.read_tagged(ledger_path(campaign))
-    return Ledger(tuple(_entry(e) for e in json.loads(data or b"[]")), tag)
+    return parse_ledger(data, tag, f"{lake.uri}/{ledger_path(campaign)}")
+
+
+def parse_ledger(data: bytes | None, tag: str | None, where: str) -> Ledger:
+    """A ledger from its bytes; `where` it lies is for messages.
+
+    Raises:
+        Corrupt: It is no list of entries at all.
+    """
+    try:
+        rows = json.loads(data or b"[]")
+    except (ValueError, RecursionError) as error:
+        raise _no_ledger(where) from error
+    if not isinstance(rows, list):
+        raise _no_ledger(where)
+    entries: list[Entry] = []
+    damaged: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            entries.append(_entry(row))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            name = row.get("batch") if isinstance(row, dict) else None
+            known = isinstance(name, str) and is_key(name)
+            told = f"entry {number} of {where} cannot be read ({type(error).__name__})"
+            damaged[str(name) if known else f"entry-{number}"] = told
+    return Ledger(tuple(entries), tag, damaged)
 
 
 def append(lake: Lake, campaign: str, ledger: Ledger, entry: Entry) -> bool:
-    """Take `entry`'s files; False if another batch moved the ledger meanwhile (read it again)."""
-    entries = [asdict(e) for e in (*ledger.entries, entry)]
-    return lake.swap(ledger_path(campaign), canonical_json(entries), ledger.tag)
+    """Take `entry`'s files; False if another batch moved the ledger meanwhile (read it again).
+
+    Raises:
+        Corrupt: An entry cannot be read, so what is taken cannot be told.
+    """
+    return _swap(lake, campaign, ledger, (*ledger.entries, entry))
 
 
-def _entry(content: dict[str, object]) -> Entry:
-    outputs = {n: Artifact(**a) for n, a in content.pop("outputs").items()}  # type: ignore[attr-defined]
-    return Entry(outputs=outputs, **content)  # type: ignore[arg-type]
+def mark(lake: Lake, campaign: str, ledger: Ledger, batch: str, dropped: Dropped | None) -> bool:
+    """Give the batch up, or (None) take that back; False if the ledger moved meanwhile.
+
+    Raises:
+        Corrupt: An entry cannot be read.
+    """
+    entries = tuple(
+        replace(entry, dropped=dropped) if entry.batch == batch else entry
+        for entry in ledger.entries
+    )
+    return _swap(lake, campaign, ledger, entries)
+
+
+def _swap(lake: Lake, campaign: str, ledger: Ledger, entries: tuple[Entry, ...]) -> bool:
+    if ledger.damaged:
+        raise Corrupt(f"{'; '.join(ledger.damaged.values())}: restore it, or mend it by hand.")
+    data = canonical_json([entry.as_dict() for entry in entries])
+    return lake.swap(ledger_path(campaign), data, ledger.tag)
+
+
+def _entry(content: dict[str, Any]) -> Entry:
+    key, dropped = content["batch"], content.get("dropped")
+    if not isinstance(key, str) or not is_key(key):
+        raise ValueError("no batch's key")
+    entry = Entry(
+        batch=key,
+        files=dict(content["files"]),
+        outputs={n: Artifact(**a) for n, a in content["outputs"].items()},
+        counts={n: int(count) for n, count in content["counts"].items()},
+        dropped=None if dropped is None else Dropped(**dropped),
+    )
+    if content.keys() - {"batch", "files", "outputs", "counts", "dropped"}:
+        raise ValueError("columns that nobody knows")
+    return entry
+
+
+def _no_ledger(where: str) -> Corrupt:
+    return Corrupt(
+        f"{where} is no ledger: restore it from the bucket's versions or a copy of the lake; "
+        "until then it cannot be told which files and prompts are taken."
+    )

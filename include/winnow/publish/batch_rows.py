@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from winnow.batch import Artifact, Manifest, read_artifact, read_manifest
+from winnow.batch import Artifact, Manifest, arrow_file, read_artifact, read_manifest
 from winnow.errors import Corrupt, Fatal
 from winnow.lake import Lake
 
@@ -79,13 +78,13 @@ def rows_with(
     lake: Lake, manifest: Manifest, table: str, column: str, wanted: Sequence[str]
 ) -> list[Row]:
     """The rows of a stage's table whose `column` is among `wanted`."""
-    source = io.BytesIO(read_artifact(lake, manifest.outputs[table]))
+    source = arrow_file(read_artifact(lake, manifest.outputs[table]))
     return list(pq.read_table(source, filters=[(column, "in", wanted)]).to_pylist())
 
 
 def read_columns(lake: Lake, artifact: Artifact, names: Sequence[str]) -> pa.Table:
     """Those of the columns that the table has."""
-    file = pq.ParquetFile(io.BytesIO(read_artifact(lake, artifact)))
+    file = pq.ParquetFile(arrow_file(read_artifact(lake, artifact)))
     return file.read(columns=[name for name in names if name in file.schema_arrow.names])
 
 

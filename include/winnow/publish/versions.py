@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from winnow.batch import Artifact
+from winnow.batch import Artifact, parsed
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json, digest
 from winnow.lake import Lake
@@ -158,18 +158,22 @@ def finish(lake: Lake, version: Version) -> None:
 
 def is_finished(lake: Lake, version: Version) -> bool:
     """Whether a committed version has its folder, and the pointer is at it or further."""
-    pointer, _ = lake.read_tagged(_pointer_path(version.dataset))
-    number = json.loads(pointer)["number"] if pointer else 0
+    number, _ = _pointed_to(lake, version.dataset)
     return bool(number >= version.number) and lake.exists(f"{version.folder}/manifest.json")
 
 
 def newest(lake: Lake, dataset: str) -> Version | None:
     """The version with the highest number, or None. Walks on from the pointer, which may lag."""
-    pointer, _ = lake.read_tagged(_pointer_path(dataset))
-    number = json.loads(pointer)["number"] if pointer else 0
+    number, _ = _pointed_to(lake, dataset)
     while lake.exists(_manifest_path(dataset, number + 1)):
         number += 1
-    return read_version(lake, dataset, number) if number else None
+    try:
+        return read_version(lake, dataset, number) if number else None
+    except FileNotFoundError as error:
+        raise Corrupt(
+            f"{lake.uri}/{_pointer_path(dataset)} names version {number}, whose manifest is "
+            "missing; restore it from the bucket's versions or a copy of the lake."
+        ) from error
 
 
 def read_version(lake: Lake, dataset: str, number: int) -> Version:
@@ -181,8 +185,8 @@ def read_version(lake: Lake, dataset: str, number: int) -> Version:
     """
     path = _manifest_path(dataset, number)
     stored = lake.read(path)
-    version = Version.from_bytes(stored)
-    if version.number != number or json.loads(stored)["digest"] != version.digest:
+    version = parsed(lake, path, Version.from_bytes, stored)
+    if version.number != number or json.loads(stored).get("digest") != version.digest:
         raise Corrupt(f"{lake.uri}/{path} does not match its own number and digest; restore it.")
     return version
 
@@ -239,11 +243,20 @@ def _point_to(lake: Lake, version: Version) -> None:
         {"number": version.number, "version": version.name, "digest": version.digest}
     )
     while True:
-        data, tag = lake.read_tagged(_pointer_path(version.dataset))
-        if data is not None and json.loads(data)["number"] >= version.number:
+        number, tag = _pointed_to(lake, version.dataset)
+        if number >= version.number:
             return
         if lake.swap(_pointer_path(version.dataset), target, tag):
             return
+
+
+def _pointed_to(lake: Lake, dataset: str) -> tuple[int, str | None]:
+    """The number that the pointer names, 0 before the first, and the tag to swap against."""
+    path = _pointer_path(dataset)
+    data, tag = lake.read_tagged(path)
+    if data is None:
+        return 0, tag
+    return parsed(lake, path, lambda held: int(json.loads(held)["number"]), data), tag
 
 
 def _manifest_path(dataset: str, number: int) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 
 from winnow.batch import done_stages, open_batch
 from winnow.campaign import Campaign
-from winnow.errors import Retryable, WinnowError
 from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
 from winnow.reconcile.failures import read_failure
 from winnow.reconcile.findings import BatchState, Finding
 from winnow.stages.label_rounds import answers_until
-from winnow.stages.trouble import plain_line
+from winnow.stages.trouble import Damage, damage_mend, whole
 
 
 def read_batches(
@@ -21,21 +21,24 @@ def read_batches(
 ) -> tuple[list[BatchState], list[Finding]]:
     """Every batch of the ledger but those to `leave`, oldest first; and what could not be read.
 
+    One that was given up is none.
+
     Raises:
         Retryable: The store is away, which says nothing of a batch.
     """
     states: list[BatchState] = []
-    unreadable: list[Finding] = []
     left = frozenset(leave)
-    for entry in read_ledger(lake, campaign.name).entries:
+    ledger = read_ledger(lake, campaign.name)
+    # Told of published ones too: nothing can be taken until the ledger is whole again.
+    unreadable = [_unreadable(key, Damage(cause)) for key, cause in ledger.damaged.items()]
+    for entry in ledger.live:
         if entry.batch in left:
             continue
-        try:
-            states.append(read_batch(lake, campaign, entry.batch, now))
-        except Retryable:
-            raise
-        except (WinnowError, ValueError, KeyError, TypeError) as error:
-            unreadable.append(_unreadable(entry.batch, error))
+        found = whole(partial(read_batch, lake, campaign, entry.batch, now))
+        if isinstance(found, Damage):
+            unreadable.append(_unreadable(entry.batch, found))
+        else:
+            states.append(found)
     return states, unreadable
 
 
@@ -64,7 +67,5 @@ def read_batch(lake: Lake, campaign: Campaign, key: str, now: datetime) -> Batch
     )
 
 
-def _unreadable(key: str, error: Exception) -> Finding:
-    detail = f"{type(error).__name__}: {plain_line(str(error))}"
-    command = "restore the object from the bucket's versions or a copy of the lake"
-    return Finding("unreadable", key, "", detail, command=command)
+def _unreadable(key: str, damage: Damage) -> Finding:
+    return Finding("unreadable", key, "", damage.cause, command=damage_mend(key))

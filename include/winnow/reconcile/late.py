@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from winnow.batch import Batch, open_batch, read_manifest
 from winnow.campaign import Campaign
-from winnow.errors import Retryable, WinnowError
+from winnow.errors import Corrupt, Retryable, WinnowError
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.reconcile.findings import Finding
 from winnow.reconcile.memory import Looked, Memory
 from winnow.records import MICROS
 from winnow.stages.label_late import bill_of, collected_bill, keep_late, late_answers
+from winnow.stages.trouble import Damage, whole
 
 LOOK_FOR = timedelta(days=30)
 """How long after it was collected a batch is asked about."""
@@ -47,11 +49,16 @@ def look_for_late(
         before = memory.looked.get(key)
         if before is not None and now - before.at < LOOK_EVERY:
             continue
-        manifest = read_manifest(lake, campaign.name, key, "label")
+        manifest = whole(partial(read_manifest, lake, campaign.name, key, "label"))
+        if isinstance(manifest, Damage):
+            continue  # told of where the batch is read
         if manifest is None or now - datetime.fromisoformat(manifest.committed_at) > LOOK_FOR:
             found.closed.add(key)
             continue
-        batch = open_batch(campaign, key, lake, lambda: now)
+        batch = whole(partial(open_batch, campaign, key, lake, lambda: now))
+        if isinstance(batch, Damage):
+            found.findings.append(_cannot_ask(key, Corrupt(batch.cause)))
+            continue
         if batch.campaign.label.vendor != vendor.name:
             continue
         try:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
+from winnow.batch import parsed
 from winnow.ids import canonical_json
 from winnow.lake import Lake
 from winnow.reconcile.findings import Mended
@@ -60,22 +61,23 @@ def read_memory(lake: Lake, campaign: str) -> tuple[Memory, str | None]:
     data, tag = lake.read_tagged(memory_path(campaign))
     if data is None:
         return Memory(), tag
+    return parsed(lake, memory_path(campaign), _memory, data), tag
+
+
+def _memory(data: bytes) -> Memory:
     content = json.loads(data)
     at = datetime.fromisoformat
-    return (
-        Memory(
-            mends={n: Mended(m["n"], at(m["at"])) for n, m in content["mends"].items()},
-            told={name: at(when) for name, when in content["told"].items()},
-            looked={
-                key: Looked(seen["n_answered"], seen["charged"], at(seen["at"]))
-                for key, seen in content["looked"].items()
-            },
-            through=frozenset(content["through"]),
-            closed=frozenset(content["closed"]),
-            left=frozenset(content["left"]),
-            finished=content["finished"],
-        ),
-        tag,
+    return Memory(
+        mends={n: Mended(m["n"], at(m["at"])) for n, m in content["mends"].items()},
+        told={name: at(when) for name, when in content["told"].items()},
+        looked={
+            key: Looked(seen["n_answered"], seen["charged"], at(seen["at"]))
+            for key, seen in content["looked"].items()
+        },
+        through=frozenset(content["through"]),
+        closed=frozenset(content["closed"]),
+        left=frozenset(content["left"]),
+        finished=content["finished"],
     )
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from winnow.batch import STAGES, open_batch
 from winnow.campaign import Campaign
 from winnow.errors import WinnowError
+from winnow.ingest.ledger import read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.publish.versions import finish, is_finished, newest, read_version
@@ -85,7 +86,8 @@ def reconcile(
         late = LateLook()
         if vendor is not None:
             late = look_for_late(lake, campaign, memory, vendor, salt, now)
-        findings = [f for f in [*findings, *half, *late.findings] if f.key not in memory.left]
+        ended = memory.left | _dropped(lake, campaign.name)
+        findings = [f for f in [*findings, *half, *late.findings] if f.key not in ended]
         tell = [f for f in findings if f.is_alarm and _is_due(memory, f, now)]
         after = replace(_after(memory, states, findings, late, now), finished=finished)
         if write_memory(lake, campaign.name, after, tag):
@@ -152,6 +154,11 @@ def _half_published(lake: Lake, campaign: Campaign, finished: int) -> tuple[list
         elif not found:
             finished = number
     return found, finished
+
+
+def _dropped(lake: Lake, campaign: str) -> frozenset[str]:
+    """Batches that a person gave up: nothing of theirs is mended, nor told of."""
+    return frozenset(e.batch for e in read_ledger(lake, campaign).entries if e.dropped is not None)
 
 
 def _is_due(memory: Memory, finding: Finding, now: datetime) -> bool:

@@ -26,6 +26,7 @@ from typing import Any
 from winnow.batch import Artifact, Batch, Manifest, read_batch, read_table
 from winnow.errors import Retryable
 from winnow.ids import content_id
+from winnow.ingest.ledger import read_ledger
 from winnow.label.annotation import Annotation, preferred_response
 from winnow.label.collect import Collection, one_vote_each
 from winnow.label.rounds import contested_pairs
@@ -118,12 +119,16 @@ def with_votes(batch: Batch, built: BuiltTasks, votes: Taken) -> BuiltTasks:
 def with_own_ids(batch: Batch, built: BuiltTasks) -> BuiltTasks:
     """The plan under ids of this campaign's own, where its pools are another's.
 
-    Both may ask the same task, and a vendor takes an id only once.
+    Both may ask the same task, and a vendor takes an id only once. So may a batch that was given up
+    and the one that has its prompts now: from the first such batch on ids are the batch's own.
     """
-    if batch.campaign.pools_from is None:
+    name = [batch.campaign.name]
+    ledger = read_ledger(batch.lake, batch.campaign.name)
+    if len(ledger.live) < len(ledger.entries):
+        name.append(batch.key)
+    elif batch.campaign.pools_from is None:
         return built
-    name = batch.campaign.name
-    own = {task.task_id: content_id("task of", name, task.task_id) for task in built.tasks}
+    own = {task.task_id: content_id("task of", *name, task.task_id) for task in built.tasks}
     return replace(
         built,
         tasks=[replace(task, task_id=own[task.task_id]) for task in built.tasks],
@@ -177,7 +182,7 @@ def _published_votes(batch: Batch, name: str) -> Iterator[tuple[Row, Row]]:
 def _published_labels(batch: Batch, name: str) -> Manifest | None:
     """The other campaign's labels of the batch's key; None if it bought none that count."""
     other = read_batch(batch.lake, name, batch.key, batch.clock)
-    if other is None:
+    if other is None or read_ledger(batch.lake, name).dropped(batch.key) is not None:
         return None
     label = other.manifest(STAGE)
     if label is not None and not label.counts["rows_out"]:

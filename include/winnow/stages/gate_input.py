@@ -56,7 +56,7 @@ def measured(batch: Batch) -> Iterator[Measured]:
             limits,
             aggregation=batch.campaign.label.aggregation,
             history=_history(batch),
-            evaluation=evaluation_of(batch.campaign, batch.key),
+            evaluation=evaluation_of(batch.campaign, batch.day),
             shifts=shifts,
         )
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from winnow.batch import Artifact, read_table
 from winnow.campaign import Expand, Select
+from winnow.ending import run_and_leave
 from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.expand.embedders import open_embedder
 from winnow.expand.engine import Report, open_engine
@@ -189,4 +189,4 @@ def _events_on_stdout() -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_leave(main)

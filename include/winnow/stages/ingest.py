@@ -27,7 +27,7 @@ STAGE = "ingest"
 
 
 def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
-    """Ingest the batch; None (and no manifest) if there is no new file.
+    """Ingest the batch; None (and no manifest) if there is no new file, or it was given up.
 
     Raises:
         Retryable: The campaign that its pools are taken over from has none for this key yet.
@@ -37,7 +37,7 @@ def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
     if done is not None:
         return done
     source = source_of(batch)
-    found = look_for(batch.campaign.ingest.sources, batch.key, s3_client)
+    found = look_for(batch.campaign.ingest.sources, batch.day, s3_client)
     entry = _take(batch, source, found.files)
     if entry is None:
         return None
@@ -60,7 +60,7 @@ def _take(batch: Batch, source: Source | None, files: Sequence[SourceFile]) -> E
         ledger = read_ledger(batch.lake, batch.campaign.name)
         entry = ledger.of(batch.key)
         if entry is not None:
-            return entry
+            return entry if entry.dropped is None else None
         new = [file for file in files if file.file_id not in ledger.taken()]
         new = new[: batch.campaign.ingest.files_per_batch]
         if source is not None:
@@ -76,7 +76,7 @@ def _take(batch: Batch, source: Source | None, files: Sequence[SourceFile]) -> E
 def _accepted_before(batch: Batch, ledger: Ledger) -> dict[str, str]:
     """Prompt id to the place that brought it, over all earlier batches."""
     places: dict[str, str] = {}
-    for entry in ledger.entries:
+    for entry in ledger.live:
         for row in read_table(batch.lake, entry.outputs["prompt_ids"]).column(0).to_pylist():
             places.setdefault(row, f"batch {entry.batch}")
     return places

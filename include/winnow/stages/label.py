@@ -41,6 +41,7 @@ from winnow.stages.annotations_from import (
     with_own_ids,
     with_votes,
 )
+from winnow.stages.drop import refuse_dropped
 from winnow.stages.label_results import BroughtHome, commit_results
 from winnow.stages.label_rounds import (
     SubmissionRecord,
@@ -56,6 +57,7 @@ from winnow.stages.label_rounds import (
     submissions,
     terms_of,
 )
+from winnow.text import plain_text
 
 STAGE = label_results.STAGE
 
@@ -180,6 +182,9 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
         statuses = [vendor.status(r.ref) for r in submissions(batch).values()] if vendor else []
     except Retryable:
         statuses = []
+    except Fatal as error:
+        # It says nothing of the batch: a credential is wrong, or somebody deleted it there.
+        return f"tasks are with the vendor, which cannot be asked: {plain_text(str(error))}"
     if not statuses:
         noted = [unreadable.told(batch.lake, r.ref) for r in submissions(batch).values()]
         return ", ".join(["tasks are with the vendor", *filter(None, noted)])
@@ -191,7 +196,7 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
 def _first_round(batch: Batch) -> BuiltTasks:
     ingested, expanded, selected = (batch.require(s) for s in ("ingest", "expand", "select"))
     label = batch.campaign.label
-    gold, bad = gold_of(batch.campaign, batch.key)
+    gold, bad = gold_of(batch.campaign, batch.day)
     comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
     votes = votes_bought_before(batch, comparisons)
     built = build_tasks(
@@ -250,6 +255,7 @@ def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
 
 
 def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
+    refuse_dropped(batch)
     others = [r.ref for n, r in submissions(batch).items() if n != number]
     spent = sum(vendor.status(ref).committed for ref in others)
     terms = terms_of(batch, number)

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from winnow.batch import Artifact, Batch
+from winnow.batch import Artifact, Batch, parsed
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json
 from winnow.label.annotation import AnnotatorKey, pseudonymous
@@ -96,7 +96,12 @@ def terms_of(batch: Batch, number: int) -> BatchTerms:
 
 def has_opened(batch: Batch) -> bool:
     """Whether a vendor may have heard of the batch: nothing was bought before this is so."""
-    return batch.lake.exists(_path(batch, 0, "opening.json"))
+    return batch.lake.exists(opened_path(batch.folder, 0))
+
+
+def opened_path(folder: str, number: int) -> str:
+    """What lies in a batch's folder as soon as a vendor may have heard of the round."""
+    return f"{folder}/label/round-{number}/opening.json"
 
 
 def record_submission(batch: Batch, number: int, ref: str, deadline: datetime) -> None:
@@ -238,7 +243,7 @@ def _quarantined(content: dict[str, Any]) -> Quarantined:
 
 def _read(batch: Batch, number: int, name: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(batch.lake.read(_path(batch, number, name)))
+        found: dict[str, Any] = parsed(batch.lake, _path(batch, number, name), json.loads)
     except FileNotFoundError:
         return None
     return found

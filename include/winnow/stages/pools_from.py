@@ -46,6 +46,12 @@ def source_of(batch: Batch) -> Source | None:
     found = [read_manifest(batch.lake, name, batch.key, stage) for stage in ("ingest", "expand")]
     ingested, expanded = found
     if source is None or ingested is None or expanded is None:
+        dropped = read_ledger(batch.lake, name).dropped(batch.key)
+        if dropped is not None:
+            raise Fatal(
+                f"Batch {batch.key} of campaign {name} was dropped before it had pools: "
+                f"{batch.campaign.name} leaves the day out."
+            )
         raise Retryable(
             f"Batch {batch.key} of campaign {name} has no pools yet, which batch {batch.key} of "
             f"{batch.campaign.name} takes over: wait for its gather_pools, run that day of {name}, "

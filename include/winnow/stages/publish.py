@@ -20,6 +20,7 @@ from winnow.publish.labelled import TABLES, Labelled, labelled
 from winnow.publish.shards import cut, store_shards
 from winnow.publish.versions import Version, newest, publish, read_version, shelf
 from winnow.stages import bake_off, quality, reward_model
+from winnow.stages.drop import refuse_dropped
 from winnow.stages.gate_input import measured
 from winnow.validate.gate import judge
 from winnow.validate.verdict import Verdict
@@ -43,7 +44,8 @@ def version(batch: Batch, verdict_path: str) -> int:
     """Publish the batch as a dataset version, unless the verdict blocks it; returns its number.
 
     Raises:
-        Blocked: A check failed that the campaign makes blocking; each figure and limit is named.
+        Blocked: A check failed that the campaign makes blocking, each figure and limit is named; or
+            the batch was given up.
     """
     verdict_bytes = batch.lake.read(verdict_path)
     verdict = Verdict.from_bytes(verdict_bytes)
@@ -53,6 +55,7 @@ def version(batch: Batch, verdict_path: str) -> int:
             "change the limits under `validation` and clear check_labels; to choose other pairs of "
             "the same pools, start another campaign with `pools_from`."
         )
+    refuse_dropped(batch)
     dataset = batch.campaign.publish.dataset
     parent = newest(batch.lake, dataset)
     objects = shelf(batch.lake, dataset, parent)
@@ -61,7 +64,7 @@ def version(batch: Batch, verdict_path: str) -> int:
         shards = store_shards(objects, tables, test_share)
         facts = quality.facts_of(batch, tables, asdict(verdict))
     note = kind_of(batch.campaign.label.vendor).note
-    return publish(
+    published = publish(
         batch.lake,
         dataset,
         batch.key,
@@ -74,7 +77,10 @@ def version(batch: Batch, verdict_path: str) -> int:
         lambda new: dataset_card(new, batch.campaign, note),
         batch.clock(),
         report=lambda new: quality.report_of(batch, facts, new),
-    ).number
+    )
+    # Whoever gave the batch up at this very moment may not have seen the version.
+    refuse_dropped(batch)
+    return published.number
 
 
 def refit(batch: Batch, number: int) -> Manifest:

@@ -8,17 +8,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from winnow.batch import Batch, Manifest, batch_folder, done_stages, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.dag_names import DAG_OF, clear_command
+from winnow.errors import Retryable, WinnowError
+from winnow.ingest.ledger import Dropped
 from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.stages import label
+from winnow.stages.drop import dropped_text
 from winnow.stages.label_rounds import answers_until, has_plan
 from winnow.text import plain_text
 from winnow.validate.verdict import Verdict
@@ -28,7 +31,8 @@ PATIENCE = timedelta(hours=6)
 COLLECTING = timedelta(hours=1)
 """Past the vendor's deadline the answers are collected within this time."""
 
-Level = Literal["waits", "stuck", "failed", "ended"]
+Level = Literal["waits", "stuck", "failed", "ended", "damaged", "dropped"]
+T = TypeVar("T")
 RunState = str
 """Airflow's: queued, running, success, failed."""
 
@@ -67,7 +71,8 @@ class Trouble:
         batch: Its key.
         stage: The stage it is in.
         level: `waits` for somebody outside, as planned; `stuck`, nothing will happen by itself;
-            `failed`, Airflow gave up; `ended`, nothing was left to hand on.
+            `failed`, Airflow gave up; `ended`, nothing was left to hand on; `damaged`, what the
+            lake holds of it cannot be read; `dropped`, a person gave it up.
         cause: One line, plain text.
         mend: The next command or click; empty where there is nothing to do.
         heading: The runbook's heading; empty where it has none.
@@ -81,6 +86,54 @@ class Trouble:
     mend: str
     heading: str
     since: datetime | None = field(default=None, compare=False)
+
+
+def whole(read: Callable[[], T]) -> T | Damage:
+    """What `read` finds of one batch, or why it cannot be read: no batch takes others with it.
+
+    Raises:
+        Retryable, OSError: The store is away, which says nothing of the batch.
+    """
+    try:
+        return read()
+    except Retryable:
+        raise
+    except FileNotFoundError as error:
+        return Damage(plain_line(f"{error.filename or error} is missing."))
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return Damage(plain_line(str(error)))  # Arrow's own, of a table that cannot be parsed
+    except WinnowError as error:
+        return Damage(plain_line(str(error)))
+    except Exception as error:
+        # Whatever a reader trips over is the batch's fault, and its alone.
+        return Damage(plain_line(f"{type(error).__name__}: {error}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What the lake holds of a batch cannot be read: why, one line, plain text."""
+
+    cause: str
+
+
+def damaged_trouble(key: str, damage: Damage) -> Trouble:
+    """A batch that cannot be read, as what is wrong with it and what mends it."""
+    return Trouble(key, "", "damaged", damage.cause, damage_mend(key), "")
+
+
+def damage_mend(key: str) -> str:
+    """What a person does about a batch that cannot be read."""
+    return (
+        "restore the object from the bucket's versions or a copy of the lake; or give it up: "
+        f'winnow drop {key} --reason "..."'
+    )
+
+
+def dropped_trouble(key: str, dropped: Dropped) -> Trouble:
+    """A batch that was given up, as why it does not go on."""
+    return Trouble(key, "", "dropped", plain_line(dropped_text(key, dropped)), "", "")
 
 
 def state_of(lake: Lake, campaign: Campaign, key: str) -> BatchState:

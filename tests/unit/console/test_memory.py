@@ -169,8 +169,10 @@ def test_batches_that_are_done_cost_no_call_after_their_first_look(lake: Counted
 
 def test_who_is_published_takes_one_read_a_batch(lake: Counted) -> None:
     many(lake, 8)
+    memory = Memory()
+    keys = keys_of(lake, "nightly", memory)
     lake.take_calls()
-    found = published_of(lake, "nightly", [day(n) for n in range(8)], Memory())
+    found = published_of(lake, "nightly", keys, memory)
     assert list(found) == [day(n) for n in range(3, 8)]
     assert len(lake.take_calls()) == 8
 

@@ -1,0 +1,54 @@
+"""How Airflow ends a task's process: never by the interpreter's own end, which may be an abort."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# What Airflow runs every task in; it leaves a thread of Arrow's behind in a Python `read`.
+TASK = """
+import io, os, socket, sys, time
+from airflow.sdk.execution_time.supervisor import _fork_main
+
+class Slow(io.RawIOBase):
+    reads = 0
+    def readable(self):
+        return True
+    def read(self, size=-1):
+        self.reads += 1
+        if self.reads > 3:
+            time.sleep(0.2)
+        return b"a,b\\n" + b"1,2\\n" * 5000
+
+def work():
+    import pyarrow.csv
+    global reader
+    reader = pyarrow.csv.open_csv(Slow())
+    {end}
+
+ours, theirs = zip(*(socket.socketpair() for _ in range(3)))
+child = os.fork()
+if not child:
+    _fork_main(*theirs, 0, work)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("pass", 0), ("sys.exit(1)", 1), ("raise ValueError", 126)]
+)
+def test_a_task_ends_with_its_code_whatever_threads_it_leaves(
+    tmp_path: Path, end: str, code: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TASK.format(end=end)],
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == str(code)
