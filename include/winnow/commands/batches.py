@@ -27,7 +27,7 @@ from winnow.records import MICROS
 from winnow.stages import expand, ingest, label, publish, select
 from winnow.stages.drop import again_text, dropped_text
 from winnow.stages.drop import drop as drop_batch
-from winnow.stages.trouble import Damage, damage_mend, whole
+from winnow.stages.trouble import Damage, damage_mend, plain_line, whole
 
 AT_ONCE = 8
 """Batches that `status` reads at the same time: a store far away answers slowly, not seldom."""
@@ -140,7 +140,8 @@ def _quarantined(lake: Lake, campaign: str, key: str, stage: str) -> list[str]:
 
 
 def _place(row: Mapping[str, Any]) -> str:
-    return f"{row['file']}:{row['line']}" if row["file"] else str(row["record_id"])
+    # A file's name is its owner's words, which must not drive a terminal.
+    return plain_line(f"{row['file']}:{row['line']}" if row["file"] else str(row["record_id"]))
 
 
 def _wait(batch: Batch, step: Callable[[], object]) -> None:

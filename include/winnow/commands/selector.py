@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 from winnow.batch import Batch, done_stages, open_batch
-from winnow.bench import labels as label_bench
-from winnow.bench import speed as speed_bench
 from winnow.campaign import Campaign
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import read_ledger
@@ -63,16 +61,20 @@ def select(asked: argparse.Namespace) -> None:
 
 def bench_labels(asked: argparse.Namespace) -> None:
     """What each strategy's labels are worth, on judged pools: labels.parquet, .json and .html."""
-    for sentence in label_bench.run(asked.pool, asked.out, asked.seeds, print):
+    from winnow.bench import labels
+
+    for sentence in labels.run(asked.pool, asked.out, asked.seeds, print):
         print(sentence)
-    for limit in label_bench.LIMITS:
+    for limit in labels.LIMITS:
         print(f"Cannot show: {limit}")
     print(f"Written: {asked.out / 'labels.html'}, labels.json, labels.parquet")
 
 
 def bench_speed(asked: argparse.Namespace) -> None:
     """How fast pairs are chosen, beside the floor of the matrix products: speed.json."""
-    speed_bench.run(asked.out, quick=asked.quick)
+    from winnow.bench import speed
+
+    speed.run(asked.out, quick=asked.quick)
 
 
 def _expanded(lake: Lake, campaign: Campaign) -> Iterator[Batch]:
