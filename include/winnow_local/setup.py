@@ -146,12 +146,14 @@ def _install(venv: Path, locks: list[Path], what: str, attempts: list[list[str]]
 
 
 def _install_winnow(venv: Path) -> None:
-    """The package itself, editable; again only where the checkout was moved."""
+    """The package itself, editable; again where the checkout was moved or declares other commands."""
     stamp = venv / ".winnow-root"
-    if stamp.exists() and stamp.read_text() == str(ROOT):
+    declared = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    wanted = f"{ROOT}\n{declared}"
+    if stamp.exists() and stamp.read_text() == wanted:
         return
     _uv(venv, ["--no-deps", "-e", str(ROOT)], "the winnow package could not be installed")
-    stamp.write_text(str(ROOT))
+    stamp.write_text(wanted)
 
 
 def _uv(venv: Path, arguments: list[str], failure: str) -> None:
