@@ -146,7 +146,7 @@ def _install(venv: Path, locks: list[Path], what: str, attempts: list[list[str]]
 
 
 def _install_winnow(venv: Path) -> None:
-    """The package itself, editable; again where the checkout was moved or declares other commands."""
+    """The package itself, editable; again where the checkout moved or has other commands."""
     stamp = venv / ".winnow-root"
     declared = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     wanted = f"{ROOT}\n{declared}"
