@@ -20,6 +20,9 @@ from winnow.text import plain_text
 
 __all__ = ["ENDINGS", "MAX_ROW_BYTES", "RAW_LIMIT", "RawRow", "is_read", "parsed", "read_rows"]
 
+RAW_IN_ALL, RAW_OF_MANY = 64 << 20, 256
+"""Bytes of bad rows kept at once, and of each bad row beyond them."""
+
 Read = TypeVar("Read")
 
 _TEXTS = {".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
@@ -84,23 +87,28 @@ def parsed(
 ) -> Iterator[Read | Quarantined]:
     """What `parse` makes of each row, or the row for quarantine with the reason why it is none.
 
-    Whatever `parse` raises is about its row: no row stops the others.
+    Whatever `parse` raises is about its row: no row stops the others. Bad rows keep `RAW_LIMIT`
+    bytes each, and a few where there are very many.
     """
+    n_kept = 0
+
+    def quarantined(row: RawRow, fault: Unreadable) -> Quarantined:
+        nonlocal n_kept
+        raw = row.raw if n_kept < RAW_IN_ALL else row.raw[:RAW_OF_MANY]
+        n_kept += len(raw)
+        detail = plain_text(fault.detail)
+        return Quarantined(stage, fault.reason, detail, row.file, row.line, raw=raw)
+
     for row in rows:
         try:
             if row.fault is not None:
                 raise Unreadable(*row.fault.split(": ", 1))
             yield parse(row)
         except Unreadable as fault:
-            yield _quarantined(row, stage, fault)
+            yield quarantined(row, fault)
         except Exception as error:  # The last resort: a night must not end at what nobody foresaw.
             told = f"cannot be read ({type(error).__name__}); please report it"
-            yield _quarantined(row, stage, Unreadable("unreadable", told))
-
-
-def _quarantined(row: RawRow, stage: str, fault: Unreadable) -> Quarantined:
-    detail = plain_text(fault.detail)
-    return Quarantined(stage, fault.reason, detail, row.file, row.line, raw=row.raw)
+            yield quarantined(row, Unreadable("unreadable", told))
 
 
 def _text_rows(

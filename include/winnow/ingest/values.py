@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -122,7 +123,11 @@ def columns_of(row: Any, names: Collection[str]) -> dict[str, Any]:
         for name in names
         if name in row
     }
-    return {name: value for name, value in found.items() if value not in (None, [], {})}
+    return {name: value for name, value in found.items() if not _is_absent(value)}
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | dict) and not value)
 
 
 def read_time(raw: Any, name: str) -> datetime | None:
@@ -167,9 +172,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    names = [name for name, _ in pairs]
+    times = Counter(name for name, _ in pairs)
     twice = Twice(found)
-    twice.names = frozenset(name for name in found if names.count(name) > 1)
+    twice.names = frozenset(name for name, n in times.items() if n > 1)
     return twice
 
 

@@ -18,7 +18,8 @@ MAX_ARRAY_BYTES = 1 << 30
 """Bytes of one array of rows, at most: it is held in memory; lines are not."""
 
 _PIECE_BYTES = 1 << 20
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
+# Possessive: a long text must not be remembered letter by letter.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _SPACE = re.compile(rb"\s*")
 _MARK = b"\xef\xbb\xbf"
 
@@ -127,6 +128,9 @@ class _Lines:
 
 
 def _row(file: str, line: int, raw: bytes) -> RawRow:
+    if len(raw) > MAX_ROW_BYTES:
+        fault = f"too_long: the row has {len(raw)} bytes; {MAX_ROW_BYTES} are read"
+        return RawRow(file, line, raw[:RAW_LIMIT], fault=fault)
     try:
         return RawRow(file, line, raw, value=read_json(raw))
     except Unreadable as fault:

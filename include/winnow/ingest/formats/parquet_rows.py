@@ -46,8 +46,8 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
         if fault is None:
             groups = read_footer(_footer(data))
             fault = _bomb(groups, names)
-            # Texts stay as they are stored, each once.
-            parquet = pq.ParquetFile(source, read_dictionary=_paths(parquet, names))
+            # Texts stay as they are stored, each once, where their encoding lets them.
+            stored_once = pq.ParquetFile(source, read_dictionary=_paths(parquet, names))
     except Exception as error:  # Foreign bytes: pyarrow raises what it likes.
         fault = _damaged(error)
     if fault is not None:
@@ -56,7 +56,7 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
     line = 0
     for number, chunks in enumerate(groups):
         n_rows = parquet.metadata.row_group(number).num_rows
-        yield from _group_rows(file, parquet, number, line, names, chunks)
+        yield from _group_rows(file, (stored_once, parquet), number, line, names, chunks)
         line += n_rows
 
 
@@ -78,22 +78,29 @@ def _paths(parquet: pq.ParquetFile, names: Collection[str]) -> list[str]:
 
 def _group_rows(
     file: str,
-    parquet: pq.ParquetFile,
+    ways: Sequence[pq.ParquetFile],
     number: int,
     line: int,
     names: Sequence[str],
     chunks: Sequence[Chunk],
 ) -> Iterator[RawRow]:
-    begin, n_rows = line, parquet.metadata.row_group(number).num_rows
+    begin, n_rows = line, ways[0].metadata.row_group(number).num_rows
     fault = _too_large(chunks, names)
-    try:
-        batches = () if fault else parquet.iter_batches(_ROWS_AT_ONCE, [number], columns=names)
-        for batch in batches:
-            for row in _rows(file, line, batch, names):
-                yield row
-                line = row.line
-    except Exception as error:  # As above.
-        fault = _damaged(error)
+    for parquet in ways if fault is None else ():
+        try:
+            for batch in parquet.iter_batches(_ROWS_AT_ONCE, [number], columns=names):
+                for row in _rows(file, line, batch, names):
+                    yield row
+                    line = row.line
+        except pa.ArrowNotImplementedError as error:
+            fault = _damaged(error)
+            if line == begin:
+                continue
+        except Exception as error:  # As above.
+            fault = _damaged(error)
+        else:
+            fault = None
+        break
     if fault is None and line < begin + n_rows:
         fault = "invalid_parquet: there are fewer rows than the file says"
     if fault is not None:
@@ -206,7 +213,9 @@ def _row_bytes(array: pa.Array) -> NDArray[np.int64]:
         ends = np.cumsum(n_inside)
         total = np.concatenate([[0], np.cumsum(_row_bytes(array.flatten()) + 8)])
         return np.asarray(total[ends] - total[ends - n_inside], dtype=np.int64)
-    return np.full(len(array), 8, np.int64)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _row_bytes(array.storage)
+    return np.full(len(array), 8 + array.nbytes // max(len(array), 1), np.int64)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pyarrow as pa
 
 RAW_LIMIT = 64 * 1024
 """Bytes of a bad row kept in quarantine."""
+
+_SHOWN = 100
+"""Members of a list or an object, at most, that a bad row shows of itself."""
 
 MAX_ROW_BYTES = 16 << 20
 """Bytes of a row, at most: a longer one is passed over without being held in memory."""
@@ -38,8 +42,17 @@ class RawRow:
     def raw(self) -> bytes:
         """The row's bytes for quarantine, its beginning where it is long."""
         if self.given is None:
-            return json.dumps(self.value, default=str).encode()[:RAW_LIMIT]
+            return json.dumps(_begin(self.value), default=str).encode()[:RAW_LIMIT]
         return self.given[:RAW_LIMIT]
+
+
+def _begin(value: Any) -> Any:
+    """A value of which only the beginning is shown, in work that is no more than that."""
+    if isinstance(value, str | bytes):
+        return value[:RAW_LIMIT]
+    if isinstance(value, dict):
+        return {str(k): _begin(v) for k, v in islice(value.items(), _SHOWN)}
+    return [_begin(v) for v in value[:_SHOWN]] if isinstance(value, list | tuple) else value
 
 
 @contextmanager
