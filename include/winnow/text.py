@@ -22,7 +22,7 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f"
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\U00016fe4\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "\ud800-\udfff]"
 )
 
@@ -50,7 +50,9 @@ def bare_text(text: str) -> str:
     return _DRAWN.sub("", plain_text(text))
 
 
-_DRAWN = re.compile("[\u200c\u200d\ufe00-\ufe0f]")
+# Joiners stay where they are seen: in Arabic, in the scripts of India and its east, among emoji.
+_JOINING = "\u0600-\u0dff\u1000-\u109f\u1780-\u18af\u2600-\u27bf\U0001f000-\U0001faff"
+_DRAWN = re.compile(f"[\ufe00-\ufe0f]|(?<![{_JOINING}])[\u200c\u200d]")
 
 _MARKS_TOGETHER = 30
 """Combining marks in a row that are put in order together, as many as Unicode's stream-safe form

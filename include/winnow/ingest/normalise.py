@@ -36,10 +36,9 @@ NotAPrompt = Unreadable
 _MAX_FACT_CHARS = 1_000
 """Characters of a source, a dimension, a language or a tag, at most."""
 
-_ONE_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
-_LINE_END = re.compile(r"[^\S\n]+(?=\n|\Z)")
+_ONE_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800]")
 _INDENTED = re.compile(r"^[ \t]+\S", re.MULTILINE)
-_AS_WRITTEN = re.compile(r"^\s|[`{}\[\]()<>=|\\#$%&*_^~\"\t;@/+]", re.MULTILINE)
+_AS_WRITTEN = re.compile(r"^[ \t]+\S|[`{}\[\]()<>=|\\#$%&*_^~\"'\t;@/+]", re.MULTILINE)
 """What tells of code, tables or formulas, in which every space counts."""
 
 
@@ -75,9 +74,9 @@ def parse_prompt(value: Any, file: str, line: int, max_chars: int) -> Prompt:
         prompt_id=prompt_identity(messages, tools),
         messages=messages,
         tools=tools,
-        source=_text(row, "source"),
-        dimension=_text(row, "dimension") or "helpfulness",
-        language=_text(row, "language"),
+        source=read_fact(row, "source"),
+        dimension=read_fact(row, "dimension") or "helpfulness",
+        language=read_fact(row, "language"),
         tags=_tags(row.get("tags")),
         received_at=read_time(row.get("received_at"), "received_at"),
         file=file,
@@ -117,7 +116,7 @@ def normalise(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text.strip()
     seen = _ONE_SPACE.sub(" ", unicode_form(plain_text(text)))
-    trimmed = _LINE_END.sub("", seen).strip("\n")
+    trimmed = "\n".join([line.rstrip() for line in seen.split("\n")]).strip("\n")
     # The first line's own indentation means something only beside that of others.
     first, newline, rest = trimmed.partition("\n")
     return trimmed if _INDENTED.search(rest) else f"{first.lstrip()}{newline}{rest}"
@@ -130,7 +129,7 @@ def prompt_identity(messages: Sequence[dict[str, str]], tools: str | None) -> st
 
 def told_apart(text: str) -> str:
     """What two normalised texts share that are one to a reader."""
-    bare = text if text.isascii() else bare_text(text)
+    bare = text if text.isascii() else normalise(bare_text(text))
     if "  " not in bare or _AS_WRITTEN.search(bare):
         return bare
     return re.sub(" {2,}", " ", bare)
@@ -151,19 +150,22 @@ def read_tools(raw: Any) -> str | None:
     return json.dumps(raw, sort_keys=True, ensure_ascii=False) if raw else None
 
 
-def _text(row: dict[str, Any], key: str) -> str | None:
+def read_fact(row: dict[str, Any], key: str) -> str | None:
+    """A short text that a tidied row tells of itself, such as its language."""
     raw = row.get(key)
     if raw is not None and not isinstance(raw, str):
         raise NotAPrompt("wrong_type", f"`{key}` must be text, not {kind(raw)}")
-    return _short(raw, key) or None
+    # One line of plain text: it is shown on pages and in a terminal.
+    return " ".join(plain_text(_short(raw, key)).split()) or None
 
 
 def _tags(raw: Any) -> list[str]:
-    if raw is None:
+    tags = [tag for tag in raw if tag is not None] if isinstance(raw, list) else raw
+    if tags is None:
         return []
-    if not isinstance(raw, list) or not all(isinstance(tag, str) for tag in raw):
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise NotAPrompt("wrong_type", "`tags` must be a list of texts")
-    return [_short(tag, "tags") for tag in raw]
+    return [_short(tag, "tags") for tag in tags]
 
 
 def _short(text: str | None, key: str) -> str:

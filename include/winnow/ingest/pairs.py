@@ -11,10 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.ingest.normalise import PROMPT_COLUMNS, TURN_COLUMNS, check_prompt, turns_of
+from winnow.ingest.normalise import (
+    PROMPT_COLUMNS,
+    TURN_COLUMNS,
+    check_prompt,
+    normalise,
+    told_apart,
+    turns_of,
+)
 from winnow.ingest.turns import read_response
 from winnow.ingest.values import Unreadable
-from winnow.text import bare_text
 
 PAIR_COLUMNS = (*PROMPT_COLUMNS, "chosen", "rejected")
 """Columns of a file of pairs that are read."""
@@ -36,13 +42,18 @@ def read_pair(row: dict[str, Any], max_chars: int) -> Pair:
         Unreadable: As `read_answers`; or a side shows nothing, or both look the same.
     """
     messages, (chosen, rejected) = read_answers(row, ("chosen", "rejected"), max_chars)
-    seen = [bare_text(text).strip() for text in (chosen, rejected)]
+    seen = [as_seen(text) for text in (chosen, rejected)]
     if not all(seen):
         empty = "chosen" if not seen[0] else "rejected"
         raise Unreadable("empty_response", f"`{empty}` holds nothing that can be seen")
     if seen[0] == seen[1]:
         raise Unreadable("same_text", "`chosen` and `rejected` look the same")
     return Pair(messages, chosen, rejected)
+
+
+def as_seen(text: str) -> str:
+    """What two responses share that look the same; "" of one that shows nothing."""
+    return told_apart(normalise(text)).strip()
 
 
 def read_answers(

@@ -58,6 +58,8 @@ def read_response(raw: Any, name: str) -> tuple[list[Turn], str]:
         raise Unreadable("no_text", f"`{name}` must be a text or turns")
     if isinstance(raw, str):
         return [], raw
+    if isinstance(raw, dict) and {"role", "from"} & raw.keys():
+        raw = [raw]
     turns = read_turns(raw, name)
     if not turns or turns[-1].role != "assistant":
         raise Unreadable("last_turn_not_assistant", f"the last turn of `{name}` is no assistant's")
@@ -118,7 +120,7 @@ def _part(part: Any, where: str) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, dict) and part.get("type", "text") in _TEXT_PARTS:
-        text = part.get("text")
+        text = part.get("text", part.get("value"))
         if isinstance(text, str):
             return text
     found = part.get("type") if isinstance(part, dict) else kind(part)

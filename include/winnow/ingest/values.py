@@ -28,6 +28,12 @@ MAX_DIGITS = 4_300
 VECTORS = ("vector", "chosen_vector", "rejected_vector")
 """Columns of embeddings."""
 
+LISTS = {
+    **dict.fromkeys(("messages", "conversations", "conversation", "tools"), dict),
+    **dict.fromkeys(("turns", "tags"), str),
+}
+"""Columns of lists, with what they list: such a list may stand as JSON in a text."""
+
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _WHOLE = 2.0**53
 
@@ -119,11 +125,26 @@ def columns_of(row: Any, names: Collection[str]) -> dict[str, Any]:
     if twice:
         raise Unreadable("stands_twice", f"{', '.join(sorted(twice))}: more than one of a name")
     found = {
-        name: row[name] if name in VECTORS else tidy(row[name], name)
+        name: row[name] if name in VECTORS else tidy(_unpacked(row[name], name), name)
         for name in names
         if name in row
     }
     return {name: value for name, value in found.items() if not _is_absent(value)}
+
+
+def _unpacked(value: Any, name: str) -> Any:
+    """A list that is written as JSON in a column of text, as databases and CSV hold it."""
+    if name not in LISTS or not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith(("[", "null")):
+        return value
+    try:
+        found = read_json(value)
+    except Unreadable:
+        return value
+    kinds = (dict,) if LISTS[name] is dict else (str, type(None))
+    is_list = isinstance(found, list) and all(isinstance(each, kinds) for each in found)
+    return found if found is None or is_list else value
 
 
 def _is_absent(value: Any) -> bool:

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json
+from winnow.ingest.pairs import as_seen
 from winnow.label.gold import GoldItem
 from winnow.label.pii import scrub, scrub_all
 from winnow.label.vendor import Message
 from winnow.records import Quarantined
-from winnow.text import bare_text, plain_text
+from winnow.text import plain_text
 
 Row = Mapping[str, Any]
 PiiPolicy = Literal["scrub", "block", "send"]
@@ -144,7 +145,7 @@ def ready(pair: ShownPair, guard: PiiGuard) -> ShownPair:
     """
     pair = guard(pair)
     asked, first, second = (
-        bare_text(text).strip() for text in (pair.messages[-1].content, pair.first, pair.second)
+        as_seen(text) for text in (pair.messages[-1].content, pair.first, pair.second)
     )
     if not (asked and first and second):
         detail = "the prompt or a response of this pair has no visible text"

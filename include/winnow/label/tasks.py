@@ -19,7 +19,7 @@ from typing import Any, Literal
 from winnow.batch import Artifact
 from winnow.campaign import Label
 from winnow.ids import content_id, seed_from, task_id
-from winnow.ingest.normalise import normalise, told_apart
+from winnow.ingest.pairs import as_seen
 from winnow.label.gold import GoldItem
 from winnow.label.shown import NotWorthAsking, PiiGuard, ShownPair, of_comparison, of_gold, ready
 from winnow.label.task_order import (
@@ -234,12 +234,8 @@ def _drawn_gold(
 
 def _content(pair: ShownPair) -> tuple[tuple[str, ...], frozenset[str]]:
     """What two equal pairs share even where one prompt was not normalised."""
-    turns = tuple(_key(message.content) for message in pair.messages)
-    return turns, frozenset((_key(pair.first), _key(pair.second)))
-
-
-def _key(text: str) -> str:
-    return told_apart(normalise(text))
+    turns = tuple(as_seen(message.content) for message in pair.messages)
+    return turns, frozenset((as_seen(pair.first), as_seen(pair.second)))
 
 
 def _gold_tasks(pairs: Sequence[ShownPair], label: Label, draw: int) -> Iterator[_Placed]:

@@ -1,4 +1,4 @@
-"""Rows of CSV with a header. An empty cell is absent; columns of more than a text hold JSON."""
+"""Rows of CSV with a header. An empty cell is absent; lists are JSON, as in any column of text."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from winnow.ingest.formats.raw import MAX_ROW_BYTES, RAW_LIMIT, RawRow
+from winnow.ingest.formats.raw import MAX_ROW_BYTES, RAW_LIMIT, RawRow, text_lines
 from winnow.ingest.values import VECTORS, Unreadable, read_json
 from winnow.text import has_half_surrogate
-
-_HOLD_JSON = ("messages", "conversations", "conversation", "turns", "tools", "tags", *VECTORS)
 
 
 def csv_rows(file: str, source: pa.NativeFile, columns: Collection[str]) -> Iterator[RawRow]:
     """Every row after the header; `line` is the one on which it begins."""
-    # Bytes that are no UTF-8 become half surrogates, which are looked for row by row.
-    text = io.TextIOWrapper(source, "utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, strict=True)
+    reader = csv.reader(_Text(source), strict=True)
     csv.field_size_limit(MAX_ROW_BYTES)
     header: list[str] | None = None
     line = 1
@@ -30,7 +26,8 @@ def csv_rows(file: str, source: pa.NativeFile, columns: Collection[str]) -> Iter
         except StopIteration:
             return
         except csv.Error as error:
-            yield RawRow(file, line, b"", fault=f"invalid_csv: {error}")
+            told = f"invalid_csv: {error} (lines {line} to {max(line, reader.line_num)})"
+            yield RawRow(file, line, b"", fault=told)
             line = reader.line_num + 1
             continue
         if header is None and cells:
@@ -42,6 +39,24 @@ def csv_rows(file: str, source: pa.NativeFile, columns: Collection[str]) -> Iter
         elif header is not None and cells:
             yield _row(file, line, header, cells, columns)
         line = reader.line_num + 1
+
+
+class _Text:
+    """The lines of a file as text; one that is too long is an error, and the next one follows."""
+
+    def __init__(self, source: pa.NativeFile) -> None:
+        self._lines = text_lines(source, b"")
+
+    def __iter__(self) -> _Text:
+        return self
+
+    def __next__(self) -> str:
+        number, line, is_whole = next(self._lines)
+        if not is_whole:
+            raise csv.Error(f"a line of more than {MAX_ROW_BYTES} bytes")
+        # Bytes that are no UTF-8 become half surrogates, which are looked for row by row.
+        encoding = "utf-8-sig" if number == 1 else "utf-8"
+        return line.decode(encoding, "surrogateescape") + "\n"
 
 
 def _wrong_header(header: list[str], columns: Collection[str]) -> str | None:
@@ -72,7 +87,7 @@ def _row(
 def _cell(name: str, cell: str) -> Any:
     if has_half_surrogate(cell):
         raise Unreadable("invalid_utf8", f"`{name}` is no UTF-8")
-    return read_json(cell) if name in _HOLD_JSON else cell
+    return read_json(cell) if name in VECTORS else cell
 
 
 def _bytes(cells: list[str]) -> bytes:

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from winnow.ingest.formats.raw import MAX_ROW_BYTES, RAW_LIMIT, RawRow
+from winnow.ingest.formats.raw import MAX_ROW_BYTES, PIECE_BYTES, RAW_LIMIT, RawRow, text_lines
 from winnow.ingest.values import Unreadable, read_json
 
 MAX_ARRAY_BYTES = 1 << 30
 """Bytes of one array of rows, at most: it is held in memory; lines are not."""
 
-_PIECE_BYTES = 1 << 20
 # Possessive: a long text must not be remembered letter by letter.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _SPACE = re.compile(rb"\s*")
@@ -26,10 +25,10 @@ _MARK = b"\xef\xbb\xbf"
 
 def json_rows(file: str, source: pa.NativeFile) -> Iterator[RawRow]:
     """Every row of a file in its order; blank lines are no rows."""
-    begins = source.read(_PIECE_BYTES)
+    begins = source.read(PIECE_BYTES)
     kind = _kind(begins)
     if kind == "lines":
-        for number, line, is_whole in _lines(source, begins):
+        for number, line, is_whole in text_lines(source, begins):
             if not is_whole:
                 fault = f"too_long: the line has more than {MAX_ROW_BYTES} bytes"
                 yield RawRow(file, number, line, fault=fault)
@@ -52,7 +51,7 @@ def _kind(begins: bytes) -> str:
     if text.startswith(b"["):
         return "array"
     lines = text.split(b"\n")
-    if text.startswith(b"{") and len(begins) < _PIECE_BYTES and not any(map(_is_row, lines)):
+    if text.startswith(b"{") and len(begins) < PIECE_BYTES and not any(map(_is_row, lines)):
         return "object" if _is_row(text) else "lines"
     return "lines"
 
@@ -62,26 +61,6 @@ def _is_row(text: bytes) -> bool:
         return isinstance(read_json(text), dict)
     except Unreadable:
         return False
-
-
-def _lines(source: pa.NativeFile, begins: bytes) -> Iterator[tuple[int, bytes, bool]]:
-    """Number and bytes of each line, and whether they are all of it: long ones are cut."""
-    number, rest, skipping = 1, b"", False
-    piece = begins
-    while piece:
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            if not skipping:
-                yield number, line, len(line) <= MAX_ROW_BYTES
-            number, skipping = number + 1, False
-        if len(rest) > MAX_ROW_BYTES and not skipping:
-            yield number, rest[:RAW_LIMIT], False
-            skipping = True
-        if skipping:
-            rest = b""
-        piece = source.read(_PIECE_BYTES)
-    if rest and not skipping:
-        yield number, rest, True
 
 
 def _elements(file: str, data: bytes) -> Iterator[RawRow]:

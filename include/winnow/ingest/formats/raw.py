@@ -18,6 +18,9 @@ RAW_LIMIT = 64 * 1024
 _SHOWN = 100
 """Members of a list or an object, at most, that a bad row shows of itself."""
 
+PIECE_BYTES = 1 << 20
+"""Bytes that are read at once."""
+
 MAX_ROW_BYTES = 16 << 20
 """Bytes of a row, at most: a longer one is passed over without being held in memory."""
 
@@ -65,3 +68,26 @@ def opened(data: Data, packing: str | None = None) -> Iterator[pa.NativeFile]:
         else:
             with pa.CompressedInputStream(source, packing) as unpacked:
                 yield unpacked
+
+
+def text_lines(source: pa.NativeFile, begins: bytes) -> Iterator[tuple[int, bytes, bool]]:
+    """Number and bytes of each line, and whether they are all of it: long ones are cut.
+
+    `begins` are bytes that were read before.
+    """
+    number, rest, skipping = 1, b"", False
+    piece = begins or source.read(PIECE_BYTES)
+    while piece:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            if not skipping:
+                yield number, line, len(line) <= MAX_ROW_BYTES
+            number, skipping = number + 1, False
+        if len(rest) > MAX_ROW_BYTES and not skipping:
+            yield number, rest[:RAW_LIMIT], False
+            skipping = True
+        if skipping:
+            rest = b""
+        piece = source.read(PIECE_BYTES)
+    if rest and not skipping:
+        yield number, rest, True
