@@ -436,7 +436,7 @@ def load_campaign(path: Path) -> Campaign:
         settings = yaml.load(path.read_text(encoding="utf-8"), _Strict)
     except OSError as error:
         raise Fatal(f"Campaign {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # YAML's constructors raise what they like.
         raise Fatal(f"Campaign {path} is not valid YAML: {error}") from error
     campaign = parse_campaign(settings, where=str(path))
     sources = [_from_folder(source, path.parent) for source in campaign.ingest.sources]
@@ -500,4 +500,7 @@ def parse_campaign(settings: Any, where: str) -> Campaign:
 def _from_folder(source: str, folder: Path) -> str:
     if "://" in source:
         return source
-    return str((folder / source).resolve())
+    try:
+        return str((folder / source).resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise Fatal(f"{source!a} is no path: {error}") from error

@@ -118,6 +118,8 @@ def test_where_prompts_and_votes_come_from_is_told_once(
         ("seed: " + "9" * 5_000, "not valid YAML"),
         ("[" * 3_000, "not valid YAML"),
         ("name: \x00", "not valid YAML"),
+        ("x: !!timestamp foo", "not valid YAML"),
+        ("x: !!bool foo", "not valid YAML"),
     ],
 )
 def test_a_setting_that_stands_twice_or_is_no_number_is_an_error(

@@ -19,7 +19,7 @@ from winnow.errors import Fatal
 from winnow.expand.engine import Draw, GeneratedResponse, Refusal
 from winnow.expand.server import ServerAddress
 from winnow.ingest.turns import call_text
-from winnow.ingest.values import Unreadable, read_json
+from winnow.ingest.values import Unreadable, read_json, tidy
 from winnow.text import plain_text
 
 SHOWN_CHARS = 300
@@ -156,7 +156,7 @@ def refusal_of(response: httpx.Response, address: ServerAddress) -> Refusal:
 
 def server_words(response: httpx.Response, address: ServerAddress) -> str:
     """The server's own words on a failure, short, as plain text and without the key."""
-    said = _error(response).get("message") or response.text
+    said = _error(response).get("message") or response.content.decode(errors="replace")
     hidden = str(said).replace(address.key, "***") if address.key else str(said)
     return plain_text(hidden)[:SHOWN_CHARS]
 
@@ -281,6 +281,7 @@ def _call_text(function: _Function) -> str:
     """A call as a line of JSON; arguments that are none stay the text that the model wrote."""
     try:
         arguments = read_json(function.arguments)
+        tidy(arguments, "arguments")
     except Unreadable:
         arguments = function.arguments
     return call_text(function.name, arguments)
@@ -289,8 +290,8 @@ def _call_text(function: _Function) -> str:
 def _error(response: httpx.Response) -> Mapping[str, Any]:
     """The error object of an answer, {} where there is none of a known shape."""
     try:
-        body = response.json()
-    except ValueError:
+        body = read_json(response.content)
+    except Unreadable:
         return {}
     error = body.get("error", body) if isinstance(body, dict) else None
     return error if isinstance(error, dict) else {}

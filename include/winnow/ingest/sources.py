@@ -112,13 +112,18 @@ def told(passed_over: Sequence[PassedOver], most: int = 5) -> str:
 
 
 def _look(source: str, day: str, s3_client: Any) -> Found:
-    place = source.replace("{day}", day).rstrip("/")
+    place = source.replace("{day}", day).rstrip("/") or source[:1]
+    if not place:
+        raise Fatal("A source is empty; name a folder, a file or s3://bucket/prefix.")
     if place.startswith("s3://"):
         found = _on_s3(place, s3_client)
     elif "://" in place and not place.startswith("file://"):
         raise Fatal(f"Source {source} is neither a folder, a file nor s3://bucket/prefix.")
     else:
-        found = _on_disk(Path(place.removeprefix("file://")))
+        try:
+            found = _on_disk(Path(place.removeprefix("file://")))
+        except (OSError, ValueError) as error:
+            raise Fatal(f"Source {plain_text(ascii(source))} cannot be read: {error}") from error
     if found is None and "{day}" not in source:
         raise Fatal(f"Source {source} does not exist; correct ingest.sources of the campaign.")
     return found or Found((), ())
@@ -138,7 +143,7 @@ def _on_disk(place: Path) -> Found | None:
 def _in_folder(folder: Path) -> Found:
     root = folder.resolve()
     files, passed_over = [], []
-    for name, path in _walk(folder, ""):
+    for name, path in _walk(folder, "", root):
         shown = f"{folder}/{plain_text(ascii(name)[1:-1] if not _is_utf8(name) else name)}"
         why = HIDDEN if _is_hidden(path) else _refused(root, path, name)
         try:
@@ -153,7 +158,7 @@ def _in_folder(folder: Path) -> Found:
     return Found(tuple(files), tuple(passed_over))
 
 
-def _walk(folder: Path, below: str) -> Iterator[tuple[str, Path]]:
+def _walk(folder: Path, below: str, root: Path) -> Iterator[tuple[str, Path]]:
     """Names below a folder with their paths; of a folder that is not looked into its own."""
     try:
         entries = sorted(os.scandir(folder / below), key=lambda each: each.name)
@@ -162,10 +167,25 @@ def _walk(folder: Path, below: str) -> Iterator[tuple[str, Path]]:
         return
     for entry in entries:
         name = f"{below}{entry.name}"
-        if entry.is_dir(follow_symlinks=False) and not _is_hidden(Path(entry.path)):
-            yield from _walk(folder, f"{name}/")
+        path = Path(entry.path)
+        if not _is_hidden(path) and _is_looked_into(entry, path, root):
+            yield from _walk(folder, f"{name}/", root)
         else:
-            yield name, Path(entry.path)
+            yield name, path
+
+
+def _is_looked_into(entry: os.DirEntry[str], path: Path, root: Path) -> bool:
+    """Whether it is a folder, or a link to one that is looked into nowhere else.
+
+    So a mounted ConfigMap shows its folders: as links into the hidden one that holds its files.
+    """
+    if not entry.is_symlink():
+        return entry.is_dir()
+    real = Path(os.path.realpath(path))
+    if not (real.is_relative_to(root) and real.is_dir()):
+        return False
+    above = [root / part for part in real.relative_to(root).parents]
+    return any(_is_hidden(each) for each in (real, *above) if each != root)
 
 
 def _is_hidden(path: Path) -> bool:

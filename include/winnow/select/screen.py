@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 
 from winnow.select.same_to_all import same_to_all
 from winnow.select.wording import agreeing, may_agree
-from winnow.text import plain_text
+from winnow.text import bare_text, plain_text, unicode_form
 
 _NUMBER = re.compile(r"\d+")
 
@@ -63,7 +63,10 @@ def near_duplicates(
     unit_nc = np.divide(vectors_nc, norm_n, out=np.zeros_like(vectors_nc), where=norm_n > 0)
     close_nn = unit_nc @ unit_nc.T >= cosine
     if text_n is not None:
-        close_nn &= _same_wording(close_nn, text_n)
+        close_nn = close_nn & _same_wording(close_nn, text_n)
+        # Two writings of one text may have embeddings that differ.
+        seen_n = np.array([unicode_form(bare_text(text)).strip() for text in text_n])
+        close_nn |= seen_n[:, None] == seen_n
     return np.asarray(connected_components(csr_array(close_nn), directed=False)[1], dtype=np.intp)
 
 

@@ -46,6 +46,8 @@ PREFERENCE_COLUMNS = (*PAIR_COLUMNS, "chosen_vector", "rejected_vector")
 
 _MAX_PROMPT_CHARS = 1_000_000
 _MAX_COMPONENTS = 64
+_MOST = 1e100
+"""Numbers of a vector are smaller: their squares must be numbers too."""
 
 Vector = NDArray[np.float64]
 Row = TypeVar("Row")
@@ -203,13 +205,16 @@ def _vector(row: Mapping[str, Any], name: str) -> Vector | None:
     if value is None:
         return None
     try:
-        vector = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise Unreadable("wrong_vector", f"`{name}` must be a list of numbers") from None
-    if vector.ndim != 1 or not isinstance(value, list):
+        vector = np.array(value)
+    except ValueError:  # Lists of several lengths.
+        vector = np.array(None)
+    if vector.ndim != 1 or vector.dtype.kind not in "iuf":
         raise Unreadable("wrong_vector", f"`{name}` must be a list of numbers")
-    if not np.isfinite(vector).all():
-        raise Unreadable("wrong_vector", f"`{name}` holds a number that is not finite")
+    vector = vector.astype(np.float64)
+    if not (np.abs(vector) < _MOST).all():
+        raise Unreadable(
+            "wrong_vector", f"`{name}` holds a number that is not finite, or too large"
+        )
     return vector
 
 
@@ -362,10 +367,12 @@ def _comparison(
 
 
 def _write_refused(out: Path, refused: Sequence[Quarantined]) -> None:
+    told = Path(f"{out}.quarantine.jsonl")
+    told.unlink(missing_ok=True)
     if refused:
         out.parent.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps(asdict(row), default=_readable) for row in refused)
-        Path(f"{out}.quarantine.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        told.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write(out: Path, comparisons: list[dict[str, Any]]) -> None:

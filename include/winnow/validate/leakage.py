@@ -12,10 +12,12 @@ Only prompts that share a rare piece are compared: of the n pieces of an evaluat
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from winnow.errors import Fatal
@@ -34,6 +36,8 @@ CHECK = "evaluation_prompts"
 _PIECE = 8
 _LONG = 60
 """Letters from which an evaluation prompt is looked for inside longer prompts."""
+_BEGINNINGS = 10
+"""Turns of a long evaluation conversation after which it is looked for."""
 _MEANT = 24
 """Letters from which the beginning of an evaluation conversation is no mere greeting."""
 
@@ -105,10 +109,13 @@ def _talks(row: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _beginnings(said: Sequence[str]) -> Iterator[str]:
-    for n in range(1, len(said) + 1):
-        text = normalised("\n".join(said[:n]))
-        if text and (n == len(said) or len(text) >= _MEANT):
+    turns = [text for text in map(normalised, said) if text]
+    for n in range(1, min(len(turns), _BEGINNINGS)):
+        text = " ".join(turns[:n])
+        if len(text) >= _MEANT:
             yield text
+    if turns:
+        yield " ".join(turns)
 
 
 def merged(sets: Iterable[EvaluationSet]) -> EvaluationSet:
@@ -122,17 +129,24 @@ def merged(sets: Iterable[EvaluationSet]) -> EvaluationSet:
 
 
 def leaked(prompts: Iterable[Row], evaluation: EvaluationSet, share: float) -> list[BadRow]:
-    """The prompts (rows of `records.PROMPTS`) that the evaluation set holds, or nearly holds."""
+    """The prompts (rows of `records.PROMPTS`) that the evaluation set holds, or nearly holds.
+
+    It may stand in any turn: what a person says, a system prompt, what a tool gave back.
+    """
     found: dict[str, str] = {}
     texts: dict[str, str] = {}
+    wholes: dict[str, str] = {}
     for row in prompts:
-        text = texts[row["prompt_id"]] = normalised(_asked(row["messages"]))
+        asked, whole = (normalised("\n".join(said)) for said in _said(row["messages"]))
         if row["prompt_id"] in evaluation.ids:
             found[row["prompt_id"]] = "its id is in the evaluation set"
-        elif text in evaluation.texts:
-            found[row["prompt_id"]] = f"is the prompt of {evaluation.texts[text]}"
-    rest = {prompt: text for prompt, text in texts.items() if prompt not in found}
-    for prompt, where in _near(rest, evaluation.texts, share):
+        elif asked in evaluation.texts:
+            found[row["prompt_id"]] = f"is the prompt of {evaluation.texts[asked]}"
+        else:
+            texts[row["prompt_id"]] = asked
+            wholes.update({row["prompt_id"]: whole} if whole != asked else {})
+    near = (_near(looked_at, evaluation.texts, share) for looked_at in (texts, wholes))
+    for prompt, where in chain.from_iterable(near):
         found.setdefault(prompt, f"is nearly the prompt of {where}")
     return [BadRow(CHECK, "prompts", prompt, found[prompt]) for prompt in sorted(found)]
 
@@ -141,11 +155,31 @@ def normalised(text: str) -> str:
     """Letters, marks and digits in one case, single spaces between; of signs alone the signs.
 
     >>> normalised("  What's ２+2,  PLEASE?!"), normalised("+ -")
-    ('what s 2 2 please', '+ -')
+    ('what s 2 plus 2 please', '+ -')
     """
-    folded = unicode_form(bare_text(text), "NFKC").casefold()
-    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in folded)
+    folded = _OVERLAID.sub("", unicode_form(bare_text(text), "NFKC").casefold())
+    signed = _SIGNS.sub(lambda sign: f" {_SIGN_NAMES[sign[0].strip()[0]]} ", folded)
+    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in signed)
     return " ".join("".join(kept).split()) or " ".join(folded.split())
+
+
+_OVERLAID = re.compile("[\u0300-\u036f]")
+"""Marks that are left on Latin, Greek or Cyrillic letters when all that can be is composed."""
+_SIGNS = re.compile(
+    r"(?<=\d)\s*[-+*/^<>=×÷−]\s*(?=\d)|(?<=\b\w)\s*[-+*/^<>=×÷−]\s*(?=\w\b)|(?<=\b[a-z])(?:\+\+|#)"
+)
+_SIGN_NAMES = {
+    **dict.fromkeys("-−", "minus"),
+    **dict.fromkeys("+", "plus"),
+    **dict.fromkeys("*×", "times"),
+    **dict.fromkeys("/÷", "over"),
+    **dict.fromkeys("^", "power"),
+    "<": "less",
+    ">": "more",
+    "=": "is",
+    "#": "sharp",
+}
+"""Signs between numbers or single letters are part of what is asked: 2 + 2 is not 2 - 2."""
 
 
 def _near(
@@ -180,6 +214,7 @@ def _pieces(text: str) -> frozenset[str]:
     return frozenset(text[i : i + _PIECE] for i in range(last))
 
 
-def _asked(messages: Sequence[Row]) -> str:
-    """What a person said in a prompt of the lake."""
-    return "\n".join(turn["content"] for turn in messages if turn["role"] == "user")
+def _said(messages: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """What a person said in a prompt of the lake, and what everybody did."""
+    asked = [turn["content"] for turn in messages if turn["role"] == "user"]
+    return asked, [turn["content"] for turn in messages]

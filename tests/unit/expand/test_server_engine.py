@@ -13,11 +13,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable, WinnowError
-from winnow.expand.completions import Ask, ServedModel, responses_of
+from winnow.expand.completions import Ask, ServedModel, refusal_of, responses_of
 from winnow.expand.control_tokens import control_refusal
 from winnow.expand.engine import Draw, GeneratedResponse, Refusal, Sampling
 from winnow.expand.flight import Flight
@@ -310,7 +311,18 @@ def test_half_a_surrogate_pair_in_an_answer_is_a_replacement_character():
         assert response.text == read
 
 
-@pytest.mark.parametrize("arguments", ["[" * 1_200, r'{"q": "\ud83d"}', "9" * 5_000, "{", ""])
+@pytest.mark.parametrize("content", [b"[" * 200_000, b"\xff", b"9" * 5_000, b'{"error": 3}'])
+def test_any_refusal_is_read(content):
+    for kind in ("application/json", "text/plain; charset=zlib"):
+        response = httpx.Response(400, content=content, headers={"Content-Type": kind})
+        refusal = refusal_of(response, ServerAddress("http://server"))
+        assert refusal.reason == "server_refused"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"a": 1, "a": 2}', '{"a": NaN}', "[" * 1_200, r'{"q": "\ud83d"}', "9" * 5_000, "{", ""],
+)
 def test_arguments_that_are_no_json_stay_what_the_model_wrote(arguments):
     function = {"name": "f", "arguments": arguments}
     choice = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tracemalloc
 
 import pyarrow as pa
@@ -13,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.ingest.formats.parquet_footer import Chunk, read_footer
-from winnow.ingest.formats.raw import MAX_ROW_BYTES
-from winnow.ingest.readers import read_rows
+from winnow.ingest.formats.raw import MAX_ROW_BYTES, RAW_LIMIT, RawRow
+from winnow.ingest.normalise import parse_prompt
+from winnow.ingest.readers import parsed, read_rows
+from winnow.records import Quarantined
 
 from ... import foreign
 
@@ -160,6 +163,43 @@ def test_a_bomb_is_a_bad_row_and_a_long_file_is_none(table: object, fault: str |
     for _, row in zip(range(20), rows, strict=False):
         assert (row.fault or "").split(":")[0] == (fault or "")
         assert pa.total_allocated_bytes() - before < 1 << 30
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+def test_every_encoding_of_text_is_read(encoding: str) -> None:
+    table = pa.table({"prompt": ["a", "b", None], "tags": [["x"], [], None]})
+    kinds = {"prompt": encoding, "tags.list.element": encoding}
+    data = parquet(table, use_dictionary=False, column_encoding=kinds, row_group_size=2)
+    assert values("f.parquet", data) == table.to_pylist()
+
+
+def test_a_long_text_in_an_array_costs_itself() -> None:
+    data = b'[{"a": "' + b"x" * (MAX_ROW_BYTES + 1) + b'"}, {"a": "' + b"y" * 1_000_000 + b'"}]'
+    tracemalloc.start()
+    assert faults("f.json", data) == ["too_long", None]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(data)
+
+
+def test_very_many_bad_rows_keep_little_of_themselves() -> None:
+    table = pa.table({"prompt": _constant("x" * (70 << 10), 4_000)})
+    rows = read_rows("f.parquet", parquet(table))
+    bad = list(parsed(rows, lambda row: parse_prompt(row.value, row.file, row.line, 20_000), "x"))
+    assert len(bad) == 4_000
+    assert sum(len(row.raw or b"") for row in bad if isinstance(row, Quarantined)) < 80 << 20
+    talk = {"messages": [{"role": "user", "content": "x" * 10_000_000}] * 1_000}
+    assert len(RawRow("f", 1, value=talk).raw) == RAW_LIMIT
+
+
+def test_csv_names_the_lines_that_a_quote_swallowed() -> None:
+    lines = b"".join(b"good %d\n" % k for k in range(50))
+    for end in (b"", b'"x", y\n'):
+        data = b'prompt\nfirst\n"unclosed\n' + lines + end
+        fault = next(row.fault for row in read_rows("f.csv", data) if row.fault)
+        assert re.search(r"\(lines 3 to 5[34]\)", fault)
+    long = b"prompt\n" + b"x" * (2 * MAX_ROW_BYTES) + b"\nlast\n"
+    assert faults("f.csv", long) == ["invalid_csv", None]
 
 
 @given(st.binary(max_size=40))

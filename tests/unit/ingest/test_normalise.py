@@ -49,6 +49,47 @@ def test_code_stays_as_it_is(text: str) -> None:
     assert parsed({"prompt": text}).prompt_id != narrower.prompt_id
 
 
+@pytest.mark.parametrize("space", [" ", "\t", "\u00a0", "\u3000"])
+def test_long_runs_of_space_are_normalised_at_once(space: str) -> None:
+    """A quadratic pattern would take hours."""
+    assert normalise(f"a{space * 1_000_000}b{space * 1_000_000}\nc").count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ("a\nb", "a \ufe0f\nb"),
+        ("a\nb", "a\u00a0\u200d\nb"),
+        ("a", "a\n\ufe0f"),
+        ("a", "\u00a0\u200d\na"),
+    ],
+)
+def test_what_is_hidden_at_the_ends_of_lines_tells_nothing_apart(one: str, same: str) -> None:
+    assert parsed({"prompt": one}).prompt_id == parsed({"prompt": same}).prompt_id
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What does echo 'a  b' print?", "What does echo 'a b' print?"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            "\u0645\u06cc\u062e\u0648\u0627\u0647\u0645",
+        ),
+        ("\U0001f469\u200d\U0001f469", "\U0001f469\U0001f469"),
+    ],
+)
+def test_what_is_seen_tells_prompts_apart(one: str, other: str) -> None:
+    assert parsed({"prompt": one}).prompt_id != parsed({"prompt": other}).prompt_id
+
+
+@pytest.mark.parametrize(
+    "text", ["\u2800", "\U0001d159", "\U00016fe4", "\u3164", "\ufe0f", " \u200d "]
+)
+def test_nothing_visible_is_no_prompt(text: str) -> None:
+    assert reason({"prompt": text}) == "empty_prompt"
+
+
 def test_a_string_is_one_user_turn() -> None:
     one, two = parsed({"prompt": " hi  there "}), parsed({"prompt": "hi there"})
     assert one.messages == [{"role": "user", "content": "hi  there"}]

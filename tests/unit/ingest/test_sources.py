@@ -175,6 +175,24 @@ def test_a_configmap_is_read_once(tmp_path: Path) -> None:
     assert {each.why for each in found.passed_over} == {HIDDEN}
 
 
+def test_a_folder_of_a_configmap_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "..v1" / "sub").mkdir(parents=True)
+    (tmp_path / "..v1" / "sub" / "a.jsonl").write_text(json.dumps(ROW))
+    (tmp_path / "..data").symlink_to("..v1")
+    (tmp_path / "sub").symlink_to("..data/sub")
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "again").symlink_to("seen")
+    found = look_for([str(tmp_path)], DAY)
+    assert names(found) == ["a.jsonl"]
+    assert {each.why for each in found.passed_over} == {HIDDEN, "a link to a folder"}
+
+
+@pytest.mark.parametrize("source", ["", "a\0b", "/tmp/\ud83d", "x" * 5_000])
+def test_a_source_that_is_no_path_is_an_error(source: str) -> None:
+    with pytest.raises(Fatal):
+        look_for([source], DAY)
+
+
 def test_a_file_that_is_gone_since_it_was_found_is_tried_again(lake: Lake) -> None:
     lake.create("a.jsonl", b"{}")
     [file] = look(lake).files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ def with_parts(turn: dict[str, Any]) -> dict[str, Any]:
     [
         {"prompt": TALK, "messages": None},
         {"conversations": TALK},
+        {"messages": json.dumps(TALK)},
+        {"conversations": json.dumps(TALK), "messages": "null"},
         {"messages": [{**turn, "name": None, "refusal": None} for turn in TALK]},
         {"messages": [with_parts(t) if t["content"] else t for t in TALK]},
         {"messages": [{**TALK[0], "role": "developer"}, *TALK[1:]]},

@@ -70,6 +70,11 @@ def test_null_is_absent_and_whole_numbers_are_whole() -> None:
     assert columns_of(row, ["a", "b", "c", "d", "e"]) == {"a": {"y": 1, "z": [None, {}]}}
 
 
+def test_many_names_that_stand_twice_take_no_time() -> None:
+    members = ",".join(f'"k{k}": 1, "k{k}": 2' for k in range(100_000))
+    assert columns_of(read_json(f'{{"a": 1, "x": {{{members}}}}}'), ["a"]) == {"a": 1}
+
+
 def test_a_known_name_that_stands_twice_is_refused_and_an_unknown_one_is_not_read() -> None:
     row = read_json('{"a": 1, "b": 2, "b": 3, "c": NaN}')
     assert columns_of(row, ["a"]) == {"a": 1}

@@ -72,6 +72,24 @@ def test_a_bad_line_goes_to_quarantine_with_its_place(bad: bytes, reason: str) -
     assert row.raw == bad
 
 
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [("caf\u00e9", "cafe\u0301"), ("a b", "a\u00a0b"), ("a\nb", "a \nb"), ("a", "a\u200b")],
+)
+def test_what_looks_the_same_is_one_text(one: str, same: str) -> None:
+    rows = [
+        {"prompt": "p", "chosen": one, "rejected": same},
+        {"prompt": "p", "chosen": one, "rejected": "other"},
+        {"prompt": "p", "chosen": same, "rejected": "other"},
+        {"prompt": "p", "chosen": "other", "rejected": same},
+    ]
+    items, quarantined = read_gold("g", lines(*rows))
+    assert len(items) == 1
+    assert [row.reason for row in quarantined] == [
+        *("same_text", "gold_repeated", "gold_contradicts")
+    ]
+
+
 def test_a_byte_order_mark_and_windows_line_ends_are_no_fault() -> None:
     data = b"\xef\xbb\xbf" + lines(ROW) + b"\r\n\r\n"
     items, quarantined = read_gold("g", data)

@@ -252,3 +252,23 @@ def test_a_response_ends_with_the_assistant(tmp_path: Path) -> None:
     done = select_file(tmp_path / "b.jsonl", tmp_path / "b.out.jsonl", RULES, None)
     assert read(tmp_path / "a.out.jsonl") == read(tmp_path / "b.out.jsonl")
     assert [row.reason for row in done.refused] == ["last_turn_not_assistant"]
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [[1e308] * 4, ["1", "2", "3", "4"], [True, False, True, True], [[1.0], [2.0, 3.0]], "x"],
+)
+def test_a_vector_that_is_none_costs_its_row(tmp_path: Path, vector: Any) -> None:
+    rows = [*with_vectors(responses()), {"prompt": "q", "response": "x", "vector": vector}]
+    done = select_file(write(tmp_path / "p.jsonl", rows), tmp_path / "out.jsonl", RULES, None)
+    assert [row.reason for row in done.refused] == ["wrong_vector"]
+    select_file(write(tmp_path / "p.jsonl", rows[:-1]), tmp_path / "out.jsonl", RULES, None)
+    assert not (tmp_path / "out.jsonl.quarantine.jsonl").exists(), "of another file"
+
+
+def test_two_writings_of_one_text_are_no_pair(tmp_path: Path) -> None:
+    texts = ["A caf\u00e9 in the middle of town", "A cafe\u0301 in the middle of town", "No idea."]
+    rows = [{"prompt": "q", "response": text} for text in texts]
+    done = select_file(write(tmp_path / "p.jsonl", rows), tmp_path / "out.jsonl", RULES, None)
+    assert done.comparisons
+    assert all("No idea." in (row["first"], row["second"]) for row in done.comparisons)

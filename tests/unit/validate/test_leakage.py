@@ -83,6 +83,40 @@ def test_an_evaluation_prompt_is_protected_in_any_shape(row: dict[str, Any], hid
     assert not found("Why does the moon shine?", row)
 
 
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [("system", LONG), ("user", "Answer.")],
+        [("user", "hi"), ("assistant", "ok"), ("tool", LONG)],
+        [("user", "hi"), ("assistant", LONG), ("user", "Yes, answer that.")],
+    ],
+)
+def test_an_evaluation_prompt_is_found_in_any_turn(turns: list[tuple[str, str]]) -> None:
+    row = {"prompt_id": "p", "messages": [{"role": r, "content": c} for r, c in turns]}
+    assert leaked([row], read_evaluation("e", json.dumps({"prompt": LONG}).encode()), 0.8)
+
+
+@pytest.mark.parametrize(
+    ("held", "other"),
+    [
+        ("What is 12 + 7?", "What is 12 - 7?"),
+        ("What is 12 + 7?", "What is 12 * 7?"),
+        ("Is a < b?", "Is a > b?"),
+        ("Explain pointers in C", "Explain pointers in C++"),
+        ("Explain pointers in C", "Explain pointers in C#"),
+    ],
+)
+def test_a_sign_may_be_what_is_asked(held: str, other: str) -> None:
+    assert not found(other, {"prompt": held}, share=1.0)
+    assert found(held.upper().replace(" ", "  "), {"prompt": held})
+
+
+def test_a_long_evaluation_conversation_takes_no_time() -> None:
+    turns = [f"word {k} is here" for k in range(3_000)]
+    evaluation = read_evaluation("e", json.dumps({"turns": turns}).encode())
+    assert len(evaluation.texts) < 20
+
+
 @pytest.mark.parametrize("text", ["\U0001f642\U0001f642", "+ - * / ?", "2 + 2", "¿?", "日"])
 def test_signs_and_emoji_are_text(text: str) -> None:
     assert found(text, {"prompt": text})

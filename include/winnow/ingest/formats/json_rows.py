@@ -35,7 +35,10 @@ def json_rows(file: str, source: pa.NativeFile) -> Iterator[RawRow]:
             elif line.strip():
                 yield _row(file, number, line.rstrip(b"\r"))
         return
-    data = begins + source.read(MAX_ARRAY_BYTES)
+    pieces = [begins]
+    while pieces[-1] and sum(map(len, pieces)) <= MAX_ARRAY_BYTES:
+        pieces.append(source.read(PIECE_BYTES))
+    data = b"".join(pieces)
     if len(data) > MAX_ARRAY_BYTES:
         fault = f"too_long: an array of more than {MAX_ARRAY_BYTES} bytes; write a row a line"
         yield RawRow(file, 0, data[:RAW_LIMIT], fault=fault)

@@ -92,15 +92,11 @@ def _group_rows(
                 for row in _rows(file, line, batch, names):
                     yield row
                     line = row.line
-        except pa.ArrowNotImplementedError as error:
-            fault = _damaged(error)
-            if line == begin:
-                continue
+            fault = None
         except Exception as error:  # As above.
             fault = _damaged(error)
-        else:
-            fault = None
-        break
+        if line > begin:
+            break
     if fault is None and line < begin + n_rows:
         fault = "invalid_parquet: there are fewer rows than the file says"
     if fault is not None:
