@@ -90,7 +90,7 @@ def no_surer_than(p_n: ArrayLike, measured_n: ArrayLike) -> FloatArray:
     are surer than others, not that people are right more often than their agreement allows.
 
     >>> no_surer_than([0.9, 0.8, 0.5], [0.7, 0.7, 0.5]).round(3).tolist()
-    [0.735, 0.666, 0.5]
+    [0.74, 0.66, 0.5]
     """
     p_n = np.clip(np.asarray(p_n, dtype=np.float64), 1.0 - _MOST, _MOST)
     sided_n = np.abs(p_n - 0.5) > 1e-9
