@@ -154,30 +154,30 @@ def leaked(prompts: Iterable[Row], evaluation: EvaluationSet, share: float) -> l
 def normalised(text: str) -> str:
     """Letters, marks and digits in one case, single spaces between; of signs alone the signs.
 
+    A sign that is part of what is asked is a letter that no text has.
+
     >>> normalised("  What's ２+2,  PLEASE?!"), normalised("+ -")
-    ('what s 2 plus 2 please', '+ -')
+    ('what s 2 ʘ 2 please', '+ -')
     """
     folded = _OVERLAID.sub("", unicode_form(bare_text(text), "NFKC").casefold())
-    signed = _SIGNS.sub(lambda sign: f" {_SIGN_NAMES[sign[0].strip()[0]]} ", folded)
+    undated = _DATE.sub(lambda date: date[0].replace(date[1], " "), folded)
+    signed = _SIGNS.sub(lambda sign: f" {_SIGN_NAMES[sign[0].strip()[0]]} ", undated)
     kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in signed)
     return " ".join("".join(kept).split()) or " ".join(folded.split())
 
 
 _OVERLAID = re.compile("[\u0300-\u036f]")
 """Marks that are left on Latin, Greek or Cyrillic letters when all that can be is composed."""
+_DATE = re.compile(r"\d+([-/.])\d+\1\d+")
 _SIGNS = re.compile(
     r"(?<=\d)\s*[-+*/^<>=×÷−]\s*(?=\d)|(?<=\b\w)\s*[-+*/^<>=×÷−]\s*(?=\w\b)|(?<=\b[a-z])(?:\+\+|#)"
 )
 _SIGN_NAMES = {
-    **dict.fromkeys("-−", "minus"),
-    **dict.fromkeys("+", "plus"),
-    **dict.fromkeys("*×", "times"),
-    **dict.fromkeys("/÷", "over"),
-    **dict.fromkeys("^", "power"),
-    "<": "less",
-    ">": "more",
-    "=": "is",
-    "#": "sharp",
+    sign: letter
+    for letter, signs in zip(
+        "ʘɱʞʅʌɺɻɶʬ", ["+", "-−", "*×", "/÷", "^", "<", ">", "=", "#"], strict=True
+    )
+    for sign in signs
 }
 """Signs between numbers or single letters are part of what is asked: 2 + 2 is not 2 - 2."""
 

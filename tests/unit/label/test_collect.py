@@ -134,7 +134,7 @@ BAD = {
         json.dumps({k: v for k, v in record().items() if k != "choice"}).encode(),
     ],
     "unknown_task": [raw(task_id="nobody asked")],
-    "unknown_choice": [raw(choice="ZZZ"), raw(choice=""), raw(choice="a or b")],
+    "unknown_choice": [raw(choice="ZZZ"), raw(choice=" ."), raw(choice="a or b")],
 }
 
 

@@ -73,5 +73,6 @@ def test_a_chain_joins_no_two_texts_that_differ_in_substance() -> None:
     assert clusters[0] == clusters[3] and len(set(clusters)) == 3
 
 
-def test_embeddings_that_differ_are_never_joined() -> None:
-    assert len(set(near_duplicates(np.eye(2), text_n=[LONG, LONG]))) == 2
+def test_embeddings_that_differ_join_only_what_looks_the_same() -> None:
+    assert len(set(near_duplicates(np.eye(2), text_n=[LONG, f"{LONG} Indeed."]))) == 2
+    assert len(set(near_duplicates(np.eye(2), text_n=[LONG, f"\u200b{LONG}\n"]))) == 1
