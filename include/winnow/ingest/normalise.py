@@ -38,7 +38,10 @@ _MAX_FACT_CHARS = 1_000
 
 _ONE_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800]")
 _INDENTED = re.compile(r"^[ \t]+\S", re.MULTILINE)
-_AS_WRITTEN = re.compile(r"^[ \t]+\S|[`{}\[\]()<>=|\\#$%&*_^~\"'\t;@/+]", re.MULTILINE)
+_AS_WRITTEN = re.compile(
+    r"^[ \t]+\S|[`{}\[\]()<>=|\\#$%&*_^~\t;@/+]|(?<!\w)([\"'])[^\n]{0,200}?  [^\n]{0,200}?\1",
+    re.MULTILINE,
+)
 """What tells of code, tables or formulas, in which every space counts."""
 
 

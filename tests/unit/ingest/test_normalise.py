@@ -111,6 +111,13 @@ def test_invisible_characters_tell_no_prompts_apart(text: str, hidden: str) -> N
     assert identity(hidden + spread) == identity(text)
 
 
+def test_prose_may_have_apostrophes_and_quotes() -> None:
+    text = "l'heure des mar\u00e9es, it's \"so\" called"
+    assert (
+        parsed({"prompt": text.replace(" ", "  ")}).prompt_id == parsed({"prompt": text}).prompt_id
+    )
+
+
 def test_turns_keep_their_order_and_roles() -> None:
     turns = [
         {"role": "system", "content": "Be brief."},
