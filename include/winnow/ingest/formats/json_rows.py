@@ -11,14 +11,13 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from winnow.ingest.brackets import parts
 from winnow.ingest.formats.raw import MAX_ROW_BYTES, PIECE_BYTES, RAW_LIMIT, RawRow, text_lines
 from winnow.ingest.values import Unreadable, read_json
 
 MAX_ARRAY_BYTES = 1 << 30
 """Bytes of one array of rows, at most: it is held in memory; lines are not."""
 
-# Possessive: a long text must not be remembered letter by letter.
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _SPACE = re.compile(rb"\s*")
 _MARK = b"\xef\xbb\xbf"
 
@@ -71,22 +70,17 @@ def _elements(file: str, data: bytes) -> Iterator[RawRow]:
 
     What stands after an array, or in one that is not closed, is read as lines, and the fault told.
     """
-    start = data.index(b"[") + 1
+    start, last = data.index(b"[") + 1, b""
     places = _Lines(data)
-    depth, fault = 0, "invalid_json: the array is not closed"
-    for token in _TOKEN.finditer(data, start):
-        sign, place = token[0], token.start()
-        depth += (sign in (b"[", b"{")) - (sign in (b"]", b"}"))
-        if depth > 0 or (depth == 0 and sign != b","):
-            continue
-        if data[start:place].strip():
-            yield _row(file, places.of(start), data[start:place].strip())
-        start = place + 1
-        if depth < 0:
-            fault = "invalid_json: more follows after the array"
-            break
-    if depth < 0 and not data[start:].strip():
+    for begin, end, sign in parts(data, start):
+        if data[begin:end].strip():
+            yield _row(file, places.of(begin), data[begin:end].strip())
+        start, last = end + 1, sign
+    is_closed = last not in (b"", b",")
+    if is_closed and not data[start:].strip():
         return
+    told = "more follows after the array" if is_closed else "the array is not closed"
+    fault = f"invalid_json: {told}"
     yield RawRow(file, places.of(start), data[start:].strip()[:RAW_LIMIT], fault=fault)
     for line in data[start:].split(b"\n"):
         if line.strip():

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from winnow.ingest.brackets import parts
 from winnow.ingest.values import Unreadable, read_json
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},:]', re.DOTALL)
-_OPEN, _CLOSED = frozenset(b"[{"), frozenset(b"]}")
+_NAME = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def members(raw: bytes) -> dict[str, bytes]:
@@ -24,7 +24,7 @@ def members(raw: bytes) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     for part in _parts(raw, b"{}"):
-        name = _TOKEN.match(part)
+        name = _NAME.match(part)
         if name is None or part[name.end() :].lstrip()[:1] != b":":
             raise Unreadable("invalid_json", "a name without a value")
         told = str(read_json(name.group()))
@@ -48,19 +48,12 @@ def _parts(raw: bytes, brackets: bytes) -> Iterator[bytes]:
     raw = raw.strip()
     if raw[:1] != brackets[:1] or raw[-1:] != brackets[1:]:
         raise Unreadable("invalid_json", f"no {brackets.decode()}")
-    depth, start = 0, 1
-    for token in _TOKEN.finditer(raw):
-        mark = raw[token.start()]
-        if mark in _CLOSED:
-            depth -= 1
-        if (depth == 1 and mark == ord(",")) or (depth == 0 and mark in _CLOSED):
-            part = raw[start : token.start()].strip()
-            if part or mark == ord(","):
-                yield part
-            start = token.end()
-        if depth == 0 and token.end() < len(raw) and mark in _CLOSED:
-            raise Unreadable("invalid_json", "more than one value")
-        if mark in _OPEN:
-            depth += 1
-    if depth:
+    sign = b""
+    for begin, end, sign in parts(raw, 1):
+        part = raw[begin:end].strip()
+        if part or sign == b",":
+            yield part
+    if sign in (b"", b","):
         raise Unreadable("invalid_json", "brackets do not close")
+    if end + 1 < len(raw):
+        raise Unreadable("invalid_json", "more than one value")
