@@ -13,6 +13,9 @@ import unicodedata
 from functools import cache
 from typing import Literal
 
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Letters of scripts that put no spaces between words, for a class of a pattern: each is a word."""
+
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 
 # Every Cc and Cs, every Cf of Unicode 14 that shows nothing, and what else is to be ignored where
@@ -26,7 +29,7 @@ _HIDDEN = re.compile(
     "\ud800-\udfff]"
 )
 
-_STRAY_JOINERS = re.compile("(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]+")
+_STRAY_JOINERS = re.compile("(?<![^\\s\x00-\x7f\u200c\u200d])[\u200c\u200d]+")
 _REPEATED_JOINERS = re.compile("([\u200c\u200d])[\u200c\u200d]+")
 
 

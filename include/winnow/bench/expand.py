@@ -33,8 +33,9 @@ from winnow.expand.models import INSTRUCT_MODEL, prepare_model
 from winnow.expand.runner import run_shard
 from winnow.expand.shard import Call, plan_shards
 from winnow.ids import prompt_id
-from winnow.ingest.normalise import NotAPrompt, parse_prompt
+from winnow.ingest.normalise import parse_prompt
 from winnow.ingest.readers import read_rows
+from winnow.ingest.values import Unreadable
 from winnow.lake import FolderLake
 from winnow.stages.generate import environment
 
@@ -117,7 +118,7 @@ def read_prompts(files: Sequence[Path]) -> list[Row]:
         for raw in read_rows(file.name, file):
             try:
                 prompt = parse_prompt(raw.value, raw.file, raw.line, LONGEST_CHARS)
-            except NotAPrompt:
+            except Unreadable:
                 continue
             row = {"prompt_id": prompt.prompt_id, "messages": prompt.messages, "tools": None}
             found[prompt.prompt_id] = row

@@ -32,7 +32,8 @@ from winnow.expand.flags import flags_of
 from winnow.expand.growth import PoolSoFar
 from winnow.expand.shard import round_ends
 from winnow.ids import response_id
-from winnow.ingest.readers import RawRow, read_rows
+from winnow.ingest.formats.raw import RawRow
+from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.stages.growth import promise
 

@@ -33,14 +33,14 @@ from threadpoolctl import threadpool_limits
 from winnow.errors import Fatal
 from winnow.expand.features import style_figures
 from winnow.ids import content_id
+from winnow.text import UNSPACED
 
 N_BUCKETS = 1 << 16
 
 MAX_FITTED = 8_192
 """Most texts that the components are fitted on; all texts get coordinates in them."""
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 _MIXER = np.uint32(2654435761)
 """Knuth's multiplier, 2^32 / golden ratio: makes (a, b) and (b, a) different pairs of words."""

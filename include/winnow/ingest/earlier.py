@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from winnow.ids import prompt_id
+from winnow.text import unicode_form
 
 _SPACES = re.compile(r"[^\S\n]+")
 _CODE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
@@ -52,7 +52,7 @@ def _call(call: Mapping[str, Any]) -> str:
 
 
 def _normalised(text: str) -> str:
-    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    text = unicode_form(text).replace("\r\n", "\n").replace("\r", "\n")
     parts = _CODE.split(text)
     return "".join(p if _CODE.fullmatch(p) else _folded(p) for p in parts).strip()
 

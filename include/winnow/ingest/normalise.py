@@ -16,11 +16,9 @@ from datetime import datetime
 from typing import Any
 
 from winnow.ids import prompt_id
-from winnow.ingest.turns import ROLES, Turn, read_turns
+from winnow.ingest.turns import Turn, read_turns
 from winnow.ingest.values import Unreadable, columns_of, kind, read_json, read_time, tidy
 from winnow.text import bare_text, plain_text, unicode_form
-
-__all__ = ["PROMPT_COLUMNS", "ROLES", "NotAPrompt", "Prompt", "normalise", "parse_prompt"]
 
 TURN_COLUMNS = ("messages", "prompt", "conversations", "conversation")
 """Columns that may hold a prompt, the first of them that a row has."""
@@ -30,8 +28,6 @@ PROMPT_COLUMNS = (
     *("tools", "source", "dimension", "language", "tags", "received_at"),
 )
 """Columns of a prompt file that are read."""
-
-NotAPrompt = Unreadable
 
 _MAX_FACT_CHARS = 1_000
 """Characters of a source, a dimension, a language or a tag, at most."""
@@ -68,7 +64,7 @@ def parse_prompt(value: Any, file: str, line: int, max_chars: int) -> Prompt:
     """A prompt from a row's value: `messages`, `prompt` (a text or turns) or `conversations`.
 
     Raises:
-        NotAPrompt: A wrong type, no user turn at the end, nothing to be seen, or too long.
+        Unreadable: A wrong type, no user turn at the end, nothing to be seen, or too long.
     """
     row = columns_of(value, PROMPT_COLUMNS)
     messages = check_prompt(turns_of(row), max_chars)
@@ -91,12 +87,12 @@ def check_prompt(turns: Sequence[Turn], max_chars: int) -> list[dict[str, str]]:
     """Turns as the messages of a prompt, normalised; raises as `parse_prompt`."""
     n_chars = sum(len(turn.text) for turn in turns)
     if n_chars > max_chars:
-        raise NotAPrompt("too_long", f"{n_chars} characters; {max_chars} are allowed")
+        raise Unreadable("too_long", f"{n_chars} characters; {max_chars} are allowed")
     messages = [{"role": turn.role, "content": normalise(turn.text)} for turn in turns]
     if not messages or messages[-1]["role"] not in ("user", "tool"):
-        raise NotAPrompt("no_question", "the last turn must be the user's")
+        raise Unreadable("no_question", "the last turn must be the user's")
     if not bare_text(messages[-1]["content"]).strip():
-        raise NotAPrompt("empty_prompt", "the last turn holds nothing that can be seen")
+        raise Unreadable("empty_prompt", "the last turn holds nothing that can be seen")
     return messages
 
 
@@ -105,7 +101,7 @@ def turns_of(row: dict[str, Any]) -> list[Turn]:
     for name in TURN_COLUMNS:
         if name in row:
             return read_turns(row[name], name)
-    raise NotAPrompt("no_prompt", "the row has neither `prompt` nor `messages`")
+    raise Unreadable("no_prompt", "the row has neither `prompt` nor `messages`")
 
 
 def normalise(text: str) -> str:
@@ -118,7 +114,11 @@ def normalise(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text.strip()
-    seen = _ONE_SPACE.sub(" ", unicode_form(plain_text(text)))
+    formed = unicode_form(_ONE_SPACE.sub(" ", text))
+    seen = plain_text(formed)
+    if seen != formed:
+        # What nobody sees may have kept a letter from its accent.
+        seen = unicode_form(seen)
     trimmed = "\n".join([line.rstrip() for line in seen.split("\n")]).strip("\n")
     # The first line's own indentation means something only beside that of others.
     first, newline, rest = trimmed.partition("\n")
@@ -132,7 +132,9 @@ def prompt_identity(messages: Sequence[dict[str, str]], tools: str | None) -> st
 
 def told_apart(text: str) -> str:
     """What two normalised texts share that are one to a reader."""
-    bare = text if text.isascii() else normalise(bare_text(text))
+    bare = text if text.isascii() else bare_text(text)
+    if bare != text:
+        bare = normalise(bare)
     if "  " not in bare or _AS_WRITTEN.search(bare):
         return bare
     return re.sub(" {2,}", " ", bare)
@@ -145,11 +147,11 @@ def read_tools(raw: Any) -> str | None:
             raw = tidy(read_json(raw), "tools") if raw.strip() else None
         except Unreadable as fault:
             reason = "wrong_type" if fault.reason == "invalid_json" else fault.reason
-            raise NotAPrompt(reason, f"`tools` is not JSON: {fault.detail}") from None
+            raise Unreadable(reason, f"`tools` is not JSON: {fault.detail}") from None
     if raw is None:
         return None
     if not isinstance(raw, list):
-        raise NotAPrompt("wrong_type", f"`tools` must be a list, not {kind(raw)}")
+        raise Unreadable("wrong_type", f"`tools` must be a list, not {kind(raw)}")
     return json.dumps(raw, sort_keys=True, ensure_ascii=False) if raw else None
 
 
@@ -157,7 +159,7 @@ def read_fact(row: dict[str, Any], key: str) -> str | None:
     """A short text that a tidied row tells of itself, such as its language."""
     raw = row.get(key)
     if raw is not None and not isinstance(raw, str):
-        raise NotAPrompt("wrong_type", f"`{key}` must be text, not {kind(raw)}")
+        raise Unreadable("wrong_type", f"`{key}` must be text, not {kind(raw)}")
     # One line of plain text: it is shown on pages and in a terminal.
     return " ".join(plain_text(_short(raw, key)).split()) or None
 
@@ -167,12 +169,12 @@ def _tags(raw: Any) -> list[str]:
     if tags is None:
         return []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise NotAPrompt("wrong_type", "`tags` must be a list of texts")
+        raise Unreadable("wrong_type", "`tags` must be a list of texts")
     return [_short(tag, "tags") for tag in tags]
 
 
 def _short(text: str | None, key: str) -> str:
     text = text or ""
     if len(text) > _MAX_FACT_CHARS:
-        raise NotAPrompt("too_long", f"`{key}` has {len(text)} characters; {_MAX_FACT_CHARS} fit")
+        raise Unreadable("too_long", f"`{key}` has {len(text)} characters; {_MAX_FACT_CHARS} fit")
     return text

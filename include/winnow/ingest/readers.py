@@ -12,13 +12,11 @@ from typing import NamedTuple, TypeVar
 from winnow.ingest.formats.csv_rows import csv_rows
 from winnow.ingest.formats.json_rows import json_rows
 from winnow.ingest.formats.parquet_rows import parquet_rows
-from winnow.ingest.formats.raw import MAX_ROW_BYTES, RAW_LIMIT, Data, RawRow, opened
+from winnow.ingest.formats.raw import Data, RawRow, opened
 from winnow.ingest.normalise import PROMPT_COLUMNS
 from winnow.ingest.values import Unreadable
 from winnow.records import Quarantined
 from winnow.text import plain_text
-
-__all__ = ["ENDINGS", "MAX_ROW_BYTES", "RAW_LIMIT", "RawRow", "is_read", "parsed", "read_rows"]
 
 RAW_IN_ALL, RAW_OF_MANY = 64 << 20, 256
 """Bytes of bad rows kept at once, and of each bad row beyond them."""

@@ -136,7 +136,7 @@ def _on_disk(place: Path) -> Found | None:
         return _in_folder(place)
     why = _why_not_read(place.name, place.stat())
     if why is not None:
-        raise Fatal(f"{place} is never read: {why}. Read are {', '.join(ENDINGS)}.")
+        raise _never_read(str(place), why)
     return Found((_local_file(place, f"{place.parent}/{place.name}", place.name),), ())
 
 
@@ -189,8 +189,12 @@ def _is_looked_into(entry: os.DirEntry[str], path: Path, root: Path) -> bool:
 
 
 def _is_hidden(path: Path) -> bool:
+    return _says_hidden(path.name) or (_says_hidden(path.name, is_folder=True) and path.is_dir())
+
+
+def _says_hidden(name: str, is_folder: bool = False) -> bool:
     """Whether a name says that it is not data: .Trash, .a.jsonl, Spark's _temporary/."""
-    return path.name.startswith(".") or (path.name.startswith("_") and path.is_dir())
+    return name.startswith((".", "_") if is_folder else ".")
 
 
 def _refused(root: Path, path: Path, name: str) -> str | None:
@@ -220,6 +224,10 @@ def _ending(name: str) -> str:
     return f"the ending {Path(name).suffix} is not read" if Path(name).suffix else "has no ending"
 
 
+def _never_read(place: str, why: str) -> Fatal:
+    return Fatal(f"{place} is never read: {why}. Read are {', '.join(ENDINGS)}.")
+
+
 def _local_file(path: Path, name: str, below: str) -> SourceFile:
     return SourceFile(name, content_id(below, file_digest(path)), lambda: nullcontext(path))
 
@@ -242,7 +250,7 @@ def _on_s3(place: str, s3_client: Any) -> Found | None:
         if name.endswith("/"):
             continue
         *folders, last = name.split("/")
-        if last.startswith(".") or any(folder.startswith((".", "_")) for folder in folders):
+        if _says_hidden(last) or any(_says_hidden(folder, is_folder=True) for folder in folders):
             passed_over.append(PassedOver(f"{place}/{name}", HIDDEN))
         elif not is_read(name):
             passed_over.append(PassedOver(f"{place}/{name}", _ending(name)))
@@ -260,5 +268,5 @@ def _s3_object(place: str, s3_client: Any) -> Found | None:
     if data_tag is None:
         return None
     if not is_read(name):
-        raise Fatal(f"{place} is never read: {_ending(name)}. Read are {', '.join(ENDINGS)}.")
+        raise _never_read(place, _ending(name))
     return Found((SourceFile(place, content_id(name, data_tag), partial(lake.local, name)),), ())

@@ -19,10 +19,10 @@ some turns later are not caught.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from winnow.ids import canonical_json, digest
+from winnow.text import unicode_form
 
 SPLITS = ("train", "test")
 
@@ -61,4 +61,4 @@ def places_of(split: str, test_share: float) -> tuple[float, float]:
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return unicode_form(text, "NFKC").casefold()

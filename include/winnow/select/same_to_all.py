@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.refusal import declines, refuses
-from winnow.text import plain_text
+from winnow.text import UNSPACED, plain_text
 
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
@@ -92,7 +92,6 @@ _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _FIRST, _LAST = np.uint64(0x94D049BB133111EB), np.uint64(0xD6E8FEB86659FD93)
 """Tokens before and behind each text."""
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _LAST_LETTER = 0x323AF
 _LETTER, _DIGIT, _ALONE = 1, 2, 3
 _WORD = re.compile(r"\w+")
@@ -396,7 +395,7 @@ def _kinds() -> NDArray[np.uint8]:
     """Of each character: 0 outside words, or what it is in one."""
     every = "".join(chr(c) if not 0xD800 <= c < 0xE000 else " " for c in range(_LAST_LETTER + 1))
     kinds = np.zeros(len(every), np.uint8)
-    for kind, pattern in ((_LETTER, r"\w+"), (_DIGIT, r"\d+"), (_ALONE, f"[{_UNSPACED}]+")):
+    for kind, pattern in ((_LETTER, r"\w+"), (_DIGIT, r"\d+"), (_ALONE, f"[{UNSPACED}]+")):
         for match in re.finditer(pattern, every):
             kinds[match.start() : match.end()] = kind
     return kinds

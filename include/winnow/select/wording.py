@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from winnow.text import plain_text, unicode_form
+from winnow.text import UNSPACED, plain_text, unicode_form
 
 _SHARED = 0.8
 """Of the words of two texts, those that both have: twice these, over the words of both."""
@@ -64,9 +64,8 @@ _FENCED = r"```.*?(?:```|\Z)|`[^`\n]+`"
 _LAID_OUT = r"^(?:\t| {2,})\S[^\n]*$"
 _CODE_LINE = r"^[^\n]*(?:[={}\\|]|;[ \t]*$|->|::|</?\w|\w[(\[]|[^\W\d]{2}\.[^\W\d]{2})[^\n]*$"
 _NUMBER = r"[-+\u2212\u00b1]?\d(?:[\d.,:/]*\d)?!*"
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = rf"\w+n[’']t\b|[{_UNSPACED}]|[^\W{_UNSPACED}]+"
-_PLAIN_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
+_WORD = rf"\w+n[’']t\b|[{UNSPACED}]|[^\W{UNSPACED}]+"
+_PLAIN_WORD = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
 _SIGN = r"[^\w\s.,;:\"'“”‘’«»…—–()!-]+|(?<![^\W\d_][^\W\d_])!+|(?<!\w)-+(?=\w)"
 _UNIT = re.compile(
     f"({_FENCED}|{_LAID_OUT}|{_CODE_LINE}|{_NUMBER}|{_SIGN}|{_DENYING})|({_WORD})",

@@ -2,8 +2,8 @@
 
 Each file is taken by one batch, each prompt is accepted once in a campaign; every row that is not
 accepted lies in quarantine with file, line and reason, and what lies at a source and is not read is
-named. A campaign with `pools_from` reads no file:
-its batches take over the prompts of another campaign's.
+named. A campaign with `pools_from` reads no file: its batches take over the prompts of another
+campaign's.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import pyarrow as pa
 
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, read_table
 from winnow.ingest.earlier import earlier_id
+from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.ledger import Entry, Ledger, append, read_ledger
-from winnow.ingest.normalise import NotAPrompt, Prompt, parse_prompt
-from winnow.ingest.readers import RawRow, parsed
+from winnow.ingest.normalise import Prompt, parse_prompt
+from winnow.ingest.readers import parsed
 from winnow.ingest.sources import SourceFile, look_for, told
+from winnow.ingest.values import Unreadable
 from winnow.records import PROMPTS, Quarantined, to_table
 from winnow.stages.pools_from import Source, entry_of, source_of
 
@@ -61,7 +63,8 @@ def _take(batch: Batch, source: Source | None, files: Sequence[SourceFile]) -> E
         entry = ledger.of(batch.key)
         if entry is not None:
             return entry if entry.dropped is None else None
-        new = [file for file in files if file.file_id not in ledger.taken()]
+        taken = ledger.taken()
+        new = [file for file in files if file.file_id not in taken]
         new = new[: batch.campaign.ingest.files_per_batch]
         if source is not None:
             entry = entry_of(batch, source, _accepted_before(batch, ledger))
@@ -117,7 +120,7 @@ def sort_rows(
         if place is None and accepted:
             place = accepted.get(earlier_id(row.value) or "")
         if place is not None:
-            raise NotAPrompt("duplicate", f"same prompt as {place}")
+            raise Unreadable("duplicate", f"same prompt as {place}")
         places[prompt.prompt_id] = f"{row.file}:{row.line}"
         return prompt
 

@@ -46,6 +46,7 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
         if fault is None:
             groups = read_footer(_footer(data))
             fault = _bomb(groups, names)
+        if fault is None:
             # Texts stay as they are stored, each once, where their encoding lets them.
             stored_once = pq.ParquetFile(source, read_dictionary=_paths(parquet, names))
     except Exception as error:  # Foreign bytes: pyarrow raises what it likes.
