@@ -9,20 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from ..left_behind import SLOW
+
 # What Airflow runs every task in; it leaves a thread of Arrow's behind in a Python `read`.
 TASK = """
-import io, os, socket, sys, time
+import os, socket, sys, time
 from airflow.sdk.execution_time.supervisor import _fork_main
-
-class Slow(io.RawIOBase):
-    reads = 0
-    def readable(self):
-        return True
-    def read(self, size=-1):
-        self.reads += 1
-        if self.reads > 3:
-            time.sleep(0.2)
-        return b"a,b\\n" + b"1,2\\n" * 5000
 
 def work():
     import pyarrow.csv
@@ -45,7 +37,7 @@ def test_a_task_ends_with_its_code_whatever_threads_it_leaves(
     tmp_path: Path, end: str, code: int
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", TASK.format(end=end)],
+        [sys.executable, "-c", SLOW + TASK.format(end=end)],
         env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -16,24 +16,17 @@ from winnow.campaign import load_campaign
 from winnow.lake import open_lake
 from winnow.stages import ingest
 
+from ..left_behind import SLOW
+
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 # A thread of Arrow's is inside a Python object's `read` while the main thread ends: under the
 # interpreter's own end, before Python 3.14, that is an abort each time.
-LEFT_BEHIND = """
-import atexit, io, sys, threading, time
+LEFT_BEHIND = f"""
+{SLOW}
+import atexit, sys, threading, time
 import pyarrow.csv
 from winnow.ending import run_and_leave
-
-class Slow(io.RawIOBase):
-    reads = 0
-    def readable(self):
-        return True
-    def read(self, size=-1):
-        self.reads += 1
-        if self.reads > 3:
-            time.sleep(0.2)
-        return b"a,b\\n" + b"1,2\\n" * 5000
 
 reader = pyarrow.csv.open_csv(Slow())
 """

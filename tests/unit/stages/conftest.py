@@ -96,13 +96,18 @@ class Night:
         vendor = Dying(self.simulator.connect(), VENDOR_STEPS, die_at if in_vendor else None)
         batch = self.batch(lake)
         self.choose(batch)
+        self.buy(batch, vendor)
+        publish.refit(batch, publish.version(batch, publish.check(batch)))
+        return vendor.n_steps if in_vendor else lake.n_steps
+
+    def buy(self, batch: Batch, vendor: Any = None) -> None:
+        """Buy and collect the labels of a batch whose comparisons are chosen."""
+        vendor = vendor or self.simulator.connect()
         label.submit(batch, vendor)
         self.simulator.finish()
         label.follow_up(batch, vendor, SALT)
         self.simulator.finish()
         label.collect(batch, vendor, SALT)
-        publish.refit(batch, publish.version(batch, publish.check(batch)))
-        return vendor.n_steps if in_vendor else lake.n_steps
 
     def batch(self, lake: Any = None) -> Batch:
         """The batch, over `lake` where it is another one."""

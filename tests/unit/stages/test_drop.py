@@ -85,12 +85,7 @@ def test_what_is_open_at_the_vendor_is_called_off_and_what_it_charged_is_told(ni
     assert small.lake.listing(f"batches/small/{DAY}/label/round-0/inbox")
     later = second(small)
     Night.choose(small, later)
-    vendor = small.simulator.connect()
-    label.submit(later, vendor)
-    small.simulator.finish()
-    label.follow_up(later, vendor, SALT)
-    small.simulator.finish()
-    label.collect(later, vendor, SALT)
+    small.buy(later)
     publish.refit(later, publish.version(later, publish.check(later)))
     assert max(small.simulator.bought().values()) == 1
     spent = spend.page(small.lake, small.campaign, {}, Site(small.time, Memory())).body
@@ -219,12 +214,7 @@ def test_published_at_the_same_moment_the_drop_is_taken_back(
     small = night()
     batch = small.batch()
     small.choose(batch)
-    vendor = small.simulator.connect()
-    label.submit(batch, vendor)
-    small.simulator.finish()
-    label.follow_up(batch, vendor, SALT)
-    small.simulator.finish()
-    label.collect(batch, vendor, SALT)
+    small.buy(batch)
     real = type(small.lake).swap
 
     def publish_first(lake: Any, path: str, data: bytes, tag: str | None) -> bool:

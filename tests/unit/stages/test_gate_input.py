@@ -13,7 +13,7 @@ from winnow.batch import Batch, open_batch
 from winnow.errors import Fatal
 from winnow.label.annotation import AnnotatorKey
 from winnow.label.vendors.simulator.staff import hire_staff
-from winnow.stages import gate_input, label, publish
+from winnow.stages import gate_input, publish
 from winnow.validate.gate import Judgement
 from winnow.validate.limits import bounds
 from winnow.validate.measure import Measured
@@ -28,19 +28,10 @@ def measured(batch: Batch) -> Measured:
         return found
 
 
-def buy(night: Night, batch: Batch) -> None:
-    vendor = night.simulator.connect()
-    label.submit(batch, vendor)
-    night.simulator.finish()
-    label.follow_up(batch, vendor, SALT)
-    night.simulator.finish()
-    label.collect(batch, vendor, SALT)
-
-
 def bought(night: Night, n_pairs: int, day: str = "2026-11-22") -> Batch:
     batch = open_batch(night.campaign, day, night.lake, lambda: night.time)
     fabricate(batch, n_pairs)
-    buy(night, batch)
+    night.buy(batch)
     return batch
 
 
@@ -89,7 +80,7 @@ def test_only_those_who_do_not_read_are_suspected(
 def test_a_night_from_prompts_to_labels_has_no_fault(night: Callable[..., Night]) -> None:
     one = night()
     one.choose(one.batch())
-    buy(one, one.batch())
+    one.buy(one.batch())
     assert alarms(measured(one.batch())) == []
 
 
@@ -104,7 +95,7 @@ def test_a_batch_is_held_against_those_published_before_it(
     one = night()
     first = one.batch()
     one.choose(first)
-    buy(one, first)
+    one.buy(first)
     assert measured(first).figures["length_drift"] is None
     publish.version(first, publish.check(first))
     assert measured(first).figures["length_drift"] is None

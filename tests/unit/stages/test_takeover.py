@@ -221,11 +221,7 @@ def test_a_kill_before_any_step_buys_and_takes_over_the_same(
         vendor = Dying(again.simulator.connect(), VENDOR_STEPS, die_at if in_vendor else None)
         batch = again.batch(lake)
         again.choose(batch)
-        label.submit(batch, vendor)
-        again.simulator.finish()
-        label.follow_up(batch, vendor, SALT)
-        again.simulator.finish()
-        label.collect(batch, vendor, SALT)
+        again.buy(batch, vendor)
         return vendor.n_steps if in_vendor else lake.n_steps
 
     undisturbed = other_strategy(first("undisturbed"))
