@@ -17,7 +17,7 @@ from winnow.commands.batches import keys_of
 from winnow.dag_names import DAG_OF
 from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
-from winnow.ingest.sources import source_files
+from winnow.ingest.sources import look_for
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
@@ -187,7 +187,7 @@ def _can_begin(lake: Lake, campaign: Campaign, day: str) -> bool:
     sources = campaign.ingest.sources
     if not all("{day}" in source for source in sources):
         return True
-    return bool(source_files(sources, day))
+    return bool(look_for(sources, day).files)
 
 
 def _start(airflow: AirflowRest, body: Mapping[str, Any], n: int) -> None:

@@ -65,11 +65,6 @@ class Found:
     passed_over: tuple[PassedOver, ...]
 
 
-def source_files(sources: Sequence[str], day: str, s3_client: Any = None) -> list[SourceFile]:
-    """The files of `look_for`."""
-    return list(look_for(sources, day, s3_client).files)
-
-
 def look_for(sources: Sequence[str], day: str, s3_client: Any = None) -> Found:
     """Every file of the sources; `{day}` in a source is the batch key.
 

@@ -15,7 +15,7 @@ import pytest
 from winnow.errors import Fatal, Retryable
 from winnow.ids import content_id, digest
 from winnow.ingest.readers import ENDINGS
-from winnow.ingest.sources import HIDDEN, Found, look_for, named_files, source_files, told
+from winnow.ingest.sources import HIDDEN, Found, look_for, named_files, told
 from winnow.lake import Lake, S3Lake, open_lake
 
 from ... import foreign
@@ -124,7 +124,7 @@ def test_ids_are_those_of_the_versions_before(lake: Lake) -> None:
     lake.create("in/deep/a.jsonl", data)
     client = lake.client if isinstance(lake, S3Lake) else None
     tag = lake.tags("in")["in/deep/a.jsonl"]
-    [file] = source_files([f"{lake.uri}/in"], DAY, client)
+    [file] = look_for([f"{lake.uri}/in"], DAY, client).files
     assert file.file_id == content_id("deep/a.jsonl", tag)
     assert isinstance(lake, S3Lake) or tag == digest(data)
 
