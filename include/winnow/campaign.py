@@ -272,6 +272,11 @@ class Label(_Settings):
         """Most that one batch may cost, in micro-dollars."""
         return round(self.budget_usd * MICROS)
 
+    @property
+    def approve_above(self) -> int | None:
+        """What a batch may cost without a person's approval, in micro-dollars; None: anything."""
+        return None if self.approve_above_usd is None else round(self.approve_above_usd * MICROS)
+
 
 class Validate(_Settings):
     """The gate between labels and a published version: limits from which it warns or blocks.

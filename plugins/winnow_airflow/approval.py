@@ -57,7 +57,7 @@ class ApprovePurchase(ApprovalOperator):
                 "asked again, or take the batch out of the campaign."
             )
         answer = super().execute_complete(context, event)
-        label.approve(batch_of(context["dag_run"]), who)
+        label.approve(batch_of(context["dag_run"]), who, self.plan["most_usd"])
         return answer
 
 

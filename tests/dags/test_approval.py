@@ -80,7 +80,7 @@ def approved(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Who approved, as the lake is told."""
     told: list[Any] = []
     monkeypatch.setattr(approval, "batch_of", lambda _: "the batch")
-    monkeypatch.setattr(label, "approve", lambda batch, who: told.append((batch, who)))
+    monkeypatch.setattr(label, "approve", lambda *given: told.append(given))
     return told
 
 
@@ -97,7 +97,7 @@ def answer(chosen: str) -> Any:
 
 def test_a_yes_is_noted_and_lets_the_run_go_on(approved) -> None:
     assert answer("Approve")["chosen_options"] == ["Approve"]
-    assert approved == [("the batch", "Ada")]
+    assert approved == [("the batch", "Ada", 150.0)]
 
 
 def test_a_no_fails_the_run_and_says_that_nothing_was_bought(approved) -> None:

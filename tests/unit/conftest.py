@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,18 @@ class _Front:
 
 @pytest.fixture(scope="session")
 def _front() -> Iterator[_Front]:
+    with _served() as front:
+        yield front
+
+
+@pytest.fixture(scope="session")
+def _other_front() -> Iterator[_Front]:
+    with _served() as front:
+        yield front
+
+
+@contextmanager
+def _served() -> Iterator[_Front]:
     # Named as TCP, or asyncio leaves Nagle's algorithm on and each answer takes 40 ms.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
@@ -109,6 +122,21 @@ def start_simulator(
 
     `rates` switches faults on; `staff` is whom it hires.
     """
+    with _starting(_front, loopback) as start:
+        yield start
+
+
+@pytest.fixture
+def start_other_account(
+    _other_front: _Front, loopback: httpx.HTTPTransport
+) -> Iterator[Callable[..., Simulator]]:
+    """Starts a second simulator, beside the first."""
+    with _starting(_other_front, loopback) as start:
+        yield start
+
+
+@contextmanager
+def _starting(front: _Front, loopback: httpx.HTTPTransport) -> Iterator[Callable[..., Simulator]]:
     opened: list[Books] = []
 
     def start(
@@ -120,9 +148,9 @@ def start_simulator(
         clock = ManualClock()
         staffing = Staffing(0, staff, Faults(rates))
         books = Books(database, seed=0, speed=speed, now=clock, staffing=staffing)
-        _front.app = create_app(books, TOKEN, hold_seconds=0.05)
+        front.app = create_app(books, TOKEN, hold_seconds=0.05)
         opened.append(books)
-        return Simulator(_front.url, loopback, books, clock)
+        return Simulator(front.url, loopback, books, clock)
 
     yield start
     for books in opened:

@@ -18,6 +18,7 @@ from winnow.console.memory import Memory
 from winnow.console.stages import Stages
 from winnow.lake import Lake
 from winnow.records import MICROS
+from winnow.stages.approvals import approved
 from winnow.stages.label_rounds import ROUNDS
 from winnow.validate.verdict import Severity
 
@@ -48,13 +49,14 @@ class Purchase:
     """How far the purchase of labels is; its times are those of the last round that was bought.
 
     `estimate` is about what the first round costs, micro-dollars, from the pairs and the settings;
-    the exact figure stands in the plan. `most` adds what follow-ups may cost.
+    the exact figure stands in the plan. `most` adds what follow-ups may cost; `approved` is what a
+    person allowed, 0 if nobody did.
     """
 
     planned_at: datetime
     estimate: int
     most: int
-    approved: bool
+    approved: int
     submitted_at: datetime | None
     deadline: datetime | None
     pages: int
@@ -135,7 +137,7 @@ def _purchase(lake: Lake, campaign: Campaign, stages: Stages, memory: Memory) ->
         planned_at=plan.modified,
         estimate=estimate,
         most=most,
-        approved="approval.json" in found,
+        approved=approved(lake, folder) if "approval.json" in found else 0,
         submitted_at=_time(note.get("submitted_at")),
         deadline=_time(note.get("deadline")),
         pages=sum("/inbox/" in name for name in found),

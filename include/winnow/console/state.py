@@ -16,6 +16,7 @@ from winnow.campaign import Campaign
 from winnow.console.clues import Clues, Purchase
 from winnow.console.shell import Run
 from winnow.console.stages import Done, Stages
+from winnow.records import MICROS
 
 State = Literal["done", "running", "waiting", "blocked", "idle", "ended", "damaged", "dropped"]
 
@@ -115,7 +116,7 @@ def needs_approval(purchase: Purchase, campaign: Campaign) -> bool:
     """Whether a person must say yes before the purchase goes on, as far as can be told."""
     limit = campaign.label.approve_above_usd
     most = min(purchase.most, campaign.label.budget)
-    return limit is not None and not purchase.approved and most > limit * 1_000_000
+    return limit is not None and most > max(limit * MICROS, purchase.approved)
 
 
 def over_budget(purchase: Purchase, campaign: Campaign) -> bool:

@@ -11,7 +11,7 @@ Why not retry: a time-out does not say whether the purchase happened; sending ag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from winnow.errors import Ambiguous, Blocked, Fatal
@@ -38,8 +38,11 @@ def submit_tasks(
     terms: BatchTerms,
     tasks: Sequence[TaskRequest],
     budget: int,
+    open_container: Callable[[], str] | None = None,
 ) -> Submission:
     """Bring the vendor's batch `batch_key` to hold all of `tasks`, and launch it.
+
+    `open_container` finds or makes the batch's container and gives its ref; None: by its key alone.
 
     Raises:
         Blocked: It would cost more than `budget` micro-dollars; nothing was sent.
@@ -50,7 +53,7 @@ def submit_tasks(
     wanted = _distinct_ids(tasks)
     estimate = vendor.estimate(tasks)
     _check_budget(batch_key, estimate, budget)
-    ref = vendor.open_batch(batch_key, terms)
+    ref = open_container() if open_container else vendor.open_batch(batch_key, terms)
     held = vendor.list_task_ids(ref)
     missing = [task for task in tasks if task.task_id not in held]
     committed = vendor.status(ref).committed + vendor.estimate(missing)

@@ -60,7 +60,8 @@ class BatchTerms:
 
     `dimensions` are rated 1 to 5 for each side, none asks for the choice alone. No answer is wanted
     after `deadline`. `session_minutes` is how long one person should work at a stretch; a vendor
-    that cannot limit it ignores it.
+    that cannot limit it ignores it. `mark` stays with a container that is made under these terms,
+    and tells it from any other.
     """
 
     instructions: str
@@ -68,6 +69,7 @@ class BatchTerms:
     dimensions: tuple[str, ...]
     deadline: datetime
     session_minutes: int | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,10 @@ class LabelVendor(Protocol):
         """Word by which campaigns name the vendor."""
 
     @property
+    def place(self) -> str:
+        """Where the account is, for people: an address, without its secrets."""
+
+    @property
     def max_request(self) -> int:
         """Tasks that one `add_tasks` call may carry."""
 
@@ -248,6 +254,9 @@ class LabelVendor(Protocol):
 
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Find or create the container of `batch_key`, unlaunched if new, and return its ref."""
+
+    def mark_of(self, ref: str) -> str:
+        """The mark of the terms under which the container was made; empty where it has none."""
 
     def list_task_ids(self, ref: str) -> set[str]:
         """Ids of all tasks in the batch."""

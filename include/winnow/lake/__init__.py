@@ -16,9 +16,10 @@ from typing import Any
 from winnow.errors import Fatal
 from winnow.lake.contract import Lake, Stored
 from winnow.lake.folder import FolderLake
+from winnow.lake.identity import lake_id
 from winnow.lake.s3 import S3Lake
 
-__all__ = ["FolderLake", "Lake", "S3Lake", "Stored", "open_lake"]
+__all__ = ["FolderLake", "Lake", "S3Lake", "Stored", "lake_id", "open_lake"]
 
 
 def open_lake(uri: str, s3_client: Any = None) -> Lake:

@@ -76,6 +76,9 @@ class Lake(Protocol):
     def remove(self, path: str) -> None:
         """Remove an object that nothing needs; one that is gone already is no error."""
 
+    def now(self) -> datetime:
+        """The store's own time, UTC: the one clock that all who work on a lake share."""
+
     def unfinished(self, folder: str, before: datetime, *, remove: bool) -> list[str]:
         """What killed writers left below a folder before a time, removed if asked.
 

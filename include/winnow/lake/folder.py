@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,10 +22,10 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 class FolderLake:
-    """A lake on a file system with hard links and atomic renames."""
+    """A lake on a file system with hard links and atomic renames; `clock` stands for its time."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+    def __init__(self, root: Path, clock: Callable[[], datetime] | None = None) -> None:
+        self.root, self._clock = root.resolve(), clock
         self.uri = self.store = str(self.root)
 
     def read(self, path: str) -> bytes:
@@ -129,6 +129,14 @@ class FolderLake:
 
     def remove(self, path: str) -> None:
         (self.root / path).unlink(missing_ok=True)
+
+    def now(self) -> datetime:
+        """The file system's time, which on a network drive is its server's."""
+        if self._clock is not None:
+            return self._clock()
+        with _beside(self.root / "now") as temporary:
+            temporary.touch()
+            return _modified(temporary.stat())
 
     def unfinished(self, folder: str, before: datetime, *, remove: bool) -> list[str]:
         found = []

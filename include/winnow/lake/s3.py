@@ -12,7 +12,8 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -143,6 +144,16 @@ class S3Lake:
     def remove(self, path: str) -> None:
         with _s3_errors(f"{self.uri}/{path}"):
             self.client.delete_object(**self._at(path))
+
+    def now(self) -> datetime:
+        """The time that the store puts on its answers; this machine's where it puts none."""
+        with _s3_errors(self.uri):
+            try:
+                answer = self.client.head_object(**self._at("lake.json"))
+            except self.client.exceptions.ClientError as error:
+                answer = error.response
+        date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+        return parsedate_to_datetime(date).astimezone(UTC) if date else datetime.now(UTC)
 
     def unfinished(self, folder: str, before: datetime, *, remove: bool) -> list[str]:
         uploads = self._pages("list_multipart_uploads", folder, "Uploads")

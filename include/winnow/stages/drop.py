@@ -22,9 +22,9 @@ from winnow.ingest.ledger import Dropped, mark, read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.publish.versions import newest
+from winnow.stages.containers import open_container
 from winnow.stages.label_rounds import (
     ROUNDS,
-    batch_key,
     look,
     opened_path,
     read_submission,
@@ -169,11 +169,8 @@ def _call_off(
 
 def _end(batch: Batch, number: int, vendor: LabelVendor, salt: bytes) -> int:
     record = read_submission(batch, number)
-    # Killed between the two, a purchase has a container that nobody noted: it is found by its key.
-    if record is None:
-        ref = vendor.open_batch(batch_key(batch, number), terms_of(batch, number))
-    else:
-        ref = record.ref
+    # Killed in between, a purchase has a container that nobody noted: it is found by its key.
+    ref = open_container(batch, number, vendor, terms_of(batch, number))
     status = vendor.status(ref)
     if not status.is_final:
         status = vendor.cancel(ref, REASON)

@@ -21,7 +21,6 @@ from typing import Any
 from winnow.batch import Batch, Manifest, read_table
 from winnow.campaign import Campaign, Label
 from winnow.errors import Blocked, Fatal, Retryable
-from winnow.ids import canonical_json
 from winnow.ingest.sources import named_files
 from winnow.label import unreadable
 from winnow.label.collect import Collection, read_deliveries
@@ -41,6 +40,8 @@ from winnow.stages.annotations_from import (
     with_own_ids,
     with_votes,
 )
+from winnow.stages.approvals import approved, note_approval
+from winnow.stages.containers import bought, check_container, noted_container, open_container
 from winnow.stages.drop import refuse_dropped
 from winnow.stages.label_results import BroughtHome, commit_results
 from winnow.stages.label_rounds import (
@@ -76,6 +77,7 @@ def plan(batch: Batch) -> dict[str, Any]:
         "estimate_usd": estimate / MICROS,
         "most_usd": min(estimate + _follow_ups(batch, built), batch.campaign.label.budget) / MICROS,
         "budget_usd": batch.campaign.label.budget_usd,
+        "approved_usd": approved(batch.lake, batch.folder) / MICROS,
         "vendor": batch.campaign.label.vendor,
         "pii": built.pii,
         "submitted": is_submitted(batch),
@@ -83,15 +85,20 @@ def plan(batch: Batch) -> dict[str, Any]:
 
 
 def is_dear(planned: Mapping[str, Any], settings: Label) -> bool:
-    """Whether what `plan` returned is still to be bought, and only with a person's approval."""
+    """Whether what `plan` returned is still to be bought, and dearer than a person approved."""
     limit = settings.approve_above_usd
-    return limit is not None and not planned["submitted"] and bool(planned["most_usd"] > limit)
+    if limit is None or planned["submitted"]:
+        return False
+    return bool(planned["most_usd"] > max(limit, planned.get("approved_usd", 0.0)))
 
 
-def approve(batch: Batch, who: str) -> None:
-    """Note that a person allows the purchase, follow-ups included, up to the budget."""
-    note = {"who": who, "at": batch.clock().isoformat(), "most_usd": plan(batch)["most_usd"]}
-    batch.lake.create(_approval_path(batch), canonical_json(note))
+def approve(batch: Batch, who: str, most_usd: float | None = None) -> None:
+    """Note that a person allows the purchase, follow-ups included, up to `most_usd` dollars.
+
+    None is what it costs at most by now. A smaller amount than was approved before changes nothing.
+    """
+    most = plan(batch)["most_usd"] if most_usd is None else most_usd
+    note_approval(batch, who, most)
 
 
 def submit(batch: Batch, vendor: LabelVendor) -> dict[str, Any]:
@@ -118,12 +125,19 @@ def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
 
     def make() -> BuiltTasks:
         submission = _submitted(batch)
+        check_container(batch, 0, vendor)
         status = _close(batch, vendor, submission)
         look(batch, 0, vendor, submission.ref, salt)
         return _second_round(batch, vendor, status)
 
     built = freeze_plan(batch, 1, make)
-    return _buy(batch, vendor, 1, built) if built.tasks else {"sent": 0, "tasks": 0}
+    if not built.tasks:
+        return {"sent": 0, "tasks": 0}
+    # Money that is gone since the plan was made ends the purchase, not the batch.
+    is_too_dear = vendor.estimate(built.requests) > _left(batch, vendor, 1)
+    if is_too_dear and noted_container(batch, 1) is None:
+        return {"sent": 0, "tasks": 0, "left_out": len(built.tasks)}
+    return _buy(batch, vendor, 1, built)
 
 
 def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
@@ -139,7 +153,7 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     if not _asks_nothing(batch):
         _submitted(batch)
     statuses = []
-    for number, record in submissions(batch).items():
+    for number, record in bought(batch, vendor).items():
         _close(batch, vendor, record)
         look(batch, number, vendor, record.ref, salt)
         statuses.append(vendor.status(record.ref))
@@ -148,8 +162,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     _check_completion(batch, tasks, found)
     taken = taken_votes(batch)
     asked, found = [*_rows(taken.tasks), *tasks], taken.beside(found)
-    bought = sorted({0, *submissions(batch)})
-    plans = [built for n in bought if (built := read_plan(batch, n)) is not None]
+    rounds = sorted({0, *submissions(batch)})
+    plans = [built for n in rounds if (built := read_plan(batch, n)) is not None]
     home = BroughtHome(
         tasks=batch.write_table(STAGE, "tasks", to_table(asked, TASKS)),
         annotations=batch.write_table(
@@ -179,7 +193,7 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
         waits = ", waiting for a person's approval" if _needs_approval(batch) else ""
         return f"{told['tasks']} tasks planned, ${told['estimate_usd']:.2f}{taken}{waits}"
     try:
-        statuses = [vendor.status(r.ref) for r in submissions(batch).values()] if vendor else []
+        statuses = [vendor.status(r.ref) for r in bought(batch, vendor).values()] if vendor else []
     except Retryable:
         statuses = []
     except Fatal as error:
@@ -240,7 +254,7 @@ def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> Bui
     unanswered = {task.task_id for task in first.tasks} - answered
     built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
     built = with_own_ids(batch, built)
-    left = label.budget - status.committed
+    left = max(0, _limit(batch) - status.committed)
     affordable = len(built.tasks) if not label.price else min(len(built.tasks), left // label.price)
     return replace(built, tasks=built.tasks[:affordable], requests=built.requests[:affordable])
 
@@ -256,15 +270,14 @@ def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
 
 def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
     refuse_dropped(batch)
-    others = [r.ref for n, r in submissions(batch).items() if n != number]
-    spent = sum(vendor.status(ref).committed for ref in others)
     terms = terms_of(batch, number)
     sent = submit_tasks(
         vendor,
         batch_key(batch, number),
         terms,
         built.requests,
-        batch.campaign.label.budget - spent,
+        _left(batch, vendor, number),
+        lambda: open_container(batch, number, vendor, terms),
     )
     record_submission(batch, number, sent.ref, terms.deadline)
     return {
@@ -276,12 +289,27 @@ def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> d
     }
 
 
+def _left(batch: Batch, vendor: LabelVendor, number: int) -> int:
+    """What round `number` may cost, micro-dollars: what the other rounds leave; below 0 if less."""
+    others = [r.ref for n, r in bought(batch, vendor).items() if n != number]
+    return _limit(batch) - sum(vendor.status(ref).committed for ref in others)
+
+
+def _limit(batch: Batch) -> int:
+    """Most that the batch may cost, micro-dollars: its budget, as far as no approval is wanting.
+
+    An approval is for its amount: a budget that was raised afterwards allows nothing by itself.
+    """
+    settings = batch.campaign.label
+    if settings.approve_above is None:
+        return settings.budget
+    return min(settings.budget, max(settings.approve_above, approved(batch.lake, batch.folder)))
+
+
 def _needs_approval(batch: Batch) -> bool:
     settings = batch.campaign.label
     # A plan is megabytes to read: not where the campaign never asks.
-    if settings.approve_above_usd is None or batch.lake.exists(_approval_path(batch)):
-        return False
-    return is_dear(plan(batch), settings)
+    return settings.approve_above_usd is not None and is_dear(plan(batch), settings)
 
 
 def _check_approved(batch: Batch) -> None:
@@ -289,8 +317,14 @@ def _check_approved(batch: Batch) -> None:
         raise Blocked(
             f"Labels of batch {batch.key} may cost ${plan(batch)['most_usd']:.2f}; above "
             f"${batch.campaign.label.approve_above_usd:.2f} the campaign wants a person's "
-            "approval: answer approve_purchase in Airflow, or run with --approve."
+            f"approval{_so_far(batch)}: answer approve_purchase in Airflow (clear it to be asked "
+            "again), or run with --approve."
         )
+
+
+def _so_far(batch: Batch) -> str:
+    given = approved(batch.lake, batch.folder)
+    return f", who gave it for ${given / MICROS:.2f}" if given else ""
 
 
 def _submitted(batch: Batch) -> SubmissionRecord:
@@ -313,7 +347,7 @@ def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> Batch
     status = vendor.status(record.ref)
     unreadable.note(batch.lake, record.ref, status)
     if not status.is_final:
-        if batch.clock() < datetime.fromisoformat(record.deadline):
+        if batch.lake.now() < datetime.fromisoformat(record.deadline):
             raise Retryable(
                 f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
                 + (f" {told}." if (told := unreadable.words(status)) else "")
@@ -370,7 +404,3 @@ def _check_completion(batch: Batch, tasks: Sequence[Row], found: Collection) -> 
             f"asks for {needed:.0%}.{refused} Ask the vendor, or lower label.min_completion "
             "and clear collect_annotations."
         )
-
-
-def _approval_path(batch: Batch) -> str:
-    return f"{batch.folder}/{STAGE}/approval.json"

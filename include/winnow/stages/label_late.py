@@ -15,7 +15,8 @@ from winnow.label.annotation import Annotation
 from winnow.label.collect import read_deliveries
 from winnow.label.vendor import LabelVendor
 from winnow.stages import label
-from winnow.stages.label_rounds import deliveries, last_looks, look, submissions
+from winnow.stages.containers import bought
+from winnow.stages.label_rounds import deliveries, last_looks, look
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def bill_of(batch: Batch, vendor: LabelVendor) -> Bill:
         Retryable: The vendor cannot be asked now.
         Fatal: It does not know the batch, or refuses the credential.
     """
-    statuses = [vendor.status(record.ref) for record in submissions(batch).values()]
+    statuses = [vendor.status(record.ref) for record in bought(batch, vendor).values()]
     return Bill(sum(s.n_answered for s in statuses), sum(s.charged for s in statuses))
 
 
@@ -47,7 +48,7 @@ def collected_bill(batch: Batch) -> Bill:
 
 def keep_late(batch: Batch, vendor: LabelVendor, salt: bytes) -> None:
     """Bring what the vendor has of a collected batch into the lake; its dataset is as before."""
-    for number, record in submissions(batch).items():
+    for number, record in bought(batch, vendor).items():
         look(batch, number, vendor, record.ref, salt)
 
 

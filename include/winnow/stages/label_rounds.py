@@ -28,6 +28,7 @@ from winnow.label.annotation import AnnotatorKey, pseudonymous
 from winnow.label.collect import Delivery
 from winnow.label.tasks import BuiltTasks, Task, rubric_version
 from winnow.label.vendor import AnnotationPage, BatchTerms, LabelVendor, Message, TaskRequest
+from winnow.lake import lake_id
 from winnow.records import Quarantined
 
 ROUNDS = (0, 1)
@@ -59,7 +60,7 @@ def has_plan(batch: Batch, number: int) -> bool:
 
 def read_plan(batch: Batch, number: int) -> BuiltTasks | None:
     """The round's plan, or None if it was not made."""
-    content = _read(batch, number, "plan.json")
+    content = read_round(batch, number, "plan.json")
     if content is None:
         return None
     return BuiltTasks(
@@ -78,19 +79,24 @@ def batch_key(batch: Batch, number: int) -> str:
 
 
 def terms_of(batch: Batch, number: int) -> BatchTerms:
-    """What holds for the round's tasks; the deadline is fixed at the first call."""
+    """What holds for the round's tasks, fixed at the first call; the mark is the lake's id."""
     label = batch.campaign.label
-    deadline = batch.clock() + timedelta(minutes=label.deadline_minutes)
-    batch.lake.create(
-        _path(batch, number, "opening.json"), canonical_json({"deadline": deadline.isoformat()})
+    # By the store's time, as where it is held against: a worker's own clock may be days off.
+    deadline = batch.lake.now() + timedelta(minutes=label.deadline_minutes)
+    opened = write_round(
+        batch,
+        number,
+        "opening.json",
+        {"deadline": deadline.isoformat(), "lake": lake_id(batch.lake)},
     )
-    opened = _read(batch, number, "opening.json") or {}
     return BatchTerms(
         instructions=label.instructions,
         rubric_version=rubric_version(label),
         dimensions=tuple(label.rated_dimensions),
         deadline=datetime.fromisoformat(opened["deadline"]),
         session_minutes=label.session_minutes,
+        # Versions before 0.3 left no mark.
+        mark=opened.get("lake", ""),
     )
 
 
@@ -112,7 +118,7 @@ def record_submission(batch: Batch, number: int, ref: str, deadline: datetime) -
 
 def read_submission(batch: Batch, number: int = 0) -> SubmissionRecord | None:
     """Where the round lies at the vendor, or None if nothing of it was bought."""
-    content = _read(batch, number, "submission.json")
+    content = read_round(batch, number, "submission.json")
     return None if content is None else SubmissionRecord(**content)
 
 
@@ -153,7 +159,7 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
         seen.add(cursor)
         entry = _entry(vendor.fetch(ref, cursor), number_of_look, key)
         batch.lake.create(_path(batch, number, _inbox_page(place)), canonical_json(entry))
-        last = _read(batch, number, _inbox_page(place)) or entry
+        last = read_round(batch, number, _inbox_page(place)) or entry
         place += 1
         whole = last["whole"]
 
@@ -208,7 +214,7 @@ def _entry(page: AnnotationPage, number_of_look: int, key: AnnotatorKey) -> dict
 
 def _entries(batch: Batch, number: int) -> Iterator[dict[str, Any]]:
     place = 0
-    while (entry := _read(batch, number, _inbox_page(place))) is not None:
+    while (entry := read_round(batch, number, _inbox_page(place))) is not None:
         yield entry
         place += 1
 
@@ -241,7 +247,18 @@ def _quarantined(content: dict[str, Any]) -> Quarantined:
     return Quarantined(**{**content, "raw": base64.b64decode(content["raw"])})
 
 
-def _read(batch: Batch, number: int, name: str) -> dict[str, Any] | None:
+def write_round(batch: Batch, number: int, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a file of the round unless it is there; what it holds then."""
+    batch.lake.create(_path(batch, number, name), canonical_json(content))
+    return read_round(batch, number, name) or {}
+
+
+def read_round(batch: Batch, number: int, name: str) -> dict[str, Any] | None:
+    """A file of the round; None where it is not there.
+
+    Raises:
+        Corrupt: It cannot be read.
+    """
     try:
         found: dict[str, Any] = parsed(batch.lake, _path(batch, number, name), json.loads)
     except FileNotFoundError:

@@ -244,8 +244,8 @@ def _asked(batch: Batch) -> float | None:
     settings = batch.campaign.label
     if settings.approve_above_usd is None or not has_plan(batch, 0):
         return None
-    # A plan is megabytes to read: only where nobody has answered yet.
-    if batch.lake.exists(f"{batch.folder}/{label.STAGE}/approval.json"):
+    # A plan is megabytes to read: only where something is left to decide.
+    if label.is_submitted(batch):
         return None
     planned = label.plan(batch)
     return float(planned["most_usd"]) if label.is_dear(planned, settings) else None

@@ -76,8 +76,8 @@ class Night:
     """One batch over a lake folder and the simulator's books."""
 
     def __init__(self, folder: Path, inbox: Path, simulator: Any, label: dict[str, Any]) -> None:
-        self.lake, self.simulator = FolderLake(folder), simulator
         self.time = datetime(2026, 11, 23, tzinfo=UTC)
+        self.lake, self.simulator = FolderLake(folder, lambda: self.time), simulator
         self.campaign = parse_campaign(
             {
                 "name": "small",

@@ -65,7 +65,10 @@ def batch(tmp_path: Path) -> Batch:
         "publish": {"dataset": "small"},
     }
     opened = open_batch(
-        parse_campaign(settings, "test"), "day", FolderLake(tmp_path / "lake"), lambda: NOW
+        parse_campaign(settings, "test"),
+        "day",
+        FolderLake(tmp_path / "lake", lambda: NOW),
+        lambda: NOW,
     )
     record_submission(opened, 0, "ref", NOW)
     return opened
@@ -150,7 +153,8 @@ def test_an_empty_salt_is_fatal(batch: Batch) -> None:
 def test_the_deadline_is_fixed_before_the_vendor_hears_of_the_round(batch: Batch) -> None:
     first = terms_of(batch, 1)
     assert first.deadline == NOW + timedelta(minutes=60)
-    later = Batch(batch.campaign, batch.key, batch.lake, lambda: NOW + timedelta(days=3))
+    lake = FolderLake(Path(batch.lake.uri), lambda: NOW + timedelta(days=3))
+    later = Batch(batch.campaign, batch.key, lake, batch.clock)
     assert terms_of(later, 1) == first
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -47,7 +50,17 @@ class VendorCalls:
             timeout=TIMEOUTS,
             transport=transport,
             trust_env=False,
+            event_hooks={"response": [self._see_time]},
         )
+        self._seen: datetime | None = None
+
+    def now(self) -> datetime:
+        """The service's time at its last answer, UTC; this machine's where it tells none."""
+        return self._seen or datetime.now(UTC)
+
+    def _see_time(self, response: httpx.Response) -> None:
+        with suppress(KeyError, ValueError, TypeError, OverflowError):
+            self._seen = parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
 
     def send(
         self,

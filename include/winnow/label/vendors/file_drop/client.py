@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from winnow.errors import Fatal
 from winnow.ingest.values import Unreadable
@@ -41,6 +41,7 @@ from winnow.label.vendors.file_drop.folder import (
     look_at,
     make_folder,
     open_store,
+    read_terms,
     write_manifest,
 )
 from winnow.label.vendors.file_drop.place import FilePlace
@@ -57,7 +58,7 @@ def connect(account: VendorAccount) -> LabelVendor:
 
 
 class FileDropVendor:
-    """Files in `store`.
+    """Files in `store`; `now` is the clock by which deadlines pass, the store's own by default.
 
     Every call raises `Retryable` when the store does not answer, `Fatal` when it refuses the key or
     knows no such batch, and `Corrupt` when somebody changed what Winnow wrote.
@@ -68,10 +69,8 @@ class FileDropVendor:
     names_people = False
     snapshot = True
 
-    def __init__(
-        self, store: Lake, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
-        self._store, self._now = store, now
+    def __init__(self, store: Lake, now: Callable[[], datetime] | None = None) -> None:
+        self._store, self._now, self.place = store, now or store.now, store.uri
 
     def estimate(self, tasks: Sequence[TaskRequest]) -> int:
         """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
@@ -80,6 +79,10 @@ class FileDropVendor:
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Find or make the folder of `batch_key`."""
         return make_folder(self._store, batch_key, terms)
+
+    def mark_of(self, ref: str) -> str:
+        """The mark under which the folder was made."""
+        return read_terms(self._store, ref).mark
 
     def list_task_ids(self, ref: str) -> set[str]:
         """Ids of all tasks in the batch."""

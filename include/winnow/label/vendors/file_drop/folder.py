@@ -135,7 +135,12 @@ def make_folder(store: Lake, batch_key: str, terms: BatchTerms, longest: int = 6
 
 
 def look_at(store: Lake, ref: str) -> BatchFolder:
-    """The batch's folder as it is now.
+    """The batch's folder as it is now; raises as `read_terms`."""
+    return BatchFolder(store, ref, read_terms(store, ref), tuple(sorted(store.tags(ref))))
+
+
+def read_terms(store: Lake, ref: str) -> BatchTerms:
+    """The terms under which the batch's folder was made.
 
     Raises:
         Fatal: There is no such batch.
@@ -148,10 +153,9 @@ def look_at(store: Lake, ref: str) -> BatchFolder:
     if about is None:
         raise Fatal(f"{store.uri} holds no batch {ref}: was the vendor's connection changed?")
     try:
-        terms = _TERMS.validate_python(json.loads(about)["terms"])
+        return _TERMS.validate_python(json.loads(about)["terms"])
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise Corrupt(f"{store.uri}/{ref}/batch.json is not as Winnow wrote it.") from error
-    return BatchFolder(store, ref, terms, tuple(sorted(store.tags(ref))))
 
 
 def write_manifest(store: Lake, ref: str) -> BatchFolder:

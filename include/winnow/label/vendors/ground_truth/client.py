@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from winnow.errors import Fatal, Retryable
@@ -36,6 +36,7 @@ from winnow.label.vendors.file_drop.folder import (
     look_at,
     make_folder,
     open_store,
+    read_terms,
     write_manifest,
 )
 from winnow.label.vendors.file_drop.place import FilePlace
@@ -87,7 +88,7 @@ def connect(account: VendorAccount) -> LabelVendor:
 
 
 class GroundTruthVendor:
-    """Labeling jobs over files in `store`.
+    """Labeling jobs over files in `store`; `now` is the clock of deadlines, by default the store's.
 
     Every call raises `Retryable` when AWS does not answer or is busy, `Fatal` when it refuses, and
     `Corrupt` when somebody changed what Winnow wrote.
@@ -103,10 +104,10 @@ class GroundTruthVendor:
         store: Lake,
         sagemaker: Any,
         settings: JobSettings,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self._store, self._sagemaker, self._settings = store, sagemaker, settings
-        self._now = now
+        self._now, self.place = now or store.now, store.uri
 
     def estimate(self, tasks: Sequence[TaskRequest]) -> int:
         """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
@@ -115,6 +116,10 @@ class GroundTruthVendor:
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Find or make the folder of `batch_key`."""
         return make_folder(self._store, batch_key, terms, LONGEST_NAME)
+
+    def mark_of(self, ref: str) -> str:
+        """The mark under which the folder was made."""
+        return read_terms(self._store, ref).mark
 
     def list_task_ids(self, ref: str) -> set[str]:
         """Ids of all tasks in the batch."""

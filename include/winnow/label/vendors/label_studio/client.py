@@ -20,7 +20,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -38,7 +38,7 @@ from winnow.label.vendor import (
 from winnow.label.vendors.label_studio.page import label_config
 from winnow.label.vendors.label_studio.project import Marker, new_project, title_of
 from winnow.label.vendors.label_studio.server import Server
-from winnow.label.vendors.label_studio.tasks import Books, notice, records_of, task_body
+from winnow.label.vendors.label_studio.tasks import Books, notice, records_of, task_bodies
 
 
 def connect(account: VendorAccount) -> LabelVendor:
@@ -55,7 +55,7 @@ def batch_of_event(body: bytes) -> str | None:
 
 
 class LabelStudioVendor:
-    """The Label Studio at `base_url`; `now` is the clock by which deadlines pass.
+    """The Label Studio at `base_url`; `now` is the clock of deadlines, by default the server's.
 
     Every call raises `Retryable` when the server does not answer, is busy or answers what cannot be
     read, and `Fatal` when it refuses the token or the request (an unknown or cancelled batch).
@@ -73,10 +73,10 @@ class LabelStudioVendor:
         token: str,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self._server = Server(base_url, token, transport, sleep)
-        self._now = now
+        self._now, self.place = now or self._server.now, base_url
 
     def estimate(self, tasks: Sequence[TaskRequest]) -> int:
         """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
@@ -95,6 +95,10 @@ class LabelStudioVendor:
                 self._server.delete_project(twin.id)
         return str(found[0].id)
 
+    def mark_of(self, ref: str) -> str:
+        """The mark under which the project was made."""
+        return self._server.marker(_number(ref)).mark
+
     def list_task_ids(self, ref: str) -> set[str]:
         """Ids of all tasks in the batch, also of those that ended without an answer."""
         return Books(self._server.tasks(_number(ref), self.page_size)).task_ids
@@ -104,7 +108,11 @@ class LabelStudioVendor:
         marker = self._server.marker(_number(ref))
         if marker.is_closed:
             raise Fatal(f"Label Studio project {ref} is {marker.state}; it takes no more tasks.")
-        self._server.add_tasks(_number(ref), [task_body(task) for task in tasks])
+        if marker.state == "open":
+            # People see at once what is added: a twin that was first has added these.
+            held = self.list_task_ids(ref)
+            tasks = [task for task in tasks if task.task_id not in held]
+        self._server.add_tasks(_number(ref), task_bodies(tasks, marker))
 
     def launch(self, ref: str) -> None:
         """Remove what is there twice, then give the project its page and publish it."""

@@ -34,6 +34,7 @@ class Marker:
     rubric_version: str
     state: Literal["draft", "open", "cancelled", "expired"] = "draft"
     reason: str = ""
+    mark: str = ""
     winnow: Literal[1] = 1
 
     @property
@@ -47,7 +48,9 @@ def new_project(batch_key: str, terms: BatchTerms) -> dict[str, Any]:
 
     One answer finishes a task: it is one annotator's view, with its sides fixed.
     """
-    marker = Marker(batch_key, terms.deadline, terms.dimensions, terms.rubric_version)
+    marker = Marker(
+        batch_key, terms.deadline, terms.dimensions, terms.rubric_version, mark=terms.mark
+    )
     return {
         "title": title_of(batch_key),
         "description": describe(marker),
@@ -79,10 +82,14 @@ def title_of(batch_key: str) -> str:
     return f"{batch_key[:37]}~{content_id(batch_key)[:12]}"
 
 
+def as_json(marker: Marker) -> dict[str, Any]:
+    """The marker as JSON holds it."""
+    return {**asdict(marker), "deadline": marker.deadline.isoformat()}
+
+
 def describe(marker: Marker) -> str:
     """The description of the batch's project."""
-    fields = {**asdict(marker), "deadline": marker.deadline.isoformat()}
-    line = json.dumps(fields)
+    line = json.dumps(as_json(marker))
     for character in "<>&":  # Safe from whatever cleans or shows it as HTML.
         line = line.replace(character, f"\\u{ord(character):04x}")
     return f"Made by Winnow for its batch. Please leave this text as it is.\n{line}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -22,6 +24,7 @@ from winnow.label.vendors.label_studio.token import AccessTokens, is_refresh_tok
 
 _NOT_FOUND = 404
 _PROJECTS_PER_PAGE = 100
+_NOTED_PER_PAGE = 500
 _TASK_FIELDS = (
     "id,meta,annotations,completed_by,was_cancelled,result,lead_time,created_at,updated_at"
 )
@@ -32,8 +35,10 @@ class Project(BaseModel):
     """A project as lists show it."""
 
     id: int
+    title: str = ""
     description: str | None = None
     task_number: int | None = None
+    is_published: bool = False
 
 
 class Server:
@@ -51,6 +56,10 @@ class Server:
         headers = {"Authorization": f"Token {token}" if token else ""}
         self._calls = VendorCalls("Label Studio", base_url, headers, transport, sleep)
 
+    def now(self) -> datetime:
+        """The server's time, by its last answer."""
+        return self._calls.now()
+
     def projects(self, title: str, batch_key: str) -> list[Project]:
         """Winnow's projects for the batch: those that hold tasks first, then the oldest."""
         found: list[Project] = []
@@ -58,14 +67,14 @@ class Server:
         while page.next:
             params = {
                 "title": title,
-                "include": "id,description,task_number",
+                "include": "id,title,description,task_number,is_published",
                 "ordering": "id",
                 "page_size": _PROJECTS_PER_PAGE,
                 "page": len(found) // _PROJECTS_PER_PAGE + 1,
             }
             page = self._read("GET", "/api/projects/", _Projects, params=params)
             found += page.results
-        ours = [p for p in found if _batch_key(p) == batch_key]
+        ours = [p for p in found if self._is_for(p, title, batch_key)]
         return sorted(ours, key=lambda p: (not p.task_number, p.id))
 
     def create_project(self, fields: Mapping[str, Any]) -> None:
@@ -83,12 +92,31 @@ class Server:
             Fatal: There is no such project, or it is not Winnow's.
         """
         found = self._read("GET", f"/api/projects/{project}/", Project)
-        marker = read_marker(found.description)
+        marker = read_marker(found.description) or self._noted(found)
         if marker is None:
             raise Fatal(
                 f"Label Studio project {project} does not say in its description which batch it "
-                "is for: restore the text that Winnow left there."
+                "is for, and holds no task that does: restore the text that Winnow left there."
             )
+        return marker
+
+    def _is_for(self, project: Project, title: str, batch_key: str) -> bool:
+        marker = read_marker(project.description)
+        if marker is None and project.title == title and project.task_number:
+            marker = self._noted(project)
+        return marker is not None and marker.batch_key == batch_key
+
+    def _noted(self, project: Project) -> Marker | None:
+        """What the project's tasks say of it, put back under a description that somebody wrote."""
+        tasks = self.tasks(project.id, _NOTED_PER_PAGE)
+        made = next((t.ours.batch for t in tasks if t.ours.batch is not None), None)
+        if made is None:
+            return None
+        closed = any(task.ours.withdrawn for task in tasks)
+        marker = replace(made, state="open" if project.is_published else "draft")
+        marker = replace(marker, state="cancelled") if closed else marker
+        text = f"{project.description or ''}\n{describe(marker)}".lstrip()
+        self._calls.send("PATCH", f"/api/projects/{project.id}/", {"description": text})
         return marker
 
     def mark(self, project: int, marker: Marker, fields: Mapping[str, Any] | None = None) -> None:
@@ -157,8 +185,3 @@ class Server:
 class _Projects(BaseModel):
     results: list[Project]
     next: str | None
-
-
-def _batch_key(project: Project) -> str | None:
-    marker = read_marker(project.description)
-    return marker.batch_key if marker else None

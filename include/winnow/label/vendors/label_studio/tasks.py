@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from winnow.ids import content_id
 from winnow.ingest.values import Twice, Unreadable, read_json, read_time
 from winnow.label.vendor import TaskRequest
 from winnow.label.vendors.label_studio.page import CLOSED_PAGE, read_result, task_data
+from winnow.label.vendors.label_studio.project import Marker, as_json
 from winnow.label.vendors.pages import elements, members
 
 _LONGEST_LEAD_SECONDS = 366 * 86400.0
@@ -158,9 +159,19 @@ class Books:
         return extra
 
 
-def task_body(task: TaskRequest) -> dict[str, Any]:
-    """What is imported for a task."""
-    return {"data": task_data(task), "meta": {"winnow": _kept(task.task_id, task.price)}}
+def task_bodies(tasks: Sequence[TaskRequest], marker: Marker) -> list[dict[str, Any]]:
+    """What is imported for tasks; the first says as well which batch the project is for.
+
+    A project's description is everybody's to edit: what only it said would be lost with it.
+    """
+    kept = [{"task_id": task.task_id, "price": task.price} for task in tasks]
+    bodies = [
+        {"data": task_data(task), "meta": {"winnow": known}}
+        for task, known in zip(tasks, kept, strict=True)
+    ]
+    for body in bodies[:1]:
+        body["meta"]["winnow"]["batch"] = as_json(replace(marker, state="draft"))
+    return bodies
 
 
 def notice(withdrawn: Sequence[str]) -> dict[str, Any]:
@@ -183,10 +194,7 @@ class _Meta(BaseModel):
     task_id: str | None = None
     price: int = 0
     withdrawn: list[str] = Field(default_factory=list)
-
-
-def _kept(task_id: str, price: int) -> dict[str, Any]:
-    return {"task_id": task_id, "price": price}
+    batch: Marker | None = None
 
 
 def _annotation(raw: bytes) -> StoredAnnotation | UnreadAnnotation:

@@ -17,7 +17,7 @@ import base64
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -81,15 +81,15 @@ class ScaleVendor:
         account: VendorAccount,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self._project = str(account.extra.get("project", ""))
         self._callback = account.extra.get("callback")
-        self._now = now
         if not self._project:
             raise Fatal("Scale: set extra.project in the vendor's connection to a project's name.")
         headers = {"Authorization": _basic(account.token)}
         self._calls = VendorCalls("Scale", account.url, headers, transport, sleep)
+        self._now, self.place = now or self._calls.now, f"{account.url}, project {self._project}"
 
     def estimate(self, tasks: Sequence[TaskRequest]) -> int:
         """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
@@ -102,11 +102,19 @@ class ScaleVendor:
             body = {
                 "project": self._project,
                 "name": name,
-                "metadata": {"batch_key": batch_key, "dimensions": list(terms.dimensions)},
+                "metadata": {
+                    "batch_key": batch_key,
+                    "dimensions": list(terms.dimensions),
+                    "mark": terms.mark,
+                },
                 **({"callback": self._callback} if self._callback else {}),
             }
             self._calls.send("POST", "/batches", body, accept=(_DUPLICATE,))
         return str(self._batch(name).name)
+
+    def mark_of(self, ref: str) -> str:
+        """The mark under which the batch was made."""
+        return self._batch(ref).metadata.mark
 
     def list_task_ids(self, ref: str) -> set[str]:
         """Ids of all tasks in the batch."""
@@ -154,8 +162,8 @@ class ScaleVendor:
         place = Place.read(cursor)
         if not place.is_under_way:
             # Before the first page: what changes while pages are read belongs to the next look.
-            looked_at = self._now() - REREAD
-            place = place.begun(looked_at, is_final=self._is_final(ref))
+            is_final = self._is_final(ref)
+            place = place.begun(self._now() - REREAD, is_final)
         page = self._page(ref, place.params())
         records = tuple(r for r in map(annotation_of, page.docs) if r is not None)
         if page.next_token:
@@ -209,6 +217,7 @@ class ScaleVendor:
 
 class _BatchMetadata(BaseModel):
     dimensions: list[str] = []
+    mark: str = ""
 
 
 class _Batch(BaseModel):

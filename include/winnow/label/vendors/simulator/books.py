@@ -40,7 +40,7 @@ ON CONFLICT (task_id) DO UPDATE SET asked = asked + 1 RETURNING ref, asked
 _BACK = "SELECT number FROM answers WHERE ref = ? AND number <= ? ORDER BY number DESC LIMIT 1"
 _OPEN = """
 INSERT OR IGNORE INTO batches (ref, batch_key, opened_at, instructions, rubric_version, dimensions,
-    deadline, session_minutes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    deadline, session_minutes, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -104,9 +104,18 @@ class Books:
         ref = "sim-" + content_id("batch", batch_key)[:16]
         asked = (terms.instructions, terms.rubric_version, json.dumps(terms.dimensions))
         with self.transaction() as (db, now):
-            ends = (terms.deadline.timestamp(), terms.session_minutes)
+            ends = (terms.deadline.timestamp(), terms.session_minutes, terms.mark)
             db.execute(_OPEN, (ref, batch_key, now, *asked, *ends))
         return ref
+
+    def terms(self, ref: str) -> BatchTerms:
+        """The terms under which a batch was opened.
+
+        Raises:
+            UnknownBatch: No batch has this ref.
+        """
+        with self.transaction() as (db, _):
+            return terms_of(find_batch(db, ref))
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> Added:
         """Buy those of `tasks` that the account does not hold; count how often each was asked for.
@@ -115,8 +124,7 @@ class Books:
             UnknownBatch: Nothing was bought.
             ClosedBatch: Nothing was bought.
         """
-        with self.transaction() as (db, _):
-            terms = terms_of(find_batch(db, ref))
+        terms = self.terms(ref)
         outcomes = [self._staffing.assign(task, terms) for task in tasks]
         result = Added([], {})
         with self.transaction() as (db, now):

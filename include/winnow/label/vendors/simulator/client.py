@@ -64,6 +64,7 @@ class SimulatorVendor:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.place = base_url
         headers = {"Authorization": f"Bearer {token}" if token else ""}
         self._calls = VendorCalls(
             "The labelling-vendor simulator", base_url, headers, transport, sleep
@@ -78,6 +79,11 @@ class SimulatorVendor:
         body = {"batch_key": batch_key, **asdict(terms), "deadline": terms.deadline.isoformat()}
         answer: _Ref = self._ask(_Ref, "POST", "/batches", body)
         return answer.ref
+
+    def mark_of(self, ref: str) -> str:
+        """The mark under which the batch was opened."""
+        answer: _Mark = self._ask(_Mark, "GET", f"{_path(ref)}/mark")
+        return answer.mark
 
     def list_task_ids(self, ref: str) -> set[str]:
         """Ids of all tasks in the batch."""
@@ -141,6 +147,10 @@ class SimulatorVendor:
 
 class _Ref(BaseModel):
     ref: str
+
+
+class _Mark(BaseModel):
+    mark: str
 
 
 class _TaskIds(BaseModel):

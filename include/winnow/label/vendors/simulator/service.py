@@ -42,6 +42,7 @@ class OpenBatch(BaseModel):
     dimensions: list[str] = Field(max_length=MAX_DIMENSIONS)
     deadline: AwareDatetime
     session_minutes: int | None = Field(None, ge=1, le=24 * 60)
+    mark: str = Field("", max_length=200)
 
     def terms(self) -> BatchTerms:
         """The terms alone."""
@@ -51,6 +52,7 @@ class OpenBatch(BaseModel):
             dimensions=tuple(self.dimensions),
             deadline=self.deadline,
             session_minutes=self.session_minutes,
+            mark=self.mark,
         )
 
 
@@ -136,6 +138,10 @@ def _batch_routes(books: Books) -> APIRouter:
     @routes.get("/batches/{ref}")
     def status(ref: str) -> BatchStatus:
         return books.status(ref)
+
+    @routes.get("/batches/{ref}/mark")
+    def mark(ref: str) -> dict[str, str]:
+        return {"mark": books.terms(ref).mark}
 
     @routes.get("/batches/{ref}/tasks")
     def task_ids(ref: str) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from winnow.label.vendor import BatchState, BatchStatus, BatchTerms
 
-VERSION = 2
+VERSION = 3
 PENDING, ANSWERED, EXPIRED = 0, 1, 2
 
 TABLES = """
@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS batches (
     launched_at REAL, cancelled_at REAL, cancel_reason TEXT, closed_at REAL,
     expired INTEGER NOT NULL DEFAULT 0, instructions TEXT NOT NULL, rubric_version TEXT NOT NULL,
     dimensions TEXT NOT NULL, deadline REAL NOT NULL, session_minutes INTEGER,
-    changes INTEGER NOT NULL DEFAULT 0, announced INTEGER NOT NULL DEFAULT 0);
+    changes INTEGER NOT NULL DEFAULT 0, announced INTEGER NOT NULL DEFAULT 0,
+    mark TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS batches_by_deadline ON batches (deadline)
     WHERE launched_at IS NOT NULL AND closed_at IS NULL AND cancelled_at IS NULL;
 CREATE INDEX IF NOT EXISTS batches_with_news ON batches (ref) WHERE changes > announced;
@@ -77,14 +78,16 @@ class OtherBooks(Exception):
 
 
 def make_tables(db: sqlite3.Connection) -> None:
-    """Make the tables where they are not there.
+    """Make the tables where they are not there; books of version 2 get their batches' marks.
 
     Raises:
         OtherBooks: The file was written by another version of the simulator.
     """
     version = one_row(db, "PRAGMA user_version")["user_version"]
     used = one_row(db, "SELECT count(*) AS n FROM sqlite_master")["n"]
-    if used and version != VERSION:
+    if used and version == 2:
+        db.execute("ALTER TABLE batches ADD COLUMN mark TEXT NOT NULL DEFAULT ''")
+    elif used and version != VERSION:
         raise OtherBooks(f"books of version {version}, this simulator keeps version {VERSION}")
     db.executescript(TABLES + f"PRAGMA user_version = {VERSION};")
 
@@ -121,6 +124,7 @@ def terms_of(batch: sqlite3.Row) -> BatchTerms:
         dimensions=tuple(json.loads(batch["dimensions"])),
         deadline=_moment(batch["deadline"]),
         session_minutes=batch["session_minutes"],
+        mark=batch["mark"],
     )
 
 
