@@ -12,11 +12,12 @@ How far the vendor is stands in the task's log, a line a look, and in its XCom `
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +36,8 @@ GROWTH = 1.5
 """How much longer each pause between looks is than the one before."""
 NUDGE_SECONDS = 5.0
 """How often a wait asks whether a webhook came."""
+SET_SECONDS = 600.0
+"""How often a wait sets its clock by the lake's: a triggerer's own may be days off."""
 SETTLE_SECONDS = 10.0
 """A wait lasts at least this long: a task that is resumed within a beat of the scheduler passes for
 one that was killed (Airflow 3.3.2), and is retried."""
@@ -62,6 +65,7 @@ class VendorTrigger(BaseTrigger):
         self.poll_seconds, self.max_poll_seconds = poll_seconds, max_poll_seconds
         self._seen: tuple[int, int] | None = None
         self._told = ""
+        self._skew, self._set_at = timedelta(0), -math.inf
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         names = ("vendor", "connection", "ref", "deadline", "poll_seconds", "max_poll_seconds")
@@ -73,16 +77,27 @@ class VendorTrigger(BaseTrigger):
         while True:
             nudge, last = await self._nudge()
             event, status = await self._look()
-            if event is None and datetime.now(UTC) >= deadline:
+            now = await self._now()
+            if event is None and now >= deadline:
                 event = {"state": "deadline"}
             if event is not None:
                 await asyncio.sleep(max(0.0, began + SETTLE_SECONDS - time.monotonic()))
                 yield TriggerEvent(event)
                 return
-            if await self._rest(self._seconds(pause, deadline, status), nudge, last):
+            if await self._rest(self._seconds(pause, deadline - now, status, now), nudge, last):
                 pause = self.poll_seconds
             else:
                 pause = min(pause * GROWTH, max(self.max_poll_seconds, self.poll_seconds))
+
+    async def _now(self) -> datetime:
+        """The time that decides: the lake's, this machine's where it cannot be read."""
+        if time.monotonic() >= self._set_at + SET_SECONDS:
+            try:
+                self._skew = await _in_thread(lambda: the_lake().now()) - datetime.now(UTC)
+            except Exception as error:
+                self.log.warning("The lake's time cannot be read now: %s", error)
+            self._set_at = time.monotonic()
+        return datetime.now(UTC) + self._skew
 
     async def _look(self) -> tuple[dict[str, str] | None, BatchStatus | None]:
         """What ends the wait, or None while it goes on; and where the batch stands, if known."""
@@ -183,14 +198,15 @@ class VendorTrigger(BaseTrigger):
                 return True
         return False
 
-    def _seconds(self, pause: float, deadline: datetime, status: BatchStatus | None) -> float:
+    def _seconds(
+        self, pause: float, left: timedelta, status: BatchStatus | None, now: datetime
+    ) -> float:
         """The pause, cut short by the deadline and by the time the vendor expects to be done."""
-        now = datetime.now(UTC)
         seconds = _jittered(pause)
         if status is not None and status.expected_done_at is not None:
             expected = (status.expected_done_at - now).total_seconds()
             seconds = min(seconds, max(expected, _jittered(self.poll_seconds)))
-        return min(seconds, max(0.0, (deadline - now).total_seconds()))
+        return min(seconds, max(0.0, left.total_seconds()))
 
 
 class WaitForVendor(BaseOperator):

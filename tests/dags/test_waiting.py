@@ -111,6 +111,17 @@ def test_it_fires_at_the_deadline(looks) -> None:
     assert event(trigger(BEFORE)) == {"state": "deadline"}
 
 
+@pytest.mark.parametrize("off", [timedelta(days=8), timedelta(days=-8)])
+def test_the_deadline_passes_by_the_lakes_clock(looks, monkeypatch, off: timedelta) -> None:
+    # This machine's clock is ahead of the lake's, or behind it.
+    lake = SimpleNamespace(now=lambda: datetime.now(UTC) - off)
+    monkeypatch.setattr(waiting, "the_lake", lambda: lake)
+    looks += [status("open"), status("complete")] if off > timedelta(0) else [status("open")]
+    deadline = (datetime.now(UTC) - off / 2).isoformat()
+    wanted = "complete" if off > timedelta(0) else "deadline"
+    assert event(trigger(deadline)) == {"state": wanted}
+
+
 def test_it_does_not_sleep_past_the_deadline(looks) -> None:
     looks += [status("open"), status("open")]
     soon = (datetime.now(UTC) + timedelta(seconds=0.2)).isoformat()

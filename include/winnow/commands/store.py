@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from winnow.campaign import Campaign
 from winnow.lake import Lake
@@ -12,7 +12,8 @@ from winnow.publish.garbage import find_garbage, remove_garbage
 
 def gc(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """What no version of the dataset names, a line each: removed with --delete only."""
-    before = datetime.now(UTC) - timedelta(hours=asked.grace_hours)
+    # By the store's clock, as the times that it is held against.
+    before = lake.now() - timedelta(hours=asked.grace_hours)
     garbage = find_garbage(lake, campaign.publish.dataset, before)
     for stored in garbage.objects:
         print(f"{stored.path} {stored.n_bytes} bytes of {stored.modified:%Y-%m-%d %H:%M}")

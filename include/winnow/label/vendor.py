@@ -243,6 +243,10 @@ class LabelVendor(Protocol):
         """True when the id on an answer is that of one person; False when it may be a team's."""
 
     @property
+    def takes_a_task_once(self) -> bool:
+        """True when a task that is added twice, at whatever moment, is shown once all the same."""
+
+    @property
     def snapshot(self) -> bool:
         """True when a fetch from the beginning gives what stands *now*: what is gone was retracted.
 

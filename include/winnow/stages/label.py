@@ -58,6 +58,7 @@ from winnow.stages.label_rounds import (
     submissions,
     terms_of,
 )
+from winnow.stages.turns import turn_to_buy
 from winnow.text import plain_text
 
 STAGE = label_results.STAGE
@@ -271,14 +272,15 @@ def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
 def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
     refuse_dropped(batch)
     terms = terms_of(batch, number)
-    sent = submit_tasks(
-        vendor,
-        batch_key(batch, number),
-        terms,
-        built.requests,
-        _left(batch, vendor, number),
-        lambda: open_container(batch, number, vendor, terms),
-    )
+    with turn_to_buy(batch, number, vendor) as selling:
+        sent = submit_tasks(
+            selling,
+            batch_key(batch, number),
+            terms,
+            built.requests,
+            _left(batch, vendor, number),
+            lambda: open_container(batch, number, vendor, terms),
+        )
     record_submission(batch, number, sent.ref, terms.deadline)
     return {
         "ref": sent.ref,

@@ -67,6 +67,7 @@ class FileDropVendor:
     name = "file_drop"
     max_request = 1000
     names_people = False
+    takes_a_task_once = True
     snapshot = True
 
     def __init__(self, store: Lake, now: Callable[[], datetime] | None = None) -> None:

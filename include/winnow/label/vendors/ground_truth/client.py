@@ -97,6 +97,7 @@ class GroundTruthVendor:
     name = "ground_truth"
     max_request = 1000
     names_people = True
+    takes_a_task_once = True
     snapshot = True
 
     def __init__(

@@ -65,6 +65,7 @@ class LabelStudioVendor:
     max_request = 500
     page_size = 500
     names_people = True
+    takes_a_task_once = False
     snapshot = True
 
     def __init__(

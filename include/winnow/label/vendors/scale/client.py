@@ -74,6 +74,7 @@ class ScaleVendor:
     name = "scale"
     max_request = 100
     names_people = False
+    takes_a_task_once = True
     snapshot = False
 
     def __init__(

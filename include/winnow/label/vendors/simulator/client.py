@@ -55,6 +55,7 @@ class SimulatorVendor:
     name = "simulator"
     max_request = 100
     names_people = True
+    takes_a_task_once = True
     snapshot = False
 
     def __init__(

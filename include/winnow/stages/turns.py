@@ -1,0 +1,95 @@
+"""One purchase of a round at a time, at a vendor that takes the same task twice.
+
+    label/round-0/turn.json     pointer: who adds tasks, and until when
+
+A twin that comes meanwhile is told to wait; the turn of one that was killed ends by itself. Times
+are the store's, and a turn is longer than any call to a vendor may take.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from winnow.batch import Batch, parsed
+from winnow.errors import Retryable
+from winnow.ids import canonical_json
+from winnow.label.vendor import LabelVendor, TaskRequest
+
+TURN = timedelta(minutes=5)
+
+_ENDED = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@contextmanager
+def turn_to_buy(batch: Batch, number: int, vendor: LabelVendor) -> Iterator[LabelVendor]:
+    """The vendor, to which nobody else adds tasks of the round meanwhile.
+
+    Raises:
+        Retryable: Another process has the turn, or took it after this one was silent for too long.
+    """
+    if vendor.takes_a_task_once:
+        yield vendor
+        return
+    turn = _Turn(batch, f"{batch.folder}/label/round-{number}/turn.json")
+    turn.take()
+    try:
+        yield _InTurn(vendor, turn.take)
+    finally:
+        turn.end()
+
+
+class _InTurn:
+    """The vendor; whoever adds tasks has the turn anew."""
+
+    def __init__(self, vendor: LabelVendor, take: Callable[[], None]) -> None:
+        self._vendor, self._take = vendor, take
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vendor, name)
+
+    def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
+        self._take()
+        self._vendor.add_tasks(ref, tasks)
+
+
+class _Turn:
+    def __init__(self, batch: Batch, path: str) -> None:
+        self._batch, self._path, self._holder = batch, path, uuid.uuid4().hex
+
+    def take(self) -> None:
+        """Have the turn from now on."""
+        holder, until, tag = self._held()
+        if holder != self._holder and until > self._batch.lake.now():
+            raise Retryable(
+                f"Another process buys labels of batch {self._batch.key}; its turn ends at "
+                f"{until:%Y-%m-%d %H:%M:%S} UTC at the latest. Try again then."
+            )
+        if not self._write(self._batch.lake.now() + TURN, tag):
+            raise Retryable(f"Another process was first to buy labels of batch {self._batch.key}.")
+
+    def end(self) -> None:
+        """Let others in; one that took the turn meanwhile keeps it."""
+        holder, _, tag = self._held()
+        if holder == self._holder:
+            self._write(_ENDED, tag)
+
+    def _held(self) -> tuple[str, datetime, str | None]:
+        data, tag = self._batch.lake.read_tagged(self._path)
+        if data is None:
+            return "", _ENDED, tag
+        holder, until = parsed(self._batch.lake, self._path, _read, data)
+        return holder, until, tag
+
+    def _write(self, until: datetime, tag: str | None) -> bool:
+        told = canonical_json({"holder": self._holder, "until": until.isoformat()})
+        return self._batch.lake.swap(self._path, told, tag)
+
+
+def _read(data: bytes) -> tuple[str, datetime]:
+    content = json.loads(data)
+    return str(content["holder"]), datetime.fromisoformat(content["until"]).astimezone(UTC)
