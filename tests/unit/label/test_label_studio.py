@@ -59,6 +59,18 @@ def world(fake: LabelStudioFake) -> LabelStudioWorld:
     return LabelStudioWorld(URL, fake.transport(), fake.count_held)
 
 
+EDITS: dict[str, Callable[[str], str | None]] = {
+    "another text": lambda _: "Please finish by Friday.",
+    "nothing": lambda _: "",
+    "null": lambda _: None,
+    "a line below": lambda told: f"{told}\nPlease finish by Friday.",
+    "cut off": lambda told: told[: len(told) - 9],
+    "quotes made pretty": lambda told: told.replace('"', "\u201d"),
+    "an older marker of nobody": lambda _: '{"winnow": 1}',
+}
+"""What people do to a project's description."""
+
+
 class TestContract(VendorContract):
     """All of it, every fault at every call."""
 
@@ -101,6 +113,34 @@ class TestContainer:
         assert fake.projects[theirs["id"]] == theirs
         with pytest.raises(Fatal, match="which batch it is for"):
             world.connect().status(str(theirs["id"]))
+
+    @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+    @pytest.mark.parametrize("state", ["draft", "open", "cancelled"])
+    def test_a_description_that_somebody_edited_loses_no_purchase(
+        self,
+        world: LabelStudioWorld,
+        fake: LabelStudioFake,
+        make_tasks: Make,
+        edit: Callable[[str], str | None],
+        state: str,
+    ) -> None:
+        vendor, terms = world.connect(), replace(terms_of(world), mark="lake/attempt")
+        ref = vendor.open_batch("night/1", terms)
+        vendor.add_tasks(ref, make_tasks(5)[:2])
+        if state != "draft":
+            submit(world, "night/1", make_tasks(5))
+            world.answer(ref, make_tasks(1)[0].task_id, "ann", "a")
+        if state == "cancelled":
+            vendor.cancel(ref, "enough")
+        before = vendor.status(ref)
+        project = fake.projects[int(ref)]
+        written = project["description"] = edit(project["description"])
+        assert vendor.open_batch("night/1", terms) == ref
+        assert (vendor.status(ref), vendor.mark_of(ref)) == (before, "lake/attempt")
+        assert (project["description"] or "").startswith((written or "").strip())
+        assert list(fake.projects) == [int(ref)]
+        if state == "open":
+            assert submit(world, "night/1", make_tasks(5)).n_sent == 0
 
     def test_a_batch_is_found_behind_many_of_like_names(self, world: LabelStudioWorld) -> None:
         vendor, terms = world.connect(), terms_of(world)

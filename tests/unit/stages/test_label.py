@@ -182,3 +182,94 @@ def test_gold_tasks_tell_of_annotators_and_are_not_published(
     assert [told[pair] for pair in told.keys() - pairs] == ["gold"]
     assert {row["pair_id"] for row in known.rows("label", "preferences")} <= pairs
     publish.refit(known.batch(), publish.version(known.batch(), publish.check(known.batch())))
+
+
+def test_an_approval_is_for_its_amount(night: Callable[..., Night]) -> None:
+    dear = night(approve_above_usd=0.5, budget_usd=1.5, second_vote_share=1.0)
+    dear.choose(dear.batch())
+    label.approve(dear.batch(), "ada")
+    with_more_money(dear, 50.0)
+    with pytest.raises(Blocked, match=r"gave it for \$1\.50"):
+        label.submit(dear.batch(), dear.simulator.connect())
+    assert dear.simulator.bought() == {}
+    label.approve(dear.batch(), "grace")
+    label.approve(dear.batch(), "a smaller one changes nothing", 1.0)
+    label.submit(dear.batch(), dear.simulator.connect())
+    told = json.loads(dear.lake.read(f"{dear.batch().folder}/label/approval.json"))
+    assert (told["who"], [each["who"] for each in told["earlier"]]) == ("grace", ["ada"])
+
+
+@pytest.mark.parametrize("approve_above_usd", [1.0, 2.5])
+def test_a_budget_raised_after_the_approval_buys_no_dearer_follow_up(
+    night: Callable[..., Night], approve_above_usd: float
+) -> None:
+    dear = night(
+        approve_above_usd=approve_above_usd,
+        budget_usd=2.3,
+        second_vote_share=0.5,
+        unanswered="buy_again",
+        deadline_minutes=1,
+    )
+    dear.choose(dear.batch())
+    if approve_above_usd < 2.3:
+        label.approve(dear.batch(), "ada")
+    label.submit(dear.batch(), dear.simulator.connect())
+    dear.time += timedelta(minutes=2)
+    with_more_money(dear, 50.0)
+    label.follow_up(dear.batch(), dear.simulator.connect(), SALT)
+    spent = [dear.simulator.connect().status(r.ref).committed for r in rounds(dear)]
+    assert sum(spent) <= 1_000_000 * max(2.3, approve_above_usd)
+
+
+@pytest.mark.parametrize("left_usd", [0.0, 0.05, 0.1, 0.25])
+def test_without_money_there_is_no_follow_up_and_the_batch_goes_on(
+    night: Callable[..., Night], left_usd: float
+) -> None:
+    poor = night(second_vote_share=1.0)
+    poor.choose(poor.batch())
+    label.submit(poor.batch(), poor.simulator.connect())
+    poor.simulator.finish()
+    spent = poor.simulator.connect().status(rounds(poor)[0].ref).committed / 1e6
+    with_more_money(poor, spent - 0.1 + left_usd)
+    done = label.follow_up(poor.batch(), poor.simulator.connect(), SALT)
+    poor.simulator.finish()
+    assert done["sent"] == max(0, round(10 * (left_usd - 0.1) - 0.49)) or done["sent"] == 0
+    assert collect(poor).cost <= 1_000_000 * max(spent, spent - 0.1 + left_usd)
+
+
+def test_money_that_goes_after_the_follow_up_was_planned_buys_none(
+    night: Callable[..., Night],
+) -> None:
+    poor = night(
+        second_vote_share=1.0, unanswered="buy_again", deadline_minutes=1, min_completion=0.1
+    )
+    poor.choose(poor.batch())
+    label.submit(poor.batch(), poor.simulator.connect())
+    poor.simulator.clock.seconds += 8.0
+    poor.time += timedelta(minutes=2)
+
+    class Away:
+        def __getattr__(self, name: str) -> object:
+            if name == "open_batch":
+                raise Retryable("the vendor is away")
+            return getattr(poor.simulator.connect(), name)
+
+    with pytest.raises(Retryable):
+        label.follow_up(poor.batch(), Away(), SALT)
+    n_planned = len(label.read_plan(poor.batch(), 1).tasks)
+    with_more_money(poor, 0.2)
+    left_out = label.follow_up(poor.batch(), poor.simulator.connect(), SALT)["left_out"]
+    assert left_out == n_planned > 0
+    assert collect(poor).counts["annotations"] > 0
+
+
+def with_more_money(night: Night, budget_usd: float) -> None:
+    """The campaign with another budget."""
+    told = night.campaign.label.model_copy(update={"budget_usd": budget_usd})
+    night.campaign = night.campaign.model_copy(update={"label": told})
+
+
+def rounds(night: Night) -> list[label.SubmissionRecord]:
+    """Where each round was bought."""
+    found = [label.read_submission(night.batch(), number) for number in (0, 1)]
+    return [each for each in found if each is not None]

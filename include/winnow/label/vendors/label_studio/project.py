@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -96,10 +97,9 @@ def describe(marker: Marker) -> str:
 
 
 def read_marker(description: str | None) -> Marker | None:
-    """What a project's description says; None where it is not Winnow's."""
-    lines = (description or "").splitlines()
-    try:
-        marker: Marker = TypeAdapter(Marker).validate_json(lines[-1] if lines else "")
-    except ValidationError:
-        return None
-    return marker
+    """What a line of a project's description says; None where it is not Winnow's."""
+    for line in reversed((description or "").splitlines()):
+        with suppress(ValidationError):
+            marker: Marker = TypeAdapter(Marker).validate_json(line)
+            return marker
+    return None
