@@ -8,12 +8,15 @@ connections, which a campaign names.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from winnow.addresses import holds_secret
 from winnow.errors import Fatal
 from winnow.ids import canonical_json, digest
 from winnow.records import MICROS
@@ -443,6 +446,11 @@ def load_campaign(path: Path) -> Campaign:
         raise Fatal(f"Campaign {path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # YAML's constructors raise what they like.
         raise Fatal(f"Campaign {path} is not valid YAML: {error}") from error
+    if named := list(_secrets(settings)):
+        raise Fatal(
+            f"Campaign {path} holds a secret at {', '.join(named)}: it would lie in every batch. "
+            "Keys and passwords belong into Airflow connections, or into the environment."
+        )
     campaign = parse_campaign(settings, where=str(path))
     sources = [_from_folder(source, path.parent) for source in campaign.ingest.sources]
     ingest = campaign.ingest.model_copy(update={"sources": sources})
@@ -459,6 +467,28 @@ def load_campaign(path: Path) -> Campaign:
         }
     )
     return campaign.model_copy(update={"ingest": ingest, "label": label, "validation": validation})
+
+
+def _secrets(settings: Any, name: str = "") -> Iterator[str]:
+    """Names of settings that are an address with a secret in it, or are called one.
+
+    Texts that hold blanks are passed over: in instructions an address is an example.
+    """
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            yield from _secrets(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(settings, list):
+        for i, value in enumerate(settings):
+            yield from _secrets(value, f"{name}.{i}")
+    elif (
+        isinstance(settings, str)
+        and re.fullmatch(r"\S+", settings)
+        and (holds_secret(settings) or _SECRET_NAME.search(name))
+    ):
+        yield name
+
+
+_SECRET_NAME = re.compile(r"(password|secret|api_key|hf_token)$", re.IGNORECASE)
 
 
 class _Strict(yaml.SafeLoader):

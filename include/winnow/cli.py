@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import winnow
+from winnow.addresses import without_secrets
 from winnow.campaign import load_campaign
 from winnow.commands import (
     aggregation,
@@ -68,13 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A command of its own may say with a number that something is wrong.
             return asked.command(asked) or 0
     except (WinnowError, OSError) as error:
-        print(f"winnow: {error}", file=sys.stderr)
+        print(f"winnow: {without_secrets(str(error))}", file=sys.stderr)
         return 1
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(without_secrets(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="winnow", description=__doc__.split("\n")[0])
+    parser = _Parser(prog="winnow", description=__doc__.split("\n")[0])
     parser.add_argument("--version", action="version", version=winnow.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     lake = _lake_options()

@@ -10,9 +10,14 @@
 A bad *row* is never an exception: it goes to quarantine with its reason.
 """
 
+from winnow.addresses import without_secrets
+
 
 class WinnowError(Exception):
-    """Root of the tree. The message says what happened, where, and what to do."""
+    """Root of the tree. The message says what happened, where, and what to do; never a secret."""
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(without_secrets(t) if isinstance(t, str) else t for t in told))
 
 
 class Retryable(WinnowError):

@@ -23,6 +23,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from winnow.environment import foreign_environment
+
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_CAMPAIGN = ROOT / "include" / "campaigns" / "nightly.yaml"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -89,7 +91,7 @@ def secrets_of(home: Home) -> dict[str, str]:
 
 
 def environment(home: Home) -> dict[str, str]:
-    """Environment of every process: Airflow's settings, the vendor connection, Winnow's places."""
+    """Environment of Airflow's processes: its settings, the vendor connection, Winnow's places."""
     secret = secrets_of(home)
     airflow = home.folder / "airflow"
     connection = {
@@ -130,11 +132,16 @@ def environment(home: Home) -> dict[str, str]:
         "WINNOW_LAKE": str(home.lake),
         "WINNOW_MODELS": str(home.folder / "models"),
         "WINNOW_ENGINE_PYTHON": str(ROOT / ".venv-engine" / "bin" / "python"),
-        "WINNOW_SIMULATOR_TOKEN": secret["vendor_token"],
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
     }
     return {**os.environ, **{f"AIRFLOW__{k}": v for k, v in settings.items()}, **own}
+
+
+def simulator_environment(home: Home) -> dict[str, str]:
+    """Environment of the labelling-vendor simulator, which stands for another company's service."""
+    own = {"WINNOW_SIMULATOR_TOKEN": secrets_of(home)["vendor_token"], "PYTHONUNBUFFERED": "1"}
+    return foreign_environment(own)
 
 
 def command_environment(home: Home) -> dict[str, str]:
@@ -190,7 +197,7 @@ def running(home: Home) -> Iterator[None]:
     """Everything started and healthy inside the block, everything stopped after it."""
     env = environment(home)
     processes: dict[str, subprocess.Popen[bytes]] = {}
-    with simulator(home, env):
+    with simulator(home):
         try:
             for component in COMPONENTS:
                 extra = ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
@@ -204,11 +211,12 @@ def running(home: Home) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def simulator(home: Home, env: dict[str, str]) -> Iterator[None]:
+def simulator(home: Home) -> Iterator[None]:
     """The labelling-vendor simulator alone, on the home's books."""
     name, module = "vendor-simulator", "winnow.label.vendors.simulator.service"
     database = str(home.folder / "vendor-simulator.sqlite")
     options = ["--port", str(home.vendor_port), "--database", database]
+    env = simulator_environment(home)
     process = _start(home, env, name, [_bin("python"), "-m", module, *options])
     try:
         _await(lambda: _answers(f"{home.vendor}/health"), home, {name: process})

@@ -94,7 +94,7 @@ def backfilled(new_winnow: Callable[..., LocalWinnow], models: Path) -> Backfill
             done.runs, done.tasks = read_runs(api), read_tasks(api)
             done.books = local.books()
             done.announced = [e for e in read_events(api) if e["source_dag_id"] == "reconcile"]
-        with stack.simulator(local.home, env):
+        with stack.simulator(local.home):
             alone = [run_alone(local, day, url) for day in days_of(N_DAYS + N_ALONE)[N_DAYS:]]
     spent = {part: used[part] - idle.get(part, 0.0) for part in used}
     done.figures = figures_of(done, wall, spent, alone)

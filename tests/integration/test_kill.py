@@ -62,8 +62,7 @@ def outcome(local: LocalWinnow) -> tuple[str, list[tuple[str, int, int]]]:
     """The version's digest, and each task with how often it was bought and what it cost."""
     version = read_version(local.lake, "nightly", 1)
     assert not local.lake.exists("datasets/nightly/versions/v000002.json")
-    env = stack.environment(local.home)
-    with stack.simulator(local.home, env):
+    with stack.simulator(local.home):
         books = local.books()
     return version.digest, sorted((t["task_id"], t["bought"], t["charged"]) for t in books)
 

@@ -225,7 +225,7 @@ def wait_for(is_so: Callable[[], bool], limit: float, pause: float = 1.0) -> flo
 
 
 @contextlib.contextmanager
-def slow_simulator(home: stack.Home, env: dict[str, str]) -> Iterator[None]:
+def slow_simulator(home: stack.Home) -> Iterator[None]:
     """The simulator, so slow that it finishes nothing by itself."""
     home.run.mkdir(parents=True, exist_ok=True)
     database = home.folder / "vendor-simulator.sqlite"
@@ -236,7 +236,7 @@ def slow_simulator(home: stack.Home, env: dict[str, str]) -> Iterator[None]:
             *("-m", "winnow.label.vendors.simulator.service", *options),
             *("--speed", SIMULATOR_SPEED),
         ],
-        env=env,
+        env=stack.simulator_environment(home),
         cwd=home.run,
     )
     try:

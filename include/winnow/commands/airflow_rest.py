@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from winnow.addresses import holds_secret
 from winnow.errors import Fatal, Retryable
 from winnow.text import plain_text
 
@@ -73,6 +74,11 @@ def connect_airflow(transport: httpx.BaseTransport | None = None) -> AirflowRest
         raise Fatal(
             "Set WINNOW_AIRFLOW_URL, and WINNOW_AIRFLOW_TOKEN or WINNOW_AIRFLOW_USER and "
             'WINNOW_AIRFLOW_PASSWORD; with `make up` running: make winnow CMD="backfill ...".'
+        )
+    if not url.startswith(("http://", "https://")) or holds_secret(url):
+        raise Fatal(
+            "WINNOW_AIRFLOW_URL must be a URL such as http://127.0.0.1:8080, without a password: "
+            "that belongs into WINNOW_AIRFLOW_PASSWORD."
         )
     return AirflowRest(url, token or _login(url, user, password, transport), transport)
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import httpx
 
+from winnow.addresses import holds_secret, without_secrets
 from winnow.campaign import Campaign
 from winnow.commands.checks import Finding, failed, ok, warning
 from winnow.commands.connections import Connection, airflow_json, find_connection
+from winnow.environment import foreign_environment
 from winnow.errors import Fatal, WinnowError
 from winnow.expand.models import EMBEDDING_MODEL, INSTRUCT_MODEL
 from winnow.label.vendors import connect
@@ -76,6 +78,8 @@ def server(campaign: Campaign, seconds: float) -> Finding:
     found = _connection(conn_id, seconds)
     if isinstance(found, Finding):
         return found
+    if holds_secret(found.url):
+        return failed(f"the address in {conn_id} holds a password", "put it into the password")
     headers = {"Authorization": f"Bearer {found.password}"} if found.password else {}
     try:
         answer = httpx.get(f"{found.url}/v1/models", headers=headers, timeout=SHORT)
@@ -262,7 +266,7 @@ def _connection(conn_id: str, seconds: float) -> Connection | Finding:
 
 def _place(connection: Connection) -> str:
     """The address without anything secret in it."""
-    return connection.url.rpartition("@")[2]
+    return without_secrets(connection.url)
 
 
 def _has_provider(name: str) -> bool:
@@ -288,6 +292,7 @@ def _run(command: Sequence[str], seconds: float) -> str:
             check=True,
             timeout=seconds,
             stdin=subprocess.DEVNULL,
+            env=foreign_environment(),
         )
     except subprocess.SubprocessError as error:
         raise OSError from error

@@ -16,6 +16,7 @@ from typing import Any, Generic
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from winnow.addresses import holds_secret
 from winnow.campaign import Expand, Server
 from winnow.errors import Fatal, Retryable
 from winnow.expand.completions import (
@@ -375,7 +376,7 @@ def _check_address(server: ServerAddress) -> None:
         url = httpx.URL(server.url)
     except httpx.InvalidURL:
         raise Fatal("The server's address is not a URL such as http://gpu-1:8000.") from None
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+    if url.scheme not in ("http", "https") or not url.host or holds_secret(server.url):
         raise Fatal(
             "The server's address must be a URL such as http://gpu-1:8000, without a password: "
             "its key belongs into the password of the server's connection."

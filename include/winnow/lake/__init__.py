@@ -13,21 +13,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from winnow.addresses import holds_secret
 from winnow.errors import Fatal
 from winnow.lake.contract import Lake, Stored
 from winnow.lake.folder import FolderLake
 from winnow.lake.identity import lake_id
-from winnow.lake.s3 import S3Lake
+from winnow.lake.s3 import S3Lake, aws_client
 
-__all__ = ["FolderLake", "Lake", "S3Lake", "Stored", "lake_id", "open_lake"]
+__all__ = ["FolderLake", "Lake", "S3Lake", "Stored", "aws_client", "lake_id", "open_lake"]
 
 
 def open_lake(uri: str, s3_client: Any = None) -> Lake:
     """Open a lake at a folder or at `s3://bucket/prefix`; every character is one of the name.
 
     Raises:
-        Fatal: The scheme is unknown, or S3 without a bucket.
+        Fatal: The scheme is unknown, S3 without a bucket, or there is a key in the address.
     """
+    if holds_secret(uri):
+        raise Fatal(
+            "The address of a folder or bucket holds a user, a key or a password: write "
+            "s3://bucket/prefix, and put the key into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+            "or the file that AWS_SHARED_CREDENTIALS_FILE names."
+        )
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return FolderLake(Path(uri))
@@ -35,11 +42,5 @@ def open_lake(uri: str, s3_client: Any = None) -> Lake:
         return FolderLake(Path(rest))
     bucket, _, prefix = rest.partition("/")
     if scheme == "s3" and bucket:
-        return S3Lake(bucket, prefix.strip("/"), s3_client or _s3_client())
+        return S3Lake(bucket, prefix.strip("/"), s3_client or aws_client("s3"))
     raise Fatal(f"{uri} is no place for files; use a folder or s3://bucket/prefix.")
-
-
-def _s3_client() -> Any:
-    import boto3
-
-    return boto3.client("s3")

@@ -79,7 +79,6 @@ STAGE_OF: Mapping[str, str] = {
 _KIND = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 # What follows these words in an error is a foreign service's own text.
 _FOREIGN = re.compile(r"(HTTP \d{3}|what Winnow asks for)(: | \().*", re.DOTALL)
-_USERINFO = re.compile(r"(://)[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ def failure_of(
 def cause_of(error: BaseException | str | None) -> str:
     """One line on an error that may be shown to anybody."""
     if isinstance(error, WinnowError):
-        return plain_line(_USERINFO.sub(r"\1", _FOREIGN.sub(r"\1", str(error))))
+        return plain_line(_FOREIGN.sub(r"\1", str(error)))
     if isinstance(error, BaseException):
         frames = extract_tb(error.__traceback__)
         own = [frame for frame in frames if "winnow" in PurePath(frame.filename).parts] or frames

@@ -19,6 +19,7 @@ import numpy as np
 
 from winnow.batch import Batch, Manifest, read_table
 from winnow.campaign import Expand
+from winnow.environment import foreign_environment
 from winnow.errors import Fatal, Retryable
 from winnow.expand import audit
 from winnow.expand.audit import PoolAuditor
@@ -31,6 +32,7 @@ from winnow.expand.manifests import (
     shard_path,
     speed_path,
 )
+from winnow.expand.models import is_local
 from winnow.expand.server import ServerAddress
 from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
 from winnow.ids import canonical_json
@@ -41,6 +43,7 @@ from winnow.stages.pools_from import source_of, take_pools
 
 STAGE = "expand"
 ENGINES = ("vllm", "transformers")
+HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def plan(batch: Batch) -> list[str]:
@@ -65,7 +68,7 @@ def generate(
     spec = _spec(batch, shard_id, models)
     if not batch.lake.exists(shard_path(spec.folder, shard_id)):
         command = [str(python), "-m", "winnow.stages.generate"]
-        _run_process(command, spec, say, _server_variables(server))
+        _run_process(command, spec, say, {**_server_variables(server), **_hub_variables(spec)})
     done = _read_shard(batch, shard_id)
     return {"prompts": done.n_prompts, "tokens": sum(each.tokens for each in done.calls)}
 
@@ -240,6 +243,12 @@ def _server_variables(server: ServerAddress | None) -> dict[str, str]:
     return {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
 
 
+def _hub_variables(spec: Spec) -> dict[str, str]:
+    """Without a model to download there is no use for the hub's token."""
+    read = spec.settings.embedding_model, spec.shard.model
+    return dict.fromkeys(HUB_TOKENS, "") if all(map(is_local, read)) else {}
+
+
 def _run_process(
     command: list[str], spec: Spec, say: Callable[[str], None], variables: Mapping[str, str]
 ) -> None:
@@ -250,7 +259,7 @@ def _run_process(
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,
-        env={**os.environ, **variables},
+        env=foreign_environment(variables),
     )
     with process:
         control, output = cast(IO[str], process.stdin), cast(IO[str], process.stdout)

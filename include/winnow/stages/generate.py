@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -22,6 +23,7 @@ from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from winnow.addresses import without_secrets
 from winnow.batch import Artifact, read_table
 from winnow.campaign import Expand, Select
 from winnow.ending import run_and_leave
@@ -158,8 +160,8 @@ def main() -> int:
         return 1
     except Exception as error:
         # Unforeseen, so perhaps the machine's fault: retries are few and lose no finished call.
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}"
+        print(without_secrets(traceback.format_exc()), file=sys.stderr, flush=True)
+        message = without_secrets(f"{type(error).__name__}: {error}")
         report({"event": "error", "kind": "retryable", "message": message})
         return 1
     report({"event": "done", "shard": manifest.shard_id, "calls": len(manifest.calls)})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar
 
+from winnow.addresses import without_secrets
 from winnow.batch import Batch, Manifest, batch_folder, done_stages, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.dag_names import DAG_OF, clear_command
@@ -225,7 +226,7 @@ def plain_line(text: str, limit: int = 300) -> str:
     >>> plain_line("a\n  b\x1b[31m")
     'a b[31m'
     """
-    line = " ".join(plain_text(text).split())
+    line = " ".join(without_secrets(plain_text(text)).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from winnow.addresses import holds_secret
 from winnow.errors import Fatal, Retryable
 from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendors.pages import elements, members
@@ -156,6 +157,11 @@ def _check(who: str, base_url: str, headers: Mapping[str, str]) -> None:
         usable = False
     if not usable:
         raise Fatal(f"The address of {who} is not a URL such as http://127.0.0.1:8790.")
+    if holds_secret(base_url):
+        # httpx would sign with it instead of the token, and write it into its log.
+        raise Fatal(
+            f"The address of {who} holds a password: its token is the vendor's password alone."
+        )
     for value in headers.values():
         if not value or not (value.isascii() and value.isprintable()):
             raise Fatal(f"The token of {who} is empty or holds characters that no header carries.")

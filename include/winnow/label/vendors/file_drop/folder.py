@@ -20,7 +20,7 @@ from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.ids import canonical_json, digest
 from winnow.label.vendor import BatchState, BatchStatus, BatchTerms, TaskRequest, VendorAccount
 from winnow.label.vendors.container import container_name
-from winnow.lake import Lake, open_lake
+from winnow.lake import Lake, aws_client, open_lake
 
 _REF = re.compile(r"[a-z0-9-]{1,63}")
 _MANIFEST = re.compile(r"input(-\d{4,})?\.manifest")
@@ -110,14 +110,13 @@ def open_store(account: VendorAccount) -> Lake:
     """
     if not account.url:
         raise Fatal("Set the vendor's connection to a folder or to s3://bucket/prefix.")
-    return open_lake(account.url, aws_client("s3", account) if "s3://" in account.url else None)
+    on_s3 = account.url.startswith("s3://")
+    return open_lake(account.url, account_client("s3", account) if on_s3 else None)
 
 
-def aws_client(service: str, account: VendorAccount) -> Any:
-    """A client of an AWS service with the account's credentials."""
-    import boto3
-
-    return boto3.client(
+def account_client(service: str, account: VendorAccount) -> Any:
+    """A client of an AWS service with the account's credentials; raises as `aws_client`."""
+    return aws_client(
         service,
         aws_access_key_id=account.login or None,
         aws_secret_access_key=account.token or None,

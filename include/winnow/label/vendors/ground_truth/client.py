@@ -31,7 +31,7 @@ from winnow.label.vendor import (
 from winnow.label.vendors.file_drop.folder import (
     AskedLine,
     BatchFolder,
-    aws_client,
+    account_client,
     counted,
     look_at,
     make_folder,
@@ -84,7 +84,7 @@ def connect(account: VendorAccount) -> LabelVendor:
     if not account.url.startswith("s3://"):
         raise Fatal("Ground Truth reads S3: set the connection's address to s3://bucket/prefix.")
     settings = JobSettings.of(account)
-    return GroundTruthVendor(open_store(account), aws_client("sagemaker", account), settings)
+    return GroundTruthVendor(open_store(account), account_client("sagemaker", account), settings)
 
 
 class GroundTruthVendor:
