@@ -9,33 +9,40 @@ airflow db migrate
 airflow pools set gpu "${WINNOW_GPU_SLOTS:-1}" "Slots for generation: one a GPU"
 airflow connections import "$secrets/connections.json" --overwrite
 
-# A person who is there already keeps the password.
+# A person who is there already keeps the password. It is handed over inside one process: a command
+# line can be read by everybody on the machine.
 if ! airflow users list --output plain | awk '{ print $2 }' | grep -qx "$WINNOW_ADMIN"; then
-    airflow users create --role Admin --username "$WINNOW_ADMIN" --firstname Winnow \
-        --lastname Admin --email "$WINNOW_ADMIN@localhost" \
-        --password "$(cat "$secrets/admin_password")"
+    python - "$secrets/admin_password" <<'PYTHON'
+import os
+import sys
+from pathlib import Path
+
+from airflow.__main__ import main
+
+name, password = os.environ["WINNOW_ADMIN"], Path(sys.argv[1]).read_text().strip()
+who = ["--username", name, "--firstname", "Winnow", "--lastname", "Admin"]
+where = ["--email", f"{name}@localhost", f"--password={password}"]
+sys.argv = ["airflow", "users", "create", "--role", "Admin", *who, *where]
+main()
+PYTHON
 fi
 
 # The bucket of the lake, and whether the store keeps its promises: better now than after a night.
 python - <<'PYTHON'
 import os
-from urllib.parse import urlparse
 
-import boto3
-
-from winnow.lake import open_lake
+from winnow.lake import S3Lake, open_lake
 from winnow.publish.probe import require_conditional_writes
 
-uri = os.environ["WINNOW_LAKE"]
-if uri.startswith("s3://"):
-    store, bucket = boto3.client("s3"), urlparse(uri).netloc
+lake = open_lake(os.environ["WINNOW_LAKE"])
+if isinstance(lake, S3Lake):
     try:
-        store.head_bucket(Bucket=bucket)
-    except store.exceptions.ClientError as error:
+        lake.client.head_bucket(Bucket=lake.bucket)
+    except lake.client.exceptions.ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-            raise SystemExit(f"The bucket {bucket} of the lake cannot be reached: {error}")
-        store.create_bucket(Bucket=bucket)
-require_conditional_writes(open_lake(uri))
+            raise SystemExit(f"The bucket {lake.bucket} of the lake cannot be reached: {error}")
+        lake.client.create_bucket(Bucket=lake.bucket)
+require_conditional_writes(lake)
 PYTHON
 
 echo "Winnow is ready."

