@@ -45,7 +45,9 @@ def holds_secret(address: str) -> bool:
     (True, False)
     """
     found = _BEGINNING.match(address)
-    return bool(found and _users_length(address[found.end() :])) or bool(_PARAMETER.search(address))
+    return _PARAMETER.search(address) is not None or (
+        found is not None and _users_length(found[0], address[found.end() :]) > 0
+    )
 
 
 def _without_users(text: str) -> str:
@@ -54,18 +56,17 @@ def _without_users(text: str) -> str:
         end = _END.search(text, found.end())
         address = text[found.end() : end.start() if end else len(text)]
         shown.append(text[at : found.end()])
-        at = found.end() + _users_length(address)
+        at = found.end() + _users_length(found[0], address)
         if at > found.end():
             shown.append(HIDDEN)
     return "".join([*shown, text[at:]])
 
 
-def _users_length(address: str) -> int:
+def _users_length(scheme: str, address: str) -> int:
     """How many characters before an @ are a user and a password; 0 where none are."""
     authority = re.split(r"[/?#]", address, maxsplit=1)[0]
-    if "@" in authority:
-        return authority.rindex("@")
-    # What follows the first slash may still be of a password, but not of a port.
-    if ":" in authority and "@" in address and not _PORT.fullmatch(authority):
+    # What follows the first slash may still be of a password, but not of a port; buckets have none.
+    has_port = _PORT.fullmatch(authority) and not scheme.lower().startswith("s3")
+    if "@" in authority or (":" in authority and "@" in address and not has_port):
         return address.rindex("@")
     return 0

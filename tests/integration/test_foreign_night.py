@@ -1,4 +1,7 @@
-"""`winnow run` on what people bring: odd rows, odd files, an odd server, a lake in an odd place."""
+"""`winnow run` on what people bring: odd rows, odd files, an odd server, a lake in an odd place.
+
+Its environment is full of secrets, as that of an Airflow worker may be: none is seen again.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -28,7 +35,23 @@ from .conftest import ROOT, free_port
 
 pytestmark = pytest.mark.slow
 
-TOKEN = "a-token-of-the-tests"
+TOKEN = "canary-of-the-vendor"
+NEEDED = {
+    "AWS_SECRET_ACCESS_KEY": "canary-of-the-lake",
+    "HTTPS_PROXY": "http://user:canary-of-the-proxy@127.0.0.1:9",
+    "WINNOW_SERVER_KEY": "canary-of-the-server",
+}
+"""Secrets that the generation process may have."""
+KEPT = {
+    "AIRFLOW__API_AUTH__JWT_SECRET": "canary-of-the-tokens",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://u:canary-of-the-database@db/airflow",
+    "AIRFLOW_CONN_SMTP_DEFAULT": "smtp://u:canary-of-the-mail@smtp:25",
+    "HF_TOKEN": "canary-of-the-hub",
+    "WINNOW_SIMULATOR_TOKEN": "canary-of-the-simulator",
+    "WINNOW_VENDOR_TOKEN": TOKEN,
+}
+"""Secrets that it may not have, here where no model is to be downloaded."""
+CANARY = b"canary-of-"
 CODE = "What does this print?\nfor i in range(3):\n    if i:\n        print(i)\n"
 CALL = {"function": {"name": "rain", "arguments": {"city": "Oslo"}}}
 TALK = [
@@ -144,6 +167,50 @@ def write_sources(folder: Path) -> None:
     os.mkfifo(folder / "pipe.jsonl")
 
 
+@dataclass
+class Seen:
+    """What any user of the machine, and what the same user, could read of our processes."""
+
+    command_lines: set[bytes] = field(default_factory=set)
+    generating: set[bytes] = field(default_factory=set)
+
+    def look(self) -> None:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(OSError):
+                about = Path("/proc") / str(child.pid)
+                line = (about / "cmdline").read_bytes()
+                self.command_lines.add(line)
+                if b"winnow.stages.generate" in line:
+                    self.generating.add((about / "environ").read_bytes())
+
+
+@contextmanager
+def watched() -> Iterator[Seen]:
+    """Looks at this process's children, and theirs, for as long as the block takes."""
+    seen, over = Seen(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            seen.look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def content(path: Path) -> bytes:
+    """What a file says, tables read."""
+    data = path.read_bytes()
+    if not data.startswith(b"PAR1"):
+        return data
+    table = pq.read_table(BytesIO(data))
+    return json.dumps(table.to_pylist(), default=str).encode()
+
+
 def test_a_night_of_what_people_bring(tmp_path: Path, models: Path) -> None:
     inbox = tmp_path / "in box#1"
     write_sources(inbox / "2026-03-01")
@@ -175,9 +242,10 @@ def test_a_night_of_what_people_bring(tmp_path: Path, models: Path) -> None:
         if asked[0] == "run":
             command += ["--vendor-url", url, "--server-url", model, "--engine-python", engine]
             command += ["--models", str(models)]
-        env = {**os.environ, "WINNOW_VENDOR_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}
+        env = {**os.environ, **NEEDED, **KEPT, "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+        assert CANARY.decode() not in done.stdout + done.stderr
         return done.stdout
 
     def rows(day: str, stage: str, name: str) -> list[dict[str, Any]]:
@@ -185,7 +253,7 @@ def test_a_night_of_what_people_bring(tmp_path: Path, models: Path) -> None:
         assert manifest is not None
         return list(read_table(lake, manifest.outputs[name]).to_pylist())
 
-    with server() as model, vendor(tmp_path) as url:
+    with server() as model, vendor(tmp_path) as url, watched() as seen:
         winnow("run", "--batch", "2026-03-01", url=url, model=model)
         bought = httpx.get(f"{url}/books", headers={"Authorization": f"Bearer {TOKEN}"}).json()
         # The same rows in other files, the next night: every one is a duplicate.
@@ -195,6 +263,17 @@ def test_a_night_of_what_people_bring(tmp_path: Path, models: Path) -> None:
         told = winnow("run", "--batch", "2026-03-02", url=url, model=model)
         winnow("run", "--batch", "2026-03-01", url=url, model=model)
         after = httpx.get(f"{url}/books", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+
+    assert not [line for line in seen.command_lines if CANARY in line]
+    assert seen.generating, "no generation process was seen"
+    for environment in seen.generating:
+        assert not [name for name, secret in KEPT.items() if secret.encode() in environment]
+        assert {name for name, secret in NEEDED.items() if secret.encode() in environment} == {
+            *NEEDED
+        }
+    stored = [path for path in lake.root.rglob("*") if path.is_file()]
+    assert len(stored) > 20
+    assert not [path for path in stored if CANARY in content(path)]
 
     assert [task["bought"] for task in bought["tasks"]] == [1] * len(bought["tasks"])
     assert after == bought

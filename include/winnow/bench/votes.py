@@ -31,6 +31,7 @@ from winnow.bench import votes_peer
 from winnow.bench.vote_data import Fold, VoteSet, complete, folds
 from winnow.bench.vote_methods import Labels, as_rows, coded, dawid_skene_labels, majority_labels
 from winnow.bench.votes_page import table, votes_page
+from winnow.environment import foreign_environment
 from winnow.errors import Fatal
 from winnow.label.aggregate import METHODS, aggregate
 from winnow.label.agreement import agreement, alpha
@@ -215,7 +216,12 @@ def _ask_peer(peer: Path, every: Sequence[Fold], sets: Mapping[str, VoteSet]) ->
         command = [str(peer), votes_peer.__file__, str(folder)]
         try:
             subprocess.run(
-                command, check=True, capture_output=True, text=True, timeout=_PEER_SECONDS
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=_PEER_SECONDS,
+                env=foreign_environment(),
             )
         except (OSError, subprocess.SubprocessError) as error:
             said = str(getattr(error, "stderr", "") or error).strip().splitlines()

@@ -161,6 +161,10 @@ def airflow(seconds: float) -> Finding:
     base = base or _configured("api", "base_url")
     if not base:
         return warning("AIRFLOW__API__BASE_URL is not set, so nobody was asked", "set it")
+    if not base.startswith(("http://", "https://")) or holds_secret(base):
+        return failed(
+            "Airflow's address is no URL, or holds a password", "correct AIRFLOW__API__BASE_URL"
+        )
     url = f"{base.rstrip('/')}/api/v2/monitor/health"
     try:
         parts = httpx.get(url, timeout=min(seconds, SHORT)).json()
