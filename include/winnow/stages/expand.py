@@ -245,7 +245,9 @@ def _server_variables(server: ServerAddress | None) -> dict[str, str]:
 
 def _hub_variables(spec: Spec) -> dict[str, str]:
     """Without a model to download there is no use for the hub's token."""
-    read = spec.settings.embedding_model, spec.shard.model
+    settings = spec.settings
+    generates = [] if settings.engine == "server" else [spec.shard.model]
+    read = [settings.embedding_model, *generates]
     return dict.fromkeys(HUB_TOKENS, "") if all(map(is_local, read)) else {}
 
 
