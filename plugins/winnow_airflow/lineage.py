@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from winnow.addresses import without_secrets
 from winnow_airflow.done import Done
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def namespace(uri: str) -> str:
 def _files(done: Done) -> Iterator[tuple[str, str]]:
     """Namespace and name of each prompt file of the batch."""
     manifest = done.manifest("ingest")
-    for file in manifest.figures.get("files", ()) if manifest else ():
+    # A manifest of an earlier version may name a bucket with its key.
+    for file in map(without_secrets, manifest.figures.get("files", ()) if manifest else ()):
         if "://" in file:
             scheme, _, rest = file.partition("://")
             bucket, _, key = rest.partition("/")
