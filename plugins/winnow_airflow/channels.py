@@ -8,7 +8,6 @@ providers' own notifiers, which are optional: one that is not installed is named
 from __future__ import annotations
 
 import html
-import logging
 import os
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from winnow.errors import Fatal, Retryable
+from winnow_airflow.plain_log import plain_logger
 
 if TYPE_CHECKING:
     from winnow.stages.alarms import Alarm
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SECONDS = 15.0
 """Longest that an alarm may hold up its task, over all channels that hang together."""
 
-log = logging.getLogger(__name__)
+log = plain_logger(__name__)
 
 
 def channels() -> dict[str, Callable[[Alarm], None]]:
