@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import httpcore
@@ -266,9 +267,15 @@ def wire(network: httpcore.NetworkBackend | None = None) -> httpx.HTTPTransport:
     return _Wire(network or httpcore.SyncBackend())
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: that takes longer than a short call."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class _Wire(httpx.HTTPTransport):
     def __init__(self, network: httpcore.NetworkBackend) -> None:
-        context = httpx.create_ssl_context(trust_env=False)
+        context = _certificates()
         super().__init__(verify=context, trust_env=False)
         # httpx has no parameter for the network below its pool.
         self._pool = httpcore.ConnectionPool(

@@ -17,7 +17,6 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from winnow.addresses import holds_secret
 from winnow.errors import Fatal, Retryable
 from winnow.lake.contract import Stored
 
@@ -266,28 +265,6 @@ class S3Lake:
 
     def _path(self, entry: Mapping[str, Any]) -> str:
         return str(entry["Key"])[len(self._key("")) :]
-
-
-def aws_client(service: str, **options: Any) -> Any:
-    """A client of an AWS service, with boto3's options and what the machine is configured with.
-
-    Raises:
-        Fatal: The service's address is none, or holds a password: every error would repeat it.
-    """
-    import boto3
-
-    try:
-        client = boto3.client(service, **options)
-    except ValueError:
-        client = None
-    if client is None or holds_secret(client.meta.endpoint_url):
-        raise Fatal(
-            "The address of the object store must be a URL such as http://object-store:8333, "
-            "without a password: correct AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the connection's "
-            "endpoint_url. Keys belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or into "
-            "the connection's login and password."
-        )
-    return client
 
 
 def _status(error: Any) -> int:
