@@ -115,8 +115,10 @@ def _ended(client: Any, seconds: float, work: Any) -> Any:
 def _timed_out(client: Any, what: str) -> Exception:
     from botocore.exceptions import ReadTimeoutError
 
-    error: Exception = ReadTimeoutError(endpoint_url=client.meta.endpoint_url, error=what)
-    return error
+    class Ended(ReadTimeoutError):  # type: ignore[misc]
+        fmt = "{error} (at {endpoint_url})"
+
+    return Ended(endpoint_url=client.meta.endpoint_url, error=what)
 
 
 def _length(body: Any) -> int:
