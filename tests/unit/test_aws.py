@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -118,6 +119,16 @@ def test_a_body_is_read_whole(n_bytes: int, told: bool) -> None:
     client = end_calls(Store(lambda: {"Body": io.BytesIO(data), "ETag": "t", **told_length}))
     lake = S3Lake("b", "p", client)
     assert lake.read("a") == b"".join(lake.chunks("a")) == data
+
+
+def test_a_store_that_lists_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = ({"Contents": [{"Key": f"p/{n}", "ETag": "t"}]} for n in itertools.count())
+    paginator = SimpleNamespace(paginate=lambda **asked: pages)
+    store = Store(dict)
+    store.get_paginator = lambda operation: paginator  # type: ignore[attr-defined]
+    monkeypatch.setattr("winnow.lake.s3._MOST_PAGES", 10)
+    with pytest.raises(Retryable, match="list does not end after 11 pages"):
+        S3Lake("b", "p", store).tags("")
 
 
 def test_what_is_sent_has_time_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:

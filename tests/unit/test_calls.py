@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.calls import LARGEST_SETTING, Bounds, Calls, Oversized, TookTooLong, Unreadable, wire
+from winnow.calls import (
+    LARGEST_SETTING,
+    Bounds,
+    Calls,
+    Intake,
+    Oversized,
+    TookTooLong,
+    Unreadable,
+    wire,
+)
 from winnow.errors import Retryable
 from winnow.label.vendors import calls as vendor_calls
 from winnow.label.vendors.calls import VendorCalls
@@ -163,6 +173,19 @@ def test_what_unpacks_to_more_than_is_read_is_refused(encoding: str, body: bytes
         calls_over(network).send("GET", "/x")
 
 
+def test_a_bomb_is_unpacked_piece_by_piece() -> None:
+    request = httpx.Request("GET", "http://it/x")
+    packed = httpx.Response(200, headers={"Content-Encoding": "gzip"}, request=request)
+    bomb, intake = gzip.compress(bytes(64 * MIB)), Intake(packed, "It", MIB)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Oversized):
+            intake.feed(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 4 * MIB
+    finally:
+        tracemalloc.stop()
+
+
 @given(st.binary(max_size=3000), st.integers(1, 500), st.sampled_from(["gzip", "deflate", ""]))
 def test_an_honest_answer_comes_as_it_was_packed(data: bytes, size: int, encoding: str) -> None:
     packed = {"gzip": gzip.compress, "deflate": zlib_of, "": bytes}[encoding](data)
@@ -205,6 +228,27 @@ def test_the_tries_of_a_vendors_call_end_together() -> None:
     assert network.now <= vendor_calls.BOUNDS.seconds
 
 
+def test_what_one_try_took_the_next_has_no_more() -> None:
+    now = [0.0]
+
+    def trickle() -> Iterator[bytes]:
+        while True:
+            now[0] += 2.0
+            yield b" "
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if not now[0]:
+            now[0] = 50.0
+            return httpx.Response(503)
+        return httpx.Response(200, content=trickle())
+
+    server = httpx.MockTransport(handle)
+    calls = VendorCalls("V", "http://v", {"A": "t"}, server, lambda s: None, lambda: now[0])
+    with pytest.raises(Retryable, match="no whole answer within"):
+        calls.send("GET", "/x")
+    assert now[0] <= vendor_calls.BOUNDS.seconds + 2.0
+
+
 def label_studio(listed: Callable[[int, httpx.Request], Any], token: str = "legacy") -> Server:
     asked = itertools.count()
 
@@ -215,17 +259,17 @@ def label_studio(listed: Callable[[int, httpx.Request], Any], token: str = "lega
 
 
 ENDLESS_PROJECTS = {
-    "the same page": lambda n, r: {"results": [{"id": 1}], "next": "more"},
-    "empty pages": lambda n, r: {"results": [], "next": "more"},
-    "a circle": lambda n, r: {"results": [{"id": n % 3}], "next": "more"},
-    "new ones for ever": lambda n, r: {"results": [{"id": n}], "next": "more"},
+    "the same page": (lambda n, r: {"results": [{"id": 1}], "next": "more"}, "the same page"),
+    "empty pages": (lambda n, r: {"results": [], "next": "more"}, "the same page"),
+    "a circle": (lambda n, r: {"results": [{"id": n % 3}], "next": "more"}, "the same page"),
+    "new ones": (lambda n, r: {"results": [{"id": n}], "next": "more"}, "does not end"),
 }
 
 
-@pytest.mark.parametrize("listed", ENDLESS_PROJECTS.values(), ids=ENDLESS_PROJECTS.keys())
-def test_a_list_of_projects_without_an_end_is_given_up(listed, monkeypatch) -> None:
+@pytest.mark.parametrize(("listed", "why"), ENDLESS_PROJECTS.values(), ids=ENDLESS_PROJECTS.keys())
+def test_a_list_of_projects_without_an_end_is_given_up(listed, why, monkeypatch) -> None:
     monkeypatch.setattr(vendor_calls, "MOST_PAGES", 20)
-    with pytest.raises(Retryable, match="Label Studio's list of projects"):
+    with pytest.raises(Retryable, match=f"Label Studio's list of projects .*{why}"):
         label_studio(listed).projects("night", "night/1")
 
 

@@ -22,6 +22,8 @@ from winnow.lake.contract import Stored
 
 _PART_BYTES = 32 << 20
 _MAX_PARTS = 10_000
+_MOST_PAGES = 2_000
+"""A list of 2 million objects: no folder of a lake has so many, and a store may list for ever."""
 _PIECE_BYTES = 1 << 20
 _TRIES = 5
 _AT_ONCE = 8
@@ -255,7 +257,14 @@ class S3Lake:
             pages = self.client.get_paginator(operation).paginate(
                 Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
             )
-            return [entry for page in pages for entry in page.get(field, [])]
+            found: list[dict[str, Any]] = []
+            for n, page in enumerate(pages, start=1):
+                found += page.get(field, [])
+                if n > _MOST_PAGES:
+                    raise Retryable(
+                        f"{self.uri}/{folder}: the store's list does not end after {n:,} pages."
+                    )
+            return found
 
     def _at(self, path: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self._key(path)}
