@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from winnow.lake import FolderLake, Lake, S3Lake
+from winnow.lake.aws import end_calls
 
 # A failed assertion of the shared suites shows its values, as in a test file.
 for _suite in ("vendor_answers", "vendor_buying", "vendor_world"):
@@ -33,12 +34,14 @@ def s3_client() -> Iterator[Any]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+    yield end_calls(
+        boto3.client(
+            "s3",
+            endpoint_url=f"http://{host}:{port}",
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
     )
     server.stop()
 

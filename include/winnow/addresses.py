@@ -17,10 +17,13 @@ _BEGINNING = re.compile(
     r"(?:\b[a-z][a-z0-9+.-]{0,30}:/{1,2}|(?<![^\s\"'(=])//)(?!/)", re.IGNORECASE
 )
 _END = re.compile(r"[\s<>]|$")
+_LONGEST = 4096
+"""Characters of an address that are looked at: a foreign text of many is seen in linear time."""
 _PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):\d{0,5}")
 _PARAMETER = re.compile(
-    r"([?&;#](?:[^=&#?;\s<>\"]*(?:password|passwd|secret|signature|credential|token|access[-_]?key)"
-    r"[^=&#?;\s<>\"]*|(?:[^=&#?;\s<>\"]*[-_.])?(?:auth|jwt|pass|pwd|salt|sig)"
+    r"([?&;#](?:[^=&#?;\s<>\"]{0,64}"
+    r"(?:password|passwd|secret|signature|credential|token|access[-_]?key)"
+    r"[^=&#?;\s<>\"]{0,64}|(?:[^=&#?;\s<>\"]{0,64}[-_.])?(?:auth|jwt|pass|pwd|salt|sig)"
     r"|(?:[^=&#?;\s<>\"]*(?:api|account|private|shared|signing))?[-_]?key)=)[^&#\s<>\"]+",
     re.IGNORECASE,
 )
@@ -53,10 +56,12 @@ def holds_secret(address: str) -> bool:
 def _without_users(text: str) -> str:
     shown, at = [], 0
     while found := _BEGINNING.search(text, at):
-        end = _END.search(text, found.end())
-        address = text[found.end() : end.start() if end else len(text)]
         shown.append(text[at : found.end()])
-        at = found.end() + _users_length(found[0], address)
+        at = found.end()
+        if text.find("@", at, at + _LONGEST) < 0:
+            continue
+        end = _END.search(text, at, at + _LONGEST)
+        at += _users_length(found[0], text[at : end.start() if end else len(text)])
         if at > found.end():
             shown.append(HIDDEN)
     return "".join([*shown, text[at:]])

@@ -46,6 +46,7 @@ from winnow.commands import (
     store,
 )
 from winnow.commands import doctor as diagnosis
+from winnow.commands.say import say
 from winnow.ending import run_and_leave
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A command of its own may say with a number that something is wrong.
             return asked.command(asked) or 0
     except (WinnowError, OSError) as error:
-        print(f"winnow: {without_secrets(str(error))}", file=sys.stderr)
+        say(f"winnow: {error}", error=True)
         return 1
     return 0
 

@@ -8,9 +8,13 @@
     └── Corrupt     stored data is not what its digest or row count says
 
 A bad *row* is never an exception: it goes to quarantine with its reason.
+
+A message may hold the words of a server or the name of a file: wherever an error is shown, it is
+one plain line.
 """
 
 from winnow.addresses import without_secrets
+from winnow.text import plain_row
 
 
 class WinnowError(Exception):
@@ -18,6 +22,9 @@ class WinnowError(Exception):
 
     def __init__(self, *told: object) -> None:
         super().__init__(*(without_secrets(t) if isinstance(t, str) else t for t in told))
+
+    def __str__(self) -> str:
+        return plain_row(super().__str__())
 
 
 class Retryable(WinnowError):

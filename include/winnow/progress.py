@@ -23,6 +23,7 @@ from winnow.stages.trouble import (
     trouble_of,
     whole,
 )
+from winnow.text import plain_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def progress(batch: Batch, vendor: LabelVendor | None = None) -> dict[str, str]:
 def summary(batch: Batch) -> str:
     """What a published batch made, what it cost, and where it lies."""
     ingest, expand, select, label, publish = (batch.require(stage) for stage in STAGES)
-    rows = {
+    rows: dict[str, str | list[str]] = {
         "prompts": f"{ingest.counts['rows_out']}, "
         f"and {ingest.counts['quarantined']} rows in quarantine",
         "pool": f"{expand.counts['responses']} distinct responses of {expand.counts['sampled']} "
@@ -131,15 +132,19 @@ def summary(batch: Batch) -> str:
         f"{publish.figures['reward_rows']} preferences, gate: {publish.figures['verdict']}",
         "folder": f"{batch.lake.uri}/{publish.figures['folder']}",
     }
-    return "\n".join(f"  {name:<13} {value}" for name, value in rows.items())
+    return plain_rows(
+        f"  {name if n == 0 else '':<13} {line}"
+        for name, lines in rows.items()
+        for n, line in enumerate([lines] if isinstance(lines, str) else lines)
+    )
 
 
-def _chosen_by(select: Manifest) -> str:
+def _chosen_by(select: Manifest) -> list[str]:
     drawn = f"{select.figures['strategy']}, {select.counts['exploration']} drawn uniformly"
     reasons = [select.figures["fallback"]]
     if select.figures["unmet_floors"]:
         reasons.append(f"Floors not met: {', '.join(select.figures['unmet_floors'])}.")
-    return "\n".join([drawn, *(f"{'':<15} {reason}" for reason in reasons if reason)])
+    return [drawn, *filter(None, reasons)]
 
 
 def _bought(select: Manifest, label: Manifest) -> str:

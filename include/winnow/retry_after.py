@@ -14,6 +14,6 @@ def retry_after(response: httpx.Response) -> float | None:
         return float(asked)
     try:
         until = parsedate_to_datetime(asked) - parsedate_to_datetime(response.headers["date"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, OverflowError, KeyError, TypeError):
         return None
     return max(0.0, until.total_seconds())

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 from typing import Literal
+
+from winnow.addresses import without_secrets
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 """Letters of scripts that put no spaces between words, for a class of a pattern: each is a word."""
@@ -43,6 +46,34 @@ def plain_text(text: str) -> str:
         return text
     visible = _HIDDEN.sub("", _LINE_ENDS.sub("\n", text))
     return _REPEATED_JOINERS.sub(r"\1", _STRAY_JOINERS.sub("", visible))
+
+
+def plain_line(text: str, limit: int = 300) -> str:
+    r"""`text` as one line that drives nothing and tells no secret, cut at `limit` characters.
+
+    >>> plain_line("a\n  b\x1b[31m")
+    'a b[31m'
+    """
+    return cut(" ".join(without_secrets(plain_text(text)).split()), limit)
+
+
+def plain_row(text: str, limit: int = 4000) -> str:
+    r"""`plain_line` with its blanks as they stand: a line of a table, of a log, of a message.
+
+    >>> plain_row("  12  a\n2026-03-01 all is fine\x1b[A")
+    '  12  a 2026-03-01 all is fine[A'
+    """
+    return cut(re.sub("[\n\t]", " ", without_secrets(plain_text(text))), limit)
+
+
+def plain_rows(rows: Iterable[str]) -> str:
+    """Rows under each other; what one holds makes no further one."""
+    return "\n".join(map(plain_row, rows))
+
+
+def cut(text: str, limit: int) -> str:
+    """`text` of at most `limit` characters, the last a sign where more were there."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def bare_text(text: str) -> str:

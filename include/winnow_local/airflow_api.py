@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from winnow.calls import Calls
 from winnow.dag_names import DAG_OF
 
 ACTIVE = ("queued", "running")
@@ -27,10 +28,9 @@ class AirflowApi:
     """A logged-in client of one API server."""
 
     def __init__(self, base: str, password: str) -> None:
-        self._http = httpx.Client(base_url=base, timeout=30)
-        answer = self._http.post("/auth/token", json={"username": "admin", "password": password})
-        answer.raise_for_status()
-        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self._calls, self._headers = Calls("Airflow", base), dict[str, str]()
+        answer = self._send("POST", "/auth/token", {"username": "admin", "password": password})
+        self._headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def parsed_dags(self) -> set[str]:
         """Ids of the DAGs that the scheduler knows."""
@@ -50,12 +50,12 @@ class AirflowApi:
     def trigger(self, dag: str, batch: str) -> None:
         """Start a run of `dag` for the batch."""
         body = {"logical_date": None, "partition_key": batch}
-        self._http.post(f"/api/v2/dags/{dag}/dagRuns", json=body).raise_for_status()
+        self._send("POST", f"/api/v2/dags/{dag}/dagRuns", body)
 
     def pause(self, dag: str, paused: bool) -> None:
         """Pause a DAG, or let it go on."""
         body, mask = {"is_paused": paused}, {"update_mask": "is_paused"}
-        self._http.patch(f"/api/v2/dags/{dag}", json=body, params=mask).raise_for_status()
+        self._send("PATCH", f"/api/v2/dags/{dag}", body, mask)
 
     def failures(self, run: Run) -> dict[str, str]:
         """The tasks that failed in a run, each with the error that its log ends in."""
@@ -78,9 +78,15 @@ class AirflowApi:
         """A busy API server gets a few more chances to read from it."""
         for remaining in reversed(range(READ_TRIES)):
             try:
-                return self._http.get(path, params=params).raise_for_status().json()
+                return self._send("GET", path, params=params).json()
             except httpx.HTTPError:
                 if not remaining:
                     raise
                 time.sleep(2)
         return None
+
+    def _send(
+        self, method: str, path: str, body: Any = None, params: dict[str, Any] | None = None
+    ) -> httpx.Response:
+        answer = self._calls.send(method, path, body, params, headers=self._headers)
+        return answer.raise_for_status()

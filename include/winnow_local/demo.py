@@ -19,6 +19,7 @@ from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import open_lake
 from winnow.progress import progress, summary
+from winnow.text import plain_line
 from winnow_local import stack
 from winnow_local.airflow_api import ACTIVE, AirflowApi, Run
 
@@ -145,7 +146,9 @@ def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -
     """Say what stopped the batch and where to read on."""
     for run in _failed(runs)[:1]:
         for task, reason in api.failures(run).items():
-            console.print(f"winnow: {run.dag}.{task} failed: {reason}", style="red", markup=False)
+            console.print(
+                f"winnow: {run.dag}.{task} failed: {plain_line(reason)}", style="red", markup=False
+            )
         return
     if _has_ended(batch, runs):
         console.print("winnow: no new prompt file is there for this night")

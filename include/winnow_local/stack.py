@@ -23,6 +23,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from winnow.calls import get
 from winnow.environment import foreign_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,7 +262,7 @@ def _await(
 
 def _is_healthy(home: Home) -> bool:
     try:
-        parts = httpx.get(f"{home.ui}/api/v2/monitor/health", timeout=5).json()
+        parts = get(f"{home.ui}/api/v2/monitor/health", 5.0).json()
     except (httpx.HTTPError, ValueError):
         return False
     names = ("metadatabase", "scheduler", "dag_processor", "triggerer")
@@ -270,7 +271,7 @@ def _is_healthy(home: Home) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).is_success
+        return get(url, 5.0).is_success
     except httpx.HTTPError:
         return False
 

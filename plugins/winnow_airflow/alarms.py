@@ -8,7 +8,6 @@ and the DAG processor read it; what a worker without it could only log, the run 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from winnow_airflow.channels import channels
 from winnow_airflow.context import batch_key, campaign_path, current_campaign, the_lake
 from winnow_airflow.done import Done
+from winnow_airflow.plain_log import plain_logger
 
 if TYPE_CHECKING:
     from winnow.lake import Lake
     from winnow.stages.alarms import Alarm
 
-log = logging.getLogger(__name__)
+log = plain_logger(__name__)
 
 
 def tell_of(done: Done) -> None:

@@ -8,15 +8,15 @@ providers' own notifiers, which are optional: one that is not installed is named
 from __future__ import annotations
 
 import html
-import logging
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from winnow.errors import Fatal, Retryable
+from winnow.within import within
+from winnow_airflow.plain_log import plain_logger
 
 if TYPE_CHECKING:
     from winnow.stages.alarms import Alarm
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SECONDS = 15.0
 """Longest that an alarm may hold up its task, over all channels that hang together."""
 
-log = logging.getLogger(__name__)
+log = plain_logger(__name__)
 
 
 def channels() -> dict[str, Callable[[Alarm], None]]:
@@ -153,20 +153,7 @@ def _within(ends: float, send: Callable[[Alarm], None]) -> Callable[[Alarm], Non
     """`send`, given up at `ends` (seconds since the epoch): a server that hangs holds up nobody."""
 
     def bounded(alarm: Alarm) -> None:
-        raised: list[Exception] = []
-
-        def run() -> None:
-            try:
-                send(alarm)
-            except Exception as error:
-                raised.append(error)
-
-        thread = threading.Thread(target=run, name="winnow-alarm", daemon=True)
-        thread.start()
-        thread.join(max(1.0, ends - datetime.now(UTC).timestamp()))
-        if thread.is_alive():
-            raise TimeoutError
-        if raised:
-            raise raised[0]
+        left = max(1.0, ends - datetime.now(UTC).timestamp())
+        within(left, lambda: send(alarm), "winnow-alarm")
 
     return bounded

@@ -11,7 +11,6 @@ read the five DAGs. Nothing here changes state, so there is nothing to forge.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +42,7 @@ from winnow.lake import Lake
 from winnow_airflow.console_access import Reader, may_read, may_read_logs
 from winnow_airflow.console_runs import begun, key_of, runs_of
 from winnow_airflow.context import current_campaign, the_lake
+from winnow_airflow.plain_log import plain_logger
 
 PAGES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str], Site], Page]] = {
     "batches": batches.page,
@@ -58,7 +58,7 @@ FILES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str]], Served]] = {
 AIRFLOW = "../"
 """Airflow's own pages, from any of ours."""
 
-log = logging.getLogger(__name__)
+log = plain_logger(__name__)
 
 Endpoint = Callable[[Request, Reader], Response]
 

@@ -6,7 +6,6 @@ and what waits for a person.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,6 +24,7 @@ from winnow.console.shell import Failure, Run
 from winnow.console.state import ACTIVE
 from winnow.dag_names import DAG_OF
 from winnow.lake import Lake
+from winnow_airflow.plain_log import plain_logger
 
 MOST_ERRORS = 3
 """Logs that one page reads at most; each is read once, of a mapped task one of a run."""
@@ -39,7 +39,7 @@ _LONGEST_ERROR = 2_000
 _FAILED, _WAITING = "failed", "awaiting_input"
 _STAGES = {dag: stage for stage, dag in DAG_OF.items()}
 
-log = logging.getLogger(__name__)
+log = plain_logger(__name__)
 
 
 def runs_of(

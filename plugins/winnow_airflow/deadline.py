@@ -9,7 +9,6 @@ is parsed.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
 from winnow.errors import WinnowError
 from winnow_airflow.context import campaign_path, current_campaign, the_lake
+from winnow_airflow.plain_log import plain_logger
 
 DEFAULT_MINUTES = 7 * 24 * 60.0
 """As `label.deadline_minutes` of a campaign that does not set it."""
@@ -54,7 +54,7 @@ def _warn(run: Mapping[str, Any], missed: Mapping[str, Any]) -> str:
         tell(the_lake(), alarm)
     except WinnowError as error:
         # Airflow would not call again: what could not be sent stands in the log.
-        logging.getLogger(__name__).warning("%s %s", alarm.cause, error)
+        plain_logger(__name__).warning("%s %s", alarm.cause, error)
     return f"{alarm.subject} {alarm.cause}"
 
 

@@ -6,11 +6,12 @@ the task; of one that was killed there is no error, and nothing is written.
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow.listeners import hookimpl
+
+from winnow_airflow.plain_log import plain_logger
 
 
 @hookimpl
@@ -24,7 +25,7 @@ def on_task_instance_failed(task_instance: Any, error: Any) -> None:
     try:
         _note(task_instance, stage, error)
     except Exception as fault:
-        logging.getLogger(__name__).warning("The failure cannot be noted in the lake: %s", fault)
+        plain_logger(__name__).warning("The failure cannot be noted in the lake: %s", fault)
 
 
 def _note(task_instance: Any, stage: str, error: BaseException) -> None:

@@ -6,7 +6,6 @@ that failed for good tells why. None of that can fail the task: what goes wrong 
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
+from winnow_airflow.plain_log import plain_logger
 
 if TYPE_CHECKING:
     from winnow_airflow.done import Done
@@ -64,7 +64,7 @@ A wait for the vendor or for a person is none of it: it holds no process, and ha
 own. A try that is ended is tried again like one whose host was lost, and goes on where it was.
 """
 
-log = logging.getLogger(__name__)
+log = plain_logger(__name__)
 
 
 def time_limit(task: str = "default") -> timedelta:

@@ -11,7 +11,6 @@ taken before, 413 oversized, 503 try again later.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
@@ -23,6 +22,7 @@ from winnow.errors import Fatal, Retryable
 from winnow.label.vendors import batch_of_event
 from winnow.label.webhooks import MAX_BYTES, Refused, take, verify
 from winnow_airflow.context import WebhookAccount, current_campaign, the_lake, webhook_account
+from winnow_airflow.plain_log import plain_logger
 
 BODY_SECONDS = 10.0
 STATUS: Mapping[str, int] = {
@@ -33,7 +33,7 @@ STATUS: Mapping[str, int] = {
     "replayed": 409,
 }
 
-log = logging.getLogger(__name__)
+log = plain_logger(__name__)
 
 
 def create_app() -> FastAPI:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from winnow import addresses as product
 from winnow.addresses import HIDDEN, holds_secret, without_secrets
 from winnow.campaign import load_campaign
 from winnow.cli import main
@@ -235,3 +236,16 @@ def test_a_path_with_an_at_is_a_folder(tmp_path: Path) -> None:
     for name in ("a@b", "a:b@c", "x//y@z"):
         assert open_lake(str(tmp_path / name)).uri.endswith(name.replace("//", "/"))
         assert open_lake(f"file://{tmp_path}/{name}").create("x", b"y")
+
+
+@pytest.mark.parametrize("part", ["http://x", "a:/", " //", "?password", "?a-", "http://a@", "@"])
+def test_a_long_foreign_text_is_seen_piece_by_piece(part: str) -> None:
+    looked_at: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        users = product._users_length
+        patch.setattr(
+            product, "_users_length", lambda s, a: looked_at.append(len(a)) or users(s, a)
+        )
+        text = part * 50_000 + " http://user:secret@host"
+        assert "secret" not in without_secrets(text)
+    assert sum(looked_at) < product._LONGEST**2 + 3 * len(text)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import argparse
 
+from winnow.commands.say import say
+
 
 def bench_votes(asked: argparse.Namespace) -> None:
     """Aggregations of votes, their accuracy and time beside crowd-kit's: votes.json and .html."""
     from winnow.bench import votes
 
-    votes.run(asked.data, asked.out, asked.seeds, asked.peer, print)
-    print(f"Written: {asked.out / 'votes.html'}, votes.json")
+    votes.run(asked.data, asked.out, asked.seeds, asked.peer, say)
+    say(f"Written: {asked.out / 'votes.html'}, votes.json")
 
 
 def bench_publish(asked: argparse.Namespace) -> None:
     """A large batch aggregated, validated and published, beside plain DuckDB: publish.json."""
     from winnow.bench import publish
 
-    publish.run(asked.annotations, asked.out, print)
+    publish.run(asked.annotations, asked.out, say)

@@ -14,11 +14,14 @@ from typing import Any
 import httpx
 
 from winnow.addresses import holds_secret
+from winnow.calls import Bounds, Calls, why
 from winnow.errors import Fatal, Retryable
+from winnow.ingest.values import Unreadable, read_json
 from winnow.text import plain_text
 
 HEAD_DAG = "ingest_prompts"
 SHOWN_CHARS = 300
+BOUNDS = Bounds(seconds=120.0, silence=60.0)
 
 
 class AirflowRest:
@@ -26,13 +29,7 @@ class AirflowRest:
 
     def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url
-        self._http = httpx.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=60,
-            trust_env=False,
-            transport=transport,
-        )
+        self._calls = Calls("Airflow", url, {"Authorization": f"Bearer {token}"}, BOUNDS, transport)
 
     def days_to_run(self, body: Mapping[str, Any]) -> list[str]:
         """Keys of the batches for which a backfill would start a run."""
@@ -52,11 +49,11 @@ class AirflowRest:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         try:
-            answer = self._http.request(method, path, json=body)
+            answer = self._calls.send(method, path, body)
         except httpx.TransportError as error:
             raise _unreachable(self.url, error) from None
         if answer.is_success:
-            return answer.json()
+            return _read(self.url, answer)
         raise _refused(self.url, answer)
 
 
@@ -86,8 +83,7 @@ def connect_airflow(transport: httpx.BaseTransport | None = None) -> AirflowRest
 def _login(url: str, user: str, password: str, transport: httpx.BaseTransport | None) -> str:
     body = {"username": user, "password": password}
     try:
-        with httpx.Client(transport=transport, trust_env=False, timeout=60) as http:
-            answer = http.post(f"{url}/auth/token", json=body)
+        answer = Calls("Airflow", url, None, BOUNDS, transport).send("POST", "/auth/token", body)
     except httpx.TransportError as error:
         raise _unreachable(url, error) from None
     if not answer.is_success:
@@ -95,12 +91,19 @@ def _login(url: str, user: str, password: str, transport: httpx.BaseTransport | 
             f"Airflow at {url} refuses the login (HTTP {answer.status_code}); check "
             "WINNOW_AIRFLOW_USER and WINNOW_AIRFLOW_PASSWORD, or set WINNOW_AIRFLOW_TOKEN."
         )
-    return str(answer.json()["access_token"])
+    return str(_read(url, answer)["access_token"])
 
 
-def _unreachable(url: str, error: Exception) -> Retryable:
+def _read(url: str, answer: httpx.Response) -> Any:
+    try:
+        return read_json(answer.content)
+    except Unreadable as error:
+        raise Retryable(f"Airflow at {url} sent an answer that is no JSON; try again.") from error
+
+
+def _unreachable(url: str, error: httpx.TransportError) -> Retryable:
     return Retryable(
-        f"Airflow at {url} cannot be reached ({type(error).__name__}); is it running? `make up`."
+        f"Airflow at {url} cannot be reached ({why(error)}); is it running? `make up`."
     )
 
 
@@ -120,9 +123,9 @@ def _refused(url: str, answer: httpx.Response) -> Fatal:
             "again, and use PostgreSQL where this happens often."
         )
     try:
-        said = str(answer.json().get("detail", ""))
-    except (ValueError, AttributeError):
-        said = answer.text
+        said = str(read_json(answer.content).get("detail", ""))
+    except (Unreadable, AttributeError):
+        said = answer.content[: 4 * SHOWN_CHARS].decode(errors="replace")
     return Fatal(
         f"Airflow at {url} answered HTTP {status}: "
         f"{' '.join(plain_text(said).split())[:SHOWN_CHARS]}"

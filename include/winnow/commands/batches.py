@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
+from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal, Retryable
 from winnow.expand.server import ServerAddress
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
@@ -27,7 +27,8 @@ from winnow.records import MICROS
 from winnow.stages import expand, ingest, label, publish, select
 from winnow.stages.drop import again_text, dropped_text
 from winnow.stages.drop import drop as drop_batch
-from winnow.stages.trouble import Damage, damage_mend, plain_line, whole
+from winnow.stages.trouble import Damage, damage_mend, whole
+from winnow.text import plain_line
 
 AT_ONCE = 8
 """Batches that `status` reads at the same time: a store far away answers slowly, not seldom."""
@@ -37,19 +38,19 @@ def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """Take the batch through its five stages in this process, waiting for the vendor."""
     dropped = read_ledger(lake, campaign.name).dropped(asked.batch)
     if dropped is not None:
-        print(dropped_text(asked.batch, dropped), again_text(asked.batch), sep="\n")
+        say(dropped_text(asked.batch, dropped), again_text(asked.batch))
         return
     batch = open_batch(campaign, asked.batch, lake, _now)
     if ingest.run(batch) is None:
         passed_over = told(look_for(campaign.ingest.sources, batch.day).passed_over)
-        print("No new prompt file since the last batch.")
+        say("No new prompt file since the last batch.")
         if passed_over:
-            print(f"Passed over: {passed_over}.")
+            say(f"Passed over: {passed_over}.")
         return
     for shard in expand.plan(batch):
-        expand.generate(batch, shard, asked.engine_python, asked.models, print, _server(asked))
+        expand.generate(batch, shard, asked.engine_python, asked.models, say, _server(asked))
     if not expand.gather(batch).counts["rows_out"]:
-        print("No response could be generated; `winnow quarantine` says why.")
+        say("No response could be generated; `winnow quarantine` says why.")
         return
     select.run(batch)
     vendor = connect(campaign.label.vendor, VendorAccount(asked.vendor_url, _token()))
@@ -59,7 +60,7 @@ def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     _wait(batch, lambda: label.follow_up(batch, vendor, _token().encode()))
     _wait(batch, lambda: label.collect(batch, vendor, _token().encode()))
     publish.refit(batch, publish.version(batch, publish.check(batch)))
-    print(summary(batch))
+    say_text(summary(batch))
 
 
 def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -76,11 +77,11 @@ def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
             pool.map(lambda key: standing(lake, campaign, key, _now(), vendor, ledger), wanted)
         )
     if asked.json:
-        print(json.dumps([each.as_dict() for each in found], indent=1, ensure_ascii=False))
+        say_json([each.as_dict() for each in found])
         return
     if len(wanted) < len(keys):
-        print(f"The last {len(wanted)} of {len(keys)} batches; --all shows every one.")
-    print("\n".join(line for each in found for line in each.lines()))
+        say(f"The last {len(wanted)} of {len(keys)} batches; --all shows every one.")
+    say(*(line for each in found for line in each.lines()))
 
 
 def quarantine(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -91,7 +92,7 @@ def quarantine(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> Non
             if isinstance(found, Damage):
                 found = [f"damaged: {found.cause}", f"Do: {damage_mend(key)}"]
             for line in found:
-                print(f"{key} {stage} {line}")
+                say(f"{key} {stage} {line}")
 
 
 def drop(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -104,12 +105,12 @@ def drop(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     dropped = drop_batch(
         lake, campaign, asked.key, note, _now, vendor, token.encode(), called_off=asked.called_off
     )
-    print(dropped_text(asked.key, dropped))
+    say(dropped_text(asked.key, dropped))
     if dropped.charged:
-        print(f"${dropped.charged / MICROS:.2f} was charged for its labels and stays on the books.")
+        say(f"${dropped.charged / MICROS:.2f} was charged for its labels and stays on the books.")
     if dropped.charged is None:
-        print("What its labels cost is not known; the books keep what its plan allows.")
-    print(again_text(asked.key))
+        say("What its labels cost is not known; the books keep what its plan allows.")
+    say(again_text(asked.key))
 
 
 def keys_of(lake: Lake, campaign: Campaign, key: str | None) -> list[str]:
@@ -150,7 +151,7 @@ def _wait(batch: Batch, step: Callable[[], object]) -> None:
         try:
             step()
         except Retryable as error:
-            print(error)
+            say(str(error))
             time.sleep(batch.campaign.label.poll_seconds)
         else:
             return

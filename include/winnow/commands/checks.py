@@ -11,7 +11,7 @@ from typing import Literal
 
 from winnow.errors import WinnowError
 from winnow.stages.alarms import cause_of
-from winnow.stages.trouble import plain_line
+from winnow.text import plain_line
 
 Outcome = Literal["ok", "warning", "failed"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import re
 from datetime import UTC, datetime
 
 from winnow.campaign import Campaign
+from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal
 from winnow.lake import Lake
 from winnow.publish.diff import diff_versions
@@ -21,7 +21,7 @@ from winnow.publish.versions import Version, newest, read_version
 from winnow.publish.views import VIEWS
 from winnow.records import MICROS
 from winnow.stages import reward_model
-from winnow.text import plain_text
+from winnow.text import plain_line
 
 _NUMBER = re.compile(r"v?0*([1-9][0-9]*)")
 
@@ -31,9 +31,9 @@ def versions(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     dataset = campaign.publish.dataset
     last = newest(lake, dataset)
     if last is None:
-        print(f"Dataset {dataset} has no version yet.")
+        say(f"Dataset {dataset} has no version yet.")
     for number in range(1, last.number + 1 if last else 1):
-        print(_line(read_version(lake, dataset, number)))
+        say(_line(read_version(lake, dataset, number)))
 
 
 def diff(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -42,7 +42,10 @@ def diff(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     if before.dataset != after.dataset:
         raise Fatal(f"{before.dataset} and {after.dataset} are two datasets; compare one's own.")
     found = diff_versions(lake, before, after, max(asked.rows, 0))
-    print(json.dumps(found.as_dict(), indent=1) if asked.json else diff_text(found))
+    if asked.json:
+        say_json(found.as_dict())
+    else:
+        say_text(diff_text(found))
 
 
 def pull(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -50,7 +53,7 @@ def pull(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     version = find_version(lake, campaign, asked.version)
     pulled = pull_version(lake, version, asked.out)
     told = f"{pulled.n_fetched} fetched now" if pulled.n_fetched else "all there before"
-    print(
+    say(
         f"{version.dataset}@{version.name} {version.digest[:12]} in {pulled.folder}: "
         f"{pulled.n_files} files, {pulled.n_bytes / 1e6:.1f} MB, {told}"
     )
@@ -59,8 +62,10 @@ def pull(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
 def lineage(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """Where a published row comes from: prompt, model, gains, votes, cost."""
     found = trace(lake, campaign.name, campaign.publish.dataset, asked.row, asked.batch)
-    told = json.dumps(found.as_dict(), indent=1, default=str) if asked.json else lineage_text(found)
-    print(told)
+    if asked.json:
+        say_json(found.as_dict())
+    else:
+        say_text(lineage_text(found))
 
 
 def rollback(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -71,7 +76,7 @@ def rollback(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     # The next batch must not choose its pairs by what the withdrawn labels taught.
     fitted = reward_model.refit(lake, campaign, version)
     reward_model.store(lake, campaign.name, fitted, version.number)
-    print(_line(version))
+    say(_line(version))
 
 
 def find_version(lake: Lake, campaign: Campaign, name: str) -> Version:
@@ -103,12 +108,8 @@ def _line(version: Version) -> str:
         f"{rows or 'no rows'}"
     )
     if version.rollback is not None:
-        return f"{line}, rollback to {version.rollback.to}: {_one_line(version.rollback.reason)}"
+        return f"{line}, rollback to {version.rollback.to}: {plain_line(version.rollback.reason)}"
     figures = version.figures
     cost = f"${figures['cost'] / MICROS:.2f}" if "cost" in figures else "cost not measured"
     verdict = figures.get("verdict", "not judged")
     return f"{line}, {cost}, gate: {verdict}, batches to {version.batches[-1]}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(plain_text(text).split())

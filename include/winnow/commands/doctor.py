@@ -6,7 +6,6 @@ Run it where Airflow's components run, with their environment: it looks at what 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from winnow.campaign import Campaign, load_campaign
 from winnow.commands import doctor_services as services
 from winnow.commands import doctor_store as store
 from winnow.commands.checks import Check, Examine, Finding, failed, ok, run_all
+from winnow.commands.say import say, say_json
 from winnow.errors import WinnowError
 from winnow.lake import Lake, open_lake
 
@@ -27,9 +27,9 @@ def doctor(asked: argparse.Namespace) -> int:
     """Check lake, campaign, sources, vendor, engine, Airflow and alarms; 1 if a check failed."""
     checks = examine(asked.campaign, asked.lake, asked.day, asked.models, asked.seconds)
     if asked.json:
-        print(json.dumps([check.as_dict() for check in checks], indent=1, ensure_ascii=False))
+        say_json([check.as_dict() for check in checks])
     else:
-        print("\n".join(line for check in checks for line in _lines(check)))
+        say(*(line for check in checks for line in _lines(check)))
     return int(any(check.outcome == "failed" for check in checks))
 
 

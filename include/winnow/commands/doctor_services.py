@@ -15,12 +15,14 @@ from pathlib import Path
 import httpx
 
 from winnow.addresses import holds_secret, without_secrets
+from winnow.calls import get
 from winnow.campaign import Campaign
 from winnow.commands.checks import Finding, failed, ok, warning
 from winnow.commands.connections import Connection, airflow_json, find_connection
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal, WinnowError
 from winnow.expand.models import EMBEDDING_MODEL, INSTRUCT_MODEL
+from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendors import connect
 from winnow.stages.alarms import cause_of
 from winnow.stages.telling import SETTING, recipients
@@ -32,7 +34,7 @@ KEY_BYTES, TOKEN_BYTES = 64, 16
 PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 ONLINE = ("idle", "running", "starting")
 SHORT = 5.0
-"""Seconds to wait for an HTTP answer."""
+"""Seconds that an HTTP call may take."""
 
 _ASK_ENGINE = """
 import importlib.metadata, json, platform
@@ -82,14 +84,14 @@ def server(campaign: Campaign, seconds: float) -> Finding:
         return failed(f"the address in {conn_id} holds a password", "put it into the password")
     headers = {"Authorization": f"Bearer {found.password}"} if found.password else {}
     try:
-        answer = httpx.get(f"{found.url}/v1/models", headers=headers, timeout=SHORT)
+        answer = get(f"{found.url}/v1/models", SHORT, headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return failed(f"{_place(found)}: {type(error).__name__}", f"start it, or correct {conn_id}")
     if not answer.is_success:
         return failed(f"{_place(found)} answered HTTP {answer.status_code}", f"correct {conn_id}")
     try:
-        served = [str(each["id"]) for each in answer.json()["data"]]
-    except (ValueError, LookupError, TypeError):
+        served = [str(each["id"]) for each in read_json(answer.content)["data"]]
+    except (Unreadable, LookupError, TypeError):
         return failed(f"{_place(found)} is no OpenAI-compatible server", f"correct {conn_id}")
     if campaign.expand.model not in served:
         return failed(
@@ -167,9 +169,9 @@ def airflow(seconds: float) -> Finding:
         )
     url = f"{base.rstrip('/')}/api/v2/monitor/health"
     try:
-        parts = httpx.get(url, timeout=min(seconds, SHORT)).json()
+        parts = read_json(get(url, min(seconds, SHORT)).content)
         states = {part: str(parts[part]["status"]) for part in PARTS if part in parts}
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, Unreadable, LookupError, TypeError) as error:
         return failed(f"{base}: {type(error).__name__}", "start the API server")
     bad = [part for part in PARTS if states.get(part) != "healthy"]
     if bad:

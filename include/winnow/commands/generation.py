@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import winnow
+from winnow.commands.say import say
 
 SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "prompts"
 
@@ -15,11 +16,11 @@ def bench_expand(asked: argparse.Namespace) -> None:
     from winnow.bench import expand
 
     files = asked.prompts or sorted(SHIPPED_PROMPTS.glob("*.jsonl"))
-    expand.run(files, asked.models, asked.out, print, quick=asked.quick)
+    expand.run(files, asked.models, asked.out, say, quick=asked.quick)
 
 
 def bench_growth(asked: argparse.Namespace) -> None:
     """What adaptive pools save at equal gain, replayed on pools drawn in full: growth.json."""
     from winnow.bench import growth
 
-    growth.run(asked.pool, asked.out, asked.repetitions, print)
+    growth.run(asked.pool, asked.out, asked.repetitions, say)

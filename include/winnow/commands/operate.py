@@ -14,6 +14,7 @@ from winnow.batch import STAGES, done_stages, next_stage, open_batch, read_manif
 from winnow.campaign import Campaign
 from winnow.commands.airflow_rest import HEAD_DAG, AirflowRest, connect_airflow
 from winnow.commands.batches import keys_of
+from winnow.commands.say import say, say_text
 from winnow.dag_names import DAG_OF
 from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
@@ -45,14 +46,14 @@ def backfill(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
         "max_active_runs": asked.at_once,
     }
     to_run = airflow.days_to_run(body)
-    print("\n".join(plan_lines(lake, campaign, days, to_run)))
+    say(*plan_lines(lake, campaign, days, to_run))
     if paused := airflow.paused(list(DAG_OF.values())):
-        print(f"  paused     {', '.join(paused)}: batches wait there until they are unpaused")
+        say(f"  paused     {', '.join(paused)}: batches wait there until they are unpaused")
     if asked.dry_run:
-        print("Nothing was started. The same without --dry-run starts it.")
+        say("Nothing was started. The same without --dry-run starts it.")
         return
     if not to_run:
-        print("Nothing was started.")
+        say("Nothing was started.")
         return
     _start(airflow, body, len(to_run))
 
@@ -61,19 +62,19 @@ def reconcile(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None
     """Find and mend what the lake alone shows: half-written versions, late answers."""
     for key in asked.again:
         start_again(lake, campaign.name, key)
-        print(f"{key} is started again by the next run of the DAG reconcile.")
+        say(f"{key} is started again by the next run of the DAG reconcile.")
     for key in asked.leave:
         leave_alone(lake, campaign.name, key)
-        print(f"{key} is left alone; --again {key} takes it up.")
+        say(f"{key} is left alone; --again {key} takes it up.")
     if asked.again or asked.leave:
         return
     now = datetime.now(UTC)
     vendor, salt = _vendor(campaign, asked.vendor_url)
-    print(report_text(make_pass(lake, campaign, None, now, vendor, salt)))
+    say_text(report_text(make_pass(lake, campaign, None, now, vendor, salt)))
     for state in unfinished(lake, campaign, now):
         at = max(state.done.values(), default=None)
         since = f"since {at:%Y-%m-%d %H:%M} UTC" if at else "since it began"
-        print(f"{state.key} is in {state.stage} {since}; the DAG reconcile sees to it")
+        say(f"{state.key} is in {state.stage} {since}; the DAG reconcile sees to it")
 
 
 def late(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
@@ -85,12 +86,12 @@ def late(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
         raise Fatal("Set WINNOW_VENDOR_TOKEN to the vendor's token.")
     answers = late_answers(batch, vendor)
     for each in answers:
-        print(
+        say(
             f"{each.finished_at} task {each.task_id} by {each.annotator}: {each.preferred}, "
             f"revision {each.revision}, {each.status}, ${each.price / MICROS:.2f}"
         )
     told = "none" if not answers else f"{len(answers)}; kept in the lake, in no dataset"
-    print(f"Answers of batch {batch.key} that came after it was collected: {told}.")
+    say(f"Answers of batch {batch.key} that came after it was collected: {told}.")
 
 
 def days_between(first: str, last: str, today: date) -> list[str]:
@@ -192,9 +193,10 @@ def _can_begin(lake: Lake, campaign: Campaign, day: str) -> bool:
 
 def _start(airflow: AirflowRest, body: Mapping[str, Any], n: int) -> None:
     number = airflow.create_backfill(body)
-    print(
+    say(
         f"Backfill {number} of {n} batches is started; they go through all five DAGs by "
-        f"themselves.\nSee {airflow.url}/dags/{HEAD_DAG}/backfills, or `winnow status`."
+        "themselves.",
+        f"See {airflow.url}/dags/{HEAD_DAG}/backfills, or `winnow status`.",
     )
 
 

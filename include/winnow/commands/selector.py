@@ -9,6 +9,7 @@ from functools import partial
 
 from winnow.batch import Batch, done_stages, open_batch
 from winnow.campaign import Campaign
+from winnow.commands.say import say, say_text
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
@@ -24,12 +25,12 @@ def plan(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     """Pool size and labels per prompt for a budget: measured on the last batch with pools."""
     for batch in _expanded(lake, campaign):
         try:
-            print(_plan(batch, campaign, asked))
+            say_text(_plan(batch, campaign, asked))
         except Corrupt as error:
-            print(f"Batch {batch.key} is passed over: {error}")
+            say(f"Batch {batch.key} is passed over: {error}")
         else:
             return
-    print(_plan(None, campaign, asked))
+    say_text(_plan(None, campaign, asked))
 
 
 def _plan(batch: Batch | None, campaign: Campaign, asked: argparse.Namespace) -> str:
@@ -51,9 +52,9 @@ def select(asked: argparse.Namespace) -> None:
     rules = Rules(asked.labels, asked.strategy, asked.exploration, seed=asked.seed)
     done = select_file(asked.pool, asked.out, rules, asked.preferences)
     if done.note:
-        print(done.note)
+        say(done.note)
     refused = f"; {len(done.refused)} refused, see {asked.out}.quarantine.jsonl"
-    print(
+    say(
         f"{len(done.comparisons)} comparisons from {done.rows_in} rows in {asked.out}"
         f"{refused if done.refused else ''}"
     )
@@ -63,11 +64,11 @@ def bench_labels(asked: argparse.Namespace) -> None:
     """What each strategy's labels are worth, on judged pools: labels.parquet, .json and .html."""
     from winnow.bench import labels
 
-    for sentence in labels.run(asked.pool, asked.out, asked.seeds, print):
-        print(sentence)
+    for sentence in labels.run(asked.pool, asked.out, asked.seeds, say):
+        say(sentence)
     for limit in labels.LIMITS:
-        print(f"Cannot show: {limit}")
-    print(f"Written: {asked.out / 'labels.html'}, labels.json, labels.parquet")
+        say(f"Cannot show: {limit}")
+    say(f"Written: {asked.out / 'labels.html'}, labels.json, labels.parquet")
 
 
 def bench_speed(asked: argparse.Namespace) -> None:

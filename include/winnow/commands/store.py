@@ -6,6 +6,7 @@ import argparse
 from datetime import timedelta
 
 from winnow.campaign import Campaign
+from winnow.commands.say import say
 from winnow.lake import Lake
 from winnow.publish.garbage import find_garbage, remove_garbage
 
@@ -16,13 +17,13 @@ def gc(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     before = lake.now() - timedelta(hours=asked.grace_hours)
     garbage = find_garbage(lake, campaign.publish.dataset, before)
     for stored in garbage.objects:
-        print(f"{stored.path} {stored.n_bytes} bytes of {stored.modified:%Y-%m-%d %H:%M}")
+        say(f"{stored.path} {stored.n_bytes} bytes of {stored.modified:%Y-%m-%d %H:%M}")
     for path in garbage.unfinished:
-        print(f"{path} was never finished")
+        say(f"{path} was never finished")
     if asked.delete:
         remove_garbage(lake, garbage)
     told = "Removed" if asked.delete else "Found, and not removed without --delete:"
-    print(
+    say(
         f"{told} {len(garbage.objects)} objects of {garbage.n_bytes / 1e6:.1f} MB that no version "
         f"of {campaign.publish.dataset} names, {len(garbage.unfinished)} unfinished writes, "
         f"all older than {asked.grace_hours:g} hours."

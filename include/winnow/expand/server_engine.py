@@ -11,12 +11,13 @@ import asyncio
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from winnow.addresses import holds_secret
+from winnow.calls import ENCODING, Bounds, Calls, Intake, Oversized, Unreadable, why
 from winnow.campaign import Expand, Server
 from winnow.errors import Fatal, Retryable
 from winnow.expand.completions import (
@@ -39,11 +40,15 @@ from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Refusal
 from winnow.expand.flight import Flight
 from winnow.expand.patience import LONGEST_HOLD_SECONDS, Patience
 from winnow.expand.server import ServerAddress
+from winnow.ingest.values import Unreadable as NotJson
+from winnow.ingest.values import read_json
 from winnow.retry_after import retry_after
 from winnow.text import plain_text
 
 CONNECT_SECONDS = 10.0
-OPENING_SECONDS = 30.0
+OPENING = Bounds(seconds=30.0)
+ANSWER_BYTES, TOKEN_BYTES = 1 << 20, 1 << 10
+"""Largest answer: so much, and so much for each token that was asked for."""
 
 _REFUSED = (400, 413, 422)
 _BUSY = (429, 503)
@@ -60,9 +65,12 @@ def open_server(
     """
     _check_address(server)
     options = _http_options(server)
-    with httpx.Client(**options, timeout=OPENING_SECONDS) as http:
+    http = Calls(f"The server at {server.url}", server.url, options["headers"], OPENING)
+    try:
         served = _served(http, server, model)
         version = _version(http)
+    finally:
+        http.close()
     if served.max_model_len is not None and served.max_model_len < settings.max_model_len:
         raise Fatal(
             f"The server at {server.url} serves {model} with a context of {served.max_model_len} "
@@ -123,7 +131,7 @@ class ServerEngine:
         most = self._settings.concurrency
         return httpx.AsyncClient(
             **self._http_options,
-            # Each try is timed as a whole: a server that trickles must not hold it for ever.
+            # Each try is timed as a whole (`_post`): a server that trickles holds nobody.
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
         )
@@ -251,7 +259,8 @@ class _Requests:
         await self.patience.sleep(back_off)
 
     async def _try(self, ask: Ask) -> Answer:
-        response = await self._post(request_body(ask, self.model))
+        most = ANSWER_BYTES + TOKEN_BYTES * ask.n * ask.draw.sampling.max_tokens
+        response = await self._post(request_body(ask, self.model), most)
         status = response.status_code
         if status == 200:
             return responses_of(response.content, ask, self.model)
@@ -264,14 +273,22 @@ class _Requests:
             raise Busy(said, self._bearable(retry_after(response)))
         raise Fault(said)
 
-    async def _post(self, body: dict[str, Any]) -> httpx.Response:
+    async def _post(self, body: dict[str, Any], most_bytes: int) -> httpx.Response:
         seconds = self.settings.timeout_seconds
+        # Escaped, so that half a surrogate pair in a prompt is the server's to refuse.
+        sent = self.http.stream("POST", "/v1/chat/completions", content=json.dumps(body))
         try:
-            async with asyncio.timeout(seconds):
-                # Escaped, so that half a surrogate pair in a prompt is the server's to refuse.
-                return await self.http.post("/v1/chat/completions", content=json.dumps(body))
+            async with asyncio.timeout(seconds), sent as answer:
+                intake = Intake(answer, "The server", most_bytes)
+                async for chunk in cast(httpx.AsyncByteStream, answer.stream):
+                    intake.feed(chunk)
+                return intake.response()
         except (TimeoutError, httpx.TimeoutException):
             raise Fault(f"it did not answer within {seconds:g} seconds") from None
+        except Unreadable as error:
+            raise Misshapen(f"it sends {error}") from None
+        except Oversized:
+            raise Misshapen(f"its answer is longer than {most_bytes:,} bytes") from None
         except httpx.RequestError as error:
             raise Fault(f"the connection failed ({type(error).__name__})") from None
 
@@ -300,12 +317,12 @@ class _ServedModels(BaseModel):
     data: list[_ServedModel]
 
 
-def _served(http: httpx.Client, server: ServerAddress, model: str) -> _ServedModel:
+def _served(http: Calls, server: ServerAddress, model: str) -> _ServedModel:
     try:
-        response = http.get("/v1/models")
+        response = http.send("GET", "/v1/models")
     except httpx.RequestError as error:
         raise Retryable(
-            f"The server at {server.url} cannot be reached ({type(error).__name__}); is it running?"
+            f"The server at {server.url} cannot be reached ({why(error)}); is it running?"
         ) from None
     if _may_pass(response.status_code):
         raise Retryable(
@@ -329,11 +346,11 @@ def _served(http: httpx.Client, server: ServerAddress, model: str) -> _ServedMod
     )
 
 
-def _version(http: httpx.Client) -> str:
+def _version(http: Calls) -> str:
     """What vLLM tells of itself; other servers have no such page."""
     try:
-        told = http.get("/version").json()["version"]
-    except (httpx.RequestError, ValueError, LookupError, TypeError):
+        told = read_json(http.send("GET", "/version").content)["version"]
+    except (httpx.RequestError, Retryable, NotJson, LookupError, TypeError):
         return "unknown"
     return plain_text(str(told))[:SHOWN_CHARS]
 
@@ -358,7 +375,7 @@ def _wrong(response: httpx.Response, server: ServerAddress) -> Fatal:
 
 def _http_options(server: ServerAddress) -> dict[str, Any]:
     """What every connection to the server has in common."""
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "Accept-Encoding": ENCODING}
     if server.key:
         headers["Authorization"] = f"Bearer {server.key}"
     return {

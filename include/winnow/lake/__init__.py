@@ -15,10 +15,11 @@ from typing import Any
 
 from winnow.addresses import holds_secret
 from winnow.errors import Fatal
+from winnow.lake.aws import aws_client
 from winnow.lake.contract import Lake, Stored
 from winnow.lake.folder import FolderLake
 from winnow.lake.identity import lake_id
-from winnow.lake.s3 import S3Lake, aws_client
+from winnow.lake.s3 import S3Lake
 
 __all__ = ["FolderLake", "Lake", "S3Lake", "Stored", "aws_client", "lake_id", "open_lake"]
 

@@ -17,12 +17,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from winnow.addresses import holds_secret
 from winnow.errors import Fatal, Retryable
 from winnow.lake.contract import Stored
 
 _PART_BYTES = 32 << 20
 _MAX_PARTS = 10_000
+_MOST_PAGES = 2_000
+"""A list of 2 million objects: no folder of a lake has so many, and a store may list for ever."""
 _PIECE_BYTES = 1 << 20
 _TRIES = 5
 _AT_ONCE = 8
@@ -256,7 +257,14 @@ class S3Lake:
             pages = self.client.get_paginator(operation).paginate(
                 Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
             )
-            return [entry for page in pages for entry in page.get(field, [])]
+            found: list[dict[str, Any]] = []
+            for n, page in enumerate(pages, start=1):
+                found += page.get(field, [])
+                if n > _MOST_PAGES:
+                    raise Retryable(
+                        f"{self.uri}/{folder}: the store's list does not end after {n:,} pages."
+                    )
+            return found
 
     def _at(self, path: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self._key(path)}
@@ -266,28 +274,6 @@ class S3Lake:
 
     def _path(self, entry: Mapping[str, Any]) -> str:
         return str(entry["Key"])[len(self._key("")) :]
-
-
-def aws_client(service: str, **options: Any) -> Any:
-    """A client of an AWS service, with boto3's options and what the machine is configured with.
-
-    Raises:
-        Fatal: The service's address is none, or holds a password: every error would repeat it.
-    """
-    import boto3
-
-    try:
-        client = boto3.client(service, **options)
-    except ValueError:
-        client = None
-    if client is None or holds_secret(client.meta.endpoint_url):
-        raise Fatal(
-            "The address of the object store must be a URL such as http://object-store:8333, "
-            "without a password: correct AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the connection's "
-            "endpoint_url. Keys belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or into "
-            "the connection's login and password."
-        )
-    return client
 
 
 def _status(error: Any) -> int:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from winnow.publish.diff import Diff, ViewDiff
-from winnow.text import plain_text
+from winnow.text import plain_rows
 
 
 def diff_text(diff: Diff) -> str:
     """Batches, then a block a view, then the figures that moved."""
-    return "\n".join([*_head(diff), *_views(diff), *_figures(diff)])
+    return plain_rows([*_head(diff), *_views(diff), *_figures(diff)])
 
 
 def _head(diff: Diff) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _rows(view: ViewDiff) -> Iterator[str]:
 
 def _listed(sign: str, rows: Sequence[str], n_all: int) -> Iterator[str]:
     for row in rows:
-        yield f"  {sign} {plain_text(row)}"
+        yield f"  {sign} {row}"
     if rows and n_all > len(rows):
         yield f"  {sign} and {n_all - len(rows)} more"
 
@@ -49,10 +49,10 @@ def _figures(diff: Diff) -> Iterator[str]:
     if diff.figures:
         yield f"figures of the newest batch, {diff.before} and {diff.after}"
     for moved in diff.figures:
-        yield f"  {plain_text(moved.figure)}: {_plain(moved.before)} to {_plain(moved.after)}"
+        yield f"  {moved.figure}: {_plain(moved.before)} to {_plain(moved.after)}"
 
 
 def _plain(value: Any) -> str:
     if value is None:
         return "not measured"
-    return f"{value:.4g}" if isinstance(value, float) else plain_text(str(value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 from winnow.publish.lineage import Lineage, PairStory
 from winnow.records import MICROS
-from winnow.text import plain_text
+from winnow.text import plain_rows, plain_text
 
 Row = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ def lineage_text(found: Lineage) -> str:
     lines = [*_head(found)]
     for pair in found.pairs:
         lines += ["", *_pair(pair)]
-    return "\n".join(lines)
+    return plain_rows(lines)
 
 
 def _head(found: Lineage) -> Iterator[str]:
@@ -110,4 +110,4 @@ def _figure(value: float | None) -> str:
 def _line(name: str, value: Any) -> str:
     text = " ".join(plain_text(str(value)).split())
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
-    return f"{plain_text(name):<12} {shown}"
+    return f"{name:<12} {shown}"

@@ -17,7 +17,7 @@ from winnow.errors import Retryable, WinnowError
 from winnow.ids import canonical_json
 from winnow.lake import Lake
 from winnow.reconcile.findings import Failure
-from winnow.stages.trouble import plain_line
+from winnow.text import plain_line
 
 SHOWN_CHARS = 500
 

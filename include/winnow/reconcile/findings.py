@@ -17,6 +17,7 @@ from typing import Literal
 
 from winnow.batch import STAGES, next_stage
 from winnow.dag_names import DAG_OF, clear_command
+from winnow.ids import content_id
 
 GRACE = timedelta(minutes=10)
 """Airflow gets this long to start what follows."""
@@ -115,6 +116,8 @@ class Finding:
         detail: What it is in words, one line, plain text.
         mend: What is done about it; None: a person is told, or nothing is to be done.
         command: What a person does about it.
+        occasion: Tells two findings of one kind about the same stage of a batch apart: Winnow's
+            own word, never one of a server or of a person.
     """
 
     kind: Kind
@@ -123,11 +126,12 @@ class Finding:
     detail: str
     mend: Mend | None = None
     command: str = ""
+    occasion: str = ""
 
     @property
     def name(self) -> str:
-        """Says whether two findings are the same one."""
-        return f"{self.kind} {self.key} {self.stage} {self.detail}"
+        """Says whether two findings are the same one; the detail may differ at every look."""
+        return f"{self.kind} {self.key} {self.stage} {self.occasion}".rstrip()
 
     @property
     def is_alarm(self) -> bool:
@@ -198,10 +202,11 @@ def _of_batch(
     failure = _final_failure(batch, stage, last)
     if failure is not None:
         detail = f"{failure.message} (failed at {failure.at})"
+        occasion = content_id(failure.run_id, failure.at)[:12]
         command = (
             f"mend what the message says, then {clear_command(stage, batch.key, only_failed=True)}"
         )
-        yield Finding("failed", batch.key, stage, detail, command=command)
+        yield Finding("failed", batch.key, stage, detail, None, command, occasion=occasion)
         return
     since = batch.done[STAGES[STAGES.index(stage) - 1]]
     if now - ((last.ended if last else None) or since) < GRACE:

@@ -20,6 +20,7 @@ from winnow.reconcile.memory import Looked, Memory
 from winnow.records import MICROS
 from winnow.stages.label_late import bill_of, collected_bill, keep_late, late_answers
 from winnow.stages.trouble import Damage, whole
+from winnow.text import plain_line
 
 LOOK_FOR = timedelta(days=30)
 """How long after it was collected a batch is asked about."""
@@ -100,6 +101,6 @@ def _came_late(key: str, n_late: int, over: int) -> Finding:
 
 
 def _cannot_ask(key: str, error: WinnowError) -> Finding:
-    detail = f"the vendor cannot be asked about it: {' '.join(str(error).split())[:300]}"
+    detail = f"the vendor cannot be asked about it: {plain_line(str(error))}"
     command = "check label.connection: address and token"
     return Finding("unreadable", key, "label", detail, command=command)

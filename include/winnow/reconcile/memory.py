@@ -69,7 +69,7 @@ def _memory(data: bytes) -> Memory:
     at = datetime.fromisoformat
     return Memory(
         mends={n: Mended(m["n"], at(m["at"])) for n, m in content["mends"].items()},
-        told={name: at(when) for name, when in content["told"].items()},
+        told={_told(name): at(when) for name, when in content["told"].items()},
         looked={
             key: Looked(seen["n_answered"], seen["charged"], at(seen["at"]))
             for key, seen in content["looked"].items()
@@ -79,6 +79,12 @@ def _memory(data: bytes) -> Memory:
         left=frozenset(content["left"]),
         finished=content["finished"],
     )
+
+
+def _told(name: str) -> str:
+    """The name of a finding; an earlier Winnow put what was found behind kind, batch and stage."""
+    kind, key, *stage = name.split(" ")[:3]
+    return name if kind == "failed" else " ".join([kind, key, *stage]).rstrip()
 
 
 def write_memory(lake: Lake, campaign: str, memory: Memory, tag: str | None) -> bool:

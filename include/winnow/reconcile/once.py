@@ -30,7 +30,7 @@ from winnow.reconcile.lake_state import read_batches
 from winnow.reconcile.late import LateLook, look_for_late
 from winnow.reconcile.memory import Memory, read_memory, write_memory
 from winnow.stages import ingest
-from winnow.stages.trouble import plain_line
+from winnow.text import plain_line
 
 
 @dataclass(frozen=True, slots=True)

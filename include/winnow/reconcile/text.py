@@ -10,7 +10,7 @@ from winnow.reconcile.findings import Finding
 from winnow.reconcile.once import Report
 from winnow.stages.alarms import HEADING_OF, Alarm, alarm_kind, cause_of
 from winnow.stages.trouble import DEADLINE_HEADING, STUCK_HEADING
-from winnow.text import plain_text
+from winnow.text import plain_rows
 
 TWINS_HEADING = "Two runs work on one batch"
 
@@ -35,23 +35,22 @@ def alarm_text(findings: Iterable[Finding]) -> str:
     batches = "1 thing needs" if len(told) == 1 else f"{len(told)} things need"
     lines = [f"{batches} a person:"]
     for finding in told:
-        lines += [f"- {_place(finding)}: {plain_text(finding.detail)}", f"    {finding.command}"]
-    return "\n".join(lines)
+        lines += [f"- {_place(finding)}: {finding.detail}", f"    {finding.command}"]
+    return plain_rows(lines)
 
 
 def report_text(report: Report) -> str:
     """Everything a pass found, a line each, and what was done."""
-    lines = [f"{_place(f)}: {plain_text(f.detail)}{_done(f)}" for f in report.findings]
-    return "\n".join([*lines, *report.mended]) or "Nothing is lost."
+    lines = [line for f in report.findings for line in _lines(f)]
+    return plain_rows([*lines, *report.mended]) or "Nothing is lost."
 
 
 def _place(finding: Finding) -> str:
     return f"{finding.key} {finding.stage}".strip()
 
 
-def _done(finding: Finding) -> str:
-    if finding.mend == "announce":
-        return "; announced again"
+def _lines(finding: Finding) -> list[str]:
+    told = f"{_place(finding)}: {finding.detail}"
     if finding.mend is not None:
-        return "; mended"
-    return f"\n    {finding.command}" if finding.command else "; left alone"
+        return [f"{told}; {'announced again' if finding.mend == 'announce' else 'mended'}"]
+    return [told, f"    {finding.command}"] if finding.command else [f"{told}; left alone"]

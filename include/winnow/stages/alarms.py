@@ -29,8 +29,8 @@ from winnow.stages.trouble import (
     APPROVAL_HEADING,
     DEADLINE_HEADING,
     GATE_HEADING,
-    plain_line,
 )
+from winnow.text import plain_line
 from winnow.validate.verdict import Verdict
 
 BUDGET_SHARE = 0.8

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from winnow.batch import Artifact, Batch, parsed
-from winnow.errors import Corrupt, Fatal
+from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.ids import canonical_json
 from winnow.label.annotation import AnnotatorKey, pseudonymous
 from winnow.label.collect import Delivery
@@ -32,6 +32,8 @@ from winnow.lake import lake_id
 from winnow.records import Quarantined
 
 ROUNDS = (0, 1)
+MOST_PAGES, MOST_PAGES_A_TASK = 1_000, 10
+"""One look reads so many pages, or so many for each task that was asked, whichever is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
     Raises:
         Fatal: The salt is empty.
         Corrupt: The vendor's pages run in a circle.
+        Retryable: They do not end; what came is kept, and the next look goes on there.
     """
     if not salt:
         raise Fatal("The salt of annotator hashes is empty: set it in the vendor's connection.")
@@ -151,6 +154,11 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
     seen: set[str | None] = set()
     whole = False
     while not whole:
+        if len(seen) >= MOST_PAGES and len(seen) >= MOST_PAGES_A_TASK * _n_tasks(batch, number):
+            raise Retryable(
+                f"{vendor.name} lists {ref} on more than {len(seen):,} pages, without an end; see "
+                "there what it holds. The next look goes on from here."
+            )
         number_of_look, cursor = _where(last)
         if cursor in seen:
             raise Corrupt(
@@ -162,6 +170,11 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
         last = read_round(batch, number, _inbox_page(place)) or entry
         place += 1
         whole = last["whole"]
+
+
+def _n_tasks(batch: Batch, number: int) -> int:
+    plan = read_plan(batch, number)
+    return len(plan.tasks) if plan is not None else 0
 
 
 def deliveries(batch: Batch, vendor: str) -> list[Delivery]:

@@ -16,7 +16,7 @@ from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.ids import canonical_json
 from winnow.lake import Lake
 from winnow.stages.alarms import Alarm, alarm_folder
-from winnow.stages.trouble import plain_line
+from winnow.text import plain_line
 
 SETTING = "WINNOW_ALARMS"
 CLAIM = timedelta(minutes=10)

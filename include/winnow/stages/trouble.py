@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar
 
-from winnow.addresses import without_secrets
 from winnow.batch import Batch, Manifest, batch_folder, done_stages, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.dag_names import DAG_OF, clear_command
@@ -24,7 +23,7 @@ from winnow.records import MICROS
 from winnow.stages import label
 from winnow.stages.drop import dropped_text
 from winnow.stages.label_rounds import answers_until, has_plan
-from winnow.text import plain_text
+from winnow.text import plain_line
 from winnow.validate.verdict import Verdict
 
 PATIENCE = timedelta(hours=6)
@@ -218,16 +217,6 @@ GATE_HEADING = "The gate blocked the batch"
 APPROVAL_HEADING = "A purchase waits for a person"
 DEADLINE_HEADING = "Labels are late"
 STUCK_HEADING = "A batch does not go on"
-
-
-def plain_line(text: str, limit: int = 300) -> str:
-    r"""`text` as one line that shows all it holds and drives nothing, cut at `limit` characters.
-
-    >>> plain_line("a\n  b\x1b[31m")
-    'a b[31m'
-    """
-    line = " ".join(without_secrets(plain_text(text)).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def _since(state: BatchState) -> datetime | None:

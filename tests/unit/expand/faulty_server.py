@@ -6,6 +6,7 @@ server can be compared with what it makes of a good one. It remembers what it wa
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -34,6 +35,7 @@ BROKEN = Fault("status", 500, "out of memory")
 TRUNCATED = Fault("truncated")
 HANGS = Fault("hangs")
 TRICKLES = Fault("trickles")
+BOMB = Fault("a few kilobytes of gzip that hold megabytes")
 DROPPED = Fault("dropped")
 ONE_CHOICE = Fault("one choice")
 TOO_LONG = Fault("status", 400, "This model's maximum context length is 512 tokens.")
@@ -145,6 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.faulty.stopped.wait(5.0)
         if fault is TRICKLES:
             self._trickle()
+        if fault is BOMB:
+            self._write(200, gzip.compress(bytes(8 << 20)), packed="gzip")
+            return
         if fault in (HANGS, TRICKLES, DROPPED):
             self.close_connection = True
             return
@@ -162,8 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: Any, retry_after: str | None = None) -> None:
         self._write(status, json.dumps(body).encode(), retry_after)
 
-    def _write(self, status: int, data: bytes, retry_after: str | None = None) -> None:
+    def _write(
+        self, status: int, data: bytes, retry_after: str | None = None, packed: str = "identity"
+    ) -> None:
         self.send_response(status)
+        self.send_header("Content-Encoding", packed)
         self.send_header("Content-Length", str(len(data)))
         if retry_after is not None:
             self.send_header("Retry-After", retry_after)

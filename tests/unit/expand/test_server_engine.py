@@ -27,6 +27,7 @@ from winnow.expand.server import ServerAddress
 from winnow.expand.server_engine import ServerEngine, open_server
 
 from .faulty_server import (
+    BOMB,
     BROKEN,
     BUSY,
     DROPPED,
@@ -253,6 +254,13 @@ def test_an_answer_that_trickles_in_is_timed_as_a_whole(server):
     server.script = lambda body: TRICKLES
     with pytest.raises(Retryable, match=r"did not answer within 0\.3 seconds"):
         engine_of(server, timeout_seconds=0.3, attempts=1).generate([draw("rain")])
+
+
+def test_an_answer_that_is_longer_than_what_was_asked_for_is_a_fault_packed_or_not(server):
+    for script, answer in [(BOMB, answer_to), (None, lambda body: {"blanks": " " * (3 << 20)})]:
+        server.script, server.answer = lambda body, fault=script: fault, answer
+        with pytest.raises(Retryable, match="its answer is longer than"):
+            engine_of(server, attempts=1).generate([draw("rain")])
 
 
 @pytest.mark.parametrize(

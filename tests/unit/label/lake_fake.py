@@ -30,6 +30,9 @@ class FaultyLake:
     def read(self, path: str) -> bytes:
         return self._call(lambda: self.inner.read(path))
 
+    def part(self, path: str, start: int, n_bytes: int) -> bytes:
+        return self._call(lambda: self.inner.part(path, start, n_bytes))
+
     def create(self, path: str, data: bytes) -> bool:
         return self._call(lambda: self.inner.create(path, data))
 

@@ -1,6 +1,7 @@
-"""HTTP calls to a vendor: time-outs, a few short waits, and errors named by what to do about them.
+"""HTTP calls to a vendor: a few short waits, and errors named by what to do about them.
 
-What always holds: every call carries a time-out. A call that timed out is made again, so an adapter
+What always holds: a call has an end, its tries and waits included, and its answer a largest size
+(`winnow.calls`); so has a list of many pages. A call that timed out is made again, so an adapter
 sends only what may be repeated (see `winnow.label.vendor`). Waits for a busy service are short and
 few; after them the caller gets `Retryable` and waits in its own way.
 """
@@ -8,7 +9,7 @@ few; after them the caller gets `Retryable` and waits in its own way.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,14 +19,23 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from winnow.addresses import holds_secret
+from winnow.calls import Bounds, Calls, why
 from winnow.errors import Fatal, Retryable
 from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendors.pages import elements, members
 from winnow.retry_after import retry_after
 from winnow.text import plain_text
 
-TIMEOUTS = httpx.Timeout(30.0, connect=5.0)
+BOUNDS = Bounds(seconds=60.0, silence=30.0)
+"""Of a call with all its tries."""
+LIST_SECONDS = 600.0
+MOST_PAGES = 20_000
+MOST_LISTED_BYTES = 1 << 30
+"""Of a list, over all its pages."""
+MOST_VALUES = 500_000
+"""Of an answer that is read in one piece."""
 BACK_OFF_SECONDS = (0.2, 0.5, 1.5)
+SHOWN_CHARS = 300
 LONGEST_WAIT_SECONDS = 10.0
 """A Retry-After beyond this is left to the caller."""
 
@@ -42,17 +52,11 @@ class VendorCalls:
         headers: Mapping[str, str],
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         _check(who, base_url, headers)
-        self._who, self._sleep = who, sleep
-        self._http = httpx.Client(
-            base_url=base_url,
-            headers=dict(headers),
-            timeout=TIMEOUTS,
-            transport=transport,
-            trust_env=False,
-            event_hooks={"response": [self._see_time]},
-        )
+        self._who, self._sleep, self._clock = who, sleep, clock
+        self._calls = Calls(who, base_url, headers, BOUNDS, transport, clock)
         self._seen: datetime | None = None
 
     def now(self) -> datetime:
@@ -74,18 +78,23 @@ class VendorCalls:
         """One call, made again while the service is busy; `accept` lists statuses to take as well.
 
         Raises:
-            Retryable: The service does not answer, or is busy for longer.
+            Retryable: The service does not answer in time, is busy for longer, or answers too much.
             Fatal: It refuses the secret or the request.
         """
+        ends = self._clock() + BOUNDS.seconds
         for back_off in BACK_OFF_SECONDS:
             try:
-                return self._send_once(method, path, body, params, accept)
+                return self._send_once(method, path, body, params, accept, ends - self._clock())
             except _Busy as busy:
                 wait = back_off if busy.retry_after is None else busy.retry_after
-                if wait > LONGEST_WAIT_SECONDS:
+                if wait > LONGEST_WAIT_SECONDS or self._clock() + wait >= ends:
                     raise
                 self._sleep(wait)
-        return self._send_once(method, path, body, params, accept)
+        return self._send_once(method, path, body, params, accept, ends - self._clock())
+
+    def pages(self, what: str) -> Pages:
+        """The bounds of a list that comes page by page; `what` names it in errors."""
+        return Pages(f"{self._who}'s list of {what}", self._clock)
 
     def read(self, response: httpx.Response, shape: Any) -> Any:
         """The answer as `shape`, a type that pydantic reads.
@@ -93,6 +102,8 @@ class VendorCalls:
         Raises:
             Retryable: It is cut off, or not what it should be.
         """
+        if response.content.count(b",") > MOST_VALUES:
+            raise self._unreadable(response)
         try:
             return TypeAdapter(shape).validate_json(response.content)
         except ValidationError as error:
@@ -127,13 +138,14 @@ class VendorCalls:
         body: Any,
         params: Mapping[str, Any] | None,
         accept: Collection[int],
+        seconds: float,
     ) -> httpx.Response:
         call = f"{self._who} ({method} {path})"
         try:
-            response = self._http.request(method, path, json=body, params=params)
+            response = self._calls.send(method, path, body, params, seconds)
         except httpx.TransportError as error:
-            detail = f"{call} did not answer ({type(error).__name__}); is it running?"
-            raise _Busy(detail, None) from error
+            raise _Busy(f"{call} did not answer ({why(error)}); is it running?", None) from error
+        self._see_time(response)
         if response.is_success or response.status_code in accept:
             return response
         refused = f"{call} answered HTTP {response.status_code}"
@@ -141,7 +153,43 @@ class VendorCalls:
             raise Fatal(f"{refused}: set its token in the vendor's connection.")
         if response.status_code in (408, 429) or response.is_server_error:
             raise _Busy(f"{refused}; try again later.", retry_after(response))
-        raise Fatal(f"{refused}: {plain_text(response.text)[:300]}")
+        raise Fatal(f"{refused}: {said_in(response)}")
+
+
+def said_in(response: httpx.Response) -> str:
+    """The beginning of what a service says, as plain text; its `charset` decodes nothing."""
+    return plain_text(response.content[: 4 * SHOWN_CHARS].decode(errors="replace"))[:SHOWN_CHARS]
+
+
+class Pages:
+    """A list that is read page by page: it has to go on with every page, and to end."""
+
+    def __init__(self, what: str, clock: Callable[[], float]) -> None:
+        self._what, self._clock = what, clock
+        self._ends = clock() + LIST_SECONDS
+        self._places: set[Hashable] = set()
+        self._n_pages = self._n_bytes = 0
+
+    def turn(self, place: Hashable, page: httpx.Response) -> None:
+        """A page was read, after which the list goes on at `place`.
+
+        Raises:
+            Retryable: It went on there before, or is too long or too slow.
+        """
+        self._n_pages += 1
+        self._n_bytes += len(page.content)
+        if place in self._places:
+            raise Retryable(f"{self._what} comes back to the same page; try again later.")
+        if self._n_pages >= MOST_PAGES or self._n_bytes > MOST_LISTED_BYTES:
+            raise Retryable(
+                f"{self._what} does not end after {self._n_pages:,} pages and {self._n_bytes:,} "
+                "bytes; see there what it holds."
+            )
+        if self._clock() > self._ends:
+            raise Retryable(
+                f"{self._what} was not whole after {LIST_SECONDS:.0f} s; try again later."
+            )
+        self._places.add(place)
 
 
 class _Busy(Retryable):

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from winnow.ingest.brackets import parts
 from winnow.ingest.values import Unreadable, read_json
 
+MOST_PARTS = 100_000
+"""Of an array or an object: a page of blanks and commas must not fill the memory."""
+
 _NAME = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
@@ -20,7 +23,7 @@ def members(raw: bytes) -> dict[str, bytes]:
     """The values of an object, by name.
 
     Raises:
-        Unreadable: It is no object, or names something twice.
+        Unreadable: It is no object, names something twice, or has more than `MOST_PARTS` members.
     """
     found: dict[str, bytes] = {}
     for part in _parts(raw, b"{}"):
@@ -38,7 +41,7 @@ def elements(raw: bytes) -> list[bytes]:
     """The elements of an array, in order.
 
     Raises:
-        Unreadable: It is no array.
+        Unreadable: It is no array, or has more than `MOST_PARTS` elements.
     """
     return list(_parts(raw, b"[]"))
 
@@ -49,7 +52,9 @@ def _parts(raw: bytes, brackets: bytes) -> Iterator[bytes]:
     if raw[:1] != brackets[:1] or raw[-1:] != brackets[1:]:
         raise Unreadable("invalid_json", f"no {brackets.decode()}")
     sign = b""
-    for begin, end, sign in parts(raw, 1):
+    for n, (begin, end, sign) in enumerate(parts(raw, 1)):
+        if n >= MOST_PARTS:
+            raise Unreadable("too_many", f"more than {MOST_PARTS:,} elements")
         part = raw[begin:end].strip()
         if part or sign == b",":
             yield part

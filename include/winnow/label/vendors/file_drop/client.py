@@ -41,11 +41,15 @@ from winnow.label.vendors.file_drop.folder import (
     look_at,
     make_folder,
     open_store,
+    read_delivered,
     read_terms,
     write_manifest,
 )
 from winnow.label.vendors.file_drop.place import FilePlace
 from winnow.lake import Lake
+
+FILE_BYTES, FILE_LINES = 256 << 20, 1_000_000
+"""Largest file of answers; a vendor may leave any number of files."""
 
 
 def connect(account: VendorAccount) -> LabelVendor:
@@ -157,10 +161,15 @@ class FileDropVendor:
     def _lines(self, path: str) -> list[bytes]:
         try:
             # By newlines alone: other characters that end a line may stand in a rationale.
-            lines = self._store.read(path).split(b"\n")
+            data = read_delivered(self._store, path, FILE_BYTES)
         except FileNotFoundError:
             return []
-        return [line for line in lines if line.strip()]
+        if data.count(b"\n") > FILE_LINES:
+            raise Fatal(
+                f"{self._store.uri}/{path} has more than {FILE_LINES:,} lines: let the vendor "
+                "split it, or move it away."
+            )
+        return [line for line in data.split(b"\n") if line.strip()]
 
 
 def _outputs(folder: BatchFolder) -> list[str]:

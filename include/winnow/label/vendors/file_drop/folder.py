@@ -125,6 +125,22 @@ def account_client(service: str, account: VendorAccount) -> Any:
     )
 
 
+def read_delivered(store: Lake, path: str, most_bytes: int) -> bytes:
+    """A file that a vendor left, which may be of any size.
+
+    Raises:
+        FileNotFoundError: It is gone.
+        Fatal: It has more than `most_bytes`.
+    """
+    data = store.part(path, 0, most_bytes + 1)
+    if len(data) > most_bytes:
+        raise Fatal(
+            f"{store.uri}/{path} has more than {most_bytes >> 20:,} MiB, which is the largest file "
+            "that is read: let the vendor split it, or move it away."
+        )
+    return data
+
+
 def make_folder(store: Lake, batch_key: str, terms: BatchTerms, longest: int = 63) -> str:
     """Find or make the folder of `batch_key`; the first terms stay."""
     ref = container_name(batch_key, longest)

@@ -36,6 +36,7 @@ from winnow.label.vendors.file_drop.folder import (
     look_at,
     make_folder,
     open_store,
+    read_delivered,
     read_terms,
     write_manifest,
 )
@@ -54,6 +55,8 @@ from winnow.lake import Lake
 LONGEST_NAME = 58
 """A job's name has 63 characters; the rest numbers the jobs of a batch that grew."""
 FILES_IN_A_PAGE = 100
+FILE_BYTES = 16 << 20
+"""Largest file of a worker's responses, which is of one task."""
 SHORTEST_TASK, LONGEST_TASK, USUAL_TASK = 30, 28_800, 3_600
 SHORTEST_LIFE, LONGEST_LIFE = 60, 864_000
 """Seconds that a private work team may have for a task, and a task may be offered."""
@@ -161,7 +164,8 @@ class GroundTruthVendor:
         folder = look_at(self._store, ref)
         asked = dict(_responses(folder, [Job(n, m, None) for n, m in _names(folder)]))
         paths, place = place.next_of(sorted(asked), FILES_IN_A_PAGE)
-        read = [read_answers(self._store.read(path), asked[path]) for path in paths]
+        files = {path: read_delivered(self._store, path, FILE_BYTES) for path in paths}
+        read = [read_answers(data, asked[path]) for path, data in files.items()]
         records = tuple(record for file in read for record in file)
         if place.has_more:
             return AnnotationPage(records, place.as_cursor(), complete=False)

@@ -1,7 +1,7 @@
 """Label Studio's REST calls, as far as Winnow needs them.
 
 What always holds: every call may be repeated; adding may then have happened twice, and whoever
-looks next removes the surplus. Lists are read to their end.
+looks next removes the surplus. Lists are read to their end, which they must have.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Server:
     def projects(self, title: str, batch_key: str) -> list[Project]:
         """Winnow's projects for the batch: those that hold tasks first, then the oldest."""
         found: list[Project] = []
-        page = _Projects(results=[], next="first")
+        page, pages = _Projects(results=[], next="first"), self._calls.pages("projects")
         while page.next:
             params = {
                 "title": title,
@@ -72,7 +72,9 @@ class Server:
                 "page_size": _PROJECTS_PER_PAGE,
                 "page": len(found) // _PROJECTS_PER_PAGE + 1,
             }
-            page = self._read("GET", "/api/projects/", _Projects, params=params)
+            answer = self._calls.send("GET", "/api/projects/", params=params)
+            page = self._calls.read(answer, _Projects)
+            pages.turn(page.results[-1].id if page.results else None, answer)
             found += page.results
         ours = [p for p in found if self._is_for(p, title, batch_key)]
         return sorted(ours, key=lambda p: (not p.task_number, p.id))
@@ -130,14 +132,22 @@ class Server:
 
     def tasks(self, project: int, page_size: int) -> list[StoredTask]:
         """All tasks of a project, by their number."""
-        found = page = self.page_of_tasks(project, page_size, 0)
-        while len(page) == page_size:
-            page = self.page_of_tasks(project, page_size, page[-1].id)
-            found = found + page
-        return found
+        found: list[StoredTask] = []
+        pages = self._calls.pages(f"the tasks of project {project}")
+        while True:
+            page, answer = self._page_of_tasks(project, page_size, found[-1].id if found else 0)
+            found += page
+            if len(page) != page_size:
+                return found
+            pages.turn(page[-1].id, answer)
 
     def page_of_tasks(self, project: int, page_size: int, after: int) -> list[StoredTask]:
         """Up to `page_size` tasks with a number beyond `after`, by their number."""
+        return self._page_of_tasks(project, page_size, after)[0]
+
+    def _page_of_tasks(
+        self, project: int, page_size: int, after: int
+    ) -> tuple[list[StoredTask], httpx.Response]:
         later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
         query = {
             "filters": {"conjunction": "and", "items": [{**later, "value": after}]},
@@ -154,7 +164,7 @@ class Server:
         answer = self._calls.send("GET", "/api/tasks/", params=params)
         _, listed = self._calls.read_list(answer, "tasks", dict)
         try:
-            return [StoredTask.read(raw) for raw in listed]
+            return [StoredTask.read(raw) for raw in listed], answer
         except Unreadable as error:
             raise Retryable(f"Label Studio lists a task that cannot be read: {error}.") from error
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from winnow.calls import Bounds, read_whole, wire
+
 _REFUSED = 401
 
 
@@ -25,7 +27,7 @@ class AccessTokens(httpx.BaseTransport):
     ) -> None:
         self._url = f"{base_url.rstrip('/')}/api/token/refresh/"
         self._refresh_token = refresh_token
-        self._inner = inner or httpx.HTTPTransport(trust_env=False)
+        self._inner = inner or wire()
         self._short = ""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -54,7 +56,8 @@ class AccessTokens(httpx.BaseTransport):
             extensions=request.extensions,
         )
         response = self._inner.handle_request(trade)
-        response.read()
+        response.request = trade
+        response = read_whole(response, "Label Studio (a new token)", Bounds())
         if not response.is_success:
             return response
         try:

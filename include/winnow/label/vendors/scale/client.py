@@ -44,7 +44,6 @@ PAGE_LIMIT = 100
 """Most tasks that Scale lists at once."""
 REREAD = timedelta(minutes=5)
 """How far a later look goes back: changes become visible late, and clocks differ."""
-MAX_PAGES = 100_000
 
 _NOT_FOUND, _DUPLICATE = 404, 409
 _ALREADY = (400, 409)
@@ -200,20 +199,21 @@ class ScaleVendor:
 
     def _all_tasks(self, ref: str, only: Mapping[str, Any] | None = None) -> Iterator[ScaleTask]:
         token: str | None = None
-        for _ in range(MAX_PAGES):
+        pages = self._calls.pages(f"batch {ref}")
+        while True:
             page = self._page(ref, {**(only or {}), **({"next_token": token} if token else {})})
             yield from page.docs
             token = page.next_token
             if not token:
                 return
-        raise Retryable(f"Scale's list of batch {ref} does not end; try again later.")
+            pages.turn(token, page.answer)
 
     def _page(self, ref: str, params: Mapping[str, Any]) -> _Page:
         asked = {"project": self._project, "batch": ref, "limit": PAGE_LIMIT, **params}
         answer = self._calls.send("GET", "/tasks", params=asked)
         found, listed = self._calls.read_list(answer, "docs", _Token)
         tasks = (read_task(raw) for raw in listed)
-        return _Page([task for task in tasks if task is not None], found.next_token)
+        return _Page([task for task in tasks if task is not None], found.next_token, answer)
 
 
 class _BatchMetadata(BaseModel):
@@ -240,6 +240,7 @@ class _Token(BaseModel):
 class _Page:
     docs: list[ScaleTask]
     next_token: str | None
+    answer: httpx.Response
 
 
 def _state(is_draft: bool, n_pending: int, n_cancelled: int) -> BatchState:

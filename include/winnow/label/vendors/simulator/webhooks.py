@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 import httpx
 from standardwebhooks.webhooks import Webhook
 
+from winnow.calls import Bounds, Calls, Oversized
 from winnow.ids import content_id
 from winnow.label.vendors.simulator.books import Books
 
 TICK_SECONDS = 1.0
 MAX_ATTEMPTS = 8
-_TIMEOUT = httpx.Timeout(5.0)
+_BOUNDS = Bounds(seconds=5.0, silence=5.0, most_bytes=1 << 20)
 
 Send = Callable[[bytes, Mapping[str, str]], bool]
 """Posts a body under headers; True when it was accepted."""
@@ -71,12 +72,12 @@ class Announcer:
 
 def poster(url: str) -> Send:
     """Posts to `url`; whoever listens has five seconds, and is not followed elsewhere."""
-    client = httpx.Client(timeout=_TIMEOUT, trust_env=False, follow_redirects=False)
+    calls = Calls("The receiver of webhooks", bounds=_BOUNDS)
 
     def send(body: bytes, headers: Mapping[str, str]) -> bool:
         try:
-            return client.post(url, content=body, headers=dict(headers)).is_success
-        except httpx.HTTPError:
+            return calls.send("POST", url, body, headers=headers).is_success
+        except (httpx.HTTPError, Oversized):
             return False
 
     return send
