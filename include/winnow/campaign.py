@@ -43,7 +43,7 @@ MOST = 10**12
 
 Dollars = Annotated[float, Field(ge=0.0, le=1e9)]
 Price = Annotated[float, Field(ge=0.0, lt=1e6)]
-Minutes = Annotated[float, Field(gt=0.0, le=10 * 366 * 24 * 60.0)]
+Minutes = Annotated[float, Field(gt=0.0, le=1e7)]
 Seconds = Annotated[float, Field(gt=0.0, le=7 * 24 * 3600.0)]
 
 
