@@ -468,7 +468,8 @@ def test_a_404_of_any_gateway_is_an_absent_object_and_a_missing_bucket_is_none(
         (403, "AccessDenied", "", "may not do this"),
         (400, "ExpiredToken", "", "have ended: renew"),
         (403, "SignatureDoesNotMatch", "", "credentials are wrong"),
-        (301, "PermanentRedirect", "", "another region"),
+        (301, "", "", "sends every request elsewhere"),
+        (400, "IllegalLocationConstraint", "", "another region"),
     ],
 )
 def test_what_a_store_refuses_says_what_to_do(

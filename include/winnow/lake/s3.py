@@ -357,6 +357,12 @@ def _s3_errors(where: str) -> Iterator[None]:
         raise kind(f"{where}: the store answered {error}.{_what_to_do(error)}") from error
     except BotoCoreError as error:
         raise _store_error(where, error) from error
+    except RecursionError as error:
+        # A 301 on every request: the client asks again where the bucket is, by another request.
+        raise Fatal(
+            f"{where}: the store sends every request elsewhere (301): correct AWS_ENDPOINT_URL_S3, "
+            "which may want https, or AWS_REGION."
+        ) from error
 
 
 def _store_error(where: str, error: Exception) -> Retryable | Fatal:
