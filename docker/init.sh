@@ -6,6 +6,9 @@ set -eu
 secrets=${WINNOW_SECRETS:-/run/secrets}
 
 airflow db migrate
+case "${WINNOW_GPU_SLOTS:-1}" in
+    *[!0-9]* | ?????*) echo "WINNOW_GPU_SLOTS is $WINNOW_GPU_SLOTS: write how many GPUs." >&2; exit 1 ;;
+esac
 airflow pools set gpu "${WINNOW_GPU_SLOTS:-1}" "Slots for generation: one a GPU"
 airflow connections import "$secrets/connections.json" --overwrite
 

@@ -161,6 +161,7 @@ class World:
     def submit(self, batch: Batch, deadline: datetime, number: int = 0) -> None:
         """Note that the vendor has a round of the batch."""
         self.plan(batch, number)
+        label_rounds.terms_of(batch, number)
         label_rounds.record_submission(batch, number, f"sim-{number + 1}", deadline)
 
     def label(self, batch: Batch, text: str) -> None:

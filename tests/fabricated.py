@@ -6,6 +6,7 @@ from typing import Any
 
 from winnow.batch import Batch
 from winnow.ids import pair_id, prompt_id, response_id
+from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.records import COMPARISONS, PROMPTS, RESPONSES, to_table
 
 Row = dict[str, Any]
@@ -26,6 +27,10 @@ def fabricate(batch: Batch, n_pairs: int) -> None:
         for i, prompt in enumerate(prompts)
         for text in (GOOD, ALSO_GOOD if i % 2 else BAD)
     ]
+    ledger = read_ledger(batch.lake, batch.campaign.name)
+    if ledger.of(batch.key) is None:
+        taken = Entry(batch.key, {f"file of {batch.key}": "a.jsonl"}, {}, {"rows_in": n_pairs})
+        assert append(batch.lake, batch.campaign.name, ledger, taken)
     comparisons = [_comparison(*responses[2 * i : 2 * i + 2], i / n_pairs) for i in range(n_pairs)]
     _commit(batch, "ingest", "prompts", to_table(prompts, PROMPTS))
     _commit(batch, "expand", "responses", to_table(responses, RESPONSES))

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,10 +24,12 @@ import pyarrow.parquet as pq
 
 import winnow
 from winnow.campaign import Campaign, parse_campaign
+from winnow.dataset_owner import claim_dataset
 from winnow.errors import Corrupt, Fatal
-from winnow.ids import canonical_json, digest, file_digest
+from winnow.ids import canonical_json, digest, file_digest, sealed, unsealed
 from winnow.lake import Lake
 from winnow.records import QUARANTINE, Quarantined, to_table
+from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
 
 STAGES = ("ingest", "expand", "select", "label", "publish")
 """The stages of a batch, in the order they run."""
@@ -36,8 +38,6 @@ LABEL_LIMITS = ("budget_usd", "approve_above_usd", "min_completion")
 """Settings of `label` that say no, and may be changed for a batch that they stopped."""
 
 Clock = Callable[[], datetime]
-
-T = TypeVar("T")
 
 _FURTHER = re.compile(r"^(\d{4}-\d\d-\d\d)\.\d+$", re.ASCII)
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
@@ -77,7 +77,8 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON for people and programs."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False).encode()
+        content = sealed(asdict(self))
+        return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
@@ -86,7 +87,7 @@ class Manifest:
         Raises:
             ValueError, TypeError, KeyError, AttributeError: It is nothing of the kind.
         """
-        content = json.loads(data)
+        content = unsealed(json.loads(data))
         content["outputs"] = {n: Artifact(**a) for n, a in content["outputs"].items()}
         manifest = cls(**content)
         _check_shape(manifest)
@@ -131,6 +132,20 @@ class Batch:
                 f"Batch {self.key} of {self.campaign.name}: stage {stage} is not done; run it."
             )
         return manifest
+
+    def check_whole(self, stage: str) -> None:
+        """What whoever pays or publishes checks first.
+
+        All that the stage was made from is what it was: a batch of which a part is lost, or was
+        restored from another time, would ask for other things than it did. And its dataset is its
+        campaign's, or what is bought would be in none.
+
+        Raises:
+            Fatal: The stage has not been committed, or the dataset is another campaign's.
+            Corrupt: A manifest below it is missing or another one.
+        """
+        check_inputs(self.lake, self.require(stage))
+        claim_dataset(self.lake, self.campaign.publish.dataset, self.campaign.name)
 
     def write_table(self, stage: str, name: str, table: pa.Table) -> Artifact:
         """Store a table as zstd Parquet under its content's digest; equal tables, equal bytes.
@@ -200,6 +215,8 @@ def _check_shape(manifest: Manifest) -> None:
     """Raise TypeError or ValueError where a manifest has not the types that its readers trust."""
     if type(manifest.cost) is not int:
         raise TypeError("cost")
+    if manifest.cost < 0 or any(stage not in STAGES for stage in manifest.inputs):
+        raise ValueError("cost or inputs")
     for name, kind in (("counts", int), ("inputs", str)):
         if any(type(value) is not kind for value in getattr(manifest, name).values()):
             raise TypeError(name)
@@ -226,32 +243,22 @@ def _check_numbers(value: Any) -> None:
             _check_numbers(each)
 
 
-_NOT_READABLE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    RecursionError,
-)
-"""How a parser ends on bytes that are not what it reads."""
-
-
-def parsed(lake: Lake, path: str, parse: Callable[[bytes], T], data: bytes | None = None) -> T:
-    """What `parse` makes of an object of the lake, or of its `data` where it was read already.
+def check_inputs(lake: Lake, manifest: Manifest) -> None:
+    """Hold the manifests that one was made from against the digests that it names, all the way.
 
     Raises:
-        FileNotFoundError: There is no such object.
-        Corrupt: It is not what `parse` reads; its place is told.
+        Corrupt: One is missing, or is another one.
     """
-    held = lake.read(path) if data is None else data
-    try:
-        return parse(held)
-    except _NOT_READABLE as error:
-        raise Corrupt(
-            f"{lake.uri}/{path} cannot be read ({type(error).__name__}); restore it from the "
-            "bucket's versions or a copy of the lake."
-        ) from error
+    for stage, wanted in manifest.inputs.items():
+        is_own = STAGES.index(stage) < STAGES.index(manifest.stage)
+        campaign = manifest.campaign if is_own else str(manifest.figures.get("pools_from"))
+        found = read_manifest(lake, campaign, manifest.batch, stage)
+        path = manifest_path(campaign, manifest.batch, stage)
+        if found is None or found.digest != wanted:
+            what = "missing" if found is None else "not the one"
+            made = manifest_path(manifest.campaign, manifest.batch, manifest.stage)
+            raise Corrupt(f"{lake.uri}/{path} is {what} that {made} was made from; {RESTORE}.")
+        check_inputs(lake, found)
 
 
 def batch_folder(campaign: str, key: str) -> str:
@@ -269,11 +276,28 @@ def _settings_path(campaign: str, key: str) -> str:
 
 
 def read_manifest(lake: Lake, campaign: str, key: str, stage: str) -> Manifest | None:
-    """A stage's manifest, or None if the stage is not done."""
+    """A stage's manifest, or None if the stage is not done.
+
+    Raises:
+        Corrupt: It cannot be read, is another one's, or is lost: something made after it is there.
+    """
+    path = manifest_path(campaign, key, stage)
     try:
-        return parsed(lake, manifest_path(campaign, key, stage), Manifest.from_bytes)
+        manifest = parsed(lake, path, Manifest.from_bytes)
     except FileNotFoundError:
+        refuse_lost(lake, path, _made_after(campaign, key, stage))
         return None
+    if (manifest.campaign, manifest.stage) != (campaign, stage):
+        raise Corrupt(f"{lake.uri}/{path} is the manifest of something else; {RESTORE}.")
+    return manifest
+
+
+def _made_after(campaign: str, key: str, stage: str) -> list[str]:
+    """What is in the lake only once a stage was done."""
+    later = STAGES[STAGES.index(stage) + 1 :]
+    # Labels are planned on what was selected, days before they are collected.
+    plans = [f"{batch_folder(campaign, key)}/label/round-0/plan.json"] if "label" in later else []
+    return [*plans, *(manifest_path(campaign, key, each) for each in later)]
 
 
 def done_stages(lake: Lake, campaign: str, key: str) -> dict[str, Manifest]:
@@ -300,10 +324,22 @@ def read_batch(lake: Lake, campaign: str, key: str, clock: Clock) -> Batch | Non
     """A batch of any campaign as it was started, limits included; None if it was not started."""
     path = _settings_path(campaign, key)
     try:
-        settings = parsed(lake, path, json.loads)
+        settings = parsed(lake, path, read_sealed)
     except FileNotFoundError:
+        _refuse_lost_settings(lake, campaign, key)
         return None
     return Batch(parse_campaign(settings, where=f"{lake.uri}/{path}"), key, lake, clock)
+
+
+def _refuse_lost_settings(lake: Lake, campaign: str, key: str) -> None:
+    """Refuse that a batch has no settings though it has begun; see `refuse_lost`."""
+    folder = batch_folder(campaign, key)
+    begun = next((name for name in lake.names(folder) if name in STAGES), None)
+    path = _settings_path(campaign, key)
+    if begun and not lake.exists(path):
+        raise Corrupt(
+            f"{lake.uri}/{path} is missing, though {folder}/{begun} was made after it; {RESTORE}."
+        )
 
 
 def is_key(text: str) -> bool:
@@ -323,13 +359,19 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     who has looked at a blocked batch may move them and go on.
 
     Raises:
-        Fatal: The key cannot name a batch.
+        Fatal: The key cannot name a batch; or it is a new one, and the dataset that it would be
+            published in is another campaign's.
+        Corrupt: The settings are lost: stages of the batch are there.
     """
     if not is_key(key):
         raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
     path = _settings_path(campaign.name, key)
-    lake.create(path, canonical_json(campaign.model_dump(mode="json")))
-    frozen = parse_campaign(parsed(lake, path, json.loads), where=f"{lake.uri}/{path}")
+    if not lake.exists(path):
+        _refuse_lost_settings(lake, campaign.name, key)
+        # Before anything is frozen, so that another name of the dataset helps.
+        claim_dataset(lake, campaign.publish.dataset, campaign.name)
+        lake.create(path, sealed_json(campaign.model_dump(mode="json")))
+    frozen = parse_campaign(parsed(lake, path, read_sealed), where=f"{lake.uri}/{path}")
     limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}
     current = frozen.model_copy(
         update={

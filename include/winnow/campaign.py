@@ -7,14 +7,13 @@ connections, which a campaign names.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from winnow.addresses import holds_secret
 from winnow.errors import Fatal
@@ -39,8 +38,35 @@ Vendor = Literal["file_drop", "ground_truth", "label_studio", "scale", "simulato
 Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
 
+MOST = 10**12
+"""No number of a campaign is larger: what is counted and paid must fit 64 bits."""
+
+Dollars = Annotated[float, Field(ge=0.0, le=1e9)]
+Price = Annotated[float, Field(ge=0.0, lt=1e6)]
+Minutes = Annotated[float, Field(gt=0.0, le=1e7)]
+Seconds = Annotated[float, Field(gt=0.0, le=7 * 24 * 3600.0)]
+
+
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Strict: text and truth values are no numbers.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _of_a_size(cls, value: Any) -> Any:
+        for number in _numbers(value):
+            if not -MOST <= number <= MOST:
+                raise ValueError(f"no amount; write one between -{MOST:.0e} and {MOST:.0e}")
+        return value
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers in a setting, at any depth."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(each)
+    elif isinstance(value, int | float):
+        yield value
 
 
 class Ingest(_Settings):
@@ -77,8 +103,10 @@ class Server(_Settings):
     responses_per_request: int = Field(
         1, ge=1, le=128, description="`n` of a request; more where a prompt's tokens cost money"
     )
-    timeout_seconds: float = Field(300.0, gt=0.0, description="Wait for one answer this long")
-    attempts: int = Field(8, ge=1, description="Tries of one request before the task gives up")
+    timeout_seconds: Seconds = Field(300.0, description="Wait for one answer this long")
+    attempts: int = Field(
+        8, ge=1, le=1000, description="Tries of one request before the task gives up"
+    )
 
 
 class AuditLimits(_Settings):
@@ -119,9 +147,8 @@ class Expand(_Settings):
         description="Adaptive pools: size after which a pool is first asked whether to double; "
         "null: every pool has pool_size",
     )
-    usd_per_million_tokens: float = Field(
+    usd_per_million_tokens: Price = Field(
         1.0,
-        ge=0.0,
         description="Adaptive pools: what tokens cost; a pool grows while more of them promise "
         "what would cost more in labels",
     )
@@ -229,10 +256,10 @@ class Label(_Settings):
 
     vendor: Vendor = Field("simulator", description="Who answers; one word")
     connection: str = Field("winnow_vendor", description="Airflow connection of the vendor")
-    price_usd: float = Field(0.10, ge=0.0, description="Price of one annotation, dollars")
-    budget_usd: float = Field(ge=0.0, description="Most that one batch may cost, dollars")
-    approve_above_usd: float | None = Field(
-        None, ge=0.0, description="A person must approve a dearer purchase in the Airflow UI"
+    price_usd: Price = Field(0.10, description="Price of one annotation, dollars")
+    budget_usd: Dollars = Field(description="Most that one batch may cost, dollars")
+    approve_above_usd: Dollars | None = Field(
+        None, description="A person must approve a dearer purchase in the Airflow UI"
     )
     rubric_version: str = "helpfulness-1"
     instructions: str = "Which response helps the person more? A tie is a fine answer."
@@ -252,9 +279,12 @@ class Label(_Settings):
         "scrub", description="Addresses, numbers and keys of people in what a vendor sees"
     )
     session_minutes: int | None = Field(
-        None, ge=1, description="Longest stretch of one annotator, where the vendor can limit it"
+        None,
+        ge=1,
+        le=366 * 24 * 60,
+        description="Longest stretch of one annotator, where the vendor can limit it",
     )
-    deadline_minutes: float = Field(7 * 24 * 60, gt=0.0, description="Wait for answers this long")
+    deadline_minutes: Minutes = Field(7 * 24 * 60.0, description="Wait for answers this long")
     min_completion: Share = Field(
         0.8, description="Share of tasks that must be answered for the batch to go on"
     )
@@ -262,8 +292,15 @@ class Label(_Settings):
         "drop", description="What becomes of tasks that nobody answered by the deadline"
     )
     aggregation: Aggregation = Field("majority", description="How votes become a preference")
-    poll_seconds: float = Field(60.0, gt=0.0, description="First pause between looks at the vendor")
-    max_poll_seconds: float = Field(900.0, gt=0.0, description="Longest pause; it grows to this")
+    poll_seconds: Seconds = Field(60.0, description="First pause between looks at the vendor")
+    max_poll_seconds: Seconds = Field(900.0, description="Longest pause; it grows to this")
+
+    @field_validator("price_usd")
+    @classmethod
+    def _costs_something(cls, value: float) -> float:
+        if value and not round(value * MICROS):
+            raise ValueError("a price is 0 or at least a millionth of a dollar")
+        return value
 
     @property
     def price(self) -> int:
@@ -445,7 +482,7 @@ def load_campaign(path: Path) -> Campaign:
     except OSError as error:
         raise Fatal(f"Campaign {path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # YAML's constructors raise what they like.
-        raise Fatal(f"Campaign {path} is not valid YAML: {error}") from error
+        raise Fatal(f"Campaign {path} is not valid YAML: {_yaml_fault(error)}.") from error
     if named := list(_secrets(settings)):
         raise Fatal(
             f"Campaign {path} holds a secret at {', '.join(named)}: it would lie in every batch. "
@@ -491,8 +528,16 @@ def _secrets(settings: Any, name: str = "") -> Iterator[str]:
 _SECRET_NAME = re.compile(r"(password|secret|api_key|hf_token)$", re.IGNORECASE)
 
 
+def _yaml_fault(error: Exception) -> str:
+    """What is wrong with a file, and where, in one line."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem and mark:
+        return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
+    return " ".join(str(error).split())
+
+
 class _Strict(yaml.SafeLoader):
-    """YAML in which each name stands once and each number is one."""
+    """YAML in which each name stands once, and 1e3 is a number as 1.0e+3 is."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -503,14 +548,12 @@ class _Strict(yaml.SafeLoader):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        value = super().construct_yaml_float(node)
-        if not math.isfinite(value):
-            _refuse(f"{node.value} is no number", node)
-        return value
 
-
-_Strict.add_constructor("tag:yaml.org,2002:float", _Strict.construct_yaml_float)
+_Strict.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
 
 
 def _refuse(why: str, node: yaml.Node) -> NoReturn:

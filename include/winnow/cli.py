@@ -27,11 +27,12 @@ Exit codes: 0 done, 1 an error (one line says which), 2 the command itself is wr
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import winnow
 from winnow.addresses import without_secrets
@@ -50,7 +51,10 @@ from winnow.commands.say import say
 from winnow.ending import run_and_leave
 from winnow.errors import WinnowError
 from winnow.lake import open_lake
+from winnow.lake.disk import told as told_by_disk
 from winnow.select import STRATEGIES
+
+T = TypeVar("T")
 
 SHIPPED_CAMPAIGN = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
 
@@ -70,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A command of its own may say with a number that something is wrong.
             return asked.command(asked) or 0
     except (WinnowError, OSError) as error:
-        say(f"winnow: {error}", error=True)
+        told = told_by_disk(error) if isinstance(error, OSError) else str(error)
+        say(f"winnow: {told}", error=True)
         return 1
     return 0
 
@@ -78,6 +83,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(without_secrets(message))
+
+
+def _number(text: str, kind: Callable[[str], float], least: float, most: float) -> float:
+    value = kind(text)
+    if not (math.isfinite(value) and least <= value <= most):
+        raise argparse.ArgumentTypeError(f"{text} is not from {least:g} to {most:g}")
+    return value
+
+
+def _decimal(least: float, most: float) -> Callable[[str], float]:
+    """The type of an argument that is a number in a range."""
+    # argparse tells of other text by the name of its type.
+    return _named("number", lambda text: _number(text, float, least, most))
+
+
+def _whole(least: int, most: int = 10**9) -> Callable[[str], int]:
+    """The type of an argument that is a whole number in a range."""
+    return _named("whole number", lambda text: int(_number(text, int, least, most)))
+
+
+def _sizes(text: str) -> list[int]:
+    """Numbers with commas between them."""
+    return sorted({_whole(1, 10**6)(size) for size in text.split(",")})
+
+
+def _named(name: str, function: Callable[[str], T]) -> Callable[[str], T]:
+    """A function under a name for people."""
+    function.__name__ = name
+    return function
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,7 +125,9 @@ def _parser() -> argparse.ArgumentParser:
         if command is batches.run:
             _add_run_options(sub)
         if command is batches.status:
-            sub.add_argument("--last", type=int, default=20, help="so many batches; the newest")
+            sub.add_argument(
+                "--last", type=_whole(0), default=20, help="so many batches; the newest"
+            )
             sub.add_argument("--all", action="store_true", help="every batch")
             sub.add_argument("--json", action="store_true", help="for programs")
             sub.add_argument("--vendor-url", help="the vendor's address, to ask how far it is")
@@ -129,7 +165,9 @@ def _add_doctor_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--lake", default=asked("WINNOW_LAKE"), help="folder or s3://…")
     sub.add_argument("--day", help="whose prompt files are looked for; yesterday if absent")
     sub.add_argument("--models", type=Path, default=_models(), help="prepared models")
-    sub.add_argument("--seconds", type=float, default=15.0, help="longest that a check may take")
+    sub.add_argument(
+        "--seconds", type=_decimal(0.1, 86_400), default=15.0, help="longest that a check may take"
+    )
     sub.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -182,7 +220,9 @@ def _add_operating_commands(commands: Any, lake: argparse.ArgumentParser) -> Non
     backfill.add_argument("--to", dest="last", required=True, help="the last day")
     backfill.add_argument("--dry-run", action="store_true", help="only say what it would do")
     backfill.add_argument("--failed", action="store_true", help="days whose first run failed too")
-    backfill.add_argument("--at-once", type=int, default=2, help="first stages side by side")
+    backfill.add_argument(
+        "--at-once", type=_whole(1, 1000), default=2, help="first stages side by side"
+    )
     reconcile = _command(commands, "reconcile", operate.reconcile, [lake])
     again, leave = "try this batch again, from nought", "neither mend this batch nor tell of it"
     reconcile.add_argument("--again", action="append", default=[], metavar="KEY", help=again)
@@ -205,7 +245,7 @@ def _add_dataset_commands(commands: Any, lake: argparse.ArgumentParser) -> None:
     diff = _command(commands, "diff", datasets.diff, [lake])
     diff.add_argument("before", help=named)
     diff.add_argument("after", help=named)
-    diff.add_argument("--rows", type=int, default=10, help="most ids listed of each change")
+    diff.add_argument("--rows", type=_whole(0), default=10, help="most ids listed of each change")
     pull = _command(commands, "pull", datasets.pull, [lake])
     pull.add_argument("version", help=named)
     pull.add_argument("--out", type=Path, required=True, help="the folder it becomes")
@@ -218,19 +258,31 @@ def _add_dataset_commands(commands: Any, lake: argparse.ArgumentParser) -> None:
     rollback.add_argument("version", help=named)
     rollback.add_argument("--reason", required=True, help="for the new version's manifest")
     gc = _command(commands, "gc", store.gc, [lake])
-    gc.add_argument("--grace-hours", type=float, default=48.0, help="younger things stay")
+    gc.add_argument(
+        "--grace-hours", type=_decimal(0, 1e5), default=48.0, help="younger things stay"
+    )
     gc.add_argument("--delete", action="store_true", help="remove them; else only list them")
 
 
 def _add_plan_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--budget", type=float, help="dollars; the campaign's label budget if absent")
-    sub.add_argument("--prompts", type=int, help="prompts of a night; the last batch's if absent")
-    sub.add_argument("--pool-sizes", default="10,25,50,100", help="responses per prompt")
-    sub.add_argument("--max-labels", type=int, default=8, help="most labels per prompt")
-    sub.add_argument("--gpu-usd-per-hour", type=float, required=True, help="price of one GPU")
+    sub.add_argument(
+        "--budget", type=_decimal(0, 1e9), help="dollars; the campaign's label budget if absent"
+    )
+    sub.add_argument(
+        "--prompts", type=_whole(1), help="prompts of a night; the last batch's if absent"
+    )
+    sub.add_argument(
+        "--pool-sizes", type=_sizes, default="10,25,50,100", help="responses per prompt"
+    )
+    sub.add_argument(
+        "--max-labels", type=_whole(1, 10**6), default=8, help="most labels per prompt"
+    )
+    sub.add_argument(
+        "--gpu-usd-per-hour", type=_decimal(0, 1e6), required=True, help="price of one GPU"
+    )
     sub.add_argument(
         "--tokens-per-second",
-        type=float,
+        type=_decimal(1e-3, 1e9),
         help="what one GPU generates; what the last batch's processes made if absent",
     )
     sub.add_argument(
@@ -242,16 +294,18 @@ def _add_select_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--pool", type=Path, required=True, help="file, a row a response")
     sub.add_argument("--out", type=Path, required=True, help="file to write")
     sub.add_argument("--preferences", type=Path, help="file, prompt, chosen, rejected")
-    sub.add_argument("--labels", type=int, default=4, help="pairs per prompt")
+    sub.add_argument("--labels", type=_whole(1), default=4, help="pairs per prompt")
     sub.add_argument("--strategy", choices=sorted(STRATEGIES), default="decision_gain")
-    sub.add_argument("--exploration", type=float, default=0.15, help="share drawn uniformly")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--exploration", type=_decimal(0, 1), default=0.15, help="share drawn uniformly"
+    )
+    sub.add_argument("--seed", type=_whole(0, 2**62), default=0)
 
 
 def _add_benches(benches: Any) -> None:
     labels = _command(benches, "labels", selector.bench_labels)
     labels.add_argument("--pool", type=Path, required=True, help="folder of alpaca_pool.parquet")
-    labels.add_argument("--seeds", type=int, default=20, help="paired repetitions")
+    labels.add_argument("--seeds", type=_whole(1), default=20, help="paired repetitions")
     labels.add_argument("--out", type=Path, required=True, help="folder for the results")
     expand = _command(benches, "expand", generation.bench_expand)
     expand.add_argument("--prompts", type=Path, nargs="+", help="files; the shipped ones if absent")
@@ -262,18 +316,20 @@ def _add_benches(benches: Any) -> None:
     growth.add_argument(
         "--pool", type=Path, required=True, help="file, a row a response, with n_tokens and vector"
     )
-    growth.add_argument("--repetitions", type=int, default=5, help="orders of each prompt's draws")
+    growth.add_argument(
+        "--repetitions", type=_whole(1), default=5, help="orders of each prompt's draws"
+    )
     growth.add_argument("--out", type=Path, required=True, help="folder for the results")
     speed = _command(benches, "speed", selector.bench_speed)
     speed.add_argument("--out", type=Path, required=True, help="folder for the results")
     speed.add_argument("--quick", action="store_true", help="a few sizes only")
     publish = _command(benches, "publish", aggregation.bench_publish)
-    publish.add_argument("--annotations", type=int, default=1_000_000, help="of one batch")
+    publish.add_argument("--annotations", type=_whole(1), default=1_000_000, help="of one batch")
     publish.add_argument("--out", type=Path, required=True, help="folder for the results")
     votes = _command(benches, "votes", aggregation.bench_votes)
     votes.add_argument(
         "--data", type=Path, required=True, help="folder of crowd_labels and human_votes .parquet"
     )
-    votes.add_argument("--seeds", type=int, default=5, help="repetitions of what is drawn")
+    votes.add_argument("--seeds", type=_whole(1), default=5, help="repetitions of what is drawn")
     votes.add_argument("--out", type=Path, required=True, help="folder for the results")
     votes.add_argument("--peer", type=Path, help="an interpreter that has crowd-kit")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,33 @@ def file_digest(file: Path) -> str:
 def canonical_json(value: Any) -> bytes:
     """`value` as JSON with sorted keys and no spaces, UTF-8: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+_SEAL = "seal"
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with a digest of itself in it, so that a digit that changes later is noticed.
+
+    >>> unsealed(sealed({"price": 10}))
+    {'price': 10}
+    """
+    return {**content, _SEAL: digest(canonical_json(content))}
+
+
+def unsealed(content: Any) -> dict[str, Any]:
+    """What `sealed` was given; objects from before there were seals have none and stay as they are.
+
+    Raises:
+        TypeError: It is no mapping.
+        ValueError: It is not what was sealed.
+    """
+    if not isinstance(content, dict):
+        raise TypeError("no object")
+    told = {name: value for name, value in content.items() if name != _SEAL}
+    if _SEAL in content and content[_SEAL] != digest(canonical_json(told)):
+        raise ValueError("it was changed")
+    return told
 
 
 def content_id(*parts: Any) -> str:

@@ -113,8 +113,8 @@ def test_where_prompts_and_votes_come_from_is_told_once(
         ("label: {budget_usd: 5, budget_usd: 6}", "budget_usd stands twice.*line 1"),
         ("label:\n  budget_usd: 5\nlabel:\n  budget_usd: 6", "label stands twice.*line 3"),
         ("a: {b: [{c: 1, 'c': 2}]}", "c stands twice"),
-        ("label: {price_usd: .nan}", r"\.nan is no number"),
-        ("label: {price_usd: -.inf}", r"-\.inf is no number"),
+        ("label: {price_usd: .nan}", r"label\.price_usd: Input should be .*number"),
+        ("label: {price_usd: -.inf}", r"label\.price_usd: Input should be"),
         ("seed: " + "9" * 5_000, "not valid YAML"),
         ("[" * 3_000, "not valid YAML"),
         ("name: \x00", "not valid YAML"),
@@ -142,3 +142,53 @@ def test_a_number_that_is_none_is_an_error_in_stored_settings_too(tmp_path: Path
     settings["expand"]["audit"]["vendi"] = float("nan")
     with pytest.raises(Fatal, match="finite"):
         parse_campaign(settings, "here")
+
+
+NUMBERS = {
+    "label": [
+        "budget_usd",
+        "price_usd",
+        "approve_above_usd",
+        "deadline_minutes",
+        "poll_seconds",
+        "max_poll_seconds",
+        "session_minutes",
+        "second_vote_share",
+        "min_completion",
+    ],
+    "expand": ["pool_size", "usd_per_million_tokens", "temperature", "max_tokens", "seed"],
+    "select": ["pairs_per_prompt", "kappa", "topics", "seed"],
+    "validation": ["max_cost_gap_block", "max_chars_per_second", "history_versions"],
+    "publish": ["test_share", "min_p_chosen"],
+    "ingest": ["files_per_batch", "max_prompt_chars"],
+}
+NO_AMOUNTS = (".nan", ".inf", "-.inf", "1e300", "-1e300", "1e999", "9" * 400, "'5'", "yes", "[1]")
+
+
+@pytest.mark.parametrize(("section", "name"), [(s, n) for s in NUMBERS for n in NUMBERS[s]])
+def test_what_is_no_amount_is_refused_and_its_setting_named(
+    tmp_path: Path, section: str, name: str
+) -> None:
+    for value in NO_AMOUNTS:
+        settings = yaml.safe_load(SHIPPED.read_text())
+        settings.setdefault(section, {})[name] = "VALUE"
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings).replace("VALUE", value))
+        with pytest.raises(Fatal, match=rf"{section}\.{name}|not valid YAML") as refused:
+            load_campaign(tmp_path / "c.yaml")
+        assert "\n" not in str(refused.value)
+
+
+def test_a_price_that_rounds_to_nothing_is_no_price(tmp_path: Path) -> None:
+    for price in (1e-9, 4.9e-7):
+        with pytest.raises(Fatal, match=r"label\.price_usd.*millionth"):
+            load_campaign(written(tmp_path, label={"budget_usd": 5.0, "price_usd": price}))
+    free = load_campaign(written(tmp_path, label={"budget_usd": 5.0, "price_usd": 0}))
+    assert free.label.price == 0
+
+
+def test_numbers_may_be_written_as_people_do(tmp_path: Path) -> None:
+    text = SHIPPED.read_text().replace("label:\n", "label:\n  approve_above_usd: 1e3\n")
+    (tmp_path / "c.yaml").write_text(text)
+    assert load_campaign(tmp_path / "c.yaml").label.approve_above_usd == 1000.0
+    label = {"budget_usd": 1_000, "deadline_minutes": 90}
+    assert load_campaign(written(tmp_path, label=label)).label.budget == 10**9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -422,3 +424,117 @@ def test_a_killed_writer_leaves_whole_objects_or_none(tmp_path: Path) -> None:
     written = lake.tags("o")
     assert len(written) >= 5
     assert {len(lake.read(path)) for path in written} == {200_000}
+
+
+def test_names_are_those_directly_below_and_after(lake: Lake) -> None:
+    for path in ("f/b.json", "f/a/deep/x", "f/c.json", "g/d"):
+        lake.create(path, b"1")
+    assert list(lake.names("f")) == ["a", "b.json", "c.json"]
+    assert list(lake.names("f", after="a")) == ["b.json", "c.json"]
+    assert list(lake.names("f", after="c.json")) == list(lake.names("nothing")) == []
+
+
+@pytest.mark.parametrize("body", ["", "<html><body>404</body></html>", "{}", "NoSuchKey"])
+def test_a_404_of_any_gateway_is_an_absent_object_and_a_missing_bucket_is_none(
+    s3_lake: S3Lake, on_event: Callable[[str, Callable[..., Any]], None], body: str
+) -> None:
+    looks: list[Callable[[], object]] = [
+        lambda: s3_lake.read("x"),
+        lambda: list(s3_lake.chunks("x")),
+        lambda: s3_lake.part("x", 0, 5),
+        lambda: s3_lake.copy("x", "y"),
+        lambda: s3_lake.local("x").__enter__(),
+    ]
+    s3_lake.create("x", b"1")
+    answers = iter([404] * (len(looks) + 3))
+    on_event("before-send.s3", answer_with(answers, body))
+    for look in looks:
+        with pytest.raises(FileNotFoundError):
+            look()
+    assert s3_lake.read_tagged("x") == (None, None)
+    assert not s3_lake.exists("x")
+    assert s3_lake.tag("x") is None
+    gone = S3Lake("no-such-bucket-here", "", s3_lake.client)
+    for look in (lambda: gone.read_tagged("x"), lambda: list(gone.names("x"))):
+        with pytest.raises(Fatal, match="no such bucket"):
+            look()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "date", "told"),
+    [
+        (403, "RequestTimeTooSkewed", "", "clock is off"),
+        (403, "AccessDenied", "Wed, 01 Jan 2020 00:00:00 GMT", "clock is off by"),
+        (403, "AccessDenied", "", "may not do this"),
+        (400, "ExpiredToken", "", "have ended: renew"),
+        (403, "SignatureDoesNotMatch", "", "credentials are wrong"),
+        (301, "", "", "sends every request elsewhere"),
+        (400, "IllegalLocationConstraint", "", "another region"),
+    ],
+)
+def test_what_a_store_refuses_says_what_to_do(
+    s3_lake: S3Lake,
+    on_event: Callable[[str, Callable[..., Any]], None],
+    status: int,
+    code: str,
+    date: str,
+    told: str,
+) -> None:
+    body = f"<Error><Code>{code}</Code></Error>"
+    on_event("before-send.s3", answer_with(repeat(status), body, date))
+    with pytest.raises(Fatal, match=told):
+        s3_lake.read("x")
+
+
+def answer_with(answers: Iterator[int], body: str, date: str = "") -> Callable[..., Any]:
+    """What answers in place of the store, while there are answers."""
+    from botocore.awsrequest import AWSResponse
+
+    class Raw:
+        def stream(self) -> Iterator[bytes]:
+            return iter([body.encode()])
+
+    def answer(request: Any, **_: Any) -> Any:
+        status = next(answers, None)
+        headers = {"date": date} if date else {}
+        return None if status is None else AWSResponse(request.url, status, headers, Raw())
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "told"),
+    [
+        (errno.ENOSPC, Retryable, "make room"),
+        (errno.EMFILE, Retryable, "open files"),
+        (errno.EACCES, Fatal, "the right to it"),
+        (errno.EROFS, Fatal, "mount it for writing"),
+    ],
+)
+def test_a_disk_that_fails_names_the_object_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type, told: str
+) -> None:
+    lake = FolderLake(tmp_path)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    lake.create("a/there", b"1")
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    acts: list[Callable[[], object]] = [
+        lambda: lake.create("a/new", b"1"),
+        lambda: lake.swap("a/pointer", b"1", None),
+        lambda: lake.read("a/there"),
+    ]
+    for act in acts:
+        with pytest.raises(kind, match=rf"a/(new|pointer|there): .*{told}"):
+            act()
+
+
+def test_a_lake_that_is_a_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    lake = FolderLake(tmp_path / "file")
+    for act in (lambda: lake.read("a/b"), lambda: lake.create("a/b", b"")):
+        with pytest.raises(Fatal, match=r"correct the path|move it away"):
+            act()

@@ -34,17 +34,16 @@ def plan(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
 
 
 def _plan(batch: Batch | None, campaign: Campaign, asked: argparse.Namespace) -> str:
-    sizes = sorted({int(size) for size in asked.pool_sizes.split(",")})
     prices = measured_prices(
         batch, campaign, round(asked.gpu_usd_per_hour * MICROS), asked.tokens_per_second
     )
     if asked.sizing:
-        return sizing(prices, sizes)
+        return sizing(prices, asked.pool_sizes)
     n_prompts = asked.prompts or (batch and batch.require("ingest").counts["rows_out"])
     if not n_prompts:
         raise Fatal("No batch tells how many prompts a night has: give --prompts.")
     budget = campaign.label.budget if asked.budget is None else round(asked.budget * MICROS)
-    return render(plan_batch(batch, prices, n_prompts, budget, sizes, asked.max_labels))
+    return render(plan_batch(batch, prices, n_prompts, budget, asked.pool_sizes, asked.max_labels))
 
 
 def select(asked: argparse.Namespace) -> None:

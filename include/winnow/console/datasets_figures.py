@@ -20,6 +20,7 @@ from winnow.console.shell import NotFound
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json, digest
 from winnow.lake import Lake
+from winnow.publish import versions
 from winnow.publish.versions import Rollback
 
 _DATASET = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -134,7 +135,7 @@ def _summary(content: Mapping[str, Any]) -> Summary:
 
 def newest_number(lake: Lake, dataset: str, memory: Memory) -> int:
     """Number of the newest version, 0 where there is none; known for a few seconds."""
-    return memory.lately(lake, ("newest", dataset), lambda: _newest(lake, dataset))
+    return memory.lately(lake, ("newest", dataset), lambda: versions.newest_number(lake, dataset))
 
 
 def summaries(
@@ -219,15 +220,6 @@ def view_of(name: str) -> str | None:
 def manifest_path(dataset: str, number: int) -> str:
     """Where a version's manifest lies."""
     return f"datasets/{dataset}/versions/{version_name(number)}.json"
-
-
-def _newest(lake: Lake, dataset: str) -> int:
-    """Walks on from the pointer, which may lag behind a publisher that was killed."""
-    pointer, _ = lake.read_tagged(f"datasets/{dataset}/latest.json")
-    number = int(json.loads(pointer)["number"]) if pointer else 0
-    while lake.exists(manifest_path(dataset, number + 1)):
-        number += 1
-    return number
 
 
 def _rows_by_view(files: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from winnow.batch import parsed
 from winnow.lake import Lake
+from winnow.stored import parsed
 
 T = TypeVar("T")
 

@@ -6,14 +6,13 @@ holds those of all its calls, so that a reader of a shard needs one object.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from winnow.batch import Artifact
 from winnow.expand.shard import Call
-from winnow.ids import canonical_json
+from winnow.stored import read_sealed, sealed_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +32,12 @@ class CallManifest:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON."""
-        return canonical_json(asdict(self))
+        return sealed_json(asdict(self))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CallManifest:
         """Read back what `to_bytes` wrote."""
-        return _call_manifest(json.loads(data))
+        return _call_manifest(read_sealed(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +54,12 @@ class ShardManifest:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON."""
-        return canonical_json(asdict(self))
+        return sealed_json(asdict(self))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ShardManifest:
         """Read back what `to_bytes` wrote."""
-        content = json.loads(data)
+        content = read_sealed(data)
         return cls(content["shard_id"], tuple(_call_manifest(each) for each in content["calls"]))
 
 

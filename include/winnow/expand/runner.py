@@ -33,6 +33,7 @@ from winnow.expand.manifests import (
 from winnow.expand.shard import Call, Shard, calls_of, round_ends
 from winnow.ids import digest
 from winnow.lake import Lake
+from winnow.stored import parsed
 
 _WAITING = 2
 """Calls whose responses may wait to be embedded while the engine goes on."""
@@ -78,7 +79,7 @@ def run_shard(
         first = last
     path = shard_path(folder, shard.shard_id)
     store.create(path, ShardManifest(shard.shard_id, tuple(work.done)).to_bytes())
-    return ShardManifest.from_bytes(store.read(path))
+    return parsed(store, path, ShardManifest.from_bytes)
 
 
 def _rows_of(shard: Shard, prompts: Iterable[Row]) -> dict[str, Row]:
@@ -170,7 +171,9 @@ class _Work:
 
     def _stored(self, call: Call) -> CallManifest | None:
         path = call_path(self.folder, self._id(call))
-        return CallManifest.from_bytes(self.store.read(path)) if self.store.exists(path) else None
+        return (
+            parsed(self.store, path, CallManifest.from_bytes) if self.store.exists(path) else None
+        )
 
     def _id(self, call: Call) -> str:
         return call_id(call, self.shard.model, self.campaign, self.settings, self.engine.name)
@@ -193,7 +196,7 @@ class _Work:
         )
         path = call_path(self.folder, identity)
         self.store.create(path, manifest.to_bytes())
-        return CallManifest.from_bytes(self.store.read(path))
+        return parsed(self.store, path, CallManifest.from_bytes)
 
     def _say(self, manifest: CallManifest, skipped: bool) -> None:
         self.report(

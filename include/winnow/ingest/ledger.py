@@ -6,19 +6,26 @@ manifest needs: a run killed between the swap and the commit finds it and only c
 
 A batch that a person gave up keeps its entry, marked: who, when, why. Its files and prompts are
 free again, which is the same swap.
+
+A ledger that is absent, or that does not know a batch which has begun, is lost or of another time:
+by it the next night would buy the same labels again. It is refused, not taken for a first night.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from winnow.batch import Artifact, is_key
+from winnow.batch import STAGES, Artifact, batch_folder, is_key, manifest_path
 from winnow.errors import Corrupt
-from winnow.ids import canonical_json
+from winnow.ids import canonical_json, sealed, unsealed
 from winnow.lake import Lake
+from winnow.stored import RESTORE
+
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +57,11 @@ class Entry:
     dropped: Dropped | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; one that is not dropped as versions before wrote it."""
+        """For JSON."""
         content = asdict(self)
         if self.dropped is None:
             del content["dropped"]
-        return content
+        return sealed(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +109,54 @@ def read_ledger(lake: Lake, campaign: str) -> Ledger:
     """The ledger as it is now; empty before the first batch.
 
     Raises:
-        Corrupt: It is no list of entries at all.
+        Corrupt: It is no list of entries at all, or it is absent and batches have begun.
     """
     data, tag = lake.read_tagged(ledger_path(campaign))
+    if data is None:
+        begun = _first_trace(lake, campaign)
+        if begun is None:
+            return Ledger((), None)
+        # Looked for again: a twin may have begun the first batch meanwhile.
+        data, tag = lake.read_tagged(ledger_path(campaign))
+    if data is None:
+        raise Corrupt(
+            f"{lake.uri}/{ledger_path(campaign)} is missing, though {begun} was made after it: "
+            f"which files and prompts are taken cannot be told; {RESTORE}."
+        )
     return parse_ledger(data, tag, f"{lake.uri}/{ledger_path(campaign)}")
 
 
-def parse_ledger(data: bytes | None, tag: str | None, where: str) -> Ledger:
+def check_knows_all(lake: Lake, campaign: str, ledger: Ledger) -> None:
+    """Refuse a ledger that does not know a batch whose prompts were accepted.
+
+    Raises:
+        Corrupt: There is one: the ledger is of an earlier time.
+    """
+    known = set(ledger.keys)
+    strange = [key for key in lake.names(f"batches/{campaign}") if key not in known]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        begun = pool.map(lambda key: lake.exists(manifest_path(campaign, key, STAGES[0])), strange)
+        lost = [key for key, is_there in zip(strange, begun, strict=True) if is_there]
+    # Read again: a twin that began one meanwhile has put it into the ledger first.
+    if lost and set(lost) - set(read_ledger(lake, campaign).keys):
+        raise Corrupt(
+            f"{lake.uri}/{ledger_path(campaign)} does not know batch {lost[0]}, which has begun "
+            f"({manifest_path(campaign, lost[0], STAGES[0])}): it is of an earlier time, and what "
+            f"later batches took would be bought again; {RESTORE}."
+        )
+
+
+def parse_ledger(data: bytes, tag: str | None, where: str) -> Ledger:
     """A ledger from its bytes; `where` it lies is for messages.
 
     Raises:
         Corrupt: It is no list of entries at all.
     """
     try:
-        rows = json.loads(data or b"[]")
+        rows = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise _no_ledger(where) from error
-    if not isinstance(rows, list):
+    if not isinstance(rows, list) or not rows:
         raise _no_ledger(where)
     entries: list[Entry] = []
     damaged: dict[str, str] = {}
@@ -162,7 +200,21 @@ def _swap(lake: Lake, campaign: str, ledger: Ledger, entries: tuple[Entry, ...])
     return lake.swap(ledger_path(campaign), data, ledger.tag)
 
 
+def _first_trace(lake: Lake, campaign: str) -> str | None:
+    """Something in the lake that a campaign has only after its ledger; None on its first night."""
+    if next(lake.names(f"campaigns/{campaign}/reward"), None):
+        return f"campaigns/{campaign}/reward"
+    stages = (
+        f"{batch_folder(campaign, key)}/{stage}/manifest.json"
+        for key in lake.names(f"batches/{campaign}")
+        for stage in lake.names(batch_folder(campaign, key))
+        if stage in STAGES
+    )
+    return next(filter(lake.exists, stages), None)
+
+
 def _entry(content: dict[str, Any]) -> Entry:
+    content = unsealed(content)
     key, dropped = content["batch"], content.get("dropped")
     if not isinstance(key, str) or not is_key(key):
         raise ValueError("no batch's key")
@@ -170,16 +222,29 @@ def _entry(content: dict[str, Any]) -> Entry:
         batch=key,
         files=dict(content["files"]),
         outputs={n: Artifact(**a) for n, a in content["outputs"].items()},
-        counts={n: int(count) for n, count in content["counts"].items()},
-        dropped=None if dropped is None else Dropped(**dropped),
+        counts={n: _count(count) for n, count in content["counts"].items()},
+        dropped=None if dropped is None else _dropped(**dropped),
     )
     if content.keys() - {"batch", "files", "outputs", "counts", "dropped"}:
         raise ValueError("columns that nobody knows")
     return entry
 
 
+def _dropped(**content: Any) -> Dropped:
+    dropped = Dropped(**content)
+    if dropped.charged is not None:
+        _count(dropped.charged)
+    return dropped
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError("no count")
+    return value
+
+
 def _no_ledger(where: str) -> Corrupt:
     return Corrupt(
-        f"{where} is no ledger: restore it from the bucket's versions or a copy of the lake; "
-        "until then it cannot be told which files and prompts are taken."
+        f"{where} is no ledger: {RESTORE}; until then it cannot be told which files and prompts "
+        "are taken."
     )

@@ -28,7 +28,8 @@ def open_lake(uri: str, s3_client: Any = None) -> Lake:
     """Open a lake at a folder or at `s3://bucket/prefix`; every character is one of the name.
 
     Raises:
-        Fatal: The scheme is unknown, S3 without a bucket, or there is a key in the address.
+        Fatal: The scheme is unknown, S3 without a bucket, there is a key in the address, or the
+            client's settings are wrong.
     """
     if holds_secret(uri):
         raise Fatal(

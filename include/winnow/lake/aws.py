@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from winnow.addresses import holds_secret
-from winnow.errors import Fatal
+from winnow.errors import Fatal, Retryable
 from winnow.within import within
 
 CONNECT_SECONDS, SILENCE_SECONDS, ATTEMPTS = 5.0, 30.0, 4
@@ -24,15 +24,31 @@ UNTOLD_BYTES = 1 << 30
 """A body whose length the store does not tell is read so far."""
 _PIECE_BYTES, _UNTOLD_PIECE = 1 << 20, 8 << 20
 
+_FOR_A_PERSON = (
+    "InvalidRegionError",
+    "NoAuthTokenError",
+    "NoCredentialsError",
+    "NoRegionError",
+    "ParamValidationError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "SSOTokenLoadError",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
+)
+"""Errors of botocore by which a client never gets to ask; what it reads has to be corrected."""
+
 
 def aws_client(service: str, **options: Any) -> Any:
     """A client of an AWS service whose calls end, with boto3's options and the machine's settings.
 
     Raises:
-        Fatal: The service's address is none, or holds a password: every error would repeat it.
+        Fatal: The service's address is none, or holds a password: every error would repeat it; or
+            a profile or region is missing.
     """
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
 
     bounds = Config(
         connect_timeout=CONNECT_SECONDS,
@@ -41,6 +57,8 @@ def aws_client(service: str, **options: Any) -> Any:
     )
     try:
         client = boto3.client(service, config=bounds, **options)
+    except BotoCoreError as error:
+        raise store_error(service, error) from error
     except ValueError:
         client = None
     if client is None or holds_secret(client.meta.endpoint_url):
@@ -51,6 +69,16 @@ def aws_client(service: str, **options: Any) -> Any:
             "the connection's login and password."
         )
     return end_calls(client)
+
+
+def store_error(where: str, error: Exception) -> Retryable | Fatal:
+    """A client's own error, before any answer of the store, as what the caller should do."""
+    if type(error).__name__ not in _FOR_A_PERSON:
+        return Retryable(f"{where}: the store cannot be reached: {error}")
+    return Fatal(
+        f"{where}: the store cannot be asked: {error}. Give this process credentials and a region: "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role; AWS_REGION."
+    )
 
 
 def end_calls(client: Any, seconds: float = CALL_SECONDS) -> Any:

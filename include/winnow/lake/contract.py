@@ -20,7 +20,11 @@ class Stored:
 
 
 class Lake(Protocol):
-    """Where artifacts live. `uri` opens the same lake again in another process."""
+    """Where artifacts live. `uri` opens the same lake again in another process.
+
+    Every method raises Retryable where the store is away or full for now, and Fatal where a person
+    has to change something: a right, a credential, the address.
+    """
 
     uri: str
     store: str
@@ -72,6 +76,12 @@ class Lake(Protocol):
 
     def listing(self, folder: str) -> list[Stored]:
         """Each object below a folder, by path."""
+
+    def names(self, folder: str, after: str = "") -> Iterator[str]:
+        """Names directly below a folder that come after `after`, in order.
+
+        They are those of objects, and of folders that hold some. The first few cost one request.
+        """
 
     def remove(self, path: str) -> None:
         """Remove an object that nothing needs; one that is gone already is no error."""

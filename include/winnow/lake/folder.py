@@ -11,10 +11,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from winnow.errors import Retryable
 from winnow.ids import digest, file_digest
 from winnow.lake.contract import Stored
+from winnow.lake.disk import disk_errors
 
 _PIECE_BYTES = 1 << 20
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
@@ -29,51 +31,58 @@ class FolderLake:
         self.uri = self.store = str(self.root)
 
     def read(self, path: str) -> bytes:
-        return (self.root / path).read_bytes()
+        with self._errors(path):
+            return (self.root / path).read_bytes()
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        with (self.root / path).open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
+        with self._errors(path):
+            file = (self.root / path).open("rb")
+        with file:
+            while piece := self._piece(path, file):
                 yield piece
 
     @contextlib.contextmanager
     def local(self, path: str) -> Iterator[Path]:
         file = self.root / path
-        if not file.exists():
+        if not self.exists(path):
             raise FileNotFoundError(file)
         yield file
 
     def part(self, path: str, start: int, n_bytes: int) -> bytes:
-        with (self.root / path).open("rb") as file:
+        with self._errors(path), (self.root / path).open("rb") as file:
             file.seek(start)
             return file.read(n_bytes)
 
     def exists(self, path: str) -> bool:
-        return (self.root / path).exists()
+        with self._errors(path):
+            return (self.root / path).exists()
 
     def create(self, path: str, data: bytes) -> bool:
         target = self.root / path
-        if target.exists():
-            return False
-        with _beside(target) as temporary:
-            temporary.write_bytes(data)
-            return _link_synced(temporary, target)
+        with self._errors(path):
+            if target.exists():
+                return False
+            with _beside(target) as temporary:
+                temporary.write_bytes(data)
+                return _link_synced(temporary, target)
 
     def create_file(self, path: str, source: Path) -> bool:
         target = self.root / path
-        if target.exists():
-            return False
-        with source.open("rb") as body, _beside(target) as temporary:
-            with temporary.open("wb") as copy:
-                shutil.copyfileobj(body, copy, _PIECE_BYTES)
-            return _link_synced(temporary, target)
+        with self._errors(path):
+            if target.exists():
+                return False
+            with source.open("rb") as body, _beside(target) as temporary:
+                with temporary.open("wb") as copy:
+                    shutil.copyfileobj(body, copy, _PIECE_BYTES)
+                return _link_synced(temporary, target)
 
     def copy(self, source: str, target: str) -> None:
         path = self.root / target
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.link(self.root / source, path)
-        sync(path.parent)
+        with self._errors(target):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.link(self.root / source, path)
+            sync(path.parent)
 
     def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
         try:
@@ -84,75 +93,97 @@ class FolderLake:
 
     def swap(self, path: str, data: bytes, tag: str | None) -> bool:
         target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with (target.parent / f".{target.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.read_tagged(path)[1] != tag:
-                return False
-            with _beside(target) as temporary:
-                temporary.write_bytes(data)
-                sync(temporary)
-                os.replace(temporary, target)
-            sync(target.parent)
+        with self._errors(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with (target.parent / f".{target.name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if self.read_tagged(path)[1] != tag:
+                    return False
+                with _beside(target) as temporary:
+                    temporary.write_bytes(data)
+                    sync(temporary)
+                    os.replace(temporary, target)
+                sync(target.parent)
         return True
 
     def create_folder(self, folder: str, objects: Mapping[str, str]) -> None:
         target = self.root / folder
-        if target.exists():
-            return
-        with _beside(target) as temporary:
-            # Folders first: one made later would bring back a folder that `unfinished` removed,
-            # without the files it had.
-            for name in objects:
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            for name, path in objects.items():
-                os.link(self.root / path, temporary / name)
-            try:
-                temporary.rename(target)
-            except OSError:
-                # A rename onto a folder that holds files fails: the first writer won, equal bytes.
-                if not target.exists():
-                    raise
-        sync(target.parent)
+        with self._errors(folder):
+            if target.exists():
+                return
+            with _beside(target) as temporary:
+                # Folders first: one made later would bring back a folder that `unfinished` removed,
+                # without the files it had.
+                for name in objects:
+                    (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                for name, path in objects.items():
+                    os.link(self.root / path, temporary / name)
+                try:
+                    temporary.rename(target)
+                except OSError:
+                    # A rename onto a folder that holds files fails: the first won, equal bytes.
+                    if not target.exists():
+                        raise
+            sync(target.parent)
 
     def tags(self, folder: str) -> dict[str, str]:
-        found = sorted(self._files(folder))
-        return {self._path(p): file_digest(p) for p in found}
+        with self._errors(folder):
+            found = sorted(self._files(folder))
+            return {self._path(p): file_digest(p) for p in found}
 
     def listing(self, folder: str) -> list[Stored]:
         found = []
-        for file in sorted(self._files(folder)):
-            with contextlib.suppress(FileNotFoundError):
-                about = file.stat()
-                found.append(Stored(self._path(file), about.st_size, _modified(about)))
+        with self._errors(folder):
+            for file in sorted(self._files(folder)):
+                with contextlib.suppress(FileNotFoundError):
+                    about = file.stat()
+                    found.append(Stored(self._path(file), about.st_size, _modified(about)))
         return found
 
+    def names(self, folder: str, after: str = "") -> Iterator[str]:
+        place = self.root / folder
+        with self._errors(folder):
+            entries = sorted(os.listdir(place)) if place.is_dir() else []
+        for name in entries:
+            is_empty = (place / name).is_dir() and not any(self._files(f"{folder}/{name}"))
+            if name > after and not name.startswith(".") and not is_empty:
+                yield name
+
     def remove(self, path: str) -> None:
-        (self.root / path).unlink(missing_ok=True)
+        with self._errors(path):
+            (self.root / path).unlink(missing_ok=True)
 
     def now(self) -> datetime:
         """The file system's time, which on a network drive is its server's."""
         if self._clock is not None:
             return self._clock()
-        with _beside(self.root / "now") as temporary:
+        with self._errors("now"), _beside(self.root / "now") as temporary:
             temporary.touch()
             return _modified(temporary.stat())
 
     def unfinished(self, folder: str, before: datetime, *, remove: bool) -> list[str]:
         found = []
-        for place, folders, files in os.walk(self.root / folder):
-            for name in filter(_TEMPORARY.fullmatch, [*folders, *files]):
-                with contextlib.suppress(FileNotFoundError):
-                    if _modified((Path(place) / name).stat()) < before:
-                        found.append(Path(place) / name)
-            folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
-        for path in found if remove else ():
-            _discard(path)
+        with self._errors(folder):
+            for place, folders, files in os.walk(self.root / folder, onerror=_unless_gone):
+                for name in filter(_TEMPORARY.fullmatch, [*folders, *files]):
+                    with contextlib.suppress(FileNotFoundError):
+                        if _modified((Path(place) / name).stat()) < before:
+                            found.append(Path(place) / name)
+                folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
+            for path in found if remove else ():
+                _discard(path)
         return sorted(map(self._path, found))
+
+    def _errors(self, path: str) -> contextlib.AbstractContextManager[None]:
+        return disk_errors(f"{self.root}/{path}")
+
+    def _piece(self, path: str, file: BinaryIO) -> bytes:
+        with self._errors(path):
+            return file.read(_PIECE_BYTES)
 
     def _files(self, folder: str) -> Iterator[Path]:
         """Objects below a folder: what writers have finished."""
-        for place, folders, files in os.walk(self.root / folder):
+        for place, folders, files in os.walk(self.root / folder, onerror=_unless_gone):
             folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
             yield from (Path(place) / name for name in files if not name.startswith("."))
 
@@ -205,6 +236,12 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unless_gone(error: OSError) -> None:
+    """A folder that cannot be listed is not an empty one."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _modified(about: os.stat_result) -> datetime:

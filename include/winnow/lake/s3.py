@@ -12,13 +12,15 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from winnow.errors import Fatal, Retryable
+from winnow.lake.aws import store_error
 from winnow.lake.contract import Stored
+from winnow.lake.disk import disk_errors
 
 _PART_BYTES = 32 << 20
 _MAX_PARTS = 10_000
@@ -27,7 +29,11 @@ _MOST_PAGES = 2_000
 _PIECE_BYTES = 1 << 20
 _TRIES = 5
 _AT_ONCE = 8
-_RETRYABLE = (408, 409, 429, 500, 502, 503, 504)
+_RETRYABLE = (408, 409, 429, 500, 502, 503, 504, 507)
+_SKEW = timedelta(minutes=5)
+_ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint")
+_ENDED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired")
+_WRONG_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken")
 
 
 class S3Lake:
@@ -49,18 +55,16 @@ class S3Lake:
 
     def chunks(self, path: str) -> Iterator[bytes]:
         with _s3_errors(f"{self.uri}/{path}"):
-            try:
-                body = self.client.get_object(**self._at(path))["Body"]
-            except self.client.exceptions.NoSuchKey as error:
-                raise FileNotFoundError(f"{self.uri}/{path}") from error
-            yield from body.iter_chunks(_PIECE_BYTES)
+            yield from self._get(path)["Body"].iter_chunks(_PIECE_BYTES)
 
     @contextlib.contextmanager
     def local(self, path: str) -> Iterator[Path]:
-        with tempfile.NamedTemporaryFile(prefix="winnow-s3-") as file:
-            for chunk in self.chunks(path):
-                file.write(chunk)
-            file.flush()
+        with contextlib.ExitStack() as stack:
+            with disk_errors(tempfile.gettempdir()):
+                file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="winnow-s3-"))
+                for chunk in self.chunks(path):
+                    file.write(chunk)
+                file.flush()
             yield Path(file.name)
 
     def part(self, path: str, start: int, n_bytes: int) -> bytes:
@@ -68,10 +72,7 @@ class S3Lake:
             return b""
         with _s3_errors(f"{self.uri}/{path}"):
             try:
-                wanted = f"bytes={start}-{start + n_bytes - 1}"
-                answer = self.client.get_object(**self._at(path), Range=wanted)
-            except self.client.exceptions.NoSuchKey as error:
-                raise FileNotFoundError(f"{self.uri}/{path}") from error
+                answer = self._get(path, Range=f"bytes={start}-{start + n_bytes - 1}")
             except self.client.exceptions.ClientError as error:
                 if _status(error) == 416:
                     return b""
@@ -79,14 +80,7 @@ class S3Lake:
             return bytes(answer["Body"].read())
 
     def exists(self, path: str) -> bool:
-        with _s3_errors(f"{self.uri}/{path}"):
-            try:
-                self.client.head_object(**self._at(path))
-            except self.client.exceptions.ClientError as error:
-                if _status(error) == 404:
-                    return False
-                raise
-        return True
+        return self.tag(path) is not None
 
     def create(self, path: str, data: bytes) -> bool:
         return self._create(path, io.BytesIO(data), len(data))
@@ -100,15 +94,15 @@ class S3Lake:
             try:
                 self._copy(source, target)
             except self.client.exceptions.ClientError as error:
-                if _status(error) == 404:
+                if _is_absent(error):
                     raise FileNotFoundError(f"{self.uri}/{source}") from error
                 raise
 
     def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
         with _s3_errors(f"{self.uri}/{path}"):
             try:
-                answer = self.client.get_object(**self._at(path))
-            except self.client.exceptions.NoSuchKey:
+                answer = self._get(path)
+            except FileNotFoundError:
                 return None, None
             return answer["Body"].read(), answer["ETag"]
 
@@ -133,7 +127,7 @@ class S3Lake:
             try:
                 return str(self.client.head_object(**self._at(path))["ETag"])
             except self.client.exceptions.ClientError as error:
-                if _status(error) == 404:
+                if _is_absent(error):
                     return None
                 raise
 
@@ -142,6 +136,18 @@ class S3Lake:
             Stored(self._path(entry), entry["Size"], entry["LastModified"])
             for entry in self._entries(folder)
         ]
+
+    def names(self, folder: str, after: str = "") -> Iterator[str]:
+        prefix = f"{self._key(folder)}/"
+        with _s3_errors(f"{self.uri}/{folder}"):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, Delimiter="/", StartAfter=f"{prefix}{after}"
+            )
+            for page in pages:
+                keys = [entry["Key"] for entry in page.get("Contents", [])]
+                keys += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+                names = sorted(key[len(prefix) :].rstrip("/") for key in keys)
+                yield from (name for name in names if name > after)
 
     def remove(self, path: str) -> None:
         with _s3_errors(f"{self.uri}/{path}"):
@@ -179,12 +185,20 @@ class S3Lake:
         raise Retryable(f"{self.uri}/{path}: the store found {_TRIES} conflicts in a row.")
 
     def _put(self, path: str, body: BinaryIO, condition: Mapping[str, str]) -> int:
-        return self._answer(
-            path,
-            lambda: self.client.put_object(
-                **self._at(path), **condition, Body=body, ChecksumAlgorithm="SHA256"
-            ),
-        )
+        def send() -> None:
+            try:
+                self.client.put_object(
+                    **self._at(path), **condition, Body=body, ChecksumAlgorithm="SHA256"
+                )
+            except self.client.exceptions.ClientError as error:
+                # If-Match on an object that is gone: it has no tag to match.
+                if not ("IfMatch" in condition and _is_absent(error)):
+                    raise
+                gone.append(error)
+
+        gone: list[Exception] = []
+        answer = self._answer(path, send)
+        return 412 if gone else answer
 
     def _put_parts(self, path: str, body: BinaryIO, n_bytes: int) -> int:
         """Upload in parts; only the last step, which is conditional, makes an object of them."""
@@ -227,10 +241,8 @@ class S3Lake:
             try:
                 send()
             except self.client.exceptions.ClientError as error:
-                # If-Match on an object that is gone: it has no tag to match.
-                status = 412 if _code(error) == "NoSuchKey" else _status(error)
-                if status in (409, 412):
-                    return status
+                if _status(error) in (409, 412):
+                    return _status(error)
                 raise
         return 200
 
@@ -266,6 +278,15 @@ class S3Lake:
                     )
             return found
 
+    def _get(self, path: str, **asked: str) -> Any:
+        """The store's answer with the object; FileNotFoundError if there is none."""
+        try:
+            return self.client.get_object(**self._at(path), **asked)
+        except self.client.exceptions.ClientError as error:
+            if _is_absent(error):
+                raise FileNotFoundError(f"{self.uri}/{path}") from error
+            raise
+
     def _at(self, path: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self._key(path)}
 
@@ -284,6 +305,14 @@ def _code(error: Any) -> str:
     return str(error.response["Error"]["Code"])
 
 
+def _is_absent(error: Any) -> bool:
+    """Whether an answer says that the object is not there.
+
+    A gateway's 404 has a body of its own, or none; only one that names the bucket is another thing.
+    """
+    return _status(error) == 404 and _code(error) != "NoSuchBucket"
+
+
 @contextlib.contextmanager
 def _s3_errors(where: str) -> Iterator[None]:
     """Translate the store's errors: a conflict or a 5xx is retryable, the rest needs a person."""
@@ -295,6 +324,45 @@ def _s3_errors(where: str) -> Iterator[None]:
         # An upload that `unfinished` took away is begun again.
         again = _status(error) in _RETRYABLE or _code(error) == "NoSuchUpload"
         kind = Retryable if again else Fatal
-        raise kind(f"{where}: the store answered {error}.") from error
+        raise kind(f"{where}: the store answered {error}.{_what_to_do(error)}") from error
     except BotoCoreError as error:
-        raise Retryable(f"{where}: the store cannot be reached: {error}") from error
+        raise store_error(where, error) from error
+    except RecursionError as error:
+        # A 301 on every request: the client asks again where the bucket is, by another request.
+        raise Fatal(
+            f"{where}: the store sends every request elsewhere (301): correct AWS_ENDPOINT_URL_S3, "
+            "which may want https, or AWS_REGION."
+        ) from error
+
+
+def _what_to_do(error: Any) -> str:
+    """What a person does about an answer of the store, as a sentence with a space before it."""
+    code, status = _code(error), _status(error)
+    headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+    if code == "RequestTimeTooSkewed" or (status == 403 and abs(_clock_gap(headers)) > _SKEW):
+        minutes = _clock_gap(headers) / timedelta(minutes=1)
+        by = f" by {abs(minutes):,.0f} minutes" if minutes else ""
+        return f" This machine's clock is off{by}: set it, by NTP for instance."
+    if status == 301 or code in _ELSEWHERE:
+        region = headers.get("x-amz-bucket-region", "its own")
+        return f" The bucket is in another region: set AWS_REGION to {region}."
+    if code in _ENDED:
+        return " The credentials have ended: renew them."
+    if code in _WRONG_KEY:
+        return " The credentials are wrong: look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    if status in (401, 403):
+        return (
+            " The credentials may not do this, or have ended: they need to list the bucket, and to "
+            "read, write and delete its objects."
+        )
+    if status == 404:
+        return " There is no such bucket: make it, or correct the lake's address."
+    return ""
+
+
+def _clock_gap(headers: Mapping[str, str]) -> timedelta:
+    """How far this machine's clock is ahead of the store's; nothing where it does not say."""
+    try:
+        return datetime.now(UTC) - parsedate_to_datetime(headers["date"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return timedelta(0)

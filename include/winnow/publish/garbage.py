@@ -14,10 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from winnow.errors import Corrupt
 from winnow.lake import Lake, Stored
 from winnow.publish.objects import objects_folder, stored_after
-from winnow.publish.versions import newest, read_version
+from winnow.publish.versions import newest_number, read_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +38,9 @@ def find_garbage(lake: Lake, dataset: str, before: datetime) -> Garbage:
     """The garbage of a dataset from before a time; removes nothing.
 
     Raises:
-        Corrupt: A version's manifest is missing, so what it names cannot be told.
+        Corrupt: A version's manifest cannot be read or is missing, so what it names cannot be told.
     """
-    last = newest(lake, dataset)
-    number = last.number if last else 0
+    number = newest_number(lake, dataset)
     named = _named(lake, dataset, number)
     objects = tuple(
         stored
@@ -64,13 +62,7 @@ def _named(lake: Lake, dataset: str, last: int) -> set[str]:
     """Paths that the versions up to number `last` name."""
     named: set[str] = set()
     for number in range(1, last + 1):
-        try:
-            version = read_version(lake, dataset, number)
-        except FileNotFoundError as error:
-            raise Corrupt(
-                f"Dataset {dataset} in {lake.uri}: the manifest of version {number} of {last} is "
-                "missing. Restore it; until then nothing is removed."
-            ) from error
+        version = read_version(lake, dataset, number)
         named |= {artifact.path for artifact in version.files.values()}
     return named
 

@@ -13,20 +13,24 @@ manifest alone, so whoever is run again finishes it. A batch is published once.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from winnow.batch import Artifact, parsed
+from winnow.batch import Artifact
 from winnow.errors import Corrupt
-from winnow.ids import canonical_json, digest
+from winnow.ids import canonical_json, digest, sealed, unsealed
 from winnow.lake import Lake
 from winnow.publish.objects import Shelf
 from winnow.publish.probe import require_conditional_writes
+from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
 
 Card = Callable[["Version"], str]
 """A page of a version that is about to be: its text."""
+
+_MANIFEST = re.compile(r"v\d{6,}\.json")
 
 CARD, REPORT = "README.md", "quality/report.html"
 """Pages of a version's folder that tell of the whole version, so that none is its parent's."""
@@ -81,13 +85,17 @@ class Version:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON, with the digest in it for readers."""
-        content = {**asdict(self), "version": self.name, "digest": self.digest}
+        content = sealed({**asdict(self), "version": self.name, "digest": self.digest})
         return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Version:
-        """Read back what `to_bytes` wrote."""
-        content = json.loads(data)
+        """Read back what `to_bytes` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: It is nothing of the kind.
+        """
+        content = unsealed(json.loads(data))
         content["files"] = {n: Artifact(**a) for n, a in content["files"].items()}
         content["batches"] = tuple(content["batches"])
         content["withdrawn"] = tuple(content.get("withdrawn", ()))
@@ -145,9 +153,12 @@ def commit(lake: Lake, version: Version) -> bool:
 
     Raises:
         Fatal: The store does not do conditional writes.
+        Corrupt: A version of this number was published and its manifest is lost.
     """
     require_conditional_writes(lake)
-    return lake.create(_manifest_path(version.dataset, version.number), version.to_bytes())
+    path = _manifest_path(version.dataset, version.number)
+    refuse_lost(lake, path, [f"{version.folder}/manifest.json"])
+    return lake.create(path, version.to_bytes())
 
 
 def finish(lake: Lake, version: Version) -> None:
@@ -163,28 +174,48 @@ def is_finished(lake: Lake, version: Version) -> bool:
 
 
 def newest(lake: Lake, dataset: str) -> Version | None:
-    """The version with the highest number, or None. Walks on from the pointer, which may lag."""
+    """The version with the highest number, or None before the first.
+
+    Raises:
+        Corrupt: A version is lost: one that the pointer names, or one before another.
+    """
+    number = newest_number(lake, dataset)
+    return read_version(lake, dataset, number) if number else None
+
+
+def newest_number(lake: Lake, dataset: str) -> int:
+    """Number of the newest version, 0 before the first. Goes on from the pointer, which may lag.
+
+    Raises:
+        Corrupt: The manifest of a version is lost and that of a later one is there.
+    """
     number, _ = _pointed_to(lake, dataset)
-    while lake.exists(_manifest_path(dataset, number + 1)):
-        number += 1
-    try:
-        return read_version(lake, dataset, number) if number else None
-    except FileNotFoundError as error:
-        raise Corrupt(
-            f"{lake.uri}/{_pointer_path(dataset)} names version {number}, whose manifest is "
-            "missing; restore it from the bucket's versions or a copy of the lake."
-        ) from error
+    folder = f"datasets/{dataset}/versions"
+    for name in lake.names(folder, after=_file_name(number) if number else ""):
+        if _MANIFEST.fullmatch(name):
+            number += 1
+            if name != _file_name(number):
+                raise Corrupt(
+                    f"{lake.uri}/{folder}/{_file_name(number)} is missing, though {name} was made "
+                    f"after it; {RESTORE}."
+                )
+    return number
 
 
 def read_version(lake: Lake, dataset: str, number: int) -> Version:
     """A version by its number.
 
     Raises:
-        FileNotFoundError: It does not exist.
-        Corrupt: The manifest is not the one that was published under the number.
+        Corrupt: The manifest is missing, or not the one that was published under the number.
     """
     path = _manifest_path(dataset, number)
-    stored = lake.read(path)
+    try:
+        stored = lake.read(path)
+    except FileNotFoundError as error:
+        raise Corrupt(
+            f"{lake.uri}/{path}, the manifest of version {number} of {dataset}, is missing; "
+            f"{RESTORE}."
+        ) from error
     version = parsed(lake, path, Version.from_bytes, stored)
     if version.number != number or json.loads(stored).get("digest") != version.digest:
         raise Corrupt(f"{lake.uri}/{path} does not match its own number and digest; restore it.")
@@ -239,7 +270,7 @@ def _lay_out(lake: Lake, version: Version) -> None:
 
 def _point_to(lake: Lake, version: Version) -> None:
     """Move the pointer forward to the version; one that is further already stays."""
-    target = canonical_json(
+    target = sealed_json(
         {"number": version.number, "version": version.name, "digest": version.digest}
     )
     while True:
@@ -256,11 +287,22 @@ def _pointed_to(lake: Lake, dataset: str) -> tuple[int, str | None]:
     data, tag = lake.read_tagged(path)
     if data is None:
         return 0, tag
-    return parsed(lake, path, lambda held: int(json.loads(held)["number"]), data), tag
+    return parsed(lake, path, _number, data), tag
+
+
+def _number(data: bytes) -> int:
+    number = read_sealed(data)["number"]
+    if type(number) is not int or number < 1:
+        raise ValueError("no version's number")
+    return number
 
 
 def _manifest_path(dataset: str, number: int) -> str:
-    return f"datasets/{dataset}/versions/v{number:06d}.json"
+    return f"datasets/{dataset}/versions/{_file_name(number)}"
+
+
+def _file_name(number: int) -> str:
+    return f"v{number:06d}.json"
 
 
 def _pointer_path(dataset: str) -> str:

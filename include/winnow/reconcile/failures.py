@@ -8,15 +8,16 @@ that is killed cannot, which is why a failure without a note is taken for one th
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import asdict
 from datetime import datetime
 
 from winnow.batch import batch_folder
 from winnow.errors import Retryable, WinnowError
-from winnow.ids import canonical_json
 from winnow.lake import Lake
+from winnow.lake.disk import told as told_by_disk
 from winnow.reconcile.findings import Failure
+from winnow.stored import parsed, read_sealed, sealed_json
 from winnow.text import plain_line
 
 SHOWN_CHARS = 500
@@ -33,22 +34,28 @@ def note_failure(
 ) -> None:
     """Write down that a task of a stage failed; the last one to say so stands.
 
-    An error that Winnow did not raise on purpose is named by its kind alone: its text may hold what
-    must not reach the lake.
+    An error that Winnow did not raise on purpose is named by its kind alone, a disk's by what it
+    says: its text may hold what must not reach the lake.
     """
     known = isinstance(error, WinnowError)
     final = known and not isinstance(error, Retryable)
     message = plain_line(str(error), SHOWN_CHARS) if known else ""
+    if isinstance(error, OSError) and error.errno is not None:
+        message = told_by_disk(OSError(error.errno, os.strerror(error.errno)))
     told = f"{type(error).__name__}: {message}" if message else type(error).__name__
     failure = Failure(run_id, final, told, now.isoformat(timespec="seconds"))
     path = _path(campaign, key, stage)
-    lake.swap(path, canonical_json(asdict(failure)), lake.read_tagged(path)[1])
+    lake.swap(path, sealed_json(asdict(failure)), lake.read_tagged(path)[1])
 
 
 def read_failure(lake: Lake, campaign: str, key: str, stage: str) -> Failure | None:
     """The last failure of a stage, or None."""
     data, _ = lake.read_tagged(_path(campaign, key, stage))
-    return None if data is None else Failure(**json.loads(data))
+    if data is None:
+        return None
+    return parsed(
+        lake, _path(campaign, key, stage), lambda held: Failure(**read_sealed(held)), data
+    )
 
 
 def _path(campaign: str, key: str, stage: str) -> str:

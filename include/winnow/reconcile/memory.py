@@ -8,15 +8,13 @@ try, and the next pass tries again; two passes at once never do the same thing t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-from winnow.batch import parsed
-from winnow.ids import canonical_json
 from winnow.lake import Lake
 from winnow.reconcile.findings import Mended
+from winnow.stored import parsed, read_sealed, sealed_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def read_memory(lake: Lake, campaign: str) -> tuple[Memory, str | None]:
 
 
 def _memory(data: bytes) -> Memory:
-    content = json.loads(data)
+    content = read_sealed(data)
     at = datetime.fromisoformat
     return Memory(
         mends={n: Mended(m["n"], at(m["at"])) for n, m in content["mends"].items()},
@@ -100,4 +98,4 @@ def write_memory(lake: Lake, campaign: str, memory: Memory, tag: str | None) -> 
         "left": sorted(memory.left),
         "finished": memory.finished,
     }
-    return lake.swap(memory_path(campaign), canonical_json(content), tag)
+    return lake.swap(memory_path(campaign), sealed_json(content), tag)

@@ -5,14 +5,13 @@ label/approval.json     pointer: the last approval, and those before it for less
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
-from winnow.batch import Batch, parsed
-from winnow.ids import canonical_json
+from winnow.batch import Batch
 from winnow.lake import Lake
 from winnow.records import MICROS
+from winnow.stored import parsed, read_sealed, sealed_json
 
 _PATH = "label/approval.json"
 
@@ -25,7 +24,7 @@ def note_approval(batch: Batch, who: str, most_usd: float) -> None:
         if any(each["most_usd"] >= most_usd for each in earlier):
             return
         note = {"who": who, "at": batch.clock().isoformat(), "most_usd": most_usd}
-        told = canonical_json({**note, "earlier": earlier})
+        told = sealed_json({**note, "earlier": earlier})
         if batch.lake.swap(f"{batch.folder}/{_PATH}", told, tag):
             return
 
@@ -48,7 +47,7 @@ def _approvals(lake: Lake, folder: str) -> list[dict[str, Any]]:
 
 
 def _read(data: bytes) -> list[dict[str, Any]]:
-    last = json.loads(data)
+    last = read_sealed(data)
     found = [last, *last.pop("earlier", [])]
     if not all(0.0 <= each["most_usd"] < math.inf for each in found):
         raise ValueError("most_usd")

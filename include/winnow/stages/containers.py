@@ -17,14 +17,13 @@ from winnow.batch import Batch
 from winnow.errors import Fatal
 from winnow.label.vendor import BatchTerms, LabelVendor
 from winnow.stages.label_rounds import (
+    CONTAINER,
     SubmissionRecord,
     batch_key,
     read_round,
     submissions,
     write_round,
 )
-
-_CONTAINER = "container.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def open_container(batch: Batch, number: int, vendor: LabelVendor, terms: BatchT
         found = Container(ref, vendor.mark_of(ref), vendor.place)
         _check_maker(batch, number, vendor, terms, found)
         # A twin whose connection leads elsewhere may be first: then this one was opened in vain.
-        write_round(batch, number, _CONTAINER, asdict(found))
+        write_round(batch, number, CONTAINER, asdict(found))
     return check_container(batch, number, vendor).ref
 
 
@@ -88,7 +87,7 @@ def bought(batch: Batch, vendor: LabelVendor) -> dict[int, SubmissionRecord]:
 
 def noted_container(batch: Batch, number: int) -> Container | None:
     """What is noted of the round's container; None before it was opened."""
-    content = read_round(batch, number, _CONTAINER)
+    content = read_round(batch, number, CONTAINER)
     if content is not None:
         return Container(**content)
     submission = submissions(batch).get(number)

@@ -17,19 +17,20 @@ from datetime import datetime
 
 from winnow.batch import STAGES, Batch, Manifest, batch_folder, open_batch, read_manifest
 from winnow.campaign import Campaign
+from winnow.dataset_owner import owner_of
 from winnow.errors import Blocked, Corrupt, Fatal, Retryable, WinnowError
-from winnow.ingest.ledger import Dropped, mark, read_ledger
+from winnow.ingest.ledger import Dropped, ledger_path, mark, read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.publish.versions import newest
 from winnow.stages.containers import open_container
 from winnow.stages.label_rounds import (
-    ROUNDS,
     look,
-    opened_path,
+    opened_rounds,
     read_submission,
     terms_of,
 )
+from winnow.stored import RESTORE
 
 REASON = "dropped"
 
@@ -94,8 +95,15 @@ def refuse_dropped(batch: Batch) -> None:
 
     Raises:
         Blocked: It was; the message says by whom, when and why.
+        Corrupt: The ledger, which would say so, is lost or of an earlier time.
     """
-    dropped = read_ledger(batch.lake, batch.campaign.name).dropped(batch.key)
+    ledger = read_ledger(batch.lake, batch.campaign.name)
+    if batch.key not in ledger.keys:
+        raise Corrupt(
+            f"{batch.lake.uri}/{ledger_path(batch.campaign.name)} does not know batch {batch.key}, "
+            f"which has begun: it is of an earlier time; {RESTORE}."
+        )
+    dropped = ledger.dropped(batch.key)
     if dropped is not None:
         raise Blocked(dropped_text(batch.key, dropped))
 
@@ -124,7 +132,9 @@ def _check_unpublished(lake: Lake, campaign: Campaign, key: str) -> None:
             datasets.add(str(published.figures["folder"]).split("/")[1])
     for dataset in sorted(datasets):
         version = newest(lake, dataset)
-        if version is not None and key in version.batches:
+        # A dataset of another campaign has that one's batch of the day.
+        is_own = owner_of(lake, dataset) in (None, campaign.name)
+        if is_own and version is not None and key in version.batches:
             raise Blocked(
                 f"Batch {key} is in {dataset} {version.name}, so it is not dropped. Roll back to a "
                 "version without it first (`winnow versions`, `winnow rollback`)."
@@ -144,7 +154,7 @@ def _call_off(
 
     What was answered is brought into the lake first. Micro-dollars; None where nobody can tell.
     """
-    opened = [n for n in ROUNDS if lake.exists(opened_path(batch_folder(campaign.name, key), n))]
+    opened = opened_rounds(lake, batch_folder(campaign.name, key))
     if not opened or _collected(lake, campaign.name, key) is not None:
         return 0
     if called_off:

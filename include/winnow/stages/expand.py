@@ -35,11 +35,11 @@ from winnow.expand.manifests import (
 from winnow.expand.models import is_local
 from winnow.expand.server import ServerAddress
 from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
-from winnow.ids import canonical_json
 from winnow.records import POOL_AUDITS, to_table
 from winnow.stages.generate import SERVER_KEY, SERVER_URL, Spec
 from winnow.stages.pool_tables import MergedPool, PoolTables
 from winnow.stages.pools_from import source_of, take_pools
+from winnow.stored import parsed, read_sealed, sealed_json
 
 STAGE = "expand"
 ENGINES = ("vllm", "transformers")
@@ -223,8 +223,8 @@ def _steering_model(batch: Batch) -> str | None:
         and not night_rules(batch.campaign.select, current.model, current.gate)[1]
     )
     chosen = {"reward_model": current.path if current and trusted else None}
-    batch.lake.create(path, canonical_json(chosen))
-    found: str | None = json.loads(batch.lake.read(path))["reward_model"]
+    batch.lake.create(path, sealed_json(chosen))
+    found: str | None = parsed(batch.lake, path, lambda data: read_sealed(data)["reward_model"])
     return found
 
 
@@ -234,7 +234,7 @@ def tokens_per_second(batch: Batch) -> float | None:
     if source is not None:
         return tokens_per_second(source.batch)
     paths = [speed_path(_folder(batch), shard.shard_id) for shard in _shards(batch)]
-    told = [json.loads(batch.lake.read(path)) for path in paths if batch.lake.exists(path)]
+    told = [parsed(batch.lake, path, json.loads) for path in paths if batch.lake.exists(path)]
     seconds = sum(each["seconds"] for each in told)
     return sum(each["tokens"] for each in told) / seconds if seconds else None
 
@@ -284,7 +284,7 @@ def _told(line: str, say: Callable[[str], None]) -> Mapping[str, Any]:
 def _read_shard(batch: Batch, shard_id: str) -> ShardManifest:
     path = shard_path(_folder(batch), shard_id)
     try:
-        return ShardManifest.from_bytes(batch.lake.read(path))
+        return parsed(batch.lake, path, ShardManifest.from_bytes)
     except FileNotFoundError as error:
         raise Fatal(f"Shard {shard_id} of batch {batch.key} is not generated; run it.") from error
 

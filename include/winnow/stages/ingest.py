@@ -17,7 +17,7 @@ import pyarrow as pa
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, read_table
 from winnow.ingest.earlier import earlier_id
 from winnow.ingest.formats.raw import RawRow
-from winnow.ingest.ledger import Entry, Ledger, append, read_ledger
+from winnow.ingest.ledger import Entry, Ledger, append, check_knows_all, read_ledger
 from winnow.ingest.normalise import Prompt, parse_prompt
 from winnow.ingest.readers import parsed
 from winnow.ingest.sources import SourceFile, look_for, told
@@ -72,6 +72,7 @@ def _take(batch: Batch, source: Source | None, files: Sequence[SourceFile]) -> E
             entry = _read(batch, new, _accepted_before(batch, ledger))
         else:
             return None
+        check_knows_all(batch.lake, batch.campaign.name, ledger)
         if append(batch.lake, batch.campaign.name, ledger, entry):
             return entry
 

@@ -271,6 +271,7 @@ def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
 
 def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
     refuse_dropped(batch)
+    batch.check_whole("select")
     terms = terms_of(batch, number)
     with turn_to_buy(batch, number, vendor) as selling:
         sent = submit_tasks(

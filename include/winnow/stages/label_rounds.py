@@ -15,25 +15,34 @@ there.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from winnow.batch import Artifact, Batch, parsed
+from winnow.batch import Artifact, Batch
 from winnow.errors import Corrupt, Fatal, Retryable
-from winnow.ids import canonical_json
 from winnow.label.annotation import AnnotatorKey, pseudonymous
 from winnow.label.collect import Delivery
 from winnow.label.tasks import BuiltTasks, Task, rubric_version
-from winnow.label.vendor import AnnotationPage, BatchTerms, LabelVendor, Message, TaskRequest
-from winnow.lake import lake_id
+from winnow.label.vendor import (
+    MAX_PRICE,
+    AnnotationPage,
+    BatchTerms,
+    LabelVendor,
+    Message,
+    TaskRequest,
+)
+from winnow.lake import Lake, lake_id
 from winnow.records import Quarantined
+from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
 
 ROUNDS = (0, 1)
 MOST_PAGES, MOST_PAGES_A_TASK = 1_000, 10
 """One look reads so many pages, or so many for each task that was asked, whichever is more."""
+CONTAINER = "container.json"
+_ORDER = ("plan.json", "opening.json", CONTAINER, "submission.json", "inbox/000000.json")
+"""What a round leaves, in the order in which it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +66,23 @@ def freeze_plan(batch: Batch, number: int, make: Callable[[], BuiltTasks]) -> Bu
 
 def has_plan(batch: Batch, number: int) -> bool:
     """Whether the round's plan was made."""
-    return batch.lake.exists(_path(batch, number, "plan.json"))
+    if batch.lake.exists(_path(batch, number, "plan.json")):
+        return True
+    _refuse_lost(batch, number, "plan.json")
+    return False
 
 
 def read_plan(batch: Batch, number: int) -> BuiltTasks | None:
     """The round's plan, or None if it was not made."""
-    content = read_round(batch, number, "plan.json")
-    if content is None:
-        return None
+    found: BuiltTasks | None = read_round(batch, number, "plan.json", _plan)
+    return found
+
+
+def _plan(data: bytes) -> BuiltTasks:
+    content = read_sealed(data)
+    prices = [task["price"] for task in (*content["tasks"], *content["requests"])]
+    if not all(type(price) is int and 0 <= price < MAX_PRICE for price in prices):
+        raise ValueError("price")
     return BuiltTasks(
         tasks=[Task(**task) for task in content["tasks"]],
         requests=[_request(request) for request in content["requests"]],
@@ -83,14 +101,12 @@ def batch_key(batch: Batch, number: int) -> str:
 def terms_of(batch: Batch, number: int) -> BatchTerms:
     """What holds for the round's tasks, fixed at the first call; the mark is the lake's id."""
     label = batch.campaign.label
-    # By the store's time, as where it is held against: a worker's own clock may be days off.
-    deadline = batch.lake.now() + timedelta(minutes=label.deadline_minutes)
-    opened = write_round(
-        batch,
-        number,
-        "opening.json",
-        {"deadline": deadline.isoformat(), "lake": lake_id(batch.lake)},
-    )
+    opened = read_round(batch, number, "opening.json", _opening)
+    if opened is None:
+        # By the store's time, as where it is held against: a worker's own clock may be days off.
+        deadline = batch.lake.now() + timedelta(minutes=label.deadline_minutes)
+        told = {"deadline": deadline.isoformat(), "lake": lake_id(batch.lake)}
+        opened = write_round(batch, number, "opening.json", told)
     return BatchTerms(
         instructions=label.instructions,
         rubric_version=rubric_version(label),
@@ -104,24 +120,53 @@ def terms_of(batch: Batch, number: int) -> BatchTerms:
 
 def has_opened(batch: Batch) -> bool:
     """Whether a vendor may have heard of the batch: nothing was bought before this is so."""
-    return batch.lake.exists(opened_path(batch.folder, 0))
+    return 0 in opened_rounds(batch.lake, batch.folder)
 
 
-def opened_path(folder: str, number: int) -> str:
-    """What lies in a batch's folder as soon as a vendor may have heard of the round."""
-    return f"{folder}/label/round-{number}/opening.json"
+def opened_rounds(lake: Lake, folder: str) -> list[int]:
+    """The rounds, of the batch in a folder, of which a vendor may have heard.
+
+    Raises:
+        Corrupt: What says so is lost, though the vendor has the round.
+    """
+    paths = {number: f"{folder}/label/round-{number}/opening.json" for number in ROUNDS}
+    for path in paths.values():
+        refuse_lost(lake, path, [path.replace("opening", "submission")])
+    return [number for number, path in paths.items() if lake.exists(path)]
 
 
 def record_submission(batch: Batch, number: int, ref: str, deadline: datetime) -> None:
     """Note that the vendor has the round."""
     record = SubmissionRecord(ref, batch.clock().isoformat(), deadline.isoformat())
-    batch.lake.create(_path(batch, number, "submission.json"), canonical_json(asdict(record)))
+    batch.lake.create(_path(batch, number, "submission.json"), sealed_json(asdict(record)))
 
 
 def read_submission(batch: Batch, number: int = 0) -> SubmissionRecord | None:
     """Where the round lies at the vendor, or None if nothing of it was bought."""
-    content = read_round(batch, number, "submission.json")
-    return None if content is None else SubmissionRecord(**content)
+    found: SubmissionRecord | None = read_round(batch, number, "submission.json", _record)
+    return found
+
+
+def _record(data: bytes) -> SubmissionRecord:
+    record = SubmissionRecord(**read_sealed(data))
+    if not isinstance(record.ref, str):
+        raise TypeError("ref")
+    for time in (record.submitted_at, record.deadline):
+        _time(time)
+    return record
+
+
+def _opening(data: bytes) -> dict[str, Any]:
+    opening = read_sealed(data)
+    _time(opening["deadline"])
+    return opening
+
+
+def _time(told: str) -> datetime:
+    time = datetime.fromisoformat(told)
+    if time.tzinfo is None or not 1970 < time.year < 9000:
+        raise ValueError("time")
+    return time
 
 
 def submissions(batch: Batch) -> dict[int, SubmissionRecord]:
@@ -166,8 +211,7 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
             )
         seen.add(cursor)
         entry = _entry(vendor.fetch(ref, cursor), number_of_look, key)
-        batch.lake.create(_path(batch, number, _inbox_page(place)), canonical_json(entry))
-        last = read_round(batch, number, _inbox_page(place)) or entry
+        last = write_round(batch, number, _inbox_page(place), entry)
         place += 1
         whole = last["whole"]
 
@@ -227,9 +271,25 @@ def _entry(page: AnnotationPage, number_of_look: int, key: AnnotatorKey) -> dict
 
 def _entries(batch: Batch, number: int) -> Iterator[dict[str, Any]]:
     place = 0
-    while (entry := read_round(batch, number, _inbox_page(place))) is not None:
+    while (entry := read_round(batch, number, _inbox_page(place), _inbox_entry)) is not None:
         yield entry
         place += 1
+    inbox = _path(batch, number, "inbox")
+    later = next(batch.lake.names(inbox, after=_inbox_page(place).removeprefix("inbox/")), None)
+    if later is not None:
+        raise Corrupt(
+            f"{batch.lake.uri}/{_path(batch, number, _inbox_page(place))} is missing, though "
+            f"{later} came after it: what a vendor sent, and was paid for, is lost; {RESTORE}."
+        )
+
+
+def _inbox_entry(data: bytes) -> dict[str, Any]:
+    entry = read_sealed(data)
+    if type(entry["look"]) is not int or type(entry["whole"]) is not bool:
+        raise TypeError("look")
+    for record in entry["records"]:
+        base64.b64decode(record, validate=True)
+    return {"next_cursor": None, "resume_cursor": None, **entry}
 
 
 def _inbox_page(place: int) -> str:
@@ -237,7 +297,7 @@ def _inbox_page(place: int) -> str:
 
 
 def _plan_bytes(built: BuiltTasks) -> bytes:
-    return canonical_json(
+    return sealed_json(
         {
             "tasks": [asdict(task) for task in built.tasks],
             "requests": [asdict(request) for request in built.requests],
@@ -262,21 +322,30 @@ def _quarantined(content: dict[str, Any]) -> Quarantined:
 
 def write_round(batch: Batch, number: int, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """Write a file of the round unless it is there; what it holds then."""
-    batch.lake.create(_path(batch, number, name), canonical_json(content))
+    batch.lake.create(_path(batch, number, name), sealed_json(content))
     return read_round(batch, number, name) or {}
 
 
-def read_round(batch: Batch, number: int, name: str) -> dict[str, Any] | None:
-    """A file of the round; None where it is not there.
+def read_round(
+    batch: Batch, number: int, name: str, parse: Callable[[bytes], Any] = read_sealed
+) -> Any:
+    """What `parse` makes of a file of the round; None where it is not there.
 
     Raises:
-        Corrupt: It cannot be read.
+        Corrupt: It cannot be read, or is lost: what is written after it is there.
     """
     try:
-        found: dict[str, Any] = parsed(batch.lake, _path(batch, number, name), json.loads)
+        return parsed(batch.lake, _path(batch, number, name), parse)
     except FileNotFoundError:
+        _refuse_lost(batch, number, name)
         return None
-    return found
+
+
+def _refuse_lost(batch: Batch, number: int, name: str) -> None:
+    # Versions before 0.3 noted no container.
+    later = _ORDER[_ORDER.index(name) + 1 :] if name in _ORDER and name != CONTAINER else ()
+    paths = [_path(batch, number, each) for each in later]
+    refuse_lost(batch.lake, _path(batch, number, name), paths)
 
 
 def _path(batch: Batch, number: int, name: str) -> str:

@@ -36,7 +36,7 @@ def source_of(batch: Batch) -> Source | None:
 
     Raises:
         Retryable: The other campaign has no pools for this key yet.
-        Fatal: They are not what this campaign describes, or it publishes into the same dataset.
+        Fatal: They are not what this campaign describes.
     """
     name = batch.campaign.pools_from
     if name is None:
@@ -118,12 +118,6 @@ def _check_fits(batch: Batch, source: Batch, expanded: Manifest) -> None:
             f"describes: {'; '.join(differing)}. Copy the section `expand` of {theirs.name}, or "
             "generate new pools without pools_from; either way under another `name`, for a batch "
             "keeps the settings it was started with."
-        )
-    if ours.publish.dataset == theirs.publish.dataset:
-        raise Fatal(
-            f"{ours.name} and {theirs.name} both publish {ours.publish.dataset}, which has one "
-            f"batch {batch.key} at most: start {ours.name} again under another `name` with a "
-            "`publish.dataset` of its own."
         )
 
 

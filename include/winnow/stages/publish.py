@@ -22,6 +22,7 @@ from winnow.publish.versions import Version, newest, publish, read_version, shel
 from winnow.stages import bake_off, quality, reward_model
 from winnow.stages.drop import refuse_dropped
 from winnow.stages.gate_input import measured
+from winnow.stored import parsed
 from winnow.validate.gate import judge
 from winnow.validate.verdict import Verdict
 
@@ -48,7 +49,7 @@ def version(batch: Batch, verdict_path: str) -> int:
             the batch was given up.
     """
     verdict_bytes = batch.lake.read(verdict_path)
-    verdict = Verdict.from_bytes(verdict_bytes)
+    verdict = parsed(batch.lake, verdict_path, Verdict.from_bytes, verdict_bytes)
     if verdict.verdict == "block":
         raise Blocked(
             f"Batch {batch.key} is not published. {'; '.join(verdict.reasons())}. To let it pass, "
@@ -56,6 +57,7 @@ def version(batch: Batch, verdict_path: str) -> int:
             "the same pools, start another campaign with `pools_from`."
         )
     refuse_dropped(batch)
+    batch.check_whole("label")
     dataset = batch.campaign.publish.dataset
     parent = newest(batch.lake, dataset)
     objects = shelf(batch.lake, dataset, parent)

@@ -6,7 +6,6 @@ the dataset's versions, so a late twin never brings an old posterior back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log1p
@@ -19,7 +18,6 @@ from winnow.batch import Manifest, read_manifest, read_table
 from winnow.campaign import Campaign, Select
 from winnow.errors import Corrupt
 from winnow.expand.features import are_related, fits_one_window
-from winnow.ids import canonical_json
 from winnow.label.votes import votes_of
 from winnow.lake import Lake
 from winnow.publish.versions import Version, read_version
@@ -36,6 +34,7 @@ from winnow.reward import (
 )
 from winnow.select import one_blas_thread
 from winnow.stages.trust import Trust, measure
+from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
 
 Row = Mapping[str, Any]
 
@@ -59,6 +58,16 @@ class Current:
 
 
 @dataclass(frozen=True, slots=True)
+class _Target:
+    """What the pointer says: the model, where it lies, what version taught it, its gate."""
+
+    number: int
+    path: str
+    version: str
+    gate: GateState
+
+
+@dataclass(frozen=True, slots=True)
 class Refitted:
     """A model fitted to all votes.
 
@@ -75,13 +84,25 @@ class Refitted:
 
 
 def newest(lake: Lake, campaign: str) -> Current | None:
-    """The campaign's newest model, or None before the first labels."""
-    data, _ = lake.read_tagged(_pointer_path(campaign))
+    """The campaign's newest model, or None before the first labels.
+
+    Raises:
+        Corrupt: The model or the pointer to it is lost, or not what it was.
+    """
+    pointer = _pointer_path(campaign)
+    data, _ = lake.read_tagged(pointer)
     if data is None:
+        models = f"campaigns/{campaign}/reward"
+        refuse_lost(lake, pointer, [f"{models}/{name}" for name in lake.names(models)])
         return None
-    target = json.loads(data)
-    path = target["path"]
-    return Current(RewardModel.from_bytes(lake.read(path)), target["gate"], path, target["number"])
+    target = parsed(lake, pointer, _target, data)
+    try:
+        model = parsed(lake, target.path, RewardModel.from_bytes)
+    except FileNotFoundError as error:
+        raise Corrupt(f"{lake.uri}/{target.path} is named by {pointer} but missing.") from error
+    if model.version != target.version:
+        raise Corrupt(f"{lake.uri}/{target.path} is not the model that {pointer} names; {RESTORE}.")
+    return Current(model, target.gate, target.path, target.number)
 
 
 @one_blas_thread()
@@ -152,15 +173,23 @@ def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
     version = fitted.model.version
     path = f"campaigns/{campaign}/reward/{version[:16]}.npz"
     lake.create(path, fitted.model.to_bytes())
-    target = canonical_json(
+    target = sealed_json(
         {"number": number, "path": path, "version": version, "gate": fitted.trust.gate.state}
     )
     while True:
-        data, tag = lake.read_tagged(_pointer_path(campaign))
-        if data is not None and json.loads(data)["number"] >= number:
+        pointer = _pointer_path(campaign)
+        data, tag = lake.read_tagged(pointer)
+        if data is not None and parsed(lake, pointer, _target, data).number >= number:
             return path
-        if lake.swap(_pointer_path(campaign), target, tag):
+        if lake.swap(pointer, target, tag):
             return path
+
+
+def _target(data: bytes) -> _Target:
+    content = read_sealed(data)
+    if type(content["number"]) is not int:
+        raise TypeError("number")
+    return _Target(**content)
 
 
 def _by_dimension(votes: list[Row], settings: Select) -> dict[str, list[Row]]:

@@ -23,6 +23,7 @@ from winnow.records import MICROS
 from winnow.stages import label
 from winnow.stages.drop import dropped_text
 from winnow.stages.label_rounds import answers_until, has_plan
+from winnow.stored import parsed
 from winnow.text import plain_line
 from winnow.validate.verdict import Verdict
 
@@ -256,7 +257,8 @@ def last_verdict(lake: Lake, campaign: str, key: str) -> Verdict | None:
     ]
     if not stored:
         return None
-    return Verdict.from_bytes(lake.read(max(stored, key=lambda each: each.modified).path))
+    path = max(stored, key=lambda each: each.modified).path
+    return parsed(lake, path, Verdict.from_bytes)
 
 
 def cost_of(state: BatchState) -> float:

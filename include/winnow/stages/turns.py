@@ -8,17 +8,16 @@ are the store's, and a turn is longer than any call to a vendor may take.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from winnow.batch import Batch, parsed
+from winnow.batch import Batch
 from winnow.errors import Retryable
-from winnow.ids import canonical_json
 from winnow.label.vendor import LabelVendor, TaskRequest
+from winnow.stored import parsed, read_sealed, sealed_json
 
 TURN = timedelta(minutes=5)
 
@@ -86,10 +85,10 @@ class _Turn:
         return holder, until, tag
 
     def _write(self, until: datetime, tag: str | None) -> bool:
-        told = canonical_json({"holder": self._holder, "until": until.isoformat()})
+        told = sealed_json({"holder": self._holder, "until": until.isoformat()})
         return self._batch.lake.swap(self._path, told, tag)
 
 
 def _read(data: bytes) -> tuple[str, datetime]:
-    content = json.loads(data)
+    content = read_sealed(data)
     return str(content["holder"]), datetime.fromisoformat(content["until"]).astimezone(UTC)

@@ -34,6 +34,7 @@ def lake(tmp_path: Path) -> FolderLake:
     entries = [{"batch": day, "files": {}, "outputs": {}, "counts": COUNTS} for day in DAYS]
     store.create(ledger_path("small"), canonical_json(entries))
     for day in DAYS:
+        store.create(f"batches/small/{day}/campaign.json", canonical_json(CAMPAIGN))
         for stage in STAGES if day != DAYS[-1] else STAGES[:3]:
             at = f"{day}T12:00:00+00:00"
             made = Manifest(

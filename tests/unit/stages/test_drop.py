@@ -19,7 +19,7 @@ from winnow.console import batches, spend
 from winnow.console.memory import Memory
 from winnow.console.shell import Site
 from winnow.errors import Blocked, Fatal, Retryable
-from winnow.ingest.ledger import Dropped, Entry, append, mark, read_ledger
+from winnow.ingest.ledger import Dropped, Entry, append, mark, parse_ledger, read_ledger
 from winnow.progress import standing
 from winnow.reconcile.findings import Run
 from winnow.reconcile.once import Airflow, reconcile
@@ -259,7 +259,9 @@ def test_a_ledger_of_the_version_before_is_read_and_written_the_same(night: Any)
     entry = Entry("2026-11-20", {"f": "a.jsonl"}, {}, {"rows_in": 1})
     assert append(small.lake, "small", read_ledger(small.lake, "small"), entry)
     data, _ = small.lake.read_tagged("campaigns/small/ingested.json")
-    assert set(json.loads(data)[0]) == {"batch", "files", "outputs", "counts"}
+    assert set(json.loads(data)[0]) == {"batch", "files", "outputs", "counts", "seal"}
+    unsealed = [{n: v for n, v in json.loads(data)[0].items() if n != "seal"}]
+    assert parse_ledger(json.dumps(unsealed).encode(), None, "").entries == (entry,)
     ledger = read_ledger(small.lake, "small")
     assert mark(small.lake, "small", ledger, "2026-11-20", NOTE)
     assert not mark(small.lake, "small", ledger, "2026-11-20", None)
