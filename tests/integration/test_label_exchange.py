@@ -14,14 +14,11 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -30,41 +27,14 @@ from winnow.campaign import load_campaign
 from winnow.lake import FolderLake
 
 from ..fabricated import fabricate
-from .conftest import free_port
+from .simulated import TOKENS, simulator
 
 pytestmark = [pytest.mark.slow, pytest.mark.kill]
 
 KEY = "2026-11-22"
-TOKEN = "a-token-of-the-tests"
 N_PAIRS = 8_500
 N_KILLS = 50
 SPEED = 120.0
-ENVIRONMENT = {**os.environ, "WINNOW_VENDOR_TOKEN": TOKEN, "WINNOW_SIMULATOR_TOKEN": TOKEN}
-
-
-@contextlib.contextmanager
-def simulator(folder: Path) -> Iterator[str]:
-    """The simulator with every fault, on books in `folder`."""
-    port = free_port()
-    module = "winnow.label.vendors.simulator.service"
-    options = ["--port", str(port), "--database", str(folder / "books.sqlite")]
-    options += ["--speed", str(SPEED), "--faults", "all", "--staff", "mixed"]
-    # Its server complains of every call that a fault cuts off.
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *options], env=ENVIRONMENT, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.get(f"{url}/health", timeout=5).raise_for_status()
-                break
-            assert process.poll() is None
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def made_batch(folder: Path) -> tuple[Batch, Path]:
@@ -94,7 +64,7 @@ def made_batch(folder: Path) -> tuple[Batch, Path]:
 def start(batch: Batch, campaign: Path, url: str) -> subprocess.Popen[bytes]:
     worker = str(Path(__file__).parent / "label_worker.py")
     command = [sys.executable, worker, batch.lake.uri, str(campaign), KEY, url]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(command, env={**os.environ, **TOKENS}, stdout=subprocess.DEVNULL)
 
 
 def rows(batch: Batch, table: str) -> list[dict[str, Any]]:
@@ -106,9 +76,10 @@ def test_ten_thousand_tasks_under_every_fault_and_fifty_kills(tmp_path: Path) ->
     batch, campaign = made_batch(tmp_path)
     rng = random.Random(0)
     stood = Counter[str]()
-    with simulator(tmp_path) as url:
+    faulty = ("--speed", str(SPEED), "--faults", "all", "--staff", "mixed")
+    with simulator(tmp_path / "books.sqlite", *faulty) as vendor:
         for _ in range(N_KILLS):
-            worker = start(batch, campaign, url)
+            worker = start(batch, campaign, vendor.url)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.wait(rng.uniform(1.0, 9.0))
             if worker.poll() is not None:
@@ -116,10 +87,9 @@ def test_ten_thousand_tasks_under_every_fault_and_fifty_kills(tmp_path: Path) ->
             worker.send_signal(signal.SIGKILL)
             worker.wait()
             stood[_where(batch)] += 1
-        worker = start(batch, campaign, url)
+        worker = start(batch, campaign, vendor.url)
         assert worker.wait(900) == 0
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        books = httpx.get(f"{url}/books", headers=headers, timeout=120).json()["tasks"]
+        books = vendor.books()
     print(f"killed {stood.total()} times: {dict(stood)}")
     assert stood.total() == N_KILLS
     assert {task["bought"] for task in books} == {1}
