@@ -33,10 +33,14 @@ WRONG = tuple(dict.fromkeys((*ODD, *CHOICES, *TIMES, *NUMBERS, *TEXTS)))
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of damage: `write` gives the bytes of a good record that has suffered it."""
+    """One kind of damage: `write` gives the bytes of a good record that has suffered it.
+
+    `tears` says that in a list the damage would reach beyond the record.
+    """
 
     name: str
     write: Callable[[Record], bytes]
+    tears: bool = False
 
 
 def kinds_of(record: Record) -> list[Kind]:
@@ -107,7 +111,7 @@ def _of_bytes() -> Iterator[Kind]:
     """What befalls a whole text on its way; each still differs from record to record."""
     yield Kind("a byte order mark before it", lambda r: b"\xef\xbb\xbf" + line(r))
     yield Kind("in UTF-16", lambda r: line(r).decode().encode("utf-16"))
-    yield Kind("a byte that is no UTF-8", lambda r: line(r)[:-2] + b'\xff"}')
+    yield Kind("a byte that is no UTF-8", lambda r: line(r).replace(b"cause", b"c\xffuse"))
     yield Kind("zero bytes behind it", lambda r: line(r) + b"\0\0")
     yield Kind("a comma behind it", lambda r: line(r) + b",")
     yield Kind("a comma too many", lambda r: line(r)[:-1] + b",}")
@@ -120,8 +124,8 @@ def _of_bytes() -> Iterator[Kind]:
     yield Kind("names with a space", lambda r: line({f" {k}": v for k, v in r.items()}))
     yield Kind("below a name", lambda r: line({"annotation": r}))
     yield Kind("values only", lambda r: line(list(r.values())))
-    yield Kind("as CSV", lambda r: ",".join(map(str, r.values())).encode())
-    yield Kind("a million brackets before it", lambda r: b"[" * 1_000_000 + line(r))
+    yield Kind("as CSV", lambda r: ",".join(map(str, r.values())).encode(), True)
+    yield Kind("a million brackets before it", lambda r: b"[" * 1_000_000 + line(r), True)
     yield Kind("unknown fields beside it", lambda r: line({**r, "x": {"y": [None]}, "": 1}))
     for share in range(1, 10):
-        yield Kind(f"cut at {share}0 %", lambda r, s=share: line(r)[: len(line(r)) * s // 10])
+        yield Kind(f"cut at {share}0 %", lambda r, s=share: line(r)[: len(line(r)) * s // 10], True)

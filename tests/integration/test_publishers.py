@@ -224,7 +224,9 @@ class ForkedLoop:
             "roll_back": lambda lake: roll_back_some(lake, random.Random(seed)),
             "publish": lambda lake: publish_one(lake, batch),
         }
-        name = "roll_back" if drawn < 0.15 else "publish" if drawn < 0.7 and self.todo else "collect"
+        name = (
+            "roll_back" if drawn < 0.15 else "publish" if drawn < 0.7 and self.todo else "collect"
+        )
         batch = self.todo.pop(0) if name == "publish" else ""
 
         def at_work() -> None:

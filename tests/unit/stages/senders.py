@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -155,12 +156,13 @@ class LabelStudioSender:
     """Annotations of tasks, in the bytes that were sent."""
 
     def __init__(self) -> None:
-        self.fake, self.raw = LabelStudioFake(), []
+        self.fake = LabelStudioFake()
+        self.raw: list[bytes] = []
+        self.ids = count(10_000)
         transport = _OverHttp(self.fake.transport(), "tasks", self._written)
         self.world = LabelStudioWorld("http://127.0.0.1:8080", transport, self.fake.count_held)
         self.clock = datetime(2026, 11, 22, tzinfo=UTC)
         self.world.now = lambda: self.clock  # type: ignore[method-assign]
-        self.raw: list[bytes] = []
 
     def connect(self) -> LabelVendor:
         vendor = self.world.connect()
@@ -173,7 +175,7 @@ class LabelStudioSender:
 
     def record(self, task: Asked, who: int, choice: str) -> Record:
         return {
-            "id": 10_000 + len(self.raw),
+            "id": next(self.ids),
             "completed_by": 100 + who,
             "was_cancelled": False,
             "result": rated(choice, 4, 2, f"because of {task.task_id}"),
@@ -185,6 +187,10 @@ class LabelStudioSender:
     def send(self, task: Asked, raw: bytes) -> None:
         self.raw.append(raw)
         self.fake.tasks[task.n]["annotations"].append(len(self.raw) - 1)
+
+    def mend(self, task: Asked, raw: bytes) -> None:
+        [number] = self.fake.tasks[task.n]["annotations"]
+        self.raw[number] = raw
 
     def finish(self) -> None:
         self.clock = datetime(2027, 6, 1, tzinfo=UTC)
@@ -199,11 +205,11 @@ class ScaleSender:
     """Tasks with their response, in the bytes that were sent."""
 
     def __init__(self, front: Any, transport: httpx.BaseTransport) -> None:
-        self.scale, self.raw = ScaleFake(KEY, PROJECT), {}
+        self.scale = ScaleFake(KEY, PROJECT)
+        self.raw: dict[str, bytes] = {}
         front.app = create_app(self.scale)
         listed = _OverHttp(transport, "docs", self._written)
         self.world = ScaleWorld(self.scale, front.url, listed)
-        self.raw: dict[str, bytes] = {}
 
     def connect(self) -> LabelVendor:
         vendor = self.world.connect()
@@ -223,6 +229,8 @@ class ScaleSender:
 
     def send(self, task: Asked, raw: bytes) -> None:
         self.raw[self.scale.find(task.task_id)["task_id"]] = raw
+
+    mend = send
 
     def finish(self) -> None:
         for name in self.scale.batches:
@@ -252,6 +260,9 @@ class SimulatorSender:
 
     def send(self, task: Asked, raw: bytes) -> None:
         self.raw[task.ref].append(raw)
+
+    def mend(self, task: Asked, raw: bytes) -> None:
+        self.raw[task.ref][task.n] = raw
 
     def finish(self) -> None:
         self.is_done = True
