@@ -65,14 +65,15 @@ def places(value: Any, at: Place = ()) -> Iterator[Place]:
 def written(value: Any, at: Place, texts: list[str]) -> str:
     """A record in which `texts` stand where one value stood: none, another, or more of a name."""
     if isinstance(value, dict):
-        return "{%s}" % ", ".join(
+        members = [
             f"{json.dumps(name)}: {text}"
             for name, held in value.items()
             for text in _at(name, held, at, texts)
-        )
+        ]
+        return "{" + ", ".join(members) + "}"
     if isinstance(value, list):
-        held_texts = (_at(n, held, at, texts) for n, held in enumerate(value))
-        return "[%s]" % ", ".join(text for each in held_texts for text in each)
+        elements = [text for n, held in enumerate(value) for text in _at(n, held, at, texts)]
+        return "[" + ", ".join(elements) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

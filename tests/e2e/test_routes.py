@@ -102,7 +102,7 @@ def _forged(server: Server) -> Iterator[dict[str, str]]:
     admin = _part({**claims, "sub": "admin", "role": "admin"})
     unsigned = [f"{_part({'alg': alg, 'typ': 'JWT'})}.{body}." for alg in ("none", "None", "NONE")]
     tokens = [
-        *("x", "", "..", f"{head}.{body}", f"{head}.{body}.", f"{head}.{admin}.{signature}"),
+        *("x", "..", f"{head}.{body}", f"{head}.{body}.", f"{head}.{admin}.{signature}"),
         *unsigned,
         jwt.encode(claims, "another key " * 8, "HS512"),
         jwt.encode(old, key, jwt.get_unverified_header(token)["alg"]),
