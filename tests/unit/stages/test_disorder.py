@@ -43,7 +43,8 @@ N_PROMPTS = 40
 LABEL = {"second_vote_share": 0.25, "price_usd": 0.1, "budget_usd": 50, "deadline_minutes": 60}
 UNLIMITED = {name: None for name in Validate.model_fields if name.endswith("_block")}
 
-MOST_KINDS = 80
+N_KINDS, MOST_KINDS, SEED = 640, 80, 5
+"""Kinds that each vendor sends, and those of one night."""
 
 LISTS = ("label_studio", "scale", "simulator")
 """Vendors whose records come as parts of a longer text."""
@@ -284,7 +285,7 @@ def _tried(nights: Nights, vendor: str, kinds: Sequence[Kind]) -> None:
         else:
             rows = {"annotations": told.n_annotations, "refused": told.n_refused}
             total.update({"sent": len(told.sent), **rows, **told.ways_out})
-    print(f"\n{vendor}: {len(kinds)} kinds in {n_nights} nights, {dict(total)}")
+    print(f"\n{vendor}: {len(kinds)} kinds in {n_nights} nights, seed {SEED}, {dict(total)}")
     assert not faults, "\n".join([f"{len(faults)} of {len(kinds)} kinds", *faults])
 
 
@@ -292,12 +293,12 @@ def _tried(nights: Nights, vendor: str, kinds: Sequence[Kind]) -> None:
 @every_vendor
 def test_every_kind_of_malformed_record_is_kept_or_said(vendor: str, nights: Nights) -> None:
     kinds = nights.kinds(vendor)
-    assert len({kind.name for kind in kinds}) == len(kinds) >= 500
-    _tried(nights, vendor, kinds)
+    assert len({kind.name for kind in kinds}) == len(kinds) > N_KINDS
+    _tried(nights, vendor, random.Random(SEED).sample(kinds, N_KINDS))
 
 
 def test_some_kinds_of_malformed_records_are_kept_or_said(nights: Nights) -> None:
-    some = random.Random(5).sample(nights.kinds("file_drop"), MOST_KINDS)
+    some = random.Random(SEED).sample(nights.kinds("file_drop"), MOST_KINDS)
     _, told = nights.home("file_drop", spoilt_by(some))
     assert told.n_refused > MOST_KINDS // 4
 
