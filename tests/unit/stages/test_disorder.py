@@ -260,9 +260,13 @@ def lonely(run: Callable[[Answers], Any], kinds: Sequence[Kind]) -> list[str]:
         run(spoilt_by(kinds))
         return []
     except LostRecords as lost:
-        names = [f"{kinds[n].name}: is nowhere" for n in lost.numbers if n < len(kinds)]
-        rest = [kind for n, kind in enumerate(kinds) if n not in lost.numbers]
-        return names + (lonely(run, rest) if names and rest else []) or [f"of {len(kinds)}: {lost}"]
+        if len(kinds) == 1:
+            return [f"{kinds[0].name}: is nowhere"]
+        # Of a kind that leaves nothing to know its record by it is only said by itself.
+        named = [kinds[n] for n in lost.numbers if n < len(kinds)]
+        found = [fault for kind in named for fault in lonely(run, [kind])]
+        rest = [kind for kind in kinds if kind not in named]
+        return found + (lonely(run, rest) if named and rest else [])
     except Exception as fault:
         told = " ".join(f"{type(fault).__name__}: {fault}".split())[:240]
         if len(kinds) == 1:
