@@ -246,6 +246,7 @@ class SimulatorSender:
 
     tasks: dict[str, list[Record]] = field(default_factory=dict)
     raw: dict[str, list[bytes]] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
     is_done: bool = False
 
     def connect(self) -> LabelVendor:
@@ -273,6 +274,7 @@ class SimulatorSender:
             ref = "sim-" + re.sub("[^a-z0-9]+", "-", body["batch_key"])
             self.tasks.setdefault(ref, [])
             self.raw.setdefault(ref, [])
+            self.marks.setdefault(ref, body["mark"])
             return httpx.Response(200, json={"ref": ref})
         _, _, ref, *rest = request.url.path.split("/")
         if rest == ["tasks"] and request.method == "POST":
@@ -280,6 +282,8 @@ class SimulatorSender:
             return httpx.Response(200, json={})
         if rest == ["tasks"]:
             return httpx.Response(200, json={"task_ids": [t["task_id"] for t in self.tasks[ref]]})
+        if rest == ["mark"]:
+            return httpx.Response(200, json={"mark": self.marks[ref]})
         if rest == ["annotations"]:
             return httpx.Response(200, content=self._page(ref, request.url.params.get("cursor")))
         status = self._status(ref)
