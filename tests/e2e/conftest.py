@@ -26,7 +26,7 @@ from ..integration.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-USERS = {"admin": "admin", "viewer": "viewer"}
+USERS = {"admin": "admin", "operator": "op", "viewer": "viewer"}
 """Role of each user of the tests, by name; the password is the name."""
 
 BLOCKED = day(2)

@@ -1,14 +1,17 @@
-"""Eight publishers at once, killed at random, with a collector of garbage among them."""
+"""Publishers at once, killed at random, with collectors of garbage and rollbacks among them."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,12 +23,15 @@ from winnow.lake import Lake, S3Lake, open_lake
 from winnow.publish.garbage import find_garbage, remove_garbage
 from winnow.publish.objects import objects_folder
 from winnow.publish.verify import verify_version
-from winnow.publish.versions import Version, newest, read_version
+from winnow.publish.versions import Version, finish, newest, read_version
 
 from . import s3_server
-from .publisher import DATASET, NO_GRACE
+from .publisher import DATASET, NO_GRACE, collect_once, insist, publish_one, roll_back_some
 
 PUBLISHERS, VERSIONS, KILLS = 8, 5, 12
+FORKED = {"folder": 120, "s3": 30}
+"""Batches of the forked loop on each kind of lake."""
+COLLECTIONS, AT_ONCE, LOOP_SECONDS = 33, 5, 300
 SCRIPT = Path(__file__).with_name("publisher.py")
 
 pytestmark = pytest.mark.slow
@@ -160,6 +166,110 @@ def _last_collection(lake: Lake, versions: list[Version]) -> int:
     assert {path for path in left if not path.startswith(open_end)} == named
     verify_version(lake, versions[-1])
     return len(garbage.objects)
+
+
+@dataclass
+class Forked:
+    """A process at its work; `batch` is what it publishes, and `dies_at` may be never."""
+
+    process: multiprocessing.process.BaseProcess
+    batch: str
+    dies_at: float
+
+
+@dataclass
+class ForkedLoop:
+    """Forked processes at their work, `AT_ONCE` at a time, some killed; all by one seed."""
+
+    uri: str
+    rng: random.Random
+    todo: list[str]
+    ended: Counter[tuple[str, int]] = field(default_factory=Counter)
+    at_work: list[Forked] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Until every batch is published and enough collections came to their end."""
+        until = time.monotonic() + LOOP_SECONDS
+        try:
+            while self.at_work or not self._is_over:
+                assert time.monotonic() < until, (self.ended, self.todo)
+                while len(self.at_work) < AT_ONCE and not self._is_over:
+                    self.at_work.append(self._start())
+                self._watch(self.at_work.pop(0))
+        finally:
+            for forked in self.at_work:
+                forked.process.kill()
+
+    def _watch(self, forked: Forked) -> None:
+        """Give a process a moment; kill it when its time has come, and note how it ended."""
+        forked.process.join(0.01)
+        if time.monotonic() > forked.dies_at:
+            forked.process.kill()
+            forked.process.join()
+        if forked.process.exitcode is None:
+            self.at_work.append(forked)
+            return
+        self.ended[forked.process.name, forked.process.exitcode] += 1
+        if forked.batch and forked.process.exitcode != 0:
+            self.todo.append(forked.batch)
+
+    @property
+    def _is_over(self) -> bool:
+        return not self.todo and self.ended["collect", 0] >= COLLECTIONS
+
+    def _start(self) -> Forked:
+        drawn, seed, kill_after = (self.rng.random() for _ in range(3))
+        work: dict[str, Callable[[Lake], object]] = {
+            "collect": lambda lake: collect_once(lake, seed * 0.1),
+            "roll_back": lambda lake: roll_back_some(lake, random.Random(seed)),
+            "publish": lambda lake: publish_one(lake, batch),
+        }
+        name = (
+            "roll_back" if drawn < 0.15 else "publish" if drawn < 0.7 and self.todo else "collect"
+        )
+        batch = self.todo.pop(0) if name == "publish" else ""
+
+        def at_work() -> None:
+            lake = open_lake(self.uri)
+            insist(lambda: work[name](lake))
+
+        process = multiprocessing.get_context("fork").Process(target=at_work, name=name)
+        process.start()
+        # Two of five are killed, at any instant of what they do.
+        dies_at = time.monotonic() + kill_after if kill_after < 0.4 else math.inf
+        return Forked(process, batch, dies_at)
+
+
+@pytest.mark.kill
+def test_collections_beside_publishers_and_rollbacks_remove_nothing_that_is_needed(
+    uri: str,
+) -> None:
+    kind = "s3" if uri.startswith("s3://") else "folder"
+    batches = [f"b{number:03d}" for number in range(FORKED[kind])]
+    loop = ForkedLoop(uri, random.Random(17), list(batches))
+    loop.run()
+    assert {code for _, code in loop.ended} <= {0, -9}, loop.ended
+    lake = open_lake(uri)
+    versions = _all_versions(lake)
+    for version in versions:
+        # Whoever committed it may have been killed before its folder was there.
+        finish(lake, version)
+        verify_version(lake, version)
+    assert [version.parent for version in versions] == [None, *range(1, len(versions))]
+    brought = {batch for version in versions for batch in version.batches}
+    assert brought == set(batches), "a batch is in no version"
+    last = versions[-1]
+    assert brought == {*last.batches, *last.withdrawn}, "a batch is forgotten"
+    removed = _last_collection(lake, versions)
+    for version in versions:
+        verify_version(lake, version)
+    rollbacks = sum(version.rollback is not None for version in versions)
+    kills = sum(n for (_, code), n in loop.ended.items() if code == -9)
+    assert rollbacks > 0 and kills > 0 and loop.ended["collect", 0] >= COLLECTIONS
+    print(
+        f"\n{kind}: {len(versions)} versions of {len(batches)} batches, {rollbacks} rollbacks, "
+        f"{loop.ended['collect', 0]} collections, {kills} kills, {removed} objects at last"
+    )
 
 
 def test_an_upload_that_is_taken_away_is_retryable(s3: s3_server.S3Server) -> None:

@@ -360,3 +360,23 @@ def test_counts_add_up_and_order_does_not_matter(
     shuffled = rng.sample(raws, len(raws))
     assert collect(shuffled).annotations == collection.annotations
     assert sorted(q.reason for q in collect(shuffled).quarantined) == sorted(reasons(collection))
+
+
+def at(minute: int, **changes: Any) -> bytes:
+    return raw(finished_at=f"2026-11-22T10:{minute:02d}:00Z", **changes)
+
+
+def test_an_annotation_that_moves_to_a_gold_task_is_of_that_task() -> None:
+    before = at(1, annotation_id="ann-2", task_id="swapped")
+    moved = at(3, task_id="known", revision=1)
+    found = collect([before, at(2), moved]).annotations
+    kinds = {(a.annotation_id, a.revision): a.kind for a in found}
+    assert kinds["ann-1", 1] == "gold"
+    assert kinds["ann-2", 0] == "comparison"
+
+
+@pytest.mark.parametrize("gone", [{"task_id": "known"}, {"task_id": "known", "status": "rejected"}])
+def test_what_moved_away_from_a_pair_makes_no_repeat_of_a_later_vote(gone: Row) -> None:
+    later = at(5, annotation_id="ann-2", task_id="swapped")
+    found = collect([at(1), at(2, revision=1, **gone), later]).annotations
+    assert {a.kind for a in found if a.annotation_id == "ann-2"} == {"comparison"}

@@ -268,3 +268,11 @@ def test_a_connection_opens_a_folder_or_s3(tmp_path: Path) -> None:
 def test_a_connection_that_cannot_work_is_fatal_at_once(url: str) -> None:
     with pytest.raises(Fatal):
         connect("file_drop", VendorAccount(url, ""))
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl.gz", "answers.json", "answers.JSONL", "a.ndjson"])
+def test_a_file_that_is_not_read_is_told(world, make_tasks, name: str) -> None:
+    ref = submit(world, "night/1", make_tasks(2)).ref
+    world.put(f"{ref}/output/{name}", b"{}")
+    status = world.connect().status(ref)
+    assert status.n_unreadable > 0 and name in status.unreadable

@@ -256,3 +256,9 @@ def test_a_connection_that_cannot_work_is_fatal_at_once(url: str, extra: dict) -
 def test_a_connection_that_can_work_opens() -> None:
     extra = {"region": "us-east-1", "role_arn": ROLE, "workteam_arn": TEAM}
     assert connect("ground_truth", VendorAccount("s3://b/p", "s", "k", extra)).snapshot
+
+
+@pytest.mark.parametrize("answers", [b"[]", b"{}", b'""'])
+def test_a_response_without_an_answer_is_a_record_all_the_same(answers: bytes) -> None:
+    raw = b'{"answers": %s}' % answers
+    assert read_answers(raw, ASKED) == [raw]

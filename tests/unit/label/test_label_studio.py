@@ -506,3 +506,15 @@ class TestAccount:
     )
     def test_a_webhook_names_its_project(self, body: bytes, ref: str | None) -> None:
         assert batch_of_event("label_studio", body) == ref
+
+
+@pytest.mark.parametrize(
+    "change", [{"annotations": {}}, {"annotations": 7}, {"meta": [1]}], ids=str
+)
+def test_a_task_that_cannot_be_read_holds_no_other(fake, world, make_tasks, change) -> None:
+    tasks = make_tasks(3)
+    ref = submit(world, "night/1", tasks).ref
+    for task in tasks[1:]:
+        world.answer(ref, task.task_id, "ann", "a")
+    fake.tasks[world.numbers(ref)[tasks[0].task_id]].update(change)
+    assert len(read_all(world.connect(), ref)[0]) >= 2

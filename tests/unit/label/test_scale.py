@@ -269,3 +269,34 @@ def test_a_strange_cursor_is_fatal(world, make_tasks) -> None:
     ref = submit(world, "night/1", make_tasks(1)).ref
     with pytest.raises(Fatal, match="cursor"):
         world.connect().fetch(ref, "12")
+
+
+STRANGE = [
+    {"task_id": 17},
+    {"status": None},
+    {"created_at": None},
+    {"response": None},
+    {"metadata": {"task_id": None, "price": 100_000}},
+    {"metadata": {"price": "much"}},
+    {"metadata": None},
+]
+
+
+@pytest.mark.parametrize("change", STRANGE, ids=str)
+def test_a_done_task_of_a_strange_shape_is_delivered(world, make_tasks, change) -> None:
+    task = make_tasks(1)[0]
+    ref = submit(world, "night/1", [task]).ref
+    held = world.scale.find(task.task_id)
+    world.scale.answer(held, "a")
+    told = {**change, "metadata": {**held["metadata"], **(change.get("metadata") or {})}}
+    held.update(told if change.get("metadata") else change)
+    records, _ = read_all(world.connect(), ref)
+    assert len(records) == 1 and task.task_id.encode() in records[0]
+
+
+def test_a_status_of_another_word_does_not_hold_a_cancelled_batch(world, make_tasks) -> None:
+    tasks = make_tasks(2)
+    ref = submit(world, "night/1", tasks).ref
+    world.scale.answer(world.scale.find(tasks[0].task_id), "a")
+    world.scale.find(tasks[0].task_id)["status"] = "Completed"
+    assert world.connect().cancel(ref, "deadline").is_final
