@@ -6,8 +6,9 @@ Views beside the tables:
     answers   of those, what was not rejected or retracted, skips included
     judged    of those, what is no skip
     votes     of those, comparisons: what preferences are made of
-    first_votes   of those, what was asked whatever others said: no third vote, which is asked
-              because two differ and would make people look as if they agreed less
+    first_votes   pair, annotator and what was preferred of those that were asked whatever others
+              said: no third vote, which is asked because two differ and would make people look as
+              if they agreed less
     judged_pairs  the comparisons that have a vote, in their order, numbered from 0 by `n`
 
 `class_of` tells first, second and no difference apart: 0, 1, 2, as `winnow.label.votes` does.
@@ -35,10 +36,9 @@ CREATE TEMP TABLE latest AS SELECT * EXCLUDE (rationale) FROM annotations
 CREATE TEMP VIEW answers AS SELECT * FROM latest WHERE status NOT IN ('rejected', 'retracted');
 CREATE TEMP VIEW judged AS SELECT * FROM answers WHERE preferred IS NOT NULL;
 CREATE TEMP VIEW votes AS SELECT * FROM judged WHERE kind = 'comparison';
-CREATE TEMP VIEW first_votes AS SELECT * FROM votes
-    QUALIFY count(*) OVER (PARTITION BY pair_id ORDER BY coalesce((
-        SELECT any_value(repetition) FROM tasks WHERE tasks.task_id = votes.task_id
-    ), 0) RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW EXCLUDE GROUP) < 2;
+CREATE TEMP TABLE first_votes AS SELECT pair_id, annotator, preferred FROM votes
+    LEFT JOIN (SELECT task_id, any_value(repetition) AS asked FROM tasks GROUP BY task_id)
+    USING (task_id) QUALIFY rank() OVER (PARTITION BY pair_id ORDER BY coalesce(asked, 0)) <= 2;
 CREATE TEMP TABLE judged_pairs AS
     SELECT pair_id, row_number() OVER (ORDER BY row_n) - 1 AS n, prompt_id, first_id, second_id,
         p_first

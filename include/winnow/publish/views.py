@@ -99,6 +99,9 @@ VIEWS = {
 }
 """Schema of each view; the first one is what a dataset loads by default."""
 
+SLICE = 10_000
+"""Prompts whose responses are counted at once."""
+
 BLOCK = 2_000
 """Prompts whose rows are joined with their texts at once, so that memory does not grow with a
 batch. A view's rows come block after block."""
@@ -138,14 +141,20 @@ SELECT * FROM decided WHERE p_chosen >= $certain ORDER BY q
 # One row a pair and side would tell a trainer that a response which wins one pair and loses another
 # is both good and bad, so the log-odds of its pairs are added up. In the order of ids, which are
 # hashes: TRL's KTO takes the answers of neighbours for answers to other prompts.
+_NO_SINGLES = """
+CREATE OR REPLACE TEMP TABLE singles
+    (q BIGINT, response_id VARCHAR, prompt_id VARCHAR, pair_ids VARCHAR[], favour DOUBLE)
+"""
+# Slice by slice: lists that grow beside each other are what DuckDB cannot put aside.
 _SINGLES = """
-CREATE OR REPLACE TEMP TABLE singles AS
+INSERT INTO singles
 SELECT q, response_id, any_value(prompt_id) AS prompt_id, list(pair_id ORDER BY n) AS pair_ids,
     list_sum(list(favour ORDER BY n)) AS favour
 FROM (
     SELECT q, n, pair_id, prompt_id, chosen_id AS response_id, margin AS favour FROM certain
     UNION ALL SELECT q, n, pair_id, prompt_id, rejected_id, -margin FROM certain
 )
+WHERE q >= $start AND q < $end
 GROUP BY q, response_id HAVING favour <> 0.0 ORDER BY q
 """
 _ANSWERED = """
@@ -225,8 +234,10 @@ def prepare(labelled: Labelled, min_p_chosen: float) -> None:
     for statement in (_ASKED, _TEXTS, _DECIDED):
         database.execute(statement)
     database.execute(_CERTAIN, {"certain": min_p_chosen})
-    for statement in (_SINGLES, _ANSWERED):
-        database.execute(statement)
+    database.execute(_NO_SINGLES)
+    for start in range(0, _n_prompts(labelled), SLICE):
+        database.execute(_SINGLES, {"start": start, "end": start + SLICE})
+    database.execute(_ANSWERED)
 
 
 def highest_places(labelled: Labelled) -> list[float]:
@@ -258,11 +269,16 @@ def _blocks(labelled: Labelled, view: str, places: tuple[float, float]) -> Itera
     query, order = QUERIES[view]
     wanted = ", ".join(name for name in VIEWS[view].names if name != "batch")
     statement = f"{BLOCK_OF} SELECT {wanted}, $batch AS batch FROM ({query}) ORDER BY {order}"
-    [asked] = labelled.rows("SELECT coalesce(max(q), -1) + 1 AS n FROM asked")
-    for start in range(0, asked["n"], BLOCK):
+    for start in range(0, _n_prompts(labelled), BLOCK):
         told = {"start": start, "end": start + BLOCK, "low": places[0], "high": places[1]}
         found = labelled.database.sql(statement, params={**told, "batch": labelled.batch})
         yield found.to_arrow_table().select(VIEWS[view].names)
+
+
+def _n_prompts(labelled: Labelled) -> int:
+    """One more than the highest `q`."""
+    [asked] = labelled.rows("SELECT coalesce(max(q), -1) + 1 AS n FROM asked")
+    return int(asked["n"])
 
 
 _PLACES = pa.schema([("prompt_id", pa.string()), ("place", pa.float64())])

@@ -1,7 +1,8 @@
-"""A lake that version 0.1 made goes on: nothing is bought again, the next night builds on it.
+"""A lake that an earlier version made goes on: nothing is bought again, later nights build on it.
 
-`stored/lake-0.1.tar.gz` is what that version's code left of one night over the rows below, by the
-fixtures of this folder.
+What lies in `stored` is what the code of those versions left, by the fixtures of this folder: of
+0.1 one night over the rows below; of 0.2 a night, and a second one whose labels a person approved
+and the vendor was asked for, with the vendor's books.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from typing import Any
 import pytest
 
 from winnow.batch import Batch, open_batch
+from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.progress import standing
 from winnow.publish.versions import newest
+from winnow.stages import label, publish
 
 from ... import foreign
-from .conftest import DAY, Night
+from .conftest import DAY, SALT, Night
 
-STORED = Path(__file__).parent / "stored" / "lake-0.1.tar.gz"
+STORED = Path(__file__).parent / "stored"
 NEXT = "2026-11-23"
 CALL = {"function": {"name": "rain", "arguments": {"z": 1.0, "a": "x"}}}
 TALK = [
@@ -47,10 +50,24 @@ class Later(Night):
         return open_batch(self.campaign, NEXT, lake or self.lake, lambda: self.time)
 
 
+def unpack(name: str, folder: Path) -> None:
+    with tarfile.open(STORED / name) as archive:
+        archive.extractall(folder, filter="data")
+
+
+@pytest.fixture
+def bought(tmp_path: Path, start_simulator: Callable[[Path], Any]) -> Later:
+    """The night of version 0.2 whose labels are with the vendor."""
+    unpack("lake-0.2.tar.gz", tmp_path)
+    simulator = start_simulator(tmp_path / "books.sqlite")
+    simulator.clock.seconds += 100_000.0  # Later than when it was stored.
+    asked = {"approve_above_usd": 0.5, "vendor": "simulator"}
+    return Later(tmp_path / "night", tmp_path / "inbox", simulator, asked)
+
+
 @pytest.fixture
 def later(tmp_path: Path, start_simulator: Callable[[Path], Any]) -> Later:
-    with tarfile.open(STORED) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack("lake-0.1.tar.gz", tmp_path)
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     (inbox / "again.jsonl").write_bytes(foreign.json_file(ROWS))
@@ -79,3 +96,31 @@ def test_the_pages_and_commands_read_an_earlier_lake(later: Later) -> None:
     assert list(told.stages) == ["ingest", "expand", "select", "label", "publish"]
     assert all(line.startswith("done") for line in told.stages.values())
     assert told.trouble is None
+
+
+def test_labels_that_an_earlier_version_bought_come_home_once(bought: Later) -> None:
+    batch, vendor = bought.batch(), bought.simulator.connect()
+    before = bought.simulator.bought()
+    assert label.submit(batch, vendor)["sent"] == 0
+    bought.simulator.finish()
+    label.follow_up(batch, vendor, SALT)
+    bought.simulator.finish()
+    manifest = label.collect(batch, vendor, SALT)
+    publish.refit(batch, publish.version(batch, publish.check(batch)))
+    after = bought.simulator.bought()
+    assert before.keys() <= after.keys() and set(after.values()) == {1}
+    assert manifest.cost == 100_000 * manifest.counts["annotations"]
+    version = newest(bought.lake, "small")
+    assert version is not None and list(version.batches) == [DAY, NEXT]
+    for key in (DAY, NEXT):
+        told = standing(bought.lake, bought.campaign, key, bought.time)
+        assert told.trouble is None
+
+
+def test_they_are_not_bought_again_elsewhere(
+    bought: Later, tmp_path: Path, start_other_account: Callable[[Path], Any]
+) -> None:
+    other = start_other_account(tmp_path / "other.sqlite")
+    with pytest.raises(Fatal, match="Nothing was sent"):
+        label.submit(bought.batch(), other.connect())
+    assert other.bought() == {}
