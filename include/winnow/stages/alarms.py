@@ -30,6 +30,7 @@ from winnow.stages.trouble import (
     DEADLINE_HEADING,
     GATE_HEADING,
 )
+from winnow.stored import parsed
 from winnow.text import plain_line
 from winnow.validate.verdict import Verdict
 
@@ -254,7 +255,7 @@ def found(lake: Lake, campaign: Campaign, key: str, task: str, result: Any) -> l
         told.append(budget(name, key, bought.cost, limit) if bought else None)
     if task == "check_labels":
         labelled = read_manifest(lake, name, key, "label")
-        told.append(gate(name, key, Verdict.from_bytes(lake.read(str(result)))))
+        told.append(gate(name, key, parsed(lake, str(result), Verdict.from_bytes)))
         if labelled is not None:
             told.append(agreement(name, key, labelled.figures, agreements(lake, campaign, key)))
     if task == "refit_posterior":

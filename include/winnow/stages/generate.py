@@ -38,6 +38,7 @@ from winnow.expand.server import ServerAddress
 from winnow.expand.shard import Shard
 from winnow.ids import canonical_json
 from winnow.lake import Lake, open_lake
+from winnow.stored import parsed
 
 SERVER_URL, SERVER_KEY = "WINNOW_SERVER_URL", "WINNOW_SERVER_KEY"
 
@@ -105,7 +106,7 @@ def _growth_rule(lake: Lake, spec: Spec) -> Grows | None:
     from winnow.stages.growth import growth_rule
 
     path = spec.reward_model
-    model = None if path is None else RewardModel.from_bytes(lake.read(path))
+    model = None if path is None else parsed(lake, path, RewardModel.from_bytes)
     return growth_rule(spec.settings, spec.select, spec.label_price, model)
 
 

@@ -16,6 +16,7 @@ from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.ids import canonical_json
 from winnow.lake import Lake
 from winnow.stages.alarms import Alarm, alarm_folder
+from winnow.stored import parsed
 from winnow.text import plain_line
 
 SETTING = "WINNOW_ALARMS"
@@ -110,7 +111,8 @@ def _claim(
 ) -> dict[str, Any] | None:
     """The note, now ours to fulfil; None if every channel has it or another process is at it."""
     data, tag = lake.read_tagged(alarm.path)
-    note: dict[str, Any] = json.loads(data) if data else {"reached": [], "state": "new"}
+    new = {"reached": [], "state": "new"}
+    note: dict[str, Any] = parsed(lake, alarm.path, json.loads, data) if data else new
     if data and set(channels) <= set(note["reached"]):
         return None
     if note["state"] == "claimed" and not _lapsed(note, now):
@@ -122,7 +124,7 @@ def _claim(
 def told(lake: Lake, campaign: str, key: str) -> list[dict[str, Any]]:
     """The alarms of a batch, oldest first: kind, heading, cause, mend, at, reached."""
     paths = [stored.path for stored in lake.listing(alarm_folder(campaign, key))]
-    notes = [json.loads(lake.read(path)) for path in paths if path.endswith(".json")]
+    notes = [parsed(lake, path, json.loads) for path in paths if path.endswith(".json")]
     return sorted(notes, key=lambda note: str(note["at"]))
 
 
