@@ -144,7 +144,8 @@ class _OverHttp(httpx.BaseTransport):
         answer.read()
         page = answer.json() if answer.is_success and answer.content else None
         if not isinstance(page, dict) or self.listed not in page:
-            return answer
+            # Anew: what was read once cannot be read again from the connection.
+            return httpx.Response(answer.status_code, content=answer.content)
         rows = b", ".join(self.written(row) for row in page.pop(self.listed))
         rest = json.dumps(page).encode()[:-1] + (b", " if page else b"")
         return httpx.Response(
