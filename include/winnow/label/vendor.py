@@ -166,6 +166,8 @@ def _choice(value: Any) -> Any:
 Id = Annotated[str, BeforeValidator(id_text)]
 Whole = Annotated[int, BeforeValidator(_no_flag)]
 Grade = Annotated[Whole, Field(ge=1, le=5)]
+Price = Annotated[Whole, Field(ge=0, lt=MAX_PRICE)]
+"""Micro-dollars of one annotation."""
 Time = Annotated[datetime, BeforeValidator(_time)]
 
 
@@ -200,7 +202,7 @@ class DeliveredAnnotation(BaseModel):
     finished_at: Time | None = None
     active_seconds: Annotated[float, BeforeValidator(_no_flag), Field(ge=0, lt=1e9)] | None = None
     status: Literal["submitted", "approved", "rejected", "retracted"] = "submitted"
-    price: Whole = Field(ge=0, lt=MAX_PRICE, description="Charged for this, micro-dollars")
+    price: Price = Field(description="Charged for this, micro-dollars")
 
     @classmethod
     def of(cls, record: Any) -> Self:

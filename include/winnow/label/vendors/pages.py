@@ -7,6 +7,7 @@ and each part is read by itself.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -19,8 +20,8 @@ MOST_PARTS = 100_000
 _NAME = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
-def members(raw: bytes) -> dict[str, bytes]:
-    """The values of an object, by name.
+def members(raw: bytes, lenient: bool = False) -> dict[str, bytes]:
+    """The values of an object, by name; if `lenient`, nothing for a name that stands twice.
 
     Raises:
         Unreadable: It is no object, names something twice, or has more than `MOST_PARTS` members.
@@ -31,10 +32,16 @@ def members(raw: bytes) -> dict[str, bytes]:
         if name is None or part[name.end() :].lstrip()[:1] != b":":
             raise Unreadable("invalid_json", "a name without a value")
         told = str(read_json(name.group()))
-        if told in found:
+        if told in found and not lenient:
             raise Unreadable("stands_twice", "a name stands more than once")
-        found[told] = part[part.index(b":", name.end()) + 1 :].strip()
+        value = part[part.index(b":", name.end()) + 1 :].strip()
+        found[told] = b"" if told in found else value
     return found
+
+
+def unread(task_id: str, raw: bytes) -> bytes:
+    """A record of an answer that cannot be read: its bytes as they came, beside its task's id."""
+    return b'{"task_id": %s, "unread": %s}' % (json.dumps(task_id).encode(), raw)
 
 
 def elements(raw: bytes) -> list[bytes]:
