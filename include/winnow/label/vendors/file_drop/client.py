@@ -169,7 +169,7 @@ class FileDropVendor:
 
     def _lines(self, path: str) -> Lines:
         try:
-lines = lines_of(read_delivered(self._store, path, FILE_BYTES))
+            lines = lines_of(read_delivered(self._store, path, FILE_BYTES))
         except FileNotFoundError:
             return Lines([])
         if len(lines.found) > FILE_LINES:

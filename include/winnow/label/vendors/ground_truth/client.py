@@ -170,7 +170,7 @@ class GroundTruthVendor:
         folder = look_at(self._store, ref)
         asked = dict(_responses(folder, [Job(n, m, None) for n, m in _names(folder)]))
         paths, place = place.next_of(sorted(asked), FILES_IN_A_PAGE)
-tasks = {path: asked[path] or _nobodys(path) for path in paths}
+        tasks = {path: asked[path] or _nobodys(path) for path in paths}
         read = [
             read_answers(read_delivered(self._store, path, FILE_BYTES), task)
             for path, task in tasks.items()
