@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any, Final
 
 from winnow.ingest.brackets import parts
-from winnow.ingest.values import Unreadable, read_json
+from winnow.ingest.values import Twice, Unreadable, read_json
 
 MOST_PARTS = 100_000
 """Of an array or an object: a page of blanks and commas must not fill the memory."""
@@ -37,6 +38,25 @@ def members(raw: bytes, lenient: bool = False) -> dict[str, bytes]:
         value = part[part.index(b":", name.end()) + 1 :].strip()
         found[told] = b"" if told in found else value
     return found
+
+
+UNREAD: Final = object()
+"""Stands for a part that is there and cannot be read."""
+
+
+def read_part(part: bytes) -> Any:
+    """The value of a part; `UNREAD` where it cannot be read."""
+    try:
+        return read_json(part)
+    except Unreadable:
+        return UNREAD
+
+
+def told_once(value: Any, name: str) -> Any:
+    """What an object that was read says under `name`; None where that is nothing, or two things."""
+    if not isinstance(value, dict) or (isinstance(value, Twice) and name in value.names):
+        return None
+    return value.get(name)
 
 
 def unread(task_id: str, raw: bytes) -> bytes:

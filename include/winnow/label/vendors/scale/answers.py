@@ -14,17 +14,15 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from winnow.ingest.values import Twice, Unreadable, read_json, read_time, tidy
+from winnow.ingest.values import Unreadable, read_json, read_time, tidy
 from winnow.label.vendor import DeliveredAnnotation, Price, Rating, id_text
-from winnow.label.vendors.pages import members, unread
+from winnow.label.vendors.pages import members, read_part, told_once, unread
 
 ANNOTATOR = "scale"
 """Scale does not say who answered: this one id, which stands on every answer, is nobody's."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICE: TypeAdapter[int] = TypeAdapter(Price)
-
-UNREAD = "unread"
 
 _MEANT = {"cancelled": "canceled", "complete": "completed", "done": "completed"}
 _ENDED = ("canceled", "error")
@@ -95,10 +93,7 @@ class ScaleTask:
 
     def _kept(self, name: str) -> Any:
         """What Winnow wrote on the task."""
-        kept = self.told.get("metadata")
-        if not isinstance(kept, dict) or (isinstance(kept, Twice) and name in kept.names):
-            return None
-        return kept.get(name)
+        return told_once(self.told.get("metadata"), name)
 
 
 _NO_ANSWER = (KeyError, IndexError, TypeError, ValueError, Unreadable)
@@ -111,7 +106,7 @@ def read_task(raw: bytes) -> ScaleTask:
     except Unreadable:
         parts = {}
     names = [name for name in (*_FIELDS, *_TIMES) if name in parts]
-    return ScaleTask(raw, {name: _read(parts[name]) for name in names})
+    return ScaleTask(raw, {name: read_part(parts[name]) for name in names})
 
 
 def word(value: Any) -> str:
@@ -126,14 +121,7 @@ def word(value: Any) -> str:
 
 def _id(value: Any) -> str | None:
     told = id_text(value)
-    return told if isinstance(told, str) and 0 < len(told) <= 200 and told != UNREAD else None
-
-
-def _read(part: bytes) -> Any:
-    try:
-        return read_json(part)
-    except Unreadable:
-        return UNREAD
+    return told if isinstance(told, str) and 0 < len(told) <= 200 else None
 
 
 def annotation_of(task: ScaleTask) -> bytes | None:
