@@ -67,7 +67,8 @@ def version(batch: Batch, verdict_path: str) -> int:
         raise Blocked(
             f"Batch {batch.key} is not published. {'; '.join(verdict.reasons())}. To let it pass, "
             "change the limits under `validation` and clear check_labels"
-            f"{_way_out(batch, verdict)}; to choose other pairs of the same pools, start another campaign with `pools_from`."
+            f"{_way_out(batch, verdict)}; to choose other pairs of the same pools, start another "
+            "campaign with `pools_from`."
         )
     refuse_dropped(batch)
     batch.check_whole("label")

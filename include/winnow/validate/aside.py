@@ -85,8 +85,8 @@ def find_aside(
         counts = dict(connection.sql('SELECT "check", count(*) FROM broken GROUP BY 1').fetchall())
         aside = Aside(
             _ids(connection, "SELECT pair_id FROM aside"),
-            _ids(connection, "SELECT id FROM broken WHERE kind = 'prompts'"),
-            _ids(connection, "SELECT id FROM broken WHERE kind = 'responses'"),
+            _ids(connection, "SELECT row_id FROM broken WHERE place = 'prompts'"),
+            _ids(connection, "SELECT row_id FROM broken WHERE place = 'responses'"),
             checks=counts,
         )
         rows = connection.sql(_GO_ALONG, params={"stage": STAGE}).to_arrow_table()
@@ -130,25 +130,22 @@ def noted(verdict: Verdict, aside: Aside, before: Verdict) -> Verdict:
 # The table stands before the colon of a detail: see `BadRow.quarantined`.
 _BROKEN = """
 CREATE TEMP TABLE broken AS
-SELECT DISTINCT reason AS "check", split_part(detail, ': ', 1) AS kind, record_id AS id
+SELECT DISTINCT reason AS "check", split_part(detail, ': ', 1) AS place, record_id AS row_id
 FROM given_broken WHERE reason IN (SELECT unnest($names::VARCHAR[]))
 """
 _PAIRS = """
 CREATE TEMP TABLE aside AS
 SELECT pair_id, min("check") AS "check" FROM (
-    SELECT pair_id, "check" FROM broken JOIN comparisons ON prompt_id = id WHERE kind = 'prompts'
-    UNION ALL SELECT pair_id, "check" FROM broken JOIN comparisons ON id IN (first_id, second_id)
-        WHERE kind = 'responses'
-    UNION ALL SELECT id, "check" FROM broken WHERE kind IN ('comparisons', 'preferences')
-    UNION ALL SELECT pair_id, "check" FROM broken JOIN tasks ON task_id = id WHERE kind = 'tasks'
-    UNION ALL SELECT pair_id, "check" FROM broken JOIN annotations ON annotation_id = id
-        WHERE kind = 'annotations'
-    UNION ALL SELECT tasks.pair_id, "check" FROM broken JOIN annotations ON annotation_id = id
-        JOIN tasks USING (task_id) WHERE broken.kind = 'annotations'
-    UNION ALL SELECT pair_id, "check" FROM annotations, broken
-        WHERE annotation_id IS NULL AND broken.kind = 'annotations'
-    UNION ALL SELECT pair_id, "check" FROM tasks, broken
-        WHERE task_id IS NULL AND broken.kind = 'tasks'
+    SELECT pair_id, "check" FROM broken JOIN comparisons ON prompt_id = row_id
+        WHERE place = 'prompts'
+    UNION ALL SELECT pair_id, "check"
+        FROM broken JOIN comparisons ON row_id IN (first_id, second_id) WHERE place = 'responses'
+    UNION ALL SELECT row_id, "check" FROM broken WHERE place IN ('comparisons', 'preferences')
+    UNION ALL SELECT pair_id, "check"
+        FROM broken JOIN tasks ON task_id IS NULL OR task_id = row_id WHERE place = 'tasks'
+    UNION ALL SELECT unnest([annotations.pair_id, tasks.pair_id]), "check"
+        FROM broken JOIN annotations ON annotation_id IS NULL OR annotation_id = row_id
+        LEFT JOIN tasks USING (task_id) WHERE place = 'annotations'
 ) WHERE pair_id IS NOT NULL GROUP BY pair_id
 """
 _GO_ALONG = """
@@ -158,7 +155,7 @@ FROM (
     SELECT DISTINCT 'annotations' AS kind, annotation_id AS id, pair_id FROM annotations
     UNION ALL SELECT 'preferences', pair_id, pair_id FROM preferences
 ) AS rows JOIN aside USING (pair_id)
-WHERE NOT EXISTS (FROM broken WHERE broken.kind = rows.kind AND broken.id = rows.id)
+WHERE NOT EXISTS (FROM broken WHERE place = rows.kind AND row_id = rows.id)
 ORDER BY reason, detail, record_id
 """
 

@@ -94,7 +94,7 @@ class StoredTask:
         return _Meta(
             task_id=_fitting(_ID, told_once(kept, "task_id")),
             price=_fitting(_PRICE, told_once(kept, "price")),
-            withdrawn=_fitting(_IDS, told_once(kept, "withdrawn")) or [],
+            withdrawn=_fitting(_IDS, told_once(kept, "withdrawn")) or (),
             batch=_fitting(_MARKER, told_once(kept, "batch")),
         )
 
@@ -236,7 +236,7 @@ class _Meta:
 
 _NUMBER: TypeAdapter[int] = TypeAdapter(Whole)
 _ID: TypeAdapter[str] = TypeAdapter(str)
-_IDS: TypeAdapter[list[str]] = TypeAdapter(list[str])
+_IDS: TypeAdapter[Sequence[str]] = TypeAdapter(list[str])
 _PRICE: TypeAdapter[int] = TypeAdapter(Price)
 _MARKER: TypeAdapter[Marker] = TypeAdapter(Marker)
 
