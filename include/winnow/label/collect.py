@@ -8,14 +8,17 @@ records came, so the same deliveries always give the same rows.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from winnow.errors import Corrupt
+from winnow.ids import content_id
 from winnow.label.annotation import (
     NOT_COUNTED,
+    UNKNOWN,
     Annotation,
     AskedTask,
     NotAnAnnotation,
@@ -90,6 +93,7 @@ def read_deliveries(
         Corrupt: The counts do not add up.
     """
     read, rejected = _read_all(deliveries, _asked(tasks))
+    read = _told_apart(read)
     distinct, conflicting, n_redelivered = _merge_deliveries(read)
     vanished = _vanished(distinct, read, last_look)
     kept, repeated = _drop_repeated(distinct, vanished)
@@ -141,6 +145,27 @@ def _read_all(
         except NotAnAnnotation as error:
             rejected.append(_Rejected(delivery, error.reason, error.detail))
     return read, rejected
+
+
+def _told_apart(read: Sequence[_Read]) -> list[_Read]:
+    """The records, each annotation under an id of its own.
+
+    An id that stands on answers to several tasks, or of several people, in one revision is nobody's
+    but a number in a list: a vendor that counts from 1 in each file. A later revision may move.
+    """
+    said: defaultdict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
+    for a, _ in read:
+        said[a.annotation_id, a.revision].add((a.task_id, a.annotator))
+    shared = {name for (name, _), answers in said.items() if len(answers) > 1}
+    return [(_renamed(a) if a.annotation_id in shared else a, delivery) for a, delivery in read]
+
+
+def _renamed(annotation: Annotation) -> Annotation:
+    own = content_id(
+        "annotation", annotation.annotation_id, annotation.task_id, annotation.annotator
+    )
+    renamed = replace(annotation, annotation_id=own)
+    return of_nobody(renamed) if annotation.annotator.startswith(UNKNOWN) else renamed
 
 
 def _merge_deliveries(read: Iterable[_Read]) -> tuple[list[_Read], list[_Rejected], int]:

@@ -185,7 +185,8 @@ class DeliveredAnnotation(BaseModel):
 
     `choice` speaks of the sides as shown. An edit comes as a higher `revision` of the same
     `annotation_id`, a retraction as a revision with that status. What means the same is the same:
-    an id may be a number, a number text, a choice "A"; a time without a zone is in UTC.
+    an id may be a number, a number text, a choice "A"; a time without a zone is in UTC. Without an
+    `annotator` it is an answer of somebody unknown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -193,7 +194,7 @@ class DeliveredAnnotation(BaseModel):
     annotation_id: Id = Field(min_length=1, max_length=200)
     revision: Whole = Field(0, ge=0, lt=2**62)
     task_id: Id = Field(min_length=1, max_length=200)
-    annotator: Id = Field(min_length=1, max_length=500)
+    annotator: Id | None = Field(None, min_length=1, max_length=500)
     choice: Annotated[str, BeforeValidator(_choice)]
     strength: Whole | None = Field(None, ge=0, le=3)
     ratings: dict[str, Rating] = Field(default_factory=dict, max_length=20)

@@ -129,7 +129,6 @@ BAD = {
         raw(strength=4),
         raw(strength=1.5),
         raw(status="gone"),
-        raw(annotator=""),
         raw(annotator=["x"]),
         raw(annotator=True),
         raw(annotator=HALF),
@@ -259,6 +258,30 @@ def test_another_record_under_the_same_revision_is_quarantined() -> None:
     collection = collect([raw(choice="b"), raw(choice="a")])
     assert len(collection.annotations) == 1
     assert reasons(collection) == ["conflicting_delivery"]
+
+
+@pytest.mark.parametrize("name", ["Grace H.", "", None])
+def test_ids_that_are_numbers_in_a_list_lose_no_answer(name: str | None) -> None:
+    tasks = ["straight", "other pair", "known"]
+    sent = [raw(annotation_id="1", task_id=task, annotator=name) for task in tasks]
+    collection = collect(sent, sent)
+    assert not collection.quarantined and collection.n_redelivered == 3
+    assert {a.task_id for a in collection.annotations} == set(tasks)
+    assert len({a.annotation_id for a in collection.annotations}) == 3
+    assert len({a.annotator for a in collection.annotations}) == (1 if name == "Grace H." else 3)
+    of_two = collect([raw(annotator="Ada"), raw()])
+    assert len(of_two.annotations) == 2 and not of_two.quarantined
+
+
+def test_answers_without_a_name_are_of_people_of_whom_nothing_is_known() -> None:
+    sent = [
+        raw(annotator=None),
+        raw(annotator="", annotation_id="x", task_id="swapped"),
+        raw(annotation_id="y", task_id="known"),
+    ]
+    found = collect(sent).annotations
+    assert [a.annotator.startswith(UNKNOWN) for a in found] == [True, True, False]
+    assert [a.kind for a in found] == ["comparison", "comparison", "gold"]
 
 
 def test_every_revision_of_an_annotation_is_kept() -> None:

@@ -143,9 +143,9 @@ class FileDropVendor:
 
     def _answers(
         self, folder: BatchFolder, tasks: dict[str, AskedLine]
-    ) -> tuple[set[tuple[str, str]], list[str]]:
+    ) -> tuple[set[tuple[str, str | None]], list[str]]:
         """Task and annotator of each answer to the batch, and what is wrong with the others."""
-        answers: set[tuple[str, str]] = set()
+        answers: set[tuple[str, str | None]] = set()
         faults = strange_files(folder)
         for path in answer_files(folder):
             lines = self._lines(path)
