@@ -150,20 +150,18 @@ def _read_all(
 def _told_apart(read: Sequence[_Read]) -> list[_Read]:
     """The records, each annotation under an id of its own.
 
-    An id that stands on answers to several tasks, or of several people, in one revision is nobody's
-    but a number in a list: a vendor that counts from 1 in each file. A later revision may move.
+    An id that stands on answers to several tasks in one revision is no more than a number in a
+    list: a vendor counts from 1 in each file. A later revision may move to another task.
     """
-    said: defaultdict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
+    said: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     for a, _ in read:
-        said[a.annotation_id, a.revision].add((a.task_id, a.annotator))
-    shared = {name for (name, _), answers in said.items() if len(answers) > 1}
+        said[a.annotation_id, a.revision].add(a.task_id)
+    shared = {name for (name, _), tasks in said.items() if len(tasks) > 1}
     return [(_renamed(a) if a.annotation_id in shared else a, delivery) for a, delivery in read]
 
 
 def _renamed(annotation: Annotation) -> Annotation:
-    own = content_id(
-        "annotation", annotation.annotation_id, annotation.task_id, annotation.annotator
-    )
+    own = content_id("annotation", annotation.annotation_id, annotation.task_id)
     renamed = replace(annotation, annotation_id=own)
     return of_nobody(renamed) if annotation.annotator.startswith(UNKNOWN) else renamed
 
