@@ -295,4 +295,4 @@ def test_a_connection_that_can_work_opens() -> None:
 @pytest.mark.parametrize("answers", [b"[]", b"{}", b'""'])
 def test_a_response_without_an_answer_is_a_record_all_the_same(answers: bytes) -> None:
     raw = b'{"answers": %s}' % answers
-    assert read_answers(raw, ASKED) == [raw]
+    assert read_answers(raw, ASKED) == [unread("t1", raw)]

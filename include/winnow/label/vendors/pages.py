@@ -7,6 +7,7 @@ and each part is read by itself.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def elements(raw: bytes) -> list[bytes]:
 
 def _parts(raw: bytes, brackets: bytes) -> Iterator[bytes]:
     """What stands between the commas of the outermost brackets."""
-    raw = raw.strip()
+    raw = raw.strip().removeprefix(codecs.BOM_UTF8)
     if raw[:1] != brackets[:1] or raw[-1:] != brackets[1:]:
         raise Unreadable("invalid_json", f"no {brackets.decode()}")
     sign = b""
