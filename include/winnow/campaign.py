@@ -323,8 +323,15 @@ class Validate(_Settings):
 
     A null limit is never crossed. What is counted on few answers fails a limit only where its whole
     95 % interval does; of an annotator the interval allows for how many annotators are looked at.
-    Faults in rows (an unknown id, a side shown wrongly) have no limit here: one is too many.
+    Faults in rows (an unknown id, a side shown wrongly) have no limit here: one is too many, and
+    `row_faults` says what becomes of it.
     """
+
+    row_faults: Literal["block", "quarantine"] = Field(
+        "block",
+        description="What a row that breaks a rule does: it blocks the batch, or goes to "
+        "quarantine with its pair's votes and the batch is published without them",
+    )
 
     min_agreement_warn: Share | None = Field(
         0.55, description="How often two annotators agree, upper bound"

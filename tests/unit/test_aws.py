@@ -164,7 +164,7 @@ def test_a_file_of_a_vendor_has_a_largest_size_and_number_of_lines(tmp_path, mon
     with pytest.raises(Fatal, match=r"b/output/a.jsonl has more than .* let the vendor split it"):
         read_delivered(store, "b/output/a.jsonl", 29)
     vendor = FileDropVendor(store)
-    assert len(vendor._lines("b/output/a.jsonl")) == 10
+    assert len(vendor._lines("b/output/a.jsonl").found) == 10
     monkeypatch.setattr(file_drop, "FILE_LINES", 9)
     with pytest.raises(Fatal, match="more than 9 lines"):
         vendor._lines("b/output/a.jsonl")

@@ -104,8 +104,10 @@ def _verdict(key: str, cell: Cell, said: Said) -> Trouble:
         )
     else:
         mend = (
-            "Rows break a rule that has no limit: the verdict names them, and "
-            "`winnow lineage` tells where they come from. Mend them, and run the stage again."
+            f"Rows break a rule that has no limit: `winnow quarantine --batch {key}` shows them. "
+            "With `validation.row_faults: quarantine` in the campaign's file they and the votes on "
+            "their pairs are set aside when the stage runs again; "
+            f'`winnow drop {key} --reason "..."` gives the batch up.'
         )
     return Trouble(
         key,

@@ -98,13 +98,13 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
     task = asked.get(record.task_id)
     if task is None:
         raise NotAnAnnotation("unknown_task", "the batch asked for no such task")
-    return Annotation(
+    found = Annotation(
         annotation_id=record.annotation_id,
         revision=record.revision,
         task_id=record.task_id,
         pair_id=task.pair_id,
         kind=task.kind,
-        annotator=record.annotator,
+        annotator=record.annotator or UNKNOWN,
         choice=record.choice,
         swapped=task.swapped,
         preferred=preferred_response(record.choice, task.swapped),
@@ -117,6 +117,7 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
         status=record.status,
         price=record.price,
     )
+    return found if record.annotator else of_nobody(found)
 
 
 def preferred_response(choice: str, swapped: bool) -> str | None:

@@ -8,14 +8,17 @@ records came, so the same deliveries always give the same rows.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from winnow.errors import Corrupt
+from winnow.ids import content_id
 from winnow.label.annotation import (
     NOT_COUNTED,
+    UNKNOWN,
     Annotation,
     AskedTask,
     NotAnAnnotation,
@@ -90,6 +93,7 @@ def read_deliveries(
         Corrupt: The counts do not add up.
     """
     read, rejected = _read_all(deliveries, _asked(tasks))
+    read = _told_apart(read)
     distinct, conflicting, n_redelivered = _merge_deliveries(read)
     vanished = _vanished(distinct, read, last_look)
     kept, repeated = _drop_repeated(distinct, vanished)
@@ -143,6 +147,25 @@ def _read_all(
     return read, rejected
 
 
+def _told_apart(read: Sequence[_Read]) -> list[_Read]:
+    """The records, each annotation under an id of its own.
+
+    An id that stands on answers to several tasks in one revision is no more than a number in a
+    list: a vendor counts from 1 in each file. A later revision may move to another task.
+    """
+    said: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for a, _ in read:
+        said[a.annotation_id, a.revision].add(a.task_id)
+    shared = {name for (name, _), tasks in said.items() if len(tasks) > 1}
+    return [(_renamed(a) if a.annotation_id in shared else a, delivery) for a, delivery in read]
+
+
+def _renamed(annotation: Annotation) -> Annotation:
+    own = content_id("annotation", annotation.annotation_id, annotation.task_id)
+    renamed = replace(annotation, annotation_id=own)
+    return of_nobody(renamed) if annotation.annotator.startswith(UNKNOWN) else renamed
+
+
 def _merge_deliveries(read: Iterable[_Read]) -> tuple[list[_Read], list[_Rejected], int]:
     """One delivery per (annotation, revision); the same again is counted, another is rejected."""
     first: dict[tuple[str, int], _Read] = {}
@@ -168,10 +191,10 @@ def _merge_deliveries(read: Iterable[_Read]) -> tuple[list[_Read], list[_Rejecte
 def _drop_repeated(
     read: Sequence[_Read], vanished: Sequence[Annotation]
 ) -> tuple[list[Annotation], list[_Rejected]]:
-    """Keep an annotator's earliest standing answer to a task, in all its revisions."""
+    """Keep an annotator's first standing answer to a task by `_rank`, in all its revisions."""
     repeated = _later_answers([*(annotation for annotation, _ in read), *vanished], _same_task)
     kept = [annotation for annotation, _ in read if annotation.annotation_id not in repeated]
-    detail = "this annotator has answered the task before"
+    detail = "this annotator answers the task in another record"
     rejected = [
         _Rejected(delivery, "repeated_annotator", detail, annotation.annotation_id)
         for annotation, delivery in read
@@ -204,10 +227,13 @@ def _vanished(
 
 def one_vote_each(annotations: Sequence[Annotation]) -> list[Annotation]:
     """Sorted by id; an annotator's second judgement of a pair is a repeat and no second vote."""
-    votes = [annotation for annotation in annotations if annotation.kind == COMPARISON]
+    # What an annotation says last, it says: a revision may name another task than those before it.
+    votes = [annotation for annotation in _latest(annotations) if annotation.kind == COMPARISON]
     repeats = _later_answers(votes, _same_pair)
     told = [
-        replace(annotation, kind=REPEAT) if annotation.annotation_id in repeats else annotation
+        replace(annotation, kind=REPEAT)
+        if annotation.kind == COMPARISON and annotation.annotation_id in repeats
+        else annotation
         for annotation in annotations
     ]
     return sorted(told, key=lambda a: (a.annotation_id, a.revision))
@@ -216,11 +242,11 @@ def one_vote_each(annotations: Sequence[Annotation]) -> list[Annotation]:
 def _later_answers(
     annotations: Iterable[Annotation], same: Callable[[Annotation], tuple[str, str]]
 ) -> set[str]:
-    """Ids of standing annotations that come after another of the same `same`, by time."""
+    """Ids of standing annotations that come after another of the same `same`, by `_rank`."""
     standing = [a for a in _latest(annotations) if a.status not in NOT_COUNTED]
     answered: set[tuple[str, str]] = set()
     later: set[str] = set()
-    for annotation in sorted(standing, key=_by_finish):
+    for annotation in sorted(standing, key=_rank):
         if same(annotation) in answered:
             later.add(annotation.annotation_id)
         answered.add(same(annotation))
@@ -242,8 +268,10 @@ def _same_pair(annotation: Annotation) -> tuple[str, str]:
     return annotation.pair_id, annotation.annotator
 
 
-def _by_finish(annotation: Annotation) -> tuple[datetime, str]:
-    return (annotation.finished_at or datetime.max.replace(tzinfo=UTC), annotation.annotation_id)
+def _rank(annotation: Annotation) -> tuple[bool, datetime, str]:
+    """By time, what says something before a skip: who skipped first may judge later."""
+    finished = annotation.finished_at or datetime.max.replace(tzinfo=UTC)
+    return annotation.preferred is None, finished, annotation.annotation_id
 
 
 def _quarantined(rejected: _Rejected) -> Quarantined:

@@ -166,6 +166,8 @@ def _choice(value: Any) -> Any:
 Id = Annotated[str, BeforeValidator(id_text)]
 Whole = Annotated[int, BeforeValidator(_no_flag)]
 Grade = Annotated[Whole, Field(ge=1, le=5)]
+Price = Annotated[Whole, Field(ge=0, lt=MAX_PRICE)]
+"""Micro-dollars of one annotation."""
 Time = Annotated[datetime, BeforeValidator(_time)]
 
 
@@ -183,7 +185,8 @@ class DeliveredAnnotation(BaseModel):
 
     `choice` speaks of the sides as shown. An edit comes as a higher `revision` of the same
     `annotation_id`, a retraction as a revision with that status. What means the same is the same:
-    an id may be a number, a number text, a choice "A"; a time without a zone is in UTC.
+    an id may be a number, a number text, a choice "A"; a time without a zone is in UTC. Without an
+    `annotator` it is an answer of somebody unknown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -191,7 +194,7 @@ class DeliveredAnnotation(BaseModel):
     annotation_id: Id = Field(min_length=1, max_length=200)
     revision: Whole = Field(0, ge=0, lt=2**62)
     task_id: Id = Field(min_length=1, max_length=200)
-    annotator: Id = Field(min_length=1, max_length=500)
+    annotator: Id | None = Field(None, min_length=1, max_length=500)
     choice: Annotated[str, BeforeValidator(_choice)]
     strength: Whole | None = Field(None, ge=0, le=3)
     ratings: dict[str, Rating] = Field(default_factory=dict, max_length=20)
@@ -200,7 +203,7 @@ class DeliveredAnnotation(BaseModel):
     finished_at: Time | None = None
     active_seconds: Annotated[float, BeforeValidator(_no_flag), Field(ge=0, lt=1e9)] | None = None
     status: Literal["submitted", "approved", "rejected", "retracted"] = "submitted"
-    price: Whole = Field(ge=0, lt=MAX_PRICE, description="Charged for this, micro-dollars")
+    price: Price = Field(description="Charged for this, micro-dollars")
 
     @classmethod
     def of(cls, record: Any) -> Self:

@@ -276,8 +276,8 @@ def agreements(lake: Lake, campaign: Campaign, key: str) -> list[float]:
 
 def _gate(campaign: str, batch: str, cause: str) -> Alarm:
     mend = (
-        f"winnow quarantine --batch {batch}; move the limit under validation: or leave the batch "
-        f"out; then {clear_command('publish', batch)}"
+        f"winnow quarantine --batch {batch}; move the limit under validation: (for rows that break "
+        f"a rule row_faults: quarantine), then {clear_command('publish', batch)}; or winnow drop"
     )
     return Alarm(campaign, batch, "gate-blocked", GATE_HEADING, plain_line(cause), mend)
 

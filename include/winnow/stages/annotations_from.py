@@ -36,6 +36,7 @@ from winnow.publish.versions import newest
 from winnow.records import ANNOTATIONS, TASKS, to_table
 from winnow.stages.label_rounds import has_opened, read_plan
 from winnow.stages.pools_from import check_exists
+from winnow.stages.set_aside import pairs_set_aside
 
 STAGE = "label"
 
@@ -168,28 +169,32 @@ def taken_by_campaign(tasks: Sequence[Row]) -> dict[str, int]:
 
 def _published_votes(batch: Batch, name: str) -> Iterator[tuple[Row, Row]]:
     """Task and vote of each vote of the batch's key, the pair's first task first."""
-    label = _published_labels(batch, name)
+    label, aside = _published_labels(batch, name)
     if label is None:
         return
     tasks = read_table(batch.lake, label.outputs["tasks"]).to_pylist()
     votes = by_pair(votes_of(read_table(batch.lake, label.outputs["annotations"]).to_pylist()))
     task_of = {task["task_id"]: task for task in tasks}
-    for pair in sorted(votes):
+    for pair in sorted(votes.keys() - aside):
         rows = [(task_of[vote["task_id"]], vote) for vote in votes[pair]]
         yield from sorted(rows, key=lambda row: (row[0]["repetition"], row[1]["annotation_id"]))
 
 
-def _published_labels(batch: Batch, name: str) -> Manifest | None:
-    """The other campaign's labels of the batch's key; None if it bought none that count."""
+def _published_labels(batch: Batch, name: str) -> tuple[Manifest | None, frozenset[str]]:
+    """The other campaign's labels of the batch's key; None if it bought none that count.
+
+    Beside them are the pairs that it set aside.
+    """
+    nothing = frozenset[str]()
     other = read_batch(batch.lake, name, batch.key, batch.clock)
     if other is None or read_ledger(batch.lake, name).dropped(batch.key) is not None:
-        return None
+        return None, nothing
     label = other.manifest(STAGE)
     if label is not None and not label.counts["rows_out"]:
-        return None  # the batch ended there: nobody decided on a pair
+        return None, nothing  # the batch ended there: nobody decided on a pair
     if other.manifest("publish") is None:
         if label is None and not has_opened(other):
-            return None
+            return None, nothing
         raise Retryable(
             f"Batch {batch.key} of campaign {name} has bought labels that are not published yet; "
             f"{batch.campaign.name} would buy some of them again. Wait for it, or clear "
@@ -197,7 +202,9 @@ def _published_labels(batch: Batch, name: str) -> Manifest | None:
             "a campaign of another `name` with annotations_from: []."
         )
     last = newest(batch.lake, other.campaign.publish.dataset)
-    return label if last is not None and batch.key in last.batches else None
+    if last is None or batch.key not in last.batches:
+        return None, nothing
+    return label, pairs_set_aside(batch.lake, last, batch.key)
 
 
 def _task(task: Row, pair: Row, number: int, name: str) -> Task:

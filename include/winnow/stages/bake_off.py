@@ -38,6 +38,7 @@ from winnow.select.bake_off_tally import Tally, contenders, tally, together, tol
 from winnow.select.screen import answers_nothing
 from winnow.stages.candidates import UNFIT, Candidates, clustered, rows_by_prompt, said_by
 from winnow.stages.select import pool_rules
+from winnow.stages.set_aside import pairs_set_aside
 
 BATCHES = 10
 """Batches that the figures are of, the newest ones that a model chose."""
@@ -65,7 +66,7 @@ class BakeOff:
 
 def run(batch: Batch, stage: str, published: Version) -> BakeOff:
     """Replay a batch whose labels are in, and join it with those before it in its version."""
-    own = replay(batch)
+    own = replay(batch, pairs_set_aside(batch.lake, published, batch.key))
     before = list(islice(_tallies(batch, stage, published), BATCHES - (own is not None)))
     tallies = before if own is None else [own, *before]
     outputs = {}
@@ -76,23 +77,33 @@ def run(batch: Batch, stage: str, published: Version) -> BakeOff:
 
 
 @one_blas_thread()
-def replay(batch: Batch) -> Tally | None:
-    """The sums of one batch; None where no model with labels chose it, or no such vote came."""
+def replay(batch: Batch, aside: frozenset[str] = frozenset()) -> Tally | None:
+    """The sums of one batch; None where no model with labels chose it, or no such vote came.
+
+    Votes on the pairs that are set `aside` are left out.
+    """
     expanded, selected = batch.require("expand"), batch.require("select")
     if not selected.figures.get("posterior_labels") or "features" not in expanded.outputs:
         return None
     model = RewardModel.from_bytes(read_artifact(batch.lake, selected.outputs["reward_model"]))
-    votes = list(replayed(batch, model).values())
+    votes = list(replayed(batch, model, aside).values())
     return tally(votes, worth(votes, model.heads)) if votes else None
 
 
-def replayed(batch: Batch, model: RewardModel) -> dict[str, Explored]:
+def replayed(
+    batch: Batch, model: RewardModel, aside: frozenset[str] = frozenset()
+) -> dict[str, Explored]:
     """Votes on exploration pairs by annotation id, with what `model` believed before them."""
     selected, labelled = batch.require("select"), batch.require("label")
     comparisons = read_table(batch.lake, selected.outputs["comparisons"])
     drawn = _drawn(comparisons.filter(pc.equal(comparisons["kind"], "exploration")).to_pylist())
     annotations = read_table(batch.lake, labelled.outputs["annotations"]).to_pylist()
-    prompt_of = {pair["pair_id"]: name for name, pairs in drawn.items() for pair in pairs}
+    prompt_of = {
+        pair["pair_id"]: name
+        for name, pairs in drawn.items()
+        for pair in pairs
+        if pair["pair_id"] not in aside
+    }
     votes = [vote for vote in votes_of(annotations) if vote["pair_id"] in prompt_of]
     prompts = sorted({prompt_of[vote["pair_id"]] for vote in votes})[:MOST_PROMPTS]
     if not prompts:

@@ -186,7 +186,8 @@ def _end(batch: Batch, number: int, vendor: LabelVendor, salt: bytes) -> int:
         status = vendor.cancel(ref, REASON)
     if not status.is_final:
         raise Retryable(
-            f"Vendor batch {ref} is being called off; drop batch {batch.key} again in a while."
+            f"Vendor batch {ref} is being called off; drop batch {batch.key} again in a while, or "
+            "see to it there by hand and say --called-off."
         )
     if salt and record is not None:
         with suppress(Corrupt, Fatal):

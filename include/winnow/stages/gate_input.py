@@ -11,12 +11,15 @@ from winnow.batch import Batch, read_artifact, table_files
 from winnow.campaign import Campaign
 from winnow.errors import Fatal
 from winnow.ingest.sources import named_files
+from winnow.label.database import opened
 from winnow.publish.labelled import labelled
 from winnow.publish.report_shares import largest_shifts, traits
 from winnow.publish.versions import newest
+from winnow.sql import Source
+from winnow.validate.aside import Aside, without
 from winnow.validate.leakage import EvaluationSet, merged, read_evaluation
 from winnow.validate.measure import Measured, measure
-from winnow.validate.metrics import LabelFigures
+from winnow.validate.metrics import LabelFigures, label_figures
 from winnow.validate.tables import BatchTables
 from winnow.validate.verdict import Verdict
 
@@ -28,6 +31,7 @@ _STAGE_OF = {
     "annotations": "label",
     "preferences": "label",
 }
+NOTHING = Aside()
 _COUNT_OF = {
     "comparisons": "comparisons",
     "tasks": "tasks",
@@ -38,21 +42,35 @@ _COUNT_OF = {
 
 
 @contextmanager
-def measured(batch: Batch) -> Iterator[Measured]:
+def tables_of(batch: Batch) -> Iterator[dict[str, Path]]:
+    """The tables that the gate looks at, as files.
+
+    Raises:
+        Corrupt: One is not what its manifest says.
+    """
+    stored = {table: batch.require(stage).outputs[table] for table, stage in _STAGE_OF.items()}
+    with table_files(batch.lake, stored) as files:
+        yield files
+
+
+@contextmanager
+def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
     """Measure a batch whose labels are collected; its files are there while it is looked at.
+
+    What is set `aside` is left out, and so is what it cost.
 
     Raises:
         Fatal: The campaign's evaluation prompts cannot be read.
         Corrupt: A table, or the verdict of a published batch, is not what its manifest says.
     """
     label, limits = batch.require("label"), batch.campaign.validation
-    stored = {table: batch.require(stage).outputs[table] for table, stage in _STAGE_OF.items()}
-    with table_files(batch.lake, stored) as files:
+    with tables_of(batch) as whole, without(whole, aside) as files:
         with labelled(batch.key, files) as tables:
             shifts = largest_shifts(traits(tables))
+        figures = LabelFigures.of(label.figures)
         yield measure(
-            _tables(batch, files),
-            LabelFigures.of(label.figures),
+            _tables(batch, files, aside, _paid(whole) - _paid(files) if aside else 0),
+            _figures_of(files) if aside else figures,
             limits,
             aggregation=batch.campaign.label.aggregation,
             history=_history(batch),
@@ -61,7 +79,21 @@ def measured(batch: Batch) -> Iterator[Measured]:
         )
 
 
-def _tables(batch: Batch, files: Mapping[str, Path]) -> BatchTables:
+def _figures_of(files: Mapping[str, Source]) -> LabelFigures:
+    with opened(files) as labels:
+        return label_figures(labels)
+
+
+def _paid(files: Mapping[str, Source]) -> int:
+    """What the annotations cost, micro-dollars."""
+    with opened(files) as labels:
+        [(paid,)] = labels.sql("SELECT coalesce(sum(price), 0) FROM latest").fetchall()
+    return int(paid)
+
+
+def _tables(
+    batch: Batch, files: Mapping[str, Source], aside: Aside, cost_aside: int
+) -> BatchTables:
     manifests = {table: batch.require(stage) for table, stage in _STAGE_OF.items()}
     n_rows = {table: manifest.outputs[table].n_rows for table, manifest in manifests.items()}
     told = {
@@ -69,10 +101,11 @@ def _tables(batch: Batch, files: Mapping[str, Path]) -> BatchTables:
         for table, count in _COUNT_OF.items()
         if count in manifests[table].counts
     }
+    wanted = {table: n - aside.n_rows.get(table, 0) for table, n in {**n_rows, **told}.items()}
     return BatchTables(
         tables=files,
-        n_rows={**n_rows, **told},
-        charged=manifests["annotations"].cost,
+        n_rows=wanted,
+        charged=max(0, manifests["annotations"].cost - cost_aside),
         floors=batch.campaign.select.floors,
         unmet_floors=manifests["comparisons"].figures.get("unmet_floors", ()),
     )

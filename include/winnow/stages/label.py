@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from winnow.batch import Batch, Manifest, read_table
@@ -62,6 +62,9 @@ from winnow.stages.turns import turn_to_buy
 from winnow.text import plain_text
 
 STAGE = label_results.STAGE
+
+CALLING_OFF = timedelta(days=1)
+"""How long after its deadline a vendor's batch is waited for that does not end."""
 
 Row = Mapping[str, Any]
 
@@ -119,7 +122,7 @@ def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
     """Buy what the first answers call for, as far as the budget goes.
 
     Raises:
-        Retryable: The vendor is not done and the deadline has not passed.
+        Retryable: The vendor is not done and the deadline has not passed, or not for long.
     """
     if batch.manifest(STAGE) is not None or _asks_nothing(batch):
         return {"sent": 0}
@@ -145,7 +148,7 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     """Bring home every annotation, aggregate them, and commit the stage.
 
     Raises:
-        Retryable: The vendor is not done and the deadline has not passed.
+        Retryable: The vendor is not done and the deadline has not passed, or not for long.
         Blocked: Fewer tasks were answered than the campaign's `min_completion`.
     """
     done = batch.manifest(STAGE)
@@ -252,7 +255,9 @@ def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> Bui
     annotations = [asdict(a) for a in found.annotations]
     # What was answered so that nobody can read it is paid: it is not bought again.
     answered = {row["task_id"] for row in annotations} | found.refused
-    unanswered = {task.task_id for task in first.tasks} - answered
+    asked = {task.task_id for task in first.tasks}
+    # Nor what a vendor that is not done may still bring.
+    unanswered = asked - answered if status.is_final else set()
     built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
     built = with_own_ids(batch, built)
     left = max(0, _limit(batch) - status.committed)
@@ -346,19 +351,30 @@ def _asks_nothing(batch: Batch) -> bool:
 
 
 def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> BatchStatus:
-    """The vendor's last word: it is done, or the deadline passed and the rest is called off."""
+    """The vendor's last word: it is done, or the deadline passed and the rest is called off.
+
+    One that does not finish being called off is waited for as long as `CALLING_OFF`: its status is
+    not final then, and what it brings later is a late answer (`winnow.stages.label_late`).
+    """
     status = vendor.status(record.ref)
     unreadable.note(batch.lake, record.ref, status)
-    if not status.is_final:
-        if batch.lake.now() < datetime.fromisoformat(record.deadline):
-            raise Retryable(
-                f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
-                + (f" {told}." if (told := unreadable.words(status)) else "")
-            )
-        status = vendor.cancel(record.ref, "deadline passed")
-    if not status.is_final:
+    if status.is_final:
+        return status
+    now, deadline = batch.lake.now(), datetime.fromisoformat(record.deadline)
+    if now < deadline:
         raise Retryable(
-            f"Vendor batch {record.ref} is being called off, and may still bring answers."
+            f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
+            + (f" {told}." if (told := unreadable.words(status)) else "")
+        )
+    why = "It may still bring answers."
+    try:
+        status = vendor.cancel(record.ref, "deadline passed")
+    except Retryable as error:
+        status, why = vendor.status(record.ref), str(error)
+    if not status.is_final and now < deadline + CALLING_OFF:
+        raise Retryable(
+            f"Vendor batch {record.ref} is being called off. {why} It is waited for until "
+            f"{deadline + CALLING_OFF:%Y-%m-%d %H:%M} UTC; then the batch goes on with what came."
         )
     return status
 

@@ -6,10 +6,12 @@ version is out and the next batch can learn from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
+
+import pyarrow as pa
 
 from winnow.batch import Artifact, Batch, Manifest, read_artifact, table_files
 from winnow.errors import Blocked
@@ -21,9 +23,11 @@ from winnow.publish.shards import cut, store_shards
 from winnow.publish.versions import Version, newest, publish, read_version, shelf
 from winnow.stages import bake_off, quality, reward_model
 from winnow.stages.drop import refuse_dropped
-from winnow.stages.gate_input import measured
+from winnow.stages.gate_input import measured, tables_of
 from winnow.stored import parsed
+from winnow.validate.aside import Aside, find_aside, noted, without
 from winnow.validate.gate import judge
+from winnow.validate.limits import bounds
 from winnow.validate.verdict import Verdict
 
 STAGE = "publish"
@@ -32,10 +36,19 @@ STAGE = "publish"
 def check(batch: Batch) -> str:
     """Judge the batch's labels and store the verdict; returns where it lies in the lake.
 
-    The rows behind failed checks go to the stage's quarantine, which the verdict names.
+    The rows behind failed checks go to the stage's quarantine, which the verdict names. With
+    `row_faults: quarantine` those that would block the batch are set aside, and the rest is judged.
     """
+    limits = batch.campaign.validation
     with measured(batch) as found:
-        verdict, broken = judge(found, batch.campaign.validation)
+        verdict, broken = judge(found, limits)
+    if limits.row_faults == "quarantine":
+        with tables_of(batch) as tables:
+            aside, along = find_aside(tables, verdict, broken)
+        if aside:
+            with measured(batch, aside) as left:
+                verdict = noted(judge(left, limits).verdict, aside, verdict)
+            broken = pa.concat_tables([broken, along])
     stored = batch.write_table(STAGE, "quarantine", broken)
     verdict = replace(verdict, quarantine=asdict(stored))
     return batch.write_bytes(STAGE, "verdict", "json", verdict.to_bytes()).path
@@ -53,15 +66,16 @@ def version(batch: Batch, verdict_path: str) -> int:
     if verdict.verdict == "block":
         raise Blocked(
             f"Batch {batch.key} is not published. {'; '.join(verdict.reasons())}. To let it pass, "
-            "change the limits under `validation` and clear check_labels; to choose other pairs of "
-            "the same pools, start another campaign with `pools_from`."
+            "change the limits under `validation` and clear check_labels"
+            f"{_way_out(batch, verdict)}; to choose other pairs of the same pools, start another "
+            "campaign with `pools_from`."
         )
     refuse_dropped(batch)
     batch.check_whole("label")
     dataset = batch.campaign.publish.dataset
     parent = newest(batch.lake, dataset)
     objects = shelf(batch.lake, dataset, parent)
-    with _opened(batch) as tables:
+    with _opened(batch, Aside.of(verdict)) as tables:
         test_share = cut(tables, batch.campaign.publish, parent)
         shards = store_shards(objects, tables, test_share)
         facts = quality.facts_of(batch, tables, asdict(verdict))
@@ -96,11 +110,17 @@ def refit(batch: Batch, number: int) -> Manifest:
     baked = bake_off.run(batch, STAGE, published)
     collected = batch.require("label")
     n_preferences = collected.outputs["preferences"].n_rows
+    verdict = _verdict_of(batch, published)
+    n_aside = Aside.of(verdict).n_rows.get("preferences", 0)
     return batch.commit(
         STAGE,
         inputs=[collected],
-        outputs={**baked.outputs, **_quarantine(batch, published)},
-        counts={"rows_in": n_preferences, "rows_out": n_preferences, "quarantined": 0},
+        outputs={**baked.outputs, **_quarantine(verdict)},
+        counts={
+            "rows_in": n_preferences,
+            "rows_out": n_preferences - n_aside,
+            "quarantined": n_aside,
+        },
         cost=collected.cost,
         figures={
             "version": published.name,
@@ -118,10 +138,30 @@ def refit(batch: Batch, number: int) -> Manifest:
     )
 
 
+def _way_out(batch: Batch, verdict: Verdict) -> str:
+    """What to do about rows that no limit lets pass; nothing where there are none."""
+    limited = {bound.figure for bound in bounds(batch.campaign.validation)} - {"rows_lost"}
+    blocking = {c.name for c in verdict.checks if (c.severity, c.outcome) == ("block", "fail")}
+    if not blocking - limited:
+        return ""
+    drop = f'`winnow drop {batch.key} --reason "..."` gives the batch up'
+    if batch.campaign.validation.row_faults == "quarantine":
+        return f"; what is faulty still can be set aside no further: {drop}"
+    return (
+        f". Rows that break a rule have no limit: `winnow quarantine --batch {batch.key}` shows "
+        "them; `row_faults: quarantine` under `validation` publishes the batch without them and "
+        f"the votes on their pairs, or {drop}"
+    )
+
+
 @contextmanager
-def _opened(batch: Batch) -> Iterator[Labelled]:
+def _opened(batch: Batch, aside: Aside) -> Iterator[Labelled]:
     stored = {table: batch.require(stage).outputs[table] for table, stage in TABLES.items()}
-    with table_files(batch.lake, stored) as files, labelled(batch.key, files) as tables:
+    with (
+        table_files(batch.lake, stored) as whole,
+        without(whole, aside) as files,
+        labelled(batch.key, files) as tables,
+    ):
         yield tables
 
 
@@ -142,13 +182,26 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
         "unmet_floors": ", ".join(select.figures["unmet_floors"]) or "none",
         "mean_info_gain": select.figures["mean_info_gain"],
         **label.figures,
+        **_of_the_rest(verdict, label.figures),
         "cost": label.cost,
     }
 
 
-def _quarantine(batch: Batch, published: Version) -> dict[str, Artifact]:
-    """Where the rows behind failed checks lie, by the verdict that the version carries."""
-    verdict = Verdict.from_bytes(
+def _of_the_rest(verdict: Verdict, whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of the labels without what is set aside, and how many pairs that is."""
+    aside = Aside.of(verdict)
+    if not aside:
+        return {}
+    anew = {name: verdict.figures[name] for name in whole if name in verdict.figures}
+    return {**anew, "pairs_set_aside": len(aside.pairs)}
+
+
+def _verdict_of(batch: Batch, published: Version) -> Verdict:
+    return Verdict.from_bytes(
         read_artifact(batch.lake, published.files[f"quality/{batch.key}.json"])
     )
+
+
+def _quarantine(verdict: Verdict) -> dict[str, Artifact]:
+    """Where the rows behind failed checks lie, by the verdict that the version carries."""
     return {"quarantine": Artifact(**verdict.quarantine)} if verdict.quarantine else {}

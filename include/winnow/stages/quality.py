@@ -90,6 +90,7 @@ def _bad_rows(verdict: Mapping[str, Any]) -> list[Refused]:
         details[row["check"]].append(row["detail"])
     # The verdict names the first rows only; the value of such a check counts them all.
     n = {check["name"]: check["value"] for check in verdict["checks"]}
+    n |= (verdict.get("set_aside") or {}).get("checks", {})
     return [
         Refused("publish", name, n.get(name, len(rows)), rows[0]) for name, rows in details.items()
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import log1p
 from typing import Any
 
@@ -33,6 +34,7 @@ from winnow.reward import (
     fit_with_annotators,
 )
 from winnow.select import one_blas_thread
+from winnow.stages.set_aside import pairs_set_aside
 from winnow.stages.trust import Trust, measure
 from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
 
@@ -139,8 +141,9 @@ def _judged(
 ) -> list[tuple[Manifest, Manifest, list[Row]]]:
     """Batches whose vectors can be compared with those of a version: expand, select and votes."""
     manifests = [_manifests(lake, campaign.name, key) for key in sorted(version.batches)]
+    aside = partial(pairs_set_aside, lake, version)
     return [
-        (expand, select, _votes(lake, expand, select, label, features))
+        (expand, select, _votes(lake, (expand, select, label), features, aside(label.batch)))
         for expand, select, label in manifests
         if are_related(expand.figures["feature_version"], features)
     ]
@@ -231,12 +234,17 @@ def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest,
 
 
 def _votes(
-    lake: Lake, expand: Manifest, select: Manifest, label: Manifest, version: str
+    lake: Lake,
+    stages: tuple[Manifest, Manifest, Manifest],
+    version: str,
+    aside: frozenset[str],
 ) -> list[Row]:
     """A row a vote: its comparison, preference (1, 1/2, 0), lengths and raw features of both.
 
-    Votes on a response whose vector would be another one by `version` are left out.
+    Votes on a response whose vector would be another one by `version` are left out, and those on
+    the pairs that are set `aside`.
     """
+    expand, select, label = stages
     texts = read_table(lake, expand.outputs["responses"]).select(["response_id", "message"])
     text_of = {row["response_id"]: row["message"] for row in texts.to_pylist()}
     pairs = {c["pair_id"]: c for c in read_table(lake, select.outputs["comparisons"]).to_pylist()}
@@ -250,6 +258,8 @@ def _votes(
     annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
     votes: list[Row] = []
     for row in votes_of(annotations):
+        if row["pair_id"] in aside:
+            continue
         pair = pairs[row["pair_id"]]
         first, second = pair["first_id"], pair["second_id"]
         if first in vectors and second in vectors:

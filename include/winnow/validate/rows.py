@@ -1,6 +1,7 @@
 """Faults of single rows, found in SQL: each check names the rows that break it, by id.
 
-One such row is one too many, so these have no limits. Great Expectations checks what a single
+One such row is one too many, so these have no limits; what becomes of it says the campaign's
+`validation.row_faults` (see `winnow.validate.aside`). Great Expectations checks what a single
 column can tell of annotations and preferences; here is what takes more than one row or table.
 """
 

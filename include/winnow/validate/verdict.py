@@ -69,7 +69,8 @@ class Verdict:
 
     `figures` are all that was measured, by name; `profile` what later batches are held against;
     `bad_rows` and `suspects` name the rows and annotators behind checks that failed, of each check
-    the first rows only; `quarantine` is the artifact that has them all.
+    the first rows only; `quarantine` is the artifact that has them all; `set_aside` is what the
+    batch is published without, see `winnow.validate.aside`.
     """
 
     verdict: Worst
@@ -79,6 +80,7 @@ class Verdict:
     bad_rows: Sequence[BadRow] = ()
     suspects: Sequence[Suspect] = ()
     quarantine: Mapping[str, Any] | None = None
+    set_aside: Mapping[str, Any] | None = None
 
     def to_bytes(self) -> bytes:
         """The verdict as JSON."""
@@ -96,6 +98,7 @@ class Verdict:
             [BadRow(**row) for row in content.get("bad_rows", [])],
             [Suspect(**suspect) for suspect in content.get("suspects", [])],
             content.get("quarantine"),
+            content.get("set_aside"),
         )
 
     def reasons(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.annotation import UNKNOWN, AnnotatorKey, pseudonymous
+from winnow.label.annotation import UNKNOWN, Annotation, AnnotatorKey, pseudonymous
 from winnow.label.collect import Collection, Delivery, read_deliveries
 from winnow.records import ANNOTATIONS, QUARANTINE, to_table
 
@@ -21,6 +22,7 @@ SOURCE = "pages/ref"
 TASKS = [
     {"task_id": "straight", "pair_id": "pair", "swapped": False, "kind": "comparison"},
     {"task_id": "swapped", "pair_id": "pair", "swapped": True, "kind": "comparison"},
+    {"task_id": "other pair", "pair_id": "other", "swapped": False, "kind": "comparison"},
     {"task_id": "known", "pair_id": "gold", "swapped": False, "kind": "gold"},
 ]
 
@@ -127,7 +129,6 @@ BAD = {
         raw(strength=4),
         raw(strength=1.5),
         raw(status="gone"),
-        raw(annotator=""),
         raw(annotator=["x"]),
         raw(annotator=True),
         raw(annotator=HALF),
@@ -259,6 +260,28 @@ def test_another_record_under_the_same_revision_is_quarantined() -> None:
     assert reasons(collection) == ["conflicting_delivery"]
 
 
+@pytest.mark.parametrize("name", ["Grace H.", "", None])
+def test_ids_that_are_numbers_in_a_list_lose_no_answer(name: str | None) -> None:
+    tasks = ["straight", "other pair", "known"]
+    sent = [raw(annotation_id="1", task_id=task, annotator=name) for task in tasks]
+    collection = collect(sent, sent)
+    assert not collection.quarantined and collection.n_redelivered == 3
+    assert {a.task_id for a in collection.annotations} == set(tasks)
+    assert len({a.annotation_id for a in collection.annotations}) == 3
+    assert len({a.annotator for a in collection.annotations}) == (1 if name == "Grace H." else 3)
+
+
+def test_answers_without_a_name_are_of_people_of_whom_nothing_is_known() -> None:
+    sent = [
+        raw(annotator=None),
+        raw(annotator="", annotation_id="x", task_id="swapped"),
+        raw(annotation_id="y", task_id="known"),
+    ]
+    found = collect(sent).annotations
+    assert [a.annotator.startswith(UNKNOWN) for a in found] == [True, True, False]
+    assert [a.kind for a in found] == ["comparison", "comparison", "gold"]
+
+
 def test_every_revision_of_an_annotation_is_kept() -> None:
     collection = collect([raw(revision=1, choice="b"), raw()])
     assert [(a.revision, a.choice) for a in collection.annotations] == [(0, "a"), (1, "b")]
@@ -290,6 +313,51 @@ def test_a_second_judgement_of_a_pair_by_one_annotator_is_no_second_vote() -> No
     other = raw(annotation_id="ann-3", task_id="swapped", annotator="Ada")
     kinds = [a.kind for a in collect([later, other, raw()]).annotations]
     assert kinds == ["comparison", "repeat", "comparison"]
+
+
+def test_who_skips_first_and_judges_later_has_judged() -> None:
+    skip, later = raw(choice="skip"), {"finished_at": "2026-11-22T11:00:00Z"}
+    same = collect([skip, raw(**later, annotation_id="x")])
+    assert [(a.annotation_id, a.kind) for a in same.annotations] == [("x", "comparison")]
+    assert reasons(same) == ["repeated_annotator"]
+    other = collect([skip, raw(**later, annotation_id="x", task_id="swapped")])
+    assert [(a.choice, a.kind) for a in other.annotations] == [
+        ("skip", "repeat"),
+        ("a", "comparison"),
+    ]
+
+
+wanderers = st.builds(
+    raw,
+    annotation_id=st.sampled_from("wxyz"),
+    revision=st.integers(0, 2),
+    annotator=st.sampled_from(["Grace H.", "Ada"]),
+    task_id=st.sampled_from(["straight", "swapped", "other pair", "known"]),
+    choice=st.sampled_from(["a", "b", "tie", "skip"]),
+    status=st.sampled_from(["submitted", "submitted", "retracted", "rejected"]),
+    finished_at=st.sampled_from(["2026-11-22T10:01:00Z", "2026-11-22T11:00:00Z", None]),
+)
+
+
+@given(st.lists(wanderers, max_size=10), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_an_annotation_may_move_between_tasks_and_each_judge_has_one_vote(
+    raws: list[bytes], stands: bool
+) -> None:
+    collection = (collect_standing if stands else collect)(raws)
+    latest: dict[str, Annotation] = {}
+    for a in sorted(collection.annotations, key=lambda a: a.revision):
+        latest[a.annotation_id] = a
+    kind_of = {t["task_id"]: t["kind"] for t in TASKS}
+    for a in collection.annotations:
+        assert a.kind == kind_of[a.task_id] or (a.kind, kind_of[a.task_id]) == (
+            "repeat",
+            "comparison",
+        )
+    standing = [a for a in latest.values() if a.status in ("submitted", "approved")]
+    judged = [a for a in standing if a.preferred and kind_of[a.task_id] == "comparison"]
+    judges = Counter((a.pair_id, a.annotator) for a in judged if a.kind == "comparison")
+    assert judges == Counter({(a.pair_id, a.annotator) for a in judged})
 
 
 def test_a_gold_answer_is_told_as_one() -> None:

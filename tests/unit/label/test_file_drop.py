@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -246,6 +250,90 @@ def test_who_answers_a_task_beside_another_is_paid_too(world, make_tasks) -> Non
     world.put(f"{ref}/output/a.jsonl", "\n".join(map(json.dumps, lines)).encode())
     status = world.connect().status(ref)
     assert (status.n_answered, status.charged, status.committed) == (1, 200_000, 200_000)
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda data: data,
+    ".gz": lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:]),
+    ".bz2": bz2.compress,
+    ".zst": lambda data: bytes(pa.compress(data, "zstd")),
+}
+
+
+@pytest.mark.parametrize("pack", PACK)
+@pytest.mark.parametrize("end", [".jsonl", ".JSONL", ".ndjson", ".NdJson"])
+def test_files_of_answers_are_read_by_any_usual_name(world, make_tasks, end, pack) -> None:
+    [task] = make_tasks(1)
+    ref = submit(world, "night/1", [task]).ref
+    line = json.dumps({"task_id": task.task_id, "annotator": "x", "choice": "a"}).encode()
+    world.put(f"{ref}/output/deep/a{end}{pack.upper()}", PACK[pack](line + b"\n"))
+    status = world.connect().status(ref)
+    assert (status.state, status.n_answered, status.n_unreadable) == ("complete", 1, 0)
+    assert [a.choice for a in latest(read_all(world.connect(), ref)[0])] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "output/a.json",
+        "output/a.csv",
+        "output/a.jsonl.zip",
+        "output/a",
+        "a.jsonl",
+        "out/a.ndjson.gz",
+    ],
+)
+def test_a_file_that_is_not_read_is_told_with_its_name(world, make_tasks, name: str) -> None:
+    ref = submit(world, "night/1", make_tasks(1)).ref
+    for quiet in ("output/done.json", "output/.part.jsonl", "output/.tmp/a.json", "notes/x.txt"):
+        world.put(f"{ref}/{quiet}", b"")
+    assert words(world.connect().status(ref)) == ""
+    world.put(f"{ref}/{name}", b"{}")
+    status = world.connect().status(ref)
+    assert (status.n_unreadable, status.n_answered) == (1, 0)
+    assert f"{ref}/{name}: answers are read from" in words(status)
+    assert not read_all(world.connect(), ref)[0]
+
+
+def test_a_file_is_packed_as_it_begins_not_as_it_is_named(world, make_tasks) -> None:
+    tasks = make_tasks(2)
+    ref = submit(world, "night/1", tasks).ref
+    lines = [{"task_id": t.task_id, "annotator": "x", "choice": "a"} for t in tasks]
+    world.put(f"{ref}/output/a.jsonl.gz", json.dumps(lines[0]).encode())
+    world.put(f"{ref}/output/b.jsonl", gzip.compress(json.dumps(lines[1]).encode()))
+    assert world.connect().status(ref).n_answered == 2
+
+
+@pytest.mark.parametrize("spoil", ["cut", "bomb", "rotten"])
+def test_what_cannot_be_unpacked_is_told_and_kept(world, make_tasks, monkeypatch, spoil) -> None:
+    monkeypatch.setattr("winnow.label.vendors.file_drop.outputs.MAX_UNPACKED", 4096)
+    tasks = make_tasks(2)
+    ref = submit(world, "night/1", tasks).ref
+    lines = [{"task_id": t.task_id, "annotator": "x", "choice": "a"} for t in tasks]
+    first = json.dumps(lines[0]).encode() + b"\n"
+    whole = gzip.compress(first) + gzip.compress(json.dumps(lines[1]).encode())
+    data = {
+        "cut": whole[:-9],
+        "bomb": gzip.compress(b" " * 2**22),
+        "rotten": whole[:12] + b"x" * 40,
+    }[spoil]
+    world.put(f"{ref}/output/a.jsonl.gz", data)
+    status = world.connect().status(ref)
+    told = {"cut": "damaged", "bomb": "more than 4096 bytes", "rotten": "damaged"}[spoil]
+    assert told in status.unreadable and "a.jsonl.gz" in status.unreadable
+    assert read_all(world.connect(), ref)[0][-1] == data
+
+
+@pytest.mark.parametrize(
+    "price", [-1, 10**12, 1e30, float("nan"), float("inf"), None, "x", [], True]
+)
+def test_a_price_that_is_none_was_not_written_by_winnow(world, make_tasks, price) -> None:
+    ref = submit(world, "night/1", make_tasks(1)).ref
+    for path in [p for p in world.store.tags(ref) if "/input" in p]:
+        line = {**json.loads(world.store.read(path)), "price": price}
+        world.put(path, json.dumps(line).encode())
+    with pytest.raises(Corrupt, match="look who writes there"):
+        world.connect().status(ref)
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

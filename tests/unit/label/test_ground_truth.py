@@ -23,6 +23,7 @@ from winnow.label.vendors.ground_truth.answers import line_of, read_answers
 from winnow.label.vendors.ground_truth.client import GroundTruthVendor
 from winnow.label.vendors.ground_truth.jobs import JobSettings
 from winnow.label.vendors.ground_truth.template import worker_template
+from winnow.label.vendors.pages import unread
 from winnow.lake import FolderLake, S3Lake
 
 from ...vendor_contract import VendorContract
@@ -182,6 +183,12 @@ def test_ratings_and_reasons_come_home(world, make_tasks) -> None:
         b"[]",
         b'{"answers": [{}]}',
         b'{"answers": 3}',
+        b'{"answers": []}',
+        b'{"answers": {}}',
+        b'{"answers": ""}',
+        b'{"answers": null}',
+        b"{}",
+        b"",
         json.dumps({"answers": [{"workerId": "w", "answerContent": {"choice": {}}}]}).encode(),
         json.dumps({"answers": [{"workerId": "w", "answerContent": None}]}).encode(),
         json.dumps(
@@ -196,13 +203,40 @@ def test_ratings_and_reasons_come_home(world, make_tasks) -> None:
         ).encode(),
     ],
 )
-def test_a_response_that_cannot_be_read_comes_as_it_is(raw: bytes) -> None:
-    assert read_answers(raw, ASKED) == [raw]
+def test_a_response_that_cannot_be_read_comes_in_its_bytes_beside_its_task(raw: bytes) -> None:
+    assert read_answers(raw, ASKED) == [unread("t1", raw)]
+
+
+def test_one_bad_answer_in_a_file_costs_no_good_one() -> None:
+    good = {"workerId": "w", "answerContent": {"choice": "a"}}
+    raw = json.dumps({"answers": [good, {"workerId": "v"}, {**good, "workerId": "u"}]}).encode()
+    first, bad, last = read_answers(raw, ASKED)
+    assert [json.loads(record)["annotator"] for record in (first, last)] == ["w", "u"]
+    assert bad == unread("t1", b'{"workerId": "v"}')
+
+
+STRAY = ["iteration-1/999/a.json", "iteration-1/x/a.json", f"iteration-1/{'9' * 90}/a.json", "b.gz"]
+
+
+@pytest.mark.parametrize("job", ["same", "no-such-job"])
+@pytest.mark.parametrize("name", STRAY)
+def test_a_response_to_what_was_not_asked_is_told_and_comes_home(
+    world, make_tasks, job: str, name: str
+) -> None:
+    ref, _ = answered_batch(world, make_tasks(1))
+    answer = {"workerId": "w", "answerContent": {"choice": "a"}}
+    path = f"{ref}/output/{ref if job == 'same' else job}/annotations/worker-response/{name}"
+    assert world.store.create(path, json.dumps({"answers": [answer]}).encode())
+    status = world.connect().status(ref)
+    assert (status.n_answered, status.charged, status.n_unreadable) == (1, 100_000, 1)
+    assert status.unreadable.startswith(path)
+    [_, stray] = sorted(latest(read_all(world.connect(), ref)[0]), key=lambda a: -a.price)
+    assert (stray.task_id, stray.price) == (path.removeprefix(f"{ref}/output/"), 0)
 
 
 @given(st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
 def test_no_response_breaks_the_reader(raw: str) -> None:
-    assert read_answers(raw.encode(), ASKED) == [raw.encode()]
+    assert read_answers(raw.encode(), ASKED) == [unread("t1", raw.encode())]
 
 
 def test_only_responses_are_read() -> None:
@@ -261,4 +295,4 @@ def test_a_connection_that_can_work_opens() -> None:
 @pytest.mark.parametrize("answers", [b"[]", b"{}", b'""'])
 def test_a_response_without_an_answer_is_a_record_all_the_same(answers: bytes) -> None:
     raw = b'{"answers": %s}' % answers
-    assert read_answers(raw, ASKED) == [raw]
+    assert read_answers(raw, ASKED) == [unread("t1", raw)]

@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.errors import Fatal
+from winnow.errors import Fatal, Retryable
 from winnow.ingest.values import Unreadable
 from winnow.label.annotation import (
     AnnotatorKey,
@@ -292,6 +293,127 @@ class TestTasks:
         for meta in ({}, {"winnow": 7}, {"winnow": {"task_id": 7}}, "x"):
             world.ask("POST", f"/api/projects/{ref}/import", [{"data": {}, "meta": meta}])
         assert world.connect().status(ref).n_tasks == 1
+
+
+class Spoilt(httpx.BaseTransport):
+    """Passes calls on, and gives the first task of each list of tasks as `spoil` makes it."""
+
+    def __init__(self, inner: httpx.BaseTransport) -> None:
+        self.inner = inner
+        self.spoil: Callable[[dict[str, Any]], bytes] = lambda task: json.dumps(task).encode()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self.inner.handle_request(request)
+        answer.read()
+        if request.url.path != "/api/tasks/" or not answer.json()["tasks"]:
+            return answer
+        first, *others = answer.json()["tasks"]
+        rows = [self.spoil(first), *(json.dumps(task).encode() for task in others)]
+        return httpx.Response(200, content=b'{"tasks": [' + b",".join(rows) + b"]}")
+
+
+def without(task: dict[str, Any], name: str, value: bytes) -> bytes:
+    """The task with another value in the place of one; with none, both of it."""
+    given = task if not value else {k: v for k, v in task.items() if k != name}
+    return json.dumps(given)[:-1].encode() + b', "%s": %s}' % (name.encode(), value or b"[[7]]")
+
+
+VALUES = [b"{}", b'"x"', b"7.5", b"1e999", b"9" * 5000, b'"\\ud800"', b"[" * 99 + b"]" * 99, b""]
+PRICES = [-1, 10**12, 1e30, "x", "", None, [], True]
+
+
+class TestDisorder:
+    """What cannot be read of a task costs nothing of the others."""
+
+    @pytest.fixture
+    def spoilt(self, fake: LabelStudioFake) -> Spoilt:
+        return Spoilt(fake.transport())
+
+    @pytest.fixture
+    def world(self, fake: LabelStudioFake, spoilt: Spoilt) -> LabelStudioWorld:
+        return LabelStudioWorld(URL, spoilt, fake.count_held)
+
+    @pytest.fixture
+    def answered(self, world: LabelStudioWorld, make_tasks: Make) -> tuple[str, list[str]]:
+        tasks = make_tasks(5)
+        ref = submit(world, "night/1", tasks).ref
+        for task in tasks:
+            world.answer(ref, task.task_id, "ann", "a")
+        return ref, [task.task_id for task in tasks]
+
+    @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+    @pytest.mark.parametrize("name", ["id", "annotations"])
+    def test_a_task_without_a_number_or_a_list_of_answers_is_answered(
+        self,
+        world: LabelStudioWorld,
+        spoilt: Spoilt,
+        answered: tuple[str, list[str]],
+        name: str,
+        value: bytes,
+    ) -> None:
+        ref, ids = answered
+        spoilt.spoil = lambda task: without(task, name, value)
+        status = world.connect().status(ref)
+        assert (status.state, status.n_answered, status.charged) == ("complete", 5, 500_000)
+        assert status.n_unreadable == 2, "the first of each of two pages"
+        came, _ = read_all(world.connect(), ref)
+        assert {task_id for task_id in ids for raw in came if task_id.encode() in raw} == set(ids)
+        assert sum(b'"unread": ' in raw for raw in came) == 2 * (name == "annotations")
+
+    @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+    @pytest.mark.parametrize("name", ["meta", "all of it"])
+    def test_what_may_be_a_task_is_told_and_passed_over_and_nothing_is_bought_beside_it(
+        self,
+        world: LabelStudioWorld,
+        spoilt: Spoilt,
+        answered: tuple[str, list[str]],
+        name: str,
+        value: bytes,
+    ) -> None:
+        ref, ids = answered
+        kept = b'{"winnow": %s}' % value if value and value in VALUES[:4] else value
+        spoilt.spoil = lambda task: value if name == "all of it" else without(task, name, kept)
+        status = world.connect().status(ref)
+        # Bytes that are the same are one such task.
+        assert status.n_unreadable == (1 if name == "all of it" else 2)
+        assert status.n_answered == len(ids) - 2
+        assert "which task it is" in status.unreadable
+        came, _ = read_all(world.connect(), ref)
+        assert len({id_ for id_ in ids for raw in came if id_.encode() in raw}) >= status.n_answered
+        with pytest.raises(Retryable, match="Nothing more is bought"):
+            world.connect().list_task_ids(ref)
+
+    @pytest.mark.parametrize("price", PRICES)
+    def test_a_price_that_is_none_hides_no_task(
+        self,
+        world: LabelStudioWorld,
+        fake: LabelStudioFake,
+        make_tasks: Make,
+        price: Any,
+    ) -> None:
+        tasks = make_tasks(2)
+        ref = submit(world, "night/1", tasks).ref
+        for task in tasks:
+            world.answer(ref, task.task_id, "ann", "a")
+        strange = fake.tasks[world.numbers(ref)[tasks[0].task_id]]
+        strange["meta"]["winnow"]["price"] = price
+        vendor = world.connect()
+        assert vendor.list_task_ids(ref) == {task.task_id for task in tasks}
+        status = vendor.status(ref)
+        assert (status.n_tasks, status.n_answered, status.charged) == (2, 2, 100_000)
+        assert status.n_unreadable == 1 and "`price`" in status.unreadable
+        [bad] = [each for each in records(world, ref) if "unread" in each]
+        assert bad["task_id"] == tasks[0].task_id and bad["unread"]["result"]
+
+    def test_a_list_of_nothing_that_can_be_read_is_waited_for(
+        self, world: LabelStudioWorld, spoilt: Spoilt, make_tasks: Make
+    ) -> None:
+        ref = submit(world, "night/1", make_tasks(1)).ref
+        spoilt.spoil = lambda task: b"7"
+        vendor = world.connect()
+        vendor.page_size = 1
+        with pytest.raises(Retryable, match="no number of them"):
+            vendor.status(ref)
 
 
 class TestAnswers:

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.errors import Fatal, Retryable
+from winnow.ingest.values import Unreadable
 from winnow.label.annotation import AnnotatorKey, pseudonymous
-from winnow.label.vendor import Choice, Rating, VendorAccount
+from winnow.label.vendor import MAX_PRICE, Choice, DeliveredAnnotation, Rating, VendorAccount
 from winnow.label.vendors import connect
 from winnow.label.vendors.calls import VendorCalls
 from winnow.label.vendors.scale.answers import annotation_of, read_task
@@ -151,14 +152,19 @@ def test_an_answer_that_is_redone_is_retracted_until_it_is_back(world, make_task
 
 
 @pytest.mark.parametrize(
-    "response", [{}, [], "yes", {"annotations": {}}, {"annotations": {"choice": {"response": []}}}]
+    "response",
+    [None, {}, [], "yes", {"annotations": {}}, {"annotations": {"choice": {"response": []}}}],
 )
 def test_an_answer_that_cannot_be_read_is_delivered_as_it_came(world, make_tasks, response) -> None:
     task = make_tasks(1)[0]
     ref = submit(world, "night/1", [task]).ref
     world.scale.touch(world.scale.find(task.task_id), status="completed", response=response)
     [record] = read_all(world.connect(), ref)[0]
-    assert json.loads(record)["response"] == response
+    assert json.loads(record)["unread"]["response"] == response
+    assert json.loads(record)["task_id"] == task.task_id
+    status = world.connect().status(ref)
+    assert (status.state, status.n_unreadable) == ("complete", 1)
+    assert status.charged == task.price
 
 
 BAD_PARTS = [
@@ -188,11 +194,102 @@ def test_one_strange_task_neither_stops_the_page_nor_is_bought_again(part) -> No
     answer = httpx.Response(200, content=page, request=httpx.Request("GET", "http://s/tasks"))
     _, listed = calls.read_list(answer, "docs", dict)
     tasks = [read_task(raw) for raw in listed]
-    assert [task.metadata.task_id for task in tasks if task] == ["t1", "t1"]
-    assert all(task and task.is_answered for task in tasks)
+    assert [task.asked for task in tasks] == ["t1", "t1"]
+    assert all(task.is_answered for task in tasks)
     assert json.loads(annotation_of(tasks[0]) or b"")["choice"] == "a"
     record = annotation_of(tasks[1])
     assert record and pseudonymous(record, AnnotatorKey("scale", b"salt"))
+
+
+WIRE = {
+    "task_id": "s1",
+    "unique_id": "t1",
+    "status": "completed",
+    "metadata": {"task_id": "t1", "price": 100_000},
+    "created_at": "2026-11-22T00:00:00Z",
+    "updated_at": "2026-11-22T00:01:00Z",
+    "completed_at": "2026-11-22T00:01:00Z",
+    "response": {"annotations": {"choice": {"response": [["a"]]}}},
+    "customer_review_status": "pending",
+}
+STRANGE = [None, True, 7, 7.0, -1, 1e30, float("nan"), "", "7", "\ud800", [], {}, [[]], {"a": None}]
+paths = st.sampled_from([*WIRE, "metadata task_id", "metadata price"])
+
+
+def spoilt(path: str, how: Any) -> bytes:
+    """A finished task with one part replaced, left out or there twice."""
+    *outer, name = path.split()
+    wire = json.loads(json.dumps(WIRE))
+    holder = wire[outer[0]] if outer else wire
+    if how == "absent":
+        del holder[name]
+    elif how == "twice":
+        holder[f"{name}!"] = holder[name]
+    else:
+        holder[name] = how
+    return json.dumps(wire).replace(f'"{name}!"', f'"{name}"').encode()
+
+
+@given(paths, st.sampled_from([*STRANGE, "absent", "twice"]))
+def test_whatever_is_strange_in_a_finished_task_its_answer_is_there(path: str, how: Any) -> None:
+    raw = spoilt(path, how)
+    task = read_task(raw)
+    record = annotation_of(task)
+    # Without its status the response says that it is done; without its response its status does.
+    assert task.asked is not None and task.is_answered and record is not None
+    try:
+        told = DeliveredAnnotation.of(json.loads(record))
+        assert (told.choice, told.price, told.task_id) == ("a", task.price, task.asked)
+        assert not task.fault or path == "status"
+    except Unreadable:
+        assert raw in record and task.fault
+    assert task.price == 100_000 or path.startswith("metadata")
+    assert task.price is None or 0 <= task.price < MAX_PRICE
+
+
+@pytest.mark.parametrize("raw", [b"7", b"null", b"[]", b'"x"', b"{}", b"{", b"", b"\xff"])
+def test_what_is_no_task_at_all_is_kept_as_it_came_and_waited_for(raw: bytes) -> None:
+    task = read_task(raw)
+    assert annotation_of(task) == raw
+    assert task.fault and not task.is_answered and not task.is_expired
+
+
+@pytest.mark.parametrize(
+    "done", ["Completed", " COMPLETED ", "complete", "done", "in review", None]
+)
+@pytest.mark.parametrize("ended", ["cancelled", "Canceled", "ERROR"])
+def test_a_status_in_another_spelling_ends_the_batch(world, make_tasks, done, ended) -> None:
+    tasks = make_tasks(2)
+    ref = submit(world, "night/1", tasks).ref
+    world.answer(ref, tasks[0].task_id, "", "a")
+    first, second = (world.scale.find(task.task_id) for task in tasks)
+    first.update(status=done, metadata={**first["metadata"], "price": "100000"})
+    first.pop("created_at")
+    second.update(status=ended)
+    status = world.connect().status(ref)
+    assert (status.is_final, status.n_answered, status.n_expired) == (True, 1, 1)
+    assert status.charged == status.committed == 100_000
+    [got] = latest(read_all(world.connect(), ref)[0])
+    assert (got.choice, got.price) == ("a", 100_000)
+
+
+def test_tasks_that_cannot_be_read_are_told_and_charged_as_far_as_known(world, make_tasks) -> None:
+    tasks = make_tasks(3)
+    ref = submit(world, "night/1", tasks).ref
+    for task in tasks:
+        world.answer(ref, task.task_id, "", "a")
+    held = [world.scale.find(task.task_id) for task in tasks]
+    held[0]["metadata"] = {**held[0]["metadata"], "price": "free"}
+    held[1]["metadata"] = "none"
+    world.misdeliver()
+    status = world.connect().status(ref)
+    assert (status.n_tasks, status.n_answered, status.n_unreadable) == (3, 3, 2)
+    assert status.charged == 100_000
+    assert "`price`" in status.unreadable and ref in status.unreadable
+    records, _ = read_all(world.connect(), ref)
+    asked = [json.loads(record)["task_id"] for record in records]
+    assert sorted(set(asked)) == sorted(task.task_id for task in tasks)
+    assert world.connect().list_task_ids(ref) == {task.task_id for task in tasks}
 
 
 def test_a_later_look_asks_only_for_what_changed_with_a_margin(world, make_tasks) -> None:

@@ -140,7 +140,7 @@ def test_sums_of_other_strategies_neither_count_nor_take_a_place(
     nothing = together([])
     other = replace(nothing, names=("older", *COMPARED[1:]))
     tallies = {f"{n:02d}": other if n > 5 else nothing for n in range(5 + 2 * bake_off.BATCHES)}
-    monkeypatch.setattr(bake_off, "replay", lambda batch: None)
+    monkeypatch.setattr(bake_off, "replay", lambda *_: None)
     monkeypatch.setattr(
         bake_off,
         "read_manifest",
@@ -148,5 +148,5 @@ def test_sums_of_other_strategies_neither_count_nor_take_a_place(
     )
     monkeypatch.setattr(bake_off, "read_artifact", lambda lake, key: tallies[key].to_bytes())
     batch: Any = SimpleNamespace(key="new", lake=None, campaign=SimpleNamespace(name="c"))
-    version: Any = SimpleNamespace(batches=sorted(tallies))
+    version: Any = SimpleNamespace(batches=sorted(tallies), files={})
     assert bake_off.run(batch, "publish", version).figures["bake_off"]["batches"] == 6

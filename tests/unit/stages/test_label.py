@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from winnow.batch import Manifest
 from winnow.errors import Blocked, Fatal, Retryable
+from winnow.label.vendor import BatchStatus
 from winnow.progress import progress
 from winnow.stages import label, publish
+from winnow.stages.label_late import bill_of, collected_bill, keep_late, late_answers
 
 from ...fabricated import fabricate
 from .conftest import SALT, Night
@@ -79,6 +82,61 @@ def test_after_the_deadline_what_came_goes_on_and_the_rest_is_called_off(
     assert manifest.cost == 100_000 * manifest.counts["annotations"]
     status = late.simulator.connect().status(label.read_submission(late.batch()).ref)
     assert status.state == "cancelled"
+
+
+class Unending:
+    """The vendor, whose batches do not end when they are called off."""
+
+    def __init__(self, real: Any, refuses: bool) -> None:
+        self._real, self.refuses = real, refuses
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def cancel(self, ref: str, reason: str) -> BatchStatus:
+        if self.refuses:
+            raise Retryable("3 tasks are being worked on.")
+        return self._real.status(ref)
+
+
+@pytest.mark.parametrize("unanswered", ["drop", "buy_again"])
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_vendor_that_never_ends_holds_the_batch_for_a_day_and_is_paid_once(
+    night: Callable[..., Night], refuses: bool, unanswered: str
+) -> None:
+    held = submitted(night(deadline_minutes=60, min_completion=0.1, unanswered=unanswered))
+    held.simulator.clock.seconds += 8.0
+    vendor = Unending(held.simulator.connect(), refuses)
+    n_tasks = len(held.simulator.bought())
+    for hours in (1, 24):
+        held.time += timedelta(hours=hours) - timedelta(minutes=1 if hours == 24 else 0)
+        for act in (label.follow_up, label.collect):
+            with pytest.raises(Retryable, match=r"until 2026-11-24 01:00 UTC; then .* goes on"):
+                act(held.batch(), vendor, SALT)
+    held.time += timedelta(minutes=1)
+    label.follow_up(held.batch(), vendor, SALT)
+    again = {k: n for k, n in held.simulator.bought().items() if n > 1}
+    n_follow_ups = len(held.simulator.bought()) - n_tasks
+    held.time += timedelta(hours=25, minutes=1)
+    manifest = label.collect(held.batch(), vendor, SALT)
+    assert not again
+    assert 0 < manifest.counts["annotations"] < n_tasks
+    assert manifest.counts["follow_ups"] == n_follow_ups
+    answered = {row["task_id"] for row in held.rows("label", "annotations")}
+    tasks = held.rows("label", "tasks")
+    followed = {row["pair_id"] for row in tasks if row["round"]}
+    first = [row for row in tasks if not row["round"] and row["pair_id"] in followed]
+    assert {row["task_id"] for row in first} <= answered, "what may still come is bought again"
+    assert manifest.cost == sum(row["price"] for row in held.rows("label", "annotations"))
+    # The rest comes after all: it is told with its price, and the dataset is as it was.
+    held.simulator.finish()
+    bill, collected = bill_of(held.batch(), vendor), collected_bill(held.batch())
+    keep_late(held.batch(), vendor, SALT)
+    late = late_answers(held.batch(), vendor)
+    assert len(late) == bill.n_answered - collected.n_answered > 0
+    assert sum(each.price for each in late) == bill.charged - collected.charged
+    assert label.collect(held.batch(), vendor, SALT) == manifest
+    assert bill.charged == 100_000 * len(held.simulator.bought())
 
 
 def test_where_two_disagree_a_third_is_asked(night: Callable[..., Night]) -> None:

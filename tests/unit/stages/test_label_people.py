@@ -134,7 +134,7 @@ def test_strange_records_go_to_quarantine_and_the_night_goes_on(
 
 
 def test_what_cannot_be_read_is_told_while_its_tasks_wait(dropped: Callable[..., Night]) -> None:
-    night = dropped(lambda n, task: [said(n, task, annotator=None)], third_votes=False)
+    night = dropped(lambda n, task: [said(n, task, choice=None)], third_votes=False)
     night.choose(night.batch())
     vendor = night.simulator.connect()
     label.submit(night.batch(), vendor)
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_told_while_its_tasks_wait(dropped: Callable[...,
     for asked in (None, vendor):
         told = progress(night.batch(), asked)["label"]
         assert f"{n} answers cannot be read while {n} tasks wait" in told
-        assert "annotator: Field required" in told
+        assert "choice: Field required" in told
     night.simulator.write = lambda n, task: [said(n, task)]
     night.simulator.finish()
     label.follow_up(night.batch(), vendor, SALT)

@@ -6,6 +6,7 @@ pair more often the further the two lie apart, and have no favourite side.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from winnow.ids import content_id, pair_id, prompt_id, response_id, task_id
 from winnow.label.annotation import preferred_response
 from winnow.publish.labelled import labelled
 from winnow.publish.report_shares import largest_shifts, traits
+from winnow.sql import Source
 from winnow.validate.gate import judge
 from winnow.validate.leakage import EvaluationSet
 from winnow.validate.measure import Measured, measure
@@ -77,9 +79,13 @@ class World:
             made[table] = made[table].drop_columns([column])
         return made
 
-    def measure(self) -> Measured:
+    def measure(
+        self, left: Mapping[str, Source] | None = None, gone: Mapping[str, int] | None = None
+    ) -> Measured:
+        """What the gate judges: of all the rows, or of those `left` where some are `gone`."""
+        n_rows = {name: n - (gone or {}).get(name, 0) for name, n in self.n_rows.items()}
         batch = BatchTables(
-            self.tables(), self.n_rows, self.charged, self.floors, self.unmet_floors
+            left or self.tables(), n_rows, self.charged, self.floors, self.unmet_floors
         )
         known = ("first", "second", "tie", "both_bad", None)
         sound = [row for row in self["annotations"] if row["preferred"] in known]

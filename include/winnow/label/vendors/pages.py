@@ -7,11 +7,14 @@ and each part is read by itself.
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
 from collections.abc import Iterator
+from typing import Any, Final
 
 from winnow.ingest.brackets import parts
-from winnow.ingest.values import Unreadable, read_json
+from winnow.ingest.values import Twice, Unreadable, read_json
 
 MOST_PARTS = 100_000
 """Of an array or an object: a page of blanks and commas must not fill the memory."""
@@ -19,8 +22,8 @@ MOST_PARTS = 100_000
 _NAME = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
-def members(raw: bytes) -> dict[str, bytes]:
-    """The values of an object, by name.
+def members(raw: bytes, lenient: bool = False) -> dict[str, bytes]:
+    """The values of an object, by name; if `lenient`, nothing for a name that stands twice.
 
     Raises:
         Unreadable: It is no object, names something twice, or has more than `MOST_PARTS` members.
@@ -31,10 +34,35 @@ def members(raw: bytes) -> dict[str, bytes]:
         if name is None or part[name.end() :].lstrip()[:1] != b":":
             raise Unreadable("invalid_json", "a name without a value")
         told = str(read_json(name.group()))
-        if told in found:
+        if told in found and not lenient:
             raise Unreadable("stands_twice", "a name stands more than once")
-        found[told] = part[part.index(b":", name.end()) + 1 :].strip()
+        value = part[part.index(b":", name.end()) + 1 :].strip()
+        found[told] = b"" if told in found else value
     return found
+
+
+UNREAD: Final = object()
+"""Stands for a part that is there and cannot be read."""
+
+
+def read_part(part: bytes) -> Any:
+    """The value of a part; `UNREAD` where it cannot be read."""
+    try:
+        return read_json(part)
+    except Unreadable:
+        return UNREAD
+
+
+def told_once(value: Any, name: str) -> Any:
+    """What an object that was read says under `name`; None where that is nothing, or two things."""
+    if not isinstance(value, dict) or (isinstance(value, Twice) and name in value.names):
+        return None
+    return value.get(name)
+
+
+def unread(task_id: str, raw: bytes) -> bytes:
+    """A record of an answer that cannot be read: its bytes as they came, beside its task's id."""
+    return b'{"task_id": %s, "unread": %s}' % (json.dumps(task_id).encode(), raw)
 
 
 def elements(raw: bytes) -> list[bytes]:
@@ -48,7 +76,7 @@ def elements(raw: bytes) -> list[bytes]:
 
 def _parts(raw: bytes, brackets: bytes) -> Iterator[bytes]:
     """What stands between the commas of the outermost brackets."""
-    raw = raw.strip()
+    raw = raw.strip().removeprefix(codecs.BOM_UTF8)
     if raw[:1] != brackets[:1] or raw[-1:] != brackets[1:]:
         raise Unreadable("invalid_json", f"no {brackets.decode()}")
     sign = b""

@@ -48,7 +48,7 @@ def delivered_line(line: bytes, tasks: Mapping[str, AskedLine]) -> DeliveredAnno
         return None
 
 
-def is_answer(line: bytes, tasks: Mapping[str, AskedLine]) -> tuple[str, str] | None:
+def is_answer(line: bytes, tasks: Mapping[str, AskedLine]) -> tuple[str, str | None] | None:
     """Task and annotator of a line that `read_line` refuses, if it answers one of `tasks` at all.
 
     Who said what of which task can be read: the work was done, whatever else is wrong with it.

@@ -9,7 +9,8 @@ for a vendor to implement; in short, below the folder of a batch:
     input.manifest        Winnow, at launch: the tasks, one JSON a line, price in micro-dollars;
                           input-0002.manifest and so on if the batch grew later
     cancelled.json        Winnow: no more answers are wanted
-    output/*.jsonl        vendor: answers, one JSON a line; files may come and be replaced any time
+    output/*.jsonl        vendor: answers, one JSON a line; files may come and be replaced any time;
+                          .ndjson as well, and .gz, .zst, .bz2 of both
     output/done.json      vendor, if it likes: no more answers will come
 
 What always holds: Winnow writes each object once, so that a repeated call writes nothing. What the
@@ -44,6 +45,12 @@ from winnow.label.vendors.file_drop.folder import (
     read_delivered,
     read_terms,
     write_manifest,
+)
+from winnow.label.vendors.file_drop.outputs import (
+    Lines,
+    answer_files,
+    lines_of,
+    strange_files,
 )
 from winnow.label.vendors.file_drop.place import FilePlace
 from winnow.lake import Lake
@@ -122,7 +129,7 @@ class FileDropVendor:
         """
         place = FilePlace.read(cursor, lambda: self.status(ref).is_final)
         folder = look_at(self._store, ref)
-        paths, place = place.next_of(_outputs(folder))
+        paths, place = place.next_of(answer_files(folder))
         tasks = folder.tasks() if paths else {}
         records = tuple(record for path in paths for record in self._records(path, tasks))
         if place.has_more:
@@ -136,12 +143,14 @@ class FileDropVendor:
 
     def _answers(
         self, folder: BatchFolder, tasks: dict[str, AskedLine]
-    ) -> tuple[set[tuple[str, str]], list[str]]:
-        """Task and annotator of each answer to the batch, and what is wrong with other lines."""
-        answers: set[tuple[str, str]] = set()
-        faults: list[str] = []
-        for path in _outputs(folder):
-            for number, line in enumerate(self._lines(path), start=1):
+    ) -> tuple[set[tuple[str, str | None]], list[str]]:
+        """Task and annotator of each answer to the batch, and what is wrong with the others."""
+        answers: set[tuple[str, str | None]] = set()
+        faults = strange_files(folder)
+        for path in answer_files(folder):
+            lines = self._lines(path)
+            faults += [f"{path}, {lines.fault}"] if lines.fault else []
+            for number, line in enumerate(lines.found, start=1):
                 try:
                     found = read_line(line, tasks)
                     if found.task_id not in tasks:
@@ -154,26 +163,21 @@ class FileDropVendor:
         return answers, faults
 
     def _records(self, path: str, tasks: dict[str, AskedLine]) -> list[bytes]:
-        lines = self._lines(path)
+        lines = self._lines(path).found
         read = [(line, delivered_line(line, tasks)) for line in lines]
         return [answer.model_dump_json().encode() if answer else line for line, answer in read]
 
-    def _lines(self, path: str) -> list[bytes]:
+    def _lines(self, path: str) -> Lines:
         try:
-            # By newlines alone: other characters that end a line may stand in a rationale.
-            data = read_delivered(self._store, path, FILE_BYTES)
+            lines = lines_of(read_delivered(self._store, path, FILE_BYTES))
         except FileNotFoundError:
-            return []
-        if data.count(b"\n") > FILE_LINES:
+            return Lines([])
+        if len(lines.found) > FILE_LINES:
             raise Fatal(
                 f"{self._store.uri}/{path} has more than {FILE_LINES:,} lines: let the vendor "
                 "split it, or move it away."
             )
-        return [line for line in data.split(b"\n") if line.strip()]
-
-
-def _outputs(folder: BatchFolder) -> list[str]:
-    return [path for path in folder.below("output") if path.endswith(".jsonl")]
+        return lines
 
 
 def _state(folder: BatchFolder, n_open: int, now: datetime) -> BatchState:

@@ -18,13 +18,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.ids import canonical_json, digest
-from winnow.label.vendor import BatchState, BatchStatus, BatchTerms, TaskRequest, VendorAccount
+from winnow.ingest.values import Unreadable, read_json, tidy
+from winnow.label.vendor import (
+    BatchState,
+    BatchStatus,
+    BatchTerms,
+    Price,
+    TaskRequest,
+    VendorAccount,
+)
 from winnow.label.vendors.container import container_name
 from winnow.lake import Lake, aws_client, open_lake
 
 _REF = re.compile(r"[a-z0-9-]{1,63}")
 _MANIFEST = re.compile(r"input(-\d{4,})?\.manifest")
 _TERMS = TypeAdapter(BatchTerms)
+_PRICE: TypeAdapter[int] = TypeAdapter(Price)
 _TRIES = 5
 
 
@@ -79,7 +88,7 @@ class BatchFolder:
         """
         try:
             return [_asked(line) for line in self.store.read(path).splitlines()]
-        except (ValueError, KeyError, TypeError) as error:
+        except (Unreadable, KeyError, TypeError, ValidationError) as error:
             raise Corrupt(
                 f"{self.store.uri}/{path} is not as Winnow wrote it; look who writes there."
             ) from error
@@ -225,8 +234,9 @@ def counted(
 
 
 def _asked(line: bytes) -> AskedLine:
-    fields = json.loads(line)
-    return AskedLine(str(fields["task_id"]), int(fields["price"]), line)
+    """A task that a line asks for; one whose price is none was not written by Winnow."""
+    fields = tidy(read_json(line), "line")
+    return AskedLine(str(fields["task_id"]), _PRICE.validate_python(fields["price"]), line)
 
 
 def _by_id(lines: Iterable[AskedLine]) -> dict[str, AskedLine]:

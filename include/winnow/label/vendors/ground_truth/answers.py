@@ -15,9 +15,16 @@ from winnow.ids import content_id
 from winnow.ingest.values import Unreadable, read_json, tidy
 from winnow.label.vendor import DeliveredAnnotation, id_text
 from winnow.label.vendors.file_drop.folder import AskedLine
+from winnow.label.vendors.pages import elements, members, unread
 
-_RESPONSE = re.compile(r"annotations/worker-response/iteration-\d+/(\d+)/[^/]+\.json")
+_RESPONSES = "/annotations/worker-response/"
+_RESPONSE = re.compile(rf"{_RESPONSES}iteration-\d+/(\d{{1,9}})/[^/]+\.json")
 _LONGEST_RATIONALE = 20_000
+
+
+def is_response(path: str) -> bool:
+    """Whether the file at `path` is where workers' responses are."""
+    return _RESPONSES in path
 
 
 def line_of(path: str) -> int | None:
@@ -27,12 +34,25 @@ def line_of(path: str) -> int | None:
 
 
 def read_answers(raw: bytes, task: AskedLine) -> list[bytes]:
-    """The annotations in a worker-response file; what cannot be read comes as it is."""
+    """The annotations in a worker-response file, at least one record of each file.
+
+    An answer that cannot be read comes in its bytes beside its task, and so does a file that lists
+    none: it is paid all the same.
+    """
     try:
-        answers = tidy(read_json(raw), "answers")["answers"]
-        return [_annotation(answer, task) for answer in answers]
+        listed = elements(members(raw)["answers"])
+    except (KeyError, Unreadable):
+        listed = []
+    if len(listed) < 2:
+        return [_record(raw, listed[0] if listed else b"", task)]
+    return [_record(each, each, task) for each in listed]
+
+
+def _record(whole: bytes, answer: bytes, task: AskedLine) -> bytes:
+    try:
+        return _annotation(tidy(read_json(answer), "answers"), task)
     except (ValueError, KeyError, TypeError, AttributeError, Unreadable):
-        return [raw]
+        return unread(task.task_id, whole)
 
 
 def _annotation(answer: Mapping[str, Any], task: AskedLine) -> bytes:

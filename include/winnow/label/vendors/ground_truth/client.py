@@ -14,7 +14,7 @@ by itself. AWS prices a work team by contract: money is counted by what Winnow a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,7 +41,7 @@ from winnow.label.vendors.file_drop.folder import (
     write_manifest,
 )
 from winnow.label.vendors.file_drop.place import FilePlace
-from winnow.label.vendors.ground_truth.answers import line_of, read_answers
+from winnow.label.vendors.ground_truth.answers import is_response, line_of, read_answers
 from winnow.label.vendors.ground_truth.jobs import (
     JobSettings,
     create_job,
@@ -151,12 +151,18 @@ class GroundTruthVendor:
         """Where the batch stands, by its jobs and the responses that are there."""
         folder = look_at(self._store, ref)
         jobs, tasks = list(self._jobs(folder)), folder.tasks()
-        answered = {task.task_id for _, task in _responses(folder, jobs)}
+        found = dict(_responses(folder, jobs))
+        answered = {task.task_id for task in found.values() if task is not None}
+        stray = [path for path, task in found.items() if task is None]
         _check_not_failed(jobs, answered)
-        return counted(_state(folder, jobs, tasks.keys(), answered), tasks, answered)
+        status = counted(_state(folder, jobs, tasks.keys(), answered), tasks, answered)
+        told = f"{stray[0]} answers no line of the batch's manifests" if stray else ""
+        return replace(status, n_unreadable=len(stray), unreadable=told)
 
     def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
         """Workers' responses, by the files' names; what does not parse as it is.
+
+        A response to a line that was not asked comes as one to a task of the file's name.
 
         Whether more will come was decided before the first file was read.
         """
@@ -164,8 +170,11 @@ class GroundTruthVendor:
         folder = look_at(self._store, ref)
         asked = dict(_responses(folder, [Job(n, m, None) for n, m in _names(folder)]))
         paths, place = place.next_of(sorted(asked), FILES_IN_A_PAGE)
-        files = {path: read_delivered(self._store, path, FILE_BYTES) for path in paths}
-        read = [read_answers(data, asked[path]) for path, data in files.items()]
+        tasks = {path: asked[path] or _nobodys(path) for path in paths}
+        read = [
+            read_answers(read_delivered(self._store, path, FILE_BYTES), task)
+            for path, task in tasks.items()
+        ]
         records = tuple(record for file in read for record in file)
         if place.has_more:
             return AnnotationPage(records, place.as_cursor(), complete=False)
@@ -220,14 +229,17 @@ def _names(folder: BatchFolder) -> list[tuple[str, str]]:
     return [(folder.ref if n == 1 else f"{folder.ref}-{n}", path) for n, path in numbered]
 
 
-def _responses(folder: BatchFolder, jobs: Sequence[Job]) -> Iterator[tuple[str, AskedLine]]:
-    """Path of each worker-response file, and the task that it answers."""
-    for job in jobs:
-        lines = folder.lines(job.manifest)
-        for path in folder.below(f"output/{job.name}"):
-            number = line_of(path)
-            if number is not None and number < len(lines):
-                yield path, lines[number]
+def _responses(folder: BatchFolder, jobs: Sequence[Job]) -> Iterator[tuple[str, AskedLine | None]]:
+    """Path of each worker-response file, and the task that it answers; None: none was asked."""
+    lines = {job.name: folder.lines(job.manifest) for job in jobs}
+    for path in filter(is_response, folder.below("output")):
+        asked = lines.get(path.split("/")[2], [])
+        number = line_of(path)
+        yield path, asked[number] if number is not None and number < len(asked) else None
+
+
+def _nobodys(path: str) -> AskedLine:
+    return AskedLine(path.split("/", 2)[2], 0, b"")
 
 
 def _check_not_failed(jobs: Sequence[Job], answered: set[str]) -> None:

@@ -101,8 +101,19 @@ class LabelStudioVendor:
         return self._server.marker(_number(ref)).mark
 
     def list_task_ids(self, ref: str) -> set[str]:
-        """Ids of all tasks in the batch, also of those that ended without an answer."""
-        return Books(self._server.tasks(_number(ref), self.page_size)).task_ids
+        """Ids of all tasks in the batch, also of those that ended without an answer.
+
+        Raises:
+            Retryable: One of them cannot be read: what it is might be bought a second time.
+        """
+        books = Books(self._server.tasks(_number(ref), self.page_size))
+        if books.unknown:
+            raise Retryable(
+                f"Label Studio project {ref} holds {len(books.unknown)} tasks that cannot be read, "
+                f"the first: {books.unknown[0]}. Nothing more is bought there until it is mended "
+                "or deleted."
+            )
+        return books.task_ids
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
         """Put up to `max_request` tasks into the batch, again where it holds them already."""
@@ -131,10 +142,10 @@ class LabelStudioVendor:
         # Asked before the first page: an answer may come while the pages are read.
         final, after = (self.status(ref).is_final, 0) if cursor is None else _read_cursor(cursor)
         dimensions = self._server.marker(_number(ref)).dimensions
-        tasks = self._server.page_of_tasks(_number(ref), self.page_size, after)
-        records = tuple(record for task in tasks for record in records_of(task, dimensions))
-        if len(tasks) == self.page_size:
-            return AnnotationPage(records, f"{int(final)}-{tasks[-1].id}", complete=False)
+        page = self._server.page_of_tasks(_number(ref), self.page_size, after)
+        records = tuple(record for task in page.tasks for record in records_of(task, dimensions))
+        if page.last is not None:
+            return AnnotationPage(records, f"{int(final)}-{page.last}", complete=False)
         return AnnotationPage(records, None, complete=final)
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
@@ -182,6 +193,8 @@ def _status(marker: Marker, books: Books) -> BatchStatus:
         charged=books.charged,
         committed=books.charged + books.still_due,
         expected_done_at=None,
+        n_unreadable=len(books.faults),
+        unreadable=books.faults[0] if books.faults else "",
     )
 
 

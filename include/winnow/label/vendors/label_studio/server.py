@@ -10,13 +10,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from pydantic import BaseModel
 
 from winnow.errors import Fatal, Retryable
-from winnow.ingest.values import Unreadable
 from winnow.label.vendors.calls import VendorCalls
 from winnow.label.vendors.label_studio.project import Marker, describe, read_marker
 from winnow.label.vendors.label_studio.tasks import StoredTask
@@ -39,6 +38,14 @@ class Project(BaseModel):
     description: str | None = None
     task_number: int | None = None
     is_published: bool = False
+
+
+class TaskPage(NamedTuple):
+    """Tasks in the order of their numbers; `last` is where the next page begins, None on none."""
+
+    tasks: list[StoredTask]
+    last: int | None
+    answer: httpx.Response
 
 
 class Server:
@@ -132,22 +139,24 @@ class Server:
 
     def tasks(self, project: int, page_size: int) -> list[StoredTask]:
         """All tasks of a project, by their number."""
-        found: list[StoredTask] = []
+        found: dict[int | bytes, StoredTask] = {}
         pages = self._calls.pages(f"the tasks of project {project}")
+        after = 0
         while True:
-            page, answer = self._page_of_tasks(project, page_size, found[-1].id if found else 0)
-            found += page
-            if len(page) != page_size:
-                return found
-            pages.turn(page[-1].id, answer)
+            page = self.page_of_tasks(project, page_size, after)
+            # A task without a number may come again with the next page.
+            found |= {task.raw if task.id is None else task.id: task for task in page.tasks}
+            if page.last is None:
+                return list(found.values())
+            pages.turn(page.last, page.answer)
+            after = page.last
 
-    def page_of_tasks(self, project: int, page_size: int, after: int) -> list[StoredTask]:
-        """Up to `page_size` tasks with a number beyond `after`, by their number."""
-        return self._page_of_tasks(project, page_size, after)[0]
+    def page_of_tasks(self, project: int, page_size: int, after: int) -> TaskPage:
+        """Up to `page_size` tasks with a number beyond `after`, by their number.
 
-    def _page_of_tasks(
-        self, project: int, page_size: int, after: int
-    ) -> tuple[list[StoredTask], httpx.Response]:
+        Raises:
+            Retryable: None of as many tasks has a number that can be read.
+        """
         later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
         query = {
             "filters": {"conjunction": "and", "items": [{**later, "value": after}]},
@@ -163,10 +172,16 @@ class Server:
         }
         answer = self._calls.send("GET", "/api/tasks/", params=params)
         _, listed = self._calls.read_list(answer, "tasks", dict)
-        try:
-            return [StoredTask.read(raw) for raw in listed], answer
-        except Unreadable as error:
-            raise Retryable(f"Label Studio lists a task that cannot be read: {error}.") from error
+        tasks = [StoredTask.read(raw) for raw in listed]
+        if len(tasks) < page_size:
+            return TaskPage(tasks, None, answer)
+        last = max((task.id for task in tasks if task.id is not None), default=after)
+        if last <= after:
+            raise Retryable(
+                f"Label Studio lists {len(tasks)} tasks of project {project} and no number of them "
+                "that can be read; look at them there."
+            )
+        return TaskPage(tasks, last, answer)
 
     def delete_unanswered(self, project: int, tasks: Sequence[int]) -> None:
         """Remove those of `tasks` (by number) that have no answer when the server gets to them."""

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from winnow.ids import content_id
 from winnow.ingest.values import Twice, Unreadable, read_json, read_time
-from winnow.label.vendor import TaskRequest
+from winnow.label.vendor import Price, TaskRequest, Whole
 from winnow.label.vendors.label_studio.page import CLOSED_PAGE, read_result, task_data
 from winnow.label.vendors.label_studio.project import Marker, as_json
-from winnow.label.vendors.pages import elements, members
+from winnow.label.vendors.pages import UNREAD, elements, members, read_part, told_once, unread
 
 _LONGEST_LEAD_SECONDS = 366 * 86400.0
 _MICROSECOND = timedelta(microseconds=1)
@@ -63,48 +63,77 @@ class UnreadAnnotation:
         return f"unread-{content_id(self.raw.decode('utf-8', 'replace'))}"
 
 
-class StoredTask(BaseModel):
-    """A task of a project."""
+@dataclass(frozen=True)
+class StoredTask:
+    """A task of a project as the server lists it: what can be read in its bytes `raw`.
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    `id` is the server's number; None where none can be read. `meta` is `UNREAD` where it is there
+    and cannot be read, so that a task is not taken for one that a person added by hand.
+    """
 
-    id: int
-    meta: Any = None
-    annotations: list[StoredAnnotation | UnreadAnnotation] = Field(default_factory=list)
+    raw: bytes
+    id: int | None
+    meta: Any
+    annotations: Sequence[StoredAnnotation | UnreadAnnotation]
 
     @classmethod
     def read(cls, raw: bytes) -> StoredTask:
-        """A task in a list, each of its annotations read by itself.
-
-        Raises:
-            Unreadable: The task is none.
-        """
-        parts = members(raw)
-        listed = parts.get("annotations", b"null")
-        found = [] if listed == b"null" else [_annotation(each) for each in elements(listed)]
-        known = {name: read_json(parts[name]) for name in ("id", "meta") if name in parts}
+        """A task in a list, whatever its bytes are, each of its annotations read by itself."""
         try:
-            return cls.model_validate({**known, "annotations": found})
-        except ValidationError as error:
-            raise Unreadable("does_not_parse", "a task without a number") from error
+            parts = members(raw, lenient=True)
+        except Unreadable:
+            return cls(raw, None, UNREAD, ())
+        number = _fitting(_NUMBER, read_part(parts.get("id", b"null")))
+        meta = read_part(parts.get("meta", b"null"))
+        return cls(raw, number, meta, _annotations(parts.get("annotations", b"null"), raw))
 
     @cached_property
     def ours(self) -> _Meta:
         """What Winnow keeps about it: nothing for a task that a person added by hand."""
-        meta = self.meta.get("winnow") if isinstance(self.meta, dict) else None
-        try:
-            return _Meta.model_validate(meta or {})
-        except ValidationError:
-            return _Meta()
+        kept = told_once(self.meta, "winnow")
+        return _Meta(
+            task_id=_fitting(_ID, told_once(kept, "task_id")),
+            price=_fitting(_PRICE, told_once(kept, "price")),
+            withdrawn=_fitting(_IDS, told_once(kept, "withdrawn")) or (),
+            batch=_fitting(_MARKER, told_once(kept, "batch")),
+        )
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it may be one of Winnow's, and does not say which."""
+        if self.ours.task_id or self.ours.withdrawn or self.ours.batch:
+            return False
+        is_marked = isinstance(self.meta, dict) and "winnow" in self.meta
+        return is_marked or self.meta is UNREAD or self.id is None
+
+    @property
+    def fault(self) -> str:
+        """What of it cannot be read, in words that quote nothing of it; empty where all can be."""
+        if self.is_unknown:
+            return "its `meta` does not say which task it is"
+        if self.ours.task_id is None:
+            return ""
+        if self.id is None:
+            return "its number cannot be read"
+        if self.ours.price is None:
+            return "the `price` in its `meta` is none"
+        strange = any(isinstance(each, UnreadAnnotation) for each in self.annotations)
+        return "an annotation cannot be read" if strange else ""
 
 
 class Books:
-    """What a project's tasks say, each counted once however often it is there."""
+    """What a project's tasks say, each counted once however often it is there.
+
+    `faults` says of each task that cannot be read whole where it is and why; `unknown` of those
+    among them of which it cannot be told whether they are Winnow's.
+    """
 
     def __init__(self, stored: Sequence[StoredTask]) -> None:
         self._copies: dict[str, list[StoredTask]] = {}
         self.withdrawn: set[str] = set()
-        for task in sorted(stored, key=lambda t: t.id):
+        self.faults = [f"task {t.id}, {t.fault}" for t in stored if t.fault]
+        self.unknown = [f"task {t.id}, {t.fault}" for t in stored if t.is_unknown]
+        for task in sorted(stored, key=lambda t: (t.id is None, t.id or 0)):
             self.withdrawn.update(task.ours.withdrawn)
             if task.ours.task_id is not None:
                 self._copies.setdefault(task.ours.task_id, []).append(task)
@@ -131,9 +160,12 @@ class Books:
 
     @property
     def charged(self) -> int:
-        """Micro-dollars: a task's price for each annotator who answered and did not skip it."""
+        """Micro-dollars: a task's price for each annotator who answered and did not skip it.
+
+        A price that cannot be read is none: what stands in the project may be anybody's.
+        """
         paid = {
-            (task_id, a.annotator): t.ours.price
+            (task_id, a.annotator): t.ours.price or 0
             for task_id, copies in self._copies.items()
             for t in copies
             for a in t.annotations
@@ -144,17 +176,17 @@ class Books:
     @property
     def still_due(self) -> int:
         """Micro-dollars that all pending tasks cost."""
-        return sum(self._copies[task_id][0].ours.price for task_id in self.pending)
+        return sum(self._copies[task_id][0].ours.price or 0 for task_id in self.pending)
 
     def unanswered(self) -> list[int]:
         """Server's numbers of all copies without an answer."""
-        return [t.id for copies in self._copies.values() for t in copies if not t.annotations]
+        return [n for copies in self._copies.values() for n in _unanswered(copies)]
 
     def surplus(self) -> list[int]:
         """Numbers of unanswered copies of what is there twice; an answered or the first stays."""
         extra: list[int] = []
         for copies in self._copies.values():
-            unanswered = [t.id for t in copies if not t.annotations]
+            unanswered = _unanswered(copies)
             extra += unanswered if len(unanswered) < len(copies) else unanswered[1:]
         return extra
 
@@ -183,18 +215,55 @@ def records_of(task: StoredTask, dimensions: Sequence[str]) -> list[bytes]:
     """One record for each annotation of a task; none for a task that is not Winnow's.
 
     Every annotation becomes a record, also one that will not parse as a `DeliveredAnnotation`:
-    then its `result` is in it, or it is there as it came.
+    then its `result` is in it, or it is there as it came. So is what may be Winnow's task.
     """
+    if task.is_unknown:
+        return [task.raw]
     if task.ours.task_id is None:
         return []
     return [_record(annotation, task.ours, dimensions) for annotation in task.annotations]
 
 
-class _Meta(BaseModel):
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """What Winnow keeps about a task, each as far as it can be read by itself."""
+
     task_id: str | None = None
-    price: int = 0
-    withdrawn: list[str] = Field(default_factory=list)
+    price: int | None = None
+    withdrawn: Sequence[str] = ()
     batch: Marker | None = None
+
+
+_NUMBER: TypeAdapter[int] = TypeAdapter(Whole)
+_ID: TypeAdapter[str] = TypeAdapter(str)
+_IDS: TypeAdapter[Sequence[str]] = TypeAdapter(list[str])
+_PRICE: TypeAdapter[int] = TypeAdapter(Price)
+_MARKER: TypeAdapter[Marker] = TypeAdapter(Marker)
+
+_T = TypeVar("_T")
+
+
+def _fitting(shape: TypeAdapter[_T], value: Any) -> _T | None:
+    """The value in its shape; None where it is not of it."""
+    try:
+        return shape.validate_python(value)
+    except ValidationError:
+        return None
+
+
+def _unanswered(copies: Sequence[StoredTask]) -> list[int]:
+    """Server's numbers of the copies without an answer, as far as they are known."""
+    return [task.id for task in copies if not task.annotations and task.id is not None]
+
+
+def _annotations(listed: bytes, raw: bytes) -> list[StoredAnnotation | UnreadAnnotation]:
+    """The annotations of a task; a list that is none is one that cannot be read."""
+    if listed == b"null":
+        return []
+    try:
+        return [_annotation(each) for each in elements(listed)]
+    except Unreadable:
+        return [UnreadAnnotation(listed or raw)]
 
 
 def _annotation(raw: bytes) -> StoredAnnotation | UnreadAnnotation:
@@ -215,7 +284,7 @@ def _record(
             return json.dumps(_fields(annotation, kept, dimensions)).encode()
         except Unreadable:
             pass
-    return b'{"task_id": %s, "unread": %s}' % (json.dumps(kept.task_id).encode(), annotation.raw)
+    return unread(str(kept.task_id), annotation.raw)
 
 
 def _fields(
@@ -226,6 +295,8 @@ def _fields(
     finished = _time(annotation.created_at, "created_at")
     changed = _time(annotation.updated_at, "updated_at")
     answer = {"choice": "skip"} if annotation.was_cancelled else None
+    if kept.price is None and not annotation.was_cancelled:
+        raise Unreadable("no_number", "the task's price cannot be read")
     return {
         "annotation_id": str(annotation.id),
         "revision": max(0, (changed - finished) // _MICROSECOND),

@@ -7,108 +7,158 @@ A finished task has `response.annotations`, one entry a field, keyed by `field_i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from winnow.ingest.values import Unreadable, read_json, read_time, tidy
-from winnow.label.vendor import MAX_PRICE, DeliveredAnnotation, Rating
-from winnow.label.vendors.pages import members
+from winnow.label.vendor import DeliveredAnnotation, Price, Rating, id_text
+from winnow.label.vendors.pages import members, read_part, told_once, unread
 
 ANNOTATOR = "scale"
 """Scale does not say who answered: this one id, which stands on every answer, is nobody's."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PRICE: TypeAdapter[int] = TypeAdapter(Price)
 
-UNREAD = "unread"
-
+_MEANT = {"cancelled": "canceled", "complete": "completed", "done": "completed"}
 _ENDED = ("canceled", "error")
+_KNOWN = ("pending", "completed", *_ENDED)
+_TIMES = ("created_at", "updated_at", "completed_at")
+_FIELDS = ("task_id", "unique_id", "status", "metadata", "response", "customer_review_status")
 
 
-class ScaleMetadata(BaseModel):
-    """What Winnow writes on a task, and Scale gives back."""
-
-    task_id: str
-    price: int = Field(ge=0, lt=MAX_PRICE)
-
-
-class ScaleTask(BaseModel):
-    """A task as Scale lists it, as far as Winnow reads it; `raw` are its bytes.
+@dataclass(frozen=True)
+class ScaleTask:
+    """A task as Scale lists it: what can be read in its bytes `raw`, by name.
 
     A part that cannot be read is `UNREAD`, so that a strange answer is still an answer.
     """
 
-    task_id: str
-    status: str
-    metadata: ScaleMetadata
-    created_at: Any
-    updated_at: Any = None
-    completed_at: Any = None
-    response: Any = None
-    customer_review_status: Any = None
-    raw: bytes = b""
+    raw: bytes
+    told: Mapping[str, Any]
+
+    @property
+    def task_id(self) -> str | None:
+        """Scale's own id; None where none can be read."""
+        return _id(self.told.get("task_id"))
+
+    @property
+    def asked(self) -> str | None:
+        """Winnow's id, which stands on the task twice; None where none can be read."""
+        return _id(self._kept("task_id")) or _id(self.told.get("unique_id"))
+
+    @property
+    def price(self) -> int | None:
+        """Micro-dollars that Winnow wrote on the task; None where they cannot be read."""
+        try:
+            return _PRICE.validate_python(self._kept("price"))
+        except ValidationError:
+            return None
+
+    @property
+    def status(self) -> str:
+        """Scale's word for where the task stands, whatever its case; empty where none is read."""
+        return word(self.told.get("status"))
 
     @property
     def is_answered(self) -> bool:
-        """It is done and was not taken back."""
-        return self.status == "completed"
+        """It is done and was not taken back; under an unknown status, it has a response."""
+        has_response = self.told.get("response") is not None
+        return self.status == "completed" or (self.status not in _KNOWN and has_response)
 
     @property
     def is_expired(self) -> bool:
         """It ended without an answer."""
         return self.status in _ENDED
 
+    @cached_property
+    def fault(self) -> str:
+        """What of it cannot be read, in words that quote nothing of it; empty where all can be."""
+        if self.asked is None:
+            return "its `metadata` names no task of Winnow's"
+        if self.price is None:
+            return "the `price` in its `metadata` is none"
+        if self.status not in _KNOWN:
+            return "its `status` is none of " + ", ".join(_KNOWN)
+        try:
+            if self.is_answered:
+                DeliveredAnnotation.of(_delivered(self).model_dump())
+        except _NO_ANSWER as error:
+            return str(error) if isinstance(error, Unreadable) else "its `response` cannot be read"
+        return ""
 
-def read_task(raw: bytes) -> ScaleTask | None:
-    """A task in a list; None where it is none of Winnow's."""
+    def _kept(self, name: str) -> Any:
+        """What Winnow wrote on the task."""
+        return told_once(self.told.get("metadata"), name)
+
+
+_NO_ANSWER = (KeyError, IndexError, TypeError, ValueError, Unreadable)
+
+
+def read_task(raw: bytes) -> ScaleTask:
+    """A task in a list, whatever its bytes are: with what can be read of it."""
     try:
-        parts = members(raw)
-        known = {name: _read(parts[name]) for name in ScaleTask.model_fields if name in parts}
-        return ScaleTask.model_validate({**known, "raw": raw})
-    except (Unreadable, ValidationError):
-        return None
-
-
-def _read(part: bytes) -> Any:
-    try:
-        return read_json(part)
+        parts = members(raw, lenient=True)
     except Unreadable:
-        return UNREAD
+        parts = {}
+    names = [name for name in (*_FIELDS, *_TIMES) if name in parts]
+    return ScaleTask(raw, {name: read_part(parts[name]) for name in names})
+
+
+def word(value: Any) -> str:
+    """A word of Scale's for where something stands, in its usual spelling; empty for no text.
+
+    >>> word("Completed"), word("cancelled"), word(7)
+    ('completed', 'canceled', '')
+    """
+    given = value.strip().lower() if isinstance(value, str) else ""
+    return _MEANT.get(given, given)
+
+
+def _id(value: Any) -> str | None:
+    told = id_text(value)
+    return told if isinstance(told, str) and 0 < len(told) <= 200 else None
 
 
 def annotation_of(task: ScaleTask) -> bytes | None:
     """The task's answer in the shape of `DeliveredAnnotation`; None when it has none.
 
-    An answer that cannot be read is given as it came. A task that lost its answer to a new round of
-    work is a retraction. The revision is the time of the last change in microseconds: Scale counts
-    none.
+    An answer that cannot be read is given as it came, and so is a task that is done without one or
+    does not say where it stands. A task that lost its answer to a new round of work is a
+    retraction. The revision is the time of the last change in microseconds: Scale counts none.
     """
-    if task.response is None:
+    if task.status and not task.is_answered and task.told.get("response") is None:
         return None
     try:
         return _delivered(task).model_dump_json().encode()
-    except (KeyError, IndexError, TypeError, ValueError, Unreadable):
-        return task.raw
+    except _NO_ANSWER:
+        return task.raw if task.asked is None else unread(task.asked, task.raw)
 
 
 def _delivered(task: ScaleTask) -> DeliveredAnnotation:
-    response = tidy(task.response, "response")
+    told = task.told
+    response = tidy(told["response"], "response")
     answers = response["annotations"]
-    changed_at = task.updated_at or task.completed_at or task.created_at
+    changed_at = told.get("updated_at") or told.get("completed_at") or told.get("created_at")
+    if task.task_id is None or task.asked is None or task.price is None:
+        raise Unreadable("does_not_parse", "an id or the price cannot be read")
     return DeliveredAnnotation(
         annotation_id=task.task_id,
         revision=_microseconds(read_time(changed_at, "updated_at")),
-        task_id=task.metadata.task_id,
+        task_id=task.asked,
         annotator=ANNOTATOR,
         choice=_answer(answers["choice"]),
         strength=_number(answers, "strength"),
         ratings=_ratings(answers),
         rationale=_text(answers, "rationale"),
-        finished_at=read_time(task.completed_at, "completed_at"),
+        finished_at=read_time(told.get("completed_at"), "completed_at"),
         active_seconds=_duration(response),
         status=_status(task),
-        price=task.metadata.price,
+        price=task.price,
     )
 
 
@@ -156,9 +206,10 @@ def _duration(response: Mapping[str, Any]) -> float | None:
 def _status(task: ScaleTask) -> Literal["submitted", "approved", "rejected", "retracted"]:
     if not task.is_answered:
         return "retracted"
-    if task.customer_review_status == "rejected":
+    audit = word(task.told.get("customer_review_status"))
+    if audit == "rejected":
         return "rejected"
-    return "approved" if task.customer_review_status in ("accepted", "fixed") else "submitted"
+    return "approved" if audit in ("accepted", "fixed") else "submitted"
 
 
 def _microseconds(time: datetime | None) -> int:

@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from winnow.errors import Fatal, Retryable
 from winnow.label.vendor import (
@@ -36,7 +36,7 @@ from winnow.label.vendor import (
 )
 from winnow.label.vendors.calls import VendorCalls
 from winnow.label.vendors.container import container_name
-from winnow.label.vendors.scale.answers import ScaleTask, annotation_of, batch_in, read_task
+from winnow.label.vendors.scale.answers import ScaleTask, annotation_of, batch_in, read_task, word
 from winnow.label.vendors.scale.place import Place
 from winnow.label.vendors.scale.tasks import task_body
 
@@ -119,7 +119,7 @@ class ScaleVendor:
     def list_task_ids(self, ref: str) -> set[str]:
         """Ids of all tasks in the batch."""
         self._batch(ref)
-        return {task.metadata.task_id for task in self._all_tasks(ref)}
+        return {task.asked for task in self._all_tasks(ref) if task.asked is not None}
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
         """Put tasks into the batch, each by a call of its own."""
@@ -139,12 +139,13 @@ class ScaleVendor:
             raise Retryable(f"Scale did not finalize batch {ref}; try again later.")
 
     def status(self, ref: str) -> BatchStatus:
-        """Where the batch stands: counted over its tasks."""
+        """Where the batch stands: counted over its tasks; a price that cannot be read is none."""
         is_draft = self._batch(ref).status == "staging"
-        tasks = list(self._all_tasks(ref))
-        answered = [task.metadata.price for task in tasks if task.is_answered]
+        tasks = list({task.task_id or task.raw: task for task in self._all_tasks(ref)}.values())
+        answered = [task.price or 0 for task in tasks if task.is_answered]
         n_expired = sum(task.is_expired for task in tasks)
-        pending = [t.metadata.price for t in tasks if not (t.is_answered or t.is_expired)]
+        pending = [task.price or 0 for task in tasks if _is_pending(task)]
+        faults = [f"task {t.task_id} of batch {ref}, {t.fault}" for t in tasks if t.fault]
         n_cancelled = sum(task.status == "canceled" for task in tasks)
         return BatchStatus(
             state=_state(is_draft, len(pending), n_cancelled),
@@ -155,6 +156,8 @@ class ScaleVendor:
             charged=sum(answered),
             committed=sum(answered) + sum(pending),
             expected_done_at=None,
+            n_unreadable=len(faults),
+            unreadable=faults[0] if faults else "",
         )
 
     def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
@@ -177,8 +180,9 @@ class ScaleVendor:
             Retryable: Some are being worked on, which Scale does not stop.
         """
         self._batch(ref)
-        for task in list(self._all_tasks(ref, {"status": "pending"})):
-            path = f"/task/{quote(task.task_id, safe='')}/cancel"
+        known = [t.task_id for t in self._all_tasks(ref) if _is_pending(t) and t.task_id]
+        for task_id in known:
+            path = f"/task/{quote(task_id, safe='')}/cancel"
             self._calls.send("POST", path, params={"clear_unique_id": "true"}, accept=_ALREADY)
         status = self.status(ref)
         if status.n_pending:
@@ -197,11 +201,11 @@ class ScaleVendor:
         counts: _Counts = self._calls.read(answer, _Counts)
         return counts.status != "staging" and not counts.pending
 
-    def _all_tasks(self, ref: str, only: Mapping[str, Any] | None = None) -> Iterator[ScaleTask]:
+    def _all_tasks(self, ref: str) -> Iterator[ScaleTask]:
         token: str | None = None
         pages = self._calls.pages(f"batch {ref}")
         while True:
-            page = self._page(ref, {**(only or {}), **({"next_token": token} if token else {})})
+            page = self._page(ref, {"next_token": token} if token else {})
             yield from page.docs
             token = page.next_token
             if not token:
@@ -212,8 +216,7 @@ class ScaleVendor:
         asked = {"project": self._project, "batch": ref, "limit": PAGE_LIMIT, **params}
         answer = self._calls.send("GET", "/tasks", params=asked)
         found, listed = self._calls.read_list(answer, "docs", _Token)
-        tasks = (read_task(raw) for raw in listed)
-        return _Page([task for task in tasks if task is not None], found.next_token, answer)
+        return _Page([read_task(raw) for raw in listed], found.next_token, answer)
 
 
 class _BatchMetadata(BaseModel):
@@ -221,14 +224,17 @@ class _BatchMetadata(BaseModel):
     mark: str = ""
 
 
+_Word = Annotated[str, BeforeValidator(word)]
+
+
 class _Batch(BaseModel):
     name: str
-    status: str
+    status: _Word
     metadata: _BatchMetadata = _BatchMetadata()
 
 
 class _Counts(BaseModel):
-    status: str
+    status: _Word
     pending: int = 0
 
 
@@ -241,6 +247,10 @@ class _Page:
     docs: list[ScaleTask]
     next_token: str | None
     answer: httpx.Response
+
+
+def _is_pending(task: ScaleTask) -> bool:
+    return not (task.is_answered or task.is_expired)
 
 
 def _state(is_draft: bool, n_pending: int, n_cancelled: int) -> BatchState:

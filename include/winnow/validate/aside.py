@@ -1,0 +1,188 @@
+"""Rows that break a rule, set aside with all that depends on them, so that the rest goes on.
+
+A pair goes whole: its comparison, its tasks, its annotations and its preference, so that what stays
+adds up as before. A faulty prompt or response takes its pairs along.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from winnow.records import QUARANTINE
+from winnow.sql import Source
+from winnow.validate.tables import n_rows_of, opened, schema_of
+from winnow.validate.verdict import STAGE, Check, Verdict, worst_of
+
+CHECK = "rows_set_aside"
+"""The check that says of a batch that some of its rows were."""
+
+_KEYS = {
+    "prompts": ("prompt_id", "prompts"),
+    "responses": ("response_id", "responses"),
+    **dict.fromkeys(("comparisons", "tasks", "annotations", "preferences"), ("pair_id", "pairs")),
+}
+"""By which column a row of each table is set aside, and among what."""
+
+_NO_ROWS = ("columns",)
+"""Checks of whole tables, which no row can be set aside for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What a batch is published without.
+
+    Attributes:
+        pairs: Ids of pairs; so with `prompts` and `responses`.
+        n_rows: Rows that each table loses.
+        checks: Rows that break each check.
+    """
+
+    pairs: frozenset[str] = frozenset()
+    prompts: frozenset[str] = frozenset()
+    responses: frozenset[str] = frozenset()
+    n_rows: Mapping[str, int] = field(default_factory=dict)
+    checks: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.checks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Aside:
+        """What a verdict says is set aside; nothing in verdicts before 0.3."""
+        told = verdict.set_aside or {}
+        ids = {name: frozenset(told.get(name, ())) for name in ("pairs", "prompts", "responses")}
+        return cls(**ids, n_rows=told.get("n_rows", {}), checks=told.get("checks", {}))
+
+
+def find_aside(
+    tables: Mapping[str, Source], verdict: Verdict, broken: pa.Table
+) -> tuple[Aside, pa.Table]:
+    """What has to go for the rows that block a batch, and what depends on them.
+
+    `broken` are the rows behind a verdict, a table `records.QUARANTINE`; the second table, of the
+    same schema, are the annotations and preferences that go with them.
+    """
+    blocking = [c.name for c in verdict.checks if (c.severity, c.outcome) == ("block", "fail")]
+    names = [name for name in blocking if name not in _NO_ROWS]
+    with opened(tables) as connection:
+        connection.register("given_broken", broken)
+        connection.execute(_BROKEN, {"names": names})
+        connection.execute(_PAIRS)
+        counts = dict(connection.sql('SELECT "check", count(*) FROM broken GROUP BY 1').fetchall())
+        aside = Aside(
+            _ids(connection, "SELECT pair_id FROM aside"),
+            _ids(connection, "SELECT row_id FROM broken WHERE place = 'prompts'"),
+            _ids(connection, "SELECT row_id FROM broken WHERE place = 'responses'"),
+            checks=counts,
+        )
+        rows = connection.sql(_GO_ALONG, params={"stage": STAGE}).to_arrow_table()
+    if not aside:
+        return aside, QUARANTINE.empty_table()
+    with without(tables, aside) as left:
+        n_rows = {name: n_rows_of(tables[name]) - n_rows_of(left[name]) for name in left}
+    return replace(aside, n_rows=n_rows), rows.cast(QUARANTINE)
+
+
+@contextmanager
+def without(tables: Mapping[str, Source], aside: Aside) -> Iterator[dict[str, Source]]:
+    """The tables as files without the rows that are set aside, and without those of no id."""
+    if not aside:
+        yield dict(tables)
+        return
+    with tempfile.TemporaryDirectory(prefix="winnow-aside-") as folder:
+        yield {
+            name: _left(source, Path(folder) / f"{name}.parquet", *_of(name, aside))
+            for name, source in tables.items()
+        }
+
+
+def noted(verdict: Verdict, aside: Aside, before: Verdict) -> Verdict:
+    """The verdict on what is left, which says as well what was set aside and why.
+
+    `before` is the verdict on all of it.
+    """
+    n = sum(aside.checks.values())
+    checks = [*verdict.checks, Check(CHECK, "warn", "fail", n, "no row")]
+    named = [row for row in before.bad_rows if row.check in aside.checks]
+    return replace(
+        verdict,
+        verdict=worst_of(checks),
+        checks=checks,
+        bad_rows=[*verdict.bad_rows, *named],
+        set_aside=aside.as_dict(),
+    )
+
+
+# The table stands before the colon of a detail: see `BadRow.quarantined`.
+_BROKEN = """
+CREATE TEMP TABLE broken AS
+SELECT DISTINCT reason AS "check", split_part(detail, ': ', 1) AS place, record_id AS row_id
+FROM given_broken WHERE reason IN (SELECT unnest($names::VARCHAR[]))
+"""
+_PAIRS = """
+CREATE TEMP TABLE aside AS
+SELECT pair_id, min("check") AS "check" FROM (
+    SELECT pair_id, "check" FROM broken JOIN comparisons ON prompt_id = row_id
+        WHERE place = 'prompts'
+    UNION ALL SELECT pair_id, "check"
+        FROM broken JOIN comparisons ON row_id IN (first_id, second_id) WHERE place = 'responses'
+    UNION ALL SELECT row_id, "check" FROM broken WHERE place IN ('comparisons', 'preferences')
+    UNION ALL SELECT pair_id, "check"
+        FROM broken JOIN tasks ON task_id IS NULL OR task_id = row_id WHERE place = 'tasks'
+    UNION ALL SELECT unnest([annotations.pair_id, tasks.pair_id]), "check"
+        FROM broken JOIN annotations ON annotation_id IS NULL OR annotation_id = row_id
+        LEFT JOIN tasks USING (task_id) WHERE place = 'annotations'
+) WHERE pair_id IS NOT NULL GROUP BY pair_id
+"""
+_GO_ALONG = """
+SELECT $stage AS stage, "check" AS reason, kind || ': set aside with pair ' || pair_id AS detail,
+    NULL::VARCHAR AS file, NULL::BIGINT AS line, id AS record_id, NULL::BLOB AS raw
+FROM (
+    SELECT DISTINCT 'annotations' AS kind, annotation_id AS id, pair_id FROM annotations
+    UNION ALL SELECT 'preferences', pair_id, pair_id FROM preferences
+) AS rows JOIN aside USING (pair_id)
+WHERE NOT EXISTS (FROM broken WHERE place = rows.kind AND row_id = rows.id)
+ORDER BY reason, detail, record_id
+"""
+
+
+def _ids(connection: duckdb.DuckDBPyConnection, query: str) -> frozenset[str]:
+    return frozenset(str(row) for (row,) in connection.sql(query).fetchall())
+
+
+def _of(name: str, aside: Aside) -> tuple[str, frozenset[str]]:
+    column, kind = _KEYS[name]
+    return column, getattr(aside, kind)
+
+
+def _left(source: Source, target: Path, column: str, gone: frozenset[str]) -> Source:
+    """The rows of a table whose `column` is there and none of `gone`, written to `target`."""
+    schema = schema_of(source)
+    if column not in schema.names:
+        return source
+    pieces = source.to_batches() if isinstance(source, pa.Table) else _pieces(source)
+    ids = pa.array(sorted(gone), pa.string())
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        for piece in pieces:
+            held = piece[column].cast(pa.string())
+            stays = pc.and_(pc.is_valid(held), pc.invert(pc.is_in(held, value_set=ids)))
+            writer.write_batch(piece.filter(stays))
+    return target
+
+
+def _pieces(file: Path) -> Iterator[pa.RecordBatch]:
+    yield from pq.ParquetFile(file).iter_batches()
