@@ -132,10 +132,10 @@ class GroundTruthWorld:
         return {}
 
 
-def sagemaker_client() -> Any:
+def sagemaker_client(region: str = "us-east-1") -> Any:
     """A real client of boto3, which checks parameters before it calls."""
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    return boto3.client("sagemaker", region_name="us-east-1", **keys)
+    return boto3.client("sagemaker", region_name=region, **keys)
 
 
 def _error(code: str, status: int = 400) -> dict[str, Any]:

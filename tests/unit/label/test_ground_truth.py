@@ -118,6 +118,20 @@ def test_a_job_of_another_lake_is_not_taken_for_ours(world, make_tasks, tmp_path
         submit(other, "night/1", make_tasks(2))
 
 
+@pytest.mark.parametrize(
+    "changed", [{"role_arn": "arn:aws:iam::999999999999:role/labeling"}, {"region": "eu-west-1"}]
+)
+def test_a_batch_whose_jobs_are_of_another_account_is_refused(world, changed) -> None:
+    ref = world.connect().open_batch("night/1", replace(terms_of(world), mark="a/b"))
+    assert world.connect().mark_of(ref) == "a/b"
+    settings = JobSettings(changed.get("role_arn", ROLE), TEAM)
+    client = sagemaker_client(changed.get("region", "us-east-1"))
+    other = GroundTruthVendor(world.store, client, settings, world.now)
+    assert other.open_batch("night/1", terms_of(world)) == ref
+    with pytest.raises(Fatal, match="are of account 123456789012 in us-east-1"):
+        other.mark_of(ref)
+
+
 def test_a_job_that_failed_says_why(world, make_tasks) -> None:
     ref = submit(world, "night/1", make_tasks(2)).ref
     world.jobs[ref] |= {"LabelingJobStatus": "Failed", "FailureReason": "no access to the bucket"}

@@ -13,12 +13,15 @@ by itself. AWS prices a work team by contract: money is counted by what Winnow a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from winnow.errors import Fatal, Retryable
+from winnow.ids import canonical_json
 from winnow.label.vendor import (
     AnnotationPage,
     BatchState,
@@ -111,7 +114,9 @@ class GroundTruthVendor:
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._store, self._sagemaker, self._settings = store, sagemaker, settings
-        self._now, self.place = now or store.now, store.uri
+        self._now = now or store.now
+        self._account = f"{account_of(settings.role_arn)} in {sagemaker.meta.region_name}"
+        self.place = f"{store.uri}, account {self._account}"
 
     def estimate(self, tasks: Sequence[TaskRequest]) -> int:
         """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
@@ -119,11 +124,23 @@ class GroundTruthVendor:
 
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Find or make the folder of `batch_key`."""
-        return make_folder(self._store, batch_key, terms, LONGEST_NAME)
+        ref = make_folder(self._store, batch_key, terms, LONGEST_NAME)
+        # Two accounts may share a bucket: a job of one is unknown in the other.
+        self._store.create(f"{ref}/account.json", canonical_json({"account": self._account}))
+        return ref
 
     def mark_of(self, ref: str) -> str:
-        """The mark under which the folder was made."""
-        return read_terms(self._store, ref).mark
+        """The mark under which the folder was made.
+
+        Raises:
+            Fatal: Its jobs are of another account or region.
+        """
+        terms = read_terms(self._store, ref)
+        with suppress(FileNotFoundError):
+            told = json.loads(self._store.read(f"{ref}/account.json"))["account"]
+            if told != self._account:
+                raise Fatal(f"the jobs of {ref} are of account {told}, not {self._account}")
+        return terms.mark
 
     def list_task_ids(self, ref: str) -> set[str]:
         """Ids of all tasks in the batch."""
@@ -221,6 +238,16 @@ class GroundTruthVendor:
             "TaskAvailabilityLifetimeInSeconds": _within(SHORTEST_LIFE, left, LONGEST_LIFE),
         }
         return request
+
+
+def account_of(arn: str) -> str:
+    """The account in an ARN; the whole text where it is none.
+
+    >>> account_of("arn:aws:iam::123456789012:role/labeling")
+    '123456789012'
+    """
+    parts = arn.split(":")
+    return parts[4] if len(parts) > 5 else arn
 
 
 def _names(folder: BatchFolder) -> list[tuple[str, str]]:
