@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from winnow.batch import Artifact, Batch
 from winnow.ids import content_id, pair_id, prompt_id, response_id, task_id
+from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.label.annotation import preferred_response
 from winnow.records import (
     ANNOTATIONS,
@@ -68,6 +69,8 @@ def make_batch(batch: Batch, n_annotations: int) -> BroughtHome:
         files = {name: Path(folder) / f"{name}.parquet" for name in _SCHEMAS}
         counts = _write(files, n_prompts)
         stored = {name: _store(batch, name, files[name], counts[name]) for name in _SCHEMAS}
+    taken = Entry(batch.key, {"made-up": "made up"}, {}, {"rows_in": counts["prompts"]})
+    append(batch.lake, batch.campaign.name, read_ledger(batch.lake, batch.campaign.name), taken)
     _commit(batch, "ingest", stored, ["prompts"])
     _commit(batch, "expand", stored, ["responses"])
     _commit(batch, "select", stored, ["comparisons"])
