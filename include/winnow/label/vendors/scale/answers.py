@@ -49,7 +49,9 @@ class ScaleTask:
     @property
     def asked(self) -> str | None:
         """Winnow's id, which stands on the task twice; None where none can be read."""
-        return _id(self._kept("task_id")) or _id(self.told.get("unique_id"))
+        kept, unique = self._kept("task_id"), self.told.get("unique_id")
+        # What Winnow writes is text: a number there is somebody else's.
+        return _id(kept if isinstance(kept, str) else unique) or _id(unique) or _id(kept)
 
     @property
     def price(self) -> int | None:
