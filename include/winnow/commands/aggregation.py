@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 
-from winnow.commands.say import say
+from winnow.commands.say import say_text
 
 
 def bench_votes(asked: argparse.Namespace) -> None:
     """Aggregations of votes, their accuracy and time beside crowd-kit's: votes.json and .html."""
     from winnow.bench import votes
 
-    votes.run(asked.data, asked.out, asked.seeds, asked.peer, say)
+    votes.run(asked.data, asked.out, asked.seeds, asked.peer, say_text)
     say(f"Written: {asked.out / 'votes.html'}, votes.json")
 
 
@@ -22,4 +22,4 @@ def bench_publish(asked: argparse.Namespace) -> None:
     """A large batch aggregated, validated and published, beside plain DuckDB: publish.json."""
     from winnow.bench import publish
 
-    publish.run(asked.annotations, asked.out, say)
+    publish.run(asked.annotations, asked.out, say_text)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import winnow
-from winnow.commands.say import say
+from winnow.commands.say import say_text
 
 SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "prompts"
 
@@ -23,4 +23,4 @@ def bench_growth(asked: argparse.Namespace) -> None:
     """What adaptive pools save at equal gain, replayed on pools drawn in full: growth.json."""
     from winnow.bench import growth
 
-    growth.run(asked.pool, asked.out, asked.repetitions, say)
+    growth.run(asked.pool, asked.out, asked.repetitions, say_text)

@@ -146,6 +146,7 @@ def test_quarantine_has_one_plain_line_a_row(store: FolderLake, run: Any, text: 
 @pytest.mark.parametrize("text", STORED)
 def test_status_has_one_plain_line_a_stage(store: FolderLake, run: Any, text: str) -> None:
     begin(store)
+    open_batch(run.campaign, DAY, store, lambda: NOW)
     write(store, "ingest", {"passed_over": text, "pools_from": text})
     write(store, "expand", {"pools_from": text})
     write(store, "select", {"strategy": text, "unmet_floors": [text]})
