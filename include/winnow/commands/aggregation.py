@@ -15,7 +15,7 @@ def bench_votes(asked: argparse.Namespace) -> None:
     from winnow.bench import votes
 
     votes.run(asked.data, asked.out, asked.seeds, asked.peer, say_text)
-    say(f"Written: {asked.out / 'votes.html'}, votes.json")
+    say_text(f"Written: {asked.out / 'votes.html'}, votes.json")
 
 
 def bench_publish(asked: argparse.Namespace) -> None:

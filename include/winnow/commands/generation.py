@@ -16,7 +16,7 @@ def bench_expand(asked: argparse.Namespace) -> None:
     from winnow.bench import expand
 
     files = asked.prompts or sorted(SHIPPED_PROMPTS.glob("*.jsonl"))
-    expand.run(files, asked.models, asked.out, say, quick=asked.quick)
+    expand.run(files, asked.models, asked.out, say_text, quick=asked.quick)
 
 
 def bench_growth(asked: argparse.Namespace) -> None:
