@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -185,6 +186,8 @@ class Endless:
 def test_a_look_at_pages_without_an_end_ends_and_the_next_goes_on(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(label_rounds, "MOST_PAGES", 5)
     batch: Any = SimpleNamespace(lake=FolderLake(tmp_path), folder="batches/n/2026-11-22")
+    plan = {"tasks": [], "requests": [], "quarantined": [], "pii": {}}
+    batch.lake.create(f"{batch.folder}/label/round-0/plan.json", json.dumps(plan).encode())
     vendor: Any = Endless()
     for n in (5, 10):
         with pytest.raises(Retryable, match="endless lists r on more than 5 pages"):

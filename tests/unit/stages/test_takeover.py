@@ -22,6 +22,7 @@ from winnow.expand.features import earlier_version, feature_version
 from winnow.ids import canonical_json, digest
 from winnow.ingest.ledger import read_ledger
 from winnow.label.collect import Collection
+from winnow.lake import FolderLake
 from winnow.progress import progress, summary
 from winnow.publish.lineage import trace
 from winnow.publish.lineage_text import lineage_text
@@ -39,7 +40,8 @@ class Again(Night):
     """A night of another campaign over the lake and the books of `first`."""
 
     def __init__(self, first: Night, **changes: Any) -> None:
-        self.lake, self.simulator, self.time = first.lake, first.simulator, first.time
+        self.simulator, self.time = first.simulator, first.time
+        self.lake = FolderLake(first.lake.root, lambda: self.time)
         settings = first.campaign.model_dump(mode="json")
         settings |= {"name": "again", "pools_from": "small", "ingest": {}}
         settings |= {"publish": {"dataset": "again"}}
