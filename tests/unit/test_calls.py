@@ -283,7 +283,7 @@ ENDLESS_TASKS = {"the same page": tasks_from(lambda n: 1), "for ever": tasks_fro
 @pytest.mark.parametrize("listed", ENDLESS_TASKS.values(), ids=ENDLESS_TASKS.keys())
 def test_a_list_of_tasks_without_an_end_is_given_up(listed, monkeypatch) -> None:
     monkeypatch.setattr(vendor_calls, "MOST_PAGES", 20)
-    with pytest.raises(Retryable, match="Label Studio's list of the tasks of project 7"):
+    with pytest.raises(Retryable, match=r"Label Studio.* tasks of project 7"):
         label_studio(listed).tasks(7, 5)
 
 

@@ -8,7 +8,8 @@ body that is read whole, and each piece of one that is read piece by piece.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -86,14 +87,26 @@ def end_calls(client: Any, seconds: float = CALL_SECONDS) -> Any:
     call = client._make_api_call  # What every method, paginator and transfer goes through.
 
     def bounded(operation: str, asked: Mapping[str, Any]) -> Any:
+        if hasattr(_INSIDE, "a_call"):
+            # botocore asks something more on its way: that is a part of the call that ends.
+            return call(operation, asked)
         allowed = seconds + _length(asked.get("Body")) / SLOWEST
-        answer = _ended(client, allowed, partial(call, operation, asked))
+        answer = _ended(client, allowed, partial(_inside, call, operation, asked))
         if "Body" in answer:
             answer["Body"] = Body(client, answer["Body"], answer.get("ContentLength"), seconds)
         return answer
 
     client._make_api_call = bounded
     return client
+
+
+_INSIDE = threading.local()
+
+
+def _inside(call: Callable[..., Any], operation: str, asked: Mapping[str, Any]) -> Any:
+    """The call, in a thread of its own."""
+    _INSIDE.a_call = True
+    return call(operation, asked)
 
 
 class Body:

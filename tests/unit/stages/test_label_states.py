@@ -262,7 +262,7 @@ class Purchase(RuleBasedStateMachine):
 
 
 Purchase.TestCase.settings = settings(
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

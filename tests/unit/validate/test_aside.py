@@ -107,7 +107,7 @@ def test_what_is_set_aside_is_a_warning_with_its_reasons_in_the_verdict() -> Non
     assert Aside.of(Verdict.from_bytes(told.to_bytes())) == aside
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 @pytest.mark.parametrize("fault", ROW_FAULTS, ids=named)
 def test_the_gate_lets_the_rest_pass(fault: Fault) -> None:
     world = make_world(7)
@@ -118,5 +118,6 @@ def test_the_gate_lets_the_rest_pass(fault: Fault) -> None:
     with without(world.tables(), aside) as left:
         again = judge(world.measure(left=left, gone=aside.n_rows), world.limits).verdict
     blocking = {c.name for c in again.checks if (c.severity, c.outcome) == ("block", "fail")}
-    # What these rows cost is left out of the charge by the stage.
-    assert blocking <= {"cost_gap"}, again.reasons()
+    # What these rows cost is left out of the charge by the stage; and some faults were planted
+    # after the rows were counted.
+    assert blocking <= {"cost_gap", "rows_lost"}, again.reasons()
