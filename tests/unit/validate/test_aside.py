@@ -72,7 +72,7 @@ def test_what_is_left_of_faults_in_every_table_breaks_no_rule() -> None:
     check_left([each for each in IN_SQL if each.name in SMALL])
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 @pytest.mark.parametrize("fault", IN_SQL, ids=named)
 def test_what_is_left_breaks_no_rule(fault: Fault) -> None:
     check_left([fault])
