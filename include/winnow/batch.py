@@ -29,7 +29,7 @@ from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json, digest, file_digest, sealed, unsealed
 from winnow.lake import Lake
 from winnow.records import QUARANTINE, Quarantined, to_table
-from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
+from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
 
 STAGES = ("ingest", "expand", "select", "label", "publish")
 """The stages of a batch, in the order they run."""
@@ -229,9 +229,7 @@ def _check_shape(manifest: Manifest) -> None:
         if not (type(artifact.n_rows) is int and type(artifact.n_bytes) is int):
             raise TypeError("outputs")
     if manifest.committed_at:
-        at = datetime.fromisoformat(manifest.committed_at)
-        if at.tzinfo is None or not 1970 < at.year < 9000:
-            raise ValueError("committed_at")
+        stored_time(manifest.committed_at)
 
 
 def _check_numbers(value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from winnow.errors import Corrupt
@@ -55,6 +56,18 @@ def read_sealed(data: bytes) -> dict[str, Any]:
         ValueError, TypeError: It is nothing of the kind, or was changed.
     """
     return unsealed(json.loads(data))
+
+
+def stored_time(told: str) -> datetime:
+    """A time that Winnow wrote.
+
+    Raises:
+        ValueError, TypeError: It is none, has no zone, or no clock ever showed it.
+    """
+    time = datetime.fromisoformat(told)
+    if time.tzinfo is None or not 1970 < time.year < 9000:
+        raise ValueError("no time of Winnow's")
+    return time
 
 
 def refuse_lost(lake: Lake, path: str, later: Iterable[str]) -> None:

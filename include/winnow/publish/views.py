@@ -138,14 +138,14 @@ _CERTAIN = """
 CREATE OR REPLACE TEMP TABLE certain AS
 SELECT * FROM decided WHERE p_chosen >= $certain ORDER BY q
 """
-# One row a pair and side would tell a trainer that a response which wins one pair and loses another
-# is both good and bad, so the log-odds of its pairs are added up. In the order of ids, which are
-# hashes: TRL's KTO takes the answers of neighbours for answers to other prompts.
 _NO_SINGLES = """
 CREATE OR REPLACE TEMP TABLE singles
     (q BIGINT, response_id VARCHAR, prompt_id VARCHAR, pair_ids VARCHAR[], favour DOUBLE)
 """
-# Slice by slice: lists that grow beside each other are what DuckDB cannot put aside.
+# One row a pair and side would tell a trainer that a response which wins one pair and loses another
+# is both good and bad, so the log-odds of its pairs are added up. In the order of ids, which are
+# hashes: TRL's KTO takes the answers of neighbours for answers to other prompts. Slice by slice:
+# lists that grow beside each other are what DuckDB cannot put aside.
 _SINGLES = """
 INSERT INTO singles
 SELECT q, response_id, any_value(prompt_id) AS prompt_id, list(pair_id ORDER BY n) AS pair_ids,

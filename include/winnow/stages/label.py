@@ -135,13 +135,7 @@ def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
         return _second_round(batch, vendor, status)
 
     built = freeze_plan(batch, 1, make)
-    if not built.tasks:
-        return {"sent": 0, "tasks": 0}
-    # Money that is gone since the plan was made ends the purchase, not the batch.
-    is_too_dear = vendor.estimate(built.requests) > _left(batch, vendor, 1)
-    if is_too_dear and noted_container(batch, 1) is None:
-        return {"sent": 0, "tasks": 0, "left_out": len(built.tasks)}
-    return _buy(batch, vendor, 1, built)
+    return _buy(batch, vendor, 1, built) if built.tasks else {"sent": 0, "tasks": 0}
 
 
 def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
@@ -277,6 +271,11 @@ def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
 def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
     refuse_dropped(batch)
     batch.check_whole("select")
+    left = _left(batch, vendor, number)
+    # Money that is gone since a follow-up was planned ends the purchase, not the batch.
+    is_too_dear = number > 0 and vendor.estimate(built.requests) > left
+    if is_too_dear and noted_container(batch, number) is None:
+        return {"sent": 0, "tasks": 0, "left_out": len(built.tasks)}
     terms = terms_of(batch, number)
     with turn_to_buy(batch, number, vendor) as selling:
         sent = submit_tasks(
@@ -284,7 +283,7 @@ def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> d
             batch_key(batch, number),
             terms,
             built.requests,
-            _left(batch, vendor, number),
+            left,
             lambda: open_container(batch, number, vendor, terms),
         )
     record_submission(batch, number, sent.ref, terms.deadline)

@@ -35,7 +35,7 @@ from winnow.label.vendor import (
 )
 from winnow.lake import Lake, lake_id
 from winnow.records import Quarantined
-from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
+from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
 
 ROUNDS = (0, 1)
 MOST_PAGES, MOST_PAGES_A_TASK = 1_000, 10
@@ -152,21 +152,14 @@ def _record(data: bytes) -> SubmissionRecord:
     if not isinstance(record.ref, str):
         raise TypeError("ref")
     for time in (record.submitted_at, record.deadline):
-        _time(time)
+        stored_time(time)
     return record
 
 
 def _opening(data: bytes) -> dict[str, Any]:
     opening = read_sealed(data)
-    _time(opening["deadline"])
+    stored_time(opening["deadline"])
     return opening
-
-
-def _time(told: str) -> datetime:
-    time = datetime.fromisoformat(told)
-    if time.tzinfo is None or not 1970 < time.year < 9000:
-        raise ValueError("time")
-    return time
 
 
 def submissions(batch: Batch) -> dict[int, SubmissionRecord]:
