@@ -26,7 +26,7 @@ import winnow
 from winnow.campaign import Campaign, parse_campaign
 from winnow.dataset_owner import claim_dataset
 from winnow.errors import Corrupt, Fatal
-from winnow.ids import canonical_json, digest, file_digest, sealed, unsealed
+from winnow.ids import canonical_json, digest, file_digest, sealed
 from winnow.lake import Lake
 from winnow.records import QUARANTINE, Quarantined, to_table
 from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
@@ -87,7 +87,7 @@ class Manifest:
         Raises:
             ValueError, TypeError, KeyError, AttributeError: It is nothing of the kind.
         """
-        content = unsealed(json.loads(data))
+        content = read_sealed(data)
         content["outputs"] = {n: Artifact(**a) for n, a in content["outputs"].items()}
         manifest = cls(**content)
         _check_shape(manifest)

@@ -21,7 +21,7 @@ from typing import Any
 
 from winnow.batch import Artifact
 from winnow.errors import Corrupt
-from winnow.ids import canonical_json, digest, sealed, unsealed
+from winnow.ids import canonical_json, digest, sealed
 from winnow.lake import Lake
 from winnow.publish.objects import Shelf
 from winnow.publish.probe import require_conditional_writes
@@ -95,7 +95,7 @@ class Version:
         Raises:
             ValueError, TypeError, KeyError, AttributeError: It is nothing of the kind.
         """
-        content = unsealed(json.loads(data))
+        content = read_sealed(data)
         content["files"] = {n: Artifact(**a) for n, a in content["files"].items()}
         content["batches"] = tuple(content["batches"])
         content["withdrawn"] = tuple(content.get("withdrawn", ()))
