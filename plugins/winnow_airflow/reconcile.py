@@ -130,7 +130,6 @@ def tell(plan: Mapping[str, Any]) -> None:
 def read_airflow(batches: Iterable[BatchState], task_instance: Any) -> Airflow:
     """The runs of the stages that `batches` are in, and which of these stages are paused."""
     from winnow.batch import STAGES
-    from winnow.dag_names import DAG_OF
     from winnow.reconcile.once import Airflow
 
     since: dict[str, datetime] = {}
@@ -142,8 +141,24 @@ def read_airflow(batches: Iterable[BatchState], task_instance: Any) -> Airflow:
     for stage, first in since.items():
         ids = _states(stage, task_instance)
         runs += _read_runs(stage, (i for i in ids if _may_be_after(i, first - MARGIN)))
-    paused = frozenset(s for s in since if task_instance.get_dag(dag_id=DAG_OF[s]).is_paused)
-    return Airflow(runs, paused)
+    return Airflow(runs, frozenset(s for s in since if _drops_events(s, task_instance)))
+
+
+def _drops_events(stage: str, task_instance: Any) -> bool:
+    """Whether Airflow drops an event for the stage's DAG: it is paused, or its file is unreadable.
+
+    One DAG that Airflow does not know must not end the pass over the others.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    from winnow.dag_names import DAG_OF
+
+    try:
+        return bool(task_instance.get_dag(dag_id=DAG_OF[stage]).is_paused)
+    except AirflowRuntimeError as error:
+        if (error.error.detail or {}).get("status_code") != 404:
+            raise
+        return True
 
 
 def _nights_not_through(task_instance: Any) -> Iterator[Run]:

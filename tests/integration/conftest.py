@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,3 +139,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_for(is_so: Callable[[], bool], pause: float = 1.0) -> float:
+    """Seconds until it was so: an end for what hangs, which no slow machine reaches."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - began < 900.0, "not within a quarter of an hour"
+        time.sleep(pause)
+    return time.monotonic() - began

@@ -36,7 +36,7 @@ from .backfill_world import (
     run_alone,
     seconds_between,
 )
-from .conftest import ROOT, LocalWinnow
+from .conftest import ROOT, LocalWinnow, wait_for
 from .vllm_server import vllm_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.kill]
@@ -82,7 +82,7 @@ def backfilled(new_winnow: Callable[..., LocalWinnow], models: Path) -> Backfill
         airflow(env, "pools", "set", "gpu", str(GPU_SLOTS), "The server's")
         with stack.running(local.home), done.health.watched():
             api = AirflowApi(local.home.ui, stack.secrets_of(local.home)["password"])
-            wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags(), 120)
+            wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags())
             idle = processor_seconds(local.home)
             began = time.monotonic()
             told = backfill(env)
@@ -90,7 +90,7 @@ def backfilled(new_winnow: Callable[..., LocalWinnow], models: Path) -> Backfill
             follow(local, api)
             wall = time.monotonic() - began
             used = processor_seconds(local.home)
-            wait_for(lambda: all_ended(api), 300)
+            wait_for(lambda: all_ended(api))
             done.runs, done.tasks = read_runs(api), read_tasks(api)
             done.books = local.books()
             done.announced = [e for e in read_events(api) if e["source_dag_id"] == "reconcile"]
@@ -137,13 +137,6 @@ def follow(local: LocalWinnow, api: AirflowApi) -> None:
             pause_at = N_DAYS + 1 if is_over else pause_at
         assert minutes < N_DAYS * SECONDS_A_DAY / 60.0, f"stuck: {n_done}"
         time.sleep(5)
-
-
-def wait_for(is_so: Callable[[], bool], limit: float) -> None:
-    deadline = time.monotonic() + limit
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {limit:.0f} s"
-        time.sleep(1)
 
 
 def pages(api: AirflowApi, path: str, name: str, order: str) -> list[dict[str, Any]]:

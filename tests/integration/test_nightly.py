@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from winnow.publish.versions import read_version
 from winnow_local import stack
 from winnow_local.airflow_api import AirflowApi
 
-from .conftest import ROOT, LocalWinnow
+from .conftest import ROOT, LocalWinnow, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
 DAYS = ["2026-03-01", "2026-03-02", "2026-03-03"]
 SUBJECTS = ["tides", "bread", "bicycles", "rain", "maps", "bees", "glass", "chess", "tea", "rust"]
-LIMIT = 420.0
 
 
 def prompts_of(place: int) -> list[dict[str, Any]]:
@@ -48,10 +46,10 @@ def winnow(new_winnow: Callable[..., LocalWinnow]) -> Iterator[LocalWinnow]:
     stack.migrate(local.home, env)
     with stack.running(local.home):
         api = AirflowApi(local.home.ui, stack.secrets_of(local.home)["password"])
-        wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags(), 60)
+        wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags())
         backfill(env)
         published = [f"batches/nightly/{day}/publish/manifest.json" for day in DAYS]
-        wait_for(lambda: all(local.lake.exists(path) for path in published), LIMIT)
+        wait_for(lambda: all(local.lake.exists(path) for path in published))
         yield local
 
 
@@ -64,13 +62,6 @@ def backfill(env: dict[str, str]) -> None:
         check=True,
         capture_output=True,
     )
-
-
-def wait_for(is_so: Callable[[], bool], limit: float) -> None:
-    deadline = time.monotonic() + limit
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {limit:.0f} s"
-        time.sleep(1)
 
 
 def test_each_day_is_one_version_that_holds_the_days_before(winnow: LocalWinnow) -> None:

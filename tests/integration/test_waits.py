@@ -35,26 +35,26 @@ def test_150_waits_hold_no_worker_and_outlive_a_killed_triggerer(waits: Waits) -
     for key in keys:
         waits.submit(waits.batch(key))
     runs = [waits.start("only_waits", key) for key in keys]
-    deferring = wait_for(lambda: waits.n_tasks("deferred") == N_WAITS, 900)
+    deferring = wait_for(lambda: waits.n_tasks("deferred") == N_WAITS)
     pool = waits.get("pools/default_pool")
     assert pool["occupied_slots"] == pool["running_slots"] == pool["queued_slots"] == 0
     assert pool["open_slots"] == pool["slots"]
     assert pool["deferred_slots"] >= N_WAITS
 
     path = f"dags/only_waits/dagRuns/{runs[0]}/taskInstances/wait_for_vendor/xcomEntries/progress"
-    wait_for(lambda: waits.http.get(f"/api/v2/{path}").is_success, 60)
+    wait_for(lambda: waits.http.get(f"/api/v2/{path}").is_success)
     progress = waits.get(path, deserialize=True)["value"]
     assert "'answered': 0" in str(progress) and "'tasks': 1" in str(progress)
 
     memory = [p.memory_full_info().pss / 1e6 for p in waits.triggerers()]
     for process in waits.triggerers():
         os.kill(process.pid, signal.SIGKILL)
-    wait_for(lambda: not waits.triggerers(), 20)
+    wait_for(lambda: not waits.triggerers())
     done = waits.finish()
     assert waits.n_tasks("deferred") == N_WAITS, "a wait outlives its triggerer"
     waits.start_triggerer()
     restarted = time.time()
-    wait_for(lambda: waits.n_tasks("success") == N_WAITS, 900)
+    wait_for(lambda: waits.n_tasks("success") == N_WAITS)
     ends = _ends(waits)
     print(
         f"\n{N_WAITS} deferred in {deferring:.0f} s; triggerer {[round(m) for m in memory]} MB; "
@@ -75,19 +75,19 @@ def _ends(waits: Waits) -> list[float]:
 def test_a_person_approves_and_the_batch_goes_through(waits: Waits) -> None:
     batch = waits.batch("dear-yes", n_pairs=8)
     run = waits.start("label_pairs", batch.key)
-    wait_for(lambda: waits.state(run, "approve_purchase") == "awaiting_input", 120)
+    wait_for(lambda: waits.state(run, "approve_purchase") == "awaiting_input")
     assert waits.bought(batch.key) == 0
     path = f"dags/label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1/hitlDetails"
     question = waits.get(path)
     assert "8 over 8 pairs" in question["body"]
     assert "$0.80" in question["subject"]
     waits.answer(run, "Approve")
-    wait_for(lambda: waits.state(run, "wait_for_vendor") == "deferred", 120)
+    wait_for(lambda: waits.state(run, "wait_for_vendor") == "deferred")
     assert waits.bought(batch.key) == 8
     submission = label.read_submission(batch, 0)
     assert submission is not None
     waits.finish(submission.ref)
-    wait_for(lambda: waits.state(run, "collect_annotations") in ("success", "skipped"), 180)
+    wait_for(lambda: waits.state(run, "collect_annotations") in ("success", "skipped"))
     assert batch.manifest("label") is not None
     assert waits.bought(batch.key) == 8
 
@@ -95,9 +95,9 @@ def test_a_person_approves_and_the_batch_goes_through(waits: Waits) -> None:
 def test_a_person_rejects_and_nothing_is_bought(waits: Waits) -> None:
     batch = waits.batch("dear-no", n_pairs=8)
     run = waits.start("label_pairs", batch.key)
-    wait_for(lambda: waits.state(run, "approve_purchase") == "awaiting_input", 120)
+    wait_for(lambda: waits.state(run, "approve_purchase") == "awaiting_input")
     waits.answer(run, "Reject")
-    wait_for(lambda: waits.get(f"dags/label_pairs/dagRuns/{run}")["state"] == "failed", 120)
+    wait_for(lambda: waits.get(f"dags/label_pairs/dagRuns/{run}")["state"] == "failed")
     assert waits.state(run, "submit_tasks") == "upstream_failed"
     assert waits.bought(batch.key) == 0
 
@@ -112,10 +112,10 @@ def test_a_run_past_its_deadline_is_shown_and_warned_of(waits: Waits) -> None:
         found = waits.http.get(url).raise_for_status().json()["deadlines"]
         return [deadline["missed"] for deadline in found]
 
-    wait_for(lambda: missed() == [False], 60)
-    wait_for(lambda: missed() == [True], 150)
+    wait_for(lambda: missed() == [False])
+    wait_for(lambda: missed() == [True])
     logs = waits.home.folder / "logs"
-    wait_for(lambda: "Labels of batch late are late" in (logs / "triggerer.log").read_text(), 60)
+    wait_for(lambda: "Labels of batch late are late" in (logs / "triggerer.log").read_text())
 
 
 def test_a_batch_whose_event_was_lost_while_its_dag_was_paused_is_carried_on(waits: Waits) -> None:
@@ -128,7 +128,7 @@ def test_a_batch_whose_event_was_lost_while_its_dag_was_paused_is_carried_on(wai
     states = waits.reconcile()
     assert states["announce_comparisons"] == states["tell"] == "success"
     assert states["announce_annotations"] == "skipped"
-    wait_for(lambda: bool(waits.runs("label_pairs", batch.key)), 60)
+    wait_for(lambda: bool(waits.runs("label_pairs", batch.key)))
     assert set(waits.reconcile().values()) == {"skipped"}
     [run] = waits.runs("label_pairs", batch.key)
     assert run["run_type"] == "asset_triggered"
@@ -139,7 +139,7 @@ def test_a_failure_that_needs_a_person_is_told_once_with_its_command(waits: Wait
     comparisons = batch.require("select").outputs["comparisons"]
     (waits.home.lake / comparisons.path).write_bytes(b"another table")
     run = waits.start("label_pairs", batch.key)
-    wait_for(lambda: waits.get(f"dags/label_pairs/dagRuns/{run}")["state"] == "failed", 120)
+    wait_for(lambda: waits.get(f"dags/label_pairs/dagRuns/{run}")["state"] == "failed")
     states = waits.reconcile()
     assert states["tell"] == "failed"
     assert set(waits.reconcile().values()) == {"skipped"}
@@ -148,9 +148,9 @@ def test_a_failure_that_needs_a_person_is_told_once_with_its_command(waits: Wait
 def test_a_webhook_shortens_a_wait(waits: Waits) -> None:
     batch = waits.batch("nudged", poll_seconds=3600.0, max_poll_seconds=3600.0)
     run = waits.start("label_pairs", batch.key)
-    wait_for(lambda: waits.state(run, "wait_for_vendor") == "deferred", 120)
+    wait_for(lambda: waits.state(run, "wait_for_vendor") == "deferred")
     path = f"dags/label_pairs/dagRuns/{run}/taskInstances/wait_for_vendor/xcomEntries/progress"
-    wait_for(lambda: waits.http.get(f"/api/v2/{path}").is_success, 60)
+    wait_for(lambda: waits.http.get(f"/api/v2/{path}").is_success)
     submission = label.read_submission(batch, 0)
     assert submission is not None
     waits.finish(submission.ref)
@@ -179,6 +179,6 @@ def test_a_webhook_shortens_a_wait(waits: Waits) -> None:
     assert post(body, now, "msg_1") == 202
     taken = time.monotonic() - began
     assert post(body, now, "msg_1") == 409
-    seconds = wait_for(lambda: waits.state(run, "wait_for_vendor") == "success", 90, pause=0.5)
+    seconds = wait_for(lambda: waits.state(run, "wait_for_vendor") == "success", pause=0.5)
     print(f"\na webhook answered in {taken:.2f} s, the wait resumed after {seconds:.1f} s")
-    wait_for(lambda: waits.state(run, "collect_annotations") in ("success", "skipped"), 180)
+    wait_for(lambda: waits.state(run, "collect_annotations") in ("success", "skipped"))

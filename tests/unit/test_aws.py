@@ -137,7 +137,8 @@ def test_what_is_sent_has_time_by_its_size(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("winnow.lake.aws.within", lambda s, work, name: allowed.append(s) or work())
     lake = S3Lake("b", "p", end_calls(Store(dict)))
     lake.create("a", bytes(SLOWEST * 7))
-    assert allowed == [CALL_SECONDS + 7.0]
+    lake.create("b", bytes(SLOWEST))
+    assert allowed == [CALL_SECONDS + 7.0, CALL_SECONDS + 1.0]
 
 
 def test_a_client_waits_for_no_read_and_no_connection_for_long() -> None:

@@ -104,9 +104,12 @@ _INSIDE = threading.local()
 
 
 def _inside(call: Callable[..., Any], operation: str, asked: Mapping[str, Any]) -> Any:
-    """The call, in a thread of its own."""
+    """The call; what this thread asks until its end is a part of it."""
     _INSIDE.a_call = True
-    return call(operation, asked)
+    try:
+        return call(operation, asked)
+    finally:
+        del _INSIDE.a_call
 
 
 class Body:
