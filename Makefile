@@ -1,6 +1,8 @@
 PYTHON ?= python3
 SETUP = $(PYTHON) include/winnow_local/setup.py
 RUN = .venv/bin/python -m winnow_local
+# A test that hangs ends the run and shows where each thread stands.
+PYTEST = -m pytest -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 LOCK_GPU = .venv/bin/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header
 
 .PHONY: help demo up airflow winnow doctor test test_services test_others kill lint lock
@@ -19,9 +21,9 @@ doctor:  ## is everything there that tonight's batch needs? (`make up` runs besi
 test:  ## set everything up and pass the tests
 	@$(SETUP) --dev && $(MAKE) -s -j2 test_services test_others
 test_services:
-	@.venv-engine/bin/python -m pytest tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python -m pytest tests/integration tests/e2e
+	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e
 test_others:
-	@.venv/bin/python -m pytest include/winnow tests/unit tests/dags tests/bench
+	@.venv/bin/python $(PYTEST) include/winnow tests/unit tests/dags tests/bench
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && .venv/bin/python -m pytest -m kill && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
 lint:  ## style, types and the arrows between packages

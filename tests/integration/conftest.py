@@ -145,6 +145,6 @@ def wait_for(is_so: Callable[[], bool], pause: float = 1.0) -> float:
     """Seconds until it was so: an end for what hangs, which no slow machine reaches."""
     began = time.monotonic()
     while not is_so():
-        assert time.monotonic() - began < 900.0, "not within a quarter of an hour"
+        assert time.monotonic() - began < 600.0, "not within ten minutes"
         time.sleep(pause)
     return time.monotonic() - began

@@ -119,6 +119,7 @@ def test_a_run_past_its_deadline_is_shown_and_warned_of(waits: Waits) -> None:
 
 
 def test_a_batch_whose_event_was_lost_while_its_dag_was_paused_is_carried_on(waits: Waits) -> None:
+    waits.reconcile()  # What the other batches need a person for is told now.
     batch = waits.lost("lost")
     waits.pause("label_pairs", True)
     waits.emit("comparisons", batch.key)

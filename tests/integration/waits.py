@@ -26,7 +26,6 @@ import yaml
 
 from winnow.batch import Batch, open_batch
 from winnow.campaign import load_campaign
-from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import FolderLake
@@ -94,8 +93,6 @@ class Waits:
     def lost(self, key: str) -> Batch:
         """A batch whose comparisons were made an hour ago, of which Airflow never heard."""
         lake, campaign = FolderLake(self.home.lake), load_campaign(self.home.campaign)
-        counts = {"rows_in": 1, "rows_out": 1, "quarantined": 0}
-        append(lake, campaign.name, read_ledger(lake, campaign.name), Entry(key, {}, {}, counts))
         batch = open_batch(campaign, key, lake, lambda: datetime.now(UTC) - timedelta(hours=1))
         fabricate(batch, n_pairs=1)
         return batch
