@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from winnow.batch import STAGES, Batch, Manifest, done_stages, open_batch
+from winnow.batch import STAGES, Batch, Manifest, done_stages, manifest_path, open_batch
 from winnow.campaign import Campaign
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
+from winnow.publish.versions import newest
 from winnow.records import MICROS
 from winnow.stages import expand, label
 from winnow.stages.trouble import (
@@ -227,4 +228,15 @@ def _begun(batch: Batch, stage: str, vendor: LabelVendor | None) -> str | None:
         return expand.progress(batch)
     if stage == "label":
         return label.progress(batch, vendor)
+    if stage == "publish":
+        return _published(batch)
     return None
+
+
+def _published(batch: Batch) -> str | None:
+    """Which version has the batch, although its last manifest is not there."""
+    version = newest(batch.lake, batch.campaign.publish.dataset)
+    if version is None or batch.key not in version.batches:
+        return None
+    path = manifest_path(batch.campaign.name, batch.key, "publish")
+    return f"in {version.name}, without {path}: the next run of publish_dataset writes it"

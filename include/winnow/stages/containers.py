@@ -21,6 +21,7 @@ from winnow.stages.label_rounds import (
     SubmissionRecord,
     batch_key,
     read_round,
+    round_path,
     submissions,
     write_round,
 )
@@ -69,6 +70,9 @@ def check_container(batch: Batch, number: int, vendor: LabelVendor) -> Container
         raise _elsewhere(batch, number, noted, vendor, str(error)) from error
     if mark != (noted.mark or ""):
         why = f"the {noted.ref} there is another purchase's"
+        if noted.mark is None:
+            path = f"{batch.lake.uri}/{round_path(batch, number, CONTAINER)}"
+            why = f"{why}, unless {path} was lost, which says what is this one's; restore it then"
         raise _elsewhere(batch, number, noted, vendor, why)
     return noted
 

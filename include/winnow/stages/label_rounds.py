@@ -60,13 +60,13 @@ def freeze_plan(batch: Batch, number: int, make: Callable[[], BuiltTasks]) -> Bu
     if found is not None:
         return found
     built = make()
-    batch.lake.create(_path(batch, number, "plan.json"), _plan_bytes(built))
+    batch.lake.create(round_path(batch, number, "plan.json"), _plan_bytes(built))
     return read_plan(batch, number) or built
 
 
 def has_plan(batch: Batch, number: int) -> bool:
     """Whether the round's plan was made."""
-    if batch.lake.exists(_path(batch, number, "plan.json")):
+    if batch.lake.exists(round_path(batch, number, "plan.json")):
         return True
     _refuse_lost(batch, number, "plan.json")
     return False
@@ -138,7 +138,7 @@ def opened_rounds(lake: Lake, folder: str) -> list[int]:
 def record_submission(batch: Batch, number: int, ref: str, deadline: datetime) -> None:
     """Note that the vendor has the round."""
     record = SubmissionRecord(ref, batch.clock().isoformat(), deadline.isoformat())
-    batch.lake.create(_path(batch, number, "submission.json"), sealed_json(asdict(record)))
+    batch.lake.create(round_path(batch, number, "submission.json"), sealed_json(asdict(record)))
 
 
 def read_submission(batch: Batch, number: int = 0) -> SubmissionRecord | None:
@@ -267,11 +267,11 @@ def _entries(batch: Batch, number: int) -> Iterator[dict[str, Any]]:
     while (entry := read_round(batch, number, _inbox_page(place), _inbox_entry)) is not None:
         yield entry
         place += 1
-    inbox = _path(batch, number, "inbox")
+    inbox = round_path(batch, number, "inbox")
     later = next(batch.lake.names(inbox, after=_inbox_page(place).removeprefix("inbox/")), None)
     if later is not None:
         raise Corrupt(
-            f"{batch.lake.uri}/{_path(batch, number, _inbox_page(place))} is missing, though "
+            f"{batch.lake.uri}/{round_path(batch, number, _inbox_page(place))} is missing, though "
             f"{later} came after it: what a vendor sent, and was paid for, is lost; {RESTORE}."
         )
 
@@ -315,7 +315,7 @@ def _quarantined(content: dict[str, Any]) -> Quarantined:
 
 def write_round(batch: Batch, number: int, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """Write a file of the round unless it is there; what it holds then."""
-    batch.lake.create(_path(batch, number, name), sealed_json(content))
+    batch.lake.create(round_path(batch, number, name), sealed_json(content))
     return read_round(batch, number, name) or {}
 
 
@@ -328,7 +328,7 @@ def read_round(
         Corrupt: It cannot be read, or is lost: what is written after it is there.
     """
     try:
-        return parsed(batch.lake, _path(batch, number, name), parse)
+        return parsed(batch.lake, round_path(batch, number, name), parse)
     except FileNotFoundError:
         _refuse_lost(batch, number, name)
         return None
@@ -337,9 +337,10 @@ def read_round(
 def _refuse_lost(batch: Batch, number: int, name: str) -> None:
     # Versions before 0.3 noted no container.
     later = _ORDER[_ORDER.index(name) + 1 :] if name in _ORDER and name != CONTAINER else ()
-    paths = [_path(batch, number, each) for each in later]
-    refuse_lost(batch.lake, _path(batch, number, name), paths)
+    paths = [round_path(batch, number, each) for each in later]
+    refuse_lost(batch.lake, round_path(batch, number, name), paths)
 
 
-def _path(batch: Batch, number: int, name: str) -> str:
+def round_path(batch: Batch, number: int, name: str) -> str:
+    """Where a file of the round lies in the lake."""
     return f"{batch.folder}/label/round-{number}/{name}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.ids import digest
@@ -124,6 +124,7 @@ def test_hostile_text_stays_text(where: str) -> None:
     assert "<script>alert(1)" in words(hostile)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_adds_an_element_or_an_attribute(text: str) -> None:
     usual, other = (quality_report(*second(t)) for t in ("words", text))

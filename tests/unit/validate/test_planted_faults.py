@@ -6,12 +6,14 @@ import pytest
 
 from winnow.validate.verdict import Verdict
 
+from ...sampling import some
 from .faults import FAULTS, Fault
 from .world import make_world
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.sampled
+@pytest.mark.parametrize("fault", some(FAULTS, 3), ids=lambda fault: fault.name)
 def test_a_planted_fault_is_named_by_its_check(fault: Fault) -> None:
     world = make_world(7)
     fault.plant(world)
