@@ -200,6 +200,7 @@ def files(root: Path) -> dict[Path, bytes]:
 ADAPTIVE = {"first_round": 2, "pool_size": 8, "usd_per_million_tokens": 0.0}
 
 
+@pytest.mark.kill
 def test_a_killed_process_and_its_successor_leave_the_same_files(models, tmp_path):
     settings = settings_of("auto", **ADAPTIVE)
     with start(spec_of(tmp_path / "whole", models, settings)) as whole:

@@ -114,8 +114,7 @@ def test_a_second_run_of_a_day_changes_nothing(winnow: LocalWinnow) -> None:
     wait_for(
         lambda: (
             [r.state for r in api.runs(DAYS[0]) if r.dag == "label_pairs"] == ["success", "success"]
-        ),
-        120,
+        )
     )
     assert {path: winnow.lake.read(path) for path in winnow.lake.tags("batches")} == before
     assert {task["bought"] for task in winnow.books()} == {1}
