@@ -23,7 +23,7 @@ test:  ## set everything up and pass the tests
 test_services:
 	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e
 test_others:
-	@.venv/bin/python $(PYTEST) include/winnow tests/unit tests/dags tests/bench
+	@.venv/bin/python $(PYTEST) include tests/unit tests/dags tests/bench
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
 lint:  ## style, types and the arrows between packages

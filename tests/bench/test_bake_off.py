@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from winnow.bench import labels as bench
-from winnow.bench.world import World, read_worlds
 from winnow.reward import Posterior, prior
 from winnow.select import Rules, one_blas_thread
 from winnow.select.bake_off import Explored, explored_pairs, worth
 from winnow.select.bake_off_tally import Contender, contenders, tally, together
+from winnow_bench import labels as bench
+from winnow_bench.world import World, read_worlds
 
 RULES = Rules(budget=4, residual_sd=0.4)
 N_LEARNT = 120

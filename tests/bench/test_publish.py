@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from winnow.bench.publish import STEPS, run
+from winnow_bench.publish import STEPS, run
 
 
 def test_a_small_batch_goes_the_whole_way(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from math import isfinite
 import numpy as np
 import pytest
 
-from winnow.bench.speed import COMPARED, QUICK, alternate, random_head, random_pools, run, table
-from winnow.bench.speed_rivals import against_loop, joint_information
+from winnow_bench.speed import COMPARED, QUICK, alternate, random_head, random_pools, run, table
+from winnow_bench.speed_rivals import against_loop, joint_information
 
 SPEEDS = ("prompts_per_second", "ratio_to_floor", "floor_prompts_per_second")
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from winnow.bench.vote_data import AS_BOUGHT, PLANTED, folds, planted
-from winnow.bench.votes import run
 from winnow.cli import main
 from winnow.errors import Fatal
 from winnow.label.aggregate import METHODS
+from winnow_bench.vote_data import AS_BOUGHT, PLANTED, folds, planted
+from winnow_bench.votes import run
 
 PEER = Path(__file__).parents[2] / ".venv-trainer" / "bin" / "python"
 

@@ -12,7 +12,7 @@ from winnow.commands.say import say_text
 
 def bench_votes(asked: argparse.Namespace) -> None:
     """Aggregations of votes, their accuracy and time beside crowd-kit's: votes.json and .html."""
-    from winnow.bench import votes
+    from winnow_bench import votes
 
     votes.run(asked.data, asked.out, asked.seeds, asked.peer, say_text)
     say_text(f"Written: {asked.out / 'votes.html'}, votes.json")
@@ -20,6 +20,6 @@ def bench_votes(asked: argparse.Namespace) -> None:
 
 def bench_publish(asked: argparse.Namespace) -> None:
     """A large batch aggregated, validated and published, beside plain DuckDB: publish.json."""
-    from winnow.bench import publish
+    from winnow_bench import publish
 
     publish.run(asked.annotations, asked.out, say_text)

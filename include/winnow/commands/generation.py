@@ -13,7 +13,7 @@ SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "
 
 def bench_expand(asked: argparse.Namespace) -> None:
     """The expand stage beside bare vLLM: tokens per second and memory, expand.json."""
-    from winnow.bench import expand
+    from winnow_bench import expand
 
     files = asked.prompts or sorted(SHIPPED_PROMPTS.glob("*.jsonl"))
     expand.run(files, asked.models, asked.out, say_text, quick=asked.quick)
@@ -21,6 +21,6 @@ def bench_expand(asked: argparse.Namespace) -> None:
 
 def bench_growth(asked: argparse.Namespace) -> None:
     """What adaptive pools save at equal gain, replayed on pools drawn in full: growth.json."""
-    from winnow.bench import growth
+    from winnow_bench import growth
 
     growth.run(asked.pool, asked.out, asked.repetitions, say_text)

@@ -61,7 +61,7 @@ def select(asked: argparse.Namespace) -> None:
 
 def bench_labels(asked: argparse.Namespace) -> None:
     """What each strategy's labels are worth, on judged pools: labels.parquet, .json and .html."""
-    from winnow.bench import labels
+    from winnow_bench import labels
 
     for sentence in labels.run(asked.pool, asked.out, asked.seeds, say):
         say(sentence)
@@ -72,7 +72,7 @@ def bench_labels(asked: argparse.Namespace) -> None:
 
 def bench_speed(asked: argparse.Namespace) -> None:
     """How fast pairs are chosen, beside the floor of the matrix products: speed.json."""
-    from winnow.bench import speed
+    from winnow_bench import speed
 
     speed.run(asked.out, quick=asked.quick)
 

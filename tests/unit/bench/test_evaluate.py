@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from winnow.bench.evaluate import (
+from winnow.reward import Posterior, prior
+from winnow_bench.evaluate import (
     RESPONSE_EFFECT,
     Bought,
     belief_figures,
@@ -18,8 +19,7 @@ from winnow.bench.evaluate import (
     published_figures,
     response_effects,
 )
-from winnow.bench.world import JudgedPool, read_worlds
-from winnow.reward import Posterior, prior
+from winnow_bench.world import JudgedPool, read_worlds
 
 
 def known(d: int, quality_d: np.ndarray, certainty: float = 1e6) -> Posterior:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from winnow.bench.growth import FIXED, run
 from winnow.cli import main
 from winnow.errors import Fatal
+from winnow_bench.growth import FIXED, run
 
 LARGEST = 60
 

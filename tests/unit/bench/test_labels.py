@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from winnow.bench import labels as bench
-from winnow.bench.labels import Cell, cells, run, run_seed
-from winnow.bench.world import POOL_FILE, World, read_worlds
 from winnow.errors import Fatal
 from winnow.select import STRATEGIES
+from winnow_bench import labels as bench
+from winnow_bench.labels import Cell, cells, run, run_seed
+from winnow_bench.world import POOL_FILE, World, read_worlds
 
 from .conftest import judged_rows
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.bench.page import labels_page
-from winnow.bench.speed_page import speed_page
-from winnow.bench.statistics import compare, summarise
-from winnow.bench.verdicts import sentences
 from winnow.errors import Corrupt, Fatal
 from winnow.page.reliability import reliability_svg
 from winnow.reward.calibration import ReliabilityBin
+from winnow_bench.page import labels_page
+from winnow_bench.speed_page import speed_page
+from winnow_bench.statistics import compare, summarise
+from winnow_bench.verdicts import sentences
 
 VOID = {"meta", "input"}
 BASELINES = ("traditional-8", "random")

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_rel
 
-from winnow.bench.statistics import Comparison, compare, summarise
 from winnow.errors import Corrupt, Fatal
+from winnow_bench.statistics import Comparison, compare, summarise
 
 CELLS = [
     ("easy", "hybrid", 4, 50),

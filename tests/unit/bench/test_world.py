@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from winnow.bench.world import EMBEDDING_FILE, POOL_FILE, read_worlds
 from winnow.errors import Corrupt
+from winnow_bench.world import EMBEDDING_FILE, POOL_FILE, read_worlds
 
 from .conftest import N_MODELS, judged_rows
 

@@ -1,0 +1,367 @@
+"""The label-efficiency bench: what each strategy's labels are worth, on real judged pools.
+
+A run takes prompts in nights, as the product does: choose pairs of tonight's prompts with last
+night's posterior, buy their labels, refit on all labels so far. Prompts that were never labelled
+then judge the reward, and the labelled ones judge what would be published. Everything but the rule
+that chooses pairs is the product's own code and the same for every row: features, λ by evidence,
+the label that a pair would get.
+
+Always holds: rows of one seed share prompts, candidate pools and labels (a pair has one label,
+whoever asks), so differences are paired; the same folder and seeds give the same figures.
+
+Labels are drawn from the judge's scores, so they are simulated; the judgments behind them are real.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from winnow.campaign import Select
+from winnow.errors import Fatal
+from winnow.ids import seed_from
+from winnow.reward import Posterior, fit, prior
+from winnow.select import STRATEGIES, Pool, Rules, choose_for_pools
+from winnow.select.fallback import effective_dimension, effective_rules
+from winnow.stages.select import pool_rules
+from winnow_bench.evaluate import (
+    Bought,
+    belief_figures,
+    label_chance,
+    policy_figures,
+    published_figures,
+)
+from winnow_bench.page import labels_page
+from winnow_bench.statistics import Comparison, compare, summarise
+from winnow_bench.verdicts import sentences
+from winnow_bench.world import JudgedPool, World, read_worlds
+
+N_PROMPTS = 200
+"""Labelled prompts, or half of them where a folder has fewer than twice as many."""
+
+N_NIGHTS = 5
+POOL_SIZE = 50
+BUDGETS = (4, 8)
+CURVE_BUDGETS = (1, 2, 16)
+"""Further budgets, from a pool of `POOL_SIZE`, for the curves."""
+
+LABEL_USD = 0.10
+RESPONSE_USD = 0.0005
+
+TRADITIONAL = "traditional"
+UNGUIDED = frozenset({"random", TRADITIONAL})
+"""Rows that use no model: no exploration share, no cold start."""
+
+BASELINES = ("traditional-4", "traditional-8", "random-4", "random-8", "random")
+
+LIMITS = (
+    "Whether people would agree: a language model judged every response, and it likes long ones.",
+    "A policy trained on the data: the win rates are those of picking from a pool by the reward.",
+    "One model's own pool: the responses come from different models and differ more than draws of "
+    "one policy do. The homogeneous pool, without the strong models, is nearer to that.",
+    "Real labelling noise: labels are drawn from the scores, independently, with one temperature.",
+    "Languages other than English, conversations of many turns, and safety.",
+    "New prompts at large: the seeds split one set of prompts again and again, so the intervals "
+    "cover the split, the candidates and the labels, not another set of prompts.",
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row of the bench: a strategy with its labels per prompt and candidates per prompt."""
+
+    strategy: str
+    labels: int
+    pool_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seed:
+    """One seed's prompts, candidates and labels, the same for every cell."""
+
+    seed: int
+    labelled: tuple[JudgedPool, ...]
+    held_out: tuple[JudgedPool, ...]
+
+    def offered(self, pool: JudgedPool, cell: Cell) -> NDArray[np.intp]:
+        """Indices of the candidates of a prompt; a smaller pool is part of a larger one.
+
+        Whoever samples a handful would not keep a blocked response in it; a large pool has some.
+        """
+        shuffled = self._rng("candidates", pool).permutation(len(pool.response_ids))
+        if cell.strategy == TRADITIONAL:
+            shuffled = shuffled[~pool.blocked_n[shuffled]]
+        return np.sort(shuffled[: cell.pool_size])
+
+    def preferred(self, pool: JudgedPool, i: NDArray[np.intp], j: NDArray[np.intp]) -> Any:
+        """Labels (e,) of pairs i < j: True where i is preferred."""
+        n = len(pool.response_ids)
+        luck_nn = self._rng("labels", pool).random((n, n))
+        return luck_nn[i, j] < label_chance(pool.quality_n, i, j)
+
+    def _rng(self, purpose: str, pool: JudgedPool) -> np.random.Generator:
+        return np.random.default_rng(seed_from("bench", purpose, self.seed, pool.prompt_id))
+
+
+def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> list[str]:
+    """Run the bench on `folder`; write `labels.parquet`, `labels.json` and `labels.html` to `out`.
+
+    Returns:
+        What it found, in sentences.
+
+    Raises:
+        Corrupt: The folder does not hold judged pools.
+        Fatal: Fewer than one seed, or fewer prompts than nights.
+    """
+    if n_seeds < 1:
+        raise Fatal(f"{n_seeds} seeds: the bench needs at least one, and 20 for intervals.")
+    began, found = time.monotonic(), read_worlds(folder)
+    worlds = [world for world in found if len(world.pools) >= 2 * N_NIGHTS]
+    if not worlds:
+        raise Fatal(
+            f"{folder} has {len(found[0].pools)} prompts with two responses that can be compared: "
+            f"use at least {2 * N_NIGHTS}."
+        )
+    table = pa.Table.from_pylist(list(_measure(worlds, n_seeds, tell)))
+    comparisons = compared(table)
+    facts = _facts(folder, worlds, n_seeds, time.monotonic() - began)
+    out.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, out / "labels.parquet")
+    summaries, rows = summarise(table), [asdict(row) for row in comparisons]
+    content = {"comparisons": rows, "facts": facts}
+    (out / "labels.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    page = labels_page([asdict(row) for row in summaries], rows, facts)
+    (out / "labels.html").write_text(page, encoding="utf-8")
+    return sentences(summaries, comparisons)
+
+
+def compared(table: pa.Table) -> list[Comparison]:
+    """Differences from the baselines, each strategy against `random` at its own pool size."""
+    rows = table.to_pylist()
+    traditional = [row for row in rows if row["strategy"] == TRADITIONAL]
+    sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
+    found = [
+        row
+        for size in sizes
+        for row in compare(
+            traditional
+            + [r for r in rows if r["pool_size"] == size and r["strategy"] != TRADITIONAL],
+            BASELINES,
+        )
+        if row.pool_size == size or size == sizes[0]
+    ]
+    return sorted(found, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
+
+
+def cells(world: World) -> list[Cell]:
+    """The rows to run in a world; one pool size where its pools hold no more than `POOL_SIZE`."""
+    largest = world.largest_pool
+    small = min(POOL_SIZE, largest)
+    found = [Cell(TRADITIONAL, k, k) for k in BUDGETS]
+    for strategy in sorted(set(STRATEGIES) - {TRADITIONAL}):
+        sizes = sorted({small, largest})
+        found += [Cell(strategy, labels, size) for labels in BUDGETS for size in sizes]
+        found += [Cell(strategy, labels, small) for labels in CURVE_BUDGETS]
+    return found
+
+
+def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
+    """Every figure of every cell at one seed, with the references that need no label."""
+    with threadpool_limits(1):
+        drawn = _draw(world, seed)
+        rows = list(_references(world, drawn))
+        for cell in wanted:
+            rows += _rows(world, cell, seed, _run_cell(drawn, cell))
+        n_pairs = (size := min(POOL_SIZE, world.largest_pool)) * (size - 1) // 2
+        everything = Cell("all-pairs", n_pairs, size)
+        return rows + _rows(world, everything, seed, _run_all_pairs(drawn, everything))
+
+
+def _measure(worlds: Sequence[World], n_seeds: int, tell: Callable[[str], None]) -> Iterator[Row]:
+    """Rows of all worlds and seeds, a process a core, in the order of worlds and seeds."""
+    asked = [(world, seed) for seed in range(n_seeds) for world in worlds]
+    began, found = time.monotonic(), {}
+    with ProcessPoolExecutor(max_workers=cpu_count()) as processes:
+        futures = {processes.submit(run_seed, w, s, cells(w)): (w.name, s) for w, s in asked}
+        for done in as_completed(futures):
+            found[futures[done]] = done.result()
+            spent = time.monotonic() - began
+            left = spent / len(found) * (len(asked) - len(found))
+            name, seed = futures[done]
+            tell(f"{len(found)}/{len(asked)} {name}, seed {seed}; about {left / 60:.0f} min left")
+    for world in worlds:
+        for seed in range(n_seeds):
+            yield from found[world.name, seed]
+
+
+def _draw(world: World, seed: int) -> _Seed:
+    order = np.random.default_rng(seed_from("bench", "prompts", seed)).permutation(len(world.pools))
+    n_labelled = _n_labelled(world)
+    pools = [world.pools[k] for k in order]
+    return _Seed(seed, tuple(pools[:n_labelled]), tuple(pools[n_labelled:]))
+
+
+def _n_labelled(world: World) -> int:
+    return min(N_PROMPTS, len(world.pools) // 2)
+
+
+def _run_cell(drawn: _Seed, cell: Cell) -> dict[str, float]:
+    """Nights of choosing, labelling and refitting, then the figures."""
+    d = drawn.labelled[0].features_nd.shape[1]
+    posterior, labels = prior(d, float(d)), dict[str, list[Bought]]()
+    offered = {p.prompt_id: drawn.offered(p, cell) for p in drawn.labelled}
+    for night in np.array_split(np.arange(len(drawn.labelled)), N_NIGHTS):
+        tonight = [drawn.labelled[k] for k in night]
+        labels.update(_buy(drawn, cell, posterior, tonight, offered))
+        posterior = _refit(drawn.labelled, labels)
+    return _figures(drawn, posterior, labels, offered)
+
+
+def _buy(
+    drawn: _Seed,
+    cell: Cell,
+    posterior: Posterior,
+    tonight: Sequence[JudgedPool],
+    offered: Mapping[str, NDArray[np.intp]],
+) -> dict[str, list[Bought]]:
+    rules = _rules(cell, posterior, drawn.seed)
+    by_id = {pool.prompt_id: pool for pool in sorted(tonight, key=lambda p: p.prompt_id)}
+    candidates = [_candidates(pool, offered[prompt]) for prompt, pool in by_id.items()]
+    bought = {}
+    for chosen_from, choices in choose_for_pools(candidates, posterior, rules):
+        pool, index = by_id[chosen_from.prompt_id], offered[chosen_from.prompt_id]
+        one, other = (index[[getattr(c, side) for c in choices]] for side in ("i", "j"))
+        i, j = np.minimum(one, other), np.maximum(one, other)
+        bought[pool.prompt_id] = _bought(i, j, drawn.preferred(pool, i, j))
+    return bought
+
+
+def _bought(
+    i_e: NDArray[np.intp], j_e: NDArray[np.intp], preferred_e: NDArray[np.bool_]
+) -> list[Bought]:
+    pairs = zip(i_e.tolist(), j_e.tolist(), preferred_e.tolist(), strict=True)
+    return [Bought(i, j, preferred) for i, j, preferred in pairs]
+
+
+def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
+    if cell.strategy in UNGUIDED:
+        return Rules(cell.labels, cell.strategy, 0.0, max_pairs_per_response=None, seed=seed)
+    rules = replace(pool_rules(Select()), budget=cell.labels, strategy=cell.strategy, seed=seed)
+    dimension = effective_dimension(posterior)
+    return effective_rules(rules, posterior.n_labels, dimension, "undecided")[0]
+
+
+def _candidates(pool: JudgedPool, index: NDArray[np.intp]) -> Pool:
+    return Pool(
+        pool.prompt_id,
+        [pool.response_ids[k] for k in index],
+        pool.features_nd[index],
+        blocked=pool.blocked_n[index],
+    )
+
+
+def _refit(pools: Sequence[JudgedPool], labels: Mapping[str, Sequence[Bought]]) -> Posterior:
+    z, preferred = [], []
+    for pool in pools:
+        bought = labels.get(pool.prompt_id, [])
+        z.append(pool.features_nd[[b.i for b in bought]] - pool.features_nd[[b.j for b in bought]])
+        preferred += [b.preferred for b in bought]
+    nothing = np.zeros(len(preferred))
+    return fit(np.vstack(z), preferred, np.ones(len(preferred)), nothing, nothing)
+
+
+def _run_all_pairs(drawn: _Seed, cell: Cell) -> dict[str, float]:
+    """The bound of what labels can give: every open pair of every pool has one."""
+    offered = {p.prompt_id: drawn.offered(p, cell) for p in drawn.labelled}
+    labels = {}
+    for pool in drawn.labelled:
+        index = offered[pool.prompt_id]
+        open_m = index[~pool.blocked_n[index]]
+        first, second = np.triu_indices(len(open_m), 1)
+        i, j = open_m[first], open_m[second]
+        labels[pool.prompt_id] = _bought(i, j, drawn.preferred(pool, i, j))
+    return _figures(drawn, _refit(drawn.labelled, labels), labels, offered)
+
+
+def _figures(
+    drawn: _Seed,
+    posterior: Posterior,
+    labels: Mapping[str, Sequence[Bought]],
+    offered: Mapping[str, NDArray[np.intp]],
+) -> dict[str, float]:
+    rng = np.random.default_rng(seed_from("bench", "pairs", drawn.seed))
+    blocked = sum(
+        bool(pool.ignored_n[b.i] or pool.ignored_n[b.j])
+        for pool in drawn.labelled
+        for b in labels[pool.prompt_id]
+    )
+    return {
+        **policy_figures(posterior, drawn.held_out),
+        **belief_figures(posterior, drawn.held_out, rng),
+        **published_figures(posterior, drawn.labelled, labels, offered),
+        "blocked_pairs": float(blocked),
+        "labels_bought": float(sum(map(len, labels.values()))),
+    }
+
+
+def _references(world: World, drawn: _Seed) -> Iterator[Row]:
+    """Win rates that need no label: a random, the longest and the best response."""
+    picks: dict[str, list[float]] = {"random-response": [], "longest-response": []}
+    picks["best-response"] = []
+    for pool in drawn.held_out:
+        open_n = ~pool.ignored_n
+        p_win_n = pool.p_win_n[open_n]
+        picks["random-response"].append(float(p_win_n.mean()))
+        picks["longest-response"].append(float(p_win_n[pool.length_n[open_n].argmax()]))
+        picks["best-response"].append(float(p_win_n.max()))
+    for name, values in picks.items():
+        cell = Cell(name, 0, world.largest_pool)
+        rate = float(np.mean(values))
+        figures = {"win_rate": rate, "best_of_pool_win_rate": rate}
+        yield from _as_rows(world, cell, drawn.seed, figures)
+
+
+def _rows(world: World, cell: Cell, seed: int, figures: dict[str, float]) -> list[Row]:
+    bought = figures.pop("labels_bought")
+    cost = LABEL_USD * bought + RESPONSE_USD * cell.pool_size * _n_labelled(world)
+    return list(_as_rows(world, cell, seed, {**figures, "cost_usd": cost}))
+
+
+def _as_rows(world: World, cell: Cell, seed: int, figures: Mapping[str, float]) -> Iterator[Row]:
+    for metric, value in figures.items():
+        measured = value if isfinite(value) else None
+        told = {"seed": seed, "metric": metric, "value": measured}
+        yield {"pool": world.name, **asdict(cell), **told}
+
+
+def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) -> Row:
+    return {
+        "features": worlds[0].features,
+        "seeds": n_seeds,
+        "prompts": {world.name: len(world.pools) for world in worlds},
+        "labelled_prompts": {world.name: _n_labelled(world) for world in worlds},
+        "largest_pool": {world.name: world.largest_pool for world in worlds},
+        "nights": N_NIGHTS,
+        "label_usd": LABEL_USD,
+        "response_usd": RESPONSE_USD,
+        "command": f"winnow bench labels --pool {folder.name} --seeds {n_seeds} --out OUT",
+        "machine": f"{platform.machine()}, {cpu_count()} cores, NumPy {np.__version__}",
+        "seconds": round(seconds, 1),
+        "limits": list(LIMITS),
+    }
