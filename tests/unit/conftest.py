@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from winnow.ids import pair_id, response_id, task_id
 from winnow.label.vendor import Message, TaskRequest
-from winnow.label.vendors.simulator import SimulatorVendor
+from winnow.label.vendors.simulator.client import SimulatorVendor
 from winnow_simulator.assign import Staffing
 from winnow_simulator.books import Books
 from winnow_simulator.faults import Faults

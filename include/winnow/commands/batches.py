@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
+from winnow.commands.options import (
+    MODELS,
+    SHIPPED,
+    VENDOR_URL,
+    BatchOption,
+    CampaignOption,
+    JsonOption,
+    LakeOption,
+    ModelsOption,
+    VendorUrlOption,
+    whole,
+)
 from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal, Retryable
 from winnow.expand.server import ServerAddress
@@ -27,56 +42,92 @@ from winnow.records import MICROS
 from winnow.stages import expand, ingest, label, publish, select
 from winnow.stages.drop import again_text, dropped_text
 from winnow.stages.drop import drop as drop_batch
-from winnow.stages.trouble import Damage, damage_mend, whole
+from winnow.stages.trouble import Damage, damage_mend
+from winnow.stages.trouble import whole as whole_of
 from winnow.text import plain_line
 
 AT_ONCE = 8
 """Batches that `status` reads at the same time: a store far away answers slowly, not seldom."""
 
 
-def run(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def run(
+    lake: LakeOption,
+    batch: BatchOption,
+    campaign: CampaignOption = SHIPPED,
+    engine_python: Annotated[
+        Path,
+        typer.Option(
+            envvar="WINNOW_ENGINE_PYTHON", help="interpreter of the generation environment"
+        ),
+    ] = Path(sys.executable),
+    models: ModelsOption = MODELS,
+    server_url: Annotated[
+        str | None,
+        typer.Option(
+            help="address of the server where expand.engine is server; its key is read from "
+            "WINNOW_SERVER_KEY"
+        ),
+    ] = None,
+    vendor_url: VendorUrlOption = VENDOR_URL,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="buy labels even above label.approve_above_usd")
+    ] = False,
+) -> None:
     """Take the batch through its five stages in this process, waiting for the vendor."""
-    dropped = read_ledger(lake, campaign.name).dropped(asked.batch)
+    dropped = read_ledger(lake, campaign.name).dropped(batch)
     if dropped is not None:
-        say(dropped_text(asked.batch, dropped), again_text(asked.batch))
+        say(dropped_text(batch, dropped), again_text(batch))
         return
-    batch = open_batch(campaign, asked.batch, lake, _now)
-    if ingest.run(batch) is None:
-        passed_over = told(look_for(campaign.ingest.sources, batch.day).passed_over)
+    opened = open_batch(campaign, batch, lake, _now)
+    if ingest.run(opened) is None:
+        passed_over = told(look_for(campaign.ingest.sources, opened.day).passed_over)
         say("No new prompt file since the last batch.")
         if passed_over:
             say(f"Passed over: {passed_over}.")
         return
-    for shard in expand.plan(batch):
-        expand.generate(batch, shard, asked.engine_python, asked.models, say, _server(asked))
-    if not expand.gather(batch).counts["rows_out"]:
+    server = None
+    if server_url is not None:
+        server = ServerAddress(server_url, os.environ.get("WINNOW_SERVER_KEY", ""))
+    for shard in expand.plan(opened):
+        expand.generate(opened, shard, engine_python, models, say, server)
+    if not expand.gather(opened).counts["rows_out"]:
         say("No response could be generated; `winnow quarantine` says why.")
         return
-    select.run(batch)
-    vendor = connect(campaign.label.vendor, VendorAccount(asked.vendor_url, _token()))
-    if asked.approve:
-        label.approve(batch, getpass.getuser())
-    label.submit(batch, vendor)
-    _wait(batch, lambda: label.follow_up(batch, vendor, _token().encode()))
-    _wait(batch, lambda: label.collect(batch, vendor, _token().encode()))
-    publish.refit(batch, publish.version(batch, publish.check(batch)))
-    say_text(summary(batch))
+    select.run(opened)
+    vendor = connect(campaign.label.vendor, VendorAccount(vendor_url, _token()))
+    if approve:
+        label.approve(opened, getpass.getuser())
+    label.submit(opened, vendor)
+    _wait(opened, lambda: label.follow_up(opened, vendor, _token().encode()))
+    _wait(opened, lambda: label.collect(opened, vendor, _token().encode()))
+    publish.refit(opened, publish.version(opened, publish.check(opened)))
+    say_text(summary(opened))
 
 
-def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def status(
+    lake: LakeOption,
+    campaign: CampaignOption = SHIPPED,
+    batch: Annotated[str | None, typer.Option(help="this one only")] = None,
+    last: Annotated[int, whole(0, help="so many batches; the newest")] = 20,
+    every: Annotated[bool, typer.Option("--all", help="every batch")] = False,
+    as_json: JsonOption = False,
+    vendor_url: Annotated[
+        str | None, typer.Option(help="the vendor's address, to ask how far it is")
+    ] = None,
+) -> None:
     """A block a batch: each stage that has begun, what is wrong and what mends it, newest last."""
     ledger = read_ledger(lake, campaign.name)
-    keys = _keys(ledger, lake, campaign, asked.batch)
-    wanted = keys if asked.all else keys[-max(asked.last, 0) :] if asked.last else []
+    keys = _keys(ledger, lake, campaign, batch)
+    wanted = keys if every else keys[-last:] if last else []
     vendor = None
-    if asked.vendor_url:
+    if vendor_url:
         token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
-        vendor = connect(campaign.label.vendor, VendorAccount(asked.vendor_url, token))
+        vendor = connect(campaign.label.vendor, VendorAccount(vendor_url, token))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(
             pool.map(lambda key: standing(lake, campaign, key, _now(), vendor, ledger), wanted)
         )
-    if asked.json:
+    if as_json:
         say_json([each.as_dict() for each in found])
         return
     if len(wanted) < len(keys):
@@ -84,33 +135,57 @@ def status(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     say(*(line for each in found for line in each.lines()))
 
 
-def quarantine(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def quarantine(
+    lake: LakeOption,
+    campaign: CampaignOption = SHIPPED,
+    batch: Annotated[str | None, typer.Option(help="this one only")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """A line a row in quarantine: stage, file and line or id, reason."""
-    for key in keys_of(lake, campaign, asked.batch):
+    rows: list[dict[str, Any]] = []
+    for key in keys_of(lake, campaign, batch):
         for stage in STAGES:
-            found = whole(partial(_quarantined, lake, campaign.name, key, stage))
+            found = whole_of(partial(_quarantined, lake, campaign.name, key, stage))
             if isinstance(found, Damage):
-                found = [f"damaged: {found.cause}", f"Do: {damage_mend(key)}"]
-            for line in found:
-                say(f"{key} {stage} {line}")
+                found = [{"damaged": found.cause, "mend": damage_mend(key)}]
+            rows += [{"batch": key, "stage": stage, **row} for row in found]
+    if as_json:
+        say_json(rows)
+        return
+    for row in rows:
+        place = f"{row['batch']} {row['stage']}"
+        if "damaged" in row:
+            say(f"{place} damaged: {row['damaged']}", f"{place} Do: {row['mend']}")
+        else:
+            say(f"{place} {_place(row)} {row['reason']}: {row['detail']}")
 
 
-def drop(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def drop(
+    batch: Annotated[str, typer.Argument(help="the day, 2026-11-22")],
+    lake: LakeOption,
+    reason: Annotated[str, typer.Option(help="for whoever looks at the batch later")],
+    campaign: CampaignOption = SHIPPED,
+    called_off: Annotated[
+        bool,
+        typer.Option("--called-off", help="its tasks were called off at the vendor by hand"),
+    ] = False,
+    vendor_url: VendorUrlOption = VENDOR_URL,
+) -> None:
     """Give a batch up: its files and prompts are free again, what it cost stays on the books."""
     token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
     vendor = None
-    if token and not asked.called_off:
-        vendor = connect(campaign.label.vendor, VendorAccount(asked.vendor_url, token))
-    note = Dropped(getpass.getuser(), _now().isoformat(timespec="seconds"), asked.reason)
+    if token and not called_off:
+        vendor = connect(campaign.label.vendor, VendorAccount(vendor_url, token))
+    note = Dropped(getpass.getuser(), _now().isoformat(timespec="seconds"), reason)
     dropped = drop_batch(
-        lake, campaign, asked.key, note, _now, vendor, token.encode(), called_off=asked.called_off
+        lake, campaign, batch, note, _now, vendor, token.encode(), called_off=called_off
     )
-    say(dropped_text(asked.key, dropped))
+    say(dropped_text(batch, dropped))
     if dropped.charged:
         say(f"${dropped.charged / MICROS:.2f} was charged for its labels and stays on the books.")
     if dropped.charged is None:
         say("What its labels cost is not known; the books keep what its plan allows.")
-    say(again_text(asked.key))
+    say(again_text(batch))
 
 
 def keys_of(lake: Lake, campaign: Campaign, key: str | None) -> list[str]:
@@ -130,14 +205,11 @@ def _keys(ledger: Ledger, lake: Lake, campaign: Campaign, key: str | None) -> li
     return [key]
 
 
-def _quarantined(lake: Lake, campaign: str, key: str, stage: str) -> list[str]:
+def _quarantined(lake: Lake, campaign: str, key: str, stage: str) -> list[dict[str, Any]]:
     manifest = read_manifest(lake, campaign, key, stage)
     if manifest is None or "quarantine" not in manifest.outputs:
         return []
-    return [
-        f"{_place(row)} {row['reason']}: {row['detail']}"
-        for row in read_table(lake, manifest.outputs["quarantine"]).to_pylist()
-    ]
+    return list(read_table(lake, manifest.outputs["quarantine"]).to_pylist())
 
 
 def _place(row: Mapping[str, Any]) -> str:
@@ -155,12 +227,6 @@ def _wait(batch: Batch, step: Callable[[], object]) -> None:
             time.sleep(batch.campaign.label.poll_seconds)
         else:
             return
-
-
-def _server(asked: argparse.Namespace) -> ServerAddress | None:
-    if asked.server_url is None:
-        return None
-    return ServerAddress(asked.server_url, os.environ.get("WINNOW_SERVER_KEY", ""))
 
 
 def _token() -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from winnow.campaign import Campaign
+from winnow.commands.options import SHIPPED, CampaignOption, JsonOption, LakeOption, whole
 from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal
 from winnow.lake import Lake
@@ -26,57 +31,90 @@ from winnow.text import plain_line
 _NUMBER = re.compile(r"v?0*([1-9][0-9]*)")
 
 
-def versions(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+NamedVersion = Annotated[
+    str, typer.Argument(help="v12, NAME@v12 or NAME@latest; the campaign's dataset if no NAME")
+]
+
+
+def versions(
+    lake: LakeOption, campaign: CampaignOption = SHIPPED, as_json: JsonOption = False
+) -> None:
     """A line a version of the campaign's dataset, oldest first."""
     dataset = campaign.publish.dataset
     last = newest(lake, dataset)
+    numbers = range(1, last.number + 1 if last else 1)
+    found = [read_version(lake, dataset, number) for number in numbers]
+    if as_json:
+        say_json([asdict(version) for version in found])
+        return
     if last is None:
         say(f"Dataset {dataset} has no version yet.")
-    for number in range(1, last.number + 1 if last else 1):
-        say(_line(read_version(lake, dataset, number)))
+    say(*map(_line, found))
 
 
-def diff(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def diff(
+    before: NamedVersion,
+    after: NamedVersion,
+    lake: LakeOption,
+    campaign: CampaignOption = SHIPPED,
+    rows: Annotated[int, whole(0, help="most ids listed of each change")] = 10,
+    as_json: JsonOption = False,
+) -> None:
     """What differs between two versions: rows, figures, batches."""
-    before, after = (find_version(lake, campaign, name) for name in (asked.before, asked.after))
-    if before.dataset != after.dataset:
-        raise Fatal(f"{before.dataset} and {after.dataset} are two datasets; compare one's own.")
-    found = diff_versions(lake, before, after, max(asked.rows, 0))
-    if asked.json:
+    old, new = (find_version(lake, campaign, name) for name in (before, after))
+    if old.dataset != new.dataset:
+        raise Fatal(f"{old.dataset} and {new.dataset} are two datasets; compare one's own.")
+    found = diff_versions(lake, old, new, rows)
+    if as_json:
         say_json(found.as_dict())
     else:
         say_text(diff_text(found))
 
 
-def pull(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def pull(
+    version: NamedVersion,
+    lake: LakeOption,
+    out: Annotated[Path, typer.Option(help="the folder it becomes")],
+    campaign: CampaignOption = SHIPPED,
+) -> None:
     """A version as a local folder: every file checked, whole or not at all."""
-    version = find_version(lake, campaign, asked.version)
-    pulled = pull_version(lake, version, asked.out)
+    found = find_version(lake, campaign, version)
+    pulled = pull_version(lake, found, out)
     told = f"{pulled.n_fetched} fetched now" if pulled.n_fetched else "all there before"
     say(
-        f"{version.dataset}@{version.name} {version.digest[:12]} in {pulled.folder}: "
+        f"{found.dataset}@{found.name} {found.digest[:12]} in {pulled.folder}: "
         f"{pulled.n_files} files, {pulled.n_bytes / 1e6:.1f} MB, {told}"
     )
 
 
-def lineage(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def lineage(
+    row: Annotated[str, typer.Argument(help="a pair_id, response_id or annotation_id")],
+    lake: LakeOption,
+    campaign: CampaignOption = SHIPPED,
+    batch: Annotated[str | None, typer.Option(help="look in this batch only")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Where a published row comes from: prompt, model, gains, votes, cost."""
-    found = trace(lake, campaign.name, campaign.publish.dataset, asked.row, asked.batch)
-    if asked.json:
+    found = trace(lake, campaign.name, campaign.publish.dataset, row, batch)
+    if as_json:
         say_json(found.as_dict())
     else:
         say_text(lineage_text(found))
 
 
-def rollback(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def rollback(
+    version: NamedVersion,
+    lake: LakeOption,
+    reason: Annotated[str, typer.Option(help="for the new version's manifest")],
+    campaign: CampaignOption = SHIPPED,
+) -> None:
     """An older version published again as the newest: the next batch builds on it."""
-    target = find_version(lake, campaign, asked.version)
-    by = getpass.getuser()
-    version = roll_back(lake, target, asked.reason, by, datetime.now(UTC))
+    target = find_version(lake, campaign, version)
+    made = roll_back(lake, target, reason, getpass.getuser(), datetime.now(UTC))
     # The next batch must not choose its pairs by what the withdrawn labels taught.
-    fitted = reward_model.refit(lake, campaign, version)
-    reward_model.store(lake, campaign.name, fitted, version.number)
-    say(_line(version))
+    fitted = reward_model.refit(lake, campaign, made)
+    reward_model.store(lake, campaign.name, fitted, made.number)
+    say(_line(made))
 
 
 def find_version(lake: Lake, campaign: Campaign, name: str) -> Version:

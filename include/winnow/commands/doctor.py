@@ -5,17 +5,20 @@ Run it where Airflow's components run, with their environment: it looks at what 
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from winnow.campaign import Campaign, load_campaign
 from winnow.commands import doctor_services as services
 from winnow.commands import doctor_store as store
 from winnow.commands.checks import Check, Examine, Finding, failed, ok, run_all
+from winnow.commands.options import MODELS, SHIPPED, JsonOption, ModelsOption, decimal
 from winnow.commands.say import say, say_json
 from winnow.errors import WinnowError
 from winnow.lake import Lake, open_lake
@@ -23,10 +26,19 @@ from winnow.lake import Lake, open_lake
 MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
 
-def doctor(asked: argparse.Namespace) -> int:
+def doctor(
+    lake: Annotated[str | None, typer.Option(envvar="WINNOW_LAKE", help="folder or s3://…")] = None,
+    campaign: Annotated[Path, typer.Option(envvar="WINNOW_CAMPAIGN", help="YAML file")] = SHIPPED,
+    day: Annotated[
+        str | None, typer.Option(help="whose prompt files are looked for; yesterday if absent")
+    ] = None,
+    models: ModelsOption = MODELS,
+    seconds: Annotated[float, decimal(0.1, 86_400, help="longest that a check may take")] = 15.0,
+    as_json: JsonOption = False,
+) -> int:
     """Check lake, campaign, sources, vendor, engine, Airflow and alarms; 1 if a check failed."""
-    checks = examine(asked.campaign, asked.lake, asked.day, asked.models, asked.seconds)
-    if asked.json:
+    checks = examine(campaign, lake, day, models, seconds)
+    if as_json:
         say_json([check.as_dict() for check in checks])
     else:
         say(*(line for check in checks for line in _lines(check)))

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from winnow.batch import STAGES, done_stages, next_stage, open_batch, read_manifest
 from winnow.campaign import Campaign
 from winnow.commands.airflow_rest import HEAD_DAG, AirflowRest, connect_airflow
 from winnow.commands.batches import keys_of
+from winnow.commands.options import (
+    SHIPPED,
+    VENDOR_URL,
+    BatchOption,
+    CampaignOption,
+    LakeOption,
+    VendorUrlOption,
+    whole,
+)
 from winnow.commands.say import say, say_text
 from winnow.dag_names import DAG_OF
 from winnow.errors import Fatal
@@ -27,29 +37,40 @@ from winnow.reconcile.once import reconcile as make_pass
 from winnow.reconcile.text import report_text
 from winnow.records import MICROS
 from winnow.stages.label_late import late_answers
-from winnow.stages.trouble import Damage, whole
+from winnow.stages.trouble import Damage
+from winnow.stages.trouble import whole as whole_of
 
 COST_OF = 7
 """What a batch will cost is told from so many that were collected last."""
 MAX_DAYS = 1000
 
 
-def backfill(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def backfill(
+    lake: LakeOption,
+    first: Annotated[str, typer.Option("--from", help="the first day, 2026-09-01")],
+    last: Annotated[str, typer.Option("--to", help="the last day")],
+    campaign: CampaignOption = SHIPPED,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would do")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="days whose first run failed too")
+    ] = False,
+    at_once: Annotated[int, whole(1, 1000, help="first stages side by side")] = 2,
+) -> None:
     """Start the batches of past days in Airflow: says what it will do and cost, then does it."""
-    days = days_between(asked.first, asked.last, datetime.now(UTC).date())
+    days = days_between(first, last, datetime.now(UTC).date())
     airflow = connect_airflow()
     body = {
         "dag_id": HEAD_DAG,
         "from_date": f"{days[0]}T00:00:00+00:00",
         "to_date": f"{days[-1]}T00:00:00+00:00",
-        "reprocess_behavior": "failed" if asked.failed else "none",
-        "max_active_runs": asked.at_once,
+        "reprocess_behavior": "failed" if failed else "none",
+        "max_active_runs": at_once,
     }
     to_run = airflow.days_to_run(body)
     say(*plan_lines(lake, campaign, days, to_run))
     if paused := airflow.paused(list(DAG_OF.values())):
         say(f"  paused     {', '.join(paused)}: batches wait there until they are unpaused")
-    if asked.dry_run:
+    if dry_run:
         say("Nothing was started. The same without --dry-run starts it.")
         return
     if not to_run:
@@ -58,18 +79,30 @@ def backfill(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     _start(airflow, body, len(to_run))
 
 
-def reconcile(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def reconcile(
+    lake: LakeOption,
+    campaign: CampaignOption = SHIPPED,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="try this batch again, from nought"),
+    ] = None,
+    leave: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="neither mend this batch nor tell of it"),
+    ] = None,
+    vendor_url: VendorUrlOption = VENDOR_URL,
+) -> None:
     """Find and mend what the lake alone shows: half-written versions, late answers."""
-    for key in asked.again:
+    for key in again or ():
         start_again(lake, campaign.name, key)
         say(f"{key} is started again by the next run of the DAG reconcile.")
-    for key in asked.leave:
+    for key in leave or ():
         leave_alone(lake, campaign.name, key)
         say(f"{key} is left alone; --again {key} takes it up.")
-    if asked.again or asked.leave:
+    if again or leave:
         return
     now = datetime.now(UTC)
-    vendor, salt = _vendor(campaign, asked.vendor_url)
+    vendor, salt = _vendor(campaign, vendor_url)
     say_text(report_text(make_pass(lake, campaign, None, now, vendor, salt)))
     for state in unfinished(lake, campaign, now):
         at = max(state.done.values(), default=None)
@@ -77,21 +110,26 @@ def reconcile(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None
         say(f"{state.key} is in {state.stage} {since}; the DAG reconcile sees to it")
 
 
-def late(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+def late(
+    lake: LakeOption,
+    batch: BatchOption,
+    campaign: CampaignOption = SHIPPED,
+    vendor_url: VendorUrlOption = VENDOR_URL,
+) -> None:
     """A line an answer that came after its batch was collected: what was chosen, what it cost."""
-    keys_of(lake, campaign, asked.batch)
-    batch = open_batch(campaign, asked.batch, lake, lambda: datetime.now(UTC))
-    vendor, _ = _vendor(batch.campaign, asked.vendor_url)
+    keys_of(lake, campaign, batch)
+    opened = open_batch(campaign, batch, lake, lambda: datetime.now(UTC))
+    vendor, _ = _vendor(opened.campaign, vendor_url)
     if vendor is None:
         raise Fatal("Set WINNOW_VENDOR_TOKEN to the vendor's token.")
-    answers = late_answers(batch, vendor)
+    answers = late_answers(opened, vendor)
     for each in answers:
         say(
             f"{each.finished_at} task {each.task_id} by {each.annotator}: {each.preferred}, "
             f"revision {each.revision}, {each.status}, ${each.price / MICROS:.2f}"
         )
     told = "none" if not answers else f"{len(answers)}; kept in the lake, in no dataset"
-    say(f"Answers of batch {batch.key} that came after it was collected: {told}.")
+    say(f"Answers of batch {batch} that came after it was collected: {told}.")
 
 
 def days_between(first: str, last: str, today: date) -> list[str]:
@@ -120,7 +158,7 @@ def plan_lines(
     lake: Lake, campaign: Campaign, days: Sequence[str], to_run: Sequence[str]
 ) -> list[str]:
     """What a backfill of `days` does, of which Airflow would start `to_run`, and what it costs."""
-    read = {day: whole(partial(done_stages, lake, campaign.name, day)) for day in days}
+    read = {day: whole_of(partial(done_stages, lake, campaign.name, day)) for day in days}
     manifests = {day: {} if isinstance(done, Damage) else done for day, done in read.items()}
     ledger = read_ledger(lake, campaign.name)
     damaged = [day for day in days if day in ledger.damaged or isinstance(read[day], Damage)]
@@ -167,7 +205,7 @@ def _last_costs(lake: Lake, campaign: str) -> list[int]:
     """Micro-dollars of the batches that were collected last, newest first."""
     costs: list[int] = []
     for entry in reversed(read_ledger(lake, campaign).entries):
-        manifest = whole(partial(read_manifest, lake, campaign, entry.batch, "label"))
+        manifest = whole_of(partial(read_manifest, lake, campaign, entry.batch, "label"))
         if manifest is not None and not isinstance(manifest, Damage):
             costs.append(manifest.cost)
         if len(costs) == COST_OF:

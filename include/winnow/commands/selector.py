@@ -1,28 +1,81 @@
-"""Commands about selection: what to buy, pairs from a file, and the benches."""
+"""Commands about selection: what to buy, and pairs from a file."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
 
 from winnow.batch import Batch, done_stages, open_batch
 from winnow.campaign import Campaign
+from winnow.commands.options import (
+    SHIPPED,
+    CampaignOption,
+    LakeOption,
+    decimal,
+    one_of,
+    sizes,
+    whole,
+)
 from winnow.commands.say import say, say_text
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
 from winnow.records import MICROS
-from winnow.select import Rules
+from winnow.select import STRATEGIES, Rules
 from winnow.select.plan_text import render, sizing
 from winnow.stages.plan import measured_prices, plan_batch
 from winnow.stages.pool_files import select_file
-from winnow.stages.trouble import whole
+from winnow.stages.trouble import whole as whole_of
 
 
-def plan(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
+class Asked(NamedTuple):
+    """What `plan` is asked: dollars of a night and of a GPU hour, and the sizes to compare."""
+
+    budget_usd: float | None
+    prompts: int | None
+    pool_sizes: Sequence[int]
+    max_labels: int
+    gpu_usd_per_hour: float
+    tokens_per_second: float | None
+    sizing: bool
+
+
+def plan(
+    lake: LakeOption,
+    gpu_usd_per_hour: Annotated[float, decimal(0, 1e6, help="price of one GPU")],
+    campaign: CampaignOption = SHIPPED,
+    budget: Annotated[
+        float | None, decimal(0, 1e9, help="dollars; the campaign's label budget if absent")
+    ] = None,
+    prompts: Annotated[
+        int | None, whole(1, help="prompts of a night; the last batch's if absent")
+    ] = None,
+    pool_sizes: Annotated[
+        Any, typer.Option(parser=sizes, metavar="NUMBERS", help="responses per prompt")
+    ] = "10,25,50,100",
+    max_labels: Annotated[int, whole(1, 10**6, help="most labels per prompt")] = 8,
+    tokens_per_second: Annotated[
+        float | None,
+        decimal(
+            1e-3,
+            1e9,
+            help="what one GPU generates; what the last batch's processes made if absent",
+        ),
+    ] = None,
+    sizing_only: Annotated[
+        bool,
+        typer.Option("--sizing", help="only the GPU hours of pool sizes and prompts"),
+    ] = False,
+) -> None:
     """Pool size and labels per prompt for a budget: measured on the last batch with pools."""
+    asked = Asked(
+        budget, prompts, pool_sizes, max_labels, gpu_usd_per_hour, tokens_per_second, sizing_only
+    )
     for batch in _expanded(lake, campaign):
         try:
             say_text(_plan(batch, campaign, asked))
@@ -33,7 +86,7 @@ def plan(lake: Lake, campaign: Campaign, asked: argparse.Namespace) -> None:
     say_text(_plan(None, campaign, asked))
 
 
-def _plan(batch: Batch | None, campaign: Campaign, asked: argparse.Namespace) -> str:
+def _plan(batch: Batch | None, campaign: Campaign, asked: Asked) -> str:
     prices = measured_prices(
         batch, campaign, round(asked.gpu_usd_per_hour * MICROS), asked.tokens_per_second
     )
@@ -42,39 +95,30 @@ def _plan(batch: Batch | None, campaign: Campaign, asked: argparse.Namespace) ->
     n_prompts = asked.prompts or (batch and batch.require("ingest").counts["rows_out"])
     if not n_prompts:
         raise Fatal("No batch tells how many prompts a night has: give --prompts.")
-    budget = campaign.label.budget if asked.budget is None else round(asked.budget * MICROS)
+    usd = asked.budget_usd
+    budget = campaign.label.budget if usd is None else round(usd * MICROS)
     return render(plan_batch(batch, prices, n_prompts, budget, asked.pool_sizes, asked.max_labels))
 
 
-def select(asked: argparse.Namespace) -> None:
+def select(
+    pool: Annotated[Path, typer.Option(help="file, a row a response")],
+    out: Annotated[Path, typer.Option(help="file to write")],
+    preferences: Annotated[Path | None, typer.Option(help="file, prompt, chosen, rejected")] = None,
+    labels: Annotated[int, whole(1, help="pairs per prompt")] = 4,
+    strategy: Annotated[str, one_of(STRATEGIES)] = "decision_gain",
+    exploration: Annotated[float, decimal(0, 1, help="share drawn uniformly")] = 0.15,
+    seed: Annotated[int, whole(0, 2**62)] = 0,
+) -> None:
     """Comparisons from a file of candidate pools: no lake, no vendor."""
-    rules = Rules(asked.labels, asked.strategy, asked.exploration, seed=asked.seed)
-    done = select_file(asked.pool, asked.out, rules, asked.preferences)
+    rules = Rules(labels, strategy, exploration, seed=seed)
+    done = select_file(pool, out, rules, preferences)
     if done.note:
         say(done.note)
-    refused = f"; {len(done.refused)} refused, see {asked.out}.quarantine.jsonl"
+    refused = f"; {len(done.refused)} refused, see {out}.quarantine.jsonl"
     say(
-        f"{len(done.comparisons)} comparisons from {done.rows_in} rows in {asked.out}"
+        f"{len(done.comparisons)} comparisons from {done.rows_in} rows in {out}"
         f"{refused if done.refused else ''}"
     )
-
-
-def bench_labels(asked: argparse.Namespace) -> None:
-    """What each strategy's labels are worth, on judged pools: labels.parquet, .json and .html."""
-    from winnow_bench import labels
-
-    for sentence in labels.run(asked.pool, asked.out, asked.seeds, say):
-        say(sentence)
-    for limit in labels.LIMITS:
-        say(f"Cannot show: {limit}")
-    say(f"Written: {asked.out / 'labels.html'}, labels.json, labels.parquet")
-
-
-def bench_speed(asked: argparse.Namespace) -> None:
-    """How fast pairs are chosen, beside the floor of the matrix products: speed.json."""
-    from winnow_bench import speed
-
-    speed.run(asked.out, quick=asked.quick)
 
 
 def _expanded(lake: Lake, campaign: Campaign) -> Iterator[Batch]:
@@ -85,6 +129,6 @@ def _expanded(lake: Lake, campaign: Campaign) -> Iterator[Batch]:
         return open_batch(campaign, key, lake, lambda: datetime.now(UTC)) if done else None
 
     for key in sorted((e.batch for e in read_ledger(lake, campaign.name).live), reverse=True):
-        found = whole(partial(look, key))
+        found = whole_of(partial(look, key))
         if isinstance(found, Batch):
             yield found

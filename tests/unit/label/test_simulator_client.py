@@ -11,7 +11,7 @@ from winnow.errors import Fatal, Retryable
 from winnow.label.vendor import BatchTerms, VendorAccount
 from winnow.label.vendors import batch_of_event, connect
 from winnow.label.vendors.calls import LONGEST_WAIT_SECONDS
-from winnow.label.vendors.simulator import SimulatorVendor
+from winnow.label.vendors.simulator.client import SimulatorVendor
 
 TERMS = BatchTerms("Which is better?", "r-1", (), datetime(2027, 1, 1, tzinfo=UTC))
 

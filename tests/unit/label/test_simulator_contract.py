@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from winnow.label.vendors.simulator import SimulatorVendor
+from winnow.label.vendors.simulator.client import SimulatorVendor
 from winnow_simulator import hand as hand
 from winnow_simulator.settle import LOG
 

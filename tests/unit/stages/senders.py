@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import httpx
 
 from winnow.label.vendor import BatchStatus, LabelVendor
-from winnow.label.vendors.simulator import SimulatorVendor
+from winnow.label.vendors.simulator.client import SimulatorVendor
 from winnow.lake import FolderLake
 
 from ...label_studio_world import LabelStudioWorld, rated

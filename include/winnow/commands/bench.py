@@ -1,0 +1,100 @@
+"""`winnow bench`: what selection is worth, how fast it is, what a large batch takes.
+
+A bench is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import winnow
+from winnow.cli import plain_app
+from winnow.commands.options import MODELS, ModelsOption, OutOption, whole
+from winnow.commands.say import say, say_text
+
+SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "prompts"
+QuickOption = Annotated[bool, typer.Option("--quick", help="a few cases only")]
+
+bench = plain_app(
+    no_args_is_help=True, help="What selection is worth, how fast it is, what a large batch takes"
+)
+
+
+@bench.command(help="What each strategy's labels are worth, on judged pools")
+def labels(
+    pool: Annotated[Path, typer.Option(help="folder of alpaca_pool.parquet")],
+    out: OutOption,
+    seeds: Annotated[int, whole(1, help="paired repetitions")] = 20,
+) -> None:
+    """Writes labels.parquet, .json and .html."""
+    from winnow_bench import labels as measured
+
+    for sentence in measured.run(pool, out, seeds, say):
+        say(sentence)
+    for limit in measured.LIMITS:
+        say(f"Cannot show: {limit}")
+    say(f"Written: {out / 'labels.html'}, labels.json, labels.parquet")
+
+
+@bench.command(help="How fast pairs are chosen, beside the floor of the matrix products")
+def speed(out: OutOption, quick: QuickOption = False) -> None:
+    """Writes speed.json."""
+    from winnow_bench import speed as measured
+
+    measured.run(out, quick=quick)
+
+
+@bench.command(help="The expand stage beside bare vLLM: tokens per second and memory")
+def expand(
+    out: OutOption,
+    prompts: Annotated[
+        list[Path] | None,
+        typer.Option(help="a file, again for another; the shipped ones if absent"),
+    ] = None,
+    models: ModelsOption = MODELS,
+    quick: QuickOption = False,
+) -> None:
+    """Writes expand.json; runs in the generation environment."""
+    from winnow_bench import expand as measured
+
+    files = prompts or sorted(SHIPPED_PROMPTS.glob("*.jsonl"))
+    measured.run(files, models, out, say_text, quick=quick)
+
+
+@bench.command(help="What adaptive pools save at equal gain, replayed on pools drawn in full")
+def growth(
+    pool: Annotated[Path, typer.Option(help="file, a row a response, with n_tokens and vector")],
+    out: OutOption,
+    repetitions: Annotated[int, whole(1, help="orders of each prompt's draws")] = 5,
+) -> None:
+    """Writes growth.json."""
+    from winnow_bench import growth as measured
+
+    measured.run(pool, out, repetitions, say_text)
+
+
+@bench.command(help="Aggregations of votes, their accuracy and time beside crowd-kit's")
+def votes(
+    data: Annotated[Path, typer.Option(help="folder of crowd_labels and human_votes .parquet")],
+    out: OutOption,
+    seeds: Annotated[int, whole(1, help="repetitions of what is drawn")] = 5,
+    peer: Annotated[Path | None, typer.Option(help="an interpreter that has crowd-kit")] = None,
+) -> None:
+    """Writes votes.json and .html."""
+    from winnow_bench import votes as measured
+
+    measured.run(data, out, seeds, peer, say_text)
+    say_text(f"Written: {out / 'votes.html'}, votes.json")
+
+
+@bench.command(help="A large batch aggregated, validated and published, beside plain DuckDB")
+def publish(
+    out: OutOption, annotations: Annotated[int, whole(1, help="of one batch")] = 1_000_000
+) -> None:
+    """Writes publish.json."""
+    from winnow_bench import publish as measured
+
+    measured.run(annotations, out, say_text)

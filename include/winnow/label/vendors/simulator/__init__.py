@@ -1,0 +1,1 @@
+"""The labelling-vendor simulator as a vendor: the adapter to `winnow_simulator`."""
