@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import winnow
+from winnow.commands import plain_app
 from winnow.ending import run_and_leave
 
 COMMANDS: Mapping[str, str] = {
@@ -107,11 +108,6 @@ def command_of(name: str, made_by: Callable[..., object] | typer.Typer) -> Any:
     told = (made_by.__doc__ or "").split("\n")[0].split(":")[0].rstrip(".")
     alone.command(name, help=told)(made_by)
     return typer.main.get_command(alone)
-
-
-def plain_app(**options: Any) -> typer.Typer:
-    """An app without colours and boxes: what it says is read by programs and in logs, too."""
-    return typer.Typer(add_completion=False, rich_markup_mode=None, **options)
 
 
 app = typer.Typer(cls=_Commands, rich_markup_mode=None, no_args_is_help=True)

@@ -24,7 +24,7 @@ import yaml
 
 from winnow.batch import Manifest, read_manifest
 from winnow.cli import main
-from winnow.label.vendors.simulator.client import client
+from winnow.label.vendors.simulator import client
 from winnow.lake import Lake, open_lake
 from winnow.records import QUARANTINE
 from winnow.stages import expand, generate, publish

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import winnow
-from winnow.cli import plain_app
+from winnow.commands import plain_app
 from winnow.commands.options import MODELS, ModelsOption, OutOption, whole
 from winnow.commands.say import say, say_text
 

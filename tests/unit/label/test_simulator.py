@@ -22,7 +22,7 @@ from winnow.ids import content_id
 from winnow.label.submit import Submission, submit_tasks
 from winnow.label.vendor import BatchTerms, LabelVendor, Message, TaskRequest, VendorAccount
 from winnow.label.vendors import connect
-from winnow.label.vendors.simulator.client import command
+from winnow_simulator import command
 from winnow_simulator.tables import terms_of
 
 Make = Callable[..., list[TaskRequest]]
