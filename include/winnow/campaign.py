@@ -88,8 +88,8 @@ class Sampler(_Settings):
 
     weight: float = Field(1.0, gt=0.0, description="Share of the pool, relative to the others")
     model: str | None = Field(None, description="A prepared model's name, a folder or a hub id")
-    temperature: float | None = Field(None, ge=0.01)
-    top_p: float | None = Field(None, gt=0.0, le=1.0)
+    temperature: float | None = Field(None, ge=0.01, description="Of its draws")
+    top_p: float | None = Field(None, gt=0.0, le=1.0, description="Of its draws")
     system_prompt: str | None = Field(
         None, min_length=1, description="Put before the prompt, in the place of its own"
     )
@@ -133,7 +133,9 @@ class AuditLimits(_Settings):
 class Expand(_Settings):
     """How candidate pools are generated."""
 
-    engine: Literal["auto", "vllm", "transformers", "server"] = "auto"
+    engine: Literal["auto", "vllm", "transformers", "server"] = Field(
+        "auto", description="What generates; auto: vLLM where it is installed, else transformers"
+    )
     model: str = Field(description="A prepared model's name, a folder or a hub id")
     embedding_model: str = Field("all-MiniLM-L6-v2", description="Turns responses into features")
     features: Literal["embedding", "policy"] = Field(
@@ -155,7 +157,9 @@ class Expand(_Settings):
     max_tokens: int = Field(512, ge=1, description="Tokens per response at most")
     max_model_len: int = Field(2048, ge=16, description="Context, tokens of prompt and response")
     temperature: float = Field(1.0, ge=0.01, description="A pool needs draws that differ")
-    top_p: float = Field(0.95, gt=0.0, le=1.0)
+    top_p: float = Field(
+        0.95, gt=0.0, le=1.0, description="Tokens are drawn from the likeliest of this mass"
+    )
     stop: list[str] = Field(default_factory=list, description="Strings that end a response")
     samplers: list[Sampler] = Field(
         default_factory=list, description="A mixture in one pool; empty: the settings above alone"
@@ -177,7 +181,7 @@ class Expand(_Settings):
     chat_template: str | None = Field(None, description="File of a chat template, Jinja")
     server: Server = Field(default_factory=Server)
     audit: AuditLimits = Field(default_factory=AuditLimits)
-    seed: int = 0
+    seed: int = Field(0, description="Response k of a prompt is drawn by it, the prompt and k")
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -195,7 +199,7 @@ class Expand(_Settings):
 class Select(_Settings):
     """Which pairs of a pool are worth a label."""
 
-    strategy: Strategy = "decision_gain"
+    strategy: Strategy = Field("decision_gain", description="The rule that scores pairs")
     pairs_per_prompt: int = Field(4, ge=1, description="Pairs per prompt on average")
     min_pairs_per_prompt: int | None = Field(
         None, ge=0, description="Pairs every prompt gets; null: the average"
@@ -206,7 +210,9 @@ class Select(_Settings):
     exploration: Share = Field(
         0.15, description="Share of pairs drawn uniformly, to check the model"
     )
-    max_pairs_per_response: int | None = Field(2, ge=1)
+    max_pairs_per_response: int | None = Field(
+        2, ge=1, description="Pairs that one response may be in; null: any number"
+    )
     floors: dict[str, int] = Field(
         default_factory=dict,
         description="Least pairs a batch holds of a stratum: language:de, dimension:correctness, "
@@ -223,13 +229,15 @@ class Select(_Settings):
     near_duplicate: float = Field(
         0.97, gt=0.0, le=1.0, description="Cosine of embeddings from which two responses are one"
     )
-    head: Literal["laplace", "ensemble"] = "laplace"
+    head: Literal["laplace", "ensemble"] = Field(
+        "laplace", description="Reward posterior: Gaussian, or an ensemble of small networks"
+    )
     head_per_dimension: bool = Field(
         False, description="A reward per dimension, learnt from its own labels; false: one of all"
     )
     max_components: int = Field(64, ge=1, le=256, description="PCA dimensions kept of an embedding")
     prompts_per_shard: int = Field(64, ge=1, description="Prompts chosen on one posterior")
-    seed: int = 0
+    seed: int = Field(0, description="Of exploration and of drawn strategies")
 
     @model_validator(mode="after")
     def _in_rising_order(self) -> Select:
@@ -261,8 +269,13 @@ class Label(_Settings):
     approve_above_usd: Dollars | None = Field(
         None, description="A person must approve a dearer purchase in the Airflow UI"
     )
-    rubric_version: str = "helpfulness-1"
-    instructions: str = "Which response helps the person more? A tie is a fine answer."
+    rubric_version: str = Field(
+        "helpfulness-1", description="Name of the instructions; another one makes other tasks"
+    )
+    instructions: str = Field(
+        "Which response helps the person more? A tie is a fine answer.",
+        description="What annotators read above the two responses",
+    )
     rated_dimensions: list[str] = Field(
         default_factory=list, max_length=10, description="Rated 1 to 5 for both sides as well"
     )
@@ -368,14 +381,22 @@ class Validate(_Settings):
     annotator_answers: int = Field(
         12, ge=1, description="Answers from which an annotator is looked at"
     )
-    min_annotator_gold_accuracy: Share | None = 0.5
-    min_annotator_agreement: Share | None = 0.4
-    min_annotator_consistency: Share | None = 0.4
-    max_annotator_side_bias: Share | None = 0.3
+    min_annotator_gold_accuracy: Share | None = Field(
+        0.5, description="An annotator below it is suspect"
+    )
+    min_annotator_agreement: Share | None = Field(
+        0.4, description="With others on the same pairs; below it suspect"
+    )
+    min_annotator_consistency: Share | None = Field(0.4, description="On repeats; below it suspect")
+    max_annotator_side_bias: Share | None = Field(
+        0.3, description="|share of first-shown choices - 1/2|; above it suspect"
+    )
     max_annotator_same_choice: Share | None = Field(
         0.8, description="Answers that are all the same choice as shown: straight-lining"
     )
-    max_annotator_speeding: Share | None = 0.5
+    max_annotator_speeding: Share | None = Field(
+        0.5, description="Share of answers faster than reading; above it suspect"
+    )
     history_versions: int = Field(
         5, ge=1, description="Last versions whose mean a batch is held against, for drift"
     )
@@ -407,7 +428,7 @@ class Validate(_Settings):
 class Publish(_Settings):
     """What is published, and under which name."""
 
-    dataset: Name
+    dataset: Name = Field(description="Name of the dataset; it belongs to this campaign alone")
     license: str = Field("other", description="Licence of the prompts and responses, for the card")
     min_p_chosen: Probability = Field(
         0.75, description="Pairs at least this certain after their votes enter the dpo view"
@@ -423,8 +444,8 @@ class Publish(_Settings):
 class Campaign(_Settings):
     """One campaign. `digest` identifies its settings in every manifest."""
 
-    name: Name
-    description: str = ""
+    name: Name = Field(description="Names the campaign in the lake; small letters, digits, - and _")
+    description: str = Field("", description="For the dataset card")
     pools_from: Name | None = Field(
         None,
         description="Another campaign of the lake: its prompts and pools are taken over, batch by "

@@ -239,4 +239,4 @@ def _published(batch: Batch) -> str | None:
     if version is None or batch.key not in version.batches:
         return None
     path = manifest_path(batch.campaign.name, batch.key, "publish")
-    return f"in {version.name}, without {path}: the next run of publish_dataset writes it"
+    return f"in {version.name}; {path} is not there yet: publish_dataset writes it last"

@@ -18,7 +18,7 @@ is, and nothing but the forms is needed for the next.
 
 Shapes: m responses, d features, q basis columns, s draws.
 
-Source: ALGORITHM.md, sections 2 and 3.
+Source: docs/choosing_pairs.md, "decision_gain" and "A batch".
 """
 
 from __future__ import annotations

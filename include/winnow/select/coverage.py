@@ -9,7 +9,7 @@ counted, is enough; pairs that minimums per prompt bring anyway are asked for by
 
 Shapes: e packed pairs, k floors, n responses.
 
-Source: section 3 of ALGORITHM.md, "Coverage constraints".
+Source: docs/choosing_pairs.md, "Floors".
 """
 
 from __future__ import annotations

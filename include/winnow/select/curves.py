@@ -29,7 +29,7 @@ matter.
 
 Shapes: n responses, m distinct ones, q basis columns, e pairs, s draws, p sampled prompts.
 
-Source of tr(AC): `ALGORITHM.md`, section 2; knowledge-gradient value of the best response: Frazier,
+Source of tr(AC): docs/choosing_pairs.md; knowledge-gradient value of the best response: Frazier,
 Powell and Dayanik (2009), "The knowledge-gradient policy for correlated normal beliefs".
 """
 

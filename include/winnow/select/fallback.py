@@ -7,7 +7,7 @@ buys the labels that show when the model can be trusted again.
 Always holds: the exploration share is never lowered here, and the reason is empty exactly when the
 campaign's own rules stand.
 
-Sources: section 3 of ALGORITHM.md, "Guards"; MacKay (1992), "Bayesian interpolation", for the
+Sources: docs/choosing_pairs.md, "Trust"; MacKay (1992), "Bayesian interpolation", for the
 effective number of parameters.
 """
 
@@ -27,9 +27,9 @@ FALLBACK_EXPLORATION = 0.5
 MIN_LABELS = 100
 """Labels before which no model is trusted, however few directions its features have.
 
-ALGORITHM.md has 200. On the label bench's homogeneous pool (200 prompts in 5 nights, 4 labels each,
-10 seeds, `residual_sd` 0) 200 made the second night explore as well, and the win rate over K = 8
-fell from +0.006 ± 0.004 to -0.001 ± 0.003."""
+Twice as many were tried: on the label bench's homogeneous pool (200 prompts in 5 nights, 4 labels
+each, 10 seeds, `residual_sd` 0) they made the second night explore as well, and the win rate over
+K = 8 fell from +0.006 ± 0.004 to -0.001 ± 0.003."""
 
 LABELS_PER_DIRECTION = 2
 """Labels wanted for each direction that they have pinned down."""

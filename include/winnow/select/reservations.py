@@ -13,7 +13,7 @@ its open pairs; nothing here changes in place.
 
 Shapes: p pools of the shard, k floors.
 
-Sources: partition matroids in section 3 of ALGORITHM.md; Ford and Fulkerson (1956), "Maximal flow
+Sources: docs/choosing_pairs.md, "Floors"; Ford and Fulkerson (1956), "Maximal flow
 through a network", for the augmenting paths.
 """
 

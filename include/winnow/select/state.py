@@ -13,7 +13,7 @@ Always holds: μ, A and the draws never change; v never rises, and is at least 0
 
 Shapes: m distinct responses, k dimensions, e = m (m - 1) / 2 pairs in order of (i, j), s draws.
 
-Source: ALGORITHM.md, section 2.
+Source: docs/choosing_pairs.md, "The mathematics".
 """
 
 from __future__ import annotations
