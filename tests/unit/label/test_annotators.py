@@ -11,7 +11,7 @@ import pytest
 
 from winnow.ids import content_id
 from winnow.label.vendor import Message, TaskRequest
-from winnow_simulator.annotators import (
+from winnow.label.vendors.simulator.annotators import (
     MAX_HANDOVERS,
     Briefing,
     Outcome,
@@ -19,8 +19,8 @@ from winnow_simulator.annotators import (
     tired,
     work_on,
 )
-from winnow_simulator.staff import N_STAFF, hire_staff
-from winnow_simulator.taste import on_topic, taste
+from winnow.label.vendors.simulator.staff import N_STAFF, hire_staff
+from winnow.label.vendors.simulator.taste import on_topic, taste
 
 QUESTION = (Message("user", "Why does bread rise when yeast ferments sugar?"),)
 GOOD = (
@@ -142,7 +142,7 @@ def test_strength_is_given_for_a_side_only(both) -> None:
 
 def test_a_silent_person_hands_the_task_on_and_time_passes(monkeypatch) -> None:
     silent = tuple(replace(person, silence=1.0) for person in hire_staff(0))
-    monkeypatch.setattr("winnow_simulator.annotators.hire_staff", lambda *_: silent)
+    monkeypatch.setattr("winnow.label.vendors.simulator.annotators.hire_staff", lambda *_: silent)
     outcome = work_on(task(GOOD, WORSE["broken off"]), 0)
     monkeypatch.undo()
     answered = work_on(task(GOOD, WORSE["broken off"]), 0)

@@ -22,8 +22,8 @@ from winnow.ids import content_id
 from winnow.label.submit import Submission, submit_tasks
 from winnow.label.vendor import BatchTerms, LabelVendor, Message, TaskRequest, VendorAccount
 from winnow.label.vendors import connect
-from winnow_simulator import command
-from winnow_simulator.tables import terms_of
+from winnow.label.vendors.simulator import command
+from winnow.label.vendors.simulator.tables import terms_of
 
 Make = Callable[..., list[TaskRequest]]
 BUDGET = 10**9
@@ -357,7 +357,7 @@ def test_options_that_cannot_be_are_refused_with_a_word(
     assert words in capsys.readouterr().err
 
 
-_COMMAND = [sys.executable, "-m", "winnow_simulator.service"]
+_COMMAND = [sys.executable, "-m", "winnow.label.vendors.simulator.service"]
 
 
 def _wire(task: TaskRequest) -> dict[str, object]:

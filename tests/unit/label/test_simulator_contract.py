@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from winnow.label.vendors.simulator import hand as hand
 from winnow.label.vendors.simulator.client import SimulatorVendor
-from winnow_simulator import hand as hand
-from winnow_simulator.settle import LOG
+from winnow.label.vendors.simulator.settle import LOG
 
 from ...vendor_contract import VendorContract
 from ...vendor_faults import FaultyTransport, Strike

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from winnow.errors import Retryable
 from winnow.label.submit import submit_tasks
 from winnow.label.vendor import BatchTerms, DeliveredAnnotation, LabelVendor, TaskRequest
-from winnow_simulator.faults import FAULTS, Faults, read_rates
+from winnow.label.vendors.simulator.faults import FAULTS, Faults, read_rates
 
 Make = Callable[..., list[TaskRequest]]
 TERMS = BatchTerms("Which is better?", "r-1", ("helpfulness",), datetime(2027, 1, 1, tzinfo=UTC))

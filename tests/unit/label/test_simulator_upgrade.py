@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from winnow.label.vendor import TaskRequest
-from winnow_simulator.tables import OtherBooks
+from winnow.label.vendors.simulator.tables import OtherBooks
 
 from .test_simulator import TERMS
 

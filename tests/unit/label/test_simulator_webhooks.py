@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from winnow.label.submit import submit_tasks
 from winnow.label.vendor import BatchTerms, TaskRequest
 from winnow.label.vendors import batch_of_event
-from winnow_simulator.webhooks import (
+from winnow.label.vendors.simulator.webhooks import (
     MAX_ATTEMPTS,
     Announcer,
     announce_in_background,
@@ -134,7 +134,7 @@ def test_a_listener_that_is_down_is_no_error() -> None:
 def test_the_thread_posts_what_the_books_say(
     simulator, make_tasks: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("winnow_simulator.webhooks.TICK_SECONDS", 0.01)
+    monkeypatch.setattr("winnow.label.vendors.simulator.webhooks.TICK_SECONDS", 0.01)
     came, bodies = Event(), []
 
     class Listener(BaseHTTPRequestHandler):

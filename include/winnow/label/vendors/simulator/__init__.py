@@ -1,1 +1,6 @@
-"""The labelling-vendor simulator as a vendor: the adapter to `winnow_simulator`."""
+"""The labelling-vendor simulator: a separate HTTP service that stands where a vendor would.
+
+`client` is the adapter, `service` the program; `books` hold all its state, `staff` and
+`annotators` are who answers, `faults` what goes wrong when it is told to, `page` what a person
+sees. No human answers unless somebody does so by hand on that page, and no money moves.
+"""

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from html import escape
 
 from winnow.label.vendor import BatchStatus
-from winnow_simulator.books import Books
-from winnow_simulator.hand import HOLD_SECONDS, KEPT, n_by_hand, why_not_waiting
-from winnow_simulator.look import dollars, frame, sides, times, turns
+from winnow.label.vendors.simulator.books import Books
+from winnow.label.vendors.simulator.hand import HOLD_SECONDS, KEPT, n_by_hand, why_not_waiting
+from winnow.label.vendors.simulator.look import dollars, frame, sides, times, turns
 
 TASKS_SHOWN = 200
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from winnow.label.vendor import Choice
-from winnow_simulator.books import Books
-from winnow_simulator.records import annotation
-from winnow_simulator.settle import enter_answer
-from winnow_simulator.tables import PENDING, PER_TASK
+from winnow.label.vendors.simulator.books import Books
+from winnow.label.vendors.simulator.records import annotation
+from winnow.label.vendors.simulator.settle import enter_answer
+from winnow.label.vendors.simulator.tables import PENDING, PER_TASK
 
 HOLD_SECONDS = 900.0
 """How long the simulated staff leaves a task alone that a person has opened to answer."""

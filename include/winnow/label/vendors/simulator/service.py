@@ -1,6 +1,6 @@
 """The labelling-vendor simulator: a separate HTTP service that stands where a vendor would.
 
-    python -m winnow_simulator.service --port 8790 --database PATH [--speed 60]
+    python -m winnow.label.vendors.simulator.service --port 8790 --database PATH [--speed 60]
 
 Its annotators are simulated and no money moves. Everything else is meant to be as with a real
 vendor: a bearer token, batches that are opened under terms, filled and launched, task ids that the
@@ -21,12 +21,12 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import AwareDatetime, BaseModel, Field
 
 from winnow.label.vendor import BatchStatus, BatchTerms, TaskRequest
-from winnow_simulator.books import Books, ClosedBatch
-from winnow_simulator.delivery import NotACursor, Page, read_page
-from winnow_simulator.faulty import HOLD_SECONDS, FaultyCalls
-from winnow_simulator.hand import NotWaiting, UnknownTask
-from winnow_simulator.people import Guard, not_waiting, people_routes
-from winnow_simulator.tables import UnknownBatch
+from winnow.label.vendors.simulator.books import Books, ClosedBatch
+from winnow.label.vendors.simulator.delivery import NotACursor, Page, read_page
+from winnow.label.vendors.simulator.faulty import HOLD_SECONDS, FaultyCalls
+from winnow.label.vendors.simulator.hand import NotWaiting, UnknownTask
+from winnow.label.vendors.simulator.people import Guard, not_waiting, people_routes
+from winnow.label.vendors.simulator.tables import UnknownBatch
 
 MAX_REQUEST = 100
 PAGE_LIMIT = 200
@@ -184,6 +184,6 @@ def _answer_routes(books: Books) -> APIRouter:
 
 if __name__ == "__main__":
     # Here and not above: the command line builds the service, not the other way round.
-    from winnow_simulator.command import main
+    from winnow.label.vendors.simulator.command import main
 
     raise SystemExit(main())

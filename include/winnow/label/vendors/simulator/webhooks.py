@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook
 
 from winnow.calls import Bounds, Calls, Oversized
 from winnow.ids import content_id
-from winnow_simulator.books import Books
+from winnow.label.vendors.simulator.books import Books
 
 TICK_SECONDS = 1.0
 MAX_ATTEMPTS = 8

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from winnow_simulator.books import Books
+from winnow.label.vendors.simulator.books import Books
 
 REREAD = 300
 """A later look starts this many records before the last one delivered."""

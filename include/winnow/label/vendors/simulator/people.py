@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl, quote
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from winnow_simulator import hand as hand
-from winnow_simulator.books import Books
-from winnow_simulator.form import (
+from winnow.label.vendors.simulator import hand as hand
+from winnow.label.vendors.simulator.books import Books
+from winnow.label.vendors.simulator.form import (
     DEFAULT_NAME,
     LONGEST_NAME,
     BadForm,
@@ -29,10 +29,10 @@ from winnow_simulator.form import (
     sorry_page,
     task_page,
 )
-from winnow_simulator.look import HEADERS
-from winnow_simulator.page import batch_page, overview_page
+from winnow.label.vendors.simulator.look import HEADERS
+from winnow.label.vendors.simulator.page import batch_page, overview_page
 
-COOKIE = "winnow_simulator"
+COOKIE = "winnow.label.vendors.simulator"
 LARGEST_FORM = 64 * 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 

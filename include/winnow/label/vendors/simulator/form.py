@@ -11,9 +11,9 @@ from typing import get_args
 from urllib.parse import quote
 
 from winnow.label.vendor import Choice
+from winnow.label.vendors.simulator.hand import HandAnswer, why_not_waiting
+from winnow.label.vendors.simulator.look import frame, sides, text, turns
 from winnow.text import plain_text
-from winnow_simulator.hand import HandAnswer, why_not_waiting
-from winnow_simulator.look import frame, sides, text, turns
 
 DEFAULT_NAME = "hand"
 LONGEST_NAME = 100

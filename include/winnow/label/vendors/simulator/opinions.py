@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from winnow.ids import seed_from
 from winnow.label.vendor import TaskRequest
-from winnow_simulator.staff import Person
-from winnow_simulator.taste import WEIGHTS, taste, taste_parts
+from winnow.label.vendors.simulator.staff import Person
+from winnow.label.vendors.simulator.taste import WEIGHTS, taste, taste_parts
 
 # How far two dimensions may lie apart for one text, in units of taste.
 _DIMENSION_SPREAD = 0.12

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from winnow.ids import content_id, seed_from
 from winnow.label.vendor import Choice, TaskRequest
-from winnow_simulator.opinions import rate, say_why
-from winnow_simulator.staff import NOISE, Person, StaffKind, hire_staff
-from winnow_simulator.taste import taste
+from winnow.label.vendors.simulator.opinions import rate, say_why
+from winnow.label.vendors.simulator.staff import NOISE, Person, StaffKind, hire_staff
+from winnow.label.vendors.simulator.taste import taste
 
 MAX_HANDOVERS = 3
 """How often a silent assignment goes to another person before the task expires."""

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from winnow.ids import content_id
 from winnow.label.vendor import BatchStatus, BatchTerms, TaskRequest
-from winnow_simulator.annotators import Outcome
-from winnow_simulator.assign import Staffing, assign_again
-from winnow_simulator.faults import Faults
-from winnow_simulator.settle import expire_pending, settle
-from winnow_simulator.tables import (
+from winnow.label.vendors.simulator.annotators import Outcome
+from winnow.label.vendors.simulator.assign import Staffing, assign_again
+from winnow.label.vendors.simulator.faults import Faults
+from winnow.label.vendors.simulator.settle import expire_pending, settle
+from winnow.label.vendors.simulator.tables import (
     ENTER,
     PER_TASK,
     batch_status,

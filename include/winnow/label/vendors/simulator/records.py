@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from winnow.ids import content_id, seed_from
-from winnow_simulator.faults import Faults
+from winnow.label.vendors.simulator.faults import Faults
 
 Kind = Literal["answer", "hand", "edit", "retraction", "second_answer", "broken"]
 Record = dict[str, Any]

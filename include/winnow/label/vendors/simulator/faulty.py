@@ -10,7 +10,7 @@ import asyncio
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from winnow_simulator.faults import Faults
+from winnow.label.vendors.simulator.faults import Faults
 
 RETRY_AFTER_SECONDS = 1
 HOLD_SECONDS = 60.0

@@ -12,13 +12,13 @@ from typing import get_args
 
 import uvicorn
 
-from winnow_simulator.assign import Staffing
-from winnow_simulator.books import Books
-from winnow_simulator.faults import FAULTS, Faults, read_rates
-from winnow_simulator.service import create_app
-from winnow_simulator.staff import StaffKind
-from winnow_simulator.tables import OtherBooks
-from winnow_simulator.webhooks import Announcer, announce_in_background, poster
+from winnow.label.vendors.simulator.assign import Staffing
+from winnow.label.vendors.simulator.books import Books
+from winnow.label.vendors.simulator.faults import FAULTS, Faults, read_rates
+from winnow.label.vendors.simulator.service import create_app
+from winnow.label.vendors.simulator.staff import StaffKind
+from winnow.label.vendors.simulator.tables import OtherBooks
+from winnow.label.vendors.simulator.webhooks import Announcer, announce_in_background, poster
 
 TOKEN = "WINNOW_SIMULATOR_TOKEN"
 WEBHOOK_SECRET = "WINNOW_SIMULATOR_WEBHOOK_SECRET"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from winnow.label.vendor import BatchTerms, Message, TaskRequest
-from winnow_simulator.annotators import (
+from winnow.label.vendors.simulator.annotators import (
     RETURN_SECONDS,
     SESSION_MINUTES,
     Briefing,
@@ -22,9 +22,9 @@ from winnow_simulator.annotators import (
     never_touched,
     work_on,
 )
-from winnow_simulator.faults import Faults
-from winnow_simulator.staff import StaffKind
-from winnow_simulator.tables import find_batch, terms_of
+from winnow.label.vendors.simulator.faults import Faults
+from winnow.label.vendors.simulator.staff import StaffKind
+from winnow.label.vendors.simulator.tables import find_batch, terms_of
 
 _SPECIAL = """
 SELECT t.task_id, t.pair_id, t.repeats, t.request FROM tasks t

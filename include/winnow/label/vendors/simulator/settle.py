@@ -10,9 +10,9 @@ import json
 import sqlite3
 from typing import Any
 
-from winnow_simulator.faults import Faults
-from winnow_simulator.records import answer_record, what_follows
-from winnow_simulator.tables import ANSWERED, ENTER, EXPIRED, PENDING
+from winnow.label.vendors.simulator.faults import Faults
+from winnow.label.vendors.simulator.records import answer_record, what_follows
+from winnow.label.vendors.simulator.tables import ANSWERED, ENTER, EXPIRED, PENDING
 
 _DUE = """
 SELECT t.* FROM tasks t JOIN batches b USING (ref)
