@@ -5,7 +5,7 @@ RUN = .venv/bin/python -m winnow_local
 PYTEST = -m pytest -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 LOCK_GPU = .venv/bin/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header
 
-.PHONY: help demo up airflow winnow doctor test test_services test_others kill lint lock
+.PHONY: help demo up airflow winnow doctor test test_services test_others kill lint style lock
 help:  ## what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 demo:  ## set everything up and run one nightly batch (DAY=2026-11-20 for another night)
@@ -18,8 +18,8 @@ winnow:  ## Winnow's command line for this checkout: make winnow CMD="backfill -
 	@$(RUN) winnow $(CMD)
 doctor:  ## is everything there that tonight's batch needs? (`make up` runs beside it)
 	@$(RUN) winnow doctor
-test:  ## set everything up and pass the tests
-	@$(SETUP) --dev && $(MAKE) -s -j2 test_services test_others
+test:  ## set everything up, pass the tests, hold style and types
+	@$(SETUP) --dev && $(MAKE) -s -j2 test_services test_others style
 test_services:
 	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e
 test_others:
@@ -27,7 +27,9 @@ test_others:
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
 lint:  ## style, types and the arrows between packages
-	@$(SETUP) --dev && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && PYTHONPATH=plugins .venv/bin/lint-imports
+	@$(SETUP) --dev && $(MAKE) -s style
+style:
+	@.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . && .venv/bin/mypy && PYTHONPATH=plugins .venv/bin/lint-imports
 lock:  ## resolve requirements.txt again
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.txt --extra airflow pyproject.toml -o requirements.lock
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.lock --extra airflow --extra alarms --extra metrics --extra lineage --extra dev pyproject.toml -o requirements-dev.lock

@@ -15,3 +15,8 @@ def some(cases: Sequence[T], every: int) -> Sequence[T]:
     The test is marked `sampled`, by which `make kill` finds it.
     """
     return cases if os.environ.get("WINNOW_TEST_ALL") else cases[::every]
+
+
+def examples(n: int) -> int:
+    """How many examples of a slow property are drawn: `n`; by `make test` a third of them."""
+    return n if os.environ.get("WINNOW_TEST_ALL") else max(1, n // 3)

@@ -24,10 +24,11 @@ from winnow.stages.ingest import sort_rows
 from winnow.stages.pool_files import select_file
 
 from ... import foreign
+from ...sampling import examples
 
 N_ROWS = 10_000
-N_FILES = 2_000
-N_SELECTED = 10_000
+N_FILES = examples(2_000)
+N_SELECTED = examples(10_000)
 
 
 def outcomes(name: str, data: bytes) -> list[str]:
@@ -87,6 +88,7 @@ def test_odd_cells_of_csv() -> None:
     assert N_ROWS / 20 < n_prompts < N_ROWS
 
 
+@pytest.mark.sampled
 def test_odd_columns_of_parquet() -> None:
     draw = random.Random(4)
     n_rows = n_prompts = 0
@@ -120,6 +122,7 @@ def damaged_files(draw: random.Random) -> list[tuple[str, bytes]]:
     ]
 
 
+@pytest.mark.sampled
 def test_files_with_flipped_bytes() -> None:
     draw = random.Random(5)
     n_files = 0
@@ -139,6 +142,7 @@ def pool_lines(draw: random.Random, n: int) -> list[bytes]:
     return lines
 
 
+@pytest.mark.sampled
 def test_select_takes_odd_rows(tmp_path: Path) -> None:
     draw = random.Random(6)
     pool, out = tmp_path / "pool.jsonl", tmp_path / "out.jsonl"
@@ -153,6 +157,7 @@ def test_select_takes_odd_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet", ".csv"])
+@pytest.mark.sampled
 def test_select_takes_damaged_files(tmp_path: Path, ending: str) -> None:
     draw = random.Random(7)
     rows = [

@@ -16,6 +16,7 @@ from winnow.label.aggregate import METHODS
 from winnow.label.certainty import error_rates
 
 from ...label_rows import aggregate
+from ...sampling import examples
 
 Row = dict[str, Any]
 MIRROR = {"first": "second", "second": "first"}
@@ -98,7 +99,8 @@ def by_enumeration(names: list[str], n_agreed: int, n_pairs: int) -> float:
 
 
 @given(batches())
-@settings(max_examples=60, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=examples(60), deadline=None)
 def test_the_probability_is_bayes_rule(batch: tuple[list[Row], list[Row]]) -> None:
     annotations, comparisons = batch
     agreed = seen_to_agree(annotations)
@@ -113,7 +115,8 @@ def test_the_probability_is_bayes_rule(batch: tuple[list[Row], list[Row]]) -> No
 
 @EVERY_METHOD
 @given(batch=batches(), data=st.data())
-@settings(max_examples=25, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=examples(25), deadline=None)
 def test_no_belief_of_the_model_makes_a_pair_surer_than_people_agree(
     method: str, batch: Any, data: st.DataObject
 ) -> None:
@@ -130,7 +133,8 @@ def test_no_belief_of_the_model_makes_a_pair_surer_than_people_agree(
 
 @EVERY_METHOD
 @given(batch=batches(), rng=st.randoms(use_true_random=False))
-@settings(max_examples=25, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=examples(25), deadline=None)
 def test_the_order_of_annotations_does_not_matter(
     method: str, batch: Any, rng: random.Random
 ) -> None:
@@ -141,7 +145,8 @@ def test_the_order_of_annotations_does_not_matter(
 
 @EVERY_METHOD
 @given(batch=batches())
-@settings(max_examples=40, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=examples(40), deadline=None)
 def test_exchanging_first_and_second_mirrors_the_result(method: str, batch: Any) -> None:
     annotations, comparisons = batch
     mirrored = aggregate(
@@ -164,7 +169,8 @@ def test_exchanging_first_and_second_mirrors_the_result(method: str, batch: Any)
 
 @EVERY_METHOD
 @given(batch=batches())
-@settings(max_examples=25, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=examples(25), deadline=None)
 def test_each_comparison_with_a_vote_has_one_preference(method: str, batch: Any) -> None:
     annotations, comparisons = batch
     found = aggregate(annotations, comparisons, method)
@@ -178,7 +184,8 @@ def test_each_comparison_with_a_vote_has_one_preference(method: str, batch: Any)
 
 @EVERY_METHOD
 @given(batch=batches(), data=st.data())
-@settings(max_examples=25, deadline=None)
+@pytest.mark.sampled
+@settings(max_examples=examples(25), deadline=None)
 def test_gold_and_repeats_are_no_votes(method: str, batch: Any, data: st.DataObject) -> None:
     annotations, comparisons = batch
     extra = [

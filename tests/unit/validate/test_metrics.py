@@ -8,12 +8,13 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.label.agreement import wilson
 
 from ...label_rows import label_figures
+from ...sampling import examples
 
 SIDES = ("first", "second")
 
@@ -54,6 +55,8 @@ def mean(values: list[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+@pytest.mark.sampled
+@settings(max_examples=examples(100), deadline=None)
 @given(votes)
 def test_figures_equal_a_count_by_hand(cast: list[tuple[Any, ...]]) -> None:
     rows = [row(i, vote) for i, vote in enumerate(cast)]
