@@ -13,33 +13,29 @@ A campaign with `pools_from` generates nothing here: `gather_pools` takes anothe
 on from the call it was at, on this or another host; what is finished is not generated again.
 """
 
-from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from airflow.sdk import DAG
 
-from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of, engine, server_of
 from winnow_airflow.placement import gpu_executor
-from winnow_airflow.policy import DAG_DEFAULTS, time_limit
+from winnow_airflow.policy import dag_settings, listed_task
 
 with DAG(
-    "expand_pools",
-    schedule=PartitionedAssetTimetable(assets=assets.PROMPTS),
+    **dag_settings("expand_pools"),
     max_active_runs=4,
     doc_md=__doc__,
     tags=["winnow", "expand", "gpu"],
-    **DAG_DEFAULTS,
 ):
 
-    @task
+    @listed_task
     def plan_shards(dag_run=None):
         from winnow.stages import expand
 
         return expand.plan(batch_of(dag_run))
 
-    @task(
+    @listed_task(
         pool="gpu",
         queue="gpu",
         executor=gpu_executor(),
-        execution_timeout=time_limit("generate_responses"),
         map_index_template="shard {{ task.op_kwargs['shard'] }}",
     )
     def generate_responses(shard, dag_run=None):
@@ -50,11 +46,10 @@ with DAG(
         return expand.generate(batch, shard, host.python, host.models, print, server)
 
     # Without shards (all done before, or pools taken over) the mapped task counts as skipped.
-    @task(outlets=[assets.CANDIDATE_POOLS], trigger_rule="none_failed")
+    @listed_task(trigger_rule="none_failed")
     def gather_pools(shards, dag_run=None, outlet_events=None):
         from winnow.stages import expand
 
-        manifest = expand.gather(batch_of(dag_run))
-        return announce(assets.CANDIDATE_POOLS, manifest, outlet_events)
+        return announce(expand.gather(batch_of(dag_run)), outlet_events)
 
     gather_pools(generate_responses.expand(shard=plan_shards()))

@@ -13,14 +13,13 @@ A campaign with `pools_from` reads no file: the day's prompts come from the othe
 was there. Running it again for the same day never takes a file twice.
 """
 
-from airflow.sdk import DAG, CronPartitionTimetable, task
+from airflow.sdk import DAG, CronPartitionTimetable
 
-from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of
-from winnow_airflow.policy import DAG_DEFAULTS
+from winnow_airflow.policy import dag_settings, listed_task
 
 with DAG(
-    "ingest_prompts",
+    **dag_settings("ingest_prompts"),
     # At midnight the day's tick is the day's first moment, so a backfill's last day is included.
     schedule=CronPartitionTimetable(
         "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
@@ -28,13 +27,12 @@ with DAG(
     max_active_runs=1,
     doc_md=__doc__,
     tags=["winnow", "ingest"],
-    **DAG_DEFAULTS,
 ):
 
-    @task(outlets=[assets.PROMPTS])
+    @listed_task
     def ingest_files(dag_run=None, outlet_events=None):
         from winnow.stages import ingest
 
-        return announce(assets.PROMPTS, ingest.run(batch_of(dag_run)), outlet_events)
+        return announce(ingest.run(batch_of(dag_run)), outlet_events)
 
     ingest_files()

@@ -17,33 +17,30 @@ past its deadline is shown under *Deadlines*. `collect_annotations` stops the ba
 tasks were answered.
 """
 
-from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from airflow.sdk import DAG
 
-from winnow_airflow import assets
 from winnow_airflow.approval import ApprovePurchase
 from winnow_airflow.context import annotator_salt, announce, batch_of, vendor_of
 from winnow_airflow.deadline import labels_are_late
-from winnow_airflow.policy import DAG_DEFAULTS, time_limit
+from winnow_airflow.policy import dag_settings, listed_task
 from winnow_airflow.waiting import WaitForVendor
 
 with DAG(
-    "label_pairs",
-    schedule=PartitionedAssetTimetable(assets=assets.COMPARISONS),
+    **dag_settings("label_pairs"),
     # Batches wait for days side by side; a waiting run holds no worker.
     max_active_runs=500,
     deadline=labels_are_late(),
     doc_md=__doc__,
     tags=["winnow", "label", "spends-money"],
-    **DAG_DEFAULTS,
 ):
 
-    @task
+    @listed_task
     def plan_tasks(dag_run=None):
         from winnow.stages import label
 
         return label.plan(batch_of(dag_run))
 
-    @task(execution_timeout=time_limit("submit_tasks"))
+    @listed_task
     def submit_tasks(dag_run=None):
         from winnow.stages import label
 
@@ -51,24 +48,20 @@ with DAG(
         return label.submit(batch, vendor_of(batch))
 
     # A vendor that is called off at the deadline may take its time.
-    @task(retries=10, execution_timeout=time_limit("submit_follow_up"))
+    @listed_task(retries=10)
     def submit_follow_up(dag_run=None):
         from winnow.stages import label
 
         batch = batch_of(dag_run)
         return label.follow_up(batch, vendor_of(batch), annotator_salt(batch))
 
-    @task(
-        outlets=[assets.ANNOTATIONS],
-        retries=10,
-        execution_timeout=time_limit("collect_annotations"),
-    )
+    @listed_task(retries=10)
     def collect_annotations(dag_run=None, outlet_events=None):
         from winnow.stages import label
 
         batch = batch_of(dag_run)
         manifest = label.collect(batch, vendor_of(batch), annotator_salt(batch))
-        return announce(assets.ANNOTATIONS, manifest, outlet_events)
+        return announce(manifest, outlet_events)
 
     (
         ApprovePurchase(task_id="approve_purchase", plan=plan_tasks())

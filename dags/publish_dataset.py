@@ -10,37 +10,34 @@ and card, and refits the reward posterior that chooses the next batch's pairs.
 of *block* and says which figure crossed which limit. A version that is published never changes.
 """
 
-from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from airflow.sdk import DAG
 
-from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of
-from winnow_airflow.policy import DAG_DEFAULTS
+from winnow_airflow.policy import dag_settings, listed_task
 
 with DAG(
-    "publish_dataset",
-    schedule=PartitionedAssetTimetable(assets=assets.ANNOTATIONS),
+    **dag_settings("publish_dataset"),
     max_active_runs=4,
     doc_md=__doc__,
     tags=["winnow", "publish"],
-    **DAG_DEFAULTS,
 ):
 
-    @task
+    @listed_task
     def check_labels(dag_run=None):
         from winnow.stages import publish
 
         return publish.check(batch_of(dag_run))
 
-    @task
+    @listed_task
     def publish_version(verdict, dag_run=None):
         from winnow.stages import publish
 
         return publish.version(batch_of(dag_run), verdict)
 
-    @task(outlets=[assets.DATASETS])
+    @listed_task
     def refit_posterior(number, dag_run=None, outlet_events=None):
         from winnow.stages import publish
 
-        return announce(assets.DATASETS, publish.refit(batch_of(dag_run), number), outlet_events)
+        return announce(publish.refit(batch_of(dag_run), number), outlet_events)
 
     refit_posterior(publish_version(check_labels()))

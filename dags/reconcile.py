@@ -15,19 +15,18 @@ everything; `winnow reconcile --leave KEY` ends the telling for a batch.
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
 from winnow_airflow import reconcile
-from winnow_airflow.policy import DAG_DEFAULTS, time_limit
+from winnow_airflow.policy import dag_settings, listed_task
 
 with DAG(
-    "reconcile",
     schedule=CronTriggerTimetable("*/15 * * * *", timezone="UTC"),
     max_active_runs=1,
     doc_md=__doc__,
     tags=["winnow", "reconcile"],
     # A pass that died is made good by the next one.
-    **DAG_DEFAULTS | {"on_failure_callback": None},
+    **dag_settings("reconcile") | {"on_failure_callback": None},
 ):
 
-    @task(execution_timeout=time_limit("look_around"))
+    @listed_task
     def look_around(ti=None):
         return reconcile.look_around(ti)
 
@@ -36,11 +35,11 @@ with DAG(
         return reconcile.announce_again(plan, stage, outlet_events)
 
     # It has told what it fails with.
-    @task(on_failure_callback=None)
+    @listed_task(on_failure_callback=None)
     def tell(plan):
         reconcile.tell(plan)
 
     plan = look_around()
     tell(plan)
-    for stage, asset in reconcile.ASSET_OF.items():
+    for stage, asset in reconcile.HANDED_ON.items():
         announce_again.override(task_id=f"announce_{asset.name}", outlets=[asset])(plan, stage)

@@ -10,25 +10,22 @@ chooses a few per prompt, taking into account what the pairs chosen before will 
 gives the same pairs.
 """
 
-from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from airflow.sdk import DAG
 
-from winnow_airflow import assets
 from winnow_airflow.context import announce, batch_of
-from winnow_airflow.policy import DAG_DEFAULTS
+from winnow_airflow.policy import dag_settings, listed_task
 
 with DAG(
-    "select_pairs",
-    schedule=PartitionedAssetTimetable(assets=assets.CANDIDATE_POOLS),
+    **dag_settings("select_pairs"),
     max_active_runs=4,
     doc_md=__doc__,
     tags=["winnow", "select"],
-    **DAG_DEFAULTS,
 ):
 
-    @task(outlets=[assets.COMPARISONS])
+    @listed_task
     def choose_pairs(dag_run=None, outlet_events=None):
         from winnow.stages import select
 
-        return announce(assets.COMPARISONS, select.run(batch_of(dag_run)), outlet_events)
+        return announce(select.run(batch_of(dag_run)), outlet_events)
 
     choose_pairs()

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from winnow.calls import Calls
-from winnow.dag_names import DAG_OF
+from winnow.stages.tasks import DAG_OF
 
 ACTIVE = ("queued", "running")
 READ_TRIES = 5

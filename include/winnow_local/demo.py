@@ -14,11 +14,11 @@ from rich.console import Console
 
 from winnow.batch import STAGES, Batch, open_batch
 from winnow.campaign import load_campaign
-from winnow.dag_names import DAG_OF
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import open_lake
 from winnow.progress import progress, summary
+from winnow.stages.tasks import DAG_OF
 from winnow.text import plain_line
 from winnow_local import stack
 from winnow_local.airflow_api import ACTIVE, AirflowApi, Run

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from winnow_airflow.channels import channels
 from winnow_airflow.context import batch_key, campaign_path, current_campaign, the_lake
-from winnow_airflow.done import Done
 from winnow_airflow.plain_log import plain_logger
 
 if TYPE_CHECKING:
     from winnow.lake import Lake
     from winnow.stages.alarms import Alarm
+    from winnow.stages.tasks import Done
 
 log = plain_logger(__name__)
 
@@ -29,7 +29,7 @@ def tell_of(done: Done) -> None:
     """Tell what there is to tell after a task."""
     from winnow.stages.alarms import found
 
-    tell_all(done.lake, found(done.lake, done.campaign, done.key, done.task, done.result))
+    tell_all(done.lake, found(done))
 
 
 def tell_failure(context: Any) -> None:

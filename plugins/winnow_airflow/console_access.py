@@ -13,7 +13,7 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException
 
-from winnow.dag_names import DAG_OF
+from winnow.stages.tasks import DAG_OF
 
 SHOWN = (None, DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE)
 """What the pages show of each DAG; None is the DAG itself."""

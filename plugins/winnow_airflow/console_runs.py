@@ -22,8 +22,8 @@ from winnow.batch import STAGES
 from winnow.console.memory import Memory
 from winnow.console.shell import Failure, Run
 from winnow.console.state import ACTIVE
-from winnow.dag_names import DAG_OF
 from winnow.lake import Lake
+from winnow.stages.tasks import DAG_OF
 from winnow_airflow.plain_log import plain_logger
 
 MOST_ERRORS = 3

@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import winnow
 from winnow.errors import Fatal
+from winnow_airflow.assets import ASSET_OF
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset
-
     from winnow.batch import Batch, Manifest
     from winnow.campaign import Campaign
     from winnow.expand.server import ServerAddress
@@ -210,7 +209,7 @@ def annotator_salt_of(campaign: Campaign) -> bytes:
     return str(salt).encode()
 
 
-def announce(asset: Asset, manifest: Manifest | None, outlet_events: Any) -> Mapping[str, Any]:
+def announce(manifest: Manifest | None, outlet_events: Any) -> Mapping[str, Any]:
     """Put a stage's counts on its asset event, and into the task's XCom.
 
     Raises:
@@ -223,7 +222,7 @@ def announce(asset: Asset, manifest: Manifest | None, outlet_events: Any) -> Map
     if not manifest.counts["rows_out"]:
         raise AirflowSkipException(f"Stage {manifest.stage}: nothing is left to hand on.")
     summary = {"batch": manifest.batch, **manifest.counts, "cost_usd": manifest.cost / 1_000_000}
-    outlet_events[asset].extra = summary
+    outlet_events[ASSET_OF[manifest.stage]].extra = summary
     return summary
 
 

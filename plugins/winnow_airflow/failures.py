@@ -17,7 +17,7 @@ from winnow_airflow.plain_log import plain_logger
 @hookimpl
 def on_task_instance_failed(task_instance: Any, error: Any) -> None:
     """Note the error; a lake that cannot be written must not make the failure worse."""
-    from winnow.dag_names import DAG_OF
+    from winnow.stages.tasks import DAG_OF
 
     stage = next((stage for stage, dag in DAG_OF.items() if dag == task_instance.dag_id), None)
     if stage is None or not isinstance(error, BaseException):

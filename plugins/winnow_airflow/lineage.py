@@ -8,44 +8,21 @@ OpenLineage is imported otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from winnow.addresses import without_secrets
-from winnow_airflow.done import Done
+from winnow.stages.tasks import TASKS, Done
 
 if TYPE_CHECKING:
     from winnow.batch import Artifact
 
-READS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "gather_pools": (("ingest", "prompts"),),
-    "choose_pairs": (("ingest", "prompts"), ("expand", "responses"), ("expand", "features")),
-    "collect_annotations": (("select", "comparisons"),),
-    "check_labels": (("label", "annotations"), ("label", "preferences"), ("label", "tasks")),
-    "publish_version": (
-        ("ingest", "prompts"),
-        ("expand", "responses"),
-        ("select", "comparisons"),
-        ("label", "annotations"),
-        ("label", "preferences"),
-    ),
-}
-"""Tables that a task reads, by the stage that wrote them."""
-
-WRITES: Mapping[str, str] = {
-    "ingest_files": "ingest",
-    "gather_pools": "expand",
-    "choose_pairs": "select",
-    "collect_annotations": "label",
-}
-"""The stage that a task commits, with all its tables."""
-
 Facets = dict[str, Any]
 
 
-def report(done: Done) -> None:
+def report(done: Done, task_instance: Any) -> None:
     """Report what the task read and wrote, if OpenLineage is there."""
     if not is_installed():
         return
@@ -55,7 +32,7 @@ def report(done: Done) -> None:
         return
     inputs, outputs = list(inputs_of(done)), list(outputs_of(done))
     if inputs or outputs:
-        emit_dataset_lineage(inputs=inputs, outputs=outputs, task_instance=done.task_instance)
+        emit_dataset_lineage(inputs=inputs, outputs=outputs, task_instance=task_instance)
 
 
 def is_installed() -> bool:
@@ -70,40 +47,32 @@ def inputs_of(done: Done) -> Iterator[Any]:
     """Datasets that the task read."""
     from openlineage.client.event_v2 import InputDataset
 
-    if done.task == "ingest_files":
-        for place in _files(done):
-            yield InputDataset(*place)
-    if done.task == "refit_posterior":
-        yield InputDataset(*_dataset(done), facets=_published(done))
     checks = _checks(done) if done.task == "check_labels" else {}
-    for stage, table in READS.get(done.task, ()):
-        manifest = done.manifest(stage)
-        if manifest is None or table not in manifest.outputs:
-            continue
-        artifact = manifest.outputs[table]
-        judged = checks if table == "annotations" else {}
-        yield InputDataset(
-            namespace=namespace(done.lake.uri),
-            name=f"{done.campaign.name}/{stage}/{table}",
-            facets={**_version(artifact.sha256), **judged},
-            inputFacets=_rows_read(artifact),
-        )
+    for read in TASKS[done.task].reads:
+        place, _, name = read.partition("/")
+        if read == "files":
+            yield from (InputDataset(*file) for file in _files(done))
+        elif read == "dataset":
+            yield InputDataset(*_dataset(done), facets=_published(done))
+        elif place == "vendor":
+            for ref, _ in _asked(done, name):
+                yield InputDataset(*_vendor(done, name), facets=_version(ref))
+        elif (manifest := done.manifest(place)) is not None and name in manifest.outputs:
+            artifact = manifest.outputs[name]
+            yield InputDataset(
+                *_table(done, place, name),
+                facets=_version(artifact.sha256) | (checks if name == "annotations" else {}),
+                inputFacets=_rows_read(artifact),
+            )
 
 
 def outputs_of(done: Done) -> Iterator[Any]:
     """Datasets that the task wrote."""
     from openlineage.client.event_v2 import OutputDataset
 
-    stage = WRITES.get(done.task)
-    manifest = done.manifest(stage) if stage else None
-    for table, artifact in (manifest.outputs if manifest else {}).items():
-        yield OutputDataset(
-            namespace=namespace(done.lake.uri),
-            name=f"{done.campaign.name}/{stage}/{table}",
-            facets=_version(artifact.sha256),
-            outputFacets=_statistics(artifact.n_rows, artifact.n_bytes),
-        )
-    if done.task == "publish_version":
+    written = TASKS[done.task].writes or ""
+    place, _, name = written.partition("/")
+    if written == "dataset":
         from winnow.publish.versions import read_version
 
         version = read_version(done.lake, done.campaign.publish.dataset, int(done.result))
@@ -113,12 +82,22 @@ def outputs_of(done: Done) -> Iterator[Any]:
             facets=_version(f"{version.name} {version.digest}"),
             outputFacets=_statistics(version.n_rows("reward"), sum(f.n_bytes for f in files)),
         )
-    if done.task == "refit_posterior":
-        published = done.manifest("publish")
+    elif written == "reward_model":
         # Its file is named by its digest.
-        digest = PurePath(published.figures["posterior"]).stem if published else "none"
+        digest = PurePath(done.require("publish").figures["posterior"]).stem
         name = f"{done.campaign.name}/reward_model"
         yield OutputDataset(namespace(done.lake.uri), name, facets=_version(digest))
+    elif place == "vendor":
+        for ref, n_tasks in _asked(done, name):
+            place, version, counts = _vendor(done, name), _version(ref), _statistics(n_tasks)
+            yield OutputDataset(*place, facets=version, outputFacets=counts)
+    elif written and (manifest := done.manifest(written)) is not None:
+        for name, artifact in manifest.outputs.items():
+            yield OutputDataset(
+                *_table(done, written, name),
+                facets=_version(artifact.sha256),
+                outputFacets=_statistics(artifact.n_rows, artifact.n_bytes),
+            )
 
 
 def namespace(uri: str) -> str:
@@ -143,6 +122,26 @@ def _files(done: Done) -> Iterator[tuple[str, str]]:
             yield "file", file
 
 
+def _table(done: Done, stage: str, name: str) -> tuple[str, str]:
+    return namespace(done.lake.uri), f"{done.campaign.name}/{stage}/{name}"
+
+
+def _vendor(done: Done, round: str) -> tuple[str, str]:
+    """A round's tasks at the vendor: the namespace is the account."""
+    label = done.batch.campaign.label
+    return f"{label.vendor}://{label.connection}", f"{done.campaign.name}/{round}"
+
+
+def _asked(done: Done, round: str) -> Iterator[tuple[str, int]]:
+    """Where the vendor has a round, and how many tasks it was asked; nothing if none."""
+    from winnow.stages.label_rounds import read_plan, read_submission
+
+    number = int(round.removeprefix("round-"))
+    record, plan = read_submission(done.batch, number), read_plan(done.batch, number)
+    if record is not None and plan is not None:
+        yield record.ref, len(plan.tasks)
+
+
 def _dataset(done: Done) -> tuple[str, str]:
     return namespace(done.lake.uri), f"datasets/{done.campaign.publish.dataset}"
 
@@ -160,7 +159,7 @@ def _version(digest: str) -> Facets:
     return {"version": facet.DatasetVersionDatasetFacet(datasetVersion=digest)}
 
 
-def _statistics(n_rows: int, n_bytes: int) -> Facets:
+def _statistics(n_rows: int, n_bytes: int | None = None) -> Facets:
     from openlineage.client.facet_v2 import output_statistics_output_dataset as facet
 
     made = facet.OutputStatisticsOutputDatasetFacet

@@ -1,5 +1,7 @@
 """What every Winnow DAG shares: owner, retries, time limits, errors, and who hears of a task.
 
+What its DAGs and tasks do not share stands in the table of tasks (`winnow.stages.tasks`).
+
 A task that is done emits its metrics, reports its lineage, and tells what there is to tell; one
 that failed for good tells why. None of that can fail the task: what goes wrong there is logged.
 """
@@ -9,15 +11,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import (
+    ExceptionRetryPolicy,
+    PartitionedAssetTimetable,
+    RetryAction,
+    RetryRule,
+    task,
+)
 
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
+from winnow.stages.tasks import DAGS, TASKS, Done
+from winnow_airflow.assets import ASSET_OF
+from winnow_airflow.context import batch_key, current_campaign, the_lake
 from winnow_airflow.plain_log import plain_logger
-
-if TYPE_CHECKING:
-    from winnow_airflow.done import Done
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
@@ -31,32 +40,9 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 """A full disk or a lost host gets the ordinary retries; what a person must mend fails at once."""
 
-WATCHED = frozenset(
-    {
-        "ingest_files",
-        "gather_pools",
-        "choose_pairs",
-        "plan_tasks",
-        "submit_tasks",
-        "submit_follow_up",
-        "collect_annotations",
-        "check_labels",
-        "publish_version",
-        "refit_posterior",
-    }
-)
-"""Tasks after which there is something to count or to tell."""
-
 HOURS: Mapping[str, float] = {
     "default": 2.0,
-    # A shard on the slowest engine, a CPU.
-    "generate_responses": 24.0,
-    # A vendor that takes tasks, or gives answers, a few at a time.
-    "submit_tasks": 6.0,
-    "submit_follow_up": 6.0,
-    "collect_annotations": 6.0,
-    # The next pass begins within a quarter of an hour.
-    "look_around": 0.5,
+    **{row.name: row.hours for row in TASKS.values() if row.hours is not None},
 }
 """How long one try of a task may take; WINNOW_TASK_HOURS changes it, `default` is all others.
 
@@ -67,7 +53,7 @@ own. A try that is ended is tried again like one whose host was lost, and goes o
 log = plain_logger(__name__)
 
 
-def time_limit(task: str = "default") -> timedelta:
+def time_limit(name: str = "default") -> timedelta:
     """How long one try of a task may take.
 
     Raises:
@@ -86,21 +72,37 @@ def time_limit(task: str = "default") -> timedelta:
             f"WINNOW_TASK_HOURS is {said!r}; write hours such as generate_responses=48,default=3, "
             f"for any of {', '.join(HOURS)}."
         ) from None
-    return timedelta(hours=hours[task])
+    return timedelta(hours=hours.get(name, hours["default"]))
 
 
 def task_done(context: Any) -> None:
     """Count, report and tell what a task that is done gives."""
-    if context["ti"].task_id not in WATCHED:
+    ti = context["ti"]
+    if ti.task_id not in TASKS or not TASKS[ti.task_id].is_watched:
         return
     from winnow_airflow import alarms, lineage, metrics
-    from winnow_airflow.done import done_of
 
-    done = _quietly("its batch", done_of, context)
+    done = _quietly("its batch", _done_of, context)
     if done is not None:
         _quietly("metrics", metrics.emit, done)
-        _quietly("lineage", lineage.report, done)
+        _quietly("lineage", partial(lineage.report, task_instance=ti), done)
         _quietly("alarms", alarms.tell_of, done)
+
+
+def _done_of(context: Any) -> Done:
+    """The task that the callback's context is about.
+
+    Raises:
+        Fatal: The run has no partition key, or Winnow's settings are wrong.
+    """
+    ti = context["ti"]
+    return Done(
+        task=ti.task_id,
+        key=batch_key(context["dag_run"]),
+        campaign=current_campaign(),
+        lake=the_lake(),
+        result=ti.xcom_pull(task_ids=ti.task_id, key="return_value"),
+    )
 
 
 def task_failed(context: Any) -> None:
@@ -148,3 +150,27 @@ DAG_DEFAULTS: dict[str, Any] = {
         "on_failure_callback": task_failed,
     },
 }
+
+
+def dag_settings(name: str) -> dict[str, Any]:
+    """What a DAG of the table is made with; a stage starts on what the one before it hands on."""
+    place = [dag.name for dag in DAGS].index(name)
+    asset = ASSET_OF.get(DAGS[place - 1].stage) if DAGS[place].stage and place else None
+    schedule = {"schedule": PartitionedAssetTimetable(assets=asset)} if asset else {}
+    return {"dag_id": name, **schedule, **DAG_DEFAULTS}
+
+
+def listed_task(function: Any = None, /, **settings: Any) -> Any:
+    """Airflow's `@task` for a task of the table, which is named as the function is.
+
+    From there it has its time limit and, if it ends a stage, the asset that it announces.
+
+    Raises:
+        KeyError: No task of this name stands in the table.
+    """
+    if function is None:
+        return partial(listed_task, **settings)
+    name = TASKS[function.__name__].name
+    ends = [dag.stage for dag in DAGS if dag.stage and dag.tasks[-1].name == name]
+    outlets = [ASSET_OF[stage] for stage in ends]
+    return task(execution_timeout=time_limit(name), outlets=outlets, **settings)(function)

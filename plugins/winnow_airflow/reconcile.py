@@ -14,33 +14,18 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from winnow_airflow import assets
+from winnow.stages.tasks import DAG_OF, FIRST_TASK
+from winnow_airflow.assets import ASSET_OF
 from winnow_airflow.context import annotator_salt_of, campaign_vendor, current_campaign, the_lake
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset
-
     from winnow.campaign import Campaign
     from winnow.label.vendor import LabelVendor
     from winnow.reconcile.findings import BatchState, Run
     from winnow.reconcile.once import Airflow
 
-ASSET_OF: Mapping[str, Asset] = {
-    "ingest": assets.PROMPTS,
-    "expand": assets.CANDIDATE_POOLS,
-    "select": assets.COMPARISONS,
-    "label": assets.ANNOTATIONS,
-}
+HANDED_ON = dict(list(ASSET_OF.items())[:-1])
 """The asset by which a stage is announced to the next one."""
-
-FIRST_TASK: Mapping[str, str] = {
-    "ingest": "ingest_files",
-    "expand": "plan_shards",
-    "select": "choose_pairs",
-    "label": "plan_tasks",
-    "publish": "check_labels",
-}
-"""The task that every run of a stage's DAG has."""
 
 MARGIN = timedelta(minutes=5)
 """Clocks of workers and scheduler may differ by so much."""
@@ -103,7 +88,7 @@ def announce_again(plan: Mapping[str, Any], stage: str, outlet_events: Any) -> l
     keys = list(plan["announce"].get(stage, []))
     if not keys:
         raise AirflowSkipException("No batch waits for it.")
-    outlet_events[ASSET_OF[stage]].add_partitions(keys)
+    outlet_events[HANDED_ON[stage]].add_partitions(keys)
     return keys
 
 
@@ -151,8 +136,6 @@ def _drops_events(stage: str, task_instance: Any) -> bool:
     """
     from airflow.sdk.exceptions import AirflowRuntimeError
 
-    from winnow.dag_names import DAG_OF
-
     try:
         return bool(task_instance.get_dag(dag_id=DAG_OF[stage]).is_paused)
     except AirflowRuntimeError as error:
@@ -177,8 +160,6 @@ def _nights_not_through(task_instance: Any) -> Iterator[Run]:
 
 def _states(stage: str, task_instance: Any) -> dict[str, str | None]:
     """The state of the first task of each run of a stage's DAG, by the run's id."""
-    from winnow.dag_names import DAG_OF
-
     first = FIRST_TASK[stage]
     states = task_instance.get_task_states(dag_id=DAG_OF[stage], task_ids=[first])
     return {run_id: tasks.get(first) for run_id, tasks in states.items()}
@@ -189,7 +170,6 @@ def _read_runs(stage: str, run_ids: Iterable[str]) -> Iterator[Run]:
     from airflow.sdk.execution_time.comms import DagRunResult, GetDagRun
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-    from winnow.dag_names import DAG_OF
     from winnow.reconcile.findings import Run
 
     for run_id in run_ids:

@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from winnow.console.shell import policy
-from winnow.dag_names import DAG_OF
 from winnow.errors import Retryable
 from winnow.lake import FolderLake
+from winnow.stages.tasks import DAG_OF
 from winnow_airflow import console_access, console_app, console_runs, web_app
 from winnow_plugin import WinnowPlugin
 

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from winnow.errors import Fatal
+from winnow.stages.tasks import DAGS, TASKS
 from winnow_airflow.policy import HOURS, time_limit
 
 ROOT = Path(__file__).parents[2]
-DAGS = sorted((ROOT / "dags").glob("*.py"))
+FILES = sorted((ROOT / "dags").glob("*.py"))
 CHAIN = [
     ("ingest_prompts", None, "prompts"),
     ("expand_pools", "prompts", "candidate_pools"),
@@ -62,6 +63,19 @@ def test_each_dag_is_linked_to_the_next_by_one_asset(
     assert kind == ("PartitionedAssetTimetable" if asset_in else "CronPartitionTimetable")
     if asset_in:
         assert [dag.timetable.asset_condition.name] == [asset_in]
+
+
+def test_the_table_of_tasks_names_each_task_of_each_dag_in_its_order_and_no_other(
+    dags: dict[str, Any],
+) -> None:
+    listed = {dag.name: [task.name for task in dag.tasks] for dag in DAGS}
+    found = {name: [task.task_id for task in dag.topological_sort()] for name, dag in dags.items()}
+    mending = {name: sorted(of.pop("reconcile")) for name, of in (("a", listed), ("b", found))}
+    assert found == listed
+    assert mending["a"] == mending["b"]
+    assert len(TASKS) == sum(map(len, [*found.values(), mending["a"]]))
+    ends = {dag_id: [t.task_id for t in dags[dag_id].tasks if t.outlets] for dag_id in found}
+    assert ends == {name: tasks[-1:] for name, tasks in listed.items()}
 
 
 @pytest.mark.parametrize("dag_id", [*(name for name, _, _ in CHAIN), "reconcile"])
@@ -176,14 +190,14 @@ def test_reconcile_knows_the_dags_and_a_task_that_every_run_of_them_has(
     dags: dict[str, Any],
 ) -> None:
     from winnow.batch import STAGES
-    from winnow.dag_names import DAG_OF
-    from winnow_airflow.reconcile import ASSET_OF, FIRST_TASK
+    from winnow.stages.tasks import DAG_OF, FIRST_TASK
+    from winnow_airflow.reconcile import HANDED_ON
 
     assert list(DAG_OF.values()) == [name for name, _, _ in CHAIN]
     assert tuple(DAG_OF) == STAGES
     for stage, task_id in FIRST_TASK.items():
         assert dags[DAG_OF[stage]].get_task(task_id).upstream_task_ids == set()
-    for (stage, asset), (_, asset_in, _) in zip(ASSET_OF.items(), CHAIN[1:], strict=True):
+    for (stage, asset), (_, asset_in, _) in zip(HANDED_ON.items(), CHAIN[1:], strict=True):
         assert asset.name == asset_in
         assert stage in DAG_OF
 
@@ -210,7 +224,7 @@ def test_what_a_person_must_mend_fails_at_once_and_a_busy_store_is_retried() -> 
     assert RETRY_POLICY.evaluate(OSError("x"), 1, 3).action is RetryAction.DEFAULT
 
 
-@pytest.mark.parametrize("path", DAGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_dag_file_imports_only_airflow_sdk_and_the_adapters(path: Path) -> None:
     tree = ast.parse(path.read_text())
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -227,7 +241,7 @@ def test_a_dag_file_imports_only_airflow_sdk_and_the_adapters(path: Path) -> Non
     assert len(path.read_text().splitlines()) <= 80
 
 
-@pytest.mark.parametrize("path", DAGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_parsing_a_dag_file_is_quick_and_imports_nothing_heavy(
     airflow_home: Path, path: Path
 ) -> None:

@@ -16,9 +16,9 @@ import httpx
 import yaml
 
 from winnow.batch import Manifest, read_manifest
-from winnow.dag_names import DAG_OF
 from winnow.lake import FolderLake, Lake
 from winnow.publish.versions import read_version
+from winnow.stages.tasks import DAG_OF
 
 from .cluster import DOCKER, ROOT, Cluster, wait
 from .conftest import CAMPAIGN, free_port

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from winnow.batch import STAGES
-from winnow.dag_names import DAG_OF
 from winnow.publish.versions import newest, read_version
+from winnow.stages.tasks import DAG_OF
 from winnow_local import stack
 from winnow_local.airflow_api import AirflowApi
 

@@ -16,10 +16,10 @@ import pytest
 
 from winnow.batch import read_table
 from winnow.campaign import load_campaign
-from winnow.dag_names import DAG_OF
 from winnow.expand.manifests import CallManifest, ShardManifest, call_path, shard_path
 from winnow.expand.shard import plan_shards
 from winnow.lake import Lake
+from winnow.stages.tasks import DAG_OF
 
 from . import cluster as clusters
 from .cluster import Cluster, cluster, wait

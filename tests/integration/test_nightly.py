@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from winnow.dag_names import DAG_OF
 from winnow.publish.versions import read_version
+from winnow.stages.tasks import DAG_OF
 from winnow_local import stack
 from winnow_local.airflow_api import AirflowApi
 

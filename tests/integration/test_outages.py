@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from winnow.batch import STAGES
-from winnow.dag_names import DAG_OF
+from winnow.stages.tasks import DAG_OF
 from winnow_local.airflow_api import ACTIVE
 
 from . import cluster as clusters

@@ -17,9 +17,10 @@ from winnow.addresses import holds_secret
 from winnow.calls import Bounds, Calls, why
 from winnow.errors import Fatal, Retryable
 from winnow.ingest.values import Unreadable, read_json
+from winnow.stages.tasks import DAG_OF
 from winnow.text import plain_text
 
-HEAD_DAG = "ingest_prompts"
+HEAD_DAG = DAG_OF["ingest"]
 SHOWN_CHARS = 300
 BOUNDS = Bounds(seconds=120.0, silence=60.0)
 

@@ -25,7 +25,6 @@ from winnow.commands.options import (
     whole,
 )
 from winnow.commands.say import say, say_text
-from winnow.dag_names import DAG_OF
 from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.ingest.sources import look_for
@@ -37,6 +36,7 @@ from winnow.reconcile.once import reconcile as make_pass
 from winnow.reconcile.text import report_text
 from winnow.records import MICROS
 from winnow.stages.label_late import late_answers
+from winnow.stages.tasks import DAG_OF
 from winnow.stages.trouble import Damage
 from winnow.stages.trouble import whole as whole_of
 

@@ -31,10 +31,10 @@ from winnow.console.shell import Page, Run, Site, to
 from winnow.console.stages import Done, Stages, keys_of, published_of, stages_of
 from winnow.console.state import SETTLED, BatchState, damaged, state_of
 from winnow.console.trouble import Trouble, troubles_of
-from winnow.dag_names import DAG_OF
 from winnow.lake import Lake
 from winnow.page.markup import paragraphs
 from winnow.publish.report_text import dollars, said
+from winnow.stages.tasks import DAG_OF
 from winnow.stages.trouble import Damage, whole
 
 MOST_TROUBLES = 10

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from winnow.batch import STAGES, next_stage
-from winnow.dag_names import DAG_OF, clear_command
 from winnow.ids import content_id
+from winnow.stages.tasks import DAG_OF, clear_command
 
 GRACE = timedelta(minutes=10)
 """Airflow gets this long to start what follows."""

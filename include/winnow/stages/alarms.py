@@ -11,7 +11,7 @@ Winnow did not raise itself is named by its kind and place alone. Headings are `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from traceback import extract_tb
@@ -19,12 +19,12 @@ from typing import Any
 
 from winnow.batch import batch_folder, read_manifest
 from winnow.campaign import Campaign
-from winnow.dag_names import clear_command
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable, WinnowError
 from winnow.lake import Lake
 from winnow.publish.versions import newest
 from winnow.records import MICROS
 from winnow.stages.label import is_dear
+from winnow.stages.tasks import DAG_OF, STAGE_OF, TASKS, AlarmKind, Done, clear_command
 from winnow.stages.trouble import (
     APPROVAL_HEADING,
     DEADLINE_HEADING,
@@ -57,25 +57,6 @@ HEADING_OF: Mapping[type[WinnowError], str] = {
     Corrupt: "Stored data is damaged",
 }
 """The runbook's heading of each group of errors."""
-
-STAGE_OF: Mapping[str, str] = {
-    "ingest_files": "ingest",
-    "plan_shards": "expand",
-    "generate_responses": "expand",
-    "gather_pools": "expand",
-    "choose_pairs": "select",
-    "plan_tasks": "label",
-    "approve_purchase": "label",
-    "submit_tasks": "label",
-    "wait_for_vendor": "label",
-    "submit_follow_up": "label",
-    "wait_for_follow_up": "label",
-    "collect_annotations": "label",
-    "check_labels": "publish",
-    "publish_version": "publish",
-    "refit_posterior": "publish",
-}
-"""The stage of each task."""
 
 _KIND = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 # What follows these words in an error is a foreign service's own text.
@@ -154,7 +135,7 @@ def late(campaign: str, batch: str, run_state: str, deadline: str) -> Alarm:
         batch,
         "late",
         DEADLINE_HEADING,
-        plain_line(f"label_pairs is {run_state} past its deadline {deadline}."),
+        plain_line(f"{DAG_OF['label']} is {run_state} past its deadline {deadline}."),
         f"winnow status --batch {batch}",
     )
 
@@ -242,26 +223,50 @@ def reward(campaign: str, batch: str, figures: Mapping[str, Any]) -> list[Alarm]
     return found
 
 
-def found(lake: Lake, campaign: Campaign, key: str, task: str, result: Any) -> list[Alarm]:
-    """What there is to tell after `task` of a batch is done, `result` being what it returned."""
-    name, told = campaign.name, list[Alarm | None]()
-    limit = campaign.label.budget
-    if task == "plan_tasks" and isinstance(result, Mapping):
-        told.append(budget(name, key, round(result.get("estimate_usd", 0.0) * MICROS), limit))
-        if is_dear(result, campaign.label):
-            told.append(approval(name, key, result["most_usd"]))
-    if task == "collect_annotations":
-        bought = read_manifest(lake, name, key, "label")
-        told.append(budget(name, key, bought.cost, limit) if bought else None)
-    if task == "check_labels":
-        labelled = read_manifest(lake, name, key, "label")
-        told.append(gate(name, key, parsed(lake, str(result), Verdict.from_bytes)))
-        if labelled is not None:
-            told.append(agreement(name, key, labelled.figures, agreements(lake, campaign, key)))
-    if task == "refit_posterior":
-        published = read_manifest(lake, name, key, "publish")
-        told += reward(name, key, published.figures) if published else []
+def found(done: Done) -> list[Alarm]:
+    """What there is to tell of a task of a batch that is done."""
+    told = [alarm for kind in TASKS[done.task].alarms for alarm in _AFTER[kind](done)]
     return [alarm for alarm in told if alarm is not None]
+
+
+def _budget_after(done: Done) -> Iterator[Alarm | None]:
+    """Of a plan what it would cost, of a purchase what it may cost yet, at the end the bill."""
+    usd = done.returned("committed_usd") or done.returned("estimate_usd")
+    labelled = done.manifest("label") if usd is None else None
+    spent = labelled.cost if labelled else round((usd or 0.0) * MICROS)
+    yield budget(done.campaign.name, done.key, spent, done.campaign.label.budget)
+
+
+def _approval_after(done: Done) -> Iterator[Alarm | None]:
+    if is_dear(done.result, done.campaign.label):
+        yield approval(done.campaign.name, done.key, done.result["most_usd"])
+
+
+def _gate_after(done: Done) -> Iterator[Alarm | None]:
+    verdict = parsed(done.lake, str(done.result), Verdict.from_bytes)
+    yield gate(done.campaign.name, done.key, verdict)
+
+
+def _agreement_after(done: Done) -> Iterator[Alarm | None]:
+    labelled = done.manifest("label")
+    if labelled is not None:
+        history = agreements(done.lake, done.campaign, done.key)
+        yield agreement(done.campaign.name, done.key, labelled.figures, history)
+
+
+def _reward_after(done: Done) -> Iterator[Alarm | None]:
+    published = done.manifest("publish")
+    if published is not None:
+        yield from reward(done.campaign.name, done.key, published.figures)
+
+
+_AFTER: Mapping[AlarmKind, Callable[[Done], Iterator[Alarm | None]]] = {
+    "budget": _budget_after,
+    "approval": _approval_after,
+    "gate": _gate_after,
+    "agreement": _agreement_after,
+    "reward": _reward_after,
+}
 
 
 def agreements(lake: Lake, campaign: Campaign, key: str) -> list[float]:

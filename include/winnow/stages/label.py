@@ -293,6 +293,7 @@ def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> d
         "sent": sent.n_sent,
         "already_there": sent.n_already,
         "estimate_usd": sent.estimate / MICROS,
+        "committed_usd": (_limit(batch) - left + sent.committed) / MICROS,
     }
 
 

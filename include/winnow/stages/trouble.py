@@ -15,7 +15,6 @@ from typing import Literal, TypeVar
 
 from winnow.batch import Batch, Manifest, batch_folder, done_stages, next_stage, open_batch
 from winnow.campaign import Campaign
-from winnow.dag_names import DAG_OF, clear_command
 from winnow.errors import Retryable, WinnowError
 from winnow.ingest.ledger import Dropped
 from winnow.lake import Lake
@@ -23,6 +22,7 @@ from winnow.records import MICROS
 from winnow.stages import label
 from winnow.stages.drop import dropped_text
 from winnow.stages.label_rounds import answers_until, has_plan
+from winnow.stages.tasks import DAG_OF, clear_command
 from winnow.stored import parsed
 from winnow.text import plain_line
 from winnow.validate.verdict import Verdict

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.batch import STAGES, Manifest
-from winnow.dag_names import DAG_OF
 from winnow.records import QUARANTINE
 from winnow.stages import label, publish
+from winnow.stages.tasks import DAG_OF
 from winnow.stages.trouble import COLLECTING, PATIENCE, BatchState, state_of, trouble_of
 from winnow.validate.gate import Judgement
 from winnow.validate.verdict import Check, Verdict

@@ -1,0 +1,361 @@
+"""The one table of tasks: every DAG, its tasks in order, and what is known of each.
+
+    DAGS    what Airflow runs; the first five are the stages
+    TASKS   every task, by its name
+    DAG_OF  the DAG of each stage
+
+Time limits, lineage, metrics and alarms stand in a task's row; DAG files and adapters read them
+here. Nothing heavy is imported: Airflow reads this whenever it parses a DAG file.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from winnow.errors import Fatal
+
+if TYPE_CHECKING:
+    from winnow.batch import Batch, Manifest
+    from winnow.campaign import Campaign
+    from winnow.lake import Lake
+
+MICROS = 1_000_000
+VERDICTS = {"pass": 0, "warn": 1, "block": 2}
+
+AlarmKind = Literal["budget", "approval", "gate", "agreement", "reward"]
+Value = float | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One task of a batch that is done, and what it returned.
+
+    The campaign is the deployment's as its file is now: a batch is opened by its stages alone.
+    """
+
+    task: str
+    key: str
+    campaign: Campaign
+    lake: Lake
+    result: Any
+
+    @property
+    def batch(self) -> Batch:
+        """The batch, as it was begun."""
+        from winnow.batch import open_batch
+
+        return open_batch(self.campaign, self.key, self.lake, lambda: datetime.now(UTC))
+
+    def manifest(self, stage: str) -> Manifest | None:
+        """The manifest of a stage of the batch."""
+        from winnow.batch import read_manifest
+
+        return read_manifest(self.lake, self.campaign.name, self.key, stage)
+
+    def require(self, stage: str) -> Manifest:
+        """The manifest of a stage that is done.
+
+        Raises:
+            Fatal: It is not: the task ended without one.
+        """
+        manifest = self.manifest(stage)
+        if manifest is None:
+            raise Fatal(f"Stage {stage} of batch {self.key} has no manifest to count.")
+        return manifest
+
+    def returned(self, name: str) -> Value:
+        """A figure of what the task returned; None where it has none of that name."""
+        return self.result.get(name) if isinstance(self.result, Mapping) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric `winnow.NAME` of a task that is done; `of` may find that there is none."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    of: Callable[[Done], Value]
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task of a DAG.
+
+    Attributes:
+        name: Its id in Airflow.
+        hours: How long one try may take; None: as long as any other.
+        reads: Tables of the batch, STAGE/TABLE; or `files`, a round at the vendor, `dataset`.
+        writes: The stage whose tables it commits; or a round at the vendor, `dataset`,
+            `reward_model`.
+        metrics: Emitted when it is done.
+        alarms: What there may be to tell when it is done (`winnow.stages.alarms`).
+    """
+
+    name: str
+    hours: float | None = None
+    reads: tuple[str, ...] = ()
+    writes: str | None = None
+    metrics: tuple[Metric, ...] = ()
+    alarms: tuple[AlarmKind, ...] = ()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is something to count or to tell when it is done."""
+        return bool(self.reads or self.writes or self.metrics or self.alarms)
+
+
+@dataclass(frozen=True, slots=True)
+class Dag:
+    """A DAG with its tasks in order: of a stage, the first runs always and the last ends it.
+
+    `asset` is by what a stage is announced to the next one.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    stage: str = ""
+    asset: str = ""
+
+
+def _counter(name: str, of: Callable[[Done], Value], told: str) -> Metric:
+    return Metric(name, "counter", of, told)
+
+
+def _gauge(name: str, of: Callable[[Done], Value], told: str) -> Metric:
+    return Metric(name, "gauge", of, told)
+
+
+def _counted(stage: str, count: str) -> Callable[[Done], Value]:
+    return lambda done: done.require(stage).counts.get(count)
+
+
+def _figure(stage: str, figure: str) -> Callable[[Done], Value]:
+    return lambda done: done.require(stage).figures.get(figure)
+
+
+def _returned(name: str) -> Callable[[Done], Value]:
+    return lambda done: done.returned(name)
+
+
+def _cost(done: Done) -> Value:
+    return done.require("label").cost / MICROS
+
+
+def _tokens_per_second(done: Done) -> Value:
+    from winnow.stages.expand import tokens_per_second
+
+    return tokens_per_second(done.batch)
+
+
+def _verdict(done: Done) -> Value:
+    from winnow.validate.verdict import Verdict
+
+    return VERDICTS[Verdict.from_bytes(done.lake.read(str(done.result))).verdict]
+
+
+def _version(done: Done) -> Value:
+    return int(str(done.require("publish").figures["version"]).removeprefix("v"))
+
+
+def _gate_open(done: Done) -> Value:
+    return {"closed": 0, "open": 1}.get(done.require("publish").figures["gate"]["state"])
+
+
+_STAGES = (
+    Dag(
+        "ingest_prompts",
+        stage="ingest",
+        asset="prompts",
+        tasks=(
+            Task(
+                "ingest_files",
+                reads=("files",),
+                writes="ingest",
+                metrics=(
+                    _counter("prompts", _counted("ingest", "rows_out"), "prompts taken in"),
+                    _counter(
+                        "quarantined_prompts", _counted("ingest", "quarantined"), "rows refused"
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Dag(
+        "expand_pools",
+        stage="expand",
+        asset="candidate_pools",
+        tasks=(
+            Task("plan_shards"),
+            # A shard on the slowest engine, a CPU.
+            Task("generate_responses", hours=24.0),
+            Task(
+                "gather_pools",
+                reads=("ingest/prompts",),
+                writes="expand",
+                metrics=(
+                    _counter("responses", _counted("expand", "sampled"), "responses generated"),
+                    _counter("tokens", _counted("expand", "tokens"), "tokens generated"),
+                    _counter("quarantined_responses", _counted("expand", "quarantined"), "refused"),
+                    _gauge("tokens_per_second", _tokens_per_second, "of one generation process"),
+                ),
+            ),
+        ),
+    ),
+    Dag(
+        "select_pairs",
+        stage="select",
+        asset="comparisons",
+        tasks=(
+            Task(
+                "choose_pairs",
+                reads=("ingest/prompts", "expand/responses", "expand/features"),
+                writes="select",
+                metrics=(
+                    _counter("pairs_scored", _counted("select", "pairs_scored"), "pairs scored"),
+                    _counter("comparisons", _counted("select", "comparisons"), "pairs chosen"),
+                ),
+            ),
+        ),
+    ),
+    Dag(
+        "label_pairs",
+        stage="label",
+        asset="annotations",
+        tasks=(
+            Task(
+                "plan_tasks",
+                metrics=(
+                    _gauge("planned_usd", _returned("estimate_usd"), "cost of the planned tasks"),
+                    _gauge("budget_usd", _returned("budget_usd"), "most that a batch may cost"),
+                ),
+                alarms=("budget", "approval"),
+            ),
+            Task("approve_purchase"),
+            # A vendor that takes tasks, or gives answers, a few at a time.
+            Task(
+                "submit_tasks",
+                hours=6.0,
+                reads=("ingest/prompts", "expand/responses", "select/comparisons"),
+                writes="vendor/round-0",
+                metrics=(
+                    _counter("bought_tasks", _returned("tasks"), "tasks that the vendor took"),
+                    _gauge("committed_usd", _returned("committed_usd"), "cost if all are answered"),
+                ),
+                alarms=("budget",),
+            ),
+            Task("wait_for_vendor"),
+            Task(
+                "submit_follow_up",
+                hours=6.0,
+                reads=("vendor/round-0",),
+                writes="vendor/round-1",
+                metrics=(
+                    _counter("follow_up_tasks", _returned("tasks"), "bought after first answers"),
+                    _counter(
+                        "follow_up_usd", _returned("estimate_usd"), "cost if all are answered"
+                    ),
+                ),
+                alarms=("budget",),
+            ),
+            Task("wait_for_follow_up"),
+            Task(
+                "collect_annotations",
+                hours=6.0,
+                reads=("select/comparisons", "vendor/round-0", "vendor/round-1"),
+                writes="label",
+                metrics=(
+                    _counter("tasks", _counted("label", "tasks"), "labelling tasks bought"),
+                    _counter(
+                        "unanswered_tasks", _counted("label", "unanswered"), "without an answer"
+                    ),
+                    _counter(
+                        "annotations", _counted("label", "annotations"), "annotations collected"
+                    ),
+                    _counter(
+                        "quarantined_annotations",
+                        _counted("label", "annotations_quarantined"),
+                        "annotations refused",
+                    ),
+                    _counter("cost_usd", _cost, "charged by the vendor"),
+                    _gauge("batch_cost_usd", _cost, "charged for the last batch"),
+                    _gauge("agreement", _figure("label", "agreement"), "two name one side"),
+                    _gauge("gold_accuracy", _figure("label", "gold_accuracy"), "known answers"),
+                ),
+                alarms=("budget",),
+            ),
+        ),
+    ),
+    Dag(
+        "publish_dataset",
+        stage="publish",
+        asset="datasets",
+        tasks=(
+            Task(
+                "check_labels",
+                reads=("label/annotations", "label/preferences", "label/tasks"),
+                metrics=(_gauge("gate_verdict", _verdict, "0 pass, 1 warn, 2 block"),),
+                alarms=("gate", "agreement"),
+            ),
+            Task(
+                "publish_version",
+                reads=(
+                    "ingest/prompts",
+                    "expand/responses",
+                    "select/comparisons",
+                    "label/annotations",
+                    "label/preferences",
+                ),
+                writes="dataset",
+            ),
+            Task(
+                "refit_posterior",
+                reads=("dataset",),
+                writes="reward_model",
+                metrics=(
+                    _gauge("version", _version, "number of the newest dataset version"),
+                    _gauge("preferences", _figure("publish", "reward_rows"), "rows of it"),
+                    _gauge("posterior_votes", _figure("publish", "posterior_labels"), "learnt"),
+                    _gauge("calibration_error", _figure("publish", "ece"), "of the reward model"),
+                    _gauge("selection_gate", _gate_open, "1 open, 0 closed; silent if undecided"),
+                ),
+                alarms=("reward",),
+            ),
+        ),
+    ),
+)
+
+DAGS: tuple[Dag, ...] = (
+    *_STAGES,
+    Dag(
+        "reconcile",
+        (
+            # The next pass begins within a quarter of an hour.
+            Task("look_around", hours=0.5),
+            Task("tell"),
+            *(Task(f"announce_{dag.asset}") for dag in _STAGES[:-1]),
+        ),
+    ),
+)
+TASKS: Mapping[str, Task] = {task.name: task for dag in DAGS for task in dag.tasks}
+DAG_OF: Mapping[str, str] = {dag.stage: dag.name for dag in _STAGES}
+"""The DAG of each stage, in order."""
+STAGE_OF: Mapping[str, str] = {task.name: dag.stage for dag in _STAGES for task in dag.tasks}
+"""The stage of each task that works on a batch."""
+FIRST_TASK: Mapping[str, str] = {dag.stage: dag.tasks[0].name for dag in _STAGES}
+"""The task that every run of a stage's DAG has."""
+METRICS: tuple[Metric, ...] = tuple(metric for task in TASKS.values() for metric in task.metrics)
+
+
+def clear_command(stage: str, key: str, *, only_failed: bool = False) -> str:
+    """Airflow's command that runs a stage of a batch again; what is done returns at once.
+
+    >>> clear_command("label", "2026-11-22", only_failed=True)
+    'airflow dags clear label_pairs --partition-key 2026-11-22 --only-failed -y'
+    """
+    failed = " --only-failed" if only_failed else ""
+    return f"airflow dags clear {DAG_OF[stage]} --partition-key {shlex.quote(key)}{failed} -y"
