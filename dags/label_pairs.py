@@ -11,10 +11,10 @@ Votes that another campaign bought of the same pairs (`annotations_from`) are ta
 
 **When it fails** a task may always be run again: buying asks the vendor what it has and sends only
 what is missing, within the campaign's budget. `approve_purchase` waits in *Required Actions* above
-`label.approve_above_usd`; a rejection fails the run and buys nothing. The two waits end at the
-campaign's deadline at the latest; their log and XCom `progress` say how far the vendor is. A run
-past its deadline is shown under *Deadlines*. `collect_annotations` stops the batch if too few
-tasks were answered.
+`label.approve_above_usd`; a rejection fails the run and buys nothing. At the campaign's deadline
+the two waits call off what is open, and wait up to a day for a vendor that does not end at once;
+their log and XCom `progress` say how far it is. A run past its deadline is shown under *Deadlines*.
+`collect_annotations` stops the batch if too few tasks were answered.
 """
 
 from airflow.sdk import DAG
@@ -47,15 +47,14 @@ with DAG(
         batch = batch_of(dag_run)
         return label.submit(batch, vendor_of(batch))
 
-    # A vendor that is called off at the deadline may take its time.
-    @listed_task(retries=10)
+    @listed_task
     def submit_follow_up(dag_run=None):
         from winnow.stages import label
 
         batch = batch_of(dag_run)
         return label.follow_up(batch, vendor_of(batch), annotator_salt(batch))
 
-    @listed_task(retries=10)
+    @listed_task
     def collect_annotations(dag_run=None, outlet_events=None):
         from winnow.stages import label
 

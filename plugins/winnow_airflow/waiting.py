@@ -4,7 +4,8 @@ The trigger is stateless: it can be lost with its triggerer and started again fr
 and it looks at the vendor as if for the first time. Looks grow rarer from the campaign's
 `poll_seconds` to its `max_poll_seconds`; a webhook that was taken makes the next one come at once.
 Only what a person must mend ends the wait early; a vendor that is down for an hour costs an hour of
-waiting and nothing else.
+waiting and nothing else. At the deadline what is open is called off, again and again where the
+vendor does not end, for a day at most.
 
 How far the vendor is stands in the task's log, a line a look, and in its XCom `progress`.
 """
@@ -26,9 +27,10 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from winnow.errors import Fatal, Retryable, WinnowError
-from winnow_airflow.context import batch_of, the_lake, vendor_from, webhook_account
+from winnow_airflow.context import batch_of, the_lake, vendor_from, vendor_of, webhook_account
 
 if TYPE_CHECKING:
+    from winnow.batch import Batch
     from winnow.label.vendor import BatchStatus
     from winnow.label.webhooks import Nudges
 
@@ -210,7 +212,10 @@ class VendorTrigger(BaseTrigger):
 
 
 class WaitForVendor(BaseOperator):
-    """Defers until a round's tasks are answered, expired, or past the campaign's deadline."""
+    """Defers until a round's tasks are answered, expired, or called off at the campaign's deadline.
+
+    A vendor that does not end at once what is called off costs waiting, and no try of a task.
+    """
 
     def __init__(self, *, round: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -226,18 +231,7 @@ class WaitForVendor(BaseOperator):
         if submission is None:
             self.log.info("Nothing was bought in this round: nothing to wait for.")
             return "nothing"
-        settings = batch.campaign.label
-        self.defer(
-            trigger=VendorTrigger(
-                vendor=settings.vendor,
-                connection=settings.connection,
-                ref=submission.ref,
-                deadline=submission.deadline,
-                poll_seconds=settings.poll_seconds,
-                max_poll_seconds=settings.max_poll_seconds,
-            ),
-            method_name="resume",
-        )
+        self._wait(batch, submission.ref, submission.deadline)
         return "deferred"
 
     def resume(self, context: Any, event: dict[str, str]) -> str:
@@ -248,7 +242,35 @@ class WaitForVendor(BaseOperator):
             self.log.warning(
                 "The deadline passed before every task was answered; what is open is called off."
             )
+            self._call_off(batch_of(context["dag_run"]))
         return event["state"]
+
+    def _call_off(self, batch: Batch) -> None:
+        """Call the round off, and wait on where the vendor is not done with that."""
+        from winnow.stages import label
+
+        try:
+            label.call_off(batch, vendor_of(batch), self.round)
+        except Retryable as error:
+            submission, now = label.read_submission(batch, self.round), batch.lake.now()
+            end = datetime.fromisoformat(submission.deadline) + label.CALLING_OFF
+            if now >= end:
+                raise
+            self.log.warning("%s", error)
+            again = now + timedelta(seconds=batch.campaign.label.max_poll_seconds)
+            self._wait(batch, submission.ref, min(again, end).isoformat())
+
+    def _wait(self, batch: Batch, ref: str, deadline: str) -> None:
+        settings = batch.campaign.label
+        trigger = VendorTrigger(
+            vendor=settings.vendor,
+            connection=settings.connection,
+            ref=ref,
+            deadline=deadline,
+            poll_seconds=settings.poll_seconds,
+            max_poll_seconds=settings.max_poll_seconds,
+        )
+        self.defer(trigger=trigger, method_name="resume")
 
 
 def _jittered(seconds: float) -> float:

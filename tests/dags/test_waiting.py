@@ -315,6 +315,6 @@ def test_a_batch_that_is_collected_is_not_waited_for(batch) -> None:
     assert waiting.WaitForVendor(task_id="wait").execute({"dag_run": None}) == "collected"
 
 
-@pytest.mark.parametrize("state", ["complete", "expired", "cancelled", "deadline"])
+@pytest.mark.parametrize("state", ["complete", "expired", "cancelled"])
 def test_the_wait_hands_on_how_it_ended(state: str) -> None:
     assert waiting.WaitForVendor(task_id="wait").resume({}, {"state": state}) == state

@@ -2,6 +2,7 @@
 
     plan        what to ask, frozen; what it costs
     submit      the vendor has it, within the budget
+    call_off    a round that is open at its deadline
     follow_up   after the first answers: third votes, and what nobody answered
     collect     everything the vendor sent, aggregated; closes the stage
 
@@ -136,6 +137,15 @@ def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
 
     built = freeze_plan(batch, 1, make)
     return _buy(batch, vendor, 1, built) if built.tasks else {"sent": 0, "tasks": 0}
+
+
+def call_off(batch: Batch, vendor: LabelVendor, number: int) -> None:
+    """End a round whose deadline has passed.
+
+    Raises:
+        Retryable: The vendor is not done, and `CALLING_OFF` is not over; or it cannot be asked now.
+    """
+    _close(batch, vendor, bought(batch, vendor)[number])
 
 
 def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:

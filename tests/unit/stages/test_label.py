@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import TaskDeferred
 
 from winnow.batch import Manifest
 from winnow.errors import Blocked, Fatal, Retryable
@@ -17,6 +19,7 @@ from winnow.label.vendor import BatchStatus
 from winnow.progress import progress
 from winnow.stages import label, publish
 from winnow.stages.label_late import bill_of, collected_bill, keep_late, late_answers
+from winnow_airflow import waiting
 
 from ...fabricated import fabricate
 from .conftest import SALT, Night
@@ -137,6 +140,71 @@ def test_a_vendor_that_never_ends_holds_the_batch_for_a_day_and_is_paid_once(
     assert sum(each.price for each in late) == bill.charged - collected.charged
     assert label.collect(held.batch(), vendor, SALT) == manifest
     assert bill.charged == 100_000 * len(held.simulator.bought())
+
+
+@pytest.fixture
+def resumed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Night, Any], tuple[str, int]]:
+    """Resumes Airflow's wait at the deadline; how it ended, and how often it waited on."""
+
+    def until_it_ends(night: Night, vendor: Any) -> tuple[str, int]:
+        monkeypatch.setattr(waiting, "batch_of", lambda _: night.batch())
+        monkeypatch.setattr(waiting, "vendor_of", lambda _: vendor)
+        wait, event = waiting.WaitForVendor(task_id="w"), {"state": "deadline"}
+        for n_waits in itertools.count():
+            try:
+                return wait.resume({"dag_run": None}, event), n_waits
+            except TaskDeferred as waits:
+                night.time = datetime.fromisoformat(waits.trigger.deadline)
+        raise AssertionError
+
+    return until_it_ends
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_vendor_that_never_ends_is_waited_for_a_day_by_the_wait_not_by_the_buyer(
+    night: Callable[..., Night], resumed: Callable[[Night, Any], tuple[str, int]], refuses: bool
+) -> None:
+    held = submitted(night(deadline_minutes=60, min_completion=0.1))
+    held.simulator.clock.seconds += 8.0
+    held.time += timedelta(hours=1)
+    passed, vendor = held.time, Unending(held.simulator.connect(), refuses)
+    # At 15 minutes a wait.
+    assert resumed(held, vendor) == ("deadline", 96)
+    assert held.time == passed + label.CALLING_OFF
+    label.follow_up(held.batch(), vendor, SALT)
+    assert label.collect(held.batch(), vendor, SALT).counts["annotations"] > 0
+
+
+def test_a_vendor_that_ends_after_a_while_is_waited_for_no_longer(
+    night: Callable[..., Night], resumed: Callable[[Night, Any], tuple[str, int]]
+) -> None:
+    held = submitted(night(deadline_minutes=60))
+    held.time += timedelta(hours=1)
+
+    class Slow(Unending):
+        n_calls = 0
+
+        def cancel(self, ref: str, reason: str) -> BatchStatus:
+            self.n_calls += 1
+            return super().cancel(ref, reason) if self.n_calls < 3 else self._real.cancel(ref, "")
+
+    assert resumed(held, Slow(held.simulator.connect(), True)) == ("deadline", 2)
+
+
+def test_a_vendor_that_is_away_when_its_day_is_over_is_not_waited_for(
+    night: Callable[..., Night], resumed: Callable[[Night, Any], tuple[str, int]]
+) -> None:
+    held = submitted(night(deadline_minutes=60))
+    held.time += timedelta(hours=1)
+
+    class Away(Unending):
+        def status(self, ref: str) -> BatchStatus:
+            raise Retryable("the vendor is away")
+
+    passed = held.time
+    with pytest.raises(Retryable, match="is away"):
+        resumed(held, Away(held.simulator.connect(), True))
+    assert held.time == passed + label.CALLING_OFF
 
 
 def test_where_two_disagree_a_third_is_asked(night: Callable[..., Night]) -> None:
