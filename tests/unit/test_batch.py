@@ -56,6 +56,12 @@ def test_rows_that_vanish_stop_the_commit(batch: Batch) -> None:
     assert batch.manifest("ingest") is None
 
 
+def test_rows_that_never_came_in_stop_the_commit(batch: Batch) -> None:
+    with pytest.raises(Corrupt, match="3 rows came in but 3 went out and 1 to quarantine"):
+        commit(batch, rows_in=3, rows_out=3, quarantined=1)
+    assert batch.manifest("ingest") is None
+
+
 def test_the_digest_does_not_depend_on_the_time_of_the_commit(lake: Lake, clock: Clock) -> None:
     digests = {commit(open_batch(campaign(), "d", lake, clock), s).digest for s in ("ingest",)}
     other = open_batch(campaign(name="small"), "d", lake, clock)

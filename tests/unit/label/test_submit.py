@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 
 import httpx
 import pytest
@@ -141,6 +142,26 @@ def test_what_the_batch_holds_counts_against_the_budget(simulator, make_tasks: M
     with pytest.raises(Blocked, match=r"\$0\.60.*\$0\.50"):
         buy(simulator.connect(), "day-1", make_tasks(6)[2:], 500_000)
     assert simulator.bought() == {t.task_id: 1 for t in make_tasks(4)}
+
+
+def test_what_a_twin_buys_meanwhile_ends_the_purchase_before_its_next_part(
+    simulator, make_tasks: Make
+) -> None:
+    vendor, tasks = simulator.connect(), make_tasks(220)
+    ours, twins = tasks[:150], tasks[150:]
+
+    class Meanwhile:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(vendor, name)
+
+        def add_tasks(self, ref: str, part: Sequence[TaskRequest]) -> None:
+            vendor.add_tasks(ref, part)
+            vendor.add_tasks(ref, twins)
+
+    with pytest.raises(Blocked, match="No further task was sent"):
+        buy(Meanwhile(), "day-1", ours, 200 * 100_000)
+    first = ours[: vendor.max_request]
+    assert simulator.bought() == {task.task_id: 1 for task in (*first, *twins)}
 
 
 def test_a_task_bought_in_a_twin_batch_is_not_bought_again(simulator, make_tasks: Make) -> None:

@@ -101,6 +101,14 @@ def test_a_tie_is_in_no_training_view_but_kept_as_an_annotation() -> None:
     assert views["annotations"]["preferred"].to_pylist() == ["tie", "both_bad", "first"]
 
 
+def test_an_answer_to_a_known_question_is_no_annotation_of_the_pair_it_asks_about() -> None:
+    rows = labelled(("first", 0.9))
+    gold = {**annotation("p0", "second"), "annotation_id": "known", "kind": "gold"}
+    asked = replace(rows, annotations=[*rows.annotations, gold])
+    found = build_views(asked, 0.75)["annotations"].to_pylist()
+    assert [row["annotation_id"] for row in found] == ["np0"]
+
+
 def test_only_certain_pairs_enter_dpo_and_kto() -> None:
     views = build_views(labelled(("first", 0.74), ("second", 0.25), ("second", 0.1)), 0.75)
     assert views["reward"].num_rows == 3

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from winnow.cli import main
+from winnow.expand.features import feature_version
 from winnow.publish.lineage import trace
 from winnow.publish.versions import newest, read_version
 from winnow.stages import reward_model
@@ -47,6 +48,20 @@ def two(nights: Callable[[str, int], Night]) -> Night:
     """The lake after two nights."""
     nights(DAY, 0)
     return nights(NEXT_DAY, 50)
+
+
+def test_a_refit_reads_features_of_one_version_alone(nights: Callable[[str, int], Night]) -> None:
+    one = nights(DAY, 0)
+    other = one.campaign.expand.model_copy(update={"embedding_model": "another"})
+    one.campaign = one.campaign.model_copy(update={"expand": other})
+    nights(NEXT_DAY, 50)
+    version = newest(one.lake, "small")
+    assert version is not None
+    assert set(version.batches) == {DAY, NEXT_DAY}
+    fitted = reward_model.refit(one.lake, one.campaign, version)
+    votes = [row for row in one.rows("label", "annotations") if row["preferred"] != "skip"]
+    assert fitted.model.feature_version == feature_version(other)
+    assert fitted.model.posterior.n_labels == len(votes)
 
 
 @pytest.fixture

@@ -290,6 +290,22 @@ def test_a_limit_may_be_moved_for_the_batch_that_it_stopped(night: Callable[...,
     assert late.batch().campaign.label.price_usd == 0.1
 
 
+def test_a_third_vote_makes_up_for_no_task_that_nobody_answered(
+    night: Callable[..., Night],
+) -> None:
+    late = made_up(night(second_vote_share=1.0, deadline_minutes=1, min_completion=0.0), 60)
+    late.simulator.clock.seconds += 60.0
+    late.time += timedelta(minutes=2)
+    third = label.follow_up(late.batch(), late.simulator.connect(), SALT)["tasks"]
+    late.simulator.finish()
+    n_first = late.simulator.connect().status(rounds(late)[0].ref).n_answered
+    assert 0 < n_first < 120 and third > 0
+    strict = late.campaign.label.model_copy(update={"min_completion": (n_first + 1) / 120})
+    late.campaign = late.campaign.model_copy(update={"label": strict})
+    with pytest.raises(Blocked, match=f"{n_first} of 120 tasks were answered"):
+        collect(late)
+
+
 def test_gold_tasks_tell_of_annotators_and_are_not_published(
     night: Callable[..., Night], tmp_path: Path
 ) -> None:
@@ -363,8 +379,9 @@ def test_without_money_there_is_no_follow_up_and_the_batch_goes_on(
     assert collect(poor).cost <= 1_000_000 * max(spent, spent - 0.1 + left_usd)
 
 
+@pytest.mark.parametrize("goes", ["nearly all", "one follow-up's"])
 def test_money_that_goes_after_the_follow_up_was_planned_buys_none(
-    night: Callable[..., Night],
+    night: Callable[..., Night], goes: str
 ) -> None:
     poor = night(
         second_vote_share=1.0, unanswered="buy_again", deadline_minutes=1, min_completion=0.1
@@ -383,7 +400,8 @@ def test_money_that_goes_after_the_follow_up_was_planned_buys_none(
     with pytest.raises(Retryable):
         label.follow_up(poor.batch(), Away(), SALT)
     n_planned = len(label.read_plan(poor.batch(), 1).tasks)
-    with_more_money(poor, 0.2)
+    spent = poor.simulator.connect().status(rounds(poor)[0].ref).committed / 1e6
+    with_more_money(poor, 0.2 if goes == "nearly all" else spent + 0.1 * (n_planned - 1))
     left_out = label.follow_up(poor.batch(), poor.simulator.connect(), SALT)["left_out"]
     assert left_out == n_planned > 0
     assert collect(poor).counts["annotations"] > 0
