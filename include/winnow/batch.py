@@ -39,6 +39,8 @@ LABEL_LIMITS = ("budget_usd", "approve_above_usd", "min_completion")
 
 Clock = Callable[[], datetime]
 
+# Versions before 0.4 noted the digest of the settings as their code understood them.
+_STORED = "stored:"
 _FURTHER = re.compile(r"^(\d{4}-\d\d-\d\d)\.\d+$", re.ASCII)
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
 
@@ -96,12 +98,16 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A handle on one batch in a lake. `campaign` is the one the batch was started with."""
+    """A handle on one batch in a lake. `campaign` is the one the batch was started with.
+
+    `settings_digest` is of its settings as they were stored then, limits that moved later apart.
+    """
 
     campaign: Campaign
     key: str
     lake: Lake
     clock: Clock
+    settings_digest: str = ""
 
     @property
     def folder(self) -> str:
@@ -136,15 +142,21 @@ class Batch:
     def check_whole(self, stage: str) -> None:
         """What whoever pays or publishes checks first.
 
-        All that the stage was made from is what it was: a batch of which a part is lost, or was
-        restored from another time, would ask for other things than it did. And its dataset is its
-        campaign's, or what is bought would be in none.
+        All that the stage was made from is what it was, settings too: a batch of which a part is
+        lost, or was restored from another time, would ask for other things than it did. And its
+        dataset is its campaign's, or what is bought would be in none.
 
         Raises:
             Fatal: The stage has not been committed, or the dataset is another campaign's.
-            Corrupt: A manifest below it is missing or another one.
+            Corrupt: A manifest below it is missing or another one, or the settings are others.
         """
-        check_inputs(self.lake, self.require(stage))
+        manifest = self.require(stage)
+        made_with = manifest.settings_digest
+        if made_with.startswith(_STORED) and made_with != self.settings_digest:
+            path = _settings_path(self.campaign.name, self.key)
+            made = manifest_path(self.campaign.name, self.key, stage)
+            raise Corrupt(f"{self.lake.uri}/{path} is not what {made} was made with; {RESTORE}.")
+        check_inputs(self.lake, manifest)
         claim_dataset(self.lake, self.campaign.publish.dataset, self.campaign.name)
 
     def write_table(self, stage: str, name: str, table: pa.Table) -> Artifact:
@@ -200,7 +212,7 @@ class Batch:
             stage=stage,
             inputs={m.stage: m.digest for m in inputs},
             outputs=dict(outputs),
-            settings_digest=self.campaign.digest,
+            settings_digest=self.settings_digest,
             code_version=winnow.__version__,
             counts=dict(counts),
             cost=cost,
@@ -326,7 +338,12 @@ def read_batch(lake: Lake, campaign: str, key: str, clock: Clock) -> Batch | Non
     except FileNotFoundError:
         _refuse_lost_settings(lake, campaign, key)
         return None
-    return Batch(parse_campaign(settings, where=f"{lake.uri}/{path}"), key, lake, clock)
+    frozen = parse_campaign(settings, where=f"{lake.uri}/{path}")
+    return Batch(frozen, key, lake, clock, _digest_of(settings))
+
+
+def _digest_of(settings: Any) -> str:
+    return f"{_STORED}{digest(canonical_json(settings))}"
 
 
 def _refuse_lost_settings(lake: Lake, campaign: str, key: str) -> None:
@@ -369,7 +386,8 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
         # Before anything is frozen, so that another name of the dataset helps.
         claim_dataset(lake, campaign.publish.dataset, campaign.name)
         lake.create(path, sealed_json(campaign.model_dump(mode="json")))
-    frozen = parse_campaign(parsed(lake, path, read_sealed), where=f"{lake.uri}/{path}")
+    settings = parsed(lake, path, read_sealed)
+    frozen = parse_campaign(settings, where=f"{lake.uri}/{path}")
     limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}
     current = frozen.model_copy(
         update={
@@ -377,7 +395,7 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
             "label": frozen.label.model_copy(update=limits),
         }
     )
-    return Batch(current, key, lake, clock)
+    return Batch(current, key, lake, clock, _digest_of(settings))
 
 
 def read_artifact(lake: Lake, artifact: Artifact) -> bytes:

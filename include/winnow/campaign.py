@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from winnow.addresses import holds_secret
 from winnow.errors import Fatal
-from winnow.ids import canonical_json, digest
 from winnow.records import MICROS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -442,7 +441,7 @@ class Publish(_Settings):
 
 
 class Campaign(_Settings):
-    """One campaign. `digest` identifies its settings in every manifest."""
+    """One campaign."""
 
     name: Name = Field(description="Names the campaign in the lake; small letters, digits, - and _")
     description: str = Field("", description="For the dataset card")
@@ -491,11 +490,6 @@ class Campaign(_Settings):
         if self.annotations_from is None:
             return () if self.pools_from is None else (self.pools_from,)
         return tuple(dict.fromkeys(self.annotations_from))
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the settings, defaults included."""
-        return digest(canonical_json(self.model_dump(mode="json")))
 
 
 def load_campaign(path: Path) -> Campaign:

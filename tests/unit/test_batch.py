@@ -103,6 +103,24 @@ def test_a_batch_keeps_the_settings_it_was_started_with(lake: Lake, clock: Clock
     assert open_batch(changed, "e", lake, clock).campaign.expand.model == "other"
 
 
+def test_settings_of_another_batch_in_its_place_stop_whoever_pays(lake: Lake, clock: Clock) -> None:
+    made = {
+        key: open_batch(campaign(expand={"model": key, "pool_size": 4}), key, lake, clock)
+        for key in ("one", "other")
+    }
+    for each in made.values():
+        commit(each, "select")
+        each.check_whole("select")
+    # A limit that moved is no other setting.
+    relaxed = campaign(label={"budget_usd": 99})
+    open_batch(relaxed, "one", lake, clock).check_whole("select")
+    path = "batches/small/{}/campaign.json"
+    _, tag = lake.read_tagged(path.format("one"))
+    assert lake.swap(path.format("one"), lake.read(path.format("other")), tag)
+    with pytest.raises(Corrupt, match=r"one/campaign.json is not what .*one/select"):
+        open_batch(relaxed, "one", lake, clock).check_whole("select")
+
+
 def test_the_gate_may_be_relaxed_after_a_batch_was_started(lake: Lake, clock: Clock) -> None:
     open_batch(campaign(), "d", lake, clock)
     relaxed = campaign(validation={"min_agreement_block": 0.1})
