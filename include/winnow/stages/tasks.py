@@ -79,7 +79,6 @@ class Metric:
     name: str
     kind: Literal["counter", "gauge"]
     of: Callable[[Done], Value]
-    told: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +121,12 @@ class Dag:
     asset: str = ""
 
 
-def _counter(name: str, of: Callable[[Done], Value], told: str) -> Metric:
-    return Metric(name, "counter", of, told)
+def _counter(name: str, of: Callable[[Done], Value]) -> Metric:
+    return Metric(name, "counter", of)
 
 
-def _gauge(name: str, of: Callable[[Done], Value], told: str) -> Metric:
-    return Metric(name, "gauge", of, told)
+def _gauge(name: str, of: Callable[[Done], Value]) -> Metric:
+    return Metric(name, "gauge", of)
 
 
 def _counted(stage: str, count: str) -> Callable[[Done], Value]:
@@ -177,10 +176,8 @@ _STAGES = (
                 reads=("files",),
                 writes="ingest",
                 metrics=(
-                    _counter("prompts", _counted("ingest", "rows_out"), "prompts taken in"),
-                    _counter(
-                        "quarantined_prompts", _counted("ingest", "quarantined"), "rows refused"
-                    ),
+                    _counter("prompts", _counted("ingest", "rows_out")),
+                    _counter("quarantined_prompts", _counted("ingest", "quarantined")),
                 ),
             ),
         ),
@@ -198,10 +195,11 @@ _STAGES = (
                 reads=("ingest/prompts",),
                 writes="expand",
                 metrics=(
-                    _counter("responses", _counted("expand", "sampled"), "responses generated"),
-                    _counter("tokens", _counted("expand", "tokens"), "tokens generated"),
-                    _counter("quarantined_responses", _counted("expand", "quarantined"), "refused"),
-                    _gauge("tokens_per_second", _tokens_per_second, "of one generation process"),
+                    _counter("responses", _counted("expand", "sampled")),
+                    _counter("tokens", _counted("expand", "tokens")),
+                    _counter("quarantined_responses", _counted("expand", "quarantined")),
+                    # Of one generation process.
+                    _gauge("tokens_per_second", _tokens_per_second),
                 ),
             ),
         ),
@@ -216,8 +214,8 @@ _STAGES = (
                 reads=("ingest/prompts", "expand/responses", "expand/features"),
                 writes="select",
                 metrics=(
-                    _counter("pairs_scored", _counted("select", "pairs_scored"), "pairs scored"),
-                    _counter("comparisons", _counted("select", "comparisons"), "pairs chosen"),
+                    _counter("pairs_scored", _counted("select", "pairs_scored")),
+                    _counter("comparisons", _counted("select", "comparisons")),
                 ),
             ),
         ),
@@ -230,8 +228,8 @@ _STAGES = (
             Task(
                 "plan_tasks",
                 metrics=(
-                    _gauge("planned_usd", _returned("estimate_usd"), "cost of the planned tasks"),
-                    _gauge("budget_usd", _returned("budget_usd"), "most that a batch may cost"),
+                    _gauge("planned_usd", _returned("estimate_usd")),
+                    _gauge("budget_usd", _returned("budget_usd")),
                 ),
                 alarms=("budget", "approval"),
             ),
@@ -243,8 +241,9 @@ _STAGES = (
                 reads=("ingest/prompts", "expand/responses", "select/comparisons"),
                 writes="vendor/round-0",
                 metrics=(
-                    _counter("bought_tasks", _returned("tasks"), "tasks that the vendor took"),
-                    _gauge("committed_usd", _returned("committed_usd"), "cost if all are answered"),
+                    _counter("bought_tasks", _returned("tasks")),
+                    # What the batch costs if every task is answered.
+                    _gauge("committed_usd", _returned("committed_usd")),
                 ),
                 alarms=("budget",),
             ),
@@ -255,10 +254,8 @@ _STAGES = (
                 reads=("vendor/round-0",),
                 writes="vendor/round-1",
                 metrics=(
-                    _counter("follow_up_tasks", _returned("tasks"), "bought after first answers"),
-                    _counter(
-                        "follow_up_usd", _returned("estimate_usd"), "cost if all are answered"
-                    ),
+                    _counter("follow_up_tasks", _returned("tasks")),
+                    _counter("follow_up_usd", _returned("estimate_usd")),
                 ),
                 alarms=("budget",),
             ),
@@ -269,22 +266,16 @@ _STAGES = (
                 reads=("select/comparisons", "vendor/round-0", "vendor/round-1"),
                 writes="label",
                 metrics=(
-                    _counter("tasks", _counted("label", "tasks"), "labelling tasks bought"),
+                    _counter("tasks", _counted("label", "tasks")),
+                    _counter("unanswered_tasks", _counted("label", "unanswered")),
+                    _counter("annotations", _counted("label", "annotations")),
                     _counter(
-                        "unanswered_tasks", _counted("label", "unanswered"), "without an answer"
+                        "quarantined_annotations", _counted("label", "annotations_quarantined")
                     ),
-                    _counter(
-                        "annotations", _counted("label", "annotations"), "annotations collected"
-                    ),
-                    _counter(
-                        "quarantined_annotations",
-                        _counted("label", "annotations_quarantined"),
-                        "annotations refused",
-                    ),
-                    _counter("cost_usd", _cost, "charged by the vendor"),
-                    _gauge("batch_cost_usd", _cost, "charged for the last batch"),
-                    _gauge("agreement", _figure("label", "agreement"), "two name one side"),
-                    _gauge("gold_accuracy", _figure("label", "gold_accuracy"), "known answers"),
+                    _counter("cost_usd", _cost),
+                    _gauge("batch_cost_usd", _cost),
+                    _gauge("agreement", _figure("label", "agreement")),
+                    _gauge("gold_accuracy", _figure("label", "gold_accuracy")),
                 ),
                 alarms=("budget",),
             ),
@@ -298,7 +289,8 @@ _STAGES = (
             Task(
                 "check_labels",
                 reads=("label/annotations", "label/preferences", "label/tasks"),
-                metrics=(_gauge("gate_verdict", _verdict, "0 pass, 1 warn, 2 block"),),
+                # 0 pass, 1 warn, 2 block.
+                metrics=(_gauge("gate_verdict", _verdict),),
                 alarms=("gate", "agreement"),
             ),
             Task(
@@ -317,11 +309,12 @@ _STAGES = (
                 reads=("dataset",),
                 writes="reward_model",
                 metrics=(
-                    _gauge("version", _version, "number of the newest dataset version"),
-                    _gauge("preferences", _figure("publish", "reward_rows"), "rows of it"),
-                    _gauge("posterior_votes", _figure("publish", "posterior_labels"), "learnt"),
-                    _gauge("calibration_error", _figure("publish", "ece"), "of the reward model"),
-                    _gauge("selection_gate", _gate_open, "1 open, 0 closed; silent if undecided"),
+                    _gauge("version", _version),
+                    _gauge("preferences", _figure("publish", "reward_rows")),
+                    _gauge("posterior_votes", _figure("publish", "posterior_labels")),
+                    _gauge("calibration_error", _figure("publish", "ece")),
+                    # 1 open, 0 closed; silent while undecided.
+                    _gauge("selection_gate", _gate_open),
                 ),
                 alarms=("reward",),
             ),
