@@ -32,13 +32,13 @@ from winnow.ingest.sources import look_for
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
+from winnow.operate.damage import Damage
+from winnow.operate.damage import whole as whole_of
 from winnow.reconcile.once import leave_alone, start_again, unfinished
 from winnow.reconcile.once import reconcile as make_pass
 from winnow.reconcile.text import report_text
 from winnow.records import MICROS
 from winnow.stages.label_late import late_answers
-from winnow.stages.trouble import Damage
-from winnow.stages.trouble import whole as whole_of
 
 COST_OF = 7
 """What a batch will cost is told from so many that were collected last."""
@@ -104,7 +104,7 @@ def reconcile(
     now = datetime.now(UTC)
     vendor, salt = _vendor(campaign, vendor_url)
     say_text(report_text(make_pass(lake, campaign, None, now, vendor, salt)))
-    for state in unfinished(lake, campaign, now):
+    for state in unfinished(lake, campaign):
         at = max(state.done.values(), default=None)
         since = f"since {at:%Y-%m-%d %H:%M} UTC" if at else "since it began"
         say(f"{state.key} is in {state.stage} {since}; the DAG reconcile sees to it")

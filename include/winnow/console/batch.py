@@ -27,6 +27,7 @@ from winnow.console.stages import Stages, keys_of, stages_of
 from winnow.console.state import BatchState, Cell
 from winnow.console.trouble import troubles_of
 from winnow.lake import Lake
+from winnow.operate.damage import Damage, whole
 from winnow.page.markup import figure, paragraphs, section
 from winnow.publish.report_charts import ARMS, Stage, funnel_svg, gains_svg, intervals_svg, legend
 from winnow.publish.report_labels import agreement_intervals
@@ -43,7 +44,6 @@ from winnow.publish.report_text import (
     said,
 )
 from winnow.records import MICROS
-from winnow.stages.trouble import Damage, whole
 
 _MOST_RUNS = 5
 _RUNS: Mapping[str, Kind] = {"success": "good", "failed": "bad"}

@@ -33,9 +33,9 @@ from winnow.console.state import SETTLED, BatchState, damaged, state_of
 from winnow.console.trouble import Trouble, troubles_of
 from winnow.dag_names import DAG_OF
 from winnow.lake import Lake
+from winnow.operate.damage import Damage, whole
 from winnow.page.markup import paragraphs
 from winnow.publish.report_text import dollars, said
-from winnow.stages.trouble import Damage, whole
 
 MOST_TROUBLES = 10
 MOST_OPEN = 1_000

@@ -17,7 +17,7 @@ from winnow.console.memory import Memory, at_once
 from winnow.ids import canonical_json
 from winnow.ingest.ledger import Dropped, read_ledger
 from winnow.lake import Lake
-from winnow.stages.trouble import Damage, whole
+from winnow.operate.damage import Damage, whole
 
 _LARGE = ("audit", "files")
 _LONGEST_FIGURE = 4096

@@ -13,9 +13,9 @@ from winnow.console.parts import Kind, age
 from winnow.console.shell import Run
 from winnow.console.state import ACTIVE, BatchState, Cell, needs_approval, over_budget
 from winnow.dag_names import DAG_OF, clear_command
+from winnow.operate.damage import Damage, whole
 from winnow.publish.report_text import cut, dollars, number, percent
 from winnow.stages.drop import dropped_text
-from winnow.stages.trouble import Damage, whole
 from winnow.validate.limits import setting_of
 
 LATE = timedelta(hours=1)
