@@ -57,7 +57,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         NotFound: The campaign has no such batch.
     """
     key = query.get("key", "")
-    runs = site.runs([key]) if is_key(key) else {}
+    runs = site.runs_known([key]) if is_key(key) else {}
     if key in keys_of(lake, campaign.name, site.memory):
         stages = stages_of(lake, campaign.name, [key], site.memory)
     elif runs.get(key):
@@ -67,9 +67,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     batch = batch_states(lake, campaign, stages, runs, site)[key]
     told = stages[key]
     _read_ahead(lake, campaign, told, site)
-    troubles = "".join(
-        trouble_notice(each, site) for each in troubles_of(batch, campaign, site.now)
-    )
+    troubles = "".join(trouble_notice(each, site) for each in troubles_of(batch, site.now))
     parts: list[tuple[str, Callable[[], str]]] = [
         ("Stages", lambda: _stages(batch, site)),
         ("From prompts to rows", lambda: _funnel(lake, told, site)),

@@ -244,7 +244,7 @@ def standing_of(
     if runs is None:
         found = _without_airflow(found, facts, now, mended)
     else:
-        found = _with_airflow(found, facts, now, _own(facts, stage, runs), paused, mended)
+        found = _with_airflow(found, facts, now, own_runs(facts, stage, runs), paused, mended)
     return replace(found, cause=plain_line(found.cause))
 
 
@@ -268,7 +268,7 @@ def _over(facts: Facts) -> Standing:
     )
 
 
-def _own(facts: Facts, stage: str, runs: Sequence[Run]) -> list[Run]:
+def own_runs(facts: Facts, stage: str, runs: Sequence[Run]) -> list[Run]:
     """The stage's runs; one that ended before the batch took its prompts is another campaign's."""
     first = facts.done.get(STAGES[0])
     own = [run for run in runs if run.stage == stage]
