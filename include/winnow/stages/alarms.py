@@ -162,7 +162,7 @@ def approval(campaign: str, batch: str, most_usd: float) -> Alarm:
         batch,
         "approval",
         APPROVAL_HEADING,
-        f"The labels may cost up to ${most_usd:,.2f}; nothing is bought before the answer.",
+        f"A person must approve the purchase of up to about ${most_usd:,.2f}.",
         APPROVAL_CLICK,
     )
 
