@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from winnow.batch import Batch, Manifest, batch_folder, done_stages, next_stage, open_batch
 from winnow.campaign import Campaign
+from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
+from winnow.operate.damage import Damage, whole
 from winnow.operate.failures import read_failure
-from winnow.operate.standing import Facts, Failure
+from winnow.operate.standing import Facts, Failure, Standing, damaged
 from winnow.stages import label
 from winnow.stages.label_rounds import answers_until, has_plan, round_path
 from winnow.stored import parsed
@@ -63,6 +66,29 @@ def facts_of(
         approval_usd=approval,
         over_usd=over,
     )
+
+
+def read_batches(
+    lake: Lake, campaign: Campaign, leave: Iterable[str]
+) -> tuple[list[Facts], list[Standing]]:
+    """Every batch of the ledger but those to `leave`, oldest first; and those that cannot be read.
+
+    One that was given up is none.
+
+    Raises:
+        Retryable: The store is away, which says nothing of a batch.
+    """
+    batches: list[Facts] = []
+    left, ledger = frozenset(leave), read_ledger(lake, campaign.name)
+    # Told of published ones too: nothing can be taken until the ledger is whole again.
+    unreadable = [damaged(key, cause) for key, cause in ledger.damaged.items()]
+    for key in (entry.batch for entry in ledger.live if entry.batch not in left):
+        found = whole(partial(facts_of, lake, campaign, key))
+        if isinstance(found, Damage):
+            unreadable.append(damaged(key, found.cause))
+        else:
+            batches.append(found)
+    return batches, unreadable
 
 
 def committed_at(manifest: Manifest) -> datetime:

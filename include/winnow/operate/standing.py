@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from winnow.batch import STAGES, next_stage
 from winnow.dag_names import DAG_OF, clear_command
@@ -40,6 +40,7 @@ GRACE = timedelta(minutes=10)
 PATIENCE = timedelta(hours=1)
 QUIET = timedelta(hours=6)
 RUN_LIMIT = timedelta(hours=24)
+LONGEST_CAUSE = 600
 
 MOST_MENDS = 3
 """A stage of a batch is announced again at most so often; then a person is told."""
@@ -47,6 +48,8 @@ PAUSES = (timedelta(0), timedelta(minutes=30), timedelta(hours=2), timedelta(hou
 """How long after the mend before: by how many there were."""
 
 ACTIVE = ("queued", "running", "restarting")
+
+_TAKEN = "Its prompt files were taken, but no manifest was written."
 
 Level = Literal["goes_on", "waits", "stuck", "failed", "done", "ended", "damaged", "dropped"]
 Kind = Literal[
@@ -245,7 +248,7 @@ def standing_of(
         found = _without_airflow(found, facts, now, mended)
     else:
         found = _with_airflow(found, facts, now, own_runs(facts, stage, runs), paused, mended)
-    return replace(found, cause=plain_line(found.cause))
+    return replace(found, cause=plain_line(found.cause, LONGEST_CAUSE))
 
 
 def _over(facts: Facts) -> Standing:
@@ -256,16 +259,9 @@ def _over(facts: Facts) -> Standing:
         return damaged(key, facts.damage)
     if not facts.ended:
         return Standing(key, "", "done", "done", since=facts.since)
-    last = list(facts.done)[-1]
-    return Standing(
-        key,
-        next_stage(facts.done) or "",
-        "ended",
-        "ended",
-        f"Stage {last} left nothing to hand on.",
-        command=f"winnow quarantine --batch {key}",
-        since=facts.since,
-    )
+    cause = f"Stage {list(facts.done)[-1]} left nothing to hand on."
+    found = Standing(key, next_stage(facts.done) or "", "ended", "ended", cause, since=facts.since)
+    return replace(found, command=f"winnow quarantine --batch {key}")
 
 
 def own_runs(facts: Facts, stage: str, runs: Sequence[Run]) -> list[Run]:
@@ -297,25 +293,23 @@ def _with_airflow(
     if found.stage in paused:
         dag = DAG_OF[found.stage]
         cause, command = f"{dag} is paused.", f"airflow dags unpause {dag}"
-        return replace(_stuck(found, "paused", cause, command), level="waits")
+        return _stuck(found, "paused", cause, command, level="waits")
     if last is not None and last.state != "success":
         found = replace(found, since=last.ended or last.began or found.since)
         return _given_up(_failed(found, facts, last), mended, now)
     if found.stage == STAGES[0]:
-        return _taken(found, again if runs else "winnow reconcile")
+        return _stuck(found, "taken_not_begun", _TAKEN, again if runs else "winnow reconcile")
     found = replace(found, since=(last.ended if last else None) or found.since)
     if found.since is None or now - found.since < GRACE:
         return found
+    level = "waits" if now - found.since < PATIENCE else "stuck"
+    kind: Kind = "lost_event" if last is None else "no_manifest"
+    cause = f"The last run of {DAG_OF[found.stage]} ended and left no manifest."
     if last is None:
         before, told = STAGES[STAGES.index(found.stage) - 1], _hours(now - found.since)
         cause = f"{DAG_OF[found.stage]} has not begun: {before} was done {told} ago, and no run "
         cause += "has taken the batch up."
-        found = _stuck(found, "lost_event", cause, again)
-    else:
-        cause = f"The last run of {last.dag} ended and left no manifest."
-        found = _stuck(found, "no_manifest", cause, again)
-    is_young = found.since is not None and now - found.since < PATIENCE
-    return _given_up(replace(found, level="waits" if is_young else "stuck"), mended, now)
+    return _given_up(_stuck(found, kind, cause, again, level=level), mended, now)
 
 
 def _without_airflow(
@@ -332,7 +326,7 @@ def _without_airflow(
         if all(time is None or time <= at for time in later):
             return _noted(replace(found, since=at), failure)
     if stage == STAGES[0]:
-        return _taken(found, again)
+        return _stuck(found, "taken_not_begun", _TAKEN, again)
     if facts.over_usd is not None:
         return _over_budget(found, facts.over_usd)
     if facts.approval_usd is not None:
@@ -366,10 +360,9 @@ def _again(found: Standing, facts: Facts, runs: Sequence[Run] | None) -> str:
     return clear_command(STAGES[STAGES.index(found.stage) - 1], found.key)
 
 
-def _stuck(found: Standing, kind: Kind, cause: str, command: str) -> Standing:
-    return replace(
-        found, level="stuck", kind=kind, cause=cause, command=command, heading=STUCK_HEADING
-    )
+def _stuck(found: Standing, kind: Kind, cause: str, command: str, **more: Any) -> Standing:
+    said = {"level": "stuck", "heading": STUCK_HEADING, **more}
+    return replace(found, kind=kind, cause=cause, command=command, **said)
 
 
 def _active(found: Standing, facts: Facts, now: datetime, active: Sequence[Run]) -> Standing:
@@ -383,7 +376,7 @@ def _active(found: Standing, facts: Facts, now: datetime, active: Sequence[Run])
     dag, run = DAG_OF[found.stage], active[0]
     cause = f"{dag} is {run.state} since {began:%Y-%m-%d %H:%M} UTC."
     first = f"see which task waits and for what: {dag} in Airflow, run {run.run_id}"
-    return replace(_stuck(found, "hangs", cause, ""), first=first, since=began)
+    return _stuck(found, "hangs", cause, "", first=first, since=began)
 
 
 def _vendor(found: Standing, deadline: datetime, now: datetime) -> Standing:
@@ -395,39 +388,27 @@ def _vendor(found: Standing, deadline: datetime, now: datetime) -> Standing:
         cause = f"The vendor's time ended at {until}; the answers are being collected."
         return replace(found, level="waits", kind="collecting", cause=cause)
     cause = f"The vendor's time ended at {until} and the answers are not collected."
-    late = _stuck(found, "uncollected", cause, clear_command(found.stage, found.key))
-    return replace(late, heading=DEADLINE_HEADING)
+    command = clear_command(found.stage, found.key)
+    return _stuck(found, "uncollected", cause, command, heading=DEADLINE_HEADING)
 
 
 def _approval(found: Standing, facts: Facts) -> Standing:
     most = "" if facts.approval_usd is None else f" of up to about ${facts.approval_usd:,.2f}"
-    return replace(
-        found,
-        level="waits",
-        kind="approval",
-        cause=f"A person must approve the purchase{most}.",
-        first=APPROVAL_CLICK,
-        heading=APPROVAL_HEADING,
-    )
+    cause, said = f"A person must approve the purchase{most}.", {"first": APPROVAL_CLICK}
+    return _stuck(found, "approval", cause, "", level="waits", heading=APPROVAL_HEADING, **said)
 
 
 def _gate(found: Standing, facts: Facts) -> Standing:
     cause = "; ".join(check.reason for check in facts.checks)
     command = clear_command(found.stage, found.key)
-    return replace(_stuck(found, "gate", cause, command), heading=GATE_HEADING)
+    return _stuck(found, "gate", cause, command, heading=GATE_HEADING)
 
 
 def _over_budget(found: Standing, over_usd: tuple[float, float]) -> Standing:
     cost, budget = over_usd
     cause = f"The first votes cost about ${cost:,.2f}, the budget of a batch is ${budget:,.2f}."
-    command = clear_command(found.stage, found.key)
-    told = _stuck(found, "over_budget", cause, command)
-    return replace(told, first="raise label.budget_usd in the campaign's file")
-
-
-def _taken(found: Standing, again: str) -> Standing:
-    cause = "Its prompt files were taken, but no manifest was written."
-    return _stuck(found, "taken_not_begun", cause, again)
+    command, first = clear_command(found.stage, found.key), "raise label.budget_usd in the campaign"
+    return _stuck(found, "over_budget", cause, command, first=first)
 
 
 def _failed(found: Standing, facts: Facts, last: Run) -> Standing:
@@ -445,14 +426,14 @@ def _failed(found: Standing, facts: Facts, last: Run) -> Standing:
     # A run that failed though none of its tasks did (it timed out, say) is cleared as a whole.
     some = last.failures is None or bool(last.failures) or noted
     command = clear_command(found.stage, found.key, only_failed=some)
-    return replace(_stuck(found, "failed_run", cause, command), level="failed")
+    return _stuck(found, "failed_run", cause, command, level="failed")
 
 
 def _noted(found: Standing, note: Failure) -> Standing:
     cause = f"{note.message} (failed at {note.at})"
     command = clear_command(found.stage, found.key, only_failed=True)
-    told = _stuck(found, "failed", cause, command)
-    return replace(told, level="failed", first="mend what the message says, then")
+    first = "mend what the message says, then"
+    return _stuck(found, "failed", cause, command, level="failed", first=first)
 
 
 def _given_up(found: Standing, mended: Mended | None, now: datetime) -> Standing:

@@ -1,6 +1,5 @@
 """What was lost on the way: the lake's word held against what Airflow did, and mended.
 
-    lake_state   what the lake says of each batch that is not through
     findings     where each of them stands -> what is mended, and what a person is told
     late         answers that came after their batch was collected
     once         one pass over everything

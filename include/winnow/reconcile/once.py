@@ -16,11 +16,11 @@ from winnow.errors import WinnowError
 from winnow.ingest.ledger import read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
+from winnow.operate.facts import read_batches
 from winnow.operate.memory import Memory, read_memory, write_memory
 from winnow.operate.standing import Facts, Mended, Run, mend_name
 from winnow.publish.versions import finish, is_finished, newest, read_version
 from winnow.reconcile.findings import TELL_AGAIN, Finding, find
-from winnow.reconcile.lake_state import read_batches
 from winnow.reconcile.late import LateLook, look_for_late
 from winnow.stages import ingest
 from winnow.text import plain_line
@@ -74,7 +74,11 @@ def reconcile(
     while True:
         memory, tag = read_memory(lake, campaign.name)
         states, unreadable = read_batches(lake, campaign, memory.through | memory.left)
-        findings = [*unreadable, *_of_batches(states, airflow, memory, now)]
+        damaged = [
+            Finding("unreadable", each.key, "", each.cause, command=each.mend)
+            for each in unreadable
+        ]
+        findings = [*damaged, *_of_batches(states, airflow, memory, now)]
         half, finished = _half_published(lake, campaign, memory.finished)
         late = LateLook()
         if vendor is not None:

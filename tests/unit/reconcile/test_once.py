@@ -12,12 +12,13 @@ from winnow.campaign import Campaign, parse_campaign
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.lake import Lake
+from winnow.operate import facts
 from winnow.operate.failures import note_failure
 from winnow.operate.memory import read_memory
 from winnow.operate.standing import GRACE, Run
 from winnow.publish import versions
 from winnow.publish.versions import is_finished, publish, store_object
-from winnow.reconcile import lake_state, once
+from winnow.reconcile import once
 from winnow.reconcile.findings import TELL_AGAIN
 from winnow.reconcile.once import (
     Airflow,
@@ -251,7 +252,7 @@ def test_a_store_that_is_away_is_no_damaged_batch(
     def busy(*_: Any) -> None:
         raise Retryable("SlowDown")
 
-    monkeypatch.setattr(lake_state, "facts_of", busy)
+    monkeypatch.setattr(facts, "facts_of", busy)
     with pytest.raises(Retryable):
         passed(lake)
 
