@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,91 +12,92 @@ from winnow.campaign import Campaign
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
+from winnow.operate.damage import Damage, whole
+from winnow.operate.facts import facts_of
+from winnow.operate.standing import Facts, Mended, Standing, damaged, mend_name, standing_of
 from winnow.publish.versions import newest
 from winnow.records import MICROS
 from winnow.stages import expand, label
-from winnow.stages.trouble import (
-    Damage,
-    Trouble,
-    damaged_trouble,
-    dropped_trouble,
-    state_of,
-    trouble_of,
-    whole,
-)
+from winnow.stages.drop import dropped_text
 from winnow.text import plain_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a batch stands: a line for each stage that has begun, and why it does not go on."""
+class Progress:
+    """A batch: a line for each stage that has begun, and where it stands."""
 
     batch: str
     stages: Mapping[str, str]
-    trouble: Trouble | None
+    standing: Standing
 
     def lines(self) -> list[str]:
         """For people: the stages, then what is wrong and the command that mends it."""
         lines = [self.batch, *(f"  {stage:<8} {line}" for stage, line in self.stages.items())]
-        trouble = self.trouble
-        if trouble is not None:
-            lines.append(f"  {trouble.level:<8} {trouble.cause}")
-            if trouble.mend:
-                lines.append(f"  {'':<8} Do: {trouble.mend}")
+        standing = self.standing
+        if standing.is_trouble:
+            lines.append(f"  {standing.level:<8} {standing.cause}")
+            if standing.mend:
+                lines.append(f"  {'':<8} Do: {standing.mend}")
         return lines
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; times are ISO 8601."""
+        names = ("stage", "level", "cause", "mend", "heading")
         trouble = None
-        if self.trouble is not None:
-            since = self.trouble.since
-            trouble = asdict(self.trouble) | {"since": since.isoformat() if since else None}
+        if self.standing.is_trouble:
+            since = self.standing.since
+            trouble = {name: getattr(self.standing, name) for name in names}
+            trouble |= {"batch": self.batch, "since": since.isoformat() if since else None}
         return {"batch": self.batch, "stages": dict(self.stages), "trouble": trouble}
 
 
-def standing(
+def progress_of(
     lake: Lake,
     campaign: Campaign,
     key: str,
     now: datetime,
+    *,
     vendor: LabelVendor | None = None,
     ledger: Ledger | None = None,
-) -> Standing:
-    """Where a batch stands, whatever its state: one that cannot be read says why.
+    mends: Mapping[str, Mended] | None = None,
+) -> Progress:
+    """How far a batch is, whatever its state: one that cannot be read says why.
 
     A published one costs five small reads; what is open is looked into. With `vendor`, it is asked
-    how far an open batch is. `ledger` is the campaign's, where it was read before.
+    how far an open batch is. `ledger` is the campaign's, where it was read before; `mends` says how
+    often `reconcile` announced what is open.
     """
     ledger = ledger or read_ledger(lake, campaign.name)
     if key in ledger.damaged:
-        return Standing(key, {}, damaged_trouble(key, Damage(ledger.damaged[key])))
+        return Progress(key, {}, damaged(key, ledger.damaged[key]))
     dropped = ledger.dropped(key)
-    found = whole(lambda: _standing(lake, campaign, key, now, vendor, dropped))
+    found = whole(lambda: _progress(lake, campaign, key, now, vendor, dropped, mends or {}))
     if isinstance(found, Damage):
-        return Standing(key, {}, damaged_trouble(key, found))
+        return Progress(key, {}, damaged(key, found.cause))
     return found
 
 
-def _standing(
+def _progress(
     lake: Lake,
     campaign: Campaign,
     key: str,
     now: datetime,
     vendor: LabelVendor | None,
     dropped: Dropped | None,
-) -> Standing:
+    mends: Mapping[str, Mended],
+) -> Progress:
+    done = done_stages(lake, campaign.name, key)
+    lines = {stage: _done(manifest) for stage, manifest in done.items()}
     if dropped is not None:
-        done = done_stages(lake, campaign.name, key)
-        lines = {stage: _done(manifest) for stage, manifest in done.items()}
-        return Standing(key, lines, dropped_trouble(key, dropped))
-    state = state_of(lake, campaign, key)
-    lines = {stage: _done(manifest) for stage, manifest in state.done.items()}
-    if state.stage is not None:
-        batch = open_batch(campaign, key, lake, lambda: now)
-        begun = _begun(batch, state.stage, vendor)
+        facts = Facts(key, {}, dropped=dropped_text(key, dropped))
+        return Progress(key, lines, standing_of(facts, now))
+    facts = facts_of(lake, campaign, key, done)
+    if facts.stage is not None:
+        begun = _begun(open_batch(campaign, key, lake, lambda: now), facts.stage, vendor)
         if begun:
-            lines[state.stage] = begun
-    return Standing(key, lines, trouble_of(state, now))
+            lines[facts.stage] = begun
+    mended = mends.get(mend_name(key, facts.stage or ""))
+    return Progress(key, lines, standing_of(facts, now, mended=mended))
 
 
 def progress(batch: Batch, vendor: LabelVendor | None = None) -> dict[str, str]:

@@ -40,7 +40,7 @@ from winnow.console.shell import (
 from winnow.errors import WinnowError
 from winnow.lake import Lake
 from winnow_airflow.console_access import Reader, may_read, may_read_logs
-from winnow_airflow.console_runs import begun, key_of, runs_of
+from winnow_airflow.console_runs import begun, key_of, paused, runs_of
 from winnow_airflow.context import current_campaign, the_lake
 from winnow_airflow.plain_log import plain_logger
 
@@ -105,7 +105,7 @@ def _page_route(name: str, memory: Memory) -> Endpoint:
             lake, campaign = the_lake(), current_campaign()
             about = f"Campaign {campaign.name}"
             runs = _runs(lake, memory, with_errors=may_read_logs(user))
-            site = Site(site.now, memory, runs, begun, AIRFLOW)
+            site = Site(site.now, memory, runs, begun, AIRFLOW, paused)
             made = PAGES[name](lake, campaign, _query(request), site)
         except NotFound as error:
             return _html(404, _told("Not found", str(error)), name, site)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.log.log_reader import TaskLogReader
@@ -20,9 +21,8 @@ from sqlalchemy.orm import joinedload
 
 from winnow.batch import STAGES
 from winnow.console.memory import Memory
-from winnow.console.shell import Failure, Run
-from winnow.console.state import ACTIVE
 from winnow.lake import Lake
+from winnow.operate.standing import ACTIVE, FailedTask, Run
 from winnow.stages.tasks import DAG_OF
 from winnow_airflow.plain_log import plain_logger
 
@@ -92,6 +92,11 @@ def begun() -> list[str]:
     return [key for key, state in newest.items() if state in (*ACTIVE, _FAILED)]
 
 
+def paused() -> list[str]:
+    """Stages whose DAG is paused: Airflow drops what is announced to it."""
+    return [_STAGES[dag] for dag in DagModel.get_paused_dag_ids(list(_STAGES))]
+
+
 def key_of(dag: str, run_id: str) -> str | None:
     """The batch that a run works on; None where it is no run of Winnow's, or has no key."""
     asked = select(DagRun.partition_key).where(
@@ -122,14 +127,14 @@ def _by_batch(rows: Sequence[Any], errors: Mapping[Any, str | None]) -> dict[str
     found: dict[str, list[Run]] = {}
     for (key, dag, run_id), tasks in of_run.items():
         first = tasks[0]
-        failures: dict[str, Failure] = {}
+        failures: dict[str, FailedTask] = {}
         for task in tasks:
             if task[8] == _FAILED and not (task[7] in failures and failures[task[7]].error):
-                failures[task[7]] = Failure(task[7], errors.get(task[6]))
+                failures[task[7]] = FailedTask(task[7], errors.get(task[6]))
         found.setdefault(key, []).append(
             Run(
                 stage=_STAGES[dag],
-                dag=dag,
+                key=key,
                 run_id=run_id,
                 state=str(getattr(first[3], "value", first[3])),
                 began=first[4],

@@ -29,7 +29,7 @@ def on_task_instance_failed(task_instance: Any, error: Any) -> None:
 
 
 def _note(task_instance: Any, stage: str, error: BaseException) -> None:
-    from winnow.reconcile.failures import note_failure
+    from winnow.operate.failures import note_failure
     from winnow_airflow.context import batch_key, current_campaign, the_lake
 
     key = batch_key(task_instance.get_template_context()["dag_run"])

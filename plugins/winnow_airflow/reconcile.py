@@ -21,7 +21,7 @@ from winnow_airflow.context import annotator_salt_of, campaign_vendor, current_c
 if TYPE_CHECKING:
     from winnow.campaign import Campaign
     from winnow.label.vendor import LabelVendor
-    from winnow.reconcile.findings import BatchState, Run
+    from winnow.operate.standing import Facts, Run
     from winnow.reconcile.once import Airflow
 
 HANDED_ON = dict(list(ASSET_OF.items())[:-1])
@@ -46,7 +46,7 @@ def look_around(task_instance: Any) -> dict[str, Any]:
     from winnow.reconcile.text import alarm_of, alarm_text, report_text
 
     lake, campaign, now = the_lake(), current_campaign(), datetime.now(UTC)
-    airflow = read_airflow(unfinished(lake, campaign, now), task_instance)
+    airflow = read_airflow(unfinished(lake, campaign), task_instance)
     vendor, salt = _vendor_and_salt(campaign)
     report = reconcile(lake, campaign, airflow, now, vendor, salt)
     print(report_text(report))
@@ -112,7 +112,7 @@ def tell(plan: Mapping[str, Any]) -> None:
     raise Blocked(plan["told"])
 
 
-def read_airflow(batches: Iterable[BatchState], task_instance: Any) -> Airflow:
+def read_airflow(batches: Iterable[Facts], task_instance: Any) -> Airflow:
     """The runs of the stages that `batches` are in, and which of these stages are paused."""
     from winnow.batch import STAGES
     from winnow.reconcile.once import Airflow
@@ -149,7 +149,7 @@ def _nights_not_through(task_instance: Any) -> Iterator[Run]:
 
     All others are left unread: after a year they are many, and the ledger tells of them.
     """
-    from winnow.reconcile.findings import Run
+    from winnow.operate.standing import Run
 
     states = _states("ingest", task_instance)
     for run in _read_runs("ingest", (i for i, state in states.items() if state not in _OVER)):
@@ -170,7 +170,7 @@ def _read_runs(stage: str, run_ids: Iterable[str]) -> Iterator[Run]:
     from airflow.sdk.execution_time.comms import DagRunResult, GetDagRun
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-    from winnow.reconcile.findings import Run
+    from winnow.operate.standing import Run
 
     for run_id in run_ids:
         found = SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_OF[stage], run_id=run_id))

@@ -18,8 +18,8 @@ import pytest
 
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.lake import FolderLake
+from winnow.operate.memory import read_memory
 from winnow.reconcile.findings import Finding
-from winnow.reconcile.memory import read_memory
 from winnow.reconcile.text import alarm_of
 from winnow.stages.alarms import Alarm
 from winnow.stages.telling import told

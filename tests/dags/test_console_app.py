@@ -80,6 +80,7 @@ def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Door:
     monkeypatch.setattr(console_app, "current_campaign", lambda: world.campaign)
     monkeypatch.setattr(console_app, "runs_of", lambda keys, **_: {})
     monkeypatch.setattr(console_app, "begun", list)
+    monkeypatch.setattr(console_app, "paused", list)
     monkeypatch.setattr(console_app, "key_of", lambda dag, run: day(3) if run == "r1" else None)
     return Door(web_app.create_app(), manager, world)
 

@@ -24,7 +24,7 @@ from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import VENDORS, connect
 from winnow.lake import open_lake
 from winnow.stages.alarms import cause_of
-from winnow.stages.trouble import plain_line
+from winnow.text import plain_line
 
 SECRET = "PASSW0RD"
 SCHEMES = ("http", "https", "s3", "redis", "postgresql+psycopg2", "smtp", "amqp", "HTTP")

@@ -37,13 +37,15 @@ from winnow.ingest.sources import look_for, told
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
-from winnow.progress import standing, summary
+from winnow.operate.damage import Damage
+from winnow.operate.damage import whole as whole_of
+from winnow.operate.memory import read_memory
+from winnow.operate.standing import damaged
+from winnow.progress import progress_of, summary
 from winnow.records import MICROS
 from winnow.stages import expand, ingest, label, publish, select
 from winnow.stages.drop import again_text, dropped_text
 from winnow.stages.drop import drop as drop_batch
-from winnow.stages.trouble import Damage, damage_mend
-from winnow.stages.trouble import whole as whole_of
 from winnow.text import plain_line
 
 AT_ONCE = 8
@@ -123,10 +125,11 @@ def status(
     if vendor_url:
         token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
         vendor = connect(campaign.label.vendor, VendorAccount(vendor_url, token))
+    memory = whole_of(lambda: read_memory(lake, campaign.name)[0])
+    mends = {} if isinstance(memory, Damage) else memory.mends
+    read = partial(progress_of, lake, campaign, vendor=vendor, ledger=ledger, mends=mends)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(
-            pool.map(lambda key: standing(lake, campaign, key, _now(), vendor, ledger), wanted)
-        )
+        found = list(pool.map(lambda key: read(key, _now()), wanted))
     if as_json:
         say_json([each.as_dict() for each in found])
         return
@@ -147,7 +150,7 @@ def quarantine(
         for stage in STAGES:
             found = whole_of(partial(_quarantined, lake, campaign.name, key, stage))
             if isinstance(found, Damage):
-                found = [{"damaged": found.cause, "mend": damage_mend(key)}]
+                found = [{"damaged": found.cause, "mend": damaged(key, found.cause).mend}]
             rows += [{"batch": key, "stage": stage, **row} for row in found]
     if as_json:
         say_json(rows)

@@ -31,14 +31,16 @@ from winnow.ingest.sources import look_for
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
+from winnow.operate.damage import Damage
+from winnow.operate.damage import whole as whole_of
+from winnow.operate.memory import read_memory
+from winnow.operate.standing import mend_name, standing_of
 from winnow.reconcile.once import leave_alone, start_again, unfinished
 from winnow.reconcile.once import reconcile as make_pass
 from winnow.reconcile.text import report_text
 from winnow.records import MICROS
 from winnow.stages.label_late import late_answers
 from winnow.stages.tasks import DAG_OF
-from winnow.stages.trouble import Damage
-from winnow.stages.trouble import whole as whole_of
 
 COST_OF = 7
 """What a batch will cost is told from so many that were collected last."""
@@ -104,10 +106,15 @@ def reconcile(
     now = datetime.now(UTC)
     vendor, salt = _vendor(campaign, vendor_url)
     say_text(report_text(make_pass(lake, campaign, None, now, vendor, salt)))
-    for state in unfinished(lake, campaign, now):
-        at = max(state.done.values(), default=None)
-        since = f"since {at:%Y-%m-%d %H:%M} UTC" if at else "since it began"
-        say(f"{state.key} is in {state.stage} {since}; the DAG reconcile sees to it")
+    mends = read_memory(lake, campaign.name)[0].mends
+    for facts in unfinished(lake, campaign):
+        since = f"since {facts.since:%Y-%m-%d %H:%M} UTC" if facts.since else "since it began"
+        mended = mends.get(mend_name(facts.key, facts.stage or ""))
+        standing = standing_of(facts, now, mended=mended)
+        why = standing.cause or "the DAG reconcile sees to it"
+        say(f"{facts.key} is in {facts.stage} {since}; {why}")
+        if standing.mend:
+            say(f"    {standing.mend}")
 
 
 def late(

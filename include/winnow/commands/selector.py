@@ -25,12 +25,12 @@ from winnow.commands.say import say, say_text
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
+from winnow.operate.damage import whole as whole_of
 from winnow.records import MICROS
 from winnow.select import STRATEGIES, Rules
 from winnow.select.plan_text import render, sizing
 from winnow.stages.plan import measured_prices, plan_batch
 from winnow.stages.pool_files import select_file
-from winnow.stages.trouble import whole as whole_of
 
 
 class Asked(NamedTuple):

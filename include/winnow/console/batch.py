@@ -27,6 +27,7 @@ from winnow.console.stages import Stages, keys_of, stages_of
 from winnow.console.state import BatchState, Cell
 from winnow.console.trouble import troubles_of
 from winnow.lake import Lake
+from winnow.operate.damage import Damage, whole
 from winnow.page.markup import figure, paragraphs, section
 from winnow.publish.report_charts import ARMS, Stage, funnel_svg, gains_svg, intervals_svg, legend
 from winnow.publish.report_labels import agreement_intervals
@@ -43,7 +44,6 @@ from winnow.publish.report_text import (
     said,
 )
 from winnow.records import MICROS
-from winnow.stages.trouble import Damage, whole
 
 _MOST_RUNS = 5
 _RUNS: Mapping[str, Kind] = {"success": "good", "failed": "bad"}
@@ -57,7 +57,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         NotFound: The campaign has no such batch.
     """
     key = query.get("key", "")
-    runs = site.runs([key]) if is_key(key) else {}
+    runs = site.runs_known([key]) if is_key(key) else {}
     if key in keys_of(lake, campaign.name, site.memory):
         stages = stages_of(lake, campaign.name, [key], site.memory)
     elif runs.get(key):
@@ -67,9 +67,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     batch = batch_states(lake, campaign, stages, runs, site)[key]
     told = stages[key]
     _read_ahead(lake, campaign, told, site)
-    troubles = "".join(
-        trouble_notice(each, site) for each in troubles_of(batch, campaign, site.now)
-    )
+    troubles = "".join(trouble_notice(each, site) for each in troubles_of(batch, site.now))
     parts: list[tuple[str, Callable[[], str]]] = [
         ("Stages", lambda: _stages(batch, site)),
         ("From prompts to rows", lambda: _funnel(lake, told, site)),

@@ -12,7 +12,7 @@ from html import escape
 
 from winnow.batch import STAGES, is_key
 from winnow.campaign import Campaign
-from winnow.console.clues import Clues, clues_of
+from winnow.console.clues import facts_of
 from winnow.console.parts import (
     PER_PAGE,
     Choice,
@@ -27,15 +27,17 @@ from winnow.console.parts import (
     tiles,
 )
 from winnow.console.rows import batch_link, stage_cell, state_chip, trouble_notice
-from winnow.console.shell import Page, Run, Site, to
+from winnow.console.shell import Page, Site, to
 from winnow.console.stages import Done, Stages, keys_of, published_of, stages_of
 from winnow.console.state import SETTLED, BatchState, damaged, state_of
 from winnow.console.trouble import Trouble, troubles_of
 from winnow.lake import Lake
+from winnow.operate.damage import Damage, whole
+from winnow.operate.memory import read_memory
+from winnow.operate.standing import Mended, Run, mend_name
 from winnow.page.markup import paragraphs
 from winnow.publish.report_text import dollars, said
 from winnow.stages.tasks import DAG_OF
-from winnow.stages.trouble import Damage, whole
 
 MOST_TROUBLES = 10
 MOST_OPEN = 1_000
@@ -84,7 +86,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         _figures(keys, published, standing)
         + refused
         + _not_asked(standing)
-        + _stuck([rows[key] for key in _told_of(part, rows)], campaign, site)
+        + _stuck([rows[key] for key in _told_of(part, rows)], site)
         + filters("batches", [STATE, SEARCH], query)
         + _table([rows[key] for key in part], site, len(shown), len(keys))
         + pages(lambda n: _address(query, n), number, n_pages, "Pages of batches")
@@ -99,17 +101,34 @@ def batch_states(
     runs: Mapping[str, Sequence[Run]],
     site: Site,
 ) -> dict[str, BatchState]:
-    """How each of the batches stands; one that cannot be read says why."""
+    """How each of the batches stands; one that cannot be read says why.
+
+    Of a batch that `runs` does not name, Airflow was not asked.
+    """
+    open_ones = any(each.next is not None for each in stages.values())
+    mends = _mends(lake, campaign, site) if open_ones else {}
+    paused = site.paused() if open_ones else ()
 
     def state(each: Stages) -> BatchState:
-        clues = Clues() if each.next is None else clues_of(lake, campaign, each, site.memory)
-        return state_of(each, clues, runs.get(each.key, ()), campaign)
+        facts, told = facts_of(lake, campaign, each, site.memory)
+        mended = mends.get(mend_name(each.key, each.next or ""))
+        return state_of(each, facts, site.now, runs.get(each.key), paused, mended, told)
 
     found = {key: whole(partial(state, each)) for key, each in stages.items()}
     return {
-        key: damaged(key, each.cause) if isinstance(each, Damage) else each
+        key: damaged(key, each.cause, site.now) if isinstance(each, Damage) else each
         for key, each in found.items()
     }
+
+
+def _mends(lake: Lake, campaign: Campaign, site: Site) -> Mapping[str, Mended]:
+    """How often `reconcile` announced what is open."""
+
+    def read() -> Mapping[str, Mended]:
+        memory = whole(lambda: read_memory(lake, campaign.name)[0])
+        return {} if isinstance(memory, Damage) else memory.mends
+
+    return site.memory.lately(lake, ("mends", campaign.name), read)
 
 
 def _standing(
@@ -117,7 +136,7 @@ def _standing(
 ) -> dict[str, BatchState]:
     stages = stages_of(lake, campaign.name, keys, site.memory)
     unsettled = [key for key in keys if not stages[key].ended]
-    runs = site.runs(unsettled[:MOST_OPEN]) if unsettled else {}
+    runs = site.runs_known(unsettled[:MOST_OPEN])
     return batch_states(lake, campaign, stages, runs, site)
 
 
@@ -125,7 +144,7 @@ def _finished(
     lake: Lake, campaign: Campaign, keys: Sequence[str], site: Site
 ) -> dict[str, BatchState]:
     stages = stages_of(lake, campaign.name, keys, site.memory)
-    return batch_states(lake, campaign, stages, site.runs(keys) if keys else {}, site)
+    return batch_states(lake, campaign, stages, site.runs_known(keys), site)
 
 
 def _matching(
@@ -204,13 +223,13 @@ def _not_asked(standing: Mapping[str, BatchState]) -> str:
     return notice(paragraphs([told]), "soft")
 
 
-def _stuck(batches: Sequence[BatchState], campaign: Campaign, site: Site) -> str:
+def _stuck(batches: Sequence[BatchState], site: Site) -> str:
     order = {"bad": 0, "warn": 1, "soft": 2, "good": 3}
     found: list[Trouble] = [
         each
         for batch in batches
         if batch.state != "dropped"
-        for each in troubles_of(batch, campaign, site.now)
+        for each in troubles_of(batch, site.now)
     ]
     found.sort(key=lambda each: order[each.kind])
     if not found:

@@ -1,105 +1,72 @@
-"""What a stage that is not done has left in the lake, in a few small facts.
+"""What the lake says of a batch, as the pages read it: small objects, most of them once.
 
-Read are only small objects that never change: the verdict, the notes of a purchase, the settings
-that the batch was started with. The plan of a purchase may be gigabytes and is never opened.
+The facts are those of `winnow.operate.facts`. But the plan of a purchase may be gigabytes and is
+never opened: what it costs is estimated.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from winnow.batch import batch_folder
 from winnow.campaign import Campaign
 from winnow.console.memory import Memory
-from winnow.console.stages import Stages
+from winnow.console.stages import Left, Stages
 from winnow.lake import Lake
+from winnow.operate.facts import is_verdict
+from winnow.operate.standing import Facts
 from winnow.records import MICROS
 from winnow.stages.approvals import approved
+from winnow.stages.drop import dropped_text
 from winnow.stages.label_rounds import ROUNDS
-from winnow.validate.verdict import Severity
+from winnow.validate.verdict import Check, Verdict
 
 _MOST_CHECKS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class FailedCheck:
-    """A check of the gate that did not pass; `is_error` where it could not be made."""
-
-    name: str
-    severity: Severity
-    is_error: bool
-    value: float | None
-    limit: str
-
-
-@dataclass(frozen=True, slots=True)
 class Said:
-    """The newest verdict on a batch that is not published: pass, warn or block."""
+    """The newest verdict on a batch that is not published, and its checks that did not pass."""
 
     verdict: str
-    failed: Sequence[FailedCheck]
+    failed: Sequence[Check]
 
 
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """How far the purchase of labels is; its times are those of the last round that was bought.
-
-    `estimate` is about what the first round costs, micro-dollars, from the pairs and the settings;
-    the exact figure stands in the plan. `most` adds what follow-ups may cost; `approved` is what a
-    person allowed, 0 if nobody did.
-    """
-
-    planned_at: datetime
-    estimate: int
-    most: int
-    approved: int
-    submitted_at: datetime | None
-    deadline: datetime | None
-    pages: int
-
-
-@dataclass(frozen=True, slots=True)
-class Clues:
-    """What is known of the stage that is not done; nothing where nothing of it has begun."""
-
-    shards: int = 0
-    purchase: Purchase | None = None
-    said: Said | None = None
-    latest: datetime | None = None
-
-
-def clues_of(lake: Lake, campaign: Campaign, stages: Stages, memory: Memory) -> Clues:
-    """The clues of a batch's first stage that is not done."""
-    if not stages.left:
-        return Clues()
-    latest = max(each.modified for each in stages.left)
-    if stages.next == "expand":
-        return Clues(shards=len(stages.left), latest=latest)
+def facts_of(lake: Lake, campaign: Campaign, stages: Stages, memory: Memory) -> tuple[Facts, str]:
+    """What the lake says of a batch; and in a few words what its stage has left so far."""
+    facts = Facts(
+        stages.key,
+        {stage: done.committed_at for stage, done in stages.done.items()},
+        ended=stages.ended,
+        failures={stages.next: stages.failure} if stages.next and stages.failure else {},
+        touched=max((each.modified for each in stages.left), default=None),
+        damage=stages.damage or "",
+        dropped=dropped_text(stages.key, stages.dropped) if stages.dropped else "",
+    )
+    if stages.next == "expand" and stages.left:
+        n = len(stages.left)
+        return facts, f"{n:,} shard{'s' if n > 1 else ''} generated"
     if stages.next == "label":
-        return Clues(purchase=_purchase(lake, campaign, stages, memory), latest=latest)
-    return Clues(said=_said(lake, campaign, stages, memory), latest=latest)
+        return _purchase(facts, lake, campaign, stages, memory)
+    said = _said(lake, campaign, stages, memory) if stages.next == "publish" else None
+    if said is None:
+        return facts, ""
+    checks = tuple(said.failed) if said.verdict == "block" else ()
+    return replace(facts, checks=checks), f"verdict: {said.verdict}"
 
 
 def parse_said(data: bytes) -> Said:
     """The checks of a verdict that did not pass, blocking ones first, not more than a page of."""
-    content = json.loads(data)
-    bad = [each for each in content["checks"] if each["outcome"] in ("fail", "error")]
-    bad.sort(key=lambda each: (each["severity"] != "block", each["outcome"] != "error"))
+    verdict = Verdict.from_bytes(data)
     failed = [
-        FailedCheck(
-            str(c["name"])[:200],
-            c["severity"],
-            c["outcome"] == "error",
-            c["value"],
-            str(c["limit"])[:200],
-        )
-        for c in bad[:_MOST_CHECKS]
+        replace(check, name=check.name[:200], limit=str(check.limit)[:200])
+        for check in verdict.failed()[:_MOST_CHECKS]
     ]
-    return Said(content["verdict"], failed)
+    return Said(verdict.verdict, failed)
 
 
 def parse_note(data: bytes) -> dict[str, Any]:
@@ -115,33 +82,40 @@ def parse_label_settings(data: bytes) -> dict[str, Any]:
 
 
 def _said(lake: Lake, campaign: Campaign, stages: Stages, memory: Memory) -> Said | None:
-    verdicts = [each for each in stages.left if each.name.startswith("publish/verdict-")]
+    verdicts = [each for each in stages.left if is_verdict(each.name)]
     if not verdicts:
         return None
     newest = max(verdicts, key=lambda each: (each.modified, each.name))
     return memory.once(lake, f"{batch_folder(campaign.name, stages.key)}/{newest.name}", parse_said)
 
 
-def _purchase(lake: Lake, campaign: Campaign, stages: Stages, memory: Memory) -> Purchase | None:
-    found = {each.name.removeprefix("label/"): each for each in stages.left}
+def _purchase(
+    facts: Facts, lake: Lake, campaign: Campaign, stages: Stages, memory: Memory
+) -> tuple[Facts, str]:
+    found: Mapping[str, Left] = {each.name.removeprefix("label/"): each for each in stages.left}
     plan = found.get("round-0/plan.json")
     if plan is None:
-        return None
+        return facts, ""
     folder = batch_folder(campaign.name, stages.key)
-    note: dict[str, Any] = {}
     bought = [name for n in ROUNDS if (name := f"round-{n}/submission.json") in found]
     if bought:
         note = memory.once(lake, f"{folder}/label/{bought[-1]}", parse_note) or {}
+        until = datetime.fromisoformat(note["deadline"])
+        return replace(facts, deadline=until, planned_at=plan.modified), "with the vendor"
     estimate, most = estimate_of(lake, campaign.name, stages, memory)
-    return Purchase(
+    budget, limit = campaign.label.budget, campaign.label.approve_above_usd
+    allowed = approved(lake, folder) if "approval.json" in found else 0
+    most = min(most, budget)
+    asks = limit is not None and most > max(limit * MICROS, allowed)
+    # How many votes are taken over, and not bought, stands in the plan alone.
+    over = not campaign.vote_campaigns and estimate > budget
+    facts = replace(
+        facts,
         planned_at=plan.modified,
-        estimate=estimate,
-        most=most,
-        approved=approved(lake, folder) if "approval.json" in found else 0,
-        submitted_at=_time(note.get("submitted_at")),
-        deadline=_time(note.get("deadline")),
-        pages=sum("/inbox/" in name for name in found),
+        approval_usd=most / MICROS if asks else None,
+        over_usd=(estimate / MICROS, budget / MICROS) if over else None,
     )
+    return facts, "planned, not bought"
 
 
 def estimate_of(lake: Lake, campaign: str, stages: Stages, memory: Memory) -> tuple[int, int]:
@@ -160,7 +134,3 @@ def _estimate(settings: dict[str, Any], pairs: int) -> tuple[int, int]:
     third = second if settings.get("third_votes") else 0.0
     rebought = pairs + second if settings.get("unanswered") == "buy_again" else 0.0
     return round(price * tasks), round(price * (tasks + third + rebought))
-
-
-def _time(said: str | None) -> datetime | None:
-    return datetime.fromisoformat(said) if said else None

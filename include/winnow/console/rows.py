@@ -6,9 +6,10 @@ from html import escape
 from urllib.parse import quote
 
 from winnow.console.parts import Kind, age, chip, command, link, notice
-from winnow.console.shell import Run, Site, to
+from winnow.console.shell import Site, to
 from winnow.console.state import WORDS, Cell, State
 from winnow.console.trouble import Trouble
+from winnow.operate.standing import Run
 from winnow.publish.report_text import said
 from winnow.text import plain_text
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 
 from winnow.console.memory import Memory
 from winnow.console.style import STYLE
+from winnow.operate.standing import Run
 
 NAV = {
     "batches": "Batches",
@@ -49,34 +50,14 @@ class NotFound(LookupError):
     """What was asked for is not there; the message says what, in plain text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A task of a DAG run that failed; `error` is the last line of its log, where it is known."""
-
-    task: str
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A DAG run of a batch, as Airflow has it: `stage` is one of `winnow.batch.STAGES`.
-
-    `waiting` names tasks that wait for a person's answer.
-    """
-
-    stage: str
-    dag: str
-    run_id: str
-    state: str
-    began: datetime | None = None
-    ended: datetime | None = None
-    failures: Sequence[Failure] = ()
-    waiting: Sequence[str] = ()
-
-
 def no_runs(keys: Sequence[str]) -> Mapping[str, Sequence[Run]]:
     """What is known of DAG runs where there is no Airflow."""
     return {}
+
+
+def none_paused() -> Collection[str]:
+    """Stages whose DAG is paused, where there is no Airflow."""
+    return ()
 
 
 def none_begun() -> Sequence[str]:
@@ -94,6 +75,7 @@ class Site:
         runs: DAG runs by batch key, newest first within a stage, for the keys of one page.
         begun: Keys whose first stage goes on or failed, which the lake may know nothing of.
         ui: Address of Airflow's own pages from here (`../`); None where there are none.
+        paused: Stages whose DAG is paused.
     """
 
     now: datetime
@@ -101,6 +83,13 @@ class Site:
     runs: Callable[[Sequence[str]], Mapping[str, Sequence[Run]]] = no_runs
     begun: Callable[[], Sequence[str]] = none_begun
     ui: str | None = None
+    paused: Callable[[], Collection[str]] = none_paused
+
+    def runs_known(self, keys: Sequence[str]) -> Mapping[str, Sequence[Run]]:
+        """The runs of each batch, none where it has none; nothing where Airflow is not asked."""
+        if self.runs is no_runs or not keys:
+            return {}
+        return {**dict.fromkeys(keys, ()), **self.runs(keys)}
 
 
 @dataclass(frozen=True, slots=True)

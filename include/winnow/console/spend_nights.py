@@ -15,9 +15,9 @@ from winnow.console.spend_figures import Night, day_of
 from winnow.console.stages import Done, Stages, parse_done, stages_of, taken_of
 from winnow.ingest.ledger import Dropped
 from winnow.lake import Lake
+from winnow.operate.damage import Damage, whole
 from winnow.records import MICROS
 from winnow.stages.label_rounds import ROUNDS
-from winnow.stages.trouble import Damage, whole
 
 MOST_PLAN_BYTES = 16_000_000
 """Of a larger plan, which may be gigabytes, the price is estimated."""

@@ -17,13 +17,13 @@ from winnow.console.memory import Memory, at_once
 from winnow.ids import canonical_json
 from winnow.ingest.ledger import Dropped, read_ledger
 from winnow.lake import Lake
-from winnow.stages.trouble import Damage, whole
+from winnow.operate.damage import Damage, whole
+from winnow.operate.facts import LEFT
+from winnow.operate.failures import read_failure
+from winnow.operate.standing import Failure
 
 _LARGE = ("audit", "files")
 _LONGEST_FIGURE = 4096
-
-_LISTED = {"expand": "expand/shards", "label": "label", "publish": "publish"}
-"""What a stage leaves before its manifest; the others write nothing that lasts before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class Left:
 class Stages:
     """What is done of a batch, and what the first stage that is not done has left so far.
 
-    `damage` says why the batch cannot be read, `dropped` that a person gave it up; both None else.
+    `failure` is why that one failed last, if it did. `damage` says why the batch cannot be read,
+    `dropped` that a person gave it up.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Stages:
     left: Sequence[Left] = ()
     damage: str | None = None
     dropped: Dropped | None = None
+    failure: Failure | None = None
 
     @property
     def ended(self) -> bool:
@@ -231,16 +233,17 @@ def _read(lake: Lake, campaign: str, key: str, memory: Memory) -> Stages:
     for stage in STAGES:
         found = memory.once(lake, manifest_path(campaign, key, stage), parse_done)
         if found is None:
-            return Stages(key, done, _left(lake, campaign, key, stage))
+            failure = read_failure(lake, campaign, key, stage)
+            return Stages(key, done, _left(lake, campaign, key, stage), failure=failure)
         done[stage] = found
     return Stages(key, done)
 
 
 def _left(lake: Lake, campaign: str, key: str, stage: str) -> list[Left]:
-    if stage not in _LISTED:
+    if stage not in LEFT:
         return []
     folder = batch_folder(campaign, key)
     return [
         Left(each.path[len(folder) + 1 :], each.n_bytes, each.modified)
-        for each in lake.listing(f"{folder}/{_LISTED[stage]}")
+        for each in lake.listing(f"{folder}/{LEFT[stage]}")
     ]

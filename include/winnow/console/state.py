@@ -1,22 +1,24 @@
-"""How each stage of a batch stands, from its manifests, what it left, and Airflow's runs if any.
-
-The lake has the last word on what is done. On what is not, a run that goes on says "running", a
-run that failed says "blocked", and without a run the lake's clues decide.
-"""
+"""How each stage of a batch looks in a table: done as its manifest says, or as the batch stands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from winnow.batch import STAGES
-from winnow.campaign import Campaign
-from winnow.console.clues import Clues, Purchase
-from winnow.console.shell import Run
 from winnow.console.stages import Done, Stages
-from winnow.records import MICROS
+from winnow.operate.standing import (
+    ACTIVE,
+    Facts,
+    Level,
+    Mended,
+    Run,
+    Standing,
+    own_runs,
+    standing_of,
+)
 
 State = Literal["done", "running", "waiting", "blocked", "idle", "ended", "damaged", "dropped"]
 
@@ -34,7 +36,15 @@ WORDS: Mapping[State, str] = {
 SETTLED: Sequence[State] = ("done", "ended", "dropped")
 """States of a batch on which nothing is to be done."""
 
-ACTIVE = ("queued", "running", "restarting")
+_OF_LEVEL: Mapping[Level, State] = {
+    "waits": "waiting",
+    "stuck": "blocked",
+    "failed": "blocked",
+    "done": "done",
+    "ended": "ended",
+    "damaged": "damaged",
+    "dropped": "dropped",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +66,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """A batch: its cells in the order of `STAGES`, and what is known of the one not done."""
+    """A batch: its cells in the order of `STAGES`, and where it stands."""
 
     stages: Stages
     cells: Sequence[Cell]
-    clues: Clues
+    facts: Facts
+    standing: Standing
 
     @property
     def key(self) -> str:
@@ -68,63 +79,40 @@ class BatchState:
         return self.stages.key
 
     @property
-    def current(self) -> Cell | None:
-        """The stage that is to be done next; None where there is none."""
-        return next((cell for cell in self.cells if cell.stage == self.stages.next), None)
-
-    @property
     def state(self) -> State:
         """That of the stage that is to be done next."""
-        if self.stages.dropped is not None:
-            return "dropped"
-        if self.stages.damage is not None:
-            return "damaged"
-        if self.current is not None:
-            return self.current.state
-        return "ended" if self.stages.ended else "done"
+        at = next((cell.state for cell in self.cells if cell.stage == self.stages.next), None)
+        return at or _OF_LEVEL[self.standing.level]
 
 
-def state_of(stages: Stages, clues: Clues, runs: Sequence[Run], campaign: Campaign) -> BatchState:
-    """How a batch stands. `campaign` has the limits that hold now."""
+def state_of(
+    stages: Stages,
+    facts: Facts,
+    now: datetime,
+    runs: Sequence[Run] | None = None,
+    paused: Collection[str] = (),
+    mended: Mended | None = None,
+    told: str = "",
+) -> BatchState:
+    """How a batch looks; `told` says in a few words what the stage it is in has left so far."""
+    standing = standing_of(facts, now, runs, paused, mended)
     cells = []
     for stage in STAGES:
-        own = [run for run in runs if run.stage == stage]
+        own = [run for run in runs or () if run.stage == stage]
         if stage in stages.done:
             cells.append(_done(stages.done[stage], own))
             continue
-        own = [run for run in own if not _of_another(run, stages)]
+        own = own_runs(facts, stage, own)
         if stage == stages.next:
-            cells.append(_current(stage, clues, own, campaign))
+            cells.append(_current(standing, facts, own, told))
         else:
             cells.append(Cell(stage, "idle", runs=own))
-    return BatchState(stages, cells, clues)
+    return BatchState(stages, cells, facts, standing)
 
 
-def _of_another(run: Run, stages: Stages) -> bool:
-    """Whether a run ended before the batch took its prompts: another campaign has the same key."""
-    first = stages.done.get(STAGES[0])
-    return first is not None and run.ended is not None and run.ended < first.committed_at
-
-
-def damaged(key: str, damage: str) -> BatchState:
+def damaged(key: str, cause: str, now: datetime) -> BatchState:
     """A batch of which nothing can be told but why it cannot be read."""
-    stages = Stages(key, {}, damage=damage)
-    return BatchState(stages, [Cell(stage, "idle") for stage in STAGES], Clues())
-
-
-def needs_approval(purchase: Purchase, campaign: Campaign) -> bool:
-    """Whether a person must say yes before the purchase goes on, as far as can be told."""
-    limit = campaign.label.approve_above_usd
-    most = min(purchase.most, campaign.label.budget)
-    return limit is not None and most > max(limit * MICROS, purchase.approved)
-
-
-def over_budget(purchase: Purchase, campaign: Campaign) -> bool:
-    """Whether the first round alone costs more than the campaign allows, as far as can be told.
-
-    How many votes are taken over, and not bought, stands in the plan alone.
-    """
-    return not campaign.vote_campaigns and purchase.estimate > campaign.label.budget
+    return state_of(Stages(key, {}, damage=cause), Facts(key, {}, damage=cause), now)
 
 
 def _done(done: Done, runs: Sequence[Run]) -> Cell:
@@ -147,37 +135,11 @@ def _told(done: Done) -> str:
     return f"{figures.get('version', 'published')}, gate: {figures.get('verdict', 'not known')}"
 
 
-def _current(stage: str, clues: Clues, runs: Sequence[Run], campaign: Campaign) -> Cell:
-    newest = runs[0] if runs else None
-    told = _progress(stage, clues)
-    if newest is not None and newest.waiting:
-        return Cell(stage, "waiting", "for a person's answer", newest.began, runs)
-    bought = clues.purchase is not None and clues.purchase.submitted_at is not None
-    if newest is not None and newest.state in ACTIVE and not newest.failures:
-        since = clues.purchase.submitted_at if bought and clues.purchase else newest.began
-        return Cell(stage, "waiting" if bought else "running", told, since, runs)
-    if newest is not None and newest.state in (*ACTIVE, "failed"):
-        return Cell(stage, "blocked", told, newest.ended or newest.began, runs)
-    return Cell(stage, _by_clues(clues, campaign), told, clues.latest, runs)
-
-
-def _by_clues(clues: Clues, campaign: Campaign) -> State:
-    if clues.said is not None:
-        return "blocked" if clues.said.verdict == "block" else "running"
-    if clues.purchase is not None:
-        if clues.purchase.submitted_at is not None or needs_approval(clues.purchase, campaign):
-            return "waiting"
-        return "blocked" if over_budget(clues.purchase, campaign) else "running"
-    return "idle" if clues.latest is None else "running"
-
-
-def _progress(stage: str, clues: Clues) -> str:
-    if stage == "expand" and clues.shards:
-        return f"{clues.shards:,} shard{'s' if clues.shards > 1 else ''} generated"
-    if clues.purchase is not None:
-        if clues.purchase.submitted_at is None:
-            return "planned, not bought"
-        return "with the vendor"
-    if clues.said is not None:
-        return f"verdict: {clues.said.verdict}"
-    return ""
+def _current(standing: Standing, facts: Facts, runs: Sequence[Run], told: str) -> Cell:
+    run = standing.run
+    if standing.kind == "approval" and run is not None:
+        told = "for a person's answer"
+    since = facts.touched if run is None else run.ended or run.began
+    has_begun = facts.touched is not None or (run is not None and run.state in ACTIVE)
+    state = _OF_LEVEL.get(standing.level, "running" if has_begun else "idle")
+    return Cell(standing.stage, state, told, since, runs)

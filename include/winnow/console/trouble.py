@@ -1,31 +1,73 @@
-"""What is stuck, why, and what mends it: the command next to the problem."""
+"""What is stuck, why, and what mends it, in a page's words: the command next to the problem."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from winnow.batch import STAGES
-from winnow.campaign import Campaign
-from winnow.console.clues import FailedCheck, Purchase, Said
-from winnow.console.parts import Kind, age
-from winnow.console.shell import Run
-from winnow.console.state import ACTIVE, BatchState, Cell, needs_approval, over_budget
-from winnow.publish.report_text import cut, dollars, number, percent
-from winnow.stages.drop import dropped_text
-from winnow.stages.tasks import DAG_OF, clear_command
-from winnow.stages.trouble import Damage, whole
+from winnow.console.parts import Kind as Colour
+from winnow.console.parts import age
+from winnow.console.state import BatchState
+from winnow.operate.damage import Damage, whole
+from winnow.operate.standing import Facts, Kind, Run, Standing
+from winnow.operate.standing import damaged as damaged_standing
+from winnow.publish.report_text import cut, number, percent
+from winnow.stages.tasks import DAG_OF
 from winnow.validate.limits import setting_of
-
-LATE = timedelta(hours=1)
-"""A stage that has not begun this long after the one before it, or a plan not bought, is late."""
+from winnow.validate.verdict import Check
 
 HEAVY_SHARE, HEAVY_DAYS = 0.2, 7
 """More than this share of a stage's rows in quarantine is told of for some days."""
 
 _LONGEST_ERROR = 400
 _MOST_CHECKS = 5
+_AGAIN = "Run the stage again: nothing is bought or made twice."
+
+_TITLES: Mapping[Kind, tuple[Colour, str, str]] = {
+    "dropped": ("soft", "A person gave the batch up", ""),
+    "damaged": (
+        "bad",
+        "The batch cannot be read",
+        "Restore the object from the bucket's versions or a copy of the lake, or give it up.",
+    ),
+    "gate": ("bad", "The gate blocks the labels", ""),
+    "approval": (
+        "warn",
+        "The purchase of labels waits for a person's yes",
+        "Answer in Airflow: Approve buys, Reject buys nothing.",
+    ),
+    "uncollected": (
+        "warn",
+        "The vendor has not answered in time",
+        "The next look calls the rest off and goes on with what came. If none comes:",
+    ),
+    "over_budget": (
+        "bad",
+        "The labels cost more than the budget",
+        "Raise label.budget_usd in the campaign's file, and run the stage again.",
+    ),
+    "not_bought": (
+        "warn",
+        "Nothing was bought yet",
+        "Buying again is safe: it asks the vendor what it has, and sends only the difference.",
+    ),
+    "failed": ("bad", "{dag} failed", f"Mend what the message names. {_AGAIN}"),
+    "failed_run": ("bad", "{dag} failed", f"Mend what the message names. {_AGAIN}"),
+    "gave_up": ("bad", "{dag} does not go on", ""),
+    "hangs": ("warn", "{dag} does not go on", ""),
+    "no_manifest": ("warn", "{dag} does not go on", _AGAIN),
+    "quiet": ("warn", "{dag} does not go on", _AGAIN),
+    "lost_event": (
+        "warn",
+        "{dag} has not begun",
+        "Run {before} again: it is done, returns at once, and hands its batch on.",
+    ),
+    "paused": ("warn", "{dag} is paused", "Then reconcile announces the batch again by itself."),
+    "taken_not_begun": ("warn", "The batch was begun and not gone on with", _AGAIN),
+}
+"""How bad a cause is, what it is called, and what mends it; of the others nothing is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +79,7 @@ class Trouble:
 
     key: str
     stage: str
-    kind: Kind
+    kind: Colour
     what: str
     why: Sequence[str] = ()
     mend: str = ""
@@ -47,206 +89,95 @@ class Trouble:
     quarantine: bool = False
 
 
-def troubles_of(batch: BatchState, campaign: Campaign, now: datetime) -> list[Trouble]:
+def troubles_of(batch: BatchState, now: datetime) -> list[Trouble]:
     """What is wrong with a batch, the worst first; nothing where it only takes its time."""
-    found = whole(lambda: _troubles(batch, campaign, now))
-    return [_damaged(batch.key, found.cause)] if isinstance(found, Damage) else found
+    found = whole(lambda: [*_stuck(batch, now), *_heavy(batch, now)])
+    if isinstance(found, Damage):
+        return [_told(damaged_standing(batch.key, found.cause), [found.cause])]
+    return found
 
 
-def _troubles(batch: BatchState, campaign: Campaign, now: datetime) -> list[Trouble]:
-    if batch.stages.dropped is not None:
-        told = dropped_text(batch.key, batch.stages.dropped)
-        return [Trouble(batch.key, "", "soft", "A person gave the batch up", [told])]
-    if batch.stages.damage is not None:
-        return [_damaged(batch.key, batch.stages.damage)]
-    found = [] if batch.current is None else _stuck(batch, batch.current, campaign, now)
-    return [*found, *_heavy(batch, now)]
+def _stuck(batch: BatchState, now: datetime) -> list[Trouble]:
+    standing, facts = batch.standing, batch.facts
+    if standing.kind not in _TITLES:
+        return []
+    if standing.level == "waits" and standing.kind not in ("approval", "paused"):
+        return []
+    return [_told(standing, _why(standing, facts, now), _gate_mend(batch))]
 
 
-def _damaged(key: str, why: str) -> Trouble:
+def _told(standing: Standing, why: Sequence[str], mend: str = "") -> Trouble:
+    kind, what, usual = _TITLES[standing.kind]
+    at = STAGES.index(standing.stage) if standing.stage else 0
+    names = {"dag": DAG_OF[STAGES[at]], "before": DAG_OF[STAGES[max(at - 1, 0)]]}
+    first = standing.first[:1].upper() + standing.first[1:]
+    if standing.kind == "lost_event" and names["before"] not in standing.command:
+        usual = _AGAIN  # it left a note, so there is a run of it
     return Trouble(
-        key,
-        "",
-        "bad",
-        "The batch cannot be read",
-        [why],
-        "Restore the object from the bucket's versions or a copy of the lake, or give it up.",
-        f'winnow drop {key} --reason "..."',
+        standing.key,
+        standing.stage,
+        kind,
+        what.format(**names),
+        why,
+        mend or usual.format(**names) or first,
+        standing.command or None,
+        standing.run,
+        answers=standing.kind == "approval",
     )
 
 
-def _stuck(batch: BatchState, cell: Cell, campaign: Campaign, now: datetime) -> list[Trouble]:
-    if cell.run is not None and cell.run.waiting:
-        return [_approval(batch.key, cell, campaign)]
-    if cell.state in ("waiting", "blocked", "running") and batch.clues.purchase is not None:
-        found = _purchase(batch, cell, batch.clues.purchase, campaign, now)
-        if found is not None:
-            return [found]
-    if cell.state == "blocked":
-        if batch.clues.said is not None and batch.clues.said.verdict == "block":
-            return [_verdict(batch.key, cell, batch.clues.said)]
-        return [_failed(batch.key, cell)]
-    if cell.state == "idle":
-        return _late(batch, cell, now)
-    return []
+def _why(standing: Standing, facts: Facts, now: datetime) -> list[str]:
+    """The cause, as the pages know more of it."""
+    if standing.kind == "gate":
+        return [_check(each) for each in _blocking(facts)[:_MOST_CHECKS]]
+    failures = standing.run.failures if standing.run else ()
+    if standing.kind == "failed_run" and failures:
+        return [
+            f"{each.task}: {cut(each.error, _LONGEST_ERROR)}"
+            if each.error
+            else f"{each.task} failed; its log says why."
+            for each in failures[:_MOST_CHECKS]
+        ]
+    why = [standing.cause]
+    if standing.kind == "uncollected" and facts.deadline is not None:
+        why.append(f"The deadline passed {age(facts.deadline, now)} ago.")
+    return why
 
 
-def _verdict(key: str, cell: Cell, said: Said) -> Trouble:
-    blocking = [each for each in said.failed if each.severity == "block" or each.is_error]
+def _blocking(facts: Facts) -> list[Check]:
+    return [c for c in facts.checks if c.severity == "block" or c.outcome == "error"]
+
+
+def _gate_mend(batch: BatchState) -> str:
+    if batch.standing.kind != "gate":
+        return ""
+    blocking = _blocking(batch.facts)
     settings = [setting_of(each.name, "block") for each in blocking]
     known = [f"validation.{each}" for each in settings if each]
-    if any(each.is_error for each in blocking):
-        mend = "A check could not be made: the log of check_labels says why. Then run it again."
-    elif known and len(known) == len(blocking):
-        mend = (
+    if any(each.outcome == "error" for each in blocking):
+        return "A check could not be made: the log of check_labels says why. Then run it again."
+    if known and len(known) == len(blocking):
+        return (
             f"Look at the labels. If they are good enough, move {' and '.join(known)} in the "
             "campaign's file, and run the stage again."
         )
-    else:
-        mend = (
-            f"Rows break a rule that has no limit: `winnow quarantine --batch {key}` shows them. "
-            "With `validation.row_faults: quarantine` in the campaign's file they and the votes on "
-            "their pairs are set aside when the stage runs again; "
-            f'`winnow drop {key} --reason "..."` gives the batch up.'
-        )
-    return Trouble(
-        key,
-        cell.stage,
-        "bad",
-        "The gate blocks the labels",
-        [_check(each) for each in blocking[:_MOST_CHECKS]],
-        mend,
-        clear_command(cell.stage, key),
-        cell.run,
+    return (
+        f"Rows break a rule that has no limit: `winnow quarantine --batch {batch.key}` shows them. "
+        "With `validation.row_faults: quarantine` in the campaign's file they and the votes on "
+        "their pairs are set aside when the stage runs again; "
+        f'`winnow drop {batch.key} --reason "..."` gives the batch up.'
     )
 
 
-def _check(check: FailedCheck) -> str:
+def _check(check: Check) -> str:
     name = check.name.replace("_", " ")
     for end in ("low", "high"):
         if name.endswith(f" {end}"):
             name = f"{name.removesuffix(f' {end}')}, {end} end of its interval,"
-    if check.is_error:
+    if check.outcome == "error":
         return f"{name}: the check failed with an error"
     value = "nothing" if check.value is None else number(check.value, 3)
     return f"{name} is {value}, the limit {check.limit}"
-
-
-def _approval(key: str, cell: Cell, campaign: Campaign) -> Trouble:
-    limit = campaign.label.approve_above_usd
-    asked = "" if limit is None else f" It may cost more than ${limit:,.2f}."
-    return Trouble(
-        key,
-        cell.stage,
-        "warn",
-        "The purchase of labels waits for a person's yes",
-        [f"approve_purchase asks before anything is bought.{asked}"],
-        "Answer in Airflow: Approve buys, Reject buys nothing.",
-        None,
-        cell.run,
-        answers=True,
-    )
-
-
-def _purchase(
-    batch: BatchState, cell: Cell, purchase: Purchase, campaign: Campaign, now: datetime
-) -> Trouble | None:
-    key, stage = batch.key, cell.stage
-    if purchase.submitted_at is not None:
-        if purchase.deadline is None or purchase.deadline > now or _has_error(cell.run):
-            return None
-        told = f"The deadline passed {age(purchase.deadline, now)} ago."
-        mend = "The next look calls the rest off and goes on with what came. If none comes:"
-        what = "The vendor has not answered in time"
-        return Trouble(key, stage, "warn", what, [told], mend, clear_command(stage, key), cell.run)
-    if cell.run is not None and cell.run.state in ACTIVE and not cell.run.failures:
-        return None
-    if _has_error(cell.run):
-        return None
-    if over_budget(purchase, campaign):
-        told = (
-            f"The first round costs about {dollars(purchase.estimate)}, the budget of a batch is "
-            f"{dollars(campaign.label.budget)}."
-        )
-        mend = "Raise label.budget_usd in the campaign's file, and run the stage again."
-        what = "The labels cost more than the budget"
-        return Trouble(key, stage, "bad", what, [told], mend, clear_command(stage, key), cell.run)
-    if needs_approval(purchase, campaign):
-        return _approval(key, cell, campaign)
-    if now - purchase.planned_at < LATE:
-        return None
-    told = f"The tasks were planned {age(purchase.planned_at, now)} ago; no vendor has them."
-    mend = "Buying again is safe: it asks the vendor what it has, and sends only the difference."
-    return Trouble(
-        key,
-        stage,
-        "warn",
-        "Nothing was bought yet",
-        [told],
-        mend,
-        clear_command(stage, key),
-        cell.run,
-    )
-
-
-def _has_error(run: Run | None) -> bool:
-    return run is not None and bool(run.failures)
-
-
-def _failed(key: str, cell: Cell) -> Trouble:
-    failures = cell.run.failures if cell.run else ()
-    why = [
-        f"{each.task}: {cut(each.error, _LONGEST_ERROR)}"
-        if each.error
-        else f"{each.task} failed; its log says why."
-        for each in failures[:_MOST_CHECKS]
-    ]
-    return Trouble(
-        key,
-        cell.stage,
-        "bad",
-        f"{DAG_OF[cell.stage]} failed",
-        why or ["The run failed before a task could say why."],
-        "Mend what the message names, and run the stage again: nothing is bought or made twice.",
-        clear_command(cell.stage, key),
-        cell.run,
-    )
-
-
-def _late(batch: BatchState, cell: Cell, now: datetime) -> list[Trouble]:
-    if cell.stage == STAGES[0]:
-        told = "Its prompt files were taken, but no manifest was written."
-        return [
-            Trouble(
-                batch.key,
-                cell.stage,
-                "warn",
-                "The batch was begun and not gone on with",
-                [told],
-                "Run the stage again.",
-                clear_command(cell.stage, batch.key),
-                cell.run,
-            )
-        ]
-    before = STAGES[STAGES.index(cell.stage) - 1]
-    done = batch.stages.done[before]
-    if now - done.committed_at < LATE:
-        return []
-    told = f"{before} was done {age(done.committed_at, now)} ago, and no run has taken it up."
-    mend = f"Run {DAG_OF[before]} again: it is done, returns at once, and hands its batch on."
-    what = f"{DAG_OF[cell.stage]} has not begun"
-    return [
-        Trouble(
-            batch.key,
-            cell.stage,
-            "warn",
-            what,
-            [told],
-            mend,
-            clear_command(before, batch.key),
-            cell.run,
-        )
-    ]
 
 
 def _heavy(batch: BatchState, now: datetime) -> list[Trouble]:

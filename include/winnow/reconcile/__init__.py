@@ -1,8 +1,6 @@
 """What was lost on the way: the lake's word held against what Airflow did, and mended.
 
-    lake_state   what the lake says of each batch that is not through
-    findings     that and a plain list of runs -> what is wrong and what mends it; computes only
-    memory       what was mended and told before; one pointer a campaign, moved by compare-and-swap
+    findings     where each of them stands -> what is mended, and what a person is told
     late         answers that came after their batch was collected
     once         one pass over everything
 

@@ -11,27 +11,26 @@ How often that is tried is bounded, and what needs a person is told once, not ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from winnow.batch import STAGES, next_stage
+from winnow.batch import STAGES
 from winnow.ids import content_id
-from winnow.stages.tasks import DAG_OF, clear_command
+from winnow.operate.standing import (
+    ACTIVE,
+    GRACE,
+    PAUSES,
+    Facts,
+    Mended,
+    Run,
+    Standing,
+    mend_name,
+    standing_of,
+)
+from winnow.stages.tasks import DAG_OF
 
-GRACE = timedelta(minutes=10)
-"""Airflow gets this long to start what follows."""
-MOST_MENDS = 3
-"""A stage of a batch is announced again at most so often; then a person is told."""
-PAUSES = (timedelta(0), timedelta(minutes=30), timedelta(hours=2), timedelta(hours=8))
-"""How long after the mend before: by how many there were."""
-RUN_LIMIT = timedelta(hours=24)
-"""A run that is active for longer is told of; one that waits for labels, past its deadline."""
-COLLECTING = timedelta(hours=6)
-"""After the vendor's deadline the answers are collected within this time."""
 TELL_AGAIN = timedelta(days=7)
-
-ACTIVE = ("queued", "running")
 
 Kind = Literal[
     "lost_event",
@@ -49,60 +48,6 @@ Kind = Literal[
     "unreadable",
 ]
 Mend = Literal["announce", "commit_ingest", "finish_version"]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A DAG run: of which stage and batch, and how it stands (as Airflow says)."""
-
-    stage: str
-    key: str
-    run_id: str
-    state: str
-    began: datetime | None = None
-    ended: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why the last task that failed in a stage did; `final` where no retry can help."""
-
-    run_id: str
-    final: bool
-    message: str
-    at: str
-
-
-@dataclass(frozen=True, slots=True)
-class BatchState:
-    """What the lake says of a batch.
-
-    Attributes:
-        key: The batch.
-        done: When each stage that is done was committed, in order.
-        ended: The last of them left nothing to hand on: the batch is over.
-        failures: The last failure of each stage that had one.
-        deadline: Until when the vendor may answer; None before the purchase.
-    """
-
-    key: str
-    done: Mapping[str, datetime]
-    ended: bool = False
-    failures: Mapping[str, Failure] = field(default_factory=dict)
-    deadline: datetime | None = None
-
-    @property
-    def stage(self) -> str | None:
-        """The stage that is to be done next; None when there is none."""
-        return None if self.ended else next_stage(self.done)
-
-
-@dataclass(frozen=True, slots=True)
-class Mended:
-    """How often a stage of a batch was announced again, and when last."""
-
-    n: int
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +85,7 @@ class Finding:
 
 
 def find(
-    batches: Iterable[BatchState],
+    batches: Iterable[Facts],
     runs: Iterable[Run],
     paused: Iterable[str],
     mends: Mapping[str, Mended],
@@ -157,97 +102,75 @@ def find(
         now: With its zone.
         through: Batches that are published or over.
     """
-    of_stage: dict[tuple[str, str], list[Run]] = {}
+    of_batch: dict[str, list[Run]] = {}
     for run in runs:
-        of_stage.setdefault((run.key, run.stage), []).append(run)
+        of_batch.setdefault(run.key, []).append(run)
     known, stopped = list(batches), frozenset(paused)
     found = [
         finding
         for batch in known
         if batch.stage is not None
         for finding in _of_batch(
-            batch, batch.stage, of_stage.get((batch.key, batch.stage), []), stopped, mends, now
+            batch, batch.stage, of_batch.get(batch.key, []), stopped, mends, now
         )
     ]
-    return [*found, *_nights_that_failed(of_stage, {*through, *(b.key for b in known)})]
-
-
-def mend_name(key: str, stage: str) -> str:
-    """Under which name mends of a stage of a batch are counted."""
-    return f"{key}/{stage}"
+    return [*found, *_nights_that_failed(of_batch, {*through, *(b.key for b in known)})]
 
 
 def _of_batch(
-    batch: BatchState,
+    batch: Facts,
     stage: str,
     runs: Sequence[Run],
     paused: frozenset[str],
     mends: Mapping[str, Mended],
     now: datetime,
 ) -> Iterator[Finding]:
-    active = [run for run in runs if run.state in ACTIVE]
+    active = [run for run in runs if run.stage == stage and run.state in ACTIVE]
     if len(active) > 1:
         yield _twins(batch.key, stage, active)
-    if active:
-        yield from _stuck(batch, stage, active, now)
-        return
-    if stage == "ingest":
-        detail = "its files are in the ledger and its manifest is not written"
-        yield Finding("taken_not_begun", batch.key, stage, detail, mend="commit_ingest")
-        return
-    if stage in paused:
-        yield Finding("paused", batch.key, stage, f"{DAG_OF[stage]} is paused")
-        return
-    last = max(runs, key=_by_time, default=None)
-    failure = _final_failure(batch, stage, last)
-    if failure is not None:
-        detail = f"{failure.message} (failed at {failure.at})"
-        occasion = content_id(failure.run_id, failure.at)[:12]
-        command = (
-            f"mend what the message says, then {clear_command(stage, batch.key, only_failed=True)}"
+    mended = mends.get(mend_name(batch.key, stage))
+    standing = standing_of(batch, now, runs, paused, mended)
+    kind = _KINDS.get(standing.kind)
+    if stage == STAGES[0] and not active:
+        yield Finding("taken_not_begun", batch.key, stage, standing.cause, mend="commit_ingest")
+    elif kind in ("lost_event", "failed_run", "no_manifest"):
+        if _is_due(standing, mended, now):
+            yield Finding(kind, batch.key, stage, standing.cause, mend="announce")
+    elif kind == "paused":
+        yield Finding(kind, batch.key, stage, standing.cause)
+    elif kind is not None:
+        yield Finding(
+            kind, batch.key, stage, standing.cause, None, standing.mend, _occasion(batch, kind)
         )
-        yield Finding("failed", batch.key, stage, detail, None, command, occasion=occasion)
-        return
-    since = batch.done[STAGES[STAGES.index(stage) - 1]]
-    if now - ((last.ended if last else None) or since) < GRACE:
-        return
-    kind, detail = _cause(stage, last)
-    yield from _again(Finding(kind, batch.key, stage, detail, mend="announce"), mends, now)
 
 
-def _final_failure(batch: BatchState, stage: str, last: Run | None) -> Failure | None:
-    """Why the last run failed, where no retry can help."""
-    if last is None or last.state != "failed":
-        return None
-    failure = batch.failures.get(stage)
-    known = failure is not None and failure.run_id == last.run_id and failure.final
-    return failure if known else None
+_KINDS: Mapping[str, Kind] = {
+    "lost_event": "lost_event",
+    "failed_run": "failed_run",
+    "no_manifest": "no_manifest",
+    "paused": "paused",
+    "failed": "failed",
+    "gate": "failed",
+    "gave_up": "gave_up",
+    "hangs": "stuck",
+    "uncollected": "stuck",
+}
+"""Under which name a cause is told and remembered; of the others nobody is told."""
 
 
-def _cause(stage: str, last: Run | None) -> tuple[Kind, str]:
-    if last is None:
-        return "lost_event", f"{DAG_OF[stage]} never ran for it"
-    if last.state == "failed":
-        return "failed_run", f"its last run of {DAG_OF[stage]} failed"
-    return "no_manifest", f"its last run of {DAG_OF[stage]} ended and left no manifest"
+def _is_due(standing: Standing, mended: Mended | None, now: datetime) -> bool:
+    """Whether Airflow had its time, and no mend was tried just now."""
+    if standing.since is not None and now - standing.since < GRACE:
+        return False
+    n = mended.n if mended else 0
+    return mended is None or now - mended.at >= PAUSES[min(n, len(PAUSES) - 1)]
 
 
-def _again(finding: Finding, mends: Mapping[str, Mended], now: datetime) -> Iterator[Finding]:
-    """The finding with its mend, unless that was tried just now or often enough."""
-    before = mends.get(mend_name(finding.key, finding.stage), Mended(0, now))
-    if before.n and now - before.at < PAUSES[min(before.n, len(PAUSES) - 1)]:
-        return
-    if before.n < MOST_MENDS:
-        yield finding
-        return
-    yield Finding(
-        "gave_up",
-        finding.key,
-        finding.stage,
-        f"{finding.detail}; announced again {before.n} times",
-        command=f"read the log of {DAG_OF[finding.stage]} in Airflow, mend what it says, then "
-        f"winnow reconcile --again {finding.key}",
-    )
+def _occasion(batch: Facts, kind: Kind) -> str:
+    failure = batch.failures.get(batch.stage or "")
+    if kind != "failed" or failure is None:
+        return ""
+    return content_id(failure.run_id, failure.at)[:12]
 
 
 def _twins(key: str, stage: str, active: Sequence[Run]) -> Finding:
@@ -262,42 +185,19 @@ def _twins(key: str, stage: str, active: Sequence[Run]) -> Finding:
     )
 
 
-def _stuck(
-    batch: BatchState, stage: str, active: Sequence[Run], now: datetime
-) -> Iterator[Finding]:
-    began = min((run.began for run in active if run.began), default=None)
-    limit = None if began is None else began + RUN_LIMIT
-    if stage == "label" and batch.deadline is not None:
-        limit = batch.deadline + COLLECTING
-    if limit is not None and now > limit:
-        since = f" since {began:%Y-%m-%d %H:%M} UTC" if began else ""
-        yield Finding(
-            "stuck",
-            batch.key,
-            stage,
-            f"{DAG_OF[stage]} is {active[0].state}{since}",
-            command=f"see which task waits and for what: {DAG_OF[stage]} in Airflow, run "
-            f"{active[0].run_id}",
-        )
-
-
 def _nights_that_failed(
-    of_stage: Mapping[tuple[str, str], Sequence[Run]], known: set[str]
+    of_batch: Mapping[str, Sequence[Run]], known: set[str]
 ) -> Iterator[Finding]:
     """Nights of which no file was taken because their run failed."""
-    for (key, stage), runs in sorted(of_stage.items()):
-        if stage != "ingest" or key in known or any(run.state != "failed" for run in runs):
+    for key, all_runs in sorted(of_batch.items()):
+        runs = [run for run in all_runs if run.stage == STAGES[0]]
+        if key in known or not runs or any(run.state != "failed" for run in runs):
             continue
         yield Finding(
             "night_failed",
             key,
-            stage,
-            f"its run of {DAG_OF[stage]} failed before a file was taken",
+            STAGES[0],
+            f"its run of {DAG_OF[STAGES[0]]} failed before a file was taken",
             command="read its log, mend what it says, then "
             f"winnow backfill --from {key} --to {key} --failed",
         )
-
-
-def _by_time(run: Run) -> tuple[float, str]:
-    at = run.ended or run.began
-    return (at.timestamp() if at else 0.0, run.run_id)

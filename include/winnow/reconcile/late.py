@@ -15,11 +15,11 @@ from winnow.campaign import Campaign
 from winnow.errors import Corrupt, Retryable, WinnowError
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
+from winnow.operate.damage import Damage, whole
+from winnow.operate.memory import Looked, Memory
 from winnow.reconcile.findings import Finding
-from winnow.reconcile.memory import Looked, Memory
 from winnow.records import MICROS
 from winnow.stages.label_late import bill_of, collected_bill, keep_late, late_answers
-from winnow.stages.trouble import Damage, whole
 from winnow.text import plain_line
 
 LOOK_FOR = timedelta(days=30)

@@ -16,19 +16,12 @@ from winnow.errors import WinnowError
 from winnow.ingest.ledger import read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
+from winnow.operate.facts import read_batches
+from winnow.operate.memory import Memory, read_memory, write_memory
+from winnow.operate.standing import Facts, Mended, Run, mend_name
 from winnow.publish.versions import finish, is_finished, newest, read_version
-from winnow.reconcile.findings import (
-    TELL_AGAIN,
-    BatchState,
-    Finding,
-    Mended,
-    Run,
-    find,
-    mend_name,
-)
-from winnow.reconcile.lake_state import read_batches
+from winnow.reconcile.findings import TELL_AGAIN, Finding, find
 from winnow.reconcile.late import LateLook, look_for_late
-from winnow.reconcile.memory import Memory, read_memory, write_memory
 from winnow.stages import ingest
 from winnow.text import plain_line
 
@@ -58,10 +51,10 @@ class Report:
     mended: Sequence[str] = ()
 
 
-def unfinished(lake: Lake, campaign: Campaign, now: datetime) -> list[BatchState]:
+def unfinished(lake: Lake, campaign: Campaign) -> list[Facts]:
     """The batches that are not through: those of which Airflow's runs have to be known."""
     memory, _ = read_memory(lake, campaign.name)
-    states, _ = read_batches(lake, campaign, memory.through | memory.left, now)
+    states, _ = read_batches(lake, campaign, memory.through | memory.left)
     return [state for state in states if state.stage is not None]
 
 
@@ -80,8 +73,12 @@ def reconcile(
     """
     while True:
         memory, tag = read_memory(lake, campaign.name)
-        states, unreadable = read_batches(lake, campaign, memory.through | memory.left, now)
-        findings = [*unreadable, *_of_batches(states, airflow, memory, now)]
+        states, unreadable = read_batches(lake, campaign, memory.through | memory.left)
+        damaged = [
+            Finding("unreadable", each.key, "", each.cause, command=each.mend)
+            for each in unreadable
+        ]
+        findings = [*damaged, *_of_batches(states, airflow, memory, now)]
         half, finished = _half_published(lake, campaign, memory.finished)
         late = LateLook()
         if vendor is not None:
@@ -128,7 +125,7 @@ def leave_alone(lake: Lake, campaign: str, key: str) -> None:
 
 
 def _of_batches(
-    states: Iterable[BatchState], airflow: Airflow | None, memory: Memory, now: datetime
+    states: Iterable[Facts], airflow: Airflow | None, memory: Memory, now: datetime
 ) -> list[Finding]:
     if airflow is not None:
         return find(states, airflow.runs, airflow.paused, memory.mends, now, memory.through)
@@ -168,7 +165,7 @@ def _is_due(memory: Memory, finding: Finding, now: datetime) -> bool:
 
 def _after(
     memory: Memory,
-    states: Iterable[BatchState],
+    states: Iterable[Facts],
     findings: Sequence[Finding],
     late: LateLook,
     now: datetime,

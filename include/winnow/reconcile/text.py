@@ -8,11 +8,9 @@ from datetime import datetime
 from winnow.errors import Blocked, Corrupt
 from winnow.reconcile.findings import Finding
 from winnow.reconcile.once import Report
+from winnow.runbook import DEADLINE_HEADING, STUCK_HEADING, TWINS_HEADING
 from winnow.stages.alarms import HEADING_OF, Alarm, alarm_kind, cause_of
-from winnow.stages.trouble import DEADLINE_HEADING, STUCK_HEADING
 from winnow.text import plain_rows
-
-TWINS_HEADING = "Two runs work on one batch"
 
 
 def alarm_of(campaign: str, finding: Finding, now: datetime) -> Alarm | None:

@@ -23,13 +23,9 @@ from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable, WinnowE
 from winnow.lake import Lake
 from winnow.publish.versions import newest
 from winnow.records import MICROS
+from winnow.runbook import APPROVAL_CLICK, APPROVAL_HEADING, DEADLINE_HEADING, GATE_HEADING
 from winnow.stages.label import is_dear
 from winnow.stages.tasks import DAG_OF, STAGE_OF, TASKS, AlarmKind, Done, clear_command
-from winnow.stages.trouble import (
-    APPROVAL_HEADING,
-    DEADLINE_HEADING,
-    GATE_HEADING,
-)
 from winnow.stored import parsed
 from winnow.text import plain_line
 from winnow.validate.verdict import Verdict
@@ -147,8 +143,8 @@ def approval(campaign: str, batch: str, most_usd: float) -> Alarm:
         batch,
         "approval",
         APPROVAL_HEADING,
-        f"The labels may cost up to ${most_usd:,.2f}; nothing is bought before the answer.",
-        "in Airflow: Browse, Required Actions, approve_purchase",
+        f"A person must approve the purchase of up to about ${most_usd:,.2f}.",
+        APPROVAL_CLICK,
     )
 
 

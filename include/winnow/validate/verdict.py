@@ -30,6 +30,11 @@ class Check:
     value: float | int | None
     limit: str
 
+    @property
+    def reason(self) -> str:
+        """A line on a check that did not pass."""
+        return f"{self.severity}: {self.name} = {_told(self)} (limit {self.limit})"
+
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
@@ -101,11 +106,14 @@ class Verdict:
             content.get("set_aside"),
         )
 
+    def failed(self) -> list[Check]:
+        """The checks that did not pass, the blocking ones first."""
+        bad = [c for c in self.checks if c.outcome in ("fail", "error")]
+        return sorted(bad, key=lambda check: check.severity)
+
     def reasons(self) -> list[str]:
         """A line for each check that did not pass, the blocking ones first."""
-        bad = [c for c in self.checks if c.outcome in ("fail", "error")]
-        bad.sort(key=lambda check: check.severity)
-        return [f"{c.severity}: {c.name} = {_told(c)} (limit {c.limit})" for c in bad]
+        return [check.reason for check in self.failed()]
 
 
 def worst_of(checks: Sequence[Check]) -> Worst:

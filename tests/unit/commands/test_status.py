@@ -67,7 +67,7 @@ def test_the_last_twenty_are_shown_unless_more_are_wanted(said: Any) -> None:
 def test_what_is_stuck_stands_with_the_next_command(said: Any) -> None:
     lines = said("--batch", DAYS[-1]).splitlines()
     assert lines[-2].startswith("  stuck    Stage label is not done ")
-    assert lines[-1].strip() == f"Do: airflow dags clear label_pairs --partition-key {DAYS[-1]} -y"
+    assert lines[-1].strip() == f"Do: airflow dags clear select_pairs --partition-key {DAYS[-1]} -y"
     whole, stuck = json.loads(said("--json"))[-2:]
     assert whole["trouble"] is None and set(whole["stages"]) == set(STAGES)
     assert stuck["trouble"]["heading"] == "A batch does not go on"
@@ -81,5 +81,5 @@ def test_of_a_published_batch_only_its_manifests_are_read(
     read = FolderLake.read
     monkeypatch.setattr(FolderLake, "read", lambda self, p: asked.append(p) or read(self, p))
     said("--last", "20")
-    assert len([path for path in asked if DAYS[-1] not in path]) == 19 * len(STAGES) + 1
+    assert len([path for path in asked if DAYS[-1] not in path]) == 19 * len(STAGES) + 2
     assert all(path.endswith((".json",)) for path in asked)

@@ -13,10 +13,11 @@ import pytest
 
 from winnow.batch import quarantine_table
 from winnow.console import batch, tables
-from winnow.console.shell import NotFound, Run, Site, document
+from winnow.console.shell import NotFound, Site, document
 from winnow.console.tables import SMALL_BYTES, first_rows
 from winnow.errors import Corrupt
 from winnow.lake import FolderLake
+from winnow.operate.standing import Run
 from winnow.records import RESPONSES, Quarantined, to_table
 
 from ...console_world import BLOCKING, World, campaign, day
@@ -159,7 +160,7 @@ def test_an_unknown_batch_is_not_found(world: World, site: Site) -> None:
 
 
 def test_a_batch_that_only_airflow_knows_shows_its_runs(world: World, site: Site) -> None:
-    run = Run("ingest", "ingest_prompts", "r1", "failed")
+    run = Run("ingest", KEY, "r1", "failed", failures=(), waiting=())
     body = shown(world, replace(site, runs=lambda keys: {KEY: [run]}, ui="../"))
     assert "../dags/ingest_prompts/runs/r1" in body
 

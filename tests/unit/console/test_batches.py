@@ -13,8 +13,10 @@ import pytest
 
 from winnow.console import batches
 from winnow.console.memory import Memory
-from winnow.console.shell import Failure, Run, Site
+from winnow.console.shell import Site
 from winnow.lake import FolderLake
+from winnow.operate.standing import FailedTask as Failure
+from winnow.operate.standing import Run
 from winnow.validate.verdict import Check
 
 from ...console_world import BLOCKING, World, campaign, day
@@ -44,8 +46,8 @@ def keys_in(markup: str) -> list[str]:
 
 
 def ran(state: str, stage: str = "publish", **told: Any) -> Run:
-    dag = {"publish": "publish_dataset", "label": "label_pairs", "ingest": "ingest_prompts"}[stage]
-    return Run(stage, dag, "run/1", state, NOW - timedelta(minutes=5), None, **told)
+    tasks = {"failures": (), "waiting": (), **told}
+    return Run(stage, KEY, "run/1", state, NOW - timedelta(minutes=5), None, **tasks)
 
 
 def with_runs(site: Site, *runs: Run) -> Site:

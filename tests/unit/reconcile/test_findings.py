@@ -12,17 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.batch import STAGES
-from winnow.reconcile.findings import (
-    GRACE,
-    MOST_MENDS,
-    BatchState,
-    Failure,
-    Finding,
-    Mended,
-    Run,
-    find,
-    mend_name,
-)
+from winnow.operate.standing import GRACE, MOST_MENDS, Facts, Failure, Mended, Run, mend_name
+from winnow.reconcile.findings import Finding, find
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 TICK = timedelta(minutes=15)
@@ -38,8 +29,8 @@ def done_up_to(stage: str, at: datetime) -> dict[str, datetime]:
     return dict.fromkeys(STAGES[: STAGES.index(stage)], at)
 
 
-def waits_for(stage: str, at: datetime = NOW - timedelta(hours=1)) -> BatchState:
-    return BatchState(DAY, done_up_to(stage, at))
+def waits_for(stage: str, at: datetime = NOW - timedelta(hours=1)) -> Facts:
+    return Facts(DAY, done_up_to(stage, at))
 
 
 def run(stage: str, state: str, run_id: str = "r1", ended: datetime | None = None) -> Run:
@@ -48,7 +39,7 @@ def run(stage: str, state: str, run_id: str = "r1", ended: datetime | None = Non
 
 
 def found(
-    batch: BatchState, *runs: Run, paused: Iterable[str] = (), mended: Mended | None = None
+    batch: Facts, *runs: Run, paused: Iterable[str] = (), mended: Mended | None = None
 ) -> list[Finding]:
     mends = {mend_name(batch.key, batch.stage or ""): mended} if mended else {}
     return find([batch], runs, paused, mends, NOW)
@@ -130,14 +121,14 @@ def test_after_three_tries_a_person_is_told() -> None:
 
 
 def test_what_is_over_is_left_alone() -> None:
-    everything = BatchState(DAY, dict.fromkeys(STAGES, ago(hours=1)))
+    everything = Facts(DAY, dict.fromkeys(STAGES, ago(hours=1)))
     over = replace(waits_for("select"), ended=True)
     assert not find([everything, over], [], (), {}, NOW)
 
 
 def test_a_batch_that_took_files_and_has_no_manifest_is_committed_in_the_lake() -> None:
-    assert kinds(found(BatchState(DAY, {}))) == [("taken_not_begun", "commit_ingest")]
-    assert not found(BatchState(DAY, {}), run("ingest", "running"))
+    assert kinds(found(Facts(DAY, {}))) == [("taken_not_begun", "commit_ingest")]
+    assert not found(Facts(DAY, {}), run("ingest", "running"))
 
 
 def test_a_night_that_failed_before_it_took_a_file_is_told_until_it_went_through() -> None:
@@ -165,7 +156,7 @@ keys = st.sampled_from(["2026-11-21", "2026-11-22", "2026-11-23"])
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> list[BatchState]:
+def batches(draw: st.DrawFn) -> list[Facts]:
     found = []
     for key in sorted(draw(st.sets(keys))):
         n_done = draw(st.integers(0, len(STAGES)))
@@ -174,7 +165,7 @@ def batches(draw: st.DrawFn) -> list[BatchState]:
         failures = {STAGES[n_done]: failure} if n_done < len(STAGES) else {}
         done = {stage: draw(times) for stage in stages}
         deadline = draw(st.none() | times)
-        found.append(BatchState(key, done, draw(st.booleans()), failures, deadline))
+        found.append(Facts(key, done, draw(st.booleans()), failures, deadline))
     return found
 
 
@@ -201,7 +192,7 @@ def after(mends: dict[str, Mended], findings: Iterable[Finding], now: datetime) 
 
 @given(batches(), any_runs(), st.sets(st.sampled_from(STAGES)), st.randoms())
 def test_a_second_pass_finds_no_more_to_mend_and_nobody_else_to_tell(
-    state: list[BatchState], runs: list[Run], paused: set[str], random
+    state: list[Facts], runs: list[Run], paused: set[str], random
 ) -> None:
     first = find(state, runs, paused, {}, NOW)
     random.shuffle(runs)
@@ -213,7 +204,7 @@ def test_a_second_pass_finds_no_more_to_mend_and_nobody_else_to_tell(
 
 @given(batches(), any_runs(), st.sets(st.sampled_from(STAGES)))
 def test_nothing_is_announced_that_runs_or_is_paused_or_is_over(
-    state: list[BatchState], runs: list[Run], paused: set[str]
+    state: list[Facts], runs: list[Run], paused: set[str]
 ) -> None:
     stages = {batch.key: batch.stage for batch in state}
     active = {(r.key, r.stage) for r in runs if r.state in ("queued", "running")}
@@ -230,7 +221,7 @@ class World:
     """Airflow and a lake that do what `fates` say: a run ends so, or an event is lost."""
 
     fates: list[str]
-    batch: BatchState
+    batch: Facts
     now: datetime = NOW
     runs: list[Run] = field(default_factory=list)
     announced: Counter[str] = field(default_factory=Counter)
@@ -266,7 +257,7 @@ FATES = ["success", "success", "lost", "killed", "no manifest", "final"]
 
 @given(st.lists(st.sampled_from(FATES), max_size=20), st.sampled_from(STAGES[1:]))
 def test_every_batch_gets_through_or_a_person_is_told(fates: list[str], stage: str) -> None:
-    world = World(fates, BatchState(DAY, done_up_to(stage, NOW)))
+    world = World(fates, Facts(DAY, done_up_to(stage, NOW)))
     mends: dict[str, Mended] = {}
     findings: list[Finding] = []
     for _ in range(4 * 12 * len(STAGES)):
@@ -279,7 +270,7 @@ def test_every_batch_gets_through_or_a_person_is_told(fates: list[str], stage: s
 
 
 def test_where_mending_works_nothing_is_left_to_find() -> None:
-    world = World(["lost"] * 0, BatchState(DAY, done_up_to("expand", NOW)))
+    world = World(["lost"] * 0, Facts(DAY, done_up_to("expand", NOW)))
     mends, _ = world.reconcile({})
     assert world.batch.stage is None
     assert world.reconcile(mends)[1] == []

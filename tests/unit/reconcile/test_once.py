@@ -12,12 +12,14 @@ from winnow.campaign import Campaign, parse_campaign
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.lake import Lake
+from winnow.operate import facts
+from winnow.operate.failures import note_failure
+from winnow.operate.memory import read_memory
+from winnow.operate.standing import GRACE, Run
 from winnow.publish import versions
 from winnow.publish.versions import is_finished, publish, store_object
-from winnow.reconcile import lake_state, once
-from winnow.reconcile.failures import note_failure
-from winnow.reconcile.findings import GRACE, TELL_AGAIN, Run
-from winnow.reconcile.memory import read_memory
+from winnow.reconcile import once
+from winnow.reconcile.findings import TELL_AGAIN
 from winnow.reconcile.once import (
     Airflow,
     Report,
@@ -80,7 +82,7 @@ def failed(stage: str, run_id: str = "r1") -> Airflow:
 )
 def test_a_lost_event_is_handed_to_airflow_by_key(lake: Lake, stage: str, announced: str) -> None:
     up_to(lake, stage)
-    assert [state.stage for state in unfinished(lake, CAMPAIGN, LATER)] == [stage]
+    assert [state.stage for state in unfinished(lake, CAMPAIGN)] == [stage]
     report = passed(lake)
     assert report.announce == {announced: [DAY]}
     assert not report.tell
@@ -170,7 +172,7 @@ def test_two_passes_at_once_announce_once(lake: Lake, monkeypatch: pytest.Monkey
 def test_a_batch_in_the_ledger_without_a_manifest_is_committed(lake: Lake) -> None:
     begin(lake)
     assert "the manifest of ingest is written" in report_text(passed(lake))
-    assert [state.stage for state in unfinished(lake, CAMPAIGN, LATER)] == ["expand"]
+    assert [state.stage for state in unfinished(lake, CAMPAIGN)] == ["expand"]
     assert passed(lake, now=LATER + GRACE).announce == {"ingest": [DAY]}
 
 
@@ -250,7 +252,7 @@ def test_a_store_that_is_away_is_no_damaged_batch(
     def busy(*_: Any) -> None:
         raise Retryable("SlowDown")
 
-    monkeypatch.setattr(lake_state, "read_batch", busy)
+    monkeypatch.setattr(facts, "facts_of", busy)
     with pytest.raises(Retryable):
         passed(lake)
 

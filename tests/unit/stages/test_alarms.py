@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow import errors
+from winnow import errors, runbook
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
-from winnow.reconcile import text
 from winnow.reward.calibration import expected_calibration_error
-from winnow.stages import alarms, trouble
+from winnow.stages import alarms
 from winnow.text import plain_text
 from winnow.validate.verdict import Check, Verdict
 
@@ -187,7 +186,7 @@ def test_the_runbook_has_each_heading_and_no_other() -> None:
     headings = set(re.findall(r"^## (.+)$", RUNBOOK.read_text(), re.MULTILINE))
     named = {
         value
-        for module in (alarms, trouble, text)
+        for module in (alarms, runbook)
         for name, value in vars(module).items()
         if name.endswith("_HEADING")
     }

@@ -20,8 +20,8 @@ from winnow.console.memory import Memory
 from winnow.console.shell import Site
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.ledger import Dropped, Entry, append, mark, parse_ledger, read_ledger
-from winnow.progress import standing
-from winnow.reconcile.findings import Run
+from winnow.operate.standing import Run
+from winnow.progress import progress_of
 from winnow.reconcile.once import Airflow, reconcile
 from winnow.stages import ingest, label, publish
 from winnow.stages.drop import drop
@@ -243,7 +243,7 @@ def test_status_and_pages_show_who_gave_it_up_and_why(night: Any) -> None:
     small = night()
     small.choose(small.batch())
     give_up(small)
-    lines = "\n".join(standing(small.lake, small.campaign, DAY, small.time).lines())
+    lines = "\n".join(progress_of(small.lake, small.campaign, DAY, small.time).lines())
     assert "dropped" in lines and "by ann" in lines and "the wrong prompts" in lines
     assert "done: 6 prompts" in lines
     site = Site(small.time, Memory())

@@ -15,7 +15,7 @@ from winnow.batch import Batch
 from winnow.cli import main
 from winnow.errors import Fatal
 from winnow.label.vendor import AnnotationPage, BatchStatus
-from winnow.reconcile.memory import read_memory
+from winnow.operate.memory import read_memory
 from winnow.reconcile.once import Report, note_told, reconcile
 from winnow.stages import label, publish
 from winnow.stages.label_late import collected_bill, late_answers

@@ -18,7 +18,7 @@ import pytest
 from winnow.batch import Batch, open_batch
 from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
-from winnow.progress import standing
+from winnow.progress import progress_of
 from winnow.publish.versions import newest
 from winnow.stages import label, publish
 
@@ -92,10 +92,10 @@ def test_what_an_earlier_version_accepted_is_not_bought_again(later: Later) -> N
 
 def test_the_pages_and_commands_read_an_earlier_lake(later: Later) -> None:
     assert read_ledger(later.lake, "small").keys == [DAY]
-    told = standing(later.lake, later.campaign, DAY, later.time)
+    told = progress_of(later.lake, later.campaign, DAY, later.time)
     assert list(told.stages) == ["ingest", "expand", "select", "label", "publish"]
     assert all(line.startswith("done") for line in told.stages.values())
-    assert told.trouble is None
+    assert not told.standing.is_trouble
 
 
 def test_labels_that_an_earlier_version_bought_come_home_once(bought: Later) -> None:
@@ -113,8 +113,8 @@ def test_labels_that_an_earlier_version_bought_come_home_once(bought: Later) -> 
     version = newest(bought.lake, "small")
     assert version is not None and list(version.batches) == [DAY, NEXT]
     for key in (DAY, NEXT):
-        told = standing(bought.lake, bought.campaign, key, bought.time)
-        assert told.trouble is None
+        told = progress_of(bought.lake, bought.campaign, key, bought.time)
+        assert not told.standing.is_trouble
 
 
 def test_they_are_not_bought_again_elsewhere(

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from winnow.lake import Lake
-from winnow.reconcile.findings import Mended
+from winnow.operate.standing import Mended
 from winnow.stored import parsed, read_sealed, sealed_json
 
 
@@ -31,7 +31,7 @@ class Memory:
     """What a campaign's reconciliation knows from before.
 
     Attributes:
-        mends: By `findings.mend_name`.
+        mends: By `standing.mend_name`.
         told: When a finding was told to a person, by its name.
         looked: By batch.
         through: Batches that are published or over; they are not read again.

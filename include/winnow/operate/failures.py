@@ -16,8 +16,8 @@ from winnow.batch import batch_folder
 from winnow.errors import Retryable, WinnowError
 from winnow.lake import Lake
 from winnow.lake.disk import told as told_by_disk
-from winnow.reconcile.findings import Failure
-from winnow.stored import parsed, read_sealed, sealed_json
+from winnow.operate.standing import Failure
+from winnow.stored import parsed, read_sealed, sealed_json, stored_time
 from winnow.text import plain_line
 
 SHOWN_CHARS = 500
@@ -49,13 +49,21 @@ def note_failure(
 
 
 def read_failure(lake: Lake, campaign: str, key: str, stage: str) -> Failure | None:
-    """The last failure of a stage, or None."""
+    """The last failure of a stage, or None.
+
+    Raises:
+        Corrupt: The note cannot be read.
+    """
     data, _ = lake.read_tagged(_path(campaign, key, stage))
-    if data is None:
-        return None
-    return parsed(
-        lake, _path(campaign, key, stage), lambda held: Failure(**read_sealed(held)), data
-    )
+    return None if data is None else parsed(lake, _path(campaign, key, stage), _failure, data)
+
+
+def _failure(data: bytes) -> Failure:
+    failure = Failure(**read_sealed(data))
+    stored_time(failure.at)
+    if not (isinstance(failure.run_id, str) and isinstance(failure.message, str)):
+        raise TypeError("run_id or message")
+    return failure
 
 
 def _path(campaign: str, key: str, stage: str) -> str:

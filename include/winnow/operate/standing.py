@@ -1,0 +1,464 @@
+"""Where a batch stands, why it does not go on, and the command that mends it. Computes only.
+
+    Facts, Run    what the lake says of a batch; what Airflow says, which may be unknown
+    standing_of   both -> Standing
+
+`winnow status`, the pages, `reconcile` and its alarms read the one answer; each may show less.
+Times are held against four limits:
+
+    GRACE       10 minutes   Airflow starts what follows; then `reconcile` announces it again
+    PATIENCE    1 hour       then a person is told that a stage has not begun
+    QUIET       6 hours      a task works no longer without leaving anything in the lake; what buys
+                             or collects may take so long, also past the vendor's deadline
+    RUN_LIMIT   24 hours     a run, but for one that waits for labels
+
+A command is one that finds something to do. `airflow dags clear` finds the runs that there are: of
+a stage that has not begun there is none, so the stage before is run again, which is done, returns
+at once, and hands its batch on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from winnow.batch import STAGES, next_stage
+from winnow.runbook import (
+    APPROVAL_CLICK,
+    APPROVAL_HEADING,
+    DEADLINE_HEADING,
+    GATE_HEADING,
+    STUCK_HEADING,
+)
+from winnow.stages.tasks import DAG_OF, clear_command
+from winnow.text import plain_line
+from winnow.validate.verdict import Check
+
+GRACE = timedelta(minutes=10)
+PATIENCE = timedelta(hours=1)
+QUIET = timedelta(hours=6)
+RUN_LIMIT = timedelta(hours=24)
+LONGEST_CAUSE = 600
+
+MOST_MENDS = 3
+"""A stage of a batch is announced again at most so often; then a person is told."""
+PAUSES = (timedelta(0), timedelta(minutes=30), timedelta(hours=2), timedelta(hours=8))
+"""How long after the mend before: by how many there were."""
+
+ACTIVE = ("queued", "running", "restarting")
+
+_TAKEN = "Its prompt files were taken, but no manifest was written."
+
+Level = Literal["goes_on", "waits", "stuck", "failed", "done", "ended", "damaged", "dropped"]
+Kind = Literal[
+    "goes_on",
+    "done",
+    "ended",
+    "damaged",
+    "dropped",
+    "approval",
+    "vendor",
+    "collecting",
+    "uncollected",
+    "hangs",
+    "gate",
+    "over_budget",
+    "not_bought",
+    "paused",
+    "taken_not_begun",
+    "failed",
+    "failed_run",
+    "no_manifest",
+    "lost_event",
+    "gave_up",
+    "quiet",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTask:
+    """A task of a run that failed; `error` is the last line of its log, where it is known."""
+
+    task: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A DAG run: of which stage and batch, and how it stands (as Airflow says).
+
+    `failures` and `waiting` are the tasks that failed and those that wait for a person's answer;
+    both are None where nobody asked for tasks.
+    """
+
+    stage: str
+    key: str
+    run_id: str
+    state: str
+    began: datetime | None = None
+    ended: datetime | None = None
+    failures: Sequence[FailedTask] | None = None
+    waiting: Sequence[str] | None = None
+
+    @property
+    def dag(self) -> str:
+        """The DAG that it is a run of."""
+        return DAG_OF[self.stage]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last task that failed in a stage did; `final` where no retry can help."""
+
+    run_id: str
+    final: bool
+    message: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """How often a stage of a batch was announced again, and when last."""
+
+    n: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the lake says of a batch.
+
+    Attributes:
+        key: The batch.
+        done: When each stage that is done was committed, in order.
+        ended: The last of them left nothing to hand on: the batch is over.
+        failures: The last failure of each stage that had one.
+        deadline: Until when the vendor may answer; None before the purchase.
+        touched: When the stage that is not done left something last; None if it left nothing.
+        planned_at: When a purchase was planned that is not made.
+        approval_usd: What a person is asked to approve, dollars; None where nobody is asked.
+        over_usd: What the first votes cost and the budget, dollars, where they cost more.
+        checks: Where the last verdict of the gate blocks: what did not pass, the worst first.
+        damage: Why the batch cannot be read.
+        dropped: That a person gave it up: who, when and why.
+    """
+
+    key: str
+    done: Mapping[str, datetime]
+    ended: bool = False
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    deadline: datetime | None = None
+    touched: datetime | None = None
+    planned_at: datetime | None = None
+    approval_usd: float | None = None
+    over_usd: tuple[float, float] | None = None
+    checks: Sequence[Check] = ()
+    damage: str = ""
+    dropped: str = ""
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that is to be done next; None when there is none."""
+        over = self.ended or self.damage or self.dropped
+        return None if over else next_stage(self.done)
+
+    @property
+    def since(self) -> datetime | None:
+        """When the last stage that is done was committed."""
+        return list(self.done.values())[-1] if self.done else None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a batch stands and why.
+
+    Attributes:
+        key: The batch.
+        stage: The stage it is in; empty where it is in none.
+        level: `goes_on`; `waits` for somebody outside, or for what happens by itself; `stuck`,
+            nothing will happen by itself; `failed`, Airflow gave up; `done`; `ended`, nothing was
+            left to hand on; `damaged`, the lake cannot be read; `dropped`, a person gave it up.
+        kind: What is the cause, as a word for programs.
+        cause: One line, plain text; empty where there is nothing to say.
+        first: What a person does before the command, or instead of one.
+        command: To be typed; empty where there is none.
+        heading: The runbook's heading; empty where it has none.
+        since: From when on.
+        run: The run of Airflow that it is about.
+    """
+
+    key: str
+    stage: str
+    level: Level
+    kind: Kind
+    cause: str = ""
+    first: str = ""
+    command: str = ""
+    heading: str = ""
+    since: datetime | None = field(default=None, compare=False)
+    run: Run | None = None
+
+    @property
+    def mend(self) -> str:
+        """What to do, one line; empty where there is nothing to do."""
+        return ": ".join(filter(None, (self.first, self.command)))
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether there is something to say: the batch neither is published nor simply goes on."""
+        return self.level not in ("goes_on", "done")
+
+
+def damaged(key: str, cause: str) -> Standing:
+    """A batch that cannot be read."""
+    first = "restore the object from the bucket's versions or a copy of the lake; or give it up"
+    command = f'winnow drop {key} --reason "..."'
+    return Standing(key, "", "damaged", "damaged", cause, first, command)
+
+
+def mend_name(key: str, stage: str) -> str:
+    """Under which name mends of a stage of a batch are counted."""
+    return f"{key}/{stage}"
+
+
+def standing_of(
+    facts: Facts,
+    now: datetime,
+    runs: Sequence[Run] | None = None,
+    paused: Collection[str] = (),
+    mended: Mended | None = None,
+) -> Standing:
+    """Where a batch stands.
+
+    Args:
+        facts: What the lake says of it.
+        now: With its zone.
+        runs: Every run of the batch that Airflow knows, in any order; None where nobody asked
+            Airflow. Then time and what lies in the lake tell whether a stage goes on.
+        paused: Stages whose DAG is paused.
+        mended: How often the stage was announced again.
+    """
+    stage = facts.stage
+    if stage is None:
+        return _over(facts)
+    found = Standing(facts.key, stage, "goes_on", "goes_on", since=facts.since)
+    if runs is None:
+        found = _without_airflow(found, facts, now, mended)
+    else:
+        found = _with_airflow(found, facts, now, own_runs(facts, stage, runs), paused, mended)
+    return replace(found, cause=plain_line(found.cause, LONGEST_CAUSE))
+
+
+def _over(facts: Facts) -> Standing:
+    key = facts.key
+    if facts.dropped:
+        return Standing(key, "", "dropped", "dropped", plain_line(facts.dropped))
+    if facts.damage:
+        return damaged(key, facts.damage)
+    if not facts.ended:
+        return Standing(key, "", "done", "done", since=facts.since)
+    cause = f"Stage {list(facts.done)[-1]} left nothing to hand on."
+    found = Standing(key, next_stage(facts.done) or "", "ended", "ended", cause, since=facts.since)
+    return replace(found, command=f"winnow quarantine --batch {key}")
+
+
+def own_runs(facts: Facts, stage: str, runs: Sequence[Run]) -> list[Run]:
+    """The stage's runs; one that ended before the batch took its prompts is another campaign's."""
+    first = facts.done.get(STAGES[0])
+    own = [run for run in runs if run.stage == stage]
+    return [run for run in own if first is None or run.ended is None or run.ended >= first]
+
+
+def _with_airflow(
+    found: Standing,
+    facts: Facts,
+    now: datetime,
+    runs: Sequence[Run],
+    paused: Collection[str],
+    mended: Mended | None,
+) -> Standing:
+    asks = next((run for run in runs if run.waiting), None)
+    if asks is not None:
+        return replace(_approval(found, facts), run=asks, since=asks.began)
+    active = [run for run in runs if run.state in ACTIVE and not run.failures]
+    if active:
+        return _active(replace(found, run=active[0]), facts, now, active)
+    last = max(runs, key=_by_time, default=None)
+    found = replace(found, run=last)
+    again = _again(found, facts, runs)
+    if facts.checks:
+        return _gate(found, facts)
+    if found.stage in paused:
+        dag = DAG_OF[found.stage]
+        cause, command = f"{dag} is paused.", f"airflow dags unpause {dag}"
+        return _stuck(found, "paused", cause, command, level="waits")
+    if last is not None and last.state != "success":
+        found = replace(found, since=last.ended or last.began or found.since)
+        return _given_up(_failed(found, facts, last), mended, now)
+    if found.stage == STAGES[0]:
+        return _stuck(found, "taken_not_begun", _TAKEN, again if runs else "winnow reconcile")
+    found = replace(found, since=(last.ended if last else None) or found.since)
+    if found.since is None or now - found.since < GRACE:
+        return found
+    level = "waits" if now - found.since < PATIENCE else "stuck"
+    kind: Kind = "lost_event" if last is None else "no_manifest"
+    cause = f"The last run of {DAG_OF[found.stage]} ended and left no manifest."
+    if last is None:
+        before, told = STAGES[STAGES.index(found.stage) - 1], _hours(now - found.since)
+        cause = f"{DAG_OF[found.stage]} has not begun: {before} was done {told} ago, and no run "
+        cause += "has taken the batch up."
+    return _given_up(_stuck(found, kind, cause, again, level=level), mended, now)
+
+
+def _without_airflow(
+    found: Standing, facts: Facts, now: datetime, mended: Mended | None
+) -> Standing:
+    stage, dag = found.stage, DAG_OF[found.stage]
+    again, touched = _again(found, facts, None), facts.touched
+    if facts.checks:
+        return _gate(found, facts)
+    failure = facts.failures.get(stage)
+    if failure is not None and failure.final:
+        at = datetime.fromisoformat(failure.at)
+        later = [touched, mended.at if mended else None]
+        if all(time is None or time <= at for time in later):
+            return _noted(replace(found, since=at), failure)
+    if stage == STAGES[0]:
+        return _stuck(found, "taken_not_begun", _TAKEN, again)
+    if facts.over_usd is not None:
+        return _over_budget(found, facts.over_usd)
+    if facts.approval_usd is not None:
+        return _approval(found, facts)
+    if facts.deadline is not None:
+        return _vendor(found, facts.deadline, now)
+    if facts.planned_at is not None:
+        if now - facts.planned_at <= PATIENCE:
+            return found
+        cause = f"The tasks were planned {_hours(now - facts.planned_at)} ago; no vendor has them."
+        return _given_up(_stuck(found, "not_bought", cause, again), mended, now)
+    if found.since is None or now - found.since <= PATIENCE:
+        return found
+    cause = f"Stage {stage} is not done {_hours(now - found.since)} after the stage before it"
+    if touched is None:
+        cause += f": {dag} has not begun, or its run goes on."
+        return _given_up(_stuck(found, "lost_event", cause, again), mended, now)
+    if now - touched <= QUIET:
+        return found
+    cause += f", and has left nothing new for {_hours(now - touched)}."
+    return _given_up(_stuck(found, "quiet", cause, again), mended, now)
+
+
+def _again(found: Standing, facts: Facts, runs: Sequence[Run] | None) -> str:
+    """The command that has the stage run: its own run cleared, where there is one."""
+    has_begun = bool(runs)
+    if runs is None:
+        has_begun = facts.touched is not None or found.stage in facts.failures
+    if has_begun or found.stage == STAGES[0]:
+        return clear_command(found.stage, found.key)
+    return clear_command(STAGES[STAGES.index(found.stage) - 1], found.key)
+
+
+def _stuck(found: Standing, kind: Kind, cause: str, command: str, **more: Any) -> Standing:
+    said = {"level": "stuck", "heading": STUCK_HEADING, **more}
+    return replace(found, kind=kind, cause=cause, command=command, **said)
+
+
+def _active(found: Standing, facts: Facts, now: datetime, active: Sequence[Run]) -> Standing:
+    if found.stage == "label" and facts.deadline is not None:
+        return _vendor(found, facts.deadline, now)
+    if facts.approval_usd is not None and all(run.waiting is None for run in active):
+        return _approval(found, facts)
+    began = min((run.began for run in active if run.began), default=None)
+    if began is None or now <= began + RUN_LIMIT:
+        return replace(found, since=began or found.since)
+    dag, run = DAG_OF[found.stage], active[0]
+    cause = f"{dag} is {run.state} since {began:%Y-%m-%d %H:%M} UTC."
+    first = f"see which task waits and for what: {dag} in Airflow, run {run.run_id}"
+    return _stuck(found, "hangs", cause, "", first=first, since=began)
+
+
+def _vendor(found: Standing, deadline: datetime, now: datetime) -> Standing:
+    until = f"{deadline:%Y-%m-%d %H:%M} UTC"
+    if now <= deadline:
+        cause = f"The vendor answers until {until}."
+        return replace(found, level="waits", kind="vendor", cause=cause)
+    if now <= deadline + QUIET:
+        cause = f"The vendor's time ended at {until}; the answers are being collected."
+        return replace(found, level="waits", kind="collecting", cause=cause)
+    cause = f"The vendor's time ended at {until} and the answers are not collected."
+    command = clear_command(found.stage, found.key)
+    return _stuck(found, "uncollected", cause, command, heading=DEADLINE_HEADING)
+
+
+def _approval(found: Standing, facts: Facts) -> Standing:
+    most = "" if facts.approval_usd is None else f" of up to about ${facts.approval_usd:,.2f}"
+    cause, said = f"A person must approve the purchase{most}.", {"first": APPROVAL_CLICK}
+    return _stuck(found, "approval", cause, "", level="waits", heading=APPROVAL_HEADING, **said)
+
+
+def _gate(found: Standing, facts: Facts) -> Standing:
+    cause = "; ".join(check.reason for check in facts.checks)
+    command = clear_command(found.stage, found.key)
+    return _stuck(found, "gate", cause, command, heading=GATE_HEADING)
+
+
+def _over_budget(found: Standing, over_usd: tuple[float, float]) -> Standing:
+    cost, budget = over_usd
+    cause = f"The first votes cost about ${cost:,.2f}, the budget of a batch is ${budget:,.2f}."
+    command, first = clear_command(found.stage, found.key), "raise label.budget_usd in the campaign"
+    return _stuck(found, "over_budget", cause, command, first=first)
+
+
+def _failed(found: Standing, facts: Facts, last: Run) -> Standing:
+    """The last run failed: its own note says why, or the logs of its tasks."""
+    note = facts.failures.get(found.stage)
+    noted = note is not None and note.run_id == last.run_id
+    if note is not None and noted and note.final:
+        return _noted(found, note)
+    cause = f"The last run of {last.dag} failed; its log says why."
+    told = next((task for task in last.failures or () if task.error), None)
+    if told is not None:
+        cause = f"{told.task}: {told.error}"
+    elif note is not None and noted:
+        cause = f"The last run of {last.dag} failed: {note.message}"
+    # A run that failed though none of its tasks did (it timed out, say) is cleared as a whole.
+    some = last.failures is None or bool(last.failures) or noted
+    command = clear_command(found.stage, found.key, only_failed=some)
+    return _stuck(found, "failed_run", cause, command, level="failed")
+
+
+def _noted(found: Standing, note: Failure) -> Standing:
+    cause = f"{note.message} (failed at {note.at})"
+    command = clear_command(found.stage, found.key, only_failed=True)
+    first = "mend what the message says, then"
+    return _stuck(found, "failed", cause, command, level="failed", first=first)
+
+
+def _given_up(found: Standing, mended: Mended | None, now: datetime) -> Standing:
+    """Nothing came of announcing the stage again, so nobody announces it any more."""
+    if found.kind == "failed" or mended is None or mended.n < MOST_MENDS:
+        return found
+    if now - mended.at < PAUSES[-1]:
+        return found
+    return replace(
+        found,
+        kind="gave_up",
+        level="failed" if found.level == "failed" else "stuck",
+        cause=f"{found.cause.rstrip('.')}; announced again {mended.n} times",
+        first=f"read the log of {DAG_OF[found.stage]} in Airflow, mend what it says, then",
+        command=f"winnow reconcile --again {found.key}",
+    )
+
+
+def _hours(time: timedelta) -> str:
+    hours = round(time / timedelta(hours=1))
+    if not hours:
+        return f"{round(time / timedelta(minutes=1))} minutes"
+    return f"{hours:,} hour{'' if hours == 1 else 's'}"
+
+
+def _by_time(run: Run) -> tuple[float, str]:
+    at = run.ended or run.began
+    return (at.timestamp() if at else 0.0, run.run_id)

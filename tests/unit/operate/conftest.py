@@ -1,0 +1,5 @@
+"""The small night of the stages, for what is told of it."""
+
+from ..stages.conftest import inbox, night
+
+__all__ = ["inbox", "night"]
