@@ -33,8 +33,8 @@ from winnow.console.state import SETTLED, BatchState, damaged, state_of
 from winnow.console.trouble import Trouble, troubles_of
 from winnow.dag_names import DAG_OF
 from winnow.lake import Lake
-from winnow.page.markup import paragraphs
-from winnow.publish.report_text import dollars, said
+from winnow.pages.pieces import paragraphs, said
+from winnow.pages.words import dollars
 from winnow.stages.trouble import Damage, whole
 
 MOST_TROUBLES = 10

@@ -9,7 +9,7 @@ from winnow.console.parts import Kind, age, chip, command, link, notice
 from winnow.console.shell import Run, Site, to
 from winnow.console.state import WORDS, Cell, State
 from winnow.console.trouble import Trouble
-from winnow.publish.report_text import said
+from winnow.pages.pieces import said
 from winnow.text import plain_text
 
 _MARKS: dict[State, str] = {

@@ -13,7 +13,7 @@ from winnow.console.parts import Kind, age
 from winnow.console.shell import Run
 from winnow.console.state import ACTIVE, BatchState, Cell, needs_approval, over_budget
 from winnow.dag_names import DAG_OF, clear_command
-from winnow.publish.report_text import cut, dollars, number, percent
+from winnow.pages.words import cut, dollars, number, percent
 from winnow.stages.drop import dropped_text
 from winnow.stages.trouble import Damage, whole
 from winnow.validate.limits import setting_of

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from winnow.campaign import Campaign
-from winnow.publish.report_text import NOT_MEASURED, UNKNOWN_PEOPLE, certainty_told
+from winnow.pages.words import NOT_MEASURED
+from winnow.publish.report_text import UNKNOWN_PEOPLE, certainty_told
 from winnow.publish.shards import configs
 from winnow.publish.versions import Version
 from winnow.publish.views import VIEWS

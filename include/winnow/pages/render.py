@@ -1,0 +1,74 @@
+"""Pages from the Jinja templates of a folder, which may use those beside this module.
+
+Always holds: equal input gives equal text; every value is escaped, and loses the characters that
+nobody sees, where a template shows it. A page loads nothing: its style stands in it, and its policy
+allows that one style by its digest.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from winnow.pages import words
+from winnow.pages.charts import swatch
+from winnow.text import plain_text
+
+SHARED = Path(__file__).with_name("templates")
+
+
+def render(template: str, folder: Path = SHARED, **told: Any) -> str:
+    """The page of a template, of `folder` or shared; `told` is plain data, each value by its name.
+
+    Raises:
+        jinja2.UndefinedError: The template names what nobody told.
+    """
+    return templates(folder).get_template(template).render(**told)
+
+
+def piece(name: str, *args: Any) -> str:
+    """One macro of `parts.html` by itself, as markup."""
+    return str(getattr(_parts(), name)(*args))
+
+
+@cache
+def templates(folder: Path = SHARED) -> Environment:
+    """Templates of a folder; what its `own.css` holds follows the shared style."""
+    found = Environment(
+        loader=FileSystemLoader([folder, SHARED]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    own = folder / "own.css"
+    style = (SHARED / "style.css").read_text() + (own.read_text() if own.exists() else "")
+    found.globals |= {"style": Markup(style), "policy": Markup(policy(style))}
+    found.filters |= {each.__name__: each for each in (swatch, *words.FILTERS)}
+    return found
+
+
+def policy(style: str, script: str = "") -> str:
+    """A policy for a page's content: this style, this script, and nothing else."""
+    scripts = f"script-src {_digest(script)}; " if script else ""
+    return f"default-src 'none'; style-src {_digest(style)}; {scripts}base-uri 'none'"
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _parts() -> Any:
+    return templates().get_template("parts.html").module
+
+
+def _shown(value: Any) -> Any:
+    return plain_text(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
