@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,21 @@ from winnow.text import plain_text
 SHARED = Path(__file__).with_name("templates")
 
 
-def render(template: str, folder: Path = SHARED, **told: Any) -> str:
-    """The page of a template, of `folder` or shared; `told` is plain data, each value by its name.
+def render(
+    template: str, folder: Path = SHARED, shown: Callable[[Any], Any] | None = None, **told: Any
+) -> str:
+    """The page of a template, of `folder` or shared.
+
+    Args:
+        template: Its file.
+        folder: Where it is.
+        shown: How a value is written that is not markup; as HTML where nothing is given.
+        told: Plain data, each value by its name.
 
     Raises:
         jinja2.UndefinedError: The template names what nobody told.
     """
-    return templates(folder).get_template(template).render(**told)
+    return templates(folder, shown).get_template(template).render(**told)
 
 
 def piece(name: str, *args: Any) -> str:
@@ -38,13 +47,14 @@ def piece(name: str, *args: Any) -> str:
 
 
 @cache
-def templates(folder: Path = SHARED) -> Environment:
+def templates(folder: Path = SHARED, shown: Callable[[Any], Any] | None = None) -> Environment:
     """Templates of a folder; what its `own.css` holds follows the shared style."""
     found = Environment(
         loader=FileSystemLoader([folder, SHARED]),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=shown or _shown,
+        keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -5,8 +5,10 @@ A figure that was not measured says so, and is never a number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from winnow.records import MICROS
 from winnow.text import plain_text
@@ -52,6 +54,11 @@ def line(text: object, longest: int = LONGEST_NAME) -> str:
 def lines(text: str, longest: int = LONGEST_PASSAGE) -> str:
     """A longer text of somebody else's, with its own lines."""
     return cut(plain_text(text).strip(), longest)
+
+
+def code(text: object) -> Markup:
+    """A name between back ticks, which it cannot end, in Markdown."""
+    return Markup(f"`{' '.join(plain_text(str(text)).replace('`', chr(39)).split())}`")
 
 
 def spaced(name: object) -> str:
@@ -106,10 +113,5 @@ def ratio(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names one after the other."""
-    return ", ".join(names)
-
-
-FILTERS = (between, count, cut, dollars, line, lines, number, percent, ratio, spaced)
+FILTERS = (between, code, count, cut, dollars, line, lines, number, percent, ratio, spaced)
 """What templates may use, by name."""

@@ -35,9 +35,7 @@ def test_no_text_of_a_chart_acts() -> None:
     axis = Axis(0.0, 1.0, [(0.5, HOSTILE)], HOSTILE)
     points = Series("k0", [Point(0.5, 0.5, HOSTILE)])
     for chart in (
-        plane(
-            HOSTILE, axis, axis, [Series("k0", [Point(0.5, 0.5, HOSTILE)])], levels=[(1, HOSTILE)]
-        ),
+        plane(HOSTILE, axis, axis, [points], levels=[(1, HOSTILE)]),
         intervals(HOSTILE, [Row(HOSTILE, 0.5, HOSTILE, 0.1, 0.9)]),
     ):
         drawn = picture(chart)
