@@ -22,9 +22,9 @@ from winnow.console.selector_figures import (
 from winnow.console.shell import Page, Site, to
 from winnow.console.stages import Done, keys_of, published_of, stages_of
 from winnow.lake import Lake
-from winnow.pages.charts import reliability
 from winnow.pages.pieces import figure, legend, paragraphs, picture, said, section
 from winnow.pages.words import NOT_MEASURED, count, number, percent
+from winnow.publish.reliability import reliability
 from winnow.reward.calibration import ReliabilityBin
 
 NIGHTS = 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.pages.render import SHARED
+from winnow.pages.render import style_of
 
 _OWN = """
 body{font-size:15px}
@@ -45,4 +45,4 @@ white-space:nowrap}
 .mark.blocked{color:var(--bad)} .mark.idle{color:var(--soft)} .mark.running{color:var(--k0)}
 """
 
-STYLE = (SHARED / "style.css").read_text() + _OWN
+STYLE = style_of() + _OWN

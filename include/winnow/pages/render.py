@@ -48,7 +48,7 @@ def piece(name: str, *args: Any) -> str:
 
 @cache
 def templates(folder: Path = SHARED, shown: Callable[[Any], Any] | None = None) -> Environment:
-    """Templates of a folder; what its `own.css` holds follows the shared style."""
+    """Templates of a folder, and those that all share."""
     found = Environment(
         loader=FileSystemLoader([folder, SHARED]),
         autoescape=True,
@@ -58,11 +58,16 @@ def templates(folder: Path = SHARED, shown: Callable[[Any], Any] | None = None) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    own = folder / "own.css"
-    style = (SHARED / "style.css").read_text() + (own.read_text() if own.exists() else "")
+    style = style_of(folder)
     found.globals |= {"style": Markup(style), "policy": Markup(policy(style))}
     found.filters |= {each.__name__: each for each in (swatch, *words.FILTERS)}
     return found
+
+
+def style_of(folder: Path = SHARED) -> str:
+    """The shared style, and what a folder adds to it in `own.css`."""
+    files = [SHARED / "style.css", folder / "own.css"]
+    return "".join(file.read_text() for file in files if file.exists())
 
 
 def policy(style: str, script: str = "") -> str:

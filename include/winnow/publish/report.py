@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from winnow.pages.charts import reliability
 from winnow.pages.render import render
 from winnow.pages.words import Table, count, dollars, line, number, percent, spaced
 from winnow.publish import report_bought, report_labels, report_pool
+from winnow.publish.reliability import reliability
 from winnow.publish.report_facts import BatchFacts, History
 from winnow.publish.report_gate import gate
 from winnow.publish.report_text import certainty_told
