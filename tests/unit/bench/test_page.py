@@ -213,6 +213,11 @@ def test_references_are_levels_and_no_budgets() -> None:
     assert "off the scale: best response 91." in made
 
 
+def test_one_dot_is_no_curve() -> None:
+    assert "Budget curves" not in page(cell("hybrid", 4, around(0.5)))
+    assert "Budget curves" in page(CONTROL, cell("hybrid", 4, around(0.5)))
+
+
 def test_a_strategy_keeps_its_colour_in_every_picture_and_page() -> None:
     one = page(RIVAL, CONTROL, cell("hybrid", 4, around(0.55)))
     other = page(cell("hybrid", 4, around(0.55)), cell("aardvark", 4, around(0.5)))

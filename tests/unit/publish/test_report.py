@@ -334,6 +334,6 @@ def test_what_was_measured_of_nobody_is_a_line_and_no_column_of_dashes() -> None
 def test_one_figure_is_told_and_not_drawn() -> None:
     batch = labelled(1)
     page = report(batch)
-    assert "<polygon" not in page.split("Agreement</h2>")[0].split("Gain against rank</h2>")[1]
+    assert "<svg" not in page.split("Annotators</h2>")[0].split("Gain against rank</h2>")[1]
     assert "0.300 nats" in words(page)
     assert "Two votes name one side: 75.0 %." in words(page)
