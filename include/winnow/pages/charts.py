@@ -134,7 +134,7 @@ def value_axis(
 ) -> Axis:
     """An axis that holds the values, with round ticks; `write` has a tick and all of them."""
     ends = padded(values)
-    marks = [t for t in ticks(ends, 4) if t >= 0 or min(values) < 0]
+    marks = [t for t in ticks(ends, 6) if t >= 0 or min(values) < 0]
     return Axis(ends.low, ends.high, [(t, write(t, marks)) for t in marks], name)
 
 
