@@ -1,8 +1,7 @@
 """The page of the label bench: verdicts in words, curves, differences, tables, limits.
 
 Every sentence and every mark is computed from the rows; the limits and the way to reproduce come
-from the facts. The page is one file without scripts, and its text is escaped, since names of pools
-and strategies come from whoever ran the bench.
+from the facts. The page is one file without scripts.
 
 A strategy with no labels, or with more than `LARGEST_BUDGET` per prompt, is a reference: a level to
 hold the others against, not a budget that anybody would choose.
@@ -11,19 +10,19 @@ hold the others against, not a budget that anybody would choose.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from winnow.errors import Corrupt
-from winnow.page.markup import bullets, definitions, figure, folded, paragraphs, section
-from winnow.page.reliability import reliability_svg
-from winnow.page.svg import mark
-from winnow_bench.charts import Estimate, Line, curves_svg, forest_svg, near
-from winnow_bench.document import document, slots
+from winnow.pages.charts import Chart, Row
+from winnow.pages.render import render
+from winnow.publish.reliability import reliability
+from winnow_bench.charts import Line, curves, forest, near, slots
+from winnow_bench.document import TEMPLATES, definitions
 from winnow_bench.metrics import METRICS, Metric, metric
 from winnow_bench.statistics import Comparison, Summary
-from winnow_bench.tables import results_table, verdict_table
+from winnow_bench.tables import Results, results
 from winnow_bench.verdicts import (
     CONTROL,
     FEW_LABELS,
@@ -39,14 +38,25 @@ from winnow_bench.verdicts import (
 
 LARGEST_BUDGET = 64
 
-_CURVES = (
-    "Each metric against labels per prompt, which double from tick to tick. Bands are 95 % "
-    "intervals of the mean over seeds; differences between strategies are paired and known better "
-    "than the bands suggest. Where a strategy ran on several pool sizes, the commonest is drawn."
-)
+Picture = tuple[str, str, Chart]
+"""A chart with its title and a note."""
 
 Slots = Mapping[str, str]
 _SHOWN_APART = frozenset({"command", "limits", "reliability", "about"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What was found on one pool; `verdicts` are metrics with who is better and who is worse."""
+
+    name: str
+    sentences: Sequence[str]
+    verdicts: Sequence[tuple[str, str, str]]
+    n_looked_at: int
+    curves: Sequence[Picture]
+    forests: Sequence[Sequence[Picture]]
+    main: Results
+    rest: Results | None
 
 
 def labels_page(
@@ -71,68 +81,55 @@ def labels_page(
     summaries = [Summary(**row) for row in summary_rows]
     comparisons = [Comparison(**row) for row in comparison_rows]
     slot = slots(row.strategy for row in summaries)
-    pools = sorted({row.pool for row in summaries})
-    body = _verdicts(pools, summaries, comparisons) + _legend(summaries, slot)
-    for pool in pools:
-        own = [row for row in summaries if row.pool == pool]
-        against = [row for row in comparisons if row.pool == pool]
-        about = paragraphs([facts["about"][pool]]) if pool in facts.get("about", {}) else ""
-        body += section(f"Pool: {pool}", about + _pool(own, against, slot))
-    return document("What each label bought", body + _back_matter(summaries, facts))
-
-
-def _verdicts(
-    pools: Sequence[str], summaries: Sequence[Summary], comparisons: Sequence[Comparison]
-) -> str:
-    cards, n_looked_at = "", 0
-    for pool in pools:
-        own = [row for row in comparisons if row.pool == pool]
-        first, *others = pool_sentences([row for row in summaries if row.pool == pool], own)
-        found = against_rival(own) + flagship_against_control(own)
-        n_looked_at += sum(each.n_looked_at for each in found)
-        lead = f'<p class="lead">{escape(first)}</p>'
-        table = verdict_table(against_rival(own))
-        cards += f'<div class="card"><h3>{escape(pool)}</h3>{lead}{table}{bullets(others)}</div>'
-    note = (
-        "Better and worse mean that the 95 % t interval of the difference, paired by seed, lies "
-        "clear of zero. The intervals are not corrected for their number: the verdicts read "
-        f"{n_looked_at} of them, of which about {n_looked_at / 20:.0f} would lie clear of zero by "
-        "chance alone if no strategy differed from another."
+    drawn = {row.strategy for row in summaries if _has_budget(row)}
+    pools = [
+        _pool(
+            name,
+            [row for row in summaries if row.pool == name],
+            [row for row in comparisons if row.pool == name],
+            slot,
+        )
+        for name in sorted({row.pool for row in summaries})
+    ]
+    return render(
+        "labels.html",
+        TEMPLATES,
+        pools=pools,
+        n_looked_at=sum(pool.n_looked_at for pool in pools),
+        legend=[(name_of(name), css) for name, css in slot.items() if name in drawn],
+        about=facts.get("about", {}),
+        meanings=[(each.title, each.meaning) for each in _metrics(summaries)],
+        reliability={n: reliability(b) for n, b in facts.get("reliability", {}).items()},
+        limits=facts.get("limits", ()),
+        command=facts.get("command"),
+        others=definitions({k: v for k, v in facts.items() if k not in _SHOWN_APART}),
+        few=FEW_LABELS,
+        many=MANY_LABELS,
     )
-    return f'<div class="cards">{cards}</div>' + paragraphs([note], "soft")
 
 
-def _legend(summaries: Sequence[Summary], slot: Slots) -> str:
-    present = {row.strategy for row in summaries if _has_budget(row)}
-    entries = "".join(
-        f'<label class="{css}"><input type="checkbox" id="show-{css}" checked>'
-        f'<svg viewBox="0 0 14 14" aria-hidden="true">{mark(css, 7, 7)}</svg>'
-        f"{escape(name_of(name))}</label>"
-        for name, css in slot.items()
-        if name in present
-    )
-    return f'<fieldset class="legend"><legend>Shown in the curves</legend>{entries}</fieldset>'
-
-
-def _pool(summaries: Sequence[Summary], comparisons: Sequence[Comparison], slot: Slots) -> str:
+def _pool(
+    name: str, summaries: Sequence[Summary], comparisons: Sequence[Comparison], slot: Slots
+) -> Pool:
+    found = against_rival(comparisons)
     metrics = _metrics(summaries)
     quality = [each for each in metrics if each.is_quality]
-    curves = "".join(_curves(each, summaries, slot) for each in quality)
-    forests = [_forests(each, comparisons, slot) for each in quality]
     main = [r for r in summaries if r.labels in (FEW_LABELS, MANY_LABELS) or not _has_budget(r)]
     rest = [row for row in summaries if row not in main]
-    body = (
-        "<h3>Budget curves</h3>"
-        + paragraphs([_CURVES], "soft")
-        + f'<div class="plots curves">{curves}</div>'
+    return Pool(
+        name=name,
+        sentences=pool_sentences(summaries, comparisons),
+        verdicts=[(each.metric.title, _names(each.better), _names(each.worse)) for each in found],
+        n_looked_at=sum(f.n_looked_at for f in found + flagship_against_control(comparisons)),
+        curves=[drawn for each in quality if (drawn := _curves(each, summaries, slot))],
+        forests=[both for each in quality if (both := _forests(each, comparisons, slot))],
+        main=results(main, comparisons, metrics, slot),
+        rest=results(rest, comparisons, metrics, slot) if rest else None,
     )
-    body += f"<h3>With {FEW_LABELS} labels per prompt</h3>" + "".join(forests[:1])
-    if any(forests[1:]):
-        body += folded("The same for every other metric", "".join(forests[1:]))
-    body += "<h3>All figures</h3>" + results_table(main, comparisons, metrics, slot)
-    if rest:
-        body += folded("Other budgets", results_table(rest, comparisons, metrics, slot))
-    return body
+
+
+def _names(rows: Sequence[Comparison]) -> str:
+    return ", ".join(name_of(row.strategy) for row in rows)
 
 
 def _metrics(rows: Iterable[Summary]) -> list[Metric]:
@@ -145,21 +142,22 @@ def _has_budget(row: Summary) -> bool:
     return 0 < row.labels <= LARGEST_BUDGET
 
 
-def _curves(measured: Metric, summaries: Sequence[Summary], slot: Slots) -> str:
+def _curves(measured: Metric, summaries: Sequence[Summary], slot: Slots) -> Picture | None:
+    """The curves of a metric; None where they would be a single dot."""
     rows = [row for row in summaries if row.metric == measured.name]
     lines = [
         Line(name_of(strategy), slot[strategy], points)
         for strategy, points in _points([row for row in rows if _has_budget(row)])
     ]
-    if not lines:
-        return ""
+    if sum(len(line.points) for line in lines) < 2:
+        return None
     levels = sorted((r for r in rows if not _has_budget(r)), key=lambda r: (r.mean, r.strategy))
     shown = near(lines, levels)
     beyond = [
         f"{name_of(row.strategy)} {measured.write(row.mean)}" for row in levels if row not in shown
     ]
     note = f"off the scale: {', '.join(beyond)}" if beyond else ""
-    return figure(measured.heading, note, curves_svg(measured, lines, shown))
+    return measured.heading, note, curves(measured, lines, shown)
 
 
 def _points(rows: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
@@ -172,23 +170,23 @@ def _points(rows: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
     return [(name, list(points)) for name, points in groupby(ordered, lambda r: r.strategy)]
 
 
-def _forests(measured: Metric, comparisons: Sequence[Comparison], slot: Slots) -> str:
-    pictures = ""
+def _forests(measured: Metric, comparisons: Sequence[Comparison], slot: Slots) -> list[Picture]:
+    note = "hollow: the interval holds zero; in brackets: candidates per prompt"
+    pictures = []
     for baseline, words in (
         (RIVAL, f"traditional with {MANY_LABELS} labels"),
         (CONTROL, f"random pairs of the same pool with {FEW_LABELS} labels"),
     ):
-        estimates = _estimates(measured, baseline, comparisons, slot)
-        if estimates:
+        rows = _estimates(measured, baseline, comparisons, slot)
+        if rows:
             title = f"{measured.title} against {words}, {measured.difference_unit}"
-            note = "hollow: the interval holds zero; in brackets: candidates per prompt"
-            pictures += figure(title, note, forest_svg(measured, estimates, title))
-    return f'<div class="plots wide">{pictures}</div>' if pictures else ""
+            pictures.append((title, note, forest(measured, rows, title)))
+    return pictures
 
 
 def _estimates(
     measured: Metric, baseline: str, comparisons: Sequence[Comparison], slot: Slots
-) -> list[Estimate]:
+) -> list[Row]:
     rows = [
         row
         for row in comparisons
@@ -201,20 +199,6 @@ def _estimates(
         if advantage is not None:
             name = name_of(row.strategy) + (f" ({row.pool_size})" if several else "")
             words = gap(measured, row).replace(f" {measured.difference_unit}", "")
-            found.append(Estimate(name, slot[row.strategy], *advantage, words))
-    return sorted(found, key=lambda each: (-each.mean, each.name))
-
-
-def _back_matter(summaries: Sequence[Summary], facts: Mapping[str, Any]) -> str:
-    meanings = {each.title: each.meaning for each in _metrics(summaries)}
-    body = section("What the figures mean", definitions(meanings))
-    reliability = "".join(
-        figure(name, "", reliability_svg(bins))
-        for name, bins in facts.get("reliability", {}).items()
-    )
-    if reliability:
-        body += section("Calibration", f'<div class="plots">{reliability}</div>')
-    body += section("What this bench cannot show", bullets(facts.get("limits", ())))
-    command = f"<pre><code>{escape(facts['command'])}</code></pre>" if "command" in facts else ""
-    others = {name: value for name, value in facts.items() if name not in _SHOWN_APART}
-    return body + section("How to reproduce", command + definitions(others))
+            mean, low, high = advantage
+            found.append(Row(name, mean, words, low, high, slot[row.strategy]))
+    return sorted(found, key=lambda each: (-each.value, each.name))

@@ -1,4 +1,4 @@
-"""The label bench's tables: all results, and who is clearly better or worse than the rival.
+"""The label bench's table of results, and who is clearly better or worse than the rival.
 
 Results have a row per strategy, a group per budget and a column per metric.
 
@@ -9,94 +9,89 @@ difference from random pairs at the same budget and pool size lies clear of zero
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
+from typing import Literal
 
-from winnow.page.markup import scrolling
-from winnow.page.svg import mark
 from winnow_bench.metrics import Metric
 from winnow_bench.statistics import Comparison, Summary
-from winnow_bench.verdicts import CONTROL, FEW_LABELS, MANY_LABELS, Found, name_of
+from winnow_bench.verdicts import CONTROL, name_of
 
-_Row = tuple[str, int, int]
-_CAPTION = (
-    "Mean over seeds ± half of its 95 % interval. Bold: best of its budget. ▲ and ▼: better and "
-    "worse than random pairs of the same pool at the same budget, the interval of the difference "
-    "clear of zero."
-)
+_Key = tuple[str, int, int]
 
 
-def results_table(
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A mean and half of its interval in words; which side of random pairs it lies on."""
+
+    mean: str
+    half: str = ""
+    is_best: bool = False
+    side: Literal["", "up", "down"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A strategy's row; without a colour class where nothing is to be told apart."""
+
+    name: str
+    slot: str
+    pool_size: int
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Headings of the metrics, and the rows by budget."""
+
+    heads: Sequence[str]
+    groups: Sequence[tuple[str, Sequence[Result]]]
+
+
+def results(
     summaries: Sequence[Summary],
     comparisons: Iterable[Comparison],
     metrics: Sequence[Metric],
     slot: Mapping[str, str],
-) -> str:
-    """A scrolling table of one pool's summaries, which are of `metrics`."""
-    against = {(_row(each), each.metric): each for each in comparisons if each.baseline == CONTROL}
-    columns = "".join(f'<th scope="col">{escape(each.heading)}</th>' for each in metrics)
-    groups = "".join(
-        _group(labels, [row for row in summaries if row.labels == labels], against, metrics, slot)
+) -> Results:
+    """One pool's summaries, which are of `metrics`."""
+    against = {(_key(each), each.metric): each for each in comparisons if each.baseline == CONTROL}
+    groups = [
+        (
+            f"{labels:,} labels per prompt" if labels else "No labels",
+            _group([row for row in summaries if row.labels == labels], against, metrics, slot),
+        )
         for labels in sorted({row.labels for row in summaries}, key=lambda n: (n == 0, n))
-    )
-    return scrolling(
-        "Results",
-        f"<table><caption>{_CAPTION}</caption><thead><tr><th scope=col>Strategy</th>"
-        f"<th scope=col>Candidates per prompt</th>{columns}</tr></thead>{groups}</table>",
-    )
+    ]
+    return Results([each.heading for each in metrics], groups)
 
 
-def verdict_table(found: Sequence[Found]) -> str:
-    """Who is better and who is worse than the rival, a row per metric; nothing for no metric."""
-    if not found:
-        return ""
-    body = "".join(
-        f'<tr><th scope="row">{escape(each.metric.title)}</th>'
-        f"<td>{_names(each.better)}</td><td>{_names(each.worse)}</td></tr>"
-        for each in found
-    )
-    return (
-        f"<table><caption>With {FEW_LABELS} labels, against traditional with {MANY_LABELS}"
-        "</caption><thead><tr><th scope=col>Figure</th><th scope=col>Better</th>"
-        f"<th scope=col>Worse</th></tr></thead><tbody>{body}</tbody></table>"
-    )
-
-
-def _names(rows: Sequence[Comparison]) -> str:
-    return escape(", ".join(name_of(row.strategy) for row in rows)) or '<span class="soft">–</span>'
-
-
-def _row(each: Summary | Comparison) -> _Row:
+def _key(each: Summary | Comparison) -> _Key:
     return each.strategy, each.labels, each.pool_size
 
 
 def _group(
-    labels: int,
     summaries: Sequence[Summary],
-    against: Mapping[tuple[_Row, str], Comparison],
+    against: Mapping[tuple[_Key, str], Comparison],
     metrics: Sequence[Metric],
     slot: Mapping[str, str],
-) -> str:
+) -> list[Result]:
     order = list(slot)
-    rows = sorted({_row(each) for each in summaries}, key=lambda r: (order.index(r[0]), r[2]))
-    cells = {(_row(each), each.metric): each for each in summaries}
-    rivals = labels > 0 and len(rows) > 1
+    keys = sorted({_key(each) for each in summaries}, key=lambda r: (order.index(r[0]), r[2]))
+    found = {(_key(each), each.metric): each for each in summaries}
+    rivals = keys[0][1] > 0 and len(keys) > 1
     best = {each.name: _best(each, summaries) for each in metrics} if rivals else {}
-    body = ""
-    for row in rows:
-        values = "".join(
-            _cell(each, cells.get((row, each.name)), against.get((row, each.name)), best)
-            for each in metrics
+    return [
+        Result(
+            name_of(key[0]),
+            slot[key[0]] if rivals else "",
+            key[2],
+            [
+                _cell(each, found.get((key, each.name)), against.get((key, each.name)), best)
+                for each in metrics
+            ],
         )
-        body += f"<tr>{_name(row[0], slot[row[0]] if rivals else '')}<td>{row[2]}</td>{values}</tr>"
-    title = f"{labels:,} labels per prompt" if labels else "No labels"
-    heading = f'<th scope="colgroup" colspan="{len(metrics) + 2}">{title}</th>'
-    return f"<tbody><tr>{heading}</tr>{body}</tbody>"
-
-
-def _name(strategy: str, css: str) -> str:
-    drawn = mark(css, 7, 7) if css else ""
-    picture = f'<svg viewBox="0 0 14 14" aria-hidden="true" class="{css}">{drawn}</svg>'
-    return f'<th scope="row">{picture} {escape(name_of(strategy))}</th>'
+        for key in keys
+    ]
 
 
 def _best(measured: Metric, summaries: Iterable[Summary]) -> float:
@@ -109,20 +104,17 @@ def _cell(
     row: Summary | None,
     against: Comparison | None,
     best: Mapping[str, float],
-) -> str:
+) -> Cell:
     if row is None:
-        return "<td>–</td>"
-    value = measured.bare(row.mean)
-    if measured.is_quality and row.mean == best.get(measured.name):
-        value = f"<b>{value}</b>"
-    half = "" if row.high is None else f" <small>±{measured.bare(row.high - row.mean)}</small>"
-    side = _side(measured, against)
-    return f"<td{side}>{value}{half}</td>"
+        return Cell("–")
+    half = "" if row.high is None else f"±{measured.bare(row.high - row.mean)}"
+    is_best = measured.is_quality and row.mean == best.get(measured.name)
+    return Cell(measured.bare(row.mean), half, is_best, _side(measured, against))
 
 
-def _side(measured: Metric, against: Comparison | None) -> str:
+def _side(measured: Metric, against: Comparison | None) -> Literal["", "up", "down"]:
     advantage = measured.advantage(against) if against and measured.is_quality else None
     if advantage is None:
         return ""
     _, low, high = advantage
-    return ' class="up"' if low > 0 else ' class="down"' if high < 0 else ""
+    return "up" if low > 0 else "down" if high < 0 else ""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from winnow.page.markup import bullets, paragraphs, section
-from winnow_bench.document import document
-from winnow_bench.speed_page import plain_table
+from winnow.pages.render import render
+from winnow_bench.document import TEMPLATES, plain_table
 
 LIMITS = (
     "llmfao and pandalm have no gold: their accuracy is of one held-out vote per pair, which is as "
@@ -23,17 +22,19 @@ LIMITS = (
 
 def votes_page(report: Mapping[str, Any]) -> str:
     """The page as HTML; `report` is what `winnow_bench.votes.run` writes."""
-    said = f"Crowd-kit {report['crowd_kit']}" if report["crowd_kit"] else "Crowd-kit was not run"
-    note = (
-        f"{said}; {report['seeds']} seeds where votes are held out or simulated. The difference is "
-        "that of accuracy to crowd-kit's Dawid-Skene, with half of its 95 % interval over items."
+    results = report["results"]
+    return render(
+        "votes.html",
+        TEMPLATES,
+        crowd_kit=report["crowd_kit"],
+        seeds=report["seeds"],
+        tables=[
+            plain_table(data, [_shown(row) for row in results if row["data"] == data])
+            for data in dict.fromkeys(row["data"] for row in results)
+        ],
+        alpha=plain_table("Alpha", report["alpha"]),
+        limits=LIMITS,
     )
-    body = paragraphs([note], "soft")
-    for data in dict.fromkeys(row["data"] for row in report["results"]):
-        rows = [row for row in report["results"] if row["data"] == data]
-        body += section(data, plain_table(data, [_shown(row) for row in rows]))
-    body += section("Krippendorff's alpha", plain_table("Alpha", report["alpha"]))
-    return document("What votes come to", body + section("Limits", bullets(LIMITS)))
 
 
 def table(report: Mapping[str, Any]) -> str:

@@ -28,21 +28,20 @@ from winnow.console.state import BatchState, Cell
 from winnow.console.trouble import troubles_of
 from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
-from winnow.page.markup import figure, paragraphs, section
-from winnow.publish.report_charts import ARMS, Stage, funnel_svg, gains_svg, intervals_svg, legend
-from winnow.publish.report_labels import agreement_intervals
-from winnow.publish.report_text import (
-    NOT_MEASURED,
-    count,
-    cut,
-    dollars,
+from winnow.pages.charts import funnel
+from winnow.pages.pieces import (
     facts_list,
-    number,
+    figure,
+    legend,
+    paragraphs,
     passage,
-    percent,
-    ratio,
+    picture,
     said,
+    section,
 )
+from winnow.pages.words import NOT_MEASURED, count, cut, dollars, number, percent, ratio
+from winnow.publish.report_bought import ARMS, gains_chart
+from winnow.publish.report_labels import agreement_chart, agreement_intervals
 from winnow.records import MICROS
 
 _MOST_RUNS = 5
@@ -204,16 +203,17 @@ def _funnel(lake: Lake, told: Stages, site: Site) -> str:
     scored, bought = told.n("select", "pairs_scored"), told.n("select", "comparisons")
     rows = _published_rows(lake, told, site)
     steps = [
-        Stage("prompts", prompts, ""),
-        Stage("pool", responses, _note(responses, prompts, "a prompt")),
-        Stage("pairs scored", scored, _note(scored, prompts, "a prompt")),
-        Stage(_pairs_name(told), bought, _share(bought, scored, "of those scored")),
-        Stage("votes", told.n("label", "annotations"), ""),
-        Stage("rows", rows, _share(rows, bought, f"of the {_pairs_name(told)}")),
+        ("prompts", prompts, ""),
+        ("pool", responses, _note(responses, prompts, "a prompt")),
+        ("pairs scored", scored, _note(scored, prompts, "a prompt")),
+        (_pairs_name(told), bought, _share(bought, scored, "of those scored")),
+        ("votes", told.n("label", "annotations"), ""),
+        ("rows", rows, _share(rows, bought, f"of the {_pairs_name(told)}")),
     ]
-    known = [step for step in steps if step.n is not None]
+    known = [step for step in steps if step[1] is not None]
     note = "Bars are as wide as the logarithm of the number."
-    return figure("Funnel", note, funnel_svg(known), "wide") if known else _not_yet("Nothing")
+    drawn = picture(funnel("From prompts to published rows", known))
+    return figure("Funnel", note, drawn, "wide") if known else _not_yet("Nothing")
 
 
 def _published_rows(lake: Lake, told: Stages, site: Site) -> int | None:
@@ -243,7 +243,7 @@ def _gains(lake: Lake, told: Stages, site: Site) -> str:
     pairs = told.n("select", "comparisons") or 0
     first = f" Of the first {samples.MOST_GAINS:,} pairs." if pairs > samples.MOST_GAINS else ""
     note = f"Before anybody saw the pair; bars are 95 % intervals of the mean.{first}"
-    drawn = legend(arms) + gains_svg(ranks)
+    drawn = legend(arms) + picture(gains_chart(ranks))
     return f'<div class="plots">{figure("Expected information gain, nats", note, drawn)}</div>'
 
 
@@ -254,7 +254,7 @@ def _agreement(told: Stages) -> str:
     if not rows:
         return paragraphs([f"Agreement: {NOT_MEASURED}."], "soft")
     note = "Dots are the figures, bars their 95 % intervals."
-    return figure("Of the labels", note, intervals_svg(rows, "Agreement of the labels"), "wide")
+    return figure("Of the labels", note, picture(agreement_chart(rows)), "wide")
 
 
 def _cost(lake: Lake, campaign: Campaign, told: Stages, site: Site) -> str:

@@ -35,8 +35,8 @@ from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
 from winnow.operate.standing import Mended, Run, mend_name
-from winnow.page.markup import paragraphs
-from winnow.publish.report_text import dollars, said
+from winnow.pages.pieces import paragraphs, said
+from winnow.pages.words import dollars
 from winnow.stages.tasks import DAG_OF
 
 MOST_TROUBLES = 10

@@ -22,11 +22,8 @@ from winnow.console.datasets_words import note, published, verdict
 from winnow.console.shell import Page, Site, to
 from winnow.console.stages import keys_of, published_of
 from winnow.lake import Lake
-from winnow.page.markup import paragraphs, section
-from winnow.publish.report_text import (
-    count,
-    dollars,
-)
+from winnow.pages.pieces import paragraphs, section
+from winnow.pages.words import count, dollars
 from winnow.publish.views import VIEWS
 
 VERSIONS = 25

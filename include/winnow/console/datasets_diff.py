@@ -18,9 +18,9 @@ from winnow.console.datasets_figures import Opened, open_version, version_name, 
 from winnow.console.datasets_words import batches_line
 from winnow.console.shell import Page, Site
 from winnow.lake import Lake
-from winnow.page.markup import folded, paragraphs, section
+from winnow.pages.pieces import folded, paragraphs, said, section
+from winnow.pages.words import NOT_MEASURED, count, number
 from winnow.publish.diff import Diff, ViewDiff, diff_versions, moved_figures
-from winnow.publish.report_text import NOT_MEASURED, count, number, said
 from winnow.publish.versions import read_version
 
 MOST_BYTES = 16_000_000

@@ -15,17 +15,8 @@ from winnow.console.datasets_figures import Opened, version_name, view_of
 from winnow.console.datasets_words import batches_line, note, published, verdict
 from winnow.console.shell import Page, Site, to
 from winnow.lake import Lake
-from winnow.page.markup import folded, paragraphs, section
-from winnow.publish.report_text import (
-    NOT_MEASURED,
-    between,
-    count,
-    dollars,
-    facts_list,
-    number,
-    percent,
-    said,
-)
+from winnow.pages.pieces import facts_list, folded, paragraphs, said, section
+from winnow.pages.words import NOT_MEASURED, between, count, dollars, number, percent
 from winnow.publish.versions import REPORT
 from winnow.text import plain_text
 

@@ -8,7 +8,7 @@ from html import escape
 from winnow.console import parts
 from winnow.console.datasets_figures import Summary
 from winnow.console.shell import Site, to
-from winnow.publish.report_text import said
+from winnow.pages.pieces import said
 from winnow.text import plain_text
 
 _VERDICTS: dict[str, tuple[str, parts.Kind]] = {

@@ -12,7 +12,8 @@ from datetime import datetime
 from html import escape
 from typing import Literal
 
-from winnow.publish.report_text import cut, table
+from winnow.pages.pieces import table
+from winnow.pages.words import cut
 
 __all__ = ["cut", "table"]
 

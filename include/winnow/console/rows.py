@@ -10,7 +10,7 @@ from winnow.console.shell import Site, to
 from winnow.console.state import WORDS, Cell, State
 from winnow.console.trouble import Trouble
 from winnow.operate.standing import Run
-from winnow.publish.report_text import said
+from winnow.pages.pieces import said
 from winnow.text import plain_text
 
 _MARKS: dict[State, str] = {

@@ -10,7 +10,7 @@ from math import ceil
 from winnow.campaign import Campaign
 from winnow.console import parts
 from winnow.console.datasets_figures import newest_number, summaries
-from winnow.console.selector_charts import MILLI, gains_svg, labels_svg, log_loss_svg
+from winnow.console.selector_charts import MILLI, gains_chart, labels_chart, log_loss_chart
 from winnow.console.selector_figures import (
     BakeOff,
     Night,
@@ -22,10 +22,9 @@ from winnow.console.selector_figures import (
 from winnow.console.shell import Page, Site, to
 from winnow.console.stages import Done, keys_of, published_of, stages_of
 from winnow.lake import Lake
-from winnow.page.markup import figure, paragraphs, section
-from winnow.page.reliability import reliability_svg
-from winnow.publish.report_charts import legend
-from winnow.publish.report_text import NOT_MEASURED, count, number, percent, said
+from winnow.pages.pieces import figure, legend, paragraphs, picture, said, section
+from winnow.pages.words import NOT_MEASURED, count, number, percent
+from winnow.publish.reliability import reliability
 from winnow.reward.calibration import ReliabilityBin
 
 NIGHTS = 30
@@ -128,7 +127,7 @@ def _calibration(now: Night, bins: Sequence[ReliabilityBin]) -> str:
     drawn = figure(
         "Stated probability against votes",
         "Bars are 95 % intervals. An honest model lies on the line.",
-        reliability_svg(bins),
+        picture(reliability(bins)),
         "narrow",
     )
     listed = parts.table("Reliability", ["Stated", "Preferred", "Votes"], rows)
@@ -159,7 +158,9 @@ def _contenders(found: BakeOff) -> str:
     if not any(each.gain for each in found.contenders):
         return listed
     note = "Bars are 95 % intervals, not corrected for how many strategies are looked at."
-    drawn = figure("What picks taught beyond uniform draws", note, gains_svg(found.contenders))
+    drawn = figure(
+        "What picks taught beyond uniform draws", note, picture(gains_chart(found.contenders))
+    )
     return drawn + listed
 
 
@@ -198,9 +199,9 @@ def _charts(nights: Sequence[Night]) -> str:
         note = (
             "On the exploration votes of the last ten batches that a model chose. Lower is better."
         )
-        drawn += figure("Log-loss by night", note, names + log_loss_svg(ordered))
+        drawn += figure("Log-loss by night", note, names + picture(log_loss_chart(ordered)))
     if any(n.labels is not None for n in ordered):
-        drawn += figure("Labels behind the posterior", "", labels_svg(ordered))
+        drawn += figure("Labels behind the posterior", "", picture(labels_chart(ordered)))
     return f'<div class="plots">{drawn}</div>' if drawn else ""
 
 

@@ -1,127 +1,82 @@
-"""Pictures of the page *Selector*: log-loss and labels by night, strategies and uniform draws."""
+"""Charts of the page *Selector*: log-loss and labels by night, strategies and uniform draws."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
+from itertools import groupby
 
 from winnow.console.selector_figures import Contender, Night
-from winnow.page.svg import Scale, mark, padded, svg, text, ticks
-from winnow.publish.report_text import count, cut, number
+from winnow.pages.charts import Axis, Chart, Point, Row, Series, intervals, plane, value_axis
+from winnow.pages.words import cut, number
 
-_WIDTH = 520
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 484, 14, 190
+_SIZE = (520, 228)
 _MOST_NAMES = 6
 
 MILLI = 1000.0
 """Thousandths of a nat."""
 
 
-def log_loss_svg(nights: Sequence[Night]) -> str:
+def log_loss_chart(nights: Sequence[Night]) -> Chart:
     """Log-loss of the model and of response length on exploration votes, oldest night first."""
-    series = {"model": [n.log_loss for n in nights], "length": [n.length_log_loss for n in nights]}
-    known = [v for values in series.values() for v in values if v is not None]
-    y = padded([*known, math.log(2.0)], _BOTTOM, _TOP)
-    coin = (
-        f'<line class="zero" x1="{_LEFT}" x2="{_RIGHT}" y1="{y(math.log(2))}" '
-        f'y2="{y(math.log(2))}"/>' + text(_RIGHT, y(math.log(2)) - 5, "a coin", "tick end")
+    model, length = [n.log_loss for n in nights], [n.length_log_loss for n in nights]
+    coin = math.log(2.0)
+    known = [v for v in (*model, *length) if v is not None]
+    return plane(
+        "Log-loss on exploration votes by night, nats a vote",
+        _nights(nights),
+        value_axis([*known, coin], lambda t, _: number(t, 3)),
+        [*_lines(model, nights, "k0", "model", 3), *_lines(length, nights, "k1", "length", 3)],
+        levels=[(coin, "a coin")],
+        size=_SIZE,
     )
-    lines = [
-        _line(values, nights, y, css, name, 3)
-        for (name, values), css in zip(series.items(), ("k0", "k1"), strict=True)
-    ]
-    label = "Log-loss on exploration votes by night, nats a vote"
-    return svg(228, label, *_grid(y, 3), coin, *_names(nights), *lines, width=_WIDTH)
 
 
-def labels_svg(nights: Sequence[Night]) -> str:
+def labels_chart(nights: Sequence[Night]) -> Chart:
     """Labels behind the posterior, oldest night first."""
     values = [None if n.labels is None else float(n.labels) for n in nights]
-    y = padded([0.0, *(v for v in values if v is not None)], _BOTTOM, _TOP)
-    line = _line(values, nights, y, "k0", "labels", 0)
-    label = "Labels behind the posterior by night"
-    return svg(228, label, *_grid(y, 0), *_names(nights), line, width=_WIDTH)
+    return plane(
+        "Labels behind the posterior by night",
+        _nights(nights),
+        value_axis([0.0, *(v for v in values if v is not None)]),
+        _lines(values, nights, "k0", "labels", 0),
+        size=_SIZE,
+    )
 
 
-def gains_svg(contenders: Sequence[Contender]) -> str:
+def gains_chart(contenders: Sequence[Contender]) -> Chart:
     """How much more a vote on each strategy's picks taught than one on a uniform draw."""
-    rows = [(each.strategy, each.gain) for each in contenders if each.gain is not None]
-    ends = [MILLI * end for _, gain in rows for end in gain]
-    left, right, bottom = 150, 680, 12 + 26 * len(rows)
-    x = padded([0.0, *ends], left, right)
-    marks = ticks(x, 5)
-    decimals = _decimals(marks)
-    grid = [
-        f'<line class="{"zero" if abs(t) < 1e-9 else "grid"}" x1="{x(t)}" x2="{x(t)}" y1="4" '
-        f'y2="{bottom}"/>' + text(x(t), bottom + 15, number(t, decimals), "tick")
-        for t in marks
-    ]
-    drawn = [_interval(name, gain, x, 12 + 26 * i + 13) for i, (name, gain) in enumerate(rows)]
-    below = text((left + right) / 2, bottom + 32, "thousandths of a nat, beside uniform", "tick")
-    label = "What picks of each strategy taught beyond uniform draws"
-    return svg(bottom + 40, label, *grid, *drawn, below, width=700)
+    rows = []
+    for each in contenders:
+        if each.gain is not None:
+            mean, low, high = (MILLI * value for value in each.gain)
+            said = f"{number(mean, 3)} ({number(low, 3)} to {number(high, 3)}) thousandths"
+            rows.append(Row(each.strategy, mean, said, low, high))
+    label = "What picks of each strategy taught beyond uniform draws, thousandths of a nat"
+    return intervals(label, rows, sides=("← less than uniform", "more →"), width=700)
 
 
-def _interval(name: str, gain: tuple[float, float, float], x: Scale, y: float) -> str:
-    mean, low, high = (MILLI * value for value in gain)
-    said = f"{name}: {number(mean, 3)} ({number(low, 3)} to {number(high, 3)}) thousandths"
-    return (
-        f'<g class="k0"><title>{escape(said)}</title>'
-        f'<line x1="{x(low)}" x2="{x(high)}" y1="{y}" y2="{y}"/>{mark("k4", x(mean), y)}</g>'
-        + text(138, y + 4, name, "end")
-    )
-
-
-def _grid(y: Scale, decimals: int) -> list[str]:
-    levels = ticks(y, 4)
-    return [
-        f'<line class="grid" x1="{_LEFT}" x2="{_RIGHT}" y1="{y(t)}" y2="{y(t)}"/>'
-        + text(_LEFT - 6, y(t) + 4, number(t, decimals) if decimals else count(t), "tick end")
-        for t in levels
-        if t >= 0
-    ]
-
-
-def _places(n: int) -> Scale:
-    return Scale(-0.5, max(n, 1) - 0.5, _LEFT, _RIGHT)
-
-
-def _names(nights: Sequence[Night]) -> list[str]:
-    x, every = _places(len(nights)), math.ceil(len(nights) / _MOST_NAMES)
+def _nights(nights: Sequence[Night]) -> Axis:
+    every = math.ceil(len(nights) / _MOST_NAMES)
     shown = range((len(nights) - 1) % every, len(nights), every)
-    return [text(x(k), _BOTTOM + 18, cut(nights[k].key, 12), "tick") for k in shown]
+    return Axis(-0.5, max(len(nights), 1) - 0.5, [(k, cut(nights[k].key, 12)) for k in shown])
 
 
-def _line(
-    values: Sequence[float | None],
-    nights: Sequence[Night],
-    y: Scale,
-    css: str,
-    name: str,
-    decimals: int,
-) -> str:
+def _lines(
+    values: Sequence[float | None], nights: Sequence[Night], css: str, name: str, decimals: int
+) -> list[Series]:
     """A line over the nights that have a value, broken where one has none."""
-    x, drawn = _places(len(values)), []
-    stretch: list[str] = []
-    for k, value in enumerate(values):
-        if value is None:
-            drawn.append(stretch)
-            stretch = []
-            continue
-        stretch.append(f"{x(k)},{y(value)}")
-    drawn.append(stretch)
-    paths = "".join(f'<polyline points="{" ".join(part)}"/>' for part in drawn if len(part) > 1)
-    shape = "k4" if css == "k0" else css
-    marks = "".join(
-        f"<g><title>{escape(f'{nights[k].key}, {name}: {number(value, decimals)}')}</title>"
-        f"{mark(shape, x(k), y(value), 3.5)}</g>"
-        for k, value in enumerate(values)
-        if value is not None
-    )
-    return f'<g class="{css}">{paths}{marks}</g>'
-
-
-def _decimals(levels: Sequence[float]) -> int:
-    step = levels[1] - levels[0] if len(levels) > 1 else 1.0
-    return max(0, -math.floor(math.log10(step) + 1e-9))
+    stretches = groupby(enumerate(values), lambda each: each[1] is not None)
+    return [
+        Series(
+            css,
+            [
+                Point(k, v, f"{nights[k].key}, {name}: {number(v, decimals)}", size=3.5)
+                for k, v in stretch
+                if v is not None
+            ],
+            joined=True,
+        )
+        for is_known, stretch in stretches
+        if is_known
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from winnow.campaign import Campaign
 from winnow.console import parts
 from winnow.console.shell import Page, Site, to
-from winnow.console.spend_chart import days_of_month, spend_svg
+from winnow.console.spend_chart import days_of_month, spend_chart
 from winnow.console.spend_costs import unit_costs
 from winnow.console.spend_figures import (
     LAST_NIGHTS,
@@ -28,14 +28,8 @@ from winnow.console.spend_figures import (
 from winnow.console.spend_nights import days_of, labels_of, nights_of
 from winnow.console.stages import keys_of
 from winnow.lake import Lake
-from winnow.page.markup import figure, paragraphs, section
-from winnow.publish.report_text import (
-    NOT_MEASURED,
-    count,
-    dollars,
-    percent,
-    ratio,
-)
+from winnow.pages.pieces import figure, paragraphs, picture, section
+from winnow.pages.words import NOT_MEASURED, count, dollars, percent, ratio
 
 _MONTHS = 12
 """Months in the list of months, the one shown being the last."""
@@ -167,7 +161,7 @@ def _chart(nights: Sequence[Night], month: str) -> str:
         "is the budget of the day's batches, the dashed line 80 % of it; a day that reached the "
         "dashed line has the other colour."
     )
-    drawn = spend_svg(days_of_month(nights, month), month)
+    drawn = picture(spend_chart(days_of_month(nights, month), month))
     return figure(f"Spend per day of {month}", note, drawn, "wide")
 
 

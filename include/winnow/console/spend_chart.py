@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from winnow.console.spend_figures import MARK, Night, days_in
-from winnow.page.svg import Scale, svg, text, ticks
-from winnow.publish.report_text import dollars
+from winnow.pages.charts import Chart, Scale, Shape, group, line, rect, ticks, words
+from winnow.pages.words import dollars
 from winnow.records import MICROS
 
 _WIDTH, _HEIGHT = 760, 250
@@ -42,29 +41,25 @@ def days_of_month(nights: Sequence[Night], month: str) -> list[Day]:
     return [days[n] for n in range(1, days_in(month) + 1)]
 
 
-def spend_svg(days: Sequence[Day], month: str) -> str:
+def spend_chart(days: Sequence[Day], month: str) -> Chart:
     """Bars of what was spent and committed; a line is the day's budget, a dashed one 80 % of it."""
     highest = max(max(day.budget, day.spent + day.committed) for day in days) or MICROS
     y = Scale(0.0, 1.05 * highest / MICROS, _BOTTOM, _TOP)
     x = Scale(0.5, len(days) + 0.5, _LEFT, _RIGHT)
-    marks = ticks(y, 5)
-    grid = [
-        f'<line class="grid" x1="{_LEFT}" x2="{_RIGHT}" y1="{y(t)}" y2="{y(t)}"/>'
-        + text(_LEFT - 8, y(t) + 4, f"${t:,.10g}", "tick end")
-        for t in marks
-    ]
-    names = [
-        text(x(n), _BOTTOM + 16, str(n), "tick")
-        for n in range(1, len(days) + 1)
-        if n == 1 or n % 5 == 0
-    ]
-    below = text((_LEFT + _RIGHT) / 2, _BOTTOM + 34, f"day of {month}", "tick")
-    bars = [_bar(n, day, x, y, month) for n, day in enumerate(days, start=1)]
+    shapes = []
+    for t in ticks(y, 5):
+        shapes.append(line("grid", _LEFT, y(t), _RIGHT, y(t)))
+        shapes.append(words(_LEFT - 8, y(t) + 4, f"${t:,.10g}", "tick end"))
+    named = [n for n in range(1, len(days) + 1) if n == 1 or n % 5 == 0]
+    shapes += [words(x(n), _BOTTOM + 16, str(n), "tick") for n in named]
+    shapes.append(words((_LEFT + _RIGHT) / 2, _BOTTOM + 34, f"day of {month}", "tick"))
+    for n, day in enumerate(days, start=1):
+        shapes += _bar(n, day, x, y, month)
     label = f"Spend per day of {month}, dollars, beside the budget of the day's batches"
-    return svg(_HEIGHT, label, *grid, *names, below, *bars, *_told(days, x, y), width=_WIDTH)
+    return Chart(label, _WIDTH, _HEIGHT, [*shapes, *_told(days, x, y)])
 
 
-def _told(days: Sequence[Day], x: Scale, y: Scale) -> list[str]:
+def _told(days: Sequence[Day], x: Scale, y: Scale) -> list[Shape]:
     """The names of the two lines, at the last day that has them."""
     last = max((n for n, day in enumerate(days, start=1) if day.budget), default=0)
     if not last:
@@ -72,40 +67,29 @@ def _told(days: Sequence[Day], x: Scale, y: Scale) -> list[str]:
     budget = days[last - 1].budget / MICROS
     at, style = (x(last + 0.5), "tick start") if last < len(days) - 3 else (x(last), "tick end")
     return [
-        text(at, y(budget) - 5, "budget", style),
-        text(at, y(MARK * budget) - 5, f"{100 * MARK:.0f} % of it", style),
+        words(at, y(budget) - 5, "budget", style),
+        words(at, y(MARK * budget) - 5, f"{100 * MARK:.0f} % of it", style),
     ]
 
 
-def _bar(n: int, day: Day, x: Scale, y: Scale, month: str) -> str:
+def _bar(n: int, day: Day, x: Scale, y: Scale, month: str) -> list[Shape]:
     if not (day.budget or day.spent or day.committed):
-        return ""
+        return []
     half = 0.38 * (x(2) - x(1))
-    left, wide = x(n) - half, 2 * half
+    left, right = round(x(n) - half, 1), round(x(n) + half, 1)
     told = f"{month}-{n:02d}: {dollars(day.spent)} spent"
     if day.committed:
         told += f", {dollars(day.committed)} committed"
     told += f", budget {dollars(day.budget)}"
     if day.is_marked:
         told += ", at 80 % of it or above"
-    css = "k1" if day.is_marked else "k0"
     spent, both = y(day.spent / MICROS), y((day.spent + day.committed) / MICROS)
+    bars = [("k1" if day.is_marked else "k0", spent, _BOTTOM), ("k2", both, spent)]
+    shapes = [
+        group(css, told, [rect("step", left, top, right - left, bottom - top)] * (bottom > top))
+        for css, top, bottom in bars
+    ]
     budget, mark = y(day.budget / MICROS), y(MARK * day.budget / MICROS)
-    return (
-        f'<g class="{css}"><title>{escape(told)}</title>'
-        f"{_rect(left, spent, wide, _BOTTOM - spent, 'step')}</g>"
-        f'<g class="k2"><title>{escape(told)}</title>'
-        f"{_rect(left, both, wide, spent - both, 'step')}</g>"
-        f'<line class="zero" x1="{left:.1f}" x2="{left + wide:.1f}" y1="{budget}" y2="{budget}" '
-        'stroke-width="2"/>'
-        f'<line class="zero" x1="{left:.1f}" x2="{left + wide:.1f}" y1="{mark}" y2="{mark}" '
-        'stroke-dasharray="3 2"/>'
-    )
-
-
-def _rect(x: float, y: float, width: float, height: float, css: str) -> str:
-    if height <= 0:
-        return ""
-    return (
-        f'<rect class="{css}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
-    )
+    shapes.append(line("zero", left, budget, right, budget, {"stroke-width": 2}))
+    shapes.append(line("zero", left, mark, right, mark, {"stroke-dasharray": "3 2"}))
+    return shapes

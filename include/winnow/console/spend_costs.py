@@ -8,9 +8,9 @@ from html import escape
 from winnow.campaign import Campaign
 from winnow.console import parts
 from winnow.console.spend_figures import Night, cost_per
-from winnow.page.markup import paragraphs
+from winnow.pages.pieces import paragraphs
+from winnow.pages.words import dollars, number, ratio
 from winnow.publish.report_bought import TRADITIONAL_RESPONSES
-from winnow.publish.report_text import dollars, number, ratio
 
 
 def unit_costs(campaign: Campaign, nights: Sequence[Night]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from winnow.publish.report_style import STYLE as REPORT_STYLE
+from winnow.pages.render import style_of
 
 _OWN = """
 body{font-size:15px}
@@ -45,4 +45,4 @@ white-space:nowrap}
 .mark.blocked{color:var(--bad)} .mark.idle{color:var(--soft)} .mark.running{color:var(--k0)}
 """
 
-STYLE = REPORT_STYLE + _OWN
+STYLE = style_of() + _OWN

@@ -13,7 +13,7 @@ from winnow.console.state import BatchState
 from winnow.operate.damage import Damage, whole
 from winnow.operate.standing import Facts, Kind, Run, Standing
 from winnow.operate.standing import damaged as damaged_standing
-from winnow.publish.report_text import cut, number, percent
+from winnow.pages.words import cut, number, percent
 from winnow.stages.tasks import DAG_OF
 from winnow.validate.limits import setting_of
 from winnow.validate.verdict import Check

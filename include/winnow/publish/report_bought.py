@@ -1,24 +1,20 @@
-"""The quality report on what was bought: the funnel, why these pairs, the gains, the cost."""
+"""The quality report on what was bought: the funnel, the floors, the gains, the cost."""
 
 from __future__ import annotations
 
-from html import escape
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from winnow.page.markup import figure, paragraphs
-from winnow.publish.report_charts import ARMS, Stage, funnel_svg, gains_svg, legend
-from winnow.publish.report_facts import BatchFacts, History
-from winnow.publish.report_text import (
-    NOT_MEASURED,
-    count,
-    dollars,
-    facts_list,
-    number,
-    percent,
-    ratio,
-    said,
-    table,
-)
+from winnow.pages import charts
+from winnow.pages.charts import Axis, Chart, Point, Series
+from winnow.pages.words import Chip, Table, count, dollars, line, number, percent, ratio
+from winnow.publish.report_facts import BatchFacts
+from winnow.publish.report_figures import RankGain
 from winnow.publish.versions import Version
+
+ARMS = {"selected": "k0", "exploration": "k1"}
+"""Colour of each arm."""
 
 TRADITIONAL_RESPONSES = 4
 """Responses of which the traditional way compares every pair, where the campaign names no number:
@@ -26,26 +22,31 @@ the fewest that Ouyang et al. (2022), "Training language models to follow instru
 feedback", had ranked for a prompt."""
 
 
-def funnel(facts: BatchFacts, version: Version) -> str:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Money of a batch in micro-dollars; `taken` votes were paid by another campaign."""
+
+    of_pair: float | None
+    of_answer: float | None
+    taken: int | None
+    ways: Table
+
+
+def funnel(facts: BatchFacts, version: Version) -> Chart:
     """From prompts to published rows."""
     prompts, responses = facts.n("ingest", "rows_out"), facts.n("expand", "responses")
     scored, bought = facts.n("select", "pairs_scored"), facts.n("select", "comparisons")
-    tasks, votes = facts.n("label", "tasks"), facts.n("label", "annotations")
     rows = n_rows_of(version, "reward", facts.batch)
     stages = [
-        Stage("prompts", prompts, _in_quarantine(facts)),
-        Stage("responses", responses, _each(responses, prompts, "a prompt")),
-        Stage("pairs scored", scored, _each(scored, prompts, "a prompt")),
-        Stage("pairs bought", bought, _part(bought, scored, "of those scored")),
-        Stage("tasks", tasks, _kinds_of_tasks(facts)),
-        Stage("answers", votes, _answered(facts)),
-        Stage("preferences", rows, _part(rows, bought, "of the pairs bought")),
+        ("prompts", prompts, _in_quarantine(facts)),
+        ("responses", responses, _each(responses, prompts, "a prompt")),
+        ("pairs scored", scored, _each(scored, prompts, "a prompt")),
+        ("pairs bought", bought, _part(bought, scored, "of those scored")),
+        ("tasks", facts.n("label", "tasks"), _kinds_of_tasks(facts)),
+        ("answers", facts.n("label", "annotations"), _answered(facts)),
+        ("preferences", rows, _part(rows, bought, "of the pairs bought")),
     ]
-    note = (
-        "Widths are on a logarithmic scale. A preference is a bought pair whose votes name a side; "
-        "ties stay among the annotations."
-    )
-    return figure("From prompts to preferences", note, funnel_svg(stages), "wide")
+    return charts.funnel("From prompts to published rows", stages)
 
 
 def n_rows_of(version: Version, view: str, batch: str) -> int:
@@ -58,116 +59,84 @@ def n_rows_of(version: Version, view: str, batch: str) -> int:
     return sum(mine)
 
 
-def why(facts: BatchFacts) -> str:
-    """Strategy, exploration and floors."""
-    bought, explored = facts.n("select", "comparisons"), facts.n("select", "exploration")
-    labels = facts.figure("select", "posterior_labels")
+def floors(facts: BatchFacts) -> Table | None:
+    """What the campaign's floors wanted and got; None where it sets none."""
     rows = [
-        ("strategy used", said(str(facts.figure("select", "strategy") or NOT_MEASURED))),
-        ("strategy asked for", said(facts.campaign.select.strategy)),
-        ("pairs drawn uniformly", f"{count(explored)}, {percent(ratio(explored, bought))}"),
-        ("share asked for", percent(facts.campaign.select.exploration)),
-        ("labels behind the model", count(labels)),
-        ("gate of the model", said(str(facts.figure("select", "gate") or NOT_MEASURED))),
-        ("mean gain expected", f"{number(facts.figure('select', 'mean_info_gain'), 3)} nats"),
-        ("pairs no prompt could give", count(facts.figure("select", "unspent_pairs"))),
-        ("pairs on which heads disagree", count(facts.figure("select", "conflicts"))),
+        (
+            line(floor["stratum"]),
+            count(floor["wanted"]),
+            count(floor["got"]),
+            Chip("met", "pass") if floor["got"] >= floor["wanted"] else Chip("not met", "warn"),
+        )
+        for floor in facts.figure("select", "floors") or ()
     ]
-    fallback = facts.figure("select", "fallback")
-    told = f'<p class="soft">{said(fallback, 400)}</p>' if fallback else ""
-    return f"<h3>Why these pairs</h3>{told}{facts_list(rows)}{_floors(facts)}"
-
-
-def gains(facts: BatchFacts) -> str:
-    """Expected gain by rank, for both arms."""
-    if not facts.ranks:
-        return paragraphs(["Expected gain by rank: not measured."], "soft")
-    note = (
-        "What the model expected of each pair before anybody saw it; bars are 95 % intervals of "
-        "the mean. Selected pairs of an information strategy should lie above the uniform ones."
+    return (
+        Table("Floors", ["Floor", "Pairs wanted", "Pairs bought", "Met"], rows, ["Met"])
+        if rows
+        else None
     )
-    arms = [(f"{name} pairs", css) for name, css in ARMS.items() if name in _arms(facts)]
+
+
+def gains(facts: BatchFacts) -> tuple[Chart, list[tuple[str, str]], Table] | None:
+    """Expected gain by rank for both arms: the chart, its legend, the table; None of no rank."""
+    if not facts.ranks:
+        return None
+    kinds = {each.kind for each in facts.ranks}
+    legend = [(f"{name} pairs", css) for name, css in ARMS.items() if name in kinds]
     rows = [
-        (str(r.rank + 1), said(r.kind), count(r.n), f"{number(r.mean, 3)} nats")
+        (str(r.rank + 1), line(r.kind), count(r.n), f"{number(r.mean, 3)} nats")
         for r in facts.ranks[:24]
     ]
-    listed = table("Gain by rank", ["Rank", "Arm", "Pairs", "Mean gain"], rows, ["Arm"])
-    drawn = figure(
-        "Expected information gain by rank, nats", note, legend(arms) + gains_svg(facts.ranks)
+    table = Table("Gain by rank", ["Rank", "Arm", "Pairs", "Mean gain"], rows, ["Arm"])
+    return gains_chart(facts.ranks), legend, table
+
+
+def gains_chart(ranks: Sequence[RankGain]) -> Chart:
+    """Mean expected gain against rank, a mark and an interval per arm."""
+    last = max(r.rank for r in ranks)
+    every = math.ceil((last + 1) / 12)
+    names = [(r, str(r + 1)) for r in range(0, last + 1, every)]
+    arms: dict[str, list[Point]] = {}
+    for each in ranks:
+        said = f"rank {each.rank + 1}, {each.kind}: {number(each.mean, 3)} nats, {each.n} pairs"
+        at = each.rank + (0.08 if each.kind == "exploration" else -0.08)
+        point = Point(at, each.mean, said, each.low, each.high, 4.5)
+        arms.setdefault(ARMS.get(each.kind, "k2"), []).append(point)
+    return charts.plane(
+        "Expected information gain, nats, against rank",
+        Axis(-0.5, last + 0.5, names, "rank within the prompt, 1 chosen first"),
+        charts.value_axis(
+            [0.0, *(end for r in ranks for end in (r.low, r.high))], charts.plain_tick
+        ),
+        [Series(css, points) for css, points in arms.items()],
     )
-    return f'<div class="plots">{drawn}{listed}</div>'
 
 
-def cost(facts: BatchFacts, history: History) -> str:
+def cost(facts: BatchFacts) -> Cost:
     """What a prompt cost, beside labelling every pair of few responses at the same price."""
     prompts, pairs = facts.n("ingest", "rows_out"), facts.n("select", "comparisons")
-    scored = facts.n("select", "pairs_scored")
     of_pair = ratio(facts.paid, pairs)
     k = facts.campaign.select.traditional_k or TRADITIONAL_RESPONSES
     ways = [
         ("this batch, as bought", ratio(pairs, prompts), "measured"),
         (f"every pair of {k} responses", k * (k - 1) / 2, "computed"),
-        ("every pair of these pools", ratio(scored, prompts), "computed"),
-    ]
-    rows = [
-        (escape(name), number(each, 1), dollars(_times(of_pair, each)), how)
-        for name, each, how in ways
-    ]
-    compared = table(
-        "Cost per prompt",
-        ["Way", "Pairs per prompt", "Cost per prompt", "How known"],
-        rows,
-        ["How known"],
-    )
-    assumed = (
-        f"The computed rows assume this batch's price of a pair, {dollars(of_pair)} with second "
-        "and third votes, gold and repeats in it, for pairs that nobody bought. They count labels "
-        "only: "
-        "what generating the responses cost was not measured, and whether fewer, better chosen "
-        "pairs teach as much is a question for the label bench, not for this table."
-    )
-    taken = facts.n("label", "taken_over")
-    if taken:
-        assumed = (
-            f"{count(taken)} votes of this batch were taken over from another campaign, which paid "
-            "for them, so that its price of a pair says nothing of other ways to choose."
-        )
-    hours = None if facts.seconds is None else facts.seconds / 3600
-    totals = [
-        ("paid for this batch", dollars(facts.paid)),
-        ("per answer", dollars(ratio(facts.paid, facts.n("label", "annotations")))),
-        *([("votes taken over", count(taken))] if taken else []),
-        ("paid for all batches", dollars(history.paid)),
         (
-            "annotators' active time, gold aside",
-            NOT_MEASURED if hours is None else f"{number(hours)} hours",
+            "every pair of these pools",
+            ratio(facts.n("select", "pairs_scored"), prompts),
+            "computed",
         ),
     ]
-    return facts_list(totals) + ("" if taken else compared) + paragraphs([assumed], "soft")
-
-
-def _arms(facts: BatchFacts) -> set[str]:
-    return {each.kind for each in facts.ranks}
-
-
-def _floors(facts: BatchFacts) -> str:
-    floors = facts.figure("select", "floors")
-    if not floors:
-        return paragraphs(["The campaign sets no floors."], "soft")
     rows = [
-        (
-            said(str(floor["stratum"])),
-            count(floor["wanted"]),
-            count(floor["got"]),
-            _chip("pass", "met") if floor["got"] >= floor["wanted"] else _chip("warn", "not met"),
-        )
-        for floor in floors
+        (name, number(each, 1), dollars(each and of_pair and each * of_pair), how)
+        for name, each, how in ways
     ]
-    return table("Floors", ["Floor", "Pairs wanted", "Pairs bought", "Met"], rows, ["Met"])
-
-
-def _chip(css: str, words: str) -> str:
-    return f'<span class="chip {css}">{escape(words)}</span>'
+    heads = ["Way", "Pairs per prompt", "Cost per prompt", "How known"]
+    return Cost(
+        of_pair,
+        ratio(facts.paid, facts.n("label", "annotations")),
+        facts.n("label", "taken_over"),
+        Table("Cost per prompt", heads, rows, ["How known"]),
+    )
 
 
 def _each(n: int | None, of: int | None, what: str) -> str:
@@ -197,7 +166,3 @@ def _kinds_of_tasks(facts: BatchFacts) -> str:
 def _answered(facts: BatchFacts) -> str:
     share = facts.figure("label", "completion")
     return "" if share is None else f"{percent(share)} of the tasks answered"
-
-
-def _times(each: float | None, n: float | None) -> float | None:
-    return None if each is None or n is None else each * n

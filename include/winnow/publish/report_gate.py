@@ -3,64 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
-from winnow.page.markup import folded, paragraphs
+from winnow.pages.words import NOT_MEASURED, Chip, Table, line, number, spaced
 from winnow.publish.report_facts import BatchFacts
-from winnow.publish.report_text import NOT_MEASURED, number, said, table
 
 _WORST = ("error", "fail", "not_measured", "pass")
-_KIND_END = (
-    "What is counted on few answers is held against its limits by the end of its 95 % interval "
-    "that speaks for the batch: agreement high is an upper end, side bias low a lower one."
-)
-_OUTCOMES = {"pass": "pass", "fail": "fail", "error": "error", "not_measured": "none"}
+_Same = Sequence[Mapping[str, Any]]
 
 
-def gate(facts: BatchFacts) -> str:
-    """Every check with its figure and limits; those of rows that found no fault are folded."""
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Checks to look at, the names of those without a figure, and those that found no fault."""
+
+    told: Table
+    unmeasured: Sequence[str]
+    clean: Table
+
+
+def gate(facts: BatchFacts) -> Gate:
+    """The gate's checks, the worst first; a check with two limits is one row."""
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for check in facts.checks:
         grouped.setdefault((str(check["name"]), repr(check.get("value"))), []).append(check)
     checks = sorted(grouped.values(), key=lambda same: _WORST.index(_worst(same)))
+    unmeasured = [same for same in checks if _worst(same) == "not_measured"]
     clean = [same for same in checks if _worst(same) == "pass" and _value(same[0]) == "0"]
-    told = [same for same in checks if same not in clean]
-    body = paragraphs([_KIND_END], "soft") + (_checks("The gate's checks", told) if told else "")
-    if clean:
-        title = f"{len(clean):,} more checks passed and counted no fault"
-        body += folded(title, _checks("Checks without a fault", clean))
-    return body
+    told = [same for same in checks if same not in clean and same not in unmeasured]
+    names = [line(spaced(same[0]["name"])) for same in unmeasured]
+    return Gate(_table("The gate's checks", told), names, _table("Checks without a fault", clean))
 
 
-def _checks(label: str, checks: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+def _table(label: str, checks: Sequence[_Same]) -> Table:
     rows = [
         (
-            said(str(same[0]["name"]).replace("_", " ")),
-            _chip(_worst(same)),
-            escape(_value(same[0])),
+            line(spaced(same[0]["name"])),
+            Chip(_worst(same), _worst(same)),
+            line(_value(same[0])),
             _limit(same, "warn"),
             _limit(same, "block"),
         )
         for same in checks
     ]
     heads = ["Check", "Outcome", "Figure", "Warns unless", "Blocks unless"]
-    return table(label, heads, rows, ["Outcome", "Warns unless", "Blocks unless"])
+    return Table(label, heads, rows, ["Outcome", "Warns unless", "Blocks unless"])
 
 
-def _worst(same: Sequence[Mapping[str, Any]]) -> str:
+def _worst(same: _Same) -> str:
+    """The worst outcome; one that nobody knows is an error."""
     outcomes = [str(check["outcome"]) for check in same]
-    return min(outcomes, key=lambda o: _WORST.index(o) if o in _WORST else 0)
+    return min((o if o in _WORST else "error" for o in outcomes), key=_WORST.index)
 
 
-def _limit(same: Sequence[Mapping[str, Any]], severity: str) -> str:
+def _limit(same: _Same, severity: str) -> str:
     limits = [str(c["limit"]) for c in same if c["severity"] == severity and c.get("limit")]
-    return said(", ".join(limits)) if limits else "–"
-
-
-def _chip(outcome: str) -> str:
-    css = _OUTCOMES.get(outcome, "none")
-    return f'<span class="chip {css}">{escape(outcome.replace("_", " "))}</span>'
+    return line(", ".join(limits)) if limits else "–"
 
 
 def _value(check: Mapping[str, Any]) -> str:

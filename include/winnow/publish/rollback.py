@@ -15,8 +15,8 @@ from datetime import datetime
 from winnow.batch import Artifact, read_artifact
 from winnow.errors import Fatal
 from winnow.lake import Lake
+from winnow.pages.pieces import remark
 from winnow.publish.card import inert
-from winnow.publish.report_text import said
 from winnow.publish.versions import (
     CARD,
     REPORT,
@@ -81,8 +81,7 @@ def _card(text: str, target: Version, version: Version) -> str:
 
 def _report(text: str, version: Version) -> str:
     """What it tells was measured for the target, so its name stays there."""
-    notice = f'<div class="notice"><p>{said(_notice(version), 600)}</p></div>'
-    return text.replace("<main>", f"<main>{notice}", 1)
+    return text.replace("<main>", f"<main>{remark(_notice(version))}", 1)
 
 
 def _notice(version: Version) -> str:

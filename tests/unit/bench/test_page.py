@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.errors import Corrupt, Fatal
-from winnow.page.reliability import reliability_svg
+from winnow.pages.pieces import picture
+from winnow.publish.reliability import reliability
 from winnow.reward.calibration import ReliabilityBin
 from winnow_bench.page import labels_page
 from winnow_bench.speed_page import speed_page
@@ -212,6 +213,11 @@ def test_references_are_levels_and_no_budgets() -> None:
     assert "off the scale: best response 91." in made
 
 
+def test_one_dot_is_no_curve() -> None:
+    assert "Budget curves" not in page(cell("hybrid", 4, around(0.5)))
+    assert "Budget curves" in page(CONTROL, cell("hybrid", 4, around(0.5)))
+
+
 def test_a_strategy_keeps_its_colour_in_every_picture_and_page() -> None:
     one = page(RIVAL, CONTROL, cell("hybrid", 4, around(0.55)))
     other = page(cell("hybrid", 4, around(0.55)), cell("aardvark", 4, around(0.5)))
@@ -307,20 +313,21 @@ def test_a_metric_without_a_known_direction_is_refused() -> None:
 
 
 def test_an_honest_bin_lies_on_the_diagonal() -> None:
-    picture = reliability_svg([ReliabilityBin(100, 0.25, 0.25), ReliabilityBin(50, 0.5, 0.9)])
-    diagonal = re.search(r'class="zero" x1="(.+?)" y1="(.+?)" x2="(.+?)" y2="(.+?)"', picture)
+    bins = [ReliabilityBin(100, 0.25, 0.25), ReliabilityBin(50, 0.5, 0.9)]
+    drawn = picture(reliability(bins))
+    diagonal = re.search(r'class="zero" x1="(.+?)" y1="(.+?)" x2="(.+?)" y2="(.+?)"', drawn)
     assert diagonal
     x1, y1, x2, y2 = map(float, diagonal.groups())
     honest, modest = (
-        (float(x), float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', picture)
+        (float(x), float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', drawn)
     )
     assert honest == pytest.approx((x1 + (x2 - x1) / 4, y1 + (y2 - y1) / 4), abs=0.1)
     assert modest[1] < y1 + (y2 - y1) * (modest[0] - x1) / (x2 - x1) - 10
-    assert "preferred 90.0 % (78.6 to 95.7) of 50 labels" in picture
+    assert "preferred 90.0 % (78.6 to 95.7) of 50 labels" in drawn
 
 
 def test_no_bins_make_an_empty_picture() -> None:
-    assert "<circle" not in reliability_svg([])
+    assert "<circle" not in picture(reliability([]))
 
 
 def speed_row(strategy: str, ratio: float = 2.0, **others: Any) -> dict[str, Any]:
@@ -353,6 +360,11 @@ def test_the_speed_page_shows_whatever_else_was_measured() -> None:
     said = Outline(made).said
     assert "loop ratio 812.5" in said and "time ratio 43.25" in said
     assert "prompts peak mb 1,000 130.5 100,000 –" in said
+
+
+def test_a_speed_page_without_the_typical_setting_has_its_rows_alone() -> None:
+    made = speed_page({"rows": [speed_row("dts", pool=10)]})
+    assert "<svg" not in made and "dts 10 128" in Outline(made).said
 
 
 def test_a_speed_page_of_no_rows_is_refused() -> None:

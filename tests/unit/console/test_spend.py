@@ -20,7 +20,7 @@ from winnow.campaign import parse_campaign
 from winnow.console import spend, spend_nights
 from winnow.console.memory import Memory
 from winnow.console.shell import Site
-from winnow.console.spend_chart import days_of_month, spend_svg
+from winnow.console.spend_chart import days_of_month, spend_chart
 from winnow.console.spend_figures import (
     LAST_NIGHTS,
     MIN_NIGHTS,
@@ -34,7 +34,8 @@ from winnow.console.spend_figures import (
 )
 from winnow.console.spend_nights import nights_of
 from winnow.lake import FolderLake
-from winnow.publish.report_text import dollars
+from winnow.pages.pieces import picture
+from winnow.pages.words import dollars
 from winnow.records import MICROS
 from winnow.stages import label, label_rounds
 
@@ -145,13 +146,13 @@ def test_a_day_at_80_percent_of_its_budget_is_marked() -> None:
     days = days_of_month(nights, "2026-11")
     assert len(days) == 30
     assert [n for n, each in enumerate(days, start=1) if each.is_marked] == [4]
-    drawn = spend_svg(days, "2026-11")
+    drawn = picture(spend_chart(days, "2026-11"))
     assert drawn.count("at 80 % of it or above") == 2 and "2026-11-03: $7.90 spent" in drawn
     assert "$2.00 committed" in drawn and drawn.count('stroke-dasharray="3 2"') == 2
 
 
 def test_a_month_without_money_can_be_drawn() -> None:
-    assert "<rect" not in spend_svg(days_of_month([], "2026-02"), "2026-02")
+    assert "<rect" not in picture(spend_chart(days_of_month([], "2026-02"), "2026-02"))
 
 
 @pytest.fixture(scope="module")

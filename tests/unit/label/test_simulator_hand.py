@@ -120,7 +120,7 @@ def test_the_person_keeps_the_name_from_task_to_task(
     first = person.post(f"/batch/{ref}/next", {}).headers["location"]
     second = person.post(f"{first}/answer", {"choice": "a", "annotator": 'A "B"'})
     assert second.headers["location"].split("?")[0] != first
-    assert 'value="A &quot;B&quot;"' in person.look(second.headers["location"]).text
+    assert 'value="A &#34;B&#34;"' in person.look(second.headers["location"]).text
 
 
 def test_an_answered_or_ended_task_is_refused_kindly(

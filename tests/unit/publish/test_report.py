@@ -321,3 +321,19 @@ def test_the_report_is_a_file_of_its_own_version_and_never_its_parent_s(tmp_path
     assert digest(stored) == first.files["quality/report.html"].sha256
     assert "d v000001" in words(stored.decode())
     assert REPORT not in put("d2", None).files
+
+
+def test_what_was_measured_of_nobody_is_a_line_and_no_column_of_dashes() -> None:
+    page = report()
+    assert "Not measured of anybody here: agrees, gold right, first side" in words(page)
+    listed = page[page.index('aria-label="Annotators"') :].split("</table>")[0]
+    assert re.findall(r"<th scope=\"col\">(.*?)</th>", listed) == ["Annotator", "Votes"]
+    assert "held against no limit: alpha." in words(page)
+
+
+def test_one_figure_is_told_and_not_drawn() -> None:
+    batch = labelled(1)
+    page = report(batch)
+    assert "<svg" not in page.split("Annotators</h2>")[0].split("Gain against rank</h2>")[1]
+    assert "0.300 nats" in words(page)
+    assert "Two votes name one side: 75.0 %." in words(page)

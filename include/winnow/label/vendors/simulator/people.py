@@ -26,13 +26,16 @@ from winnow.label.vendors.simulator.form import (
     BadForm,
     Sitting,
     read_answer,
+)
+from winnow.label.vendors.simulator.page import (
+    HEADERS,
+    batch_page,
+    overview_page,
     sorry_page,
     task_page,
 )
-from winnow.label.vendors.simulator.look import HEADERS
-from winnow.label.vendors.simulator.page import batch_page, overview_page
 
-COOKIE = "winnow.label.vendors.simulator"
+COOKIE = "winnow_simulator"
 LARGEST_FORM = 64 * 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 

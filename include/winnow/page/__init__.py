@@ -1,1 +1,0 @@
-"""Pieces of pages that are one HTML file: markup, pictures, nothing loaded from elsewhere."""
