@@ -37,6 +37,7 @@ from winnow.reconcile.once import Airflow, Report, reconcile
 from winnow.reconcile.text import alarm_of
 from winnow.stages import alarms, label
 from winnow.stages.label_rounds import freeze_plan
+from winnow.stages.tasks import Done
 from winnow.validate.verdict import Check, Verdict
 
 from ...console_world import BLOCKING, World, campaign, day
@@ -393,7 +394,8 @@ def test_the_alarms_of_tasks_say_it_too(world: World, state: State) -> None:
         told = [alarms.gate(name, KEY, Verdict("block", VERDICTS[state.left]))]
         assert told[0] is not None and "agreement_high = 0.31 (limit >= 0.45)" in standing.cause
     elif state.kind == "approval":
-        told = alarms.found(lake, world.campaign, KEY, "plan_tasks", label.plan(world.batch(KEY)))
+        planned = Done("plan_tasks", KEY, world.campaign, lake, label.plan(world.batch(KEY)))
+        told = list(alarms.found(planned))
         assert state.runs or standing.cause in [alarm.cause for alarm in told if alarm]
     elif state.kind == "failed":
         stage, error = standing.stage, state.noted
