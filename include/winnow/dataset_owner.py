@@ -11,9 +11,10 @@ A campaign that is renamed is a new one, and publishes under a new name.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
-from winnow.errors import Fatal
+from winnow.errors import Corrupt, Fatal
 from winnow.lake import Lake
 from winnow.stored import parsed, read_sealed, sealed_json
 
@@ -40,12 +41,13 @@ def claim_dataset(lake: Lake, dataset: str, campaign: str) -> None:
 def owner_of(lake: Lake, dataset: str) -> str | None:
     """The campaign that a dataset belongs to; None where it is nobody's yet.
 
-    Of a dataset from before owners were noted it is the one that published its first version.
+    Of a dataset from before owners were noted, or whose note is lost, it is the one that published
+    its first version, or else one that has begun a batch for it.
     """
     try:
         return parsed(lake, _path(dataset), lambda data: str(read_sealed(data)["campaign"]))
     except FileNotFoundError:
-        return _publisher(lake, dataset)
+        return _publisher(lake, dataset) or _beginner(lake, dataset)
 
 
 def _publisher(lake: Lake, dataset: str) -> str | None:
@@ -56,6 +58,18 @@ def _publisher(lake: Lake, dataset: str) -> str | None:
     evidence = parsed(lake, f"{folder}/{first}", _evidence)
     named = (name for name in lake.names("batches") if lake.exists(f"batches/{name}/{evidence}"))
     return next(named, None)
+
+
+def _beginner(lake: Lake, dataset: str) -> str | None:
+    """The campaign of the first batch that was begun to be published in the dataset."""
+    begun: list[tuple[str, str]] = []
+    for campaign in lake.names("batches"):
+        for key in lake.names(f"batches/{campaign}"):
+            with suppress(FileNotFoundError, Corrupt):
+                settings = parsed(lake, f"batches/{campaign}/{key}/campaign.json", read_sealed)
+                if settings["publish"]["dataset"] == dataset:
+                    begun.append((key, campaign))
+    return min(begun)[1] if begun else None
 
 
 def _evidence(data: bytes) -> str:

@@ -87,7 +87,8 @@ def read_deliveries(
     `tasks` are the rows of `records.TASKS` that were asked for. `last_look` has the number of the
     last whole look at each source that only shows what stands at the time: what an earlier look
     brought and this one did not was retracted. Unless the vendor `names_people`, one id on all
-    answers is nobody's: each is then of an annotator of its own, of whom nothing is known.
+    answers of each round is nobody's: each is then of an annotator of its own, of whom nothing is
+    known.
 
     Raises:
         Corrupt: The counts do not add up.
@@ -98,7 +99,7 @@ def read_deliveries(
     vanished = _vanished(distinct, read, last_look)
     kept, repeated = _drop_repeated(distinct, vanished)
     annotations = [*kept, *vanished]
-    if not names_people and len({annotation.annotator for annotation in annotations}) == 1:
+    if not names_people and _is_one_id(annotations, tasks):
         annotations = [of_nobody(annotation) for annotation in annotations]
     rejected, n_again = _each_once(rejected + conflicting + repeated)
     collection = Collection(
@@ -111,6 +112,16 @@ def read_deliveries(
     )
     _check_counts(collection)
     return collection
+
+
+def _is_one_id(annotations: Iterable[Annotation], tasks: Sequence[Row]) -> bool:
+    """Whether no round has answers under two ids; an answer that names nobody has none."""
+    round_of = {task["task_id"]: task.get("round", 0) for task in tasks}
+    ids: defaultdict[int, set[str]] = defaultdict(set)
+    for each in annotations:
+        if not each.annotator.startswith(UNKNOWN):
+            ids[round_of[each.task_id]].add(each.annotator)
+    return all(len(known) == 1 for known in ids.values())
 
 
 def _each_once(rejected: Iterable[_Rejected]) -> tuple[list[_Rejected], int]:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from winnow.errors import Fatal
 from winnow.ingest.values import Unreadable, columns_of, read_time
 
 BatchState = Literal["draft", "open", "complete", "cancelled", "expired"]
@@ -93,6 +94,10 @@ class TaskRequest:
     repeats: str | None = None
 
 
+MOST_TOLD = 10**15
+"""A billion dollars in micro-dollars: no vendor's books hold more of anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
     """Where a batch stands, by the vendor's own books.
@@ -101,6 +106,9 @@ class BatchStatus:
     costs nothing. `charged` is what the vendor took so far, `committed` what the batch costs if
     every pending task is still answered. `n_unreadable` counts answers that are there and cannot
     be read, so that their tasks wait; `unreadable` says of the first one where it is, and why.
+
+    Raises:
+        Fatal: A number is negative, or beyond reason.
     """
 
     state: BatchState
@@ -113,6 +121,15 @@ class BatchStatus:
     expected_done_at: datetime | None
     n_unreadable: int = 0
     unreadable: str = ""
+
+    def __post_init__(self) -> None:
+        numbers = ("n_tasks", "n_answered", "n_expired", "n_pending", "charged", "committed")
+        for name in numbers:
+            if not 0 <= getattr(self, name) <= MOST_TOLD:
+                raise Fatal(
+                    f"The vendor's books say {name} {getattr(self, name)} of a batch, which cannot "
+                    "be. Nothing was booked or bought: ask the vendor, then clear the task."
+                )
 
     @property
     def is_final(self) -> bool:

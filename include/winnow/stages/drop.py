@@ -15,7 +15,15 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from winnow.batch import STAGES, Batch, Manifest, batch_folder, open_batch, read_manifest
+from winnow.batch import (
+    STAGES,
+    Batch,
+    Manifest,
+    batch_folder,
+    open_batch,
+    read_batch,
+    read_manifest,
+)
 from winnow.campaign import Campaign
 from winnow.dataset_owner import owner_of
 from winnow.errors import Blocked, Corrupt, Fatal, Retryable, WinnowError
@@ -64,7 +72,7 @@ def drop(
         Retryable: The vendor is away, or has not ended the purchase yet.
         Corrupt: The ledger cannot be read.
     """
-    _check_unpublished(lake, campaign, key)
+    _check_unpublished(lake, campaign, key, clock)
     charged = _call_off(lake, campaign, key, clock, vendor, salt, called_off)
     while True:
         ledger = read_ledger(lake, campaign.name)
@@ -82,7 +90,7 @@ def drop(
             break
     # A stage that had begun before the mark may have bought or published since the first look.
     try:
-        _check_unpublished(lake, campaign, key)
+        _check_unpublished(lake, campaign, key, clock)
     except Blocked:
         _take_back(lake, campaign.name, key)
         raise
@@ -124,16 +132,28 @@ def again_text(key: str) -> str:
     )
 
 
-def _check_unpublished(lake: Lake, campaign: Campaign, key: str) -> None:
-    datasets = {campaign.publish.dataset}
+def _check_unpublished(
+    lake: Lake, campaign: Campaign, key: str, clock: Callable[[], datetime]
+) -> None:
+    datasets, made = {campaign.publish.dataset}, ""
+    with suppress(WinnowError):
+        # It publishes where it was begun to, whatever the campaign's file says now.
+        begun = read_batch(lake, campaign.name, key, clock)
+        datasets |= {begun.campaign.publish.dataset} if begun else set()
     with suppress(WinnowError):
         published = read_manifest(lake, campaign.name, key, STAGES[-1])
         if published is not None:
-            datasets.add(str(published.figures["folder"]).split("/")[1])
+            made = str(published.figures["folder"]).split("/")[1]
+            datasets.add(made)
     for dataset in sorted(datasets):
         version = newest(lake, dataset)
+        if version is None and dataset == made:
+            raise Blocked(
+                f"Batch {key} was published in {dataset}, and {lake.uri}/datasets/{dataset}/"
+                f"versions, which tells whether it still is, is lost; {RESTORE}."
+            )
         # A dataset of another campaign has that one's batch of the day.
-        is_own = owner_of(lake, dataset) in (None, campaign.name)
+        is_own = dataset == made or owner_of(lake, dataset) in (None, campaign.name)
         if is_own and version is not None and key in version.batches:
             raise Blocked(
                 f"Batch {key} is in {dataset} {version.name}, so it is not dropped. Roll back to a "

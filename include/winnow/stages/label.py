@@ -260,8 +260,10 @@ def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> Bui
     # What was answered so that nobody can read it is paid: it is not bought again.
     answered = {row["task_id"] for row in annotations} | found.refused
     asked = {task.task_id for task in first.tasks}
-    # Nor what a vendor that is not done may still bring.
-    unanswered = asked - answered if status.is_final else set()
+    # Nor what a vendor that is not done may still bring, nor while answers are there of which
+    # nobody can tell the task.
+    is_told = status.n_unreadable <= len(found.refused) and status.n_tasks >= len(asked)
+    unanswered = asked - answered if status.is_final and is_told else set()
     built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
     built = with_own_ids(batch, built)
     left = max(0, _limit(batch) - status.committed)

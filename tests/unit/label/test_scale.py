@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import httpx
@@ -397,3 +397,28 @@ def test_a_status_of_another_word_does_not_hold_a_cancelled_batch(world, make_ta
     world.scale.answer(world.scale.find(tasks[0].task_id), "a")
     world.scale.find(tasks[0].task_id)["status"] = "Completed"
     assert world.connect().cancel(ref, "deadline").is_final
+
+
+@pytest.mark.parametrize("days", [-8, 0, 8])
+def test_a_clock_that_is_days_off_hides_no_later_change(world, make_tasks, days: int) -> None:
+    tasks = make_tasks(3)
+    ref = submit(world, "night/1", tasks).ref
+    for task in tasks:
+        world.answer(ref, task.task_id, "", "a")
+    world.now = lambda: world.scale.clock + timedelta(days=days)
+    records, last = read_all(world.connect(), ref)
+    world.scale.clock += timedelta(minutes=1)
+    for task in tasks:
+        world.answer(ref, task.task_id, "", "b")
+    records += read_all(world.connect(), ref, last.resume_cursor)[0]
+    assert {a.choice for a in latest(records)} == {"b"}
+
+
+def test_an_edited_task_id_in_the_metadata_names_no_other_task(world, make_tasks) -> None:
+    tasks = make_tasks(2)
+    ref = submit(world, "night/1", tasks).ref
+    for task in tasks:
+        world.answer(ref, task.task_id, "", "a")
+    world.scale.find(tasks[0].task_id)["metadata"]["task_id"] = tasks[1].task_id
+    records, _ = read_all(world.connect(), ref)
+    assert {a.task_id for a in latest(records)} == {task.task_id for task in tasks}

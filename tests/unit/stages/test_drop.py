@@ -312,3 +312,22 @@ def test_day_of_a_source_is_the_same_for_a_further_batch(
     assert ingest.run(small.batch()).counts["rows_out"] == 1
     give_up(small)
     assert ingest.run(second(small)).counts["rows_out"] == 1
+
+
+def test_a_batch_in_a_version_is_not_dropped_whatever_the_dataset_is_called_now(night: Any) -> None:
+    small = night()
+    small.run()
+    small.lake.remove(f"batches/small/{DAY}/publish/manifest.json")
+    renamed = small.campaign.publish.model_copy(update={"dataset": "renamed"})
+    small.campaign = small.campaign.model_copy(update={"publish": renamed})
+    with pytest.raises(Blocked, match="is in small v000001"):
+        give_up(small)
+
+
+def test_a_batch_whose_dataset_is_lost_is_not_dropped(night: Any) -> None:
+    small = night()
+    small.run()
+    for path in ("latest.json", "versions/v000001.json", "v000001/manifest.json"):
+        small.lake.remove(f"datasets/small/{path}")
+    with pytest.raises(Blocked, match=r"was published in small.*is lost; restore it"):
+        give_up(small)

@@ -152,3 +152,50 @@ def test_what_cannot_be_read_is_told_while_its_tasks_wait(dropped: Callable[...,
     assert "cannot be read" not in progress(night.batch())["label"]
     assert label.collect(night.batch(), vendor, SALT).counts["unanswered"] == 0
     assert DAY in publish.check(night.batch())
+
+
+def as_one_array(lines: list[Line]) -> bytes:
+    return json.dumps(lines, indent=1).encode()
+
+
+def in_another_encoding(lines: list[Line]) -> bytes:
+    return "\n".join(map(json.dumps, lines)).encode("utf-16")
+
+
+@pytest.mark.parametrize("write", [as_one_array, in_another_encoding])
+def test_what_was_answered_so_that_nobody_can_read_it_is_not_bought_again(
+    dropped: Callable[..., Night], write: Callable[[list[Line]], bytes]
+) -> None:
+    night = dropped(
+        lambda n, task: [said(n, task)],
+        unanswered="buy_again",
+        third_votes=False,
+        min_completion=0.0,
+        second_vote_share=0.0,
+    )
+    night.choose(night.batch())
+    vendor = night.simulator.connect()
+    ref = label.submit(night.batch(), vendor)["ref"]
+    night.simulator.finish()
+    output = night.simulator.folder / ref / "output"
+    (output / "done.json").write_text("{}")
+    (output / "answers.jsonl").unlink()
+    lines = [said(n, task) for n, task in enumerate(night.simulator.bought())]
+    suffix = "json" if write is as_one_array else "jsonl"
+    (output / f"answers.{suffix}").write_bytes(write(lines))
+    assert vendor.status(ref).n_unreadable > 0
+    label.follow_up(night.batch(), vendor, SALT)
+    assert len(night.simulator.bought()) == len(lines)
+
+
+def test_teams_that_answer_a_round_each_are_nobody_and_one_line_without_a_name_changes_nothing(
+    dropped: Callable[..., Night],
+) -> None:
+    def write(n: int, task: str) -> list[Line]:
+        return [said(n, task, annotator="" if n == 3 else "team")]
+
+    night = dropped(write, second_vote_share=0.6)
+    night.run()
+    rows = night.rows("label", "annotations")
+    assert {row["kind"] for row in rows} == {"comparison"}
+    assert all(row["annotator"].startswith(UNKNOWN) for row in rows)

@@ -255,6 +255,17 @@ def test_a_dataset_from_before_owners_is_its_publishers(small: Night) -> None:
     open_batch(small.campaign, "2026-11-23", small.lake, lambda: small.time)
 
 
+def test_a_dataset_whose_owner_is_lost_is_that_of_whoever_began_a_batch_for_it(
+    night: Callable[..., Night],
+) -> None:
+    made = night()
+    made.batch()
+    made.lake.remove("owners/small.json")
+    other = made.campaign.model_copy(update={"name": "other"})
+    with pytest.raises(Fatal, match="small and other both publish small"):
+        open_batch(other, DAY, made.lake, lambda: made.time)
+
+
 def test_no_version_is_published_over_a_lost_one(small: Night) -> None:
     first = json.loads((small.lake.root / "datasets/small/versions/v000001.json").read_bytes())
     del first["seal"]

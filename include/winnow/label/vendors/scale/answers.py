@@ -6,7 +6,8 @@ A finished task has `response.annotations`, one entry a field, keyed by `field_i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -50,8 +51,9 @@ class ScaleTask:
     def asked(self) -> str | None:
         """Winnow's id, which stands on the task twice; None where none can be read."""
         kept, unique = self._kept("task_id"), self.told.get("unique_id")
-        # What Winnow writes is text: a number there is somebody else's.
-        return _id(kept if isinstance(kept, str) else unique) or _id(unique) or _id(kept)
+        # What Winnow writes is text: a number there is somebody else's. Scale itself holds that no
+        # two tasks have one `unique_id`, and `metadata` may be edited.
+        return _id(unique if isinstance(unique, str) else kept) or _id(kept) or _id(unique)
 
     @property
     def price(self) -> int | None:
@@ -124,6 +126,16 @@ def word(value: Any) -> str:
 def _id(value: Any) -> str | None:
     told = id_text(value)
     return told if isinstance(told, str) and 0 < len(told) <= 200 else None
+
+
+def latest_change(tasks: Iterable[ScaleTask]) -> datetime | None:
+    """When the last of the tasks changed; None where none says so."""
+    found = []
+    for task in tasks:
+        with suppress(*_NO_ANSWER):
+            changed = read_time(task.told.get("updated_at"), "updated_at")
+            found += [changed] if changed is not None else []
+    return max(found, default=None)
 
 
 def annotation_of(task: ScaleTask) -> bytes | None:

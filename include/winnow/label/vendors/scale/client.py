@@ -36,7 +36,14 @@ from winnow.label.vendor import (
 )
 from winnow.label.vendors.calls import VendorCalls
 from winnow.label.vendors.container import container_name
-from winnow.label.vendors.scale.answers import ScaleTask, annotation_of, batch_in, read_task, word
+from winnow.label.vendors.scale.answers import (
+    ScaleTask,
+    annotation_of,
+    batch_in,
+    latest_change,
+    read_task,
+    word,
+)
 from winnow.label.vendors.scale.place import Place
 from winnow.label.vendors.scale.tasks import task_body
 
@@ -168,6 +175,7 @@ class ScaleVendor:
             is_final = self._is_final(ref)
             place = place.begun(self._now() - REREAD, is_final)
         page = self._page(ref, place.params())
+        place = place.saw(latest_change(page.docs), REREAD)
         records = tuple(r for r in map(annotation_of, page.docs) if r is not None)
         if page.next_token:
             return AnnotationPage(records, place.on_from(page.next_token).as_cursor(), False)
