@@ -51,6 +51,24 @@ class Bounds:
     most_bytes: int | None = None
 
 
+def is_callable(url: str) -> bool:
+    """Whether calls can be made to an address: http or https, and a host.
+
+    >>> is_callable("http://127.0.0.1:8790"), is_callable("http://h:port"), is_callable("s3://b")
+    (True, False, False)
+    """
+    try:
+        found = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+    return found.scheme in ("http", "https") and bool(found.host)
+
+
+def is_sendable(secret: str) -> bool:
+    """Whether a header carries a secret as it stands: characters of ASCII that are seen."""
+    return bool(secret) and secret.isascii() and secret.isprintable()
+
+
 class TookTooLong(httpx.ReadTimeout):
     """The call's time is up; the message is a clause: "no whole answer within 60 s"."""
 

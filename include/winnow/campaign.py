@@ -19,7 +19,8 @@ from winnow.addresses import holds_secret
 from winnow.errors import Fatal
 from winnow.records import MICROS
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+NAME = re.compile("[a-z0-9][a-z0-9_-]{0,62}")
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 Strategy = Literal[
@@ -559,7 +560,13 @@ def _yaml_fault(error: Exception) -> str:
 
 
 class _Strict(yaml.SafeLoader):
-    """YAML in which each name stands once, and 1e3 is a number as 1.0e+3 is."""
+    """YAML in which each name stands once, and 1e3 is a number as 1.0e+3 is.
+
+    Nothing in it holds itself: whatever is built, is built whole, which YAML cannot do for that.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        return super().construct_object(node, deep=True)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -7,6 +7,7 @@ A command's module is imported when it is asked for, so that none waits for what
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -49,6 +50,12 @@ def command() -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
+    from winnow.text import has_half_surrogate
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if any(map(has_half_surrogate, arguments)):
+        # Python's sign for bytes that are no UTF-8; neither a log nor the lake takes it.
+        return _wrong(typer.TyperException("an argument is no UTF-8"))
     try:
         code = typer.main.get_command(app)(arguments, prog_name="winnow", standalone_mode=False)
     except typer.TyperException as error:

@@ -114,6 +114,8 @@ def test_where_prompts_and_votes_come_from_is_told_once(
         ("name: \x00", "not valid YAML"),
         ("x: !!timestamp foo", "not valid YAML"),
         ("x: !!bool foo", "not valid YAML"),
+        ("a: &a [*a]", "c.yaml is not valid YAML.*line 1"),
+        ("a: &a {b: {c: *a}}", "c.yaml is not valid YAML.*line 1"),
     ],
 )
 def test_a_setting_that_stands_twice_or_is_no_number_is_an_error(

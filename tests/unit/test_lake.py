@@ -538,3 +538,16 @@ def test_a_lake_that_is_a_file_says_so(tmp_path: Path) -> None:
     for act in (lambda: lake.read("a/b"), lambda: lake.create("a/b", b"")):
         with pytest.raises(Fatal, match=r"correct the path|move it away"):
             act()
+
+
+def test_a_folder_lists_regular_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "real" / "f").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(b"of somebody else")
+    (tmp_path / "lake").symlink_to(tmp_path / "real")
+    lake = FolderLake(tmp_path / "lake")
+    lake.create("f/a", b"x")
+    lake.copy("f/a", "f/hard")
+    os.mkfifo(tmp_path / "real" / "f" / "pipe")
+    for name, to in (("nowhere", "gone"), ("loop", "loop"), ("out", tmp_path / "secret")):
+        (tmp_path / "real" / "f" / name).symlink_to(to)
+    assert list(lake.tags("f")) == [o.path for o in lake.listing("f")] == ["f/a", "f/hard"]

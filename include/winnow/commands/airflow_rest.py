@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from winnow.addresses import holds_secret
-from winnow.calls import Bounds, Calls, why
+from winnow.calls import Bounds, Calls, is_callable, is_sendable, why
 from winnow.errors import Fatal, Retryable
 from winnow.ingest.values import Unreadable, read_json
 from winnow.stages.tasks import DAG_OF
@@ -23,6 +24,33 @@ from winnow.text import plain_text
 HEAD_DAG = DAG_OF["ingest"]
 SHOWN_CHARS = 300
 BOUNDS = Bounds(seconds=120.0, silence=60.0)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Login(_Answer):
+    access_token: str
+
+
+class _Planned(_Answer):
+    partition_key: str
+
+
+class _Plan(_Answer):
+    backfills: list[_Planned]
+
+
+class _Created(_Answer):
+    id: int
+
+
+class _Dag(_Answer):
+    is_paused: bool
+
+
+_Shape = TypeVar("_Shape", bound=_Answer)
 
 
 class AirflowRest:
@@ -34,27 +62,26 @@ class AirflowRest:
 
     def days_to_run(self, body: Mapping[str, Any]) -> list[str]:
         """Keys of the batches for which a backfill would start a run."""
-        planned = self._post("/api/v2/backfills/dry_run", body)["backfills"]
-        return [str(each["partition_key"]) for each in planned]
+        plan = self._ask(_Plan, "POST", "/api/v2/backfills/dry_run", body)
+        return [each.partition_key for each in plan.backfills]
 
     def create_backfill(self, body: Mapping[str, Any]) -> int:
         """Start a backfill; its id."""
-        return int(self._post("/api/v2/backfills", body)["id"])
+        return self._ask(_Created, "POST", "/api/v2/backfills", body).id
 
     def paused(self, dags: list[str]) -> list[str]:
         """Those of the DAGs that are paused."""
-        return [dag for dag in dags if self._ask("GET", f"/api/v2/dags/{dag}")["is_paused"]]
+        return [dag for dag in dags if self._ask(_Dag, "GET", f"/api/v2/dags/{dag}").is_paused]
 
-    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._ask("POST", path, body)
-
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _ask(
+        self, shape: type[_Shape], method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> _Shape:
         try:
             answer = self._calls.send(method, path, body)
         except httpx.TransportError as error:
             raise _unreachable(self.url, error) from None
         if answer.is_success:
-            return _read(self.url, answer)
+            return _read(self.url, answer, shape)
         raise _refused(self.url, answer)
 
 
@@ -73,12 +100,18 @@ def connect_airflow(transport: httpx.BaseTransport | None = None) -> AirflowRest
             "Set WINNOW_AIRFLOW_URL, and WINNOW_AIRFLOW_TOKEN or WINNOW_AIRFLOW_USER and "
             'WINNOW_AIRFLOW_PASSWORD; with `make up` running: make winnow CMD="backfill ...".'
         )
-    if not url.startswith(("http://", "https://")) or holds_secret(url):
+    if not is_callable(url) or holds_secret(url):
         raise Fatal(
             "WINNOW_AIRFLOW_URL must be a URL such as http://127.0.0.1:8080, without a password: "
             "that belongs into WINNOW_AIRFLOW_PASSWORD."
         )
-    return AirflowRest(url, token or _login(url, user, password, transport), transport)
+    token = token or _login(url, user, password, transport)
+    if not is_sendable(token):
+        raise Fatal(
+            "The token of Airflow holds characters that no header carries: set "
+            "WINNOW_AIRFLOW_TOKEN as Airflow gave it."
+        )
+    return AirflowRest(url, token, transport)
 
 
 def _login(url: str, user: str, password: str, transport: httpx.BaseTransport | None) -> str:
@@ -92,14 +125,18 @@ def _login(url: str, user: str, password: str, transport: httpx.BaseTransport | 
             f"Airflow at {url} refuses the login (HTTP {answer.status_code}); check "
             "WINNOW_AIRFLOW_USER and WINNOW_AIRFLOW_PASSWORD, or set WINNOW_AIRFLOW_TOKEN."
         )
-    return str(_read(url, answer)["access_token"])
+    return _read(url, answer, _Login).access_token
 
 
-def _read(url: str, answer: httpx.Response) -> Any:
+def _read(url: str, answer: httpx.Response, shape: type[_Shape]) -> _Shape:
     try:
-        return read_json(answer.content)
-    except Unreadable as error:
-        raise Retryable(f"Airflow at {url} sent an answer that is no JSON; try again.") from error
+        return shape.model_validate_json(answer.content)
+    except ValidationError:
+        # Not as its cause: that quotes the answer, which may hold a token.
+        raise Fatal(
+            f"What answers at {url} is no Airflow that Winnow knows: its answer to "
+            f"{answer.request.url.path} cannot be read. Correct WINNOW_AIRFLOW_URL."
+        ) from None
 
 
 def _unreachable(url: str, error: httpx.TransportError) -> Retryable:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,8 +16,10 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendor import VendorAccount
 
+LAST_PORT = (1 << 16) - 1
 OWN_EXTRA = ("webhook_secret", "webhook_header", "annotator_salt")
 """Winnow's own secrets in a vendor's connection, which its client does not get."""
 
@@ -104,10 +107,7 @@ def parse_connection(text: str) -> Connection:
         ValueError: It is neither.
     """
     if text.lstrip().startswith("{"):
-        fields = json.loads(text)
-        if not isinstance(fields, dict):
-            raise ValueError("not an object")
-        return _from_fields(fields)
+        return _from_fields(_object(text))
     parts = urlsplit(text)
     if not parts.scheme:
         raise ValueError("no scheme")
@@ -122,15 +122,29 @@ def parse_connection(text: str) -> Connection:
     )
 
 
+def _object(text: str) -> Mapping[str, Any]:
+    """A JSON object; its message quotes nothing."""
+    try:
+        found = read_json(text)
+    except Unreadable as error:
+        raise ValueError(error.reason) from None
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
+
+
 def _from_fields(fields: Mapping[str, Any]) -> Connection:
     extra = fields.get("extra", fields.get("extra_dejson")) or {}
     if isinstance(extra, str):
-        extra = json.loads(extra)
+        extra = _object(extra)
     port = fields.get("port")
+    port = "" if port in (None, "None") else str(port)
+    if not re.fullmatch("[0-9]{0,5}", port) or int(port or 0) > LAST_PORT:
+        raise ValueError("port")
     return Connection(
         conn_type=str(fields.get("conn_type") or ""),
         host=str(fields.get("host") or ""),
-        port=int(port) if port not in (None, "", "None") else None,
+        port=int(port) if port else None,
         login=str(fields.get("login") or ""),
         password=str(fields.get("password") or ""),
         extra=extra if isinstance(extra, Mapping) else {},

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from winnow.campaign import Campaign
+from winnow.campaign import NAME, Campaign
 from winnow.commands.options import SHIPPED, CampaignOption, JsonOption, LakeOption, whole
 from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal
@@ -28,6 +28,7 @@ from winnow.records import MICROS
 from winnow.stages import reward_model
 from winnow.text import plain_line
 
+_NAMED = re.compile(rf"(?:({NAME.pattern})?@)?({NAME.pattern})")
 _NUMBER = re.compile(r"v?0*([1-9][0-9]*)")
 
 
@@ -121,10 +122,15 @@ def find_version(lake: Lake, campaign: Campaign, name: str) -> Version:
     """The version that a person names: `v12`, `nightly@v12`, `latest` or `nightly@latest`.
 
     Raises:
-        Fatal: There is no such version.
+        Fatal: There is no such version, or the name is none; then it is not repeated.
     """
-    dataset, _, wanted = name.rpartition("@")
-    dataset = dataset or campaign.publish.dataset
+    named = _NAMED.fullmatch(name)
+    if named is None:
+        raise Fatal(
+            "What is named is no version: write v12, NAME@v12 or NAME@latest, NAME being that of "
+            "a dataset; `winnow versions` lists them."
+        )
+    dataset, wanted = named[1] or campaign.publish.dataset, named[2]
     last = newest(lake, dataset)
     if last is None:
         raise Fatal(f"Dataset {dataset} in {lake.uri} has no version yet; run a batch first.")

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from winnow.addresses import holds_secret, without_secrets
-from winnow.calls import get
+from winnow.calls import get, is_callable, is_sendable
 from winnow.campaign import Campaign
 from winnow.commands.checks import Finding, failed, ok, warning
 from winnow.commands.connections import Connection, airflow_json, find_connection
@@ -82,6 +82,8 @@ def server(campaign: Campaign, seconds: float) -> Finding:
         return found
     if holds_secret(found.url):
         return failed(f"the address in {conn_id} holds a password", "put it into the password")
+    if not is_callable(found.url) or (found.password and not is_sendable(found.password)):
+        return failed(f"{conn_id} holds no URL, or a key that no header carries", "correct it")
     headers = {"Authorization": f"Bearer {found.password}"} if found.password else {}
     try:
         answer = get(f"{found.url}/v1/models", SHORT, headers)
@@ -163,7 +165,7 @@ def airflow(seconds: float) -> Finding:
     base = base or _configured("api", "base_url")
     if not base:
         return warning("AIRFLOW__API__BASE_URL is not set, so nobody was asked", "set it")
-    if not base.startswith(("http://", "https://")) or holds_secret(base):
+    if not is_callable(base) or holds_secret(base):
         return failed(
             "Airflow's address is no URL, or holds a password", "correct AIRFLOW__API__BASE_URL"
         )

@@ -69,6 +69,11 @@ def backfill(
         "max_active_runs": at_once,
     }
     to_run = airflow.days_to_run(body)
+    if not {*to_run} <= {*days}:
+        raise Fatal(
+            f"Airflow at {airflow.url} would start runs of {HEAD_DAG} that are none of these days; "
+            "does it run Winnow's own DAG?"
+        )
     say(*plan_lines(lake, campaign, days, to_run))
     if paused := airflow.paused(list(DAG_OF.values())):
         say(f"  paused     {', '.join(paused)}: batches wait there until they are unpaused")

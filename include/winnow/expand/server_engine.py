@@ -17,7 +17,17 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from winnow.addresses import holds_secret
-from winnow.calls import ENCODING, Bounds, Calls, Intake, Oversized, Unreadable, why
+from winnow.calls import (
+    ENCODING,
+    Bounds,
+    Calls,
+    Intake,
+    Oversized,
+    Unreadable,
+    is_callable,
+    is_sendable,
+    why,
+)
 from winnow.campaign import Expand, Server
 from winnow.errors import Fatal, Retryable
 from winnow.expand.completions import (
@@ -389,14 +399,10 @@ def _http_options(server: ServerAddress) -> dict[str, Any]:
 
 def _check_address(server: ServerAddress) -> None:
     """Refuse what httpx would repeat in an error: a key in the URL or unfit for a header."""
-    try:
-        url = httpx.URL(server.url)
-    except httpx.InvalidURL:
-        raise Fatal("The server's address is not a URL such as http://gpu-1:8000.") from None
-    if url.scheme not in ("http", "https") or not url.host or holds_secret(server.url):
+    if not is_callable(server.url) or holds_secret(server.url):
         raise Fatal(
             "The server's address must be a URL such as http://gpu-1:8000, without a password: "
             "its key belongs into the password of the server's connection."
         )
-    if not (server.key.isascii() and server.key.isprintable()):
+    if server.key and not is_sendable(server.key):
         raise Fatal("The server's key holds characters that no header carries.")

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -128,8 +129,11 @@ class FolderLake:
 
     def tags(self, folder: str) -> dict[str, str]:
         with self._errors(folder):
-            found = sorted(self._files(folder))
-            return {self._path(p): file_digest(p) for p in found}
+            found = {}
+            for file in sorted(self._files(folder)):
+                with contextlib.suppress(FileNotFoundError):
+                    found[self._path(file)] = file_digest(file)
+        return found
 
     def listing(self, folder: str) -> list[Stored]:
         found = []
@@ -182,10 +186,14 @@ class FolderLake:
             return file.read(_PIECE_BYTES)
 
     def _files(self, folder: str) -> Iterator[Path]:
-        """Objects below a folder: what writers have finished."""
+        """Objects below a folder: what writers have finished.
+
+        A pipe, a device or a link is none: one holds whoever opens it, the other leads anywhere.
+        """
         for place, folders, files in os.walk(self.root / folder, onerror=_unless_gone):
             folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
-            yield from (Path(place) / name for name in files if not name.startswith("."))
+            found = (Path(place) / name for name in files if not name.startswith("."))
+            yield from filter(_is_regular, found)
 
     def _path(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()
@@ -242,6 +250,14 @@ def _unless_gone(error: OSError) -> None:
     """A folder that cannot be listed is not an empty one."""
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether it is a file of its own, and no link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _modified(about: os.stat_result) -> datetime:

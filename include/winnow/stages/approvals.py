@@ -9,15 +9,25 @@ import math
 from typing import Any
 
 from winnow.batch import Batch
+from winnow.errors import Fatal
 from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.stored import parsed, read_sealed, sealed_json
 
+MOST_USD = 1e9
+"""As much as a campaign's budget may be."""
 _PATH = "label/approval.json"
 
 
 def note_approval(batch: Batch, who: str, most_usd: float) -> None:
-    """Note that `who` allows up to `most_usd` dollars; less than was allowed changes nothing."""
+    """Note that `who` allows up to `most_usd` dollars; less than was allowed changes nothing.
+
+    Raises:
+        Fatal: `most_usd` is no amount: it could not be read again.
+    """
+    is_number = isinstance(most_usd, int | float) and not isinstance(most_usd, bool)
+    if not (is_number and 0.0 <= most_usd <= MOST_USD):
+        raise Fatal(f"An approval is for an amount of dollars from 0 to {MOST_USD:,.0f}.")
     while True:
         _, tag = batch.lake.read_tagged(f"{batch.folder}/{_PATH}")
         earlier = _approvals(batch.lake, batch.folder)

@@ -216,3 +216,78 @@ def test_a_wrong_login_and_a_missing_one_say_what_to_set(
 def test_days_that_cannot_be_are_refused(first: str, last: str, told: str) -> None:
     with pytest.raises(Fatal, match=told):
         days_between(first, last, NOW.date())
+
+
+GOOD = {
+    "/auth/token": {"access_token": "a-token"},
+    "/api/v2/backfills/dry_run": {"backfills": [{"partition_key": DAYS[0]}]},
+    "/api/v2/backfills": {"id": 7},
+    "/api/v2/dags/ingest_prompts": {"is_paused": False},
+}
+
+
+@pytest.mark.parametrize("path", GOOD)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{}",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"backfills": [5], "access_token": 5, "is_paused": "no", "id": NaN}',
+        b'{"backfills": null, "access_token": null, "is_paused": null, "id": null}',
+        b'{"backfills": [{"partition_key": null}], "access_token": ["SECRET77"], "id": 1e400}',
+        b'{"backfills": [{"partition_key": "elsewhere"}], "access_token": "SECRET77\xc3\xa9"}',
+    ],
+)
+def test_an_answer_of_another_shape_says_what_to_correct(
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    answer: bytes,
+) -> None:
+    def other(request: httpx.Request) -> httpx.Response:
+        asked = request.url.path
+        if asked == path:
+            return httpx.Response(200, content=answer)
+        is_dag = asked.startswith("/api/v2/dags/")
+        return httpx.Response(200, json={"is_paused": False} if is_dag else GOOD[asked])
+
+    transport = httpx.MockTransport(other)
+    monkeypatch.setattr(operate, "connect_airflow", lambda: connect_airflow(transport))
+    code, printed = backfill()
+    assert code == 1
+    last = printed.splitlines()[-1]
+    assert "WINNOW_AIRFLOW_" in last or "Winnow's own DAG" in last
+    assert "SECRET77" not in printed
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("URL", "http://127.0.0.1:abc"),
+        ("URL", "http://[::1"),
+        ("URL", "http://"),
+        ("URL", "http://\x1b[31m"),
+        ("URL", "http://airflow/\udcff"),
+        ("TOKEN", "SECRET77\u00e9"),
+        ("TOKEN", "SECRET77\udcff"),
+        ("TOKEN", "SECRET77\nX: y"),
+    ],
+)
+def test_an_address_or_a_token_that_cannot_be_used_names_its_variable(
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv("WINNOW_AIRFLOW_TOKEN", "SECRET77")
+    monkeypatch.setenv(f"WINNOW_AIRFLOW_{setting}", value)
+    code, printed = backfill()
+    assert (code, printed.count("\n")) == (1, 1)
+    assert f"WINNOW_AIRFLOW_{setting}" in printed and "SECRET77" not in printed

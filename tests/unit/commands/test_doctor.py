@@ -266,3 +266,24 @@ def test_a_connection_is_read_as_airflow_writes_it() -> None:
     assert SECRET not in repr(uri)
     with pytest.raises(ValueError, match="scheme"):
         connections.parse_connection("nonsense")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"port": {}}',
+        '{"port": 1e400}',
+        '{"port": "NaN"}',
+        '{"port": true}',
+        '{"port": -5}',
+        '{"port": 99999}',
+        '{"extra": "[1]"}',
+        '{"extra": "{"}',
+        '{"host": "\\ud800"}',
+        '{"extra":' * 50_000,
+        "http://h:abc",
+    ],
+)
+def test_a_connection_of_another_shape_cannot_be_read(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        connections.parse_connection(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -364,3 +365,15 @@ def test_a_file_that_is_not_read_is_told(world, make_tasks, name: str) -> None:
     world.put(f"{ref}/output/{name}", b"{}")
     status = world.connect().status(ref)
     assert status.n_unreadable > 0 and name in status.unreadable
+
+
+def test_no_pipe_and_no_link_is_read_as_answers(tmp_path: Path, world, make_tasks) -> None:
+    ref, _ = answered_batch(world, make_tasks(2))
+    output = tmp_path / "drop" / ref / "output"
+    before = world.connect().status(ref)
+    os.mkfifo(output / "a.jsonl")
+    (tmp_path / "secret").write_text("root:x:0")
+    (output / "b.jsonl").symlink_to(tmp_path / "secret")
+    (output / "c.jsonl").symlink_to("nowhere")
+    assert world.connect().status(ref) == before
+    assert "root:x:0" not in str(read_all(world.connect(), ref))

@@ -87,3 +87,13 @@ def test_programs_get_rows_in_quarantine_and_versions_as_json(
     assert main(["versions", "--json", *places]) == 0
     (version,) = json.loads(capsys.readouterr().out)
     assert (version["number"], version["batches"]) == (1, [DAY])
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, ""])
+def test_an_argument_that_is_no_text_ends_with_2_and_one_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for argument in ("\udcff", "--lake=\udcff", "--\udcff"):
+        assert main([*([name] if name else []), argument]) == 2
+        said = capsys.readouterr()
+        assert said.err == "winnow: an argument is no UTF-8\nSee: winnow --help\n" and not said.out

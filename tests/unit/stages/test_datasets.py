@@ -119,6 +119,10 @@ def test_what_cannot_be_done_is_said_in_one_line(two: Night, winnow: Callable[..
     refused: Sequence[tuple[Sequence[str], str]] = (
         (("diff", "v1", "v9"), "no version 'v9': there are v1 to v2, and `latest`"),
         (("diff", "v1", "old"), "no version 'old'"),
+        (("pull", "s3://AKIA:SECRET77@bucket", "--out", "x"), "What is named is no version"),
+        (("diff", "v1", "s3://AKIA:SECRET77@latest"), "What is named is no version"),
+        (("rollback", "SECRET77@v1", "--reason", "why"), "What is named is no version"),
+        (("pull", "v" + "9" * 5000, "--out", "x"), "What is named is no version"),
         (("pull", "other@latest", "--out", "x"), "Dataset other in"),
         (("lineage", "no-such-id"), "None of 2 published batches of small"),
         (("rollback", "v2", "--reason", "why"), "v000002 is the newest version"),
@@ -127,6 +131,7 @@ def test_what_cannot_be_done_is_said_in_one_line(two: Night, winnow: Callable[..
     for arguments, told in refused:
         said = winnow(two, *arguments, code=1)
         assert told in said and said.count("\n") == 1
+        assert "SECRET77" not in said
     assert not two.lake.exists("datasets/small/versions/v000003.json")
 
 

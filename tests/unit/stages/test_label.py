@@ -278,6 +278,21 @@ def test_a_dear_purchase_waits_for_a_persons_approval(night: Callable[..., Night
     assert label.plan(dear.batch())["submitted"]
 
 
+@pytest.mark.parametrize(
+    "most_usd", [float("nan"), float("inf"), -1.0, 1e10, 10**400, "5", True, [1.0]]
+)
+def test_an_approval_of_no_amount_is_refused_before_it_is_stored(
+    night: Callable[..., Night], most_usd: Any
+) -> None:
+    dear = night(approve_above_usd=0.5)
+    dear.choose(dear.batch())
+    with pytest.raises(Fatal, match="amount of dollars"):
+        label.approve(dear.batch(), "ada", most_usd)
+    assert label.plan(dear.batch())["approved_usd"] == 0.0
+    label.approve(dear.batch(), "ada", 5)
+    assert label.plan(dear.batch())["approved_usd"] == 5.0
+
+
 def test_a_limit_may_be_moved_for_the_batch_that_it_stopped(night: Callable[..., Night]) -> None:
     late = submitted(night(deadline_minutes=1, min_completion=0.9))
     late.simulator.clock.seconds += 8.0

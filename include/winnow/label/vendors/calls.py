@@ -19,7 +19,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from winnow.addresses import holds_secret
-from winnow.calls import Bounds, Calls, why
+from winnow.calls import Bounds, Calls, is_callable, is_sendable, why
 from winnow.errors import Fatal, Retryable
 from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendors.pages import elements, members
@@ -199,17 +199,12 @@ class _Busy(Retryable):
 
 
 def _check(who: str, base_url: str, headers: Mapping[str, str]) -> None:
-    try:
-        usable = httpx.URL(base_url).scheme in ("http", "https")
-    except httpx.InvalidURL:
-        usable = False
-    if not usable:
+    if not is_callable(base_url):
         raise Fatal(f"The address of {who} is not a URL such as http://127.0.0.1:8790.")
     if holds_secret(base_url):
         # httpx would sign with it instead of the token, and write it into its log.
         raise Fatal(
             f"The address of {who} holds a password: its token is the vendor's password alone."
         )
-    for value in headers.values():
-        if not value or not (value.isascii() and value.isprintable()):
-            raise Fatal(f"The token of {who} is empty or holds characters that no header carries.")
+    if not all(map(is_sendable, headers.values())):
+        raise Fatal(f"The token of {who} is empty or holds characters that no header carries.")

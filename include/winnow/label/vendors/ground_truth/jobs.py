@@ -34,7 +34,7 @@ class JobSettings:
         Raises:
             Fatal: The role or the work team is not named.
         """
-        known = {k: str(v) for k, v in account.extra.items() if k in cls.__dataclass_fields__}
+        known = {k: v for k, v in account.extra.items() if k in cls.__dataclass_fields__}
         absent = sorted({"role_arn", "workteam_arn"} - known.keys())
         if absent:
             raise Fatal(f"Ground Truth: set extra.{' and extra.'.join(absent)} in the connection.")
