@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if any(map(has_half_surrogate, arguments)):
         # Python's sign for bytes that are no UTF-8; neither a log nor the lake takes it.
-        return _wrong(typer.TyperException("an argument is no UTF-8"))
+        from winnow.commands.say import say
+
+        say("winnow: an argument is no UTF-8", error=True)
+        return 2
     try:
         code = typer.main.get_command(app)(arguments, prog_name="winnow", standalone_mode=False)
     except typer.TyperException as error:

@@ -108,7 +108,7 @@ class BatchStatus:
     be read, so that their tasks wait; `unreadable` says of the first one where it is, and why.
 
     Raises:
-        Fatal: A number is negative, or beyond reason.
+        Fatal: An amount is negative, or beyond reason.
     """
 
     state: BatchState
@@ -123,8 +123,7 @@ class BatchStatus:
     unreadable: str = ""
 
     def __post_init__(self) -> None:
-        numbers = ("n_tasks", "n_answered", "n_expired", "n_pending", "charged", "committed")
-        for name in numbers:
+        for name in ("charged", "committed"):
             if not 0 <= getattr(self, name) <= MOST_TOLD:
                 raise Fatal(
                     f"The vendor's books say {name} {getattr(self, name)} of a batch, which cannot "

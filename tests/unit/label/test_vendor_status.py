@@ -12,10 +12,10 @@ from winnow.errors import Fatal
 from winnow.label.vendor import MOST_TOLD, BatchStatus
 
 GOOD = BatchStatus("complete", 3, 2, 1, 0, 200_000, 200_000, None)
-NUMBERS = ["n_tasks", "n_answered", "n_expired", "n_pending", "charged", "committed"]
+AMOUNTS = ["charged", "committed"]
 
 
-@given(st.sampled_from(NUMBERS), st.integers(max_value=-1) | st.integers(min_value=MOST_TOLD + 1))
+@given(st.sampled_from(AMOUNTS), st.integers(max_value=-1) | st.integers(min_value=MOST_TOLD + 1))
 def test_what_cannot_be_is_refused_by_its_name_before_anything_is_booked(
     name: str, value: int
 ) -> None:

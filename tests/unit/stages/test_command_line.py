@@ -96,4 +96,4 @@ def test_an_argument_that_is_no_text_ends_with_2_and_one_line(
     for argument in ("\udcff", "--lake=\udcff", "--\udcff"):
         assert main([*([name] if name else []), argument]) == 2
         said = capsys.readouterr()
-        assert said.err == "winnow: an argument is no UTF-8\nSee: winnow --help\n" and not said.out
+        assert said.err == "winnow: an argument is no UTF-8\n" and not said.out
