@@ -21,9 +21,9 @@ doctor:  ## is everything there that tonight's batch needs? (`make up` runs besi
 test:  ## set everything up, pass the tests, hold style and types
 	@$(SETUP) --dev && $(MAKE) -s -j2 test_services test_others style
 test_services:
-	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e
+	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e && .venv/bin/python $(PYTEST) tests/dags tests/bench tests/unit/validate
 test_others:
-	@.venv/bin/python $(PYTEST) include tests/unit tests/dags tests/bench
+	@.venv/bin/python $(PYTEST) include tests/unit --ignore=tests/unit/validate
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
 lint:  ## style, types and the arrows between packages

@@ -264,8 +264,8 @@ class Purchase(RuleBasedStateMachine):
 Purchase.TestCase.settings = settings(
     max_examples=25,
     stateful_step_count=30,
-    # One answer that comes between two killed looks is lost in a state that random draws find seldom:
-    # until it is mended the draws are the same every time.
+    # An answer that comes between two killed looks is lost in a state that random draws find
+    # seldom: until that is mended the draws are the same every time.
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
