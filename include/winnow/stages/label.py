@@ -46,6 +46,7 @@ from winnow.stages.containers import bought, check_container, noted_container, o
 from winnow.stages.drop import refuse_dropped
 from winnow.stages.label_results import BroughtHome, commit_results
 from winnow.stages.label_rounds import (
+    ROUNDS,
     SubmissionRecord,
     batch_key,
     deliveries,
@@ -154,12 +155,14 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     Raises:
         Retryable: The vendor is not done and the deadline has not passed, or not for long.
         Blocked: Fewer tasks were answered than the campaign's `min_completion`.
+        Fatal: A round was being bought when its task ended, and what the vendor has is not noted.
     """
     done = batch.manifest(STAGE)
     if done is not None:
         return done
     if not _asks_nothing(batch):
         _submitted(batch)
+    _refuse_half_bought(batch)
     statuses = []
     for number, record in bought(batch, vendor).items():
         _close(batch, vendor, record)
@@ -184,6 +187,17 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
         taken_over=taken_by_campaign(asked),
     )
     return commit_results(batch, home)
+
+
+def _refuse_half_bought(batch: Batch) -> None:
+    """Raise Fatal where a container is noted and its purchase not: people may answer there."""
+    for number in ROUNDS[1:]:
+        if read_submission(batch, number) is None and noted_container(batch, number) is not None:
+            raise Fatal(
+                f"Round {number} of batch {batch.key} was being bought when its task ended, and "
+                "what the vendor has of it is not noted: run submit_follow_up again, which buys "
+                "nothing twice, then collect_annotations."
+            )
 
 
 def is_submitted(batch: Batch) -> bool:
