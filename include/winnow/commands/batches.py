@@ -27,7 +27,7 @@ from winnow.commands.options import (
     LakeOption,
     ModelsOption,
     VendorUrlOption,
-    whole,
+    whole_number,
 )
 from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal, Retryable
@@ -37,8 +37,7 @@ from winnow.ingest.sources import look_for, told
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
-from winnow.operate.damage import Damage
-from winnow.operate.damage import whole as whole_of
+from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
 from winnow.operate.standing import damaged
 from winnow.progress import progress_of, summary
@@ -110,7 +109,7 @@ def status(
     lake: LakeOption,
     campaign: CampaignOption = SHIPPED,
     batch: Annotated[str | None, typer.Option(help="this one only")] = None,
-    last: Annotated[int, whole(0, help="so many batches; the newest")] = 20,
+    last: Annotated[int, whole_number(0, help="so many batches; the newest")] = 20,
     every: Annotated[bool, typer.Option("--all", help="every batch")] = False,
     as_json: JsonOption = False,
     vendor_url: Annotated[
@@ -125,7 +124,7 @@ def status(
     if vendor_url:
         token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
         vendor = connect(campaign.label.vendor, VendorAccount(vendor_url, token))
-    memory = whole_of(lambda: read_memory(lake, campaign.name)[0])
+    memory = whole(lambda: read_memory(lake, campaign.name)[0])
     mends = {} if isinstance(memory, Damage) else memory.mends
     read = partial(progress_of, lake, campaign, vendor=vendor, ledger=ledger, mends=mends)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -148,7 +147,7 @@ def quarantine(
     rows: list[dict[str, Any]] = []
     for key in keys_of(lake, campaign, batch):
         for stage in STAGES:
-            found = whole_of(partial(_quarantined, lake, campaign.name, key, stage))
+            found = whole(partial(_quarantined, lake, campaign.name, key, stage))
             if isinstance(found, Damage):
                 found = [{"damaged": found.cause, "mend": damaged(key, found.cause).mend}]
             rows += [{"batch": key, "stage": stage, **row} for row in found]

@@ -12,7 +12,7 @@ import typer
 
 import winnow
 from winnow.commands import plain_app
-from winnow.commands.options import MODELS, ModelsOption, OutOption, whole
+from winnow.commands.options import MODELS, ModelsOption, OutOption, whole_number
 from winnow.commands.say import say, say_text
 
 SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "prompts"
@@ -27,7 +27,7 @@ bench = plain_app(
 def labels(
     pool: Annotated[Path, typer.Option(help="folder of alpaca_pool.parquet")],
     out: OutOption,
-    seeds: Annotated[int, whole(1, help="paired repetitions")] = 20,
+    seeds: Annotated[int, whole_number(1, help="paired repetitions")] = 20,
 ) -> None:
     """Writes labels.parquet, .json and .html."""
     from winnow_bench import labels as measured
@@ -68,7 +68,7 @@ def expand(
 def growth(
     pool: Annotated[Path, typer.Option(help="file, a row a response, with n_tokens and vector")],
     out: OutOption,
-    repetitions: Annotated[int, whole(1, help="orders of each prompt's draws")] = 5,
+    repetitions: Annotated[int, whole_number(1, help="orders of each prompt's draws")] = 5,
 ) -> None:
     """Writes growth.json."""
     from winnow_bench import growth as measured
@@ -80,7 +80,7 @@ def growth(
 def votes(
     data: Annotated[Path, typer.Option(help="folder of crowd_labels and human_votes .parquet")],
     out: OutOption,
-    seeds: Annotated[int, whole(1, help="repetitions of what is drawn")] = 5,
+    seeds: Annotated[int, whole_number(1, help="repetitions of what is drawn")] = 5,
     peer: Annotated[Path | None, typer.Option(help="an interpreter that has crowd-kit")] = None,
 ) -> None:
     """Writes votes.json and .html."""
@@ -92,7 +92,7 @@ def votes(
 
 @bench.command(help="A large batch aggregated, validated and published, beside plain DuckDB")
 def publish(
-    out: OutOption, annotations: Annotated[int, whole(1, help="of one batch")] = 1_000_000
+    out: OutOption, annotations: Annotated[int, whole_number(1, help="of one batch")] = 1_000_000
 ) -> None:
     """Writes publish.json."""
     from winnow_bench import publish as measured

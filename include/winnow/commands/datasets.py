@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from winnow.campaign import NAME, Campaign
-from winnow.commands.options import SHIPPED, CampaignOption, JsonOption, LakeOption, whole
+from winnow.commands.options import SHIPPED, CampaignOption, JsonOption, LakeOption, whole_number
 from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal
 from winnow.lake import Lake
@@ -58,7 +58,7 @@ def diff(
     after: NamedVersion,
     lake: LakeOption,
     campaign: CampaignOption = SHIPPED,
-    rows: Annotated[int, whole(0, help="most ids listed of each change")] = 10,
+    rows: Annotated[int, whole_number(0, help="most ids listed of each change")] = 10,
     as_json: JsonOption = False,
 ) -> None:
     """What differs between two versions: rows, figures, batches."""

@@ -22,7 +22,7 @@ from winnow.commands.options import (
     CampaignOption,
     LakeOption,
     VendorUrlOption,
-    whole,
+    whole_number,
 )
 from winnow.commands.say import say, say_text
 from winnow.errors import Fatal
@@ -31,8 +31,7 @@ from winnow.ingest.sources import look_for
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
-from winnow.operate.damage import Damage
-from winnow.operate.damage import whole as whole_of
+from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
 from winnow.operate.standing import mend_name, standing_of
 from winnow.reconcile.once import leave_alone, start_again, unfinished
@@ -56,7 +55,7 @@ def backfill(
     failed: Annotated[
         bool, typer.Option("--failed", help="days whose first run failed too")
     ] = False,
-    at_once: Annotated[int, whole(1, 1000, help="first stages side by side")] = 2,
+    at_once: Annotated[int, whole_number(1, 1000, help="first stages side by side")] = 2,
 ) -> None:
     """Start the batches of past days in Airflow: says what it will do and cost, then does it."""
     days = days_between(first, last, datetime.now(UTC).date())
@@ -170,7 +169,7 @@ def plan_lines(
     lake: Lake, campaign: Campaign, days: Sequence[str], to_run: Sequence[str]
 ) -> list[str]:
     """What a backfill of `days` does, of which Airflow would start `to_run`, and what it costs."""
-    read = {day: whole_of(partial(done_stages, lake, campaign.name, day)) for day in days}
+    read = {day: whole(partial(done_stages, lake, campaign.name, day)) for day in days}
     manifests = {day: {} if isinstance(done, Damage) else done for day, done in read.items()}
     ledger = read_ledger(lake, campaign.name)
     damaged = [day for day in days if day in ledger.damaged or isinstance(read[day], Damage)]
@@ -217,7 +216,7 @@ def _last_costs(lake: Lake, campaign: str) -> list[int]:
     """Micro-dollars of the batches that were collected last, newest first."""
     costs: list[int] = []
     for entry in reversed(read_ledger(lake, campaign).entries):
-        manifest = whole_of(partial(read_manifest, lake, campaign, entry.batch, "label"))
+        manifest = whole(partial(read_manifest, lake, campaign, entry.batch, "label"))
         if manifest is not None and not isinstance(manifest, Damage):
             costs.append(manifest.cost)
         if len(costs) == COST_OF:

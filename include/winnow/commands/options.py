@@ -25,7 +25,7 @@ def decimal(least: float, most: float, **said: Any) -> Any:
     return typer.Option(parser=_in_range(float, least, most), metavar="NUMBER", **said)
 
 
-def whole(least: int, most: int = 10**9, **said: Any) -> Any:
+def whole_number(least: int, most: int = 10**9, **said: Any) -> Any:
     """An option that is a whole number in a range."""
     return typer.Option(parser=_in_range(int, least, most), metavar="NUMBER", **said)
 

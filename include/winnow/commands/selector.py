@@ -19,13 +19,13 @@ from winnow.commands.options import (
     decimal,
     one_of,
     sizes,
-    whole,
+    whole_number,
 )
 from winnow.commands.say import say, say_text
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
-from winnow.operate.damage import whole as whole_of
+from winnow.operate.damage import whole
 from winnow.records import MICROS
 from winnow.select import STRATEGIES, Rules
 from winnow.select.plan_text import render, sizing
@@ -53,12 +53,12 @@ def plan(
         float | None, decimal(0, 1e9, help="dollars; the campaign's label budget if absent")
     ] = None,
     prompts: Annotated[
-        int | None, whole(1, help="prompts of a night; the last batch's if absent")
+        int | None, whole_number(1, help="prompts of a night; the last batch's if absent")
     ] = None,
     pool_sizes: Annotated[
         Any, typer.Option(parser=sizes, metavar="NUMBERS", help="responses per prompt")
     ] = "10,25,50,100",
-    max_labels: Annotated[int, whole(1, 10**6, help="most labels per prompt")] = 8,
+    max_labels: Annotated[int, whole_number(1, 10**6, help="most labels per prompt")] = 8,
     tokens_per_second: Annotated[
         float | None,
         decimal(
@@ -104,10 +104,10 @@ def select(
     pool: Annotated[Path, typer.Option(help="file, a row a response")],
     out: Annotated[Path, typer.Option(help="file to write")],
     preferences: Annotated[Path | None, typer.Option(help="file, prompt, chosen, rejected")] = None,
-    labels: Annotated[int, whole(1, help="pairs per prompt")] = 4,
+    labels: Annotated[int, whole_number(1, help="pairs per prompt")] = 4,
     strategy: Annotated[str, one_of(STRATEGIES)] = "decision_gain",
     exploration: Annotated[float, decimal(0, 1, help="share drawn uniformly")] = 0.15,
-    seed: Annotated[int, whole(0, 2**62)] = 0,
+    seed: Annotated[int, whole_number(0, 2**62)] = 0,
 ) -> None:
     """Comparisons from a file of candidate pools: no lake, no vendor."""
     rules = Rules(labels, strategy, exploration, seed=seed)
@@ -129,6 +129,6 @@ def _expanded(lake: Lake, campaign: Campaign) -> Iterator[Batch]:
         return open_batch(campaign, key, lake, lambda: datetime.now(UTC)) if done else None
 
     for key in sorted((e.batch for e in read_ledger(lake, campaign.name).live), reverse=True):
-        found = whole_of(partial(look, key))
+        found = whole(partial(look, key))
         if isinstance(found, Batch):
             yield found

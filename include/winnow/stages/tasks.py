@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from winnow.campaign import Campaign
     from winnow.lake import Lake
 
-MICROS = 1_000_000
 VERDICTS = {"pass": 0, "warn": 1, "block": 2}
 
 AlarmKind = Literal["budget", "approval", "gate", "agreement", "reward"]
@@ -142,6 +141,8 @@ def _returned(name: str) -> Callable[[Done], Value]:
 
 
 def _cost(done: Done) -> Value:
+    from winnow.records import MICROS
+
     return done.require("label").cost / MICROS
 
 
