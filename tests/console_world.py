@@ -9,7 +9,7 @@ from typing import Any
 from winnow.batch import STAGES, Artifact, Batch, Manifest, open_batch, quarantine_table
 from winnow.campaign import Campaign, parse_campaign
 from winnow.ingest.ledger import Entry, append, read_ledger
-from winnow.label.agreement import wilson
+from winnow.intervals import wilson
 from winnow.label.tasks import BuiltTasks
 from winnow.lake import Lake
 from winnow.publish.versions import newest, publish, store_object
@@ -21,7 +21,7 @@ from winnow.records import (
     Quarantined,
     to_table,
 )
-from winnow.stages import label_rounds
+from winnow.stages.label import rounds as label_rounds
 from winnow.validate.verdict import Check, Verdict, worst_of
 
 FIRST_DAY = date(2026, 11, 25)

@@ -10,11 +10,12 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from winnow.label import aggregate as by_votes
-from winnow.label import annotator_report as by_annotator
-from winnow.label import annotator_skill, database
-from winnow.label.agreement import Agreement
-from winnow.label.agreement import batch_agreement as agreement_in
+from winnow.label import database
+from winnow.label.aggregation import aggregate as by_votes
+from winnow.label.aggregation import annotator_report as by_annotator
+from winnow.label.aggregation import annotator_skill
+from winnow.label.aggregation.agreement import Agreement
+from winnow.label.aggregation.agreement import batch_agreement as agreement_in
 from winnow.records import to_table
 from winnow.validate import metrics
 

@@ -18,7 +18,7 @@ from winnow.operate.standing import Facts, Mended, Standing, damaged, mend_name,
 from winnow.publish.versions import newest
 from winnow.records import MICROS
 from winnow.stages import expand, label
-from winnow.stages.drop import dropped_text
+from winnow.stages.label.drop import dropped_text
 from winnow.text import plain_rows
 
 

@@ -26,7 +26,8 @@ from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.calls import draws_of
 from winnow.expand.embedders import open_embedder
-from winnow.expand.engine import Engine, open_engine
+from winnow.expand.engine import Engine
+from winnow.expand.engines import open_engine
 from winnow.expand.features import Embed
 from winnow.expand.models import INSTRUCT_MODEL, prepare_model
 from winnow.expand.runner import run_shard

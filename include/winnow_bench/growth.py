@@ -1,7 +1,7 @@
 """What adaptive pools save: pools that were drawn in full, grown again under the rule.
 
 A file of pools holds more responses a prompt than the fixed pool it is compared with. Each prompt's
-responses are put in a random order, and grow in rounds under `winnow.stages.growth` at one price of
+responses are put in a random order, and grow in rounds under `stages.select.growth` at one price of
 tokens after another, as a night would let them grow. A dearer token ends pools earlier. For each
 price two things are told: gain and tokens beside the fixed pool's, and what is saved of the tokens
 that fixed pools of the *same gain* take, whatever their size (between the sizes that were measured,
@@ -35,7 +35,7 @@ from winnow.ids import response_id
 from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable, columns_of
-from winnow.stages.growth import promise
+from winnow.stages.select.growth import promise
 
 FIXED = 50
 FIXED_SIZES = (8, 12, 16, 24, 32, 40, FIXED, 64, 80, 96, 128)

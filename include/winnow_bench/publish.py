@@ -108,7 +108,7 @@ def _make(folder: str, n_annotations: int) -> Row:
 
 def _ours(folder: str, made: Row) -> Row:
     from winnow.stages import publish
-    from winnow.stages.label_results import commit_results
+    from winnow.stages.label.results import commit_results
 
     batch, seconds = _batch(folder), Steps()
     with _timed(seconds, "aggregate"):

@@ -31,7 +31,7 @@ from winnow.records import (
     TASKS,
     to_table,
 )
-from winnow.stages.label_results import BroughtHome
+from winnow.stages.label.results import BroughtHome
 
 Row = dict[str, Any]
 

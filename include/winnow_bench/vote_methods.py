@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from winnow.label.dawid_skene import dawid_skene
+from winnow.label.aggregation.dawid_skene import dawid_skene
 from winnow_bench.vote_data import Fold
 
 Labels = Mapping[str, str]

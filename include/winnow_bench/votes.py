@@ -4,7 +4,7 @@ A method's accuracy is the share of known answers that it comes to: gold answers
 planted batch, or one held-out vote of each pair, which no method can name always, since people
 differ. Crowd-kit runs in an interpreter of its own (`votes_peer`); without one its columns are
 empty. Times are of one aggregation from a table of votes in memory, imports and reading left out;
-on pairs ours go through `winnow.label.aggregate` and its rows.
+on pairs ours go through `winnow.label.aggregation.aggregate` and its rows.
 
 Always holds: equal votes and seeds give equal accuracies; a difference is told with its 95 %
 interval over items, seeds averaged.
@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal
-from winnow.label.aggregate import METHODS, aggregate
-from winnow.label.agreement import agreement, alpha
+from winnow.label.aggregation.aggregate import METHODS, aggregate
+from winnow.label.aggregation.agreement import agreement, alpha
 from winnow.label.database import opened
 from winnow.records import ANNOTATIONS, COMPARISONS, to_table
 from winnow_bench import votes_peer

@@ -214,7 +214,7 @@ def running(home: Home) -> Iterator[None]:
 @contextlib.contextmanager
 def simulator(home: Home) -> Iterator[None]:
     """The labelling-vendor simulator alone, on the home's books."""
-    name, module = "vendor-simulator", "winnow.label.vendors.simulator.service"
+    name, module = "vendor-simulator", "winnow_simulator"
     database = str(home.folder / "vendor-simulator.sqlite")
     options = ["--port", str(home.vendor_port), "--database", database]
     env = simulator_environment(home)

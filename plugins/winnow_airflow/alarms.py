@@ -19,7 +19,7 @@ from winnow_airflow.plain_log import plain_logger
 
 if TYPE_CHECKING:
     from winnow.lake import Lake
-    from winnow.stages.alarms import Alarm
+    from winnow.operate.alarms import Alarm
     from winnow.stages.tasks import Done
 
 log = plain_logger(__name__)
@@ -27,14 +27,14 @@ log = plain_logger(__name__)
 
 def tell_of(done: Done) -> None:
     """Tell what there is to tell after a task."""
-    from winnow.stages.alarms import found
+    from winnow.operate.alarms import found
 
     tell_all(done.lake, found(done))
 
 
 def tell_failure(context: Any) -> None:
     """Tell why a task failed for good. A broken campaign or lake is told as well as it can be."""
-    from winnow.stages.alarms import failure_of
+    from winnow.operate.alarms import failure_of
 
     ti, run = context["ti"], context["dag_run"]
     name, key, lake = campaign_path().stem, _key_of(run), None
@@ -55,8 +55,8 @@ def tell_lost(context: Any) -> None:
 
     Airflow calls this for the run, in the DAG processor, whatever became of its tasks.
     """
-    from winnow.stages.alarms import Alarm, failure_of
-    from winnow.stages.telling import told
+    from winnow.operate.alarms import Alarm, failure_of
+    from winnow.operate.telling import told
 
     ti = context.get("ti")
     if ti is None:
@@ -85,7 +85,7 @@ def _key_of(run: Any) -> str:
 def _heard(campaign: str, key: str, ti: Any) -> str:
     """Where the lake notes that a try of a task told why it failed."""
     from winnow.ids import content_id
-    from winnow.stages.alarms import alarm_folder
+    from winnow.operate.alarms import alarm_folder
 
     attempt = content_id(ti.run_id, ti.task_id, str(ti.map_index), str(ti.try_number))
     return f"{alarm_folder(campaign, key)}/heard/{attempt}"
@@ -115,6 +115,6 @@ def tell(lake: Lake | None, alarm: Alarm) -> bool:
     Raises:
         Retryable: A channel did not take it, or WINNOW_ALARMS is malformed; the log has it.
     """
-    from winnow.stages.telling import tell_once
+    from winnow.operate.telling import tell_once
 
     return tell_once(lake, alarm, datetime.now(UTC), channels())

@@ -19,8 +19,8 @@ from winnow.within import within
 from winnow_airflow.plain_log import plain_logger
 
 if TYPE_CHECKING:
-    from winnow.stages.alarms import Alarm
-    from winnow.stages.telling import Recipient
+    from winnow.operate.alarms import Alarm
+    from winnow.operate.telling import Recipient
 
 SECONDS = 15.0
 """Longest that an alarm may hold up its task, over all channels that hang together."""
@@ -30,7 +30,7 @@ log = plain_logger(__name__)
 
 def channels() -> dict[str, Callable[[Alarm], None]]:
     """The log, and whom WINNOW_ALARMS names. A malformed setting is a channel that fails."""
-    from winnow.stages.telling import SETTING, recipients
+    from winnow.operate.telling import SETTING, recipients
 
     found: dict[str, Callable[[Alarm], None]] = {"log": _log}
     ends = datetime.now(UTC).timestamp() + SECONDS

@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from winnow.campaign import Campaign
 from winnow.console import batch, batches, datasets, selector, spend
-from winnow.console.datasets_files import Served, file_of, report_of
+from winnow.console.datasets.files import Served, file_of, report_of
 from winnow.console.memory import Memory
 from winnow.console.shell import (
     SCRIPT,

@@ -62,7 +62,7 @@ def batch_of(dag_run: Any) -> Batch:
 
     from winnow.batch import open_batch
     from winnow.ingest.ledger import read_ledger
-    from winnow.stages.drop import dropped_text
+    from winnow.stages.label.drop import dropped_text
 
     campaign, key, lake = current_campaign(), batch_key(dag_run), the_lake()
     dropped = read_ledger(lake, campaign.name).dropped(key)

@@ -44,7 +44,7 @@ async def warn(context: Any) -> str:
 
 
 def _warn(run: Mapping[str, Any], missed: Mapping[str, Any]) -> str:
-    from winnow.stages.alarms import late
+    from winnow.operate.alarms import late
     from winnow_airflow.alarms import tell
 
     key = str(run.get("partition_key"))

@@ -134,7 +134,7 @@ def _vendor(done: Done, round: str) -> tuple[str, str]:
 
 def _asked(done: Done, round: str) -> Iterator[tuple[str, int]]:
     """Where the vendor has a round, and how many tasks it was asked; nothing if none."""
-    from winnow.stages.label_rounds import read_plan, read_submission
+    from winnow.stages.label.rounds import read_plan, read_submission
 
     number = int(round.removeprefix("round-"))
     record, plan = read_submission(done.batch, number), read_plan(done.batch, number)

@@ -124,7 +124,7 @@ def _quietly(what: str, step: Callable[[Any], Any], about: Any) -> Done | None:
 
     A traceback is not logged: it may quote a connection.
     """
-    from winnow.stages.alarms import cause_of
+    from winnow.operate.alarms import cause_of
 
     try:
         found: Done | None = step(about)

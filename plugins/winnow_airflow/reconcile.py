@@ -21,8 +21,8 @@ from winnow_airflow.context import annotator_salt_of, campaign_vendor, current_c
 if TYPE_CHECKING:
     from winnow.campaign import Campaign
     from winnow.label.vendor import LabelVendor
+    from winnow.operate.reconcile.once import Airflow
     from winnow.operate.standing import Facts, Run
-    from winnow.reconcile.once import Airflow
 
 HANDED_ON = dict(list(ASSET_OF.items())[:-1])
 """The asset by which a stage is announced to the next one."""
@@ -42,8 +42,8 @@ def look_around(task_instance: Any) -> dict[str, Any]:
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from winnow.reconcile.once import reconcile, unfinished
-    from winnow.reconcile.text import alarm_of, alarm_text, report_text
+    from winnow.operate.reconcile.once import reconcile, unfinished
+    from winnow.operate.reconcile.text import alarm_of, alarm_text, report_text
 
     lake, campaign, now = the_lake(), current_campaign(), datetime.now(UTC)
     airflow = read_airflow(unfinished(lake, campaign), task_instance)
@@ -100,8 +100,8 @@ def tell(plan: Mapping[str, Any]) -> None:
         Retryable: A channel did not take an alarm; each other one has them all.
     """
     from winnow.errors import Blocked
-    from winnow.reconcile.once import note_told
-    from winnow.stages.alarms import Alarm
+    from winnow.operate.alarms import Alarm
+    from winnow.operate.reconcile.once import note_told
     from winnow_airflow.alarms import tell_all
 
     if not plan["told"]:
@@ -115,7 +115,7 @@ def tell(plan: Mapping[str, Any]) -> None:
 def read_airflow(batches: Iterable[Facts], task_instance: Any) -> Airflow:
     """The runs of the stages that `batches` are in, and which of these stages are paused."""
     from winnow.batch import STAGES
-    from winnow.reconcile.once import Airflow
+    from winnow.operate.reconcile.once import Airflow
 
     since: dict[str, datetime] = {}
     for batch in batches:

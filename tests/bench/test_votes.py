@@ -14,7 +14,7 @@ import pytest
 
 from winnow.cli import main
 from winnow.errors import Fatal
-from winnow.label.aggregate import METHODS
+from winnow.label.aggregation.aggregate import METHODS
 from winnow_bench.vote_data import AS_BOUGHT, PLANTED, folds, planted
 from winnow_bench.votes import run
 

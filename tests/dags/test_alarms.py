@@ -18,11 +18,11 @@ import pytest
 
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.lake import FolderLake
+from winnow.operate.alarms import Alarm
 from winnow.operate.memory import read_memory
-from winnow.reconcile.findings import Finding
-from winnow.reconcile.text import alarm_of
-from winnow.stages.alarms import Alarm
-from winnow.stages.telling import told
+from winnow.operate.reconcile.findings import Finding
+from winnow.operate.reconcile.text import alarm_of
+from winnow.operate.telling import told
 from winnow_airflow import alarms, channels, deadline, policy, reconcile
 
 from .listeners import Heard, body_of, http_server, mail_server, silent_server

@@ -59,7 +59,7 @@ class Night:
         token = (self.secrets / "simulator_token").read_text()
         env = {**os.environ, "WINNOW_SIMULATOR_TOKEN": token, "WINNOW_VENDOR_TOKEN": token}
         database = str(self.folder / "alone" / "books.sqlite")
-        service = "winnow.label.vendors.simulator.service"
+        service = "winnow_simulator"
         vendor = [sys.executable, "-m", service, "--port", str(port), "--database", database]
         url = f"http://127.0.0.1:{port}"
         simulator = subprocess.Popen(vendor, env=env)

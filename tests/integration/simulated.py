@@ -37,7 +37,7 @@ class Service:
 def simulator(database: Path, *options: str) -> Iterator[Service]:
     """The simulator with its books in `database`; `options` as on its command line."""
     port = free_port()
-    module = "winnow.label.vendors.simulator.service"
+    module = "winnow_simulator"
     command = [sys.executable, "-m", module, "--port", str(port), "--database", str(database)]
     # Its server complains of every call that a fault cuts off.
     process = subprocess.Popen(

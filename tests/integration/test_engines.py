@@ -18,7 +18,8 @@ from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.chat import chat_ids, open_tokenizer
 from winnow.expand.embedders import PolicyEmbedder, SentenceEmbedder
-from winnow.expand.engine import Draw, Refusal, Sampling, open_engine
+from winnow.expand.engine import Draw, Refusal, Sampling
+from winnow.expand.engines import open_engine
 from winnow.expand.manifests import ShardManifest, shard_path
 from winnow.expand.models import EMBEDDING_MODEL, INSTRUCT_MODEL, prepare_model
 from winnow.lake import FolderLake

@@ -142,7 +142,7 @@ def server() -> Iterator[str]:
 @contextmanager
 def vendor(folder: Path) -> Iterator[str]:
     port = free_port()
-    service = [sys.executable, "-m", "winnow.label.vendors.simulator.service", "--port", str(port)]
+    service = [sys.executable, "-m", "winnow_simulator", "--port", str(port)]
     service += ["--database", str(folder / "books.sqlite")]
     running = subprocess.Popen(service, env={**os.environ, "WINNOW_SIMULATOR_TOKEN": TOKEN})
     url = f"http://127.0.0.1:{port}"

@@ -24,7 +24,7 @@ from winnow.label.vendors import batch_of_event, connect
 from winnow.label.vendors.label_studio.client import LabelStudioVendor
 from winnow.lake import FolderLake
 from winnow.stages import label
-from winnow.stages.label_rounds import look, read_plan
+from winnow.stages.label.rounds import look, read_plan
 
 from ..fabricated import fabricate
 from ..label_studio_world import TOKEN, LabelStudioWorld, chosen, rated

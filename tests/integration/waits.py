@@ -222,7 +222,7 @@ def slow_simulator(home: stack.Home) -> Iterator[None]:
     process = subprocess.Popen(
         [
             str(stack.ROOT / ".venv" / "bin" / "python"),
-            *("-m", "winnow.label.vendors.simulator.service", *options),
+            *("-m", "winnow_simulator", *options),
             *("--speed", SIMULATOR_SPEED),
         ],
         env=stack.simulator_environment(home),

@@ -25,13 +25,13 @@ import yaml
 from winnow.batch import Manifest, read_manifest
 from winnow.cli import main
 from winnow.label.vendors.simulator import client
-from winnow.label.vendors.simulator.assign import Staffing
-from winnow.label.vendors.simulator.books import Books
-from winnow.label.vendors.simulator.faults import Faults
 from winnow.lake import Lake, open_lake
 from winnow.records import QUARANTINE
 from winnow.stages import expand, generate, publish
 from winnow.validate.gate import Judgement, Verdict
+from winnow_simulator.assign import Staffing
+from winnow_simulator.books import Books
+from winnow_simulator.faults import Faults
 
 from ..integration.simulated import TOKEN, TOKENS, Service, simulator
 from ..unit.expand.conftest import TinyEngine, tiny_embed
@@ -177,7 +177,7 @@ def vendor_here(database: Path, rates: Mapping[str, float]) -> Iterator[Books]:
     # Here and not above: most nights have a vendor in a process of its own.
     from starlette.testclient import TestClient
 
-    from winnow.label.vendors.simulator.service import create_app
+    from winnow_simulator.service import create_app
 
     books = Books(database, 0, 1e9, time.time, Staffing(0, faults=Faults(rates)))
     service = TestClient(create_app(books, TOKEN))

@@ -17,12 +17,12 @@ from hypothesis import settings
 
 from winnow.ids import pair_id, response_id, task_id
 from winnow.label.vendor import Message, TaskRequest
-from winnow.label.vendors.simulator.assign import Staffing
-from winnow.label.vendors.simulator.books import Books
 from winnow.label.vendors.simulator.client import SimulatorVendor
-from winnow.label.vendors.simulator.faults import Faults
-from winnow.label.vendors.simulator.service import create_app
-from winnow.label.vendors.simulator.staff import StaffKind
+from winnow_simulator.assign import Staffing
+from winnow_simulator.books import Books
+from winnow_simulator.faults import Faults
+from winnow_simulator.service import create_app
+from winnow_simulator.staff import StaffKind
 
 TOKEN = "test-token"
 

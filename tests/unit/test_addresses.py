@@ -23,7 +23,7 @@ from winnow.expand.server_engine import open_server
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import VENDORS, connect
 from winnow.lake import open_lake
-from winnow.stages.alarms import cause_of
+from winnow.operate.alarms import cause_of
 from winnow.text import plain_line
 
 SECRET = "PASSW0RD"

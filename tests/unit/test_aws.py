@@ -21,8 +21,8 @@ from winnow.label.vendors.file_drop.client import FileDropVendor
 from winnow.label.vendors.file_drop.folder import read_delivered
 from winnow.lake import FolderLake, S3Lake
 from winnow.lake.aws import CALL_SECONDS, SLOWEST, Body, aws_client, end_calls
-from winnow.stages import label_rounds
-from winnow.stages.label_rounds import look
+from winnow.stages.label import rounds as label_rounds
+from winnow.stages.label.rounds import look
 from winnow.within import within
 
 NEVER = threading.Event()

@@ -43,8 +43,8 @@ from winnow.operate.standing import damaged
 from winnow.progress import progress_of, summary
 from winnow.records import MICROS
 from winnow.stages import expand, ingest, label, publish, select
-from winnow.stages.drop import again_text, dropped_text
-from winnow.stages.drop import drop as drop_batch
+from winnow.stages.label.drop import again_text, dropped_text
+from winnow.stages.label.drop import drop as drop_batch
 from winnow.text import plain_line
 
 AT_ONCE = 8

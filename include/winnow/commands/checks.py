@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from winnow.errors import WinnowError
-from winnow.stages.alarms import cause_of
+from winnow.operate.alarms import cause_of
 from winnow.text import plain_line
 
 Outcome = Literal["ok", "warning", "failed"]

@@ -25,7 +25,7 @@ from winnow.publish.rollback import roll_back
 from winnow.publish.versions import Version, newest, read_version
 from winnow.publish.views import VIEWS
 from winnow.records import MICROS
-from winnow.stages import reward_model
+from winnow.stages.select import reward_model
 from winnow.text import plain_line
 
 _NAMED = re.compile(rf"(?:({NAME.pattern})?@)?({NAME.pattern})")

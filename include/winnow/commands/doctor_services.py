@@ -24,8 +24,8 @@ from winnow.errors import Fatal, WinnowError
 from winnow.expand.models import EMBEDDING_MODEL, INSTRUCT_MODEL
 from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendors import connect
-from winnow.stages.alarms import cause_of
-from winnow.stages.telling import SETTING, recipients
+from winnow.operate.alarms import cause_of
+from winnow.operate.telling import SETTING, recipients
 
 NO_SUCH_BATCH = "0"
 """A ref that no vendor has: asking for it proves address and token and changes nothing."""

@@ -33,12 +33,12 @@ from winnow.label.vendors import connect
 from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
+from winnow.operate.reconcile.once import leave_alone, start_again, unfinished
+from winnow.operate.reconcile.once import reconcile as make_pass
+from winnow.operate.reconcile.text import report_text
 from winnow.operate.standing import mend_name, standing_of
-from winnow.reconcile.once import leave_alone, start_again, unfinished
-from winnow.reconcile.once import reconcile as make_pass
-from winnow.reconcile.text import report_text
 from winnow.records import MICROS
-from winnow.stages.label_late import late_answers
+from winnow.stages.label.late import late_answers
 from winnow.stages.tasks import DAG_OF
 
 COST_OF = 7

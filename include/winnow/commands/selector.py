@@ -29,8 +29,8 @@ from winnow.operate.damage import whole
 from winnow.records import MICROS
 from winnow.select import STRATEGIES, Rules
 from winnow.select.plan_text import render, sizing
-from winnow.stages.plan import measured_prices, plan_batch
-from winnow.stages.pool_files import select_file
+from winnow.stages.expand.pool_files import select_file
+from winnow.stages.select.plan import measured_prices, plan_batch
 
 
 class Asked(NamedTuple):

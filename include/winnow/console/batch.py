@@ -17,7 +17,7 @@ from winnow.campaign import Campaign
 from winnow.console import samples
 from winnow.console.batches import batch_states
 from winnow.console.clues import parse_label_settings
-from winnow.console.datasets_figures import dataset_of
+from winnow.console.datasets.figures import dataset_of
 from winnow.console.memory import at_once
 from winnow.console.parts import Kind, chip, link, moment, notice, table, tiles
 from winnow.console.rows import run_link, stage_cell, state_chip, trouble_notice
@@ -40,8 +40,8 @@ from winnow.pages.pieces import (
     section,
 )
 from winnow.pages.words import NOT_MEASURED, count, cut, dollars, number, percent, ratio
-from winnow.publish.report_bought import ARMS, gains_chart
-from winnow.publish.report_labels import agreement_chart, agreement_intervals
+from winnow.publish.report.bought import ARMS, gains_chart
+from winnow.publish.report.labels import agreement_chart, agreement_intervals
 from winnow.records import MICROS
 
 _MOST_RUNS = 5

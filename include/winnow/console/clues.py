@@ -20,9 +20,9 @@ from winnow.lake import Lake
 from winnow.operate.facts import is_verdict
 from winnow.operate.standing import Facts
 from winnow.records import MICROS
-from winnow.stages.approvals import approved
-from winnow.stages.drop import dropped_text
-from winnow.stages.label_rounds import ROUNDS
+from winnow.stages.label.approvals import approved
+from winnow.stages.label.drop import dropped_text
+from winnow.stages.label.rounds import ROUNDS
 from winnow.validate.verdict import Check, Verdict
 
 _MOST_CHECKS = 20

@@ -16,8 +16,8 @@ from winnow.console.stages import Done, Stages
 from winnow.console.tables import first_rows
 from winnow.lake import Lake
 from winnow.pages.words import cut
-from winnow.publish.report_figures import RankGain, gains_by_rank
-from winnow.publish.report_pool import without_folders
+from winnow.publish.report.figures import RankGain, gains_by_rank
+from winnow.publish.report.pool import without_folders
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The contract of a text-generation engine, and the choice of one.
+"""The contract of a text-generation engine; `engines` chooses one.
 
 A draw asks for some responses to one prompt; its response k has the seed `seed` + k, so that every
 response's seed is known and a later draw goes on where an earlier one ended. In this process the
@@ -13,10 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from winnow.campaign import Expand
 from winnow.errors import Fatal
-from winnow.expand.arithmetic import settle_arithmetic
-from winnow.expand.server import ServerAddress
 
 Messages = Sequence[Mapping[str, str]]
 Report = Callable[[Mapping[str, Any]], None]
@@ -116,49 +113,3 @@ def in_turn(
     """`Engine.generate_each` of an engine that does one call at a time."""
     for call, draws in calls:
         yield call, generate(draws)
-
-
-def open_engine(
-    settings: Expand, model: str, server: ServerAddress | None, report: Report
-) -> Engine:
-    """Load a model; `auto` takes vLLM where it can be imported, else transformers, and says why.
-
-    Args:
-        settings: Which engine, with which context and arguments.
-        model: A folder or a hub id; for a server its name there.
-        server: Where the server is; needed for the engine `server` alone.
-        report: Gets one "engine" event with the choice and its reason.
-
-    Raises:
-        Fatal: The engine is not installed, or the model cannot be loaded or has no chat template.
-        Retryable: The server cannot be reached.
-    """
-    from winnow.expand.server_engine import open_server
-    from winnow.expand.transformers_engine import open_transformers
-    from winnow.expand.vllm_engine import import_vllm, open_vllm
-
-    kind, why = settings.engine, f"the campaign asks for {settings.engine}"
-    opened: Engine
-    if kind == "server":
-        if server is None:
-            raise Fatal("expand.engine is server: say where it is, see expand.server.connection.")
-        opened = open_server(settings, model, server)
-        report({"event": "engine", "engine": opened.name, "version": opened.version, "why": why})
-        return opened
-    settle_arithmetic()
-    if kind in ("auto", "vllm"):
-        try:
-            import_vllm()
-        except (ImportError, OSError) as error:
-            if kind == "vllm":
-                raise Fatal(
-                    f"vLLM cannot be imported here ({error}); install it in this environment or "
-                    "set expand.engine to auto or transformers."
-                ) from error
-            why = f"vLLM cannot be imported here ({error}); transformers is slower"
-        else:
-            why = "vLLM is installed" if kind == "auto" else why
-            kind = "vllm"
-    opened = (open_vllm if kind == "vllm" else open_transformers)(settings, model)
-    report({"event": "engine", "engine": opened.name, "version": opened.version, "why": why})
-    return opened

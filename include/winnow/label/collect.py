@@ -16,6 +16,7 @@ from typing import Any
 
 from winnow.errors import Corrupt
 from winnow.ids import content_id
+from winnow.label.aggregation.votes import COMPARISON, REPEAT
 from winnow.label.annotation import (
     NOT_COUNTED,
     UNKNOWN,
@@ -25,7 +26,6 @@ from winnow.label.annotation import (
     of_nobody,
     read_annotation,
 )
-from winnow.label.votes import COMPARISON, REPEAT
 from winnow.records import Quarantined
 
 Row = Mapping[str, Any]

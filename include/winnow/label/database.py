@@ -11,7 +11,7 @@ Views beside the tables:
               if they agreed less
     judged_pairs  the comparisons that have a vote, in their order, numbered from 0 by `n`
 
-`class_of` tells first, second and no difference apart: 0, 1, 2, as `winnow.label.votes` does.
+`class_of` tells first, second and no difference apart: 0, 1, 2, as `aggregation.votes` does.
 `is_known` is false for an answer of whom nothing is known.
 """
 

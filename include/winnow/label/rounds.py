@@ -18,9 +18,9 @@ from typing import Any
 
 from winnow.campaign import Label
 from winnow.ids import task_id
+from winnow.label.aggregation.votes import COMPARISON, by_pair, votes_of
 from winnow.label.tasks import BuiltTasks, Task
 from winnow.label.vendor import TaskRequest
-from winnow.label.votes import COMPARISON, by_pair, votes_of
 
 Row = Mapping[str, Any]
 _Asked = tuple[Task, TaskRequest]

@@ -14,7 +14,7 @@ from winnow.operate.damage import Damage, whole
 from winnow.operate.failures import read_failure
 from winnow.operate.standing import Facts, Failure, Standing, damaged
 from winnow.stages import label
-from winnow.stages.label_rounds import answers_until, has_plan, round_path
+from winnow.stages.label.rounds import answers_until, has_plan, round_path
 from winnow.stored import parsed
 from winnow.validate.verdict import Check, Verdict
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from winnow.batch import Artifact, Manifest, read_manifest
 from winnow.errors import Fatal
-from winnow.label.votes import latest_revisions
+from winnow.label.aggregation.votes import latest_revisions
 from winnow.lake import Lake
 from winnow.publish.batch_rows import (
     Kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from winnow.label.agreement import wilson
+from winnow.intervals import wilson
 from winnow.pages.charts import Axis, Chart, Point, Series, plane
 from winnow.reward.calibration import ReliabilityBin
 

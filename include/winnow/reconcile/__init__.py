@@ -1,8 +1,1 @@
-"""What was lost on the way: the lake's word held against what Airflow did, and mended.
-
-    findings     where each of them stands -> what is mended, and what a person is told
-    late         answers that came after their batch was collected
-    once         one pass over everything
-
-The DAG `reconcile` does it with Airflow's runs every 15 minutes, `winnow reconcile` without them.
-"""
+"""The name in version 0.3 of `winnow.operate.reconcile`, for scripts that import it; until 0.5."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,7 @@ from winnow.ids import content_id
 from winnow.reward.posterior import Head
 from winnow.select.blas import times_lower
 from winnow.select.packing import packed_forms, shrink_pairs
-
-if TYPE_CHECKING:
-    from winnow.select.rules import Rules
+from winnow.select.rules import Rules
 
 FloatArray = NDArray[np.float64]
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 from winnow.errors import Fatal
 from winnow.select.labels import Prospects
-from winnow.select.strategies import strategy_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +15,7 @@ class Rules:
 
     Attributes:
         budget: Pairs per pool at most.
-        strategy: A name in `winnow.select.STRATEGIES`.
+        strategy: A name in `winnow.select.STRATEGIES`; `PoolChooser` refuses another.
         exploration: Share of the budget drawn uniformly.
         max_pairs_per_response: Pairs that a response may be greedily chosen for; None: no cap.
         seed: Together with the prompt id it decides every random draw.
@@ -32,7 +31,7 @@ class Rules:
         n_draws: Joint draws of the rewards that `decision_gain` and `dts` work with.
 
     Raises:
-        Fatal: A number is out of range, or the strategy is unknown.
+        Fatal: A number is out of range.
     """
 
     budget: int
@@ -64,7 +63,6 @@ class Rules:
             raise Fatal(f"{self}: residual_sd must be finite and at least 0.")
         if self.n_draws < 2 or (k is not None and k < 2):
             raise Fatal(f"{self}: n_draws and traditional_k must be at least 2.")
-        strategy_named(self.strategy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +45,7 @@ from winnow.select.gains import (
 from winnow.select.labels import Prospects, label_prospects
 from winnow.select.packing import add_shares, packed_differences, packed_forms, packed_pairs
 from winnow.select.pool import Pool
-
-if TYPE_CHECKING:
-    from winnow.select.rules import Rules
+from winnow.select.rules import Rules
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

@@ -13,7 +13,7 @@ from winnow.errors import Fatal
 from winnow.ingest.sources import named_files
 from winnow.label.database import opened
 from winnow.publish.labelled import labelled
-from winnow.publish.report_shares import largest_shifts, traits
+from winnow.publish.report.shares import largest_shifts, traits
 from winnow.publish.versions import newest
 from winnow.sql import Source
 from winnow.validate.aside import Aside, without

@@ -29,7 +29,8 @@ from winnow.campaign import Expand, Select
 from winnow.ending import run_and_leave
 from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.expand.embedders import open_embedder
-from winnow.expand.engine import Report, open_engine
+from winnow.expand.engine import Report
+from winnow.expand.engines import open_engine
 from winnow.expand.growth import Grows
 from winnow.expand.manifests import ShardManifest, speed_path
 from winnow.expand.models import is_local, prepare_model
@@ -103,7 +104,7 @@ def _growth_rule(lake: Lake, spec: Spec) -> Grows | None:
         return None
     # Here and not above: what selects takes a second to import, and most campaigns never need it.
     from winnow.reward import RewardModel
-    from winnow.stages.growth import growth_rule
+    from winnow.stages.select.growth import growth_rule
 
     path = spec.reward_model
     model = None if path is None else parsed(lake, path, RewardModel.from_bytes)

@@ -23,7 +23,7 @@ from winnow.ingest.readers import parsed
 from winnow.ingest.sources import SourceFile, look_for, told
 from winnow.ingest.values import Unreadable
 from winnow.records import PROMPTS, Quarantined, to_table
-from winnow.stages.pools_from import Source, entry_of, source_of
+from winnow.stages.expand.pools_from import Source, entry_of, source_of
 
 STAGE = "ingest"
 

@@ -91,7 +91,7 @@ class Task:
         writes: The stage whose tables it commits; or a round at the vendor, `dataset`,
             `reward_model`.
         metrics: Emitted when it is done.
-        alarms: What there may be to tell when it is done (`winnow.stages.alarms`).
+        alarms: What there may be to tell when it is done (`winnow.operate.alarms`).
     """
 
     name: str

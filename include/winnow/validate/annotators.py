@@ -15,8 +15,8 @@ from typing import Any
 import duckdb
 
 from winnow.campaign import Validate
-from winnow.label.agreement import wilson
-from winnow.label.annotator_counts import annotator_counts
+from winnow.intervals import wilson
+from winnow.label.aggregation.annotator_counts import annotator_counts
 from winnow.validate.verdict import Suspect
 
 _FAST = """

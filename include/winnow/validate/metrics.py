@@ -13,7 +13,8 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from winnow.label.agreement import batch_agreement, sided_agreement, wilson
+from winnow.intervals import wilson
+from winnow.label.aggregation.agreement import batch_agreement, sided_agreement
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from winnow.campaign import Validate
-from winnow.label.agreement import wilson
+from winnow.intervals import wilson
 from winnow.validate.metrics import LabelFigures
 from winnow.validate.tables import BatchTables, n_rows_of
 

@@ -19,7 +19,7 @@ from winnow.console.memory import Memory
 from winnow.console.shell import Site
 from winnow.ingest.ledger import ledger_path
 from winnow.lake import FolderLake
-from winnow.reconcile.once import reconcile
+from winnow.operate.reconcile.once import reconcile
 
 from ...console_world import World, campaign, day
 from ...sampling import some

@@ -26,13 +26,13 @@ from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
 from winnow.ids import canonical_json
 from winnow.ingest.ledger import ledger_path
 from winnow.lake import FolderLake
+from winnow.operate.alarms import cause_of, failure_of
+from winnow.operate.reconcile.findings import Finding
+from winnow.operate.reconcile.once import Report
+from winnow.operate.reconcile.text import alarm_of, alarm_text, report_text
 from winnow.publish.diff import Diff, Moved, Relabelled, ViewDiff
 from winnow.publish.diff_text import diff_text
-from winnow.reconcile.findings import Finding
-from winnow.reconcile.once import Report
-from winnow.reconcile.text import alarm_of, alarm_text, report_text
 from winnow.records import Quarantined
-from winnow.stages.alarms import cause_of, failure_of
 from winnow_airflow.plain_log import plain_logger
 
 from ...published import labelled, night

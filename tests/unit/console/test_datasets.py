@@ -15,8 +15,9 @@ import pytest
 
 from winnow import cli
 from winnow.campaign import Campaign
-from winnow.console import datasets, datasets_diff
-from winnow.console.datasets_figures import open_version, parse_summary, version_number
+from winnow.console import datasets
+from winnow.console.datasets import diff as datasets_diff
+from winnow.console.datasets.figures import open_version, parse_summary, version_number
 from winnow.console.shell import NotFound, Site
 from winnow.errors import Corrupt
 from winnow.lake import FolderLake

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from winnow.batch import Artifact
-from winnow.console.datasets_files import file_of, report_of
+from winnow.console.datasets.files import file_of, report_of
 from winnow.console.shell import NotFound
 from winnow.errors import Corrupt
 from winnow.lake import FolderLake

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from winnow.batch import Batch, Manifest
 from winnow.console import selector
 from winnow.console.memory import Memory
-from winnow.console.selector_figures import bake_off_of, night_of, reliability_of, verdict
+from winnow.console.selector.figures import bake_off_of, night_of, reliability_of, verdict
 from winnow.console.shell import Site
 from winnow.console.stages import Done, parse_done
 from winnow.lake import FolderLake

@@ -17,11 +17,12 @@ from scipy.stats import t as student
 
 from winnow.batch import open_batch
 from winnow.campaign import parse_campaign
-from winnow.console import spend, spend_nights
+from winnow.console import spend
 from winnow.console.memory import Memory
 from winnow.console.shell import Site
-from winnow.console.spend_chart import days_of_month, spend_chart
-from winnow.console.spend_figures import (
+from winnow.console.spend import nights as spend_nights
+from winnow.console.spend.chart import days_of_month, spend_chart
+from winnow.console.spend.figures import (
     LAST_NIGHTS,
     MIN_NIGHTS,
     Night,
@@ -32,12 +33,13 @@ from winnow.console.spend_figures import (
     month_before,
     nights_left,
 )
-from winnow.console.spend_nights import nights_of
+from winnow.console.spend.nights import nights_of
 from winnow.lake import FolderLake
 from winnow.pages.pieces import picture
 from winnow.pages.words import dollars
 from winnow.records import MICROS
-from winnow.stages import label, label_rounds
+from winnow.stages import label
+from winnow.stages.label import rounds as label_rounds
 
 from ...console_world import World, campaign
 from ...fabricated import fabricate

@@ -20,8 +20,8 @@ from winnow.errors import Fatal
 from winnow.ingest.readers import read_rows
 from winnow.records import PROMPTS, to_table
 from winnow.select import Rules
+from winnow.stages.expand.pool_files import select_file
 from winnow.stages.ingest import sort_rows
-from winnow.stages.pool_files import select_file
 
 from ... import foreign
 from ...sampling import examples

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from winnow.campaign import Aggregation
 from winnow.errors import Corrupt, Fatal
-from winnow.label.aggregate import METHODS
-from winnow.label.certainty import error_rates
+from winnow.label.aggregation.aggregate import METHODS
+from winnow.label.aggregation.certainty import error_rates
 
 from ...label_rows import aggregate
 from ...sampling import examples

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.agreement import agreement, alpha, wilson
+from winnow.intervals import wilson
+from winnow.label.aggregation.agreement import agreement, alpha
 
 from ...label_rows import batch_agreement
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from winnow.label.agreement import wilson
+from winnow.intervals import wilson
 
 from ...label_rows import annotator_report
 

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from winnow.campaign import Publish
-from winnow.label import aggregate as by_votes
-from winnow.label.aggregate import METHODS
-from winnow.label.certainty import (
+from winnow.label.aggregation import aggregate as by_votes
+from winnow.label.aggregation.aggregate import METHODS
+from winnow.label.aggregation.certainty import (
     error_rates,
     estimate_error_rate,
     no_surer_than,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.dawid_skene import Smoothing, Truths, dawid_skene
+from winnow.label.aggregation.dawid_skene import Smoothing, Truths, dawid_skene
 
 Vote = tuple[int, int, int]
 

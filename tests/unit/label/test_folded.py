@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.label.folded import fold, places, writings
+from winnow.label.pii.folded import fold, places, writings
 
 ANY = st.text(st.characters() | st.sampled_from("٠०４𝟗①²ﬁ　\u200b\ufe0f＠ａA1"), max_size=40)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.noisy_votes import judge
-from winnow.label.votes import Votes
+from winnow.label.aggregation.noisy_votes import judge
+from winnow.label.aggregation.votes import Votes
 
 from ...label_rows import aggregate, judge_batch
 

@@ -25,18 +25,19 @@ from winnow.console.shell import Site
 from winnow.console.stages import stages_of
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.ledger import Dropped, mark, read_ledger
+from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.tasks import BuiltTasks, Task
-from winnow.label.votes import COMPARISON
 from winnow.lake import FolderLake
+from winnow.operate import alarms
 from winnow.operate.facts import facts_of
 from winnow.operate.failures import note_failure
 from winnow.operate.memory import read_memory, write_memory
+from winnow.operate.reconcile.once import Airflow, Report, reconcile
+from winnow.operate.reconcile.text import alarm_of
 from winnow.operate.standing import FailedTask, Mended, Run, Standing, mend_name, standing_of
 from winnow.progress import Progress, progress_of
-from winnow.reconcile.once import Airflow, Report, reconcile
-from winnow.reconcile.text import alarm_of
-from winnow.stages import alarms, label
-from winnow.stages.label_rounds import freeze_plan
+from winnow.stages import label
+from winnow.stages.label.rounds import freeze_plan
 from winnow.stages.tasks import Done
 from winnow.validate.verdict import Check, Verdict
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from winnow.batch import Artifact, Manifest
 from winnow.campaign import Campaign, parse_campaign
-from winnow.publish import report_figures as figures
-from winnow.publish.report_facts import BatchFacts, History, Refused
-from winnow.publish.report_shares import traits
+from winnow.publish.report import figures
+from winnow.publish.report.facts import BatchFacts, History, Refused
+from winnow.publish.report.shares import traits
 from winnow.publish.versions import Version
 
 from ...batch_rows import BatchRows

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from winnow.ids import digest
 from winnow.lake import FolderLake
-from winnow.publish import report_figures as figures
 from winnow.publish.labelled import Labelled
-from winnow.publish.report import quality_report
-from winnow.publish.report_shares import traits
+from winnow.publish.report import figures, quality_report
+from winnow.publish.report.shares import traits
 from winnow.publish.versions import REPORT, Card, Version, publish
 
 from ...batch_rows import BatchRows

@@ -15,13 +15,13 @@ import pytest
 from winnow.batch import Batch, read_artifact
 from winnow.campaign import parse_campaign
 from winnow.ids import canonical_json
-from winnow.label.votes import votes_of
+from winnow.label.aggregation.votes import votes_of
 from winnow.publish.versions import newest
 from winnow.reward import RewardModel
 from winnow.select import info_gain
 from winnow.select.bake_off import COMPARED, UNIFORM
 from winnow.select.bake_off_tally import Tally, together
-from winnow.stages import bake_off
+from winnow.stages.select import bake_off
 
 from . import conftest as world
 from .conftest import DAY, Night

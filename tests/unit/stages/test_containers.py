@@ -20,8 +20,8 @@ from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import FolderLake, lake_id
 from winnow.stages import label
-from winnow.stages.drop import drop
-from winnow.stages.label_late import bill_of, keep_late
+from winnow.stages.label.drop import drop
+from winnow.stages.label.late import bill_of, keep_late
 
 from .conftest import SALT, Dying, Killed, Night
 

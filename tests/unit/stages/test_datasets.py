@@ -15,7 +15,7 @@ from winnow.cli import main
 from winnow.expand.features import feature_version
 from winnow.publish.lineage import trace
 from winnow.publish.versions import newest, read_version
-from winnow.stages import reward_model
+from winnow.stages.select import reward_model
 
 from . import conftest as world
 from .conftest import DAY, Night

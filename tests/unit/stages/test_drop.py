@@ -20,12 +20,12 @@ from winnow.console.memory import Memory
 from winnow.console.shell import Site
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.ledger import Dropped, Entry, append, mark, parse_ledger, read_ledger
+from winnow.operate.reconcile.once import Airflow, reconcile
 from winnow.operate.standing import Run
 from winnow.progress import progress_of
-from winnow.reconcile.once import Airflow, reconcile
 from winnow.stages import ingest, label, publish
-from winnow.stages.drop import drop
-from winnow.stages.label_rounds import batch_key, terms_of
+from winnow.stages.label.drop import drop
+from winnow.stages.label.rounds import batch_key, terms_of
 
 from .conftest import DAY, LAKE_STEPS, SALT, VENDOR_STEPS, Dying, Killed, Night
 

@@ -12,12 +12,12 @@ import pytest
 from winnow.batch import Batch, open_batch
 from winnow.errors import Fatal
 from winnow.label.annotation import AnnotatorKey
-from winnow.label.vendors.simulator.staff import hire_staff
 from winnow.stages import gate_input, publish
 from winnow.validate.gate import Judgement
 from winnow.validate.limits import bounds
 from winnow.validate.measure import Measured
 from winnow.validate.verdict import Verdict
+from winnow_simulator.staff import hire_staff
 
 from ...fabricated import fabricate
 from .conftest import SALT, Night

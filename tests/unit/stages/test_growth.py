@@ -9,7 +9,7 @@ from winnow.campaign import Expand, Select
 from winnow.expand.features import style_names
 from winnow.expand.growth import PoolSoFar
 from winnow.reward import OVERALL, Posterior, RewardModel, fit_projection
-from winnow.stages.growth import growth_rule, promise
+from winnow.stages.select.growth import growth_rule, promise
 
 H = 12
 SELECT = Select(pairs_per_prompt=3)

@@ -18,7 +18,7 @@ from winnow.errors import Blocked, Fatal, Retryable
 from winnow.label.vendor import BatchStatus
 from winnow.progress import progress
 from winnow.stages import label, publish
-from winnow.stages.label_late import bill_of, collected_bill, keep_late, late_answers
+from winnow.stages.label.late import bill_of, collected_bill, keep_late, late_answers
 from winnow_airflow import waiting
 
 from ...fabricated import fabricate

@@ -16,9 +16,9 @@ from winnow.cli import main
 from winnow.errors import Fatal
 from winnow.label.vendor import AnnotationPage, BatchStatus
 from winnow.operate.memory import read_memory
-from winnow.reconcile.once import Report, note_told, reconcile
+from winnow.operate.reconcile.once import Report, note_told, reconcile
 from winnow.stages import label, publish
-from winnow.stages.label_late import collected_bill, late_answers
+from winnow.stages.label.late import collected_bill, late_answers
 
 from .conftest import DAY, SALT, Night
 

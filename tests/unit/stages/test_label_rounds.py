@@ -15,7 +15,7 @@ from winnow.campaign import parse_campaign
 from winnow.errors import Corrupt, Fatal
 from winnow.label.vendor import AnnotationPage
 from winnow.lake import FolderLake
-from winnow.stages.label_rounds import (
+from winnow.stages.label.rounds import (
     deliveries,
     last_looks,
     look,

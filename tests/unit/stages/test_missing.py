@@ -25,8 +25,9 @@ from winnow.ingest.ledger import ledger_path, read_ledger
 from winnow.lake import FolderLake, lake_id
 from winnow.publish.garbage import find_garbage
 from winnow.publish.versions import newest
-from winnow.stages import ingest, label, reward_model
-from winnow.stages.label_rounds import deliveries, read_submission
+from winnow.stages import ingest, label
+from winnow.stages.label.rounds import deliveries, read_submission
+from winnow.stages.select import reward_model
 
 from ...fabricated import fabricate
 from ...sampling import some

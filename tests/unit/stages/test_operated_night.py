@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from winnow.batch import STAGES
+from winnow.operate.alarms import found
 from winnow.stages import label, publish
-from winnow.stages.alarms import found
 from winnow.stages.tasks import METRICS, STAGE_OF, TASKS, Done
 from winnow_airflow import lineage, metrics
 

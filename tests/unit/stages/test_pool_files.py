@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from winnow.cli import main
 from winnow.errors import Fatal
 from winnow.select import Rules
-from winnow.stages.pool_files import select_file
+from winnow.stages.expand.pool_files import select_file
 
 RULES = Rules(3, "decision_gain")
 WORDS = [

@@ -13,7 +13,7 @@ from winnow.expand.engine import GeneratedResponse, in_turn
 from winnow.expand.runner import run_shard
 from winnow.expand.shard import plan_shards
 from winnow.lake import FolderLake
-from winnow.stages.pool_tables import PoolTables
+from winnow.stages.expand.pool_tables import PoolTables
 
 from ..expand.conftest import TinyEngine, prompt_row, tiny_embed
 

@@ -11,10 +11,10 @@ from winnow.batch import Artifact, Batch, open_batch, quarantine_table, read_tab
 from winnow.campaign import parse_campaign
 from winnow.lake import FolderLake
 from winnow.publish.labelled import TABLES, labelled
-from winnow.publish.report_facts import BatchFacts
+from winnow.publish.report.facts import BatchFacts
 from winnow.publish.versions import Version
 from winnow.records import ANNOTATIONS, PREFERENCES, Quarantined
-from winnow.stages import quality
+from winnow.stages.publish import quality
 
 from ...fabricated import fabricate
 

@@ -12,7 +12,7 @@ from winnow.errors import Blocked
 from winnow.publish.versions import newest, read_version
 from winnow.records import QUARANTINE
 from winnow.stages import label, publish
-from winnow.stages.set_aside import pairs_set_aside
+from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.validate.gate import Judgement
 from winnow.validate.verdict import BadRow, Check, Verdict
 

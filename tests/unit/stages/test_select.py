@@ -18,8 +18,9 @@ from winnow.expand.features import feature_version
 from winnow.progress import progress
 from winnow.reward import OVERALL, Posterior, Projection, RewardModel
 from winnow.select import STRATEGIES
-from winnow.stages import reward_model, select
-from winnow.stages.candidates import read_candidates
+from winnow.stages import select
+from winnow.stages.select import reward_model
+from winnow.stages.select.candidates import read_candidates
 
 from .conftest import Night
 

@@ -27,9 +27,11 @@ from winnow.progress import progress, summary
 from winnow.publish.lineage import trace
 from winnow.publish.lineage_text import lineage_text
 from winnow.publish.versions import newest, read_version
-from winnow.stages import expand, ingest, label, pools_from, reward_model
-from winnow.stages.annotations_from import taken_votes, votes_bought_before
+from winnow.stages import expand, ingest, label
+from winnow.stages.expand import pools_from
 from winnow.stages.gate_input import measured
+from winnow.stages.label.annotations_from import taken_votes, votes_bought_before
+from winnow.stages.select import reward_model
 from winnow.validate.gate import judge
 
 from ...sampling import some

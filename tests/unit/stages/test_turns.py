@@ -16,7 +16,7 @@ from winnow.batch import Batch
 from winnow.errors import Retryable
 from winnow.label.vendors.label_studio.client import LabelStudioVendor
 from winnow.stages import label
-from winnow.stages.turns import TURN, turn_to_buy
+from winnow.stages.label.turns import TURN, turn_to_buy
 
 from ...label_studio_world import TOKEN, chosen
 from ..label.label_studio_fake import LabelStudioFake

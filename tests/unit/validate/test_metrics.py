@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.agreement import wilson
+from winnow.intervals import wilson
 
 from ...label_rows import label_figures
 from ...sampling import examples

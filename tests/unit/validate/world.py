@@ -18,7 +18,7 @@ from winnow.campaign import Validate
 from winnow.ids import content_id, pair_id, prompt_id, response_id, task_id
 from winnow.label.annotation import preferred_response
 from winnow.publish.labelled import labelled
-from winnow.publish.report_shares import largest_shifts, traits
+from winnow.publish.report.shares import largest_shifts, traits
 from winnow.sql import Source
 from winnow.validate.gate import judge
 from winnow.validate.leakage import EvaluationSet

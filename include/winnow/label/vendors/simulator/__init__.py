@@ -1,6 +1,1 @@
-"""The labelling-vendor simulator: a separate HTTP service that stands where a vendor would.
-
-`client` is the adapter, `service` the program; `books` hold all its state, `staff` and
-`annotators` are who answers, `faults` what goes wrong when it is told to, `page` what a person
-sees. No human answers unless somebody does so by hand on that page, and no money moves.
-"""
+"""The simulator as a labelling vendor: `client` talks to the service of `winnow_simulator`."""

@@ -1,0 +1,158 @@
+"""Makes one preference of a pair's votes, by one of three models that a campaign names.
+
+    majority        one error rate for everyone: with probability e a vote names the wrong side
+    dawid_skene     a table of confusion per annotator
+    bradley_terry   each annotator's share of guesses and bias to a side (see
+                    `winnow.label.aggregation.noisy_votes`)
+
+`p_preferred` is by the votes alone, and on average no surer than the measured agreement of the
+batch allows, whatever the model (see `certainty`). The reward posterior helps `bradley_terry` to
+know its annotators and says nothing of a pair: a label's certainty comes from people.
+
+`majority`: a tie or "both bad" says that there is no difference to see: its share of the votes
+pulls the probability to one half. `preferred` is the side of more than half of the votes. In the
+other two models no difference is a truth of its own, worth one half, and `preferred` is the
+likeliest truth.
+
+What always holds: comparisons in = preferences out + comparisons without a vote; of each
+annotation only the latest revision counts, and none that was retracted or rejected; gold tasks and
+repeats are no votes; exchanging first and second throughout mirrors the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from winnow.errors import Corrupt, Fatal
+from winnow.label.aggregation.agreement import sided_agreement
+from winnow.label.aggregation.annotator_skill import judge_batch
+from winnow.label.aggregation.certainty import error_rates, no_surer_than, probability_first
+from winnow.label.aggregation.dawid_skene import dawid_skene
+from winnow.label.aggregation.votes import (
+    FIRST,
+    N_CHOICES,
+    NO_DIFFERENCE,
+    SECOND,
+    IntArray,
+    Votes,
+    read_votes,
+)
+from winnow.records import PREFERENCES
+
+_SAME = 1e-6
+"""Two truths whose probabilities are nearer than this are equally likely."""
+_NAMES = ("first", "second", "tie")
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """The pairs with a vote: their votes, P(first) by counting them, the database of answers."""
+
+    votes: Votes
+    counts_nk: FloatArray
+    counted_n: FloatArray
+    connection: duckdb.DuckDBPyConnection
+
+
+def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -> pa.Table:
+    """Preferences of all comparisons that have a vote, in their order: a table `PREFERENCES`.
+
+    `preferred` is the side that the votes speak for, else `tie`; `p_preferred` the probability that
+    the first response is preferred; `agreement` the largest share of votes for one of first,
+    second, tie, null for a single vote; `cost` what the pair's annotations cost, repeats aside.
+
+    Args:
+        connection: A batch in a database of `winnow.label.database`.
+        method: One of `METHODS`; only `bradley_terry` learns from gold tasks.
+
+    Raises:
+        Corrupt: An annotation's pair is none of the comparisons.
+        Fatal: The method is unknown.
+    """
+    if method not in METHODS:
+        raise Fatal(f"No aggregation is named {method!r}; known are {', '.join(sorted(METHODS))}.")
+    _check_pairs_known(connection)
+    pairs = connection.sql(_PAIRS).to_arrow_table()
+    votes = read_votes(connection)
+    counts_nk = votes.counts()
+    counted_n = probability_first(counts_nk, error_rates(*sided_agreement(connection)))
+    choice_n, p_n = METHODS[method](_Batch(votes, counts_nk, counted_n, connection))
+    n_votes_n = counts_nk.sum(axis=1)
+    agreement_n = counts_nk.max(axis=1, initial=0.0) / np.maximum(n_votes_n, 1.0)
+    names = pa.DictionaryArray.from_arrays(pa.array(choice_n, pa.int8()), pa.array(_NAMES))
+    columns = {
+        **{name: pairs[name] for name in ("pair_id", "prompt_id", "first_id", "second_id")},
+        "preferred": names.cast(pa.string()),
+        "p_preferred": no_surer_than(p_n, counted_n),
+        "votes": n_votes_n,
+        "agreement": pa.array(agreement_n, mask=n_votes_n < 2),
+        "cost": pairs["cost"],
+    }
+    return pa.table(columns).cast(PREFERENCES)
+
+
+def _by_majority(batch: _Batch) -> tuple[IntArray, FloatArray]:
+    decisive_nk = batch.counts_nk[:, [FIRST, SECOND]]
+    has_most_nk = 2.0 * decisive_nk > batch.counts_nk.sum(axis=1, keepdims=True)
+    most_n = np.where(has_most_nk.any(axis=1), has_most_nk.argmax(axis=1), NO_DIFFERENCE)
+    return most_n, batch.counted_n
+
+
+def _by_dawid_skene(batch: _Batch) -> tuple[IntArray, FloatArray]:
+    votes = batch.votes
+    sizes = (votes.n_pairs, len(votes.annotators), N_CHOICES)
+    p_nk = dawid_skene(votes.pair_v, votes.annotator_v, votes.choice_v, sizes).p_nk
+    return _likeliest(p_nk), _chance_first(p_nk)
+
+
+def _by_bradley_terry(batch: _Batch) -> tuple[IntArray, FloatArray]:
+    p_nk = judge_batch(batch.connection).judged.by_votes_nk[: batch.votes.n_pairs]
+    return _likeliest(p_nk), _chance_first(p_nk)
+
+
+METHODS = {
+    "bradley_terry": _by_bradley_terry,
+    "dawid_skene": _by_dawid_skene,
+    "majority": _by_majority,
+}
+"""Choice and P(first preferred) of each pair, by the names of `campaign.Label.aggregation`."""
+
+
+def _likeliest(p_nk: FloatArray) -> IntArray:
+    """The likeliest truth of each pair; no difference where two are equally likely."""
+    second_n, most_n = np.sort(p_nk, axis=1)[:, -2:].T
+    return np.where(most_n - second_n < _SAME, NO_DIFFERENCE, p_nk.argmax(axis=1))
+
+
+def _chance_first(p_nk: FloatArray) -> FloatArray:
+    return np.asarray(p_nk[:, FIRST] + 0.5 * p_nk[:, NO_DIFFERENCE])
+
+
+_PAIRS = """
+WITH paid AS (
+    SELECT pair_id, sum(price)::BIGINT AS cost FROM latest WHERE kind = 'comparison'
+    GROUP BY pair_id
+)
+SELECT pair_id, prompt_id, first_id, second_id, cost
+FROM judged_pairs JOIN paid USING (pair_id) ORDER BY n
+"""
+_UNKNOWN = """
+SELECT count(DISTINCT pair_id), min(pair_id) FROM latest
+WHERE kind <> 'gold' AND pair_id NOT IN (SELECT pair_id FROM comparisons)
+"""
+
+
+def _check_pairs_known(connection: duckdb.DuckDBPyConnection) -> None:
+    n_unknown, one = connection.sql(_UNKNOWN).fetchall()[0]
+    if n_unknown:
+        raise Corrupt(
+            f"{n_unknown} annotated pairs are none of the batch's comparisons, {one} being one; "
+            "collect the batch again."
+        )

@@ -1,0 +1,451 @@
+"""Label: buy the batch's annotations once, and bring all of them home.
+
+    plan        what to ask, frozen; what it costs
+    submit      the vendor has it, within the budget
+    call_off    a round that is open at its deadline
+    follow_up   after the first answers: third votes, and what nobody answered
+    collect     everything the vendor sent, aggregated; closes the stage
+
+Each may be run again at any time. Buying reconciles with the vendor's books and sends only what is
+missing; whatever the vendor sent is in the lake, as an annotation or in quarantine; the cost is
+what the vendor charged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from winnow.batch import Batch, Manifest, read_table
+from winnow.campaign import Campaign, Label
+from winnow.errors import Blocked, Fatal, Retryable
+from winnow.ingest.sources import named_files
+from winnow.label import unreadable
+from winnow.label.aggregation.votes import COMPARISON
+from winnow.label.collect import Collection, read_deliveries
+from winnow.label.gold import GoldItem, read_gold
+from winnow.label.rounds import follow_up as follow_up_tasks
+from winnow.label.submit import submit_tasks
+from winnow.label.tasks import BuiltTasks, Task, build_tasks
+from winnow.label.vendor import BatchStatus, LabelVendor
+from winnow.records import ANNOTATIONS, MICROS, TASKS, Quarantined, to_table
+from winnow.stages.label import results as label_results
+from winnow.stages.label.annotations_from import (
+    stored_votes,
+    taken_by_campaign,
+    taken_votes,
+    votes_bought_before,
+    with_own_ids,
+    with_votes,
+)
+from winnow.stages.label.approvals import approved, note_approval
+from winnow.stages.label.containers import bought, check_container, noted_container, open_container
+from winnow.stages.label.drop import refuse_dropped
+from winnow.stages.label.results import BroughtHome, commit_results
+from winnow.stages.label.rounds import (
+    ROUNDS,
+    SubmissionRecord,
+    batch_key,
+    deliveries,
+    freeze_plan,
+    has_plan,
+    last_looks,
+    look,
+    read_plan,
+    read_submission,
+    record_submission,
+    submissions,
+    terms_of,
+)
+from winnow.stages.label.turns import turn_to_buy
+from winnow.text import plain_text
+
+STAGE = label_results.STAGE
+
+CALLING_OFF = timedelta(days=1)
+"""How long after its deadline a vendor's batch is waited for that does not end."""
+
+Row = Mapping[str, Any]
+
+
+def plan(batch: Batch) -> dict[str, Any]:
+    """Freeze what will be asked; how many tasks, what they and their follow-ups cost at most."""
+    built = freeze_plan(batch, 0, lambda: _first_round(batch))
+    n_pairs = len({task.pair_id for task in built.tasks if task.kind == COMPARISON})
+    estimate = sum(task.price for task in built.tasks)
+    return {
+        "tasks": len(built.tasks),
+        "pairs": n_pairs,
+        "taken_over": built.taken["annotations"].n_rows if built.taken else 0,
+        "estimate_usd": estimate / MICROS,
+        "most_usd": min(estimate + _follow_ups(batch, built), batch.campaign.label.budget) / MICROS,
+        "budget_usd": batch.campaign.label.budget_usd,
+        "approved_usd": approved(batch.lake, batch.folder) / MICROS,
+        "vendor": batch.campaign.label.vendor,
+        "pii": built.pii,
+        "submitted": is_submitted(batch),
+    }
+
+
+def is_dear(planned: Mapping[str, Any], settings: Label) -> bool:
+    """Whether what `plan` returned is still to be bought, and dearer than a person approved."""
+    limit = settings.approve_above_usd
+    if limit is None or planned["submitted"]:
+        return False
+    return bool(planned["most_usd"] > max(limit, planned.get("approved_usd", 0.0)))
+
+
+def approve(batch: Batch, who: str, most_usd: float | None = None) -> None:
+    """Note that a person allows the purchase, follow-ups included, up to `most_usd` dollars.
+
+    None is what it costs at most by now. A smaller amount than was approved before changes nothing.
+    """
+    most = plan(batch)["most_usd"] if most_usd is None else most_usd
+    note_approval(batch, who, most)
+
+
+def submit(batch: Batch, vendor: LabelVendor) -> dict[str, Any]:
+    """Bring the vendor to hold the batch's tasks, within the budget; what was sent and what not.
+
+    Raises:
+        Blocked: It is over the budget, or needs a person's approval that is not there.
+    """
+    if batch.manifest(STAGE) is not None:
+        return {"sent": 0}
+    _check_approved(batch)
+    built = freeze_plan(batch, 0, lambda: _first_round(batch))
+    return _buy(batch, vendor, 0, built) if built.tasks else {"sent": 0, "tasks": 0}
+
+
+def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
+    """Buy what the first answers call for, as far as the budget goes.
+
+    Raises:
+        Retryable: The vendor is not done and the deadline has not passed, or not for long.
+    """
+    if batch.manifest(STAGE) is not None or _asks_nothing(batch):
+        return {"sent": 0}
+
+    def make() -> BuiltTasks:
+        submission = _submitted(batch)
+        check_container(batch, 0, vendor)
+        status = _close(batch, vendor, submission)
+        look(batch, 0, vendor, submission.ref, salt)
+        return _second_round(batch, vendor, status)
+
+    built = freeze_plan(batch, 1, make)
+    return _buy(batch, vendor, 1, built) if built.tasks else {"sent": 0, "tasks": 0}
+
+
+def call_off(batch: Batch, vendor: LabelVendor, number: int) -> None:
+    """End a round whose deadline has passed.
+
+    Raises:
+        Retryable: The vendor is not done, and `CALLING_OFF` is not over; or it cannot be asked now.
+    """
+    _close(batch, vendor, bought(batch, vendor)[number])
+
+
+def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
+    """Bring home every annotation, aggregate them, and commit the stage.
+
+    Raises:
+        Retryable: The vendor is not done and the deadline has not passed, or not for long.
+        Blocked: Fewer tasks were answered than the campaign's `min_completion`.
+        Fatal: A round was being bought when its task ended, and what the vendor has is not noted.
+    """
+    done = batch.manifest(STAGE)
+    if done is not None:
+        return done
+    if not _asks_nothing(batch):
+        _submitted(batch)
+    _refuse_half_bought(batch)
+    statuses = []
+    for number, record in bought(batch, vendor).items():
+        _close(batch, vendor, record)
+        look(batch, number, vendor, record.ref, salt)
+        statuses.append(vendor.status(record.ref))
+    tasks = _asked(batch)
+    found = _collected(batch, vendor, tasks)
+    _check_completion(batch, tasks, found)
+    taken = taken_votes(batch)
+    asked, found = [*_rows(taken.tasks), *tasks], taken.beside(found)
+    rounds = sorted({0, *submissions(batch)})
+    plans = [built for n in rounds if (built := read_plan(batch, n)) is not None]
+    home = BroughtHome(
+        tasks=batch.write_table(STAGE, "tasks", to_table(asked, TASKS)),
+        annotations=batch.write_table(
+            STAGE, "annotations", to_table(found.annotations, ANNOTATIONS)
+        ),
+        unasked=[row for built in plans for row in built.quarantined],
+        rejected=found.quarantined,
+        charged=sum(status.charged for status in statuses),
+        pii=dict(sum((Counter(built.pii) for built in plans), Counter[str]())),
+        taken_over=taken_by_campaign(asked),
+    )
+    return commit_results(batch, home)
+
+
+def _refuse_half_bought(batch: Batch) -> None:
+    """Raise Fatal where a container is noted and its purchase not: people may answer there."""
+    for number in ROUNDS[1:]:
+        if read_submission(batch, number) is None and noted_container(batch, number) is not None:
+            raise Fatal(
+                f"Round {number} of batch {batch.key} was being bought when its task ended, and "
+                "what the vendor has of it is not noted: run submit_follow_up again, which buys "
+                "nothing twice, then collect_annotations."
+            )
+
+
+def is_submitted(batch: Batch) -> bool:
+    """Whether the vendor has the batch's tasks."""
+    return read_submission(batch) is not None
+
+
+def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
+    """How far the purchase is, and the vendor as far as it can be asked; None before the plan."""
+    if not has_plan(batch, 0):
+        return None
+    if not is_submitted(batch):
+        told = plan(batch)
+        taken = f", {told['taken_over']} votes taken over" if told["taken_over"] else ""
+        waits = ", waiting for a person's approval" if _needs_approval(batch) else ""
+        return f"{told['tasks']} tasks planned, ${told['estimate_usd']:.2f}{taken}{waits}"
+    try:
+        statuses = [vendor.status(r.ref) for r in bought(batch, vendor).values()] if vendor else []
+    except Retryable:
+        statuses = []
+    except Fatal as error:
+        # It says nothing of the batch: a credential is wrong, or somebody deleted it there.
+        return f"tasks are with the vendor, which cannot be asked: {plain_text(str(error))}"
+    if not statuses:
+        noted = [unreadable.told(batch.lake, r.ref) for r in submissions(batch).values()]
+        return ", ".join(["tasks are with the vendor", *filter(None, noted)])
+    n_answered, n_tasks = sum(s.n_answered for s in statuses), sum(s.n_tasks for s in statuses)
+    noted = [unreadable.words(status) for status in statuses]
+    return ", ".join([f"{n_answered} of {n_tasks} tasks answered", *filter(None, noted)])
+
+
+def _first_round(batch: Batch) -> BuiltTasks:
+    ingested, expanded, selected = (batch.require(s) for s in ("ingest", "expand", "select"))
+    label = batch.campaign.label
+    gold, bad = gold_of(batch.campaign, batch.day)
+    comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
+    votes = votes_bought_before(batch, comparisons)
+    built = build_tasks(
+        comparisons,
+        read_table(batch.lake, expanded.outputs["responses"]).to_pylist(),
+        read_table(batch.lake, ingested.outputs["prompts"]).to_pylist(),
+        gold,
+        label,
+        batch.campaign.select.seed,
+        votes.held,
+    )
+    built = with_votes(batch, built, votes)
+    return replace(built, quarantined=[*built.quarantined, *bad])
+
+
+def gold_of(campaign: Campaign, day: str) -> tuple[list[GoldItem], list[Quarantined]]:
+    """The campaign's tasks with a known answer, and the rows that are none."""
+    asked = campaign.label.gold
+    if asked is None:
+        return [], []
+    items, bad = [], []
+    for file in named_files(asked, day, "label.gold"):
+        with file.local() as path:
+            found, wrong = read_gold(file.name, path)
+        items += found
+        bad += wrong
+    return items, bad
+
+
+def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> BuiltTasks:
+    """Round 1, as far as the budget goes."""
+    first = read_plan(batch, 0)
+    if first is None:
+        raise Fatal(f"Batch {batch.key} has no plan of what to ask; run plan_tasks first.")
+    label = batch.campaign.label
+    taken = stored_votes(batch, first.taken)
+    found = taken.beside(_collected(batch, vendor, _rows(first.tasks)))
+    annotations = [asdict(a) for a in found.annotations]
+    # What was answered so that nobody can read it is paid: it is not bought again.
+    answered = {row["task_id"] for row in annotations} | found.refused
+    asked = {task.task_id for task in first.tasks}
+    # Nor what a vendor that is not done may still bring, nor while answers are there of which
+    # nobody can tell the task.
+    is_told = status.n_unreadable <= len(found.refused) and status.n_tasks >= len(asked)
+    unanswered = asked - answered if status.is_final and is_told else set()
+    built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
+    built = with_own_ids(batch, built)
+    left = max(0, _limit(batch) - status.committed)
+    affordable = len(built.tasks) if not label.price else min(len(built.tasks), left // label.price)
+    return replace(built, tasks=built.tasks[:affordable], requests=built.requests[:affordable])
+
+
+def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
+    """Most that round 1 can cost: a third vote of each pair that two judge, all bought again."""
+    label = batch.campaign.label
+    votes = [task for task in built.tasks if task.kind == COMPARISON]
+    third = sum(task.price for task in votes if task.repetition == 1) if label.third_votes else 0
+    again = sum(task.price for task in votes) if label.unanswered == "buy_again" else 0
+    return third + again
+
+
+def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
+    refuse_dropped(batch)
+    batch.check_whole("select")
+    left = _left(batch, vendor, number)
+    # Money that is gone since a follow-up was planned ends the purchase, not the batch.
+    is_too_dear = number > 0 and vendor.estimate(built.requests) > left
+    if is_too_dear and noted_container(batch, number) is None:
+        return {"sent": 0, "tasks": 0, "left_out": len(built.tasks)}
+    terms = terms_of(batch, number)
+    with turn_to_buy(batch, number, vendor) as selling:
+        sent = submit_tasks(
+            selling,
+            batch_key(batch, number),
+            terms,
+            built.requests,
+            left,
+            lambda: open_container(batch, number, vendor, terms),
+        )
+    record_submission(batch, number, sent.ref, terms.deadline)
+    return {
+        "ref": sent.ref,
+        "tasks": sent.n_tasks,
+        "sent": sent.n_sent,
+        "already_there": sent.n_already,
+        "estimate_usd": sent.estimate / MICROS,
+        "committed_usd": (_limit(batch) - left + sent.committed) / MICROS,
+    }
+
+
+def _left(batch: Batch, vendor: LabelVendor, number: int) -> int:
+    """What round `number` may cost, micro-dollars: what the other rounds leave; below 0 if less."""
+    others = [r.ref for n, r in bought(batch, vendor).items() if n != number]
+    return _limit(batch) - sum(vendor.status(ref).committed for ref in others)
+
+
+def _limit(batch: Batch) -> int:
+    """Most that the batch may cost, micro-dollars: its budget, as far as no approval is wanting.
+
+    An approval is for its amount: a budget that was raised afterwards allows nothing by itself.
+    """
+    settings = batch.campaign.label
+    if settings.approve_above is None:
+        return settings.budget
+    return min(settings.budget, max(settings.approve_above, approved(batch.lake, batch.folder)))
+
+
+def _needs_approval(batch: Batch) -> bool:
+    settings = batch.campaign.label
+    # A plan is megabytes to read: not where the campaign never asks.
+    return settings.approve_above_usd is not None and is_dear(plan(batch), settings)
+
+
+def _check_approved(batch: Batch) -> None:
+    if _needs_approval(batch):
+        raise Blocked(
+            f"Labels of batch {batch.key} may cost ${plan(batch)['most_usd']:.2f}; above "
+            f"${batch.campaign.label.approve_above_usd:.2f} the campaign wants a person's "
+            f"approval{_so_far(batch)}: answer approve_purchase in Airflow (clear it to be asked "
+            "again), or run with --approve."
+        )
+
+
+def _so_far(batch: Batch) -> str:
+    given = approved(batch.lake, batch.folder)
+    return f", who gave it for ${given / MICROS:.2f}" if given else ""
+
+
+def _submitted(batch: Batch) -> SubmissionRecord:
+    found = read_submission(batch)
+    if found is None:
+        raise Fatal(f"Batch {batch.key} was not submitted; run submit_tasks first.")
+    return found
+
+
+def _asks_nothing(batch: Batch) -> bool:
+    """Whether the plan has no task, as where every vote is taken over: no vendor hears of it."""
+    if is_submitted(batch):
+        return False
+    built = read_plan(batch, 0)
+    return built is not None and not built.tasks
+
+
+def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> BatchStatus:
+    """The vendor's last word: it is done, or the deadline passed and the rest is called off.
+
+    One that does not finish being called off is waited for as long as `CALLING_OFF`: its status is
+    not final then, and what it brings later is a late answer (`winnow.stages.label.late`).
+    """
+    status = vendor.status(record.ref)
+    unreadable.note(batch.lake, record.ref, status)
+    if status.is_final:
+        return status
+    now, deadline = batch.lake.now(), datetime.fromisoformat(record.deadline)
+    if now < deadline:
+        raise Retryable(
+            f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
+            + (f" {told}." if (told := unreadable.words(status)) else "")
+        )
+    why = "It may still bring answers."
+    try:
+        status = vendor.cancel(record.ref, "deadline passed")
+    except Retryable as error:
+        status, why = vendor.status(record.ref), str(error)
+    if not status.is_final and now < deadline + CALLING_OFF:
+        raise Retryable(
+            f"Vendor batch {record.ref} is being called off. {why} It is waited for until "
+            f"{deadline + CALLING_OFF:%Y-%m-%d %H:%M} UTC; then the batch goes on with what came."
+        )
+    return status
+
+
+def _asked(batch: Batch) -> list[dict[str, Any]]:
+    """Rows of `records.TASKS` of every round that was bought."""
+    rows: list[dict[str, Any]] = []
+    for number, record in submissions(batch).items():
+        built = read_plan(batch, number)
+        if built is not None:
+            at = datetime.fromisoformat(record.submitted_at)
+            told = [replace(t, vendor_ref=record.ref, submitted_at=at) for t in built.tasks]
+            rows += _rows(told)
+    return rows
+
+
+def _rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    return [asdict(task) for task in tasks]
+
+
+def _collected(batch: Batch, vendor: LabelVendor, tasks: Sequence[Row]) -> Collection:
+    last = last_looks(batch, vendor.name) if vendor.snapshot else {}
+    return read_deliveries(deliveries(batch, vendor.name), tasks, last, vendor.names_people)
+
+
+def _check_completion(batch: Batch, tasks: Sequence[Row], found: Collection) -> None:
+    """Hold what came back against what the first round asked; a task bought again stands for one.
+
+    Raises:
+        Blocked: Too little came back.
+    """
+    pair_of = {task["task_id"]: (task["pair_id"], task["kind"]) for task in tasks}
+    wanted = Counter(pair_of[task["task_id"]] for task in tasks if task["round"] == 0)
+    came = Counter(pair_of[task_id] for task_id in {a.task_id for a in found.annotations})
+    n_came = sum(min(n, came[pair]) for pair, n in wanted.items())
+    needed = batch.campaign.label.min_completion
+    if n_came < needed * wanted.total():
+        first = found.quarantined[:1]
+        refused = "".join(
+            f" {len(found.quarantined)} records cannot be used, the first ({row.file}, record "
+            f"{row.line}) for {row.reason}: {row.detail}."
+            for row in first
+        )
+        raise Blocked(
+            f"Batch {batch.key}: {n_came} of {wanted.total()} tasks were answered, the campaign "
+            f"asks for {needed:.0%}.{refused} Ask the vendor, or lower label.min_completion "
+            "and clear collect_annotations."
+        )

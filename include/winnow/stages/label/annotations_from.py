@@ -1,0 +1,243 @@
+"""Votes of other campaigns: what they bought of the same pairs is taken over and not bought again.
+
+    annotations_from: [nightly]      # what `pools_from` says, if it is left out
+
+Of the batch of the same key, each standing vote is taken that was asked with the same rubric of the
+same vendor: the same rubric version, instructions and rated dimensions. It becomes a row of this
+batch's `annotations`, and its task one of `tasks` (`taken_from` names the campaign), both at price
+0: what a batch cost is what it was charged. It keeps its ids, and is told in this batch's order of
+the pair. Skips, gold and repeats are not taken over. Personal data that was scrubbed for one
+campaign and sent by the other makes no difference; that an annotator is one person holds where both
+campaigns hash with the same salt.
+
+Always holds: the votes are fixed before the plan of round 0 and named by it, so whatever runs again
+finds the same ones. What another campaign learns later (a retraction, a rollback) is not seen. Only
+labels that passed their gate and were not rolled back count; while another campaign still has
+labels of this key at the vendor nothing is planned, for they would be bought twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from winnow.batch import Artifact, Batch, Manifest, read_batch, read_table
+from winnow.errors import Retryable
+from winnow.ids import content_id
+from winnow.ingest.ledger import read_ledger
+from winnow.label.aggregation.votes import COMPARISON, by_pair, votes_of
+from winnow.label.annotation import Annotation, preferred_response
+from winnow.label.collect import Collection, one_vote_each
+from winnow.label.rounds import contested_pairs
+from winnow.label.tasks import BuiltTasks, Held, Task, rubric_version
+from winnow.publish.versions import newest
+from winnow.records import ANNOTATIONS, TASKS, to_table
+from winnow.stages.expand.pools_from import check_exists
+from winnow.stages.label.rounds import has_opened, read_plan
+from winnow.stages.label.set_aside import pairs_set_aside
+
+STAGE = "label"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Votes that another campaign bought: `tasks[i]` was answered by `annotations[i]`."""
+
+    tasks: list[Task]
+    annotations: list[Annotation]
+
+    @property
+    def held(self) -> dict[str, Held]:
+        """What each pair has of them."""
+        contested = contested_pairs([asdict(each) for each in self.annotations])
+        tasks: defaultdict[str, list[Task]] = defaultdict(list)
+        for task in self.tasks:
+            tasks[task.pair_id].append(task)
+        return {
+            pair: Held(len(asked), asked[-1].swapped, pair in contested)
+            for pair, asked in tasks.items()
+        }
+
+    def without(self, pairs: set[str]) -> Taken:
+        """Those of all other pairs."""
+        kept = [n for n, task in enumerate(self.tasks) if task.pair_id not in pairs]
+        return Taken([self.tasks[n] for n in kept], [self.annotations[n] for n in kept])
+
+    def beside(self, found: Collection) -> Collection:
+        """`found` with these as well; who judged a pair before gave a repeat and no second vote."""
+        if not self.annotations:
+            return found
+        return replace(found, annotations=one_vote_each([*self.annotations, *found.annotations]))
+
+
+def votes_bought_before(batch: Batch, comparisons: Sequence[Row]) -> Taken:
+    """Every vote on the comparisons that the campaign's `annotations_from` have bought.
+
+    Raises:
+        Retryable: A campaign has bought labels of this key and not published them yet.
+        Fatal: A campaign has no batch in the lake.
+    """
+    rubric, vendor = rubric_version(batch.campaign.label), batch.campaign.label.vendor
+    pairs = {row["pair_id"]: row for row in comparisons}
+    seen: set[tuple[str, str]] = set()
+    numbers: Counter[str] = Counter()
+    taken = Taken([], [])
+    for name in batch.campaign.vote_campaigns:
+        check_exists(batch, name, "annotations_from")
+        for task, vote in _published_votes(batch, name):
+            pair = pairs.get(vote["pair_id"])
+            is_same = (task["rubric_version"], task["vendor"]) == (rubric, vendor)
+            keys = {("task", task["task_id"]), (vote["pair_id"], vote["annotator"])}
+            if pair is None or not is_same or keys & seen:
+                continue
+            seen |= keys
+            number = numbers[vote["pair_id"]]
+            numbers[vote["pair_id"]] += 1
+            taken.tasks.append(_task(task, pair, number, name))
+            taken.annotations.append(_annotation(vote, pair, task))
+    return taken
+
+
+def with_votes(batch: Batch, built: BuiltTasks, votes: Taken) -> BuiltTasks:
+    """The plan of round 0, with the votes on its pairs stored and named."""
+    built = with_own_ids(batch, built)
+    refused = {row.record_id for row in built.quarantined if row.record_id}
+    kept = votes.without(refused)
+    if not kept.tasks:
+        return built
+    tasks, annotations = to_table(kept.tasks, TASKS), to_table(kept.annotations, ANNOTATIONS)
+    stored = {
+        "tasks": batch.write_table(STAGE, "taken_tasks", tasks),
+        "annotations": batch.write_table(STAGE, "taken_annotations", annotations),
+    }
+    return replace(built, taken=stored)
+
+
+def with_own_ids(batch: Batch, built: BuiltTasks) -> BuiltTasks:
+    """The plan under ids of this campaign's own, where its pools are another's.
+
+    Both may ask the same task, and a vendor takes an id only once. So may a batch that was given up
+    and the one that has its prompts now: from the first such batch on ids are the batch's own.
+    """
+    name = [batch.campaign.name]
+    ledger = read_ledger(batch.lake, batch.campaign.name)
+    if len(ledger.live) < len(ledger.entries):
+        name.append(batch.key)
+    elif batch.campaign.pools_from is None:
+        return built
+    own = {task.task_id: content_id("task of", *name, task.task_id) for task in built.tasks}
+    return replace(
+        built,
+        tasks=[replace(task, task_id=own[task.task_id]) for task in built.tasks],
+        requests=[
+            replace(
+                request,
+                task_id=own[request.task_id],
+                repeats=None if request.repeats is None else own[request.repeats],
+            )
+            for request in built.requests
+        ],
+    )
+
+
+def taken_votes(batch: Batch) -> Taken:
+    """The votes that the plan of round 0 names."""
+    if not batch.campaign.vote_campaigns:
+        return Taken([], [])
+    built = read_plan(batch, 0)
+    return stored_votes(batch, built.taken if built else {})
+
+
+def stored_votes(batch: Batch, stored: Mapping[str, Artifact]) -> Taken:
+    """The votes in the tables `stored`, as a plan names them."""
+    if not stored:
+        return Taken([], [])
+    rows = {name: read_table(batch.lake, each).to_pylist() for name, each in stored.items()}
+    return Taken(
+        [Task(**row) for row in rows["tasks"]], [Annotation(**row) for row in rows["annotations"]]
+    )
+
+
+def taken_by_campaign(tasks: Sequence[Row]) -> dict[str, int]:
+    """How many of the tasks were taken over, by the campaign that bought them."""
+    return dict(sorted(Counter(t["taken_from"] for t in tasks if t.get("taken_from")).items()))
+
+
+def _published_votes(batch: Batch, name: str) -> Iterator[tuple[Row, Row]]:
+    """Task and vote of each vote of the batch's key, the pair's first task first."""
+    label, aside = _published_labels(batch, name)
+    if label is None:
+        return
+    tasks = read_table(batch.lake, label.outputs["tasks"]).to_pylist()
+    votes = by_pair(votes_of(read_table(batch.lake, label.outputs["annotations"]).to_pylist()))
+    task_of = {task["task_id"]: task for task in tasks}
+    for pair in sorted(votes.keys() - aside):
+        rows = [(task_of[vote["task_id"]], vote) for vote in votes[pair]]
+        yield from sorted(rows, key=lambda row: (row[0]["repetition"], row[1]["annotation_id"]))
+
+
+def _published_labels(batch: Batch, name: str) -> tuple[Manifest | None, frozenset[str]]:
+    """The other campaign's labels of the batch's key; None if it bought none that count.
+
+    Beside them are the pairs that it set aside.
+    """
+    nothing = frozenset[str]()
+    other = read_batch(batch.lake, name, batch.key, batch.clock)
+    if other is None or read_ledger(batch.lake, name).dropped(batch.key) is not None:
+        return None, nothing
+    label = other.manifest(STAGE)
+    if label is not None and not label.counts["rows_out"]:
+        return None, nothing  # the batch ended there: nobody decided on a pair
+    if other.manifest("publish") is None:
+        if label is None and not has_opened(other):
+            return None, nothing
+        raise Retryable(
+            f"Batch {batch.key} of campaign {name} has bought labels that are not published yet; "
+            f"{batch.campaign.name} would buy some of them again. Wait for it, or clear "
+            f"check_labels there if its gate stopped it. To buy without looking at {name}, start "
+            "a campaign of another `name` with annotations_from: []."
+        )
+    last = newest(batch.lake, other.campaign.publish.dataset)
+    if last is None or batch.key not in last.batches:
+        return None, nothing
+    return label, pairs_set_aside(batch.lake, last, batch.key)
+
+
+def _task(task: Row, pair: Row, number: int, name: str) -> Task:
+    return Task(
+        **{
+            **task,
+            "kind": COMPARISON,
+            "round": 0,
+            "swapped": task["shown_a"] == pair["second_id"],
+            "repetition": number,
+            "price": 0,
+            "taken_from": task.get("taken_from") or name,
+        }
+    )
+
+
+def _annotation(vote: Row, pair: Row, task: Row) -> Annotation:
+    """The vote, told in the order of `pair`, which another campaign may have turned round."""
+    swapped = task["shown_a"] == pair["second_id"]
+    turned = swapped != vote["swapped"]
+    ratings = [
+        {
+            "dimension": rating["dimension"],
+            "first": rating["second" if turned else "first"],
+            "second": rating["first" if turned else "second"],
+        }
+        for rating in vote["ratings"] or ()
+    ]
+    told = {
+        "kind": COMPARISON,
+        "swapped": swapped,
+        "preferred": preferred_response(vote["choice"], swapped),
+        "ratings": ratings,
+        "price": 0,
+    }
+    return Annotation(**{**vote, **told})

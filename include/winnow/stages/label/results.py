@@ -1,0 +1,117 @@
+"""What a batch's annotations say, once all are home: preferences, annotators, figures.
+
+The tables are read where they lie, so that a batch of a million annotations fits into memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+
+from winnow.batch import Artifact, Batch, Manifest, quarantine_table, table_files
+from winnow.ids import canonical_json
+from winnow.label.aggregation.aggregate import aggregate
+from winnow.label.aggregation.annotator_report import annotator_report
+from winnow.label.aggregation.certainty import estimate_error_rate
+from winnow.label.aggregation.votes import GOLD
+from winnow.label.database import opened
+from winnow.records import Quarantined
+from winnow.sql import count
+from winnow.validate.metrics import label_figures
+
+STAGE = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtHome:
+    """Everything that came of a batch's tasks.
+
+    Attributes:
+        tasks: The table `records.TASKS` of what was asked.
+        annotations: The table `records.ANNOTATIONS`.
+        unasked: Pairs and gold that were not worth asking.
+        rejected: Records of the vendor that are no annotation.
+        charged: What the vendor charged, micro-dollars.
+        pii: Personal data found in the texts, by kind.
+        taken_over: Votes that another campaign has bought, by campaign.
+    """
+
+    tasks: Artifact
+    annotations: Artifact
+    unasked: Sequence[Quarantined]
+    rejected: Sequence[Quarantined]
+    charged: int
+    pii: Mapping[str, int]
+    taken_over: Mapping[str, int] = field(default_factory=dict)
+
+
+def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
+    """Aggregate the annotations and commit the stage."""
+    selected = batch.require("select")
+    stored = {
+        "comparisons": selected.outputs["comparisons"],
+        "tasks": home.tasks,
+        "annotations": home.annotations,
+    }
+    with table_files(batch.lake, stored) as files, opened(files) as labels:
+        preferences = aggregate(labels, batch.campaign.label.aggregation)
+        report = [each.as_dict() for each in annotator_report(labels)]
+        figures = label_figures(labels).as_dict()
+        silent = _without_vote(labels)
+        counts = {
+            "tasks": count(labels, "tasks"),
+            "follow_ups": count(labels, "tasks WHERE round > 0"),
+            "gold": count(labels, f"tasks WHERE kind = '{GOLD}'"),
+            "unanswered": count(labels, _UNANSWERED),
+        }
+        pairs = {row[0] for row in labels.sql("SELECT pair_id FROM comparisons").fetchall()}
+    quarantined = quarantine_table([*home.unasked, *home.rejected, *silent])
+    return batch.commit(
+        STAGE,
+        inputs=[selected],
+        outputs={
+            "annotations": home.annotations,
+            "preferences": batch.write_table(STAGE, "preferences", preferences),
+            "tasks": home.tasks,
+            "annotators": batch.write_bytes(
+                STAGE, "annotators", "json", canonical_json(report), len(report)
+            ),
+            "quarantine": batch.write_table(STAGE, "quarantine", quarantined),
+        },
+        counts={
+            "rows_in": len(pairs),
+            "rows_out": preferences.num_rows,
+            "quarantined": len(silent) + sum(row.record_id in pairs for row in home.unasked),
+            **counts,
+            "taken_over": sum(home.taken_over.values()),
+            "annotations": home.annotations.n_rows,
+            "annotations_quarantined": len(home.rejected),
+        },
+        cost=home.charged,
+        figures={
+            **figures,
+            "vote_certainty": 1.0
+            - estimate_error_rate(figures["n_agreed"], figures["n_agreement"]),
+            "pii": dict(home.pii),
+            **({"taken_over": dict(home.taken_over)} if home.taken_over else {}),
+        },
+    )
+
+
+_UNANSWERED = "tasks WHERE task_id NOT IN (SELECT task_id FROM annotations)"
+_SILENT = """
+SELECT pair_id FROM comparisons
+WHERE pair_id IN (SELECT pair_id FROM tasks) AND pair_id NOT IN (SELECT pair_id FROM votes)
+ORDER BY row_n
+"""
+
+
+def _without_vote(labels: duckdb.DuckDBPyConnection) -> list[Quarantined]:
+    """The asked pairs that nobody decided on: expired, skipped, or retracted."""
+    detail = "no annotation of this pair counts: unanswered, skipped or retracted"
+    return [
+        Quarantined(STAGE, "no_vote", detail, record_id=pair)
+        for (pair,) in labels.sql(_SILENT).fetchall()
+    ]

@@ -1,0 +1,208 @@
+"""Publish: hold the labels against the gate, publish a version, refit the posterior.
+
+Three steps that may each be run again alone. The stage is committed by the last one, when the
+version is out and the next batch can learn from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import pyarrow as pa
+
+from winnow.batch import Artifact, Batch, Manifest, read_artifact, table_files
+from winnow.errors import Blocked
+from winnow.label.vendors import kind_of
+from winnow.publish.card import dataset_card
+from winnow.publish.formats import dataset_info
+from winnow.publish.labelled import TABLES, Labelled, labelled
+from winnow.publish.shards import cut, store_shards
+from winnow.publish.versions import Version, newest, publish, read_version, shelf
+from winnow.stages.gate_input import measured, tables_of
+from winnow.stages.label.drop import refuse_dropped
+from winnow.stages.publish import quality
+from winnow.stages.select import bake_off, reward_model
+from winnow.stored import parsed
+from winnow.validate.aside import Aside, find_aside, noted, without
+from winnow.validate.gate import judge
+from winnow.validate.limits import bounds
+from winnow.validate.verdict import Verdict
+
+STAGE = "publish"
+
+
+def check(batch: Batch) -> str:
+    """Judge the batch's labels and store the verdict; returns where it lies in the lake.
+
+    The rows behind failed checks go to the stage's quarantine, which the verdict names. With
+    `row_faults: quarantine` those that would block the batch are set aside, and the rest is judged.
+    """
+    limits = batch.campaign.validation
+    with measured(batch) as found:
+        verdict, broken = judge(found, limits)
+    if limits.row_faults == "quarantine":
+        with tables_of(batch) as tables:
+            aside, along = find_aside(tables, verdict, broken)
+        if aside:
+            with measured(batch, aside) as left:
+                verdict = noted(judge(left, limits).verdict, aside, verdict)
+            broken = pa.concat_tables([broken, along])
+    stored = batch.write_table(STAGE, "quarantine", broken)
+    verdict = replace(verdict, quarantine=asdict(stored))
+    return batch.write_bytes(STAGE, "verdict", "json", verdict.to_bytes()).path
+
+
+def version(batch: Batch, verdict_path: str) -> int:
+    """Publish the batch as a dataset version, unless the verdict blocks it; returns its number.
+
+    Raises:
+        Blocked: A check failed that the campaign makes blocking, each figure and limit is named; or
+            the batch was given up.
+    """
+    verdict_bytes = batch.lake.read(verdict_path)
+    verdict = parsed(batch.lake, verdict_path, Verdict.from_bytes, verdict_bytes)
+    if verdict.verdict == "block":
+        raise Blocked(
+            f"Batch {batch.key} is not published. {'; '.join(verdict.reasons())}. To let it pass, "
+            "change the limits under `validation` and clear check_labels"
+            f"{_way_out(batch, verdict)}; to choose other pairs of the same pools, start another "
+            "campaign with `pools_from`."
+        )
+    refuse_dropped(batch)
+    batch.check_whole("label")
+    dataset = batch.campaign.publish.dataset
+    parent = newest(batch.lake, dataset)
+    objects = shelf(batch.lake, dataset, parent)
+    with _opened(batch, Aside.of(verdict)) as tables:
+        test_share = cut(tables, batch.campaign.publish, parent)
+        shards = store_shards(objects, tables, test_share)
+        facts = quality.facts_of(batch, tables, asdict(verdict))
+    note = kind_of(batch.campaign.label.vendor).note
+    published = publish(
+        batch.lake,
+        dataset,
+        batch.key,
+        {
+            f"quality/{batch.key}.json": objects.put(verdict_bytes, "json"),
+            "dataset_info.json": objects.put(dataset_info(dataset), "json"),
+            **shards,
+        },
+        {**_figures(batch, verdict), "test_share": test_share},
+        lambda new: dataset_card(new, batch.campaign, note),
+        batch.clock(),
+        report=lambda new: quality.report_of(batch, facts, new),
+    )
+    # Whoever gave the batch up at this very moment may not have seen the version.
+    refuse_dropped(batch)
+    return published.number
+
+
+def refit(batch: Batch, number: int) -> Manifest:
+    """Refit the posterior on every label up to version `number`, and commit the stage."""
+    done = batch.manifest(STAGE)
+    if done is not None:
+        return done
+    published = read_version(batch.lake, batch.campaign.publish.dataset, number)
+    fitted = reward_model.refit(batch.lake, batch.campaign, published)
+    path = reward_model.store(batch.lake, batch.campaign.name, fitted, number)
+    baked = bake_off.run(batch, STAGE, published)
+    collected = batch.require("label")
+    n_preferences = collected.outputs["preferences"].n_rows
+    verdict = _verdict_of(batch, published)
+    n_aside = Aside.of(verdict).n_rows.get("preferences", 0)
+    return batch.commit(
+        STAGE,
+        inputs=[collected],
+        outputs={**baked.outputs, **_quarantine(verdict)},
+        counts={
+            "rows_in": n_preferences,
+            "rows_out": n_preferences - n_aside,
+            "quarantined": n_aside,
+        },
+        cost=collected.cost,
+        figures={
+            "version": published.name,
+            "digest": published.digest,
+            "folder": published.folder,
+            "verdict": published.figures["verdict"],
+            "reward_rows": published.n_rows("reward"),
+            "dpo_rows": published.n_rows("dpo"),
+            "posterior": path,
+            "posterior_labels": sum(head.n_labels for head in fitted.model.heads.values()),
+            "annotators_guessing": fitted.guessing,
+            **fitted.trust.figures(),
+            **baked.figures,
+        },
+    )
+
+
+def _way_out(batch: Batch, verdict: Verdict) -> str:
+    """What to do about rows that no limit lets pass; nothing where there are none."""
+    limited = {bound.figure for bound in bounds(batch.campaign.validation)} - {"rows_lost"}
+    blocking = {c.name for c in verdict.checks if (c.severity, c.outcome) == ("block", "fail")}
+    if not blocking - limited:
+        return ""
+    drop = f'`winnow drop {batch.key} --reason "..."` gives the batch up'
+    if batch.campaign.validation.row_faults == "quarantine":
+        return f"; what is faulty still can be set aside no further: {drop}"
+    return (
+        f". Rows that break a rule have no limit: `winnow quarantine --batch {batch.key}` shows "
+        "them; `row_faults: quarantine` under `validation` publishes the batch without them and "
+        f"the votes on their pairs, or {drop}"
+    )
+
+
+@contextmanager
+def _opened(batch: Batch, aside: Aside) -> Iterator[Labelled]:
+    stored = {table: batch.require(stage).outputs[table] for table, stage in TABLES.items()}
+    with (
+        table_files(batch.lake, stored) as whole,
+        without(whole, aside) as files,
+        labelled(batch.key, files) as tables,
+    ):
+        yield tables
+
+
+def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
+    """What the card and the manifest tell of this batch, each figure measured on it."""
+    ingest, expand, select, label = (
+        batch.require(s) for s in ("ingest", "expand", "select", "label")
+    )
+    return {
+        "verdict": verdict.verdict,
+        "prompts": ingest.counts["rows_out"],
+        "prompts_quarantined": ingest.counts["quarantined"],
+        "responses": expand.counts["responses"],
+        "pairs_scored": select.counts["pairs_scored"],
+        "comparisons": select.counts["comparisons"],
+        "strategy": select.figures["strategy"],
+        "exploration": select.counts["exploration"],
+        "unmet_floors": ", ".join(select.figures["unmet_floors"]) or "none",
+        "mean_info_gain": select.figures["mean_info_gain"],
+        **label.figures,
+        **_of_the_rest(verdict, label.figures),
+        "cost": label.cost,
+    }
+
+
+def _of_the_rest(verdict: Verdict, whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of the labels without what is set aside, and how many pairs that is."""
+    aside = Aside.of(verdict)
+    if not aside:
+        return {}
+    anew = {name: verdict.figures[name] for name in whole if name in verdict.figures}
+    return {**anew, "pairs_set_aside": len(aside.pairs)}
+
+
+def _verdict_of(batch: Batch, published: Version) -> Verdict:
+    return Verdict.from_bytes(
+        read_artifact(batch.lake, published.files[f"quality/{batch.key}.json"])
+    )
+
+
+def _quarantine(verdict: Verdict) -> dict[str, Artifact]:
+    """Where the rows behind failed checks lie, by the verdict that the version carries."""
+    return {"quarantine": Artifact(**verdict.quarantine)} if verdict.quarantine else {}

@@ -1,0 +1,102 @@
+"""What the quality report tells of a batch, gathered from its manifests and tables."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from winnow.batch import Batch, Manifest, read_artifact, read_manifest, table_file
+from winnow.label.vendors import kind_of
+from winnow.publish.labelled import Labelled
+from winnow.publish.report import figures, quality_report
+from winnow.publish.report.facts import BatchFacts, History, Refused
+from winnow.publish.report.shares import traits
+from winnow.publish.versions import Version, read_version
+from winnow.sql import database
+
+STAGES = ("ingest", "expand", "select", "label")
+
+
+def report_of(batch: Batch, facts: BatchFacts, version: Version) -> str:
+    """The quality report of a version that the batch is about to become."""
+    parent = None
+    if version.parent is not None:
+        parent = read_version(batch.lake, version.dataset, version.parent)
+    return quality_report(version, facts, History(parent, _paid(batch, version)))
+
+
+def facts_of(batch: Batch, labelled: Labelled, verdict: Mapping[str, Any]) -> BatchFacts:
+    """Everything that the report tells of the batch.
+
+    Args:
+        batch: A batch whose labels are collected.
+        labelled: Its tables.
+        verdict: What the gate said, as JSON has it.
+    """
+    manifests = {stage: batch.require(stage) for stage in STAGES}
+    return BatchFacts(
+        batch=batch.key,
+        campaign=batch.campaign,
+        vendor_note=kind_of(batch.campaign.label.vendor).note,
+        manifests=manifests,
+        verdict=verdict,
+        annotators=_annotators(batch, manifests["label"]),
+        refused=[
+            *(each for stage in STAGES for each in _refused(batch, manifests[stage])),
+            *_bad_rows(verdict),
+        ],
+        ranks=figures.gain_by_rank(labelled),
+        calibration=figures.calibration(labelled),
+        traits=traits(labelled),
+        lengths=figures.lengths(labelled),
+        longer=figures.longer_wins(labelled),
+        examples=figures.examples(labelled),
+        seconds=figures.seconds_spent(labelled),
+    )
+
+
+def _annotators(batch: Batch, label: Manifest) -> list[dict[str, Any]]:
+    """Rows of the label stage's report; none where a batch is of a time before it."""
+    if "annotators" not in label.outputs:
+        return []
+    rows: list[dict[str, Any]] = json.loads(read_artifact(batch.lake, label.outputs["annotators"]))
+    return rows
+
+
+def _refused(batch: Batch, manifest: Manifest) -> list[Refused]:
+    """A stage's quarantine by reason, the commonest first."""
+    if "quarantine" not in manifest.outputs:
+        return []
+    with (
+        table_file(batch.lake, manifest.outputs["quarantine"]) as file,
+        database({"quarantine": file}) as rows,
+    ):
+        return [Refused(*row) for row in rows.sql(_REFUSED).fetchall()]
+
+
+_REFUSED = """
+SELECT stage, reason, count(*) AS n, coalesce(first(detail ORDER BY row_n), '')
+FROM quarantine GROUP BY stage, reason ORDER BY n DESC, reason
+"""
+
+
+def _bad_rows(verdict: Mapping[str, Any]) -> list[Refused]:
+    """Rows that break a check of the gate, by check."""
+    details: defaultdict[str, list[str]] = defaultdict(list)
+    for row in verdict.get("bad_rows", ()):
+        details[row["check"]].append(row["detail"])
+    # The verdict names the first rows only; the value of such a check counts them all.
+    n = {check["name"]: check["value"] for check in verdict["checks"]}
+    n |= (verdict.get("set_aside") or {}).get("checks", {})
+    return [
+        Refused("publish", name, n.get(name, len(rows)), rows[0]) for name, rows in details.items()
+    ]
+
+
+def _paid(batch: Batch, version: Version) -> int | None:
+    """What the labels of all the version's batches cost, micro-dollars."""
+    books = [read_manifest(batch.lake, batch.campaign.name, k, "label") for k in version.batches]
+    known = [manifest.cost for manifest in books if manifest is not None]
+    return sum(known) if len(known) == len(books) else None

@@ -1,0 +1,201 @@
+"""Select: score every pair of every pool, choose the few that are worth a label.
+
+The pairs depend on the pools, the reward model and the campaign's settings alone. The model that
+was used is stored with them, and each pair says why it was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from winnow.batch import Batch, Manifest, quarantine_table
+from winnow.campaign import Label, Select
+from winnow.ids import pair_id
+from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
+from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior
+from winnow.select import Choice, Pool, Rules, one_blas_thread
+from winnow.select.budget import NightRules, count_capacity
+from winnow.select.fallback import effective_dimension, effective_rules
+from winnow.select.night import choose_night
+from winnow.stages.select import reward_model
+from winnow.stages.select.candidates import Candidates, read_candidates
+
+STAGE = "select"
+
+Row = Mapping[str, Any]
+
+
+@one_blas_thread()
+def run(batch: Batch) -> Manifest:
+    """Choose the batch's comparisons."""
+    done = batch.manifest(STAGE)
+    if done is not None:
+        return done
+    ingested, expanded = batch.require("ingest"), batch.require("expand")
+    candidates = read_candidates(batch)
+    model, gate = reward_model_for(batch, candidates)
+    rules, fallback = night_rules(batch.campaign.select, model, gate)
+    capacity = count_capacity(candidates.bare_pools, rules)
+    night = choose_night(candidates.pools(model), model.heads, rules, capacity)
+    comparisons, alone = [], []
+    for pool, choices in night:
+        prompt = candidates.prompts[pool.prompt_id]
+        comparisons += [_comparison(batch, rules, prompt, pool, c, model.version) for c in choices]
+        if not choices:
+            alone.append(_alone(pool))
+    report = night.report()
+    return batch.commit(
+        STAGE,
+        inputs=[ingested, expanded],
+        outputs={
+            "comparisons": batch.write_table(
+                STAGE, "comparisons", to_table(comparisons, COMPARISONS)
+            ),
+            "compared": batch.write_table(
+                STAGE, "compared", _compared(candidates, comparisons, model.feature_version)
+            ),
+            "reward_model": batch.write_bytes(STAGE, "reward_model", "npz", model.to_bytes()),
+            "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(alone)),
+        },
+        counts={
+            "rows_in": len(candidates.rows_of),
+            "rows_out": len(candidates.rows_of) - len(alone),
+            "quarantined": len(alone),
+            "pairs_scored": candidates.n_pairs,
+            "comparisons": len(comparisons),
+            "exploration": report.explored,
+            "blocked_responses": int(candidates.blocked_r.sum()),
+        },
+        figures={
+            "strategy": rules.pool_rules.strategy,
+            "fallback": fallback,
+            "gate": gate,
+            "posterior_version": model.version,
+            "posterior_labels": _n_labels(model),
+            "mean_info_gain": report.mean_info_gain,
+            "mean_decision_gain": report.mean_decision_gain,
+            "unspent_pairs": report.unspent,
+            "floors": [asdict(floor) for floor in report.floors],
+            "unmet_floors": [floor.stratum for floor in report.unmet],
+            "conflicts": sum(c["conflict"] for c in comparisons),
+        },
+    )
+
+
+def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel, GateState]:
+    """The newest reward model with the state of its gate.
+
+    Before any label on features of this version it is a prior over this batch's own features, and
+    so is the head of a dimension that no label spoke of yet.
+    """
+    version = batch.require("expand").figures["feature_version"]
+    current = reward_model.newest_for(batch.lake, batch.campaign, version)
+    if current is not None:
+        projection, known, gate = current.model.projection, current.model.heads, current.gate
+    else:
+        projection = fit_projection(
+            candidates.sample(), candidates.n_embedding, batch.campaign.select.max_components
+        )
+        known, gate = {}, "undecided"
+    unknown = prior(projection.n_features, float(max(projection.n_features, 1)))
+    heads = {name: known.get(name, unknown) for name in _dimensions(batch, candidates)}
+    return RewardModel(projection, heads, version), gate
+
+
+def _dimensions(batch: Batch, candidates: Candidates) -> list[str]:
+    """Names of the heads that tonight's prompts need."""
+    if not batch.campaign.select.head_per_dimension:
+        return [OVERALL]
+    return sorted({candidates.prompts[prompt]["dimension"] for prompt in candidates.rows_of})
+
+
+def pool_rules(settings: Select) -> Rules:
+    """How the campaign asks to choose from one pool."""
+    return Rules(
+        budget=settings.pairs_per_prompt,
+        strategy=settings.strategy,
+        exploration=settings.exploration,
+        max_pairs_per_response=settings.max_pairs_per_response,
+        seed=settings.seed,
+        kappa=settings.kappa,
+        residual_sd=settings.residual_sd,
+        traditional_k=settings.traditional_k,
+    )
+
+
+def night_rules(settings: Select, model: RewardModel, gate: GateState) -> tuple[NightRules, str]:
+    """What the campaign asks for, or the fallback with its reason while no model is trusted."""
+    least, most = settings.pair_limits
+    heads = [head for head in model.heads.values() if isinstance(head, Posterior)]
+    dimension = sum(effective_dimension(head) for head in heads)
+    chosen, reason = effective_rules(pool_rules(settings), _n_labels(model), dimension, gate)
+    rules = NightRules(
+        chosen, least, most, floors=settings.floors, shard_size=settings.prompts_per_shard
+    )
+    return rules, reason
+
+
+def _n_labels(model: RewardModel) -> int:
+    return sum(head.n_labels for head in model.heads.values())
+
+
+def _comparison(
+    batch: Batch, rules: NightRules, prompt: Row, pool: Pool, choice: Choice, model_version: str
+) -> dict[str, Any]:
+    first, second = pool.response_ids[choice.i], pool.response_ids[choice.j]
+    return {
+        "pair_id": pair_id(first, second),
+        "prompt_id": pool.prompt_id,
+        "first_id": first,
+        "second_id": second,
+        "kind": choice.kind,
+        "strategy": rules.pool_rules.strategy,
+        "rank": choice.rank,
+        "reason": choice.reason,
+        "info_gain": choice.info_gain,
+        "decision_gain": choice.decision_gain,
+        "score": choice.score,
+        "p_first": choice.p_first,
+        "contested": choice.contested,
+        "conflict": choice.conflict,
+        "propensity": choice.propensity,
+        "dimension": prompt["dimension"],
+        "posterior_version": model_version,
+        "expected_cost": expected_cost(batch.campaign.label),
+    }
+
+
+def expected_cost(label: Label) -> int:
+    """Price of a comparison with its share of second votes, micro-dollars."""
+    return round(label.price * (1.0 + label.second_vote_share))
+
+
+def _compared(candidates: Candidates, comparisons: Sequence[Row], feature_version: str) -> pa.Table:
+    """Features of the compared responses only: what every later refit reads."""
+    wanted = {c[side] for c in comparisons for side in ("first_id", "second_id")}
+    return to_table(_feature_rows(candidates, wanted, feature_version), FEATURES)
+
+
+def _feature_rows(
+    candidates: Candidates, wanted: set[str], feature_version: str
+) -> Iterator[dict[str, Any]]:
+    place = {response: row for row, response in enumerate(candidates.response_ids)}
+    for response in sorted(wanted):
+        vector = candidates.raw_rc[place[response]]
+        yield {
+            "response_id": response,
+            "vector": vector,
+            "feature_version": feature_version,
+        }
+
+
+def _alone(pool: Pool) -> Quarantined:
+    detail = (
+        f"the pool holds {len(set(pool.response_ids))} distinct response(s) and no pair of them "
+        "is worth comparing"
+    )
+    return Quarantined(STAGE, "no_pair", detail, record_id=pool.prompt_id)

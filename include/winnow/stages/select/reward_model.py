@@ -1,0 +1,291 @@
+"""The reward model of a campaign: refitted from all published labels, read by the next batch.
+
+A model is stored by its version; one pointer names the newest. The pointer only moves forward with
+the dataset's versions, so a late twin never brings an old posterior back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import log1p
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winnow.batch import Manifest, read_manifest, read_table
+from winnow.campaign import Campaign, Select
+from winnow.errors import Corrupt
+from winnow.expand.features import are_related, fits_one_window
+from winnow.label.aggregation.votes import votes_of
+from winnow.lake import Lake
+from winnow.publish.versions import Version, read_version
+from winnow.reward import (
+    OVERALL,
+    GateState,
+    Head,
+    Projection,
+    RewardModel,
+    centre,
+    fit_ensemble,
+    fit_projection,
+    fit_with_annotators,
+)
+from winnow.select import one_blas_thread
+from winnow.stages.label.set_aside import pairs_set_aside
+from winnow.stages.select.trust import Trust, measure
+from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
+
+Row = Mapping[str, Any]
+
+GUESSING = 0.5
+"""Share of guesses from which an annotator is named."""
+
+_PREFERRED = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The newest model, where it lies, whether its gate lets it choose, and what version taught it.
+
+    `number` is that of the dataset.
+    """
+
+    model: RewardModel
+    gate: GateState
+    path: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What the pointer says: the model, where it lies, what version taught it, its gate."""
+
+    number: int
+    path: str
+    version: str
+    gate: GateState
+
+
+@dataclass(frozen=True, slots=True)
+class Refitted:
+    """A model fitted to all votes.
+
+    Attributes:
+        model: At the temperature that exploration votes ask for.
+        trust: What those votes say.
+        guessing: Annotators (hashes) with the share of their votes that are guesses, above
+            `GUESSING`.
+    """
+
+    model: RewardModel
+    trust: Trust
+    guessing: dict[str, float]
+
+
+def newest(lake: Lake, campaign: str) -> Current | None:
+    """The campaign's newest model, or None before the first labels.
+
+    Raises:
+        Corrupt: The model or the pointer to it is lost, or not what it was.
+    """
+    pointer = _pointer_path(campaign)
+    data, _ = lake.read_tagged(pointer)
+    if data is None:
+        models = f"campaigns/{campaign}/reward"
+        refuse_lost(lake, pointer, [f"{models}/{name}" for name in lake.names(models)])
+        return None
+    target = parsed(lake, pointer, _target, data)
+    try:
+        model = parsed(lake, target.path, RewardModel.from_bytes)
+    except FileNotFoundError as error:
+        raise Corrupt(f"{lake.uri}/{target.path} is named by {pointer} but missing.") from error
+    if model.version != target.version:
+        raise Corrupt(f"{lake.uri}/{target.path} is not the model that {pointer} names; {RESTORE}.")
+    return Current(model, target.gate, target.path, target.number)
+
+
+@one_blas_thread()
+def newest_for(lake: Lake, campaign: Campaign, features: str) -> Current | None:
+    """The newest model as far as it reads features of this version; None if none does.
+
+    One of a related version, as after an upgrade, is fitted again to the votes that both share.
+    """
+    current = newest(lake, campaign.name)
+    if current is None or current.model.feature_version == features:
+        return current
+    if not are_related(current.model.feature_version, features):
+        return None
+    version = read_version(lake, campaign.publish.dataset, current.number)
+    judged = _judged(lake, campaign, version, features)
+    if not any(votes for _, _, votes in judged):
+        return None
+    return replace(current, model=_refitted(lake, campaign, judged, features).model)
+
+
+@one_blas_thread()
+def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
+    """Fit a model to every vote of the version's batches, on features as the newest batch has them.
+
+    Batches whose vectors cannot be compared with these are left out.
+    """
+    figures = _manifests(lake, campaign.name, version.batches[-1])[0].figures
+    features = figures["feature_version"]
+    return _refitted(lake, campaign, _judged(lake, campaign, version, features), features)
+
+
+def _judged(
+    lake: Lake, campaign: Campaign, version: Version, features: str
+) -> list[tuple[Manifest, Manifest, list[Row]]]:
+    """Batches whose vectors can be compared with those of a version: expand, select and votes."""
+    manifests = [_manifests(lake, campaign.name, key) for key in sorted(version.batches)]
+    aside = partial(pairs_set_aside, lake, version)
+    return [
+        (expand, select, _votes(lake, (expand, select, label), features, aside(label.batch)))
+        for expand, select, label in manifests
+        if are_related(expand.figures["feature_version"], features)
+    ]
+
+
+def _refitted(
+    lake: Lake,
+    campaign: Campaign,
+    judged: Sequence[tuple[Manifest, Manifest, list[Row]]],
+    features: str,
+) -> Refitted:
+    votes = [vote for _, _, batch_votes in judged for vote in batch_votes]
+    n_embedding = judged[-1][0].figures["n_embedding"]
+    projection = fit_projection(_centred(votes), n_embedding, campaign.select.max_components)
+    trust = measure(lake, [(select, batch_votes) for _, select, batch_votes in judged])
+    heads, epsilon = {}, dict[str, float]()
+    for dimension, own in sorted(_by_dimension(votes, campaign.select).items()):
+        head, guesses = _fit(projection, own, campaign.select)
+        heads[dimension] = head.at_temperature(trust.temperature)
+        epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
+    return Refitted(
+        RewardModel(projection, heads, features),
+        trust,
+        {a: share for a, share in sorted(epsilon.items()) if share > GUESSING},
+    )
+
+
+def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
+    """Keep the model of dataset version `number`, and point to it unless a newer one is there."""
+    version = fitted.model.version
+    path = f"campaigns/{campaign}/reward/{version[:16]}.npz"
+    lake.create(path, fitted.model.to_bytes())
+    target = sealed_json(
+        {"number": number, "path": path, "version": version, "gate": fitted.trust.gate.state}
+    )
+    while True:
+        pointer = _pointer_path(campaign)
+        data, tag = lake.read_tagged(pointer)
+        if data is not None and parsed(lake, pointer, _target, data).number >= number:
+            return path
+        if lake.swap(pointer, target, tag):
+            return path
+
+
+def _target(data: bytes) -> _Target:
+    content = read_sealed(data)
+    if type(content["number"]) is not int:
+        raise TypeError("number")
+    return _Target(**content)
+
+
+def _by_dimension(votes: list[Row], settings: Select) -> dict[str, list[Row]]:
+    """Votes by the head that learns from them."""
+    if not settings.head_per_dimension:
+        return {OVERALL: votes}
+    found: dict[str, list[Row]] = {}
+    for vote in votes:
+        found.setdefault(vote["dimension"], []).append(vote)
+    return found
+
+
+def _fit(
+    projection: Projection, votes: list[Row], settings: Select
+) -> tuple[Head, dict[str, float]]:
+    """A head, and the chance ε that each annotator's vote is a guess gone wrong."""
+    first, second = (
+        projection.apply(np.array([vote[side] for vote in votes])) for side in ("first", "second")
+    )
+    preferred = [vote["preference"] for vote in votes]
+    side = [-1.0 if vote["swapped"] else 1.0 for vote in votes]
+    length = [vote["length"] for vote in votes]
+    weight = np.ones(len(votes))
+    posterior, epsilon = fit_with_annotators(
+        first - second, preferred, weight, side, length, [vote["annotator"] for vote in votes]
+    )
+    if settings.head == "laplace":
+        return posterior, epsilon
+    trusted = np.array([1.0 - 2.0 * epsilon[vote["annotator"]] for vote in votes])
+    return fit_ensemble(first, second, preferred, trusted, side, length), epsilon
+
+
+def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest, Manifest]:
+    found = [read_manifest(lake, campaign, key, stage) for stage in ("expand", "select", "label")]
+    expand, select, label = found
+    if expand is None or select is None or label is None:
+        raise Corrupt(f"Batch {key} of {campaign} is published but a manifest of it is missing.")
+    return expand, select, label
+
+
+def _votes(
+    lake: Lake,
+    stages: tuple[Manifest, Manifest, Manifest],
+    version: str,
+    aside: frozenset[str],
+) -> list[Row]:
+    """A row a vote: its comparison, preference (1, 1/2, 0), lengths and raw features of both.
+
+    Votes on a response whose vector would be another one by `version` are left out, and those on
+    the pairs that are set `aside`.
+    """
+    expand, select, label = stages
+    texts = read_table(lake, expand.outputs["responses"]).select(["response_id", "message"])
+    text_of = {row["response_id"]: row["message"] for row in texts.to_pylist()}
+    pairs = {c["pair_id"]: c for c in read_table(lake, select.outputs["comparisons"]).to_pylist()}
+    compared = read_table(lake, select.outputs["compared"]).to_pylist()
+    every = expand.figures["feature_version"] == version
+    vectors = {
+        row["response_id"]: np.array(row["vector"], dtype=np.float64)
+        for row in compared
+        if every or fits_one_window(text_of[row["response_id"]])
+    }
+    annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
+    votes: list[Row] = []
+    for row in votes_of(annotations):
+        if row["pair_id"] in aside:
+            continue
+        pair = pairs[row["pair_id"]]
+        first, second = pair["first_id"], pair["second_id"]
+        if first in vectors and second in vectors:
+            votes.append(
+                {
+                    **row,
+                    **pair,
+                    "preference": _PREFERRED[row["preferred"]],
+                    "length": log1p(len(text_of[first])) - log1p(len(text_of[second])),
+                    "first": vectors[first],
+                    "second": vectors[second],
+                }
+            )
+    return votes
+
+
+def _centred(votes: list[Row]) -> NDArray[np.float64]:
+    """Raw features of the voted responses, each once, centred within their prompts."""
+    prompts: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for vote in votes:
+        found = prompts.setdefault(vote["prompt_id"], {})
+        found[vote["first_id"]], found[vote["second_id"]] = vote["first"], vote["second"]
+    return np.vstack(
+        [centre(np.array([found[i] for i in sorted(found)])) for found in prompts.values()]
+    )
+
+
+def _pointer_path(campaign: str) -> str:
+    return f"campaigns/{campaign}/reward/latest.json"

@@ -1,0 +1,165 @@
+"""What the simulated staff does with a task: people read, judge, tie, skip, stay silent.
+
+What always holds: what comes of a task follows from the simulator's seed, the task and its briefing
+alone, never from a clock, so a run that was killed and repeated gets the same answers. Two tasks of
+one pair that swap its sides go to different people.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field, replace
+
+from winnow.ids import content_id, seed_from
+from winnow.label.vendor import Choice, TaskRequest
+from winnow_simulator.opinions import rate, say_why
+from winnow_simulator.staff import NOISE, Person, StaffKind, hire_staff
+from winnow_simulator.taste import taste
+
+MAX_HANDOVERS = 3
+"""How often a silent assignment goes to another person before the task expires."""
+PICK_UP_SECONDS = 1200.0
+"""A task waits up to this long before somebody picks it up, however large the batch."""
+LAPSE_SECONDS = 240.0
+"""A silent assignment is taken away after this long."""
+SESSION_MINUTES = 60
+"""How long people work at a stretch where a batch does not say."""
+LATE_SECONDS = (3600.0, 6.0 * 3600.0)
+RETURN_SECONDS = 60.0
+"""A repeat is shown to its annotator this long after their first answer, at the earliest."""
+NEVER = 1e15
+"""Seconds after which a task that nobody will ever touch ends: its deadline comes first."""
+
+TIE_WIDTH = 0.03
+BAD_TASTE = 0.40
+SKIP_CHANCE = 0.01
+RATIONALE_CHANCE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """What holds for a task beyond its text.
+
+    `returning` is whom to ask first and who will answer, `avoid` who has judged the pair in an
+    earlier batch; nobody starts before `not_before`, seconds after launch.
+    """
+
+    staff: StaffKind = "careful"
+    dimensions: tuple[str, ...] = ()
+    session_minutes: int = SESSION_MINUTES
+    returning: str | None = None
+    avoid: frozenset[str] = frozenset()
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What comes of a task: an answer, or silence (`choice` is None) when `ended` has passed.
+
+    `started` and `ended` are seconds after launch, before the simulator's speed is applied;
+    `changes_mind` says that the person will edit the answer. `ratings` are 1 to 5 for side A and
+    for side B, by dimension.
+    """
+
+    annotator: str
+    choice: Choice | None
+    strength: int | None
+    started: float
+    ended: float
+    ratings: dict[str, tuple[int, int]] = field(default_factory=dict)
+    rationale: str | None = None
+    changes_mind: bool = False
+
+
+_PLAIN = Briefing()
+
+
+def work_on(task: TaskRequest, seed: int, briefing: Briefing = _PLAIN) -> Outcome:
+    """What comes of `task`: it goes from person to person until one answers or nobody is left."""
+    rng = random.Random(seed_from("outcome", seed, task.task_id))
+    started = max(briefing.not_before, rng.uniform(0.0, PICK_UP_SECONDS))
+    asked = _order_of_asking(task, seed, briefing)[: MAX_HANDOVERS + 1]
+    for person in asked:
+        if rng.random() < person.silence and person.name != briefing.returning:
+            started += LAPSE_SECONDS
+            continue
+        return _answer(task, person, started, rng, seed, briefing)
+    return Outcome(asked[-1].name, None, None, started, started) if asked else never_touched()
+
+
+def never_touched() -> Outcome:
+    """What comes of a task that lies about until its deadline."""
+    return Outcome("nobody", None, None, NEVER, NEVER)
+
+
+def judge(task: TaskRequest, person: Person, rng: random.Random) -> tuple[Choice, int | None]:
+    """The person's choice and its strength: 1 to 3 for a side, 0 for none, None for a skip."""
+    if person.habit == "always_a":
+        return "a", 1
+    if person.habit == "random":
+        return rng.choice(("a", "b")), rng.randint(1, 3)
+    if rng.random() < SKIP_CHANCE:
+        return "skip", None
+    taste_a = taste(task.messages, task.response_a)
+    taste_b = taste(task.messages, task.response_b)
+    lengths = math.log2((len(task.response_a) + 1) / (len(task.response_b) + 1))
+    leaning = taste_a - taste_b + person.side_bias + person.length_liking * lengths
+    felt = leaning + rng.gauss(0.0, person.noise)
+    if max(taste_a, taste_b) + rng.gauss(0.0, person.noise) < BAD_TASTE:
+        return "both_bad", 0
+    if abs(felt) < TIE_WIDTH:
+        return "tie", 0
+    return ("a" if felt > 0.0 else "b"), min(3, 1 + int(abs(felt) / (2.0 * NOISE)))
+
+
+def tired(person: Person, minutes: float) -> Person:
+    """The person after `minutes` of work: less sure, in proportion."""
+    return replace(person, noise=person.noise * (1.0 + person.tiring * minutes / 60.0))
+
+
+def _answer(
+    task: TaskRequest,
+    person: Person,
+    started: float,
+    rng: random.Random,
+    seed: int,
+    briefing: Briefing,
+) -> Outcome:
+    # Apart from `rng`, so that what else a person does leaves choice and time as they are.
+    aside = random.Random(seed_from("aside", seed, task.task_id))
+    working = tired(person, aside.uniform(0.0, briefing.session_minutes))
+    choice, strength = judge(task, working, rng)
+    ended = started + _reading_seconds(task, person) * rng.uniform(0.7, 1.5)
+    if aside.random() < person.lateness:
+        ended += aside.uniform(*LATE_SECONDS)
+    skipped = choice == "skip"
+    ratings = {} if skipped else rate(task, working, briefing.dimensions, aside)
+    says = aside.random() < RATIONALE_CHANCE and not skipped
+    return Outcome(
+        annotator=person.name,
+        choice=choice,
+        strength=strength,
+        started=started,
+        ended=ended,
+        ratings=ratings,
+        rationale=say_why(task, choice, person) if says else None,
+        changes_mind=aside.random() < person.second_thoughts,
+    )
+
+
+def _order_of_asking(task: TaskRequest, seed: int, briefing: Briefing) -> list[Person]:
+    """The staff in an order that belongs to the pair, reversed when its sides are swapped."""
+    staff = list(hire_staff(seed, briefing.staff))
+    random.Random(seed_from("order", seed, task.pair_id)).shuffle(staff)
+    in_order = content_id(task.response_a) < content_id(task.response_b)
+    ordered = staff if in_order else staff[::-1]
+    fresh = [person for person in ordered if person.name not in briefing.avoid]
+    back = [person for person in staff if person.name == briefing.returning]
+    return back + [person for person in fresh or ordered if person not in back]
+
+
+def _reading_seconds(task: TaskRequest, person: Person) -> float:
+    n_chars = sum(len(m.content) for m in task.messages)
+    n_chars += len(task.response_a) + len(task.response_b)
+    return person.haste * (5.0 + person.pace * n_chars / 100.0)
