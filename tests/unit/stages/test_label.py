@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from winnow.batch import Manifest
-from winnow.errors import Blocked, Fatal, Retryable
+from winnow.errors import Blocked, Corrupt, Fatal, Retryable
 from winnow.label.vendor import BatchStatus
 from winnow.progress import progress
 from winnow.stages import label, publish
@@ -229,6 +230,29 @@ def test_where_two_disagree_a_third_is_asked(night: Callable[..., Night]) -> Non
         assert first_two[pair, "first"] == first_two[pair, "second"] == 1
     assert set(asked.simulator.bought().values()) == {1}
     assert manifest.cost == 100_000 * manifest.counts["annotations"]
+
+
+def test_a_round_that_is_lost_whole_is_no_round_that_never_was(
+    night: Callable[..., Night],
+) -> None:
+    asked = made_up(night(second_vote_share=1.0), 60)
+    vendor = asked.simulator.connect()
+    asked.simulator.finish()
+    n_bought = label.follow_up(asked.batch(), vendor, SALT)["tasks"]
+    assert n_bought > 0
+    asked.simulator.finish()
+    labels = Path(asked.lake.root) / asked.batch().folder / "label"
+    for number, act in product(
+        (1, 0), (collect, lambda n: label.follow_up(n.batch(), vendor, SALT), submitted)
+    ):
+        if number == 1 and act is submitted:
+            continue
+        (labels / f"round-{number}").rename(labels.parent / "aside")
+        with pytest.raises(Corrupt, match=rf"round-{number}/\w+.json is missing.*restore it"):
+            act(asked)
+        (labels.parent / "aside").rename(labels / f"round-{number}")
+    assert collect(asked).counts["follow_ups"] == n_bought
+    assert set(asked.simulator.bought().values()) == {1}
 
 
 def test_a_batch_that_needs_no_follow_up_buys_none(night: Callable[..., Night]) -> None:

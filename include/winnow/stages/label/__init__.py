@@ -54,6 +54,7 @@ from winnow.stages.label.rounds import (
     has_plan,
     last_looks,
     look,
+    note_begun,
     read_plan,
     read_submission,
     record_submission,
@@ -192,7 +193,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
 def _refuse_half_bought(batch: Batch) -> None:
     """Raise Fatal where a container is noted and its purchase not: people may answer there."""
     for number in ROUNDS[1:]:
-        if read_submission(batch, number) is None and noted_container(batch, number) is not None:
+        is_noted = has_plan(batch, number) and noted_container(batch, number) is not None
+        if is_noted and read_submission(batch, number) is None:
             raise Fatal(
                 f"Round {number} of batch {batch.key} was being bought when its task ended, and "
                 "what the vendor has of it is not noted: run submit_follow_up again, which buys "
@@ -303,6 +305,7 @@ def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> d
     if is_too_dear and noted_container(batch, number) is None:
         return {"sent": 0, "tasks": 0, "left_out": len(built.tasks)}
     terms = terms_of(batch, number)
+    note_begun(batch, number)
     with turn_to_buy(batch, number, vendor) as selling:
         sent = submit_tasks(
             selling,

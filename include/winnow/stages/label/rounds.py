@@ -4,6 +4,7 @@
     label/round-0/opening.json      until when to wait, fixed before the vendor hears of it
     label/round-0/submission.json   the vendor has it
     label/round-0/inbox/000000.json one page of what the vendor sent, in the order of arrival
+    label/begun-0.json              the vendor may hear of it from now on: a witness of the folder
 
 Round 0 asks the votes that the campaign wants of every pair, but for those that another campaign
 bought (`annotations_from`); round 1 those that the first answers call for. Each round
@@ -130,9 +131,16 @@ def opened_rounds(lake: Lake, folder: str) -> list[int]:
         Corrupt: What says so is lost, though the vendor has the round.
     """
     paths = {number: f"{folder}/label/round-{number}/opening.json" for number in ROUNDS}
-    for path in paths.values():
-        refuse_lost(lake, path, [path.replace("opening", "submission")])
+    for number, path in paths.items():
+        refuse_lost(
+            lake, path, [path.replace("opening", "submission"), _begun_path(folder, number)]
+        )
     return [number for number, path in paths.items() if lake.exists(path)]
+
+
+def note_begun(batch: Batch, number: int) -> None:
+    """Note, outside of the round's folder, that the vendor may hear of the round from now on."""
+    batch.lake.create(_begun_path(batch.folder, number), sealed_json({"round": number}))
 
 
 def record_submission(batch: Batch, number: int, ref: str, deadline: datetime) -> None:
@@ -338,9 +346,15 @@ def _refuse_lost(batch: Batch, number: int, name: str) -> None:
     # Versions before 0.3 noted no container.
     later = _ORDER[_ORDER.index(name) + 1 :] if name in _ORDER and name != CONTAINER else ()
     paths = [round_path(batch, number, each) for each in later]
+    if name in ("plan.json", "opening.json"):
+        paths.append(_begun_path(batch.folder, number))
     refuse_lost(batch.lake, round_path(batch, number, name), paths)
 
 
 def round_path(batch: Batch, number: int, name: str) -> str:
     """Where a file of the round lies in the lake."""
     return f"{batch.folder}/label/round-{number}/{name}"
+
+
+def _begun_path(folder: str, number: int) -> str:
+    return f"{folder}/label/begun-{number}.json"
