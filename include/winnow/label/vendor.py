@@ -42,6 +42,27 @@ Webhook = Literal["standard", "hmac", "header"]
 
 
 @dataclass(frozen=True, slots=True)
+class VendorKind:
+    """What Winnow knows of a vendor before it talks to it.
+
+    It is `KIND` in the vendor's package, whose module `client` has
+    `connect(account) -> LabelVendor` and, where `webhook` is set,
+    `batch_of_event(body) -> str | None`, the ref of the batch that a webhook is about.
+
+    Attributes:
+        webhook: How its webhooks prove themselves; None: it sends none.
+        webhook_header: Which header carries the proof, unless the connection names another.
+        extra: What it reads of the connection's `extra`, each of them a text.
+        note: What a reader of the data must know of it, for the dataset card.
+    """
+
+    webhook: Webhook | None = None
+    webhook_header: str | None = None
+    extra: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class VendorAccount:
     """What an Airflow connection says of an account with a vendor.
 

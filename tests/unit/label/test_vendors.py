@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,3 +48,9 @@ def test_an_extra_that_is_no_text_is_named(vendor: str, name: str, value: Any) -
 def test_what_a_vendor_does_not_read_may_be_anything(vendor: str) -> None:
     extra = {**EXTRA, "endpoint_url": None, "timeout": 5, "headers": {"a": ["b"]}}
     assert connect(vendor, VendorAccount(URLS[vendor], "token", "login", extra)).name == vendor
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_the_page_on_vendors_says_who_answers(vendor: str) -> None:
+    page = Path(__file__).parents[3] / "docs/labelling_vendors.md"
+    assert f"\n| `{vendor}` | " in page.read_text()

@@ -6,51 +6,19 @@ An adapter is imported when its vendor is asked for: a night with one vendor loa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, get_args
 
 from winnow.campaign import Vendor
 from winnow.errors import Fatal
-from winnow.label.vendor import LabelVendor, VendorAccount, Webhook
+from winnow.label.vendor import LabelVendor, VendorAccount, VendorKind
 from winnow.text import has_half_surrogate
 
-
-@dataclass(frozen=True, slots=True)
-class VendorKind:
-    """What Winnow knows of a vendor before it talks to it.
-
-    Its package's module `client` has `connect(account) -> LabelVendor` and, where `webhook` is set,
-    `batch_of_event(body) -> str | None`, the ref of the batch that a webhook is about.
-
-    Attributes:
-        webhook: How its webhooks prove themselves; None: it sends none.
-        webhook_header: Which header carries the proof, unless the connection names another.
-        extra: What it reads of the connection's `extra`, each of them a text.
-        note: What a reader of the data must know of it, for the dataset card.
-    """
-
-    webhook: Webhook | None = None
-    webhook_header: str | None = None
-    extra: tuple[str, ...] = ()
-    note: str = ""
-
-
-_AWS = ("endpoint_url", "region")
-_JOBS = ("role_arn", "workteam_arn", "template_uri", "pre_lambda_arn", "post_lambda_arn", "title")
-
 VENDORS: Mapping[str, VendorKind] = {
-    "simulator": VendorKind(
-        webhook="standard",
-        note="**The labels come from a labelling-vendor simulator: its annotators are a formula, "
-        "and no human judged anything, unless somebody answered tasks by hand on its page.**",
-    ),
-    "label_studio": VendorKind("header"),
-    "file_drop": VendorKind(extra=_AWS),
-    "ground_truth": VendorKind(extra=(*_AWS, *_JOBS)),
-    "scale": VendorKind("header", "scale-callback-auth", ("project", "callback")),
+    name: import_module(f"{__name__}.{name}").KIND for name in get_args(Vendor)
 }
-"""The vendors by the word that names them and their package."""
+"""The vendors by the word that names them and their package, which says of what kind each is."""
 
 
 def connect(name: str, account: VendorAccount) -> LabelVendor:

@@ -1,1 +1,5 @@
 """Scale, over its REST API: `client` is the adapter."""
+
+from winnow.label.vendor import VendorKind
+
+KIND = VendorKind("header", "scale-callback-auth", ("project", "callback"))
