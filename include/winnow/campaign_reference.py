@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from winnow.campaign import Campaign
+from winnow.select import STRATEGIES
 
 HEAD = """# Campaign settings
 
@@ -41,7 +42,18 @@ def campaign_reference() -> str:
     """The page, Markdown: a table a section of the campaign, in the order of the settings."""
     Campaign.model_validate(LEAST)
     example = yaml.safe_dump(LEAST, sort_keys=False)
-    return f"{HEAD}{example}```\n\n" + "\n".join(_sections(Campaign, ""))
+    return f"{HEAD}{example}```\n\n" + "\n".join([*_sections(Campaign, ""), _rules()])
+
+
+def _rules() -> str:
+    rows = [f"| `{name}` | {_told(rule.score)} |\n" for name, rule in STRATEGIES.items()]
+    head = "## The rules of `select.strategy`\n\n| rule | a pair's score |\n|---|---|\n"
+    return head + "".join(rows)
+
+
+def _told(named: Any) -> str:
+    """The first paragraph of a docstring."""
+    return _cell(" ".join((named.__doc__ or "").split("\n\n")[0].split()))
 
 
 def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
@@ -54,11 +66,10 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
             below.append((inner, where + ("[]" if get_origin(field.annotation) is list else "")))
         if inner is None or get_origin(field.annotation) is list:
             # A limit that blocks stands below the same one that warns.
-            told = _cell(field.description or ("the same; blocks" if "_block" in name else ""))
+            about = _cell(field.description or ("the same; blocks" if "_block" in name else ""))
             kind = f"{_kind(field.annotation)}{_limits(field)}"
-            rows.append(f"| `{name}` | {_cell(kind)} | {_cell(_default(field))} | {told} |")
-    doc = " ".join((model.__doc__ or "").split("\n\n")[0].split())
-    yield f"{title}\n\n{doc}\n"
+            rows.append(f"| `{name}` | {_cell(kind)} | {_cell(_default(field))} | {about} |")
+    yield f"{title}\n\n{_told(model)}\n"
     yield "| setting | is | default | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     for inner, where in below:
         yield from _sections(inner, where)

@@ -49,7 +49,7 @@ class Strategy:
 
 
 def score_info_gain(state: PoolState, rows: Rows) -> FloatArray:
-    """Expected KL divergence from prior to posterior, in nats."""
+    """Expected KL divergence from prior to posterior, in nats: the information of one vote."""
     return state.info_gain(rows)
 
 
@@ -59,7 +59,7 @@ def score_decision_gain(state: PoolState, rows: Rows) -> FloatArray:
 
 
 def score_hybrid(state: PoolState, rows: Rows) -> FloatArray:
-    """Both gains, each as a share of the pool's largest at first, by likeness and cost.
+    """Both gains, each over its largest in the pool, 0.9 to 0.1; without labels info_gain's alone.
 
     [(1 - α) PV / max PV + α EIG / max EIG] (1 - likeness) / cost
     """
@@ -107,7 +107,7 @@ def score_delta(state: PoolState, rows: Rows) -> FloatArray:
 
 
 def score_dts(state: PoolState, rows: Rows) -> FloatArray:
-    """Double Thompson sampling: the best responses of two joint draws.
+    """Double Thompson sampling: the best responses of two joint draws (Wu and Liu, 2016).
 
     Among all pairs r_i + r'_j is largest for the best response of draw r with that of draw r';
     where these are one response, the second draw is made again.
