@@ -1,32 +1,22 @@
-"""Which figure is held against which setting of the campaign."""
+"""Which figure is held against which setting of the campaign.
+
+A setting `min_NAME_warn`, `min_NAME_block`, `max_NAME_warn` or `max_NAME_block` is a limit of the
+figure NAME; where the figure has an interval, of the end of it that says best of the batch, which
+is NAME_high under a least value and NAME_low under a greatest one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import cast
 
 from winnow.campaign import Validate
 from winnow.validate.verdict import Severity
 
-_LIMITED: Mapping[str, str] = {
-    "agreement_high": "min_agreement",
-    "side_bias_low": "max_side_bias",
-    "gold_accuracy_high": "min_gold_accuracy",
-    "tie_rate_low": "max_tie_rate",
-    "repeat_consistency_high": "min_repeat_consistency",
-    "speeding_low": "max_speeding",
-    "longer_chosen_low": "max_longer_chosen",
-    "suspects": "max_suspects",
-    "cost_gap": "max_cost_gap",
-    "agreement_drift": "max_agreement_drift",
-    "tie_rate_drift": "max_tie_rate_drift",
-    "length_drift": "max_length_drift",
-    "language_drift": "max_language_drift",
-    "strategy_drift": "max_strategy_drift",
-    "selection_shift": "max_selection_shift",
-    "choice_shift": "max_choice_shift",
-}
-"""Setting of each figure, without its severity."""
+_SETTING = re.compile("(min|max)_(.+)_(warn|block)")
+_END = {"min": "_high", "max": "_low"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +35,28 @@ class Bound:
 
 
 def setting_of(figure: str, severity: Severity) -> str | None:
-    """The setting under `validation` that a figure is held against; None where none is.
+    """The setting under `validation` that a check's figure is held against; None where none is.
 
     >>> setting_of("agreement_high", "block"), setting_of("rows_lost", "block")
     ('min_agreement_block', None)
     """
-    setting = _LIMITED.get(figure)
-    return None if setting is None else f"{setting}_{severity}"
+    settings = [f"{side}_{figure.removesuffix(end)}_{severity}" for side, end in _END.items()]
+    return next((name for name in settings if name in Validate.model_fields), None)
 
 
-def bounds(limits: Validate) -> list[Bound]:
-    """All bounds of a batch's figures, in a fixed order."""
-    severities: tuple[Severity, Severity] = ("warn", "block")
-    found = [
-        Bound(figure, severity, *_sides(setting, limit))
-        for figure, setting in _LIMITED.items()
-        for severity in severities
-        if (limit := getattr(limits, f"{setting}_{severity}", None)) is not None
-    ]
+def bounds(limits: Validate, figures: Collection[str]) -> list[Bound]:
+    """All bounds of a batch whose figures have these names, in a fixed order."""
+    found = []
+    for setting, limit in limits:
+        parts = _SETTING.fullmatch(setting)
+        if parts is None or limit is None:
+            continue
+        side, name, severity = parts.groups()
+        figure = f"{name}{_END[side]}" if f"{name}{_END[side]}" in figures else name
+        low, high = (limit, None) if side == "min" else (None, limit)
+        found.append(Bound(figure, cast("Severity", severity), low, high))
     return [
         *found,
         Bound("rows_lost", "block", None, 0),
         Bound("floors_unmet", "warn", None, 0),
     ]
-
-
-def _sides(setting: str, limit: float) -> tuple[float | None, float | None]:
-    return (limit, None) if setting.startswith("min_") else (None, limit)

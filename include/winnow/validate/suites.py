@@ -56,7 +56,7 @@ def of_figures(measured: Measured, limits: Validate) -> list[Expected]:
     """That each figure that was measured is within its limits."""
     return [
         _between(bound.figure, bound.severity, bound.low, bound.high, bound.told, figure)
-        for bound in bounds(limits)
+        for bound in bounds(limits, measured.figures)
         if (figure := measured.figures.get(bound.figure)) is not None
     ]
 

@@ -56,7 +56,7 @@ def test_careful_people_raise_no_alarm(night: Callable[..., Night]) -> None:
     assert (found.figures["rows_lost"], found.figures["cost_gap"]) == (0, 0.0)
     over = {
         bound.figure
-        for bound in bounds(night("limits").campaign.validation)
+        for bound in bounds(night("limits").campaign.validation, found.figures)
         if bound.low is None
         and (value := found.figures[bound.figure]) is not None
         and value > bound.high

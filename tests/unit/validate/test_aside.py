@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from winnow.campaign import Validate
 from winnow.validate.aside import Aside, find_aside, noted, without
 from winnow.validate.gate import judge
-from winnow.validate.limits import bounds
+from winnow.validate.limits import setting_of
 from winnow.validate.rows import row_checks
 from winnow.validate.tables import n_rows_of
 from winnow.validate.verdict import Check, Verdict
@@ -18,14 +17,15 @@ from winnow.validate.verdict import Check, Verdict
 from .faults import FAULTS, Fault
 from .world import World, make_world
 
-LIMITED = {bound.figure for bound in bounds(Validate())}
-OF_TABLES = ("columns", "annotations: rows", "preferences: rows")
+OF_TABLES = ("columns", "rows_lost", "annotations: rows", "preferences: rows")
 """Checks of whole tables: no row can be set aside for them."""
 
 ROW_FAULTS = [
     each
     for each in FAULTS
-    if each.severity == "block" and each.check not in LIMITED and each.check not in OF_TABLES
+    if each.severity == "block"
+    and not setting_of(each.check, "block")
+    and each.check not in OF_TABLES
     # Of which nothing would be left.
     if each.name != "rows_shifted_by_one"
 ]

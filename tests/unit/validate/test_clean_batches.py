@@ -18,7 +18,7 @@ N_SEEDS = 200
 def alarms(measured: Measured, limits: Validate) -> list[str]:
     beyond = [
         bound.figure
-        for bound in bounds(limits)
+        for bound in bounds(limits, measured.figures)
         if (value := measured.figures[bound.figure]) is not None
         and not (-1e9 if bound.low is None else bound.low)
         <= value
@@ -26,6 +26,14 @@ def alarms(measured: Measured, limits: Validate) -> list[str]:
     ]
     faulty = [name for name, found in measured.faults.items() if found.n]
     return [*beyond, *faulty, *(suspect.check for suspect in measured.suspects)]
+
+
+def test_every_limit_is_of_a_figure_that_is_measured() -> None:
+    limits = {name: 0.5 for name in Validate.model_fields if name.endswith(("_warn", "_block"))}
+    figures = make_world(0).measure().figures
+    held = bounds(Validate(**limits), figures)
+    assert len(held) == len(limits) + 2
+    assert {bound.figure for bound in held} <= set(figures)
 
 
 @pytest.mark.kill

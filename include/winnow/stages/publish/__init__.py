@@ -28,7 +28,7 @@ from winnow.stages.select import bake_off, reward_model
 from winnow.stored import parsed
 from winnow.validate.aside import Aside, find_aside, noted, without
 from winnow.validate.gate import judge
-from winnow.validate.limits import bounds
+from winnow.validate.limits import setting_of
 from winnow.validate.verdict import Verdict
 
 STAGE = "publish"
@@ -141,9 +141,8 @@ def refit(batch: Batch, number: int) -> Manifest:
 
 def _way_out(batch: Batch, verdict: Verdict) -> str:
     """What to do about rows that no limit lets pass; nothing where there are none."""
-    limited = {bound.figure for bound in bounds(batch.campaign.validation)} - {"rows_lost"}
     blocking = {c.name for c in verdict.checks if (c.severity, c.outcome) == ("block", "fail")}
-    if not blocking - limited:
+    if all(setting_of(name, "block") for name in blocking):
         return ""
     drop = f'`winnow drop {batch.key} --reason "..."` gives the batch up'
     if batch.campaign.validation.row_faults == "quarantine":
