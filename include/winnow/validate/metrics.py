@@ -58,8 +58,9 @@ class LabelFigures:
 
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> LabelFigures:
-        """Read back from a manifest, which may hold more."""
-        return cls(**{field.name: figures[field.name] for field in fields(cls)})
+        """Read back from a manifest, which may hold more, or less where it is an older one."""
+        own: dict[str, Any] = {field.name: figures.get(field.name) for field in fields(cls)}
+        return cls(**own)
 
 
 _QUERY = """

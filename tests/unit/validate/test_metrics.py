@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.intervals import wilson
+from winnow.validate.metrics import LabelFigures
 
 from ...label_rows import label_figures
 from ...sampling import examples
@@ -108,6 +110,13 @@ def test_gold_and_repeats_tell_of_annotators_and_are_no_votes() -> None:
     assert (figures.n_gold, figures.gold_accuracy) == (2, 0.5)
     assert (figures.n_repeats, figures.repeat_consistency) == (1, 0.0)
     assert (figures.tie_rate, figures.side_bias, figures.n_agreement) == (0.0, 0.5, 0)
+
+
+def test_a_figure_that_a_version_before_did_not_measure_is_absent() -> None:
+    figures = label_figures([row(0, ("p1", "ann", "first", False, "submitted"))], asked(1))
+    assert LabelFigures.of({**figures.as_dict(), "later": 1}) == figures
+    before = {name: value for name, value in figures.as_dict().items() if name != "tie_rate"}
+    assert LabelFigures.of(before) == replace(figures, tie_rate=None)
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
