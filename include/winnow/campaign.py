@@ -120,8 +120,8 @@ class AuditLimits(_Settings):
 
     duplicate_share: float | None = Field(0.3, description="Draws that repeat a text")
     near_duplicate_share: float | None = Field(0.3, description="Texts that nearly repeat another")
-    self_bleu: float | None = Field(0.7, description="Likeness of a response to the others, BLEU")
-    vendi: float | None = Field(1.5, description="Vendi score: wholly different responses")
+    self_bleu: float | None = Field(0.7, description="Likeness of a response to the others (BLEU)")
+    vendi: float | None = Field(1.5, description="Wholly different responses (Vendi score)")
     vendi_share: float | None = Field(None, description="Vendi score over distinct texts")
     truncated: float | None = Field(0.5, description="Responses cut off at max_tokens")
     looping: float | None = Field(0.1, description="Responses that repeat themselves")

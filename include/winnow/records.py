@@ -68,29 +68,6 @@ FEATURES = pa.schema(
     ]
 )
 
-POOL_AUDITS = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("sampled", pa.int32()),
-        ("distinct", pa.int32()),
-        ("duplicate_share", pa.float64()),
-        ("near_duplicates", pa.int32()),
-        ("distinct_1", pa.float64()),
-        ("distinct_2", pa.float64()),
-        ("distinct_3", pa.float64()),
-        ("self_bleu", pa.float64()),
-        ("vendi", pa.float64()),
-        ("tokens_p10", pa.int32()),
-        ("tokens_p50", pa.int32()),
-        ("tokens_p90", pa.int32()),
-        ("truncated", pa.float64()),
-        ("looping", pa.float64()),
-        ("refusal", pa.float64()),
-        ("echo", pa.float64()),
-        ("language_match", pa.float64()),
-    ]
-)
-
 COMPARISONS = pa.schema(
     [
         ("pair_id", pa.string()),

@@ -18,10 +18,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from winnow.campaign import AuditLimits
@@ -128,6 +129,13 @@ class PromptAudit:
     def vendi_share(self) -> float:
         """Vendi score over distinct texts."""
         return self.vendi / self.distinct
+
+
+_COLUMNS = {"str": pa.string(), "int": pa.int32(), "float": pa.float64()}
+POOL_AUDITS = pa.schema(
+    [(each.name, _COLUMNS[str(each.type).removesuffix(" | None")]) for each in fields(PromptAudit)]
+)
+"""The table of audits, a row of `PromptAudit` each."""
 
 
 @dataclass(frozen=True, slots=True)

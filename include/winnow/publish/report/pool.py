@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from winnow.campaign import AuditLimits
 from winnow.pages import charts
 from winnow.pages.charts import Axis, Chart, Point, Series
-from winnow.pages.words import Chip, Table, count, line, number, percent
+from winnow.pages.words import Chip, Table, count, line, number, percent, spaced
 from winnow.publish.report.facts import BatchFacts
 from winnow.publish.report.figures import Lengths
 from winnow.publish.report.shares import Step
@@ -19,19 +20,10 @@ GROUPS = {"pool": "k2", "bought": "k0", "chosen": "k1"}
 _FOLDERS = re.compile(r"(?:\w+:/)?/(?:[^\s/]+/)+")
 
 _NAMES = {
-    "duplicate_share": "draws that repeat a text",
-    "near_duplicate_share": "texts that nearly repeat another",
-    "distinct_1": "distinct words",
-    "distinct_2": "distinct pairs of words",
-    "distinct_3": "distinct triples of words",
-    "self_bleu": "likeness to the others (self-BLEU)",
-    "vendi": "wholly different responses (Vendi)",
-    "vendi_share": "Vendi over distinct texts",
-    "truncated": "cut off at max_tokens",
-    "looping": "repeat themselves",
-    "refusal": "refuse",
-    "echo": "repeat the prompt",
-    "language_match": "in the prompt's language",
+    **{name: setting.description for name, setting in AuditLimits.model_fields.items()},
+    "distinct_1": "Distinct words",
+    "distinct_2": "Distinct pairs of words",
+    "distinct_3": "Distinct triples of words",
 }
 
 
@@ -43,19 +35,23 @@ def audit(facts: BatchFacts) -> tuple[Sequence[str], Table] | None:
     beyond = {warning["figure"]: warning["advice"] for warning in found["warnings"]}
     rows = [
         (
-            words,
+            _words(name),
             number(each["mean"]),
             _range(each),
             "–" if each["limit"] is None else number(each["limit"]),
             "–" if each["limit"] is None else count(each["n_beyond"]),
             Chip("warn", "warn") if name in beyond else "",
         )
-        for name, words in _NAMES.items()
+        for name in [*_NAMES, *sorted(found["figures"].keys() - _NAMES)]
         if (each := found["figures"].get(name)) is not None
     ]
     heads = ["Figure", "Mean over prompts", "95 % interval", "Limit", "Prompts beyond", "Verdict"]
-    advice = [f"Beyond its limit: {_NAMES.get(n, n)}; {told}." for n, told in beyond.items()]
+    advice = [f"{_words(name)}: beyond the limit; {mend}." for name, mend in beyond.items()]
     return advice, Table("Audit of the pools", heads, rows)
+
+
+def _words(figure: str) -> str:
+    return _NAMES.get(figure) or spaced(figure)
 
 
 def shifts(facts: BatchFacts) -> tuple[Table, Chart | None, Mapping[str, str]] | None:

@@ -35,7 +35,7 @@ from winnow.expand.manifests import (
 from winnow.expand.models import is_local
 from winnow.expand.server import ServerAddress
 from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
-from winnow.records import POOL_AUDITS, to_table
+from winnow.records import to_table
 from winnow.stages.expand.pool_tables import MergedPool, PoolTables
 from winnow.stages.expand.pools_from import source_of, take_pools
 from winnow.stages.generate import SERVER_KEY, SERVER_URL, Spec
@@ -99,7 +99,7 @@ def gather(batch: Batch) -> Manifest:
         name: batch.write_bytes(STAGE, name, "parquet", data, n_rows)
         for name, (data, n_rows) in tables.finish().items()
     }
-    outputs["audit"] = batch.write_table(STAGE, "audit", to_table(audits, POOL_AUDITS))
+    outputs["audit"] = batch.write_table(STAGE, "audit", to_table(audits, audit.POOL_AUDITS))
     return batch.commit(
         STAGE,
         inputs=[ingested],
