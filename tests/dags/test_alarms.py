@@ -22,7 +22,7 @@ from winnow.operate.alarms import Alarm
 from winnow.operate.memory import read_memory
 from winnow.operate.reconcile.findings import Finding
 from winnow.operate.reconcile.text import alarm_of
-from winnow.operate.telling import told
+from winnow.operate.telling import FORMS, told
 from winnow_airflow import alarms, channels, deadline, policy, reconcile
 
 from .listeners import Heard, body_of, http_server, mail_server, silent_server
@@ -36,6 +36,10 @@ expand: {model: tiny}
 label: {budget_usd: 5}
 publish: {dataset: small}
 """
+
+
+def test_every_way_to_tell_is_one_that_is_sent() -> None:
+    assert set(channels._SENDERS) == set(FORMS)
 
 
 @pytest.fixture

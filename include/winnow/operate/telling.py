@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.ids import canonical_json
@@ -23,12 +23,20 @@ SETTING = "WINNOW_ALARMS"
 CLAIM = timedelta(minutes=10)
 """Who claimed to tell an alarm and has not after this time was killed; another one tells it."""
 
+FORMS: Mapping[str, str] = {
+    "slack": "CONNECTION#CHANNEL",
+    "slack-webhook": "CONNECTION",
+    "smtp": "CONNECTION#ADDRESS",
+    "apprise": "CONNECTION",
+}
+"""The ways to tell, each with what must stand behind it in the setting."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """Who is told: how, by which Airflow connection, and to which channel, address or tag."""
 
-    how: Literal["slack", "slack-webhook", "smtp", "apprise"]
+    how: str
     connection: str
     target: str = ""
 
@@ -42,9 +50,9 @@ Send = Callable[[Alarm], None]
 
 
 def recipients(setting: str | None) -> list[Recipient]:
-    """Who is told, from `slack:CONNECTION#CHANNEL, smtp:CONNECTION#ADDRESS, apprise:CONNECTION`.
+    """Who is told, from entries of `FORMS`, such as `slack:CONNECTION#CHANNEL, apprise:CONNECTION`.
 
-    Also `slack-webhook:CONNECTION`, and `apprise:CONNECTION#TAG`. Nothing set: nobody.
+    Also `apprise:CONNECTION#TAG`. Nothing set: nobody.
 
     Raises:
         Fatal: An entry is none of these.
@@ -56,15 +64,13 @@ def recipients(setting: str | None) -> list[Recipient]:
         how, _, place = entry.partition(":")
         connection, _, target = place.partition("#")
         target = f"#{target}" if how == "slack" and target else target
-        wants_target = how in ("slack", "smtp")
-        known = how in ("slack", "slack-webhook", "smtp", "apprise")
-        if not known or not connection or (wants_target and not target):
+        if how not in FORMS or not connection or ("#" in FORMS[how] and not target):
+            *others, last = (f"{name}:{form}" for name, form in FORMS.items())
             raise Fatal(
-                f"{SETTING} holds {plain_line(entry, 60)!r}; write slack:CONNECTION#CHANNEL, "
-                "slack-webhook:CONNECTION, smtp:CONNECTION#ADDRESS or apprise:CONNECTION, "
+                f"{SETTING} holds {plain_line(entry, 60)!r}; write {', '.join(others)} or {last}, "
                 "separated by commas."
             )
-        found.append(Recipient(how, connection, target))  # type: ignore[arg-type]
+        found.append(Recipient(how, connection, target))
     return found
 
 

@@ -89,6 +89,15 @@ def test_names_are_unique():
     assert len(set(style_names())) == len(style_names())
 
 
+def test_other_figures_of_style_are_another_version():
+    assert feature_version(Expand(model="m")).endswith("+style-1")
+    assert style_names() == [
+        *("log_words", "log_chars", "log_lines", "bullet_share", "log_code_blocks"),
+        *("digit_share", "non_ascii_share", "distinct_word_share", "repeated_trigram_share"),
+        *("ends_complete", "refuses", "prompt_echo", "asks_back"),
+    ]
+
+
 def test_the_version_names_what_reads_the_text():
     versions = {
         feature_version(Expand(model="m")),
