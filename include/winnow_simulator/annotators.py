@@ -2,20 +2,22 @@
 
 What always holds: what comes of a task follows from the simulator's seed, the task and its briefing
 alone, never from a clock, so a run that was killed and repeated gets the same answers. Two tasks of
-one pair that swap its sides go to different people.
+one pair that swap its sides go to different people. No opinion here is anybody's: ratings are the
+stand-in `taste` with noise, a reason names the part of that formula on which the sides differ most,
+and says that it is simulated.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from winnow.ids import content_id, seed_from
 from winnow.label.vendor import Choice, TaskRequest
-from winnow_simulator.opinions import rate, say_why
 from winnow_simulator.staff import NOISE, Person, StaffKind, hire_staff
-from winnow_simulator.taste import taste
+from winnow_simulator.taste import WEIGHTS, taste, taste_parts
 
 MAX_HANDOVERS = 3
 """How often a silent assignment goes to another person before the task expires."""
@@ -35,6 +37,16 @@ TIE_WIDTH = 0.03
 BAD_TASTE = 0.40
 SKIP_CHANCE = 0.01
 RATIONALE_CHANCE = 0.2
+DIMENSION_SPREAD = 0.12
+"""How far two dimensions may lie apart for one text, in units of taste."""
+
+_BETTER: Mapping[str, str] = {
+    "on_topic": "keeps closer to the question",
+    "length": "is of a better length",
+    "freshness": "repeats itself less",
+    "finished": "comes to an end",
+    "right_script": "is in the language of the question",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +84,18 @@ class Outcome:
     changes_mind: bool = False
 
 
-_PLAIN = Briefing()
-
-
-def work_on(task: TaskRequest, seed: int, briefing: Briefing = _PLAIN) -> Outcome:
+def work_on(task: TaskRequest, seed: int, briefing: Briefing | None = None) -> Outcome:
     """What comes of `task`: it goes from person to person until one answers or nobody is left."""
+    briefing = briefing or Briefing()
     rng = random.Random(seed_from("outcome", seed, task.task_id))
     started = max(briefing.not_before, rng.uniform(0.0, PICK_UP_SECONDS))
-    asked = _order_of_asking(task, seed, briefing)[: MAX_HANDOVERS + 1]
-    for person in asked:
+    people = _order_of_asking(task, seed, briefing)[: MAX_HANDOVERS + 1]
+    for person in people:
         if rng.random() < person.silence and person.name != briefing.returning:
             started += LAPSE_SECONDS
             continue
         return _answer(task, person, started, rng, seed, briefing)
-    return Outcome(asked[-1].name, None, None, started, started) if asked else never_touched()
+    return Outcome(people[-1].name, None, None, started, started) if people else never_touched()
 
 
 def never_touched() -> Outcome:
@@ -134,7 +144,7 @@ def _answer(
     if aside.random() < person.lateness:
         ended += aside.uniform(*LATE_SECONDS)
     skipped = choice == "skip"
-    ratings = {} if skipped else rate(task, working, briefing.dimensions, aside)
+    ratings = {} if skipped else _rate(task, working, briefing.dimensions, aside)
     says = aside.random() < RATIONALE_CHANCE and not skipped
     return Outcome(
         annotator=person.name,
@@ -143,7 +153,7 @@ def _answer(
         started=started,
         ended=ended,
         ratings=ratings,
-        rationale=say_why(task, choice, person) if says else None,
+        rationale=_say_why(task, choice, person) if says else None,
         changes_mind=aside.random() < person.second_thoughts,
     )
 
@@ -163,3 +173,41 @@ def _reading_seconds(task: TaskRequest, person: Person) -> float:
     n_chars = sum(len(m.content) for m in task.messages)
     n_chars += len(task.response_a) + len(task.response_b)
     return person.haste * (5.0 + person.pace * n_chars / 100.0)
+
+
+def _rate(
+    task: TaskRequest, person: Person, dimensions: Sequence[str], rng: random.Random
+) -> dict[str, tuple[int, int]]:
+    """The person's ratings of sides A and B, 1 to 5, for each of `dimensions`."""
+    if not dimensions:
+        return {}
+    if person.habit == "always_a":
+        return dict.fromkeys(dimensions, (5, 3))
+    if person.habit == "random":
+        return {name: (rng.randint(1, 5), rng.randint(1, 5)) for name in dimensions}
+    liked = [(text, taste(task.messages, text)) for text in (task.response_a, task.response_b)]
+
+    def stars(name: str, text: str, liked: float) -> int:
+        """What a dimension sees in a text that the others do not is a hash of both."""
+        own = DIMENSION_SPREAD * (2.0 * seed_from("dimension", name, text) / 2**31 - 1.0)
+        return max(1, min(5, 1 + round(4.0 * (liked + own + rng.gauss(0.0, person.noise)))))
+
+    return {name: (stars(name, *liked[0]), stars(name, *liked[1])) for name in dimensions}
+
+
+def _say_why(task: TaskRequest, choice: str, person: Person) -> str | None:
+    """A short reason for the choice, marked as simulated; None from one who does not read."""
+    if person.habit != "judges":
+        return None
+    if choice == "both_bad":
+        return "Simulated reason: neither response helps."
+    if choice == "tie":
+        return "Simulated reason: I see no difference that matters."
+    sides = [task.response_a, task.response_b]
+    chosen, other = sides if choice == "a" else sides[::-1]
+    best, rest = taste_parts(task.messages, chosen), taste_parts(task.messages, other)
+    lead = {name: WEIGHTS[name] * (best[name] - rest[name]) for name in WEIGHTS}
+    name = max(lead, key=lambda part: lead[part])
+    if lead[name] <= 0.0:
+        return f"Simulated reason: {choice.upper()} just reads better."
+    return f"Simulated reason: {choice.upper()} {_BETTER[name]}."

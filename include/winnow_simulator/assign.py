@@ -66,8 +66,8 @@ def assign_again(db: sqlite3.Connection, ref: str, staffing: Staffing) -> None:
     for row in db.execute(_SPECIAL, (ref,)).fetchall():
         judged_by = db.execute(_JUDGED_BY, (row["pair_id"], ref))
         known: dict[str, Any] = {"avoid": frozenset(other["annotator"] for other in judged_by)}
-        found = db.execute(_REPEATED, (row["repeats"],)).fetchone()
-        first = json.loads(found["outcome"]) if found else None
+        repeated = db.execute(_REPEATED, (row["repeats"],)).fetchone()
+        first = json.loads(repeated["outcome"]) if repeated else None
         if first and first["choice"] is not None:
             known["returning"] = first["annotator"]
             known["not_before"] = first["ended"] + RETURN_SECONDS

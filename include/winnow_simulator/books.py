@@ -18,13 +18,13 @@ from pathlib import Path
 
 from winnow.ids import content_id
 from winnow.label.vendor import BatchStatus, BatchTerms, TaskRequest
-from winnow_simulator.annotators import Outcome
 from winnow_simulator.assign import Staffing, assign_again
 from winnow_simulator.faults import Faults
 from winnow_simulator.settle import expire_pending, settle
 from winnow_simulator.tables import (
     ENTER,
     PER_TASK,
+    Refused,
     batch_status,
     find_batch,
     make_tables,
@@ -37,15 +37,14 @@ INSERT INTO tasks (task_id, ref, pair_id, repeats, asked, request, price, annota
     ends_after) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
 ON CONFLICT (task_id) DO UPDATE SET asked = asked + 1 RETURNING ref, asked
 """
-_BACK = "SELECT number FROM answers WHERE ref = ? AND number <= ? ORDER BY number DESC LIMIT 1"
+_BACK = """
+SELECT number FROM answers WHERE ref = ? AND number <= ? ORDER BY number DESC LIMIT 1 OFFSET ?
+"""
+_AFTER = "SELECT number, record FROM answers WHERE ref = ? AND number > ? ORDER BY number LIMIT ?"
 _OPEN = """
 INSERT OR IGNORE INTO batches (ref, batch_key, opened_at, instructions, rubric_version, dimensions,
     deadline, session_minutes, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-
-
-class ClosedBatch(Exception):
-    """The batch takes no more tasks; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +101,17 @@ class Books:
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Ref of the batch with this key, made now under `terms` if there is none."""
         ref = "sim-" + content_id("batch", batch_key)[:16]
-        asked = (terms.instructions, terms.rubric_version, json.dumps(terms.dimensions))
+        rubric = (terms.instructions, terms.rubric_version, json.dumps(terms.dimensions))
+        ends = (terms.deadline.timestamp(), terms.session_minutes, terms.mark)
         with self.transaction() as (db, now):
-            ends = (terms.deadline.timestamp(), terms.session_minutes, terms.mark)
-            db.execute(_OPEN, (ref, batch_key, now, *asked, *ends))
+            db.execute(_OPEN, (ref, batch_key, now, *rubric, *ends))
         return ref
 
     def terms(self, ref: str) -> BatchTerms:
         """The terms under which a batch was opened.
 
         Raises:
-            UnknownBatch: No batch has this ref.
+            Refused: No batch has this ref.
         """
         with self.transaction() as (db, _):
             return terms_of(find_batch(db, ref))
@@ -121,8 +120,7 @@ class Books:
         """Buy those of `tasks` that the account does not hold; count how often each was asked for.
 
         Raises:
-            UnknownBatch: Nothing was bought.
-            ClosedBatch: Nothing was bought.
+            Refused: The batch is unknown or closed; nothing was bought.
         """
         terms = self.terms(ref)
         outcomes = [self._staffing.assign(task, terms) for task in tasks]
@@ -130,11 +128,13 @@ class Books:
         with self.transaction() as (db, now):
             batch = find_batch(db, ref)
             if batch["cancelled_at"] is not None:
-                raise ClosedBatch(f"batch {ref} was cancelled")
+                raise Refused(f"batch {ref} was cancelled", 410)
             if batch["closed_at"] is not None:
-                raise ClosedBatch(f"the deadline of batch {ref} is over")
+                raise Refused(f"the deadline of batch {ref} is over", 410)
             for task, outcome in zip(tasks, outcomes, strict=True):
-                holder = one_row(db, _TAKE, *_task_row(ref, task, outcome))
+                outcome_json, request = json.dumps(asdict(outcome)), json.dumps(asdict(task))
+                row = (task.task_id, ref, task.pair_id, task.repeats, request, task.price)
+                holder = one_row(db, _TAKE, *row, outcome.annotator, outcome_json, outcome.ended)
                 if holder["asked"] > 1:
                     result.duplicates[task.task_id] = holder["ref"]
                 else:
@@ -144,10 +144,8 @@ class Books:
 
     def task_ids(self, ref: str) -> list[str]:
         """Ids of the batch's tasks, sorted."""
-        with self.transaction() as (db, _):
-            find_batch(db, ref)
-            rows = db.execute("SELECT task_id FROM tasks WHERE ref = ? ORDER BY task_id", (ref,))
-            return [row["task_id"] for row in rows]
+        rows = self._rows("SELECT task_id FROM tasks WHERE ref = ? ORDER BY task_id", ref, of=ref)
+        return [row["task_id"] for row in rows]
 
     def launch(self, ref: str) -> BatchStatus:
         """Start the clock of every task that waits for it; a cancelled batch stays cancelled."""
@@ -185,38 +183,27 @@ class Books:
 
     def answers_after(self, ref: str, number: int, limit: int) -> list[sqlite3.Row]:
         """Up to `limit` records of the batch with a higher `number`, in the order they came."""
-        with self.transaction() as (db, _):
-            find_batch(db, ref)
-            found = db.execute(
-                "SELECT number, record FROM answers WHERE ref = ? AND number > ?"
-                " ORDER BY number LIMIT ?",
-                (ref, number, limit),
-            )
-            return found.fetchall()
+        return self._rows(_AFTER, ref, number, limit, of=ref)
 
     def number_before(self, ref: str, number: int, n_records: int) -> int | None:
         """Number of the batch's record `n_records` before `number`; None if there are fewer."""
-        with self.transaction() as (db, _):
-            found = db.execute(f"{_BACK} OFFSET ?", (ref, number, n_records)).fetchone()
-            return None if found is None else int(found["number"])
+        rows = self._rows(_BACK, ref, number, n_records)
+        return int(rows[0]["number"]) if rows else None
 
     def batches(self) -> list[sqlite3.Row]:
         """All batches, the newest first."""
-        with self.transaction() as (db, _):
-            return db.execute("SELECT * FROM batches ORDER BY opened_at DESC, ref").fetchall()
+        return self._rows("SELECT * FROM batches ORDER BY opened_at DESC, ref")
 
     def per_task(self, ref: str | None = None, limit: int = -1) -> list[sqlite3.Row]:
         """Each task of the account or of one batch: how often asked for, bought, and its charge."""
-        where = " WHERE t.ref = ?" if ref else ""
-        with self.transaction() as (db, _):
-            sql = f"{PER_TASK}{where} ORDER BY t.task_id LIMIT ?"
-            return db.execute(sql, (ref, limit) if ref else (limit,)).fetchall()
+        where = "WHERE t.ref = ?" if ref else ""
+        values = (ref, limit) if ref else (limit,)
+        return self._rows(f"{PER_TASK} {where} ORDER BY t.task_id LIMIT ?", *values)
 
     def news(self) -> list[tuple[str, int]]:
         """Batches of which something is new since it was announced, with their count of changes."""
-        with self.transaction() as (db, _):
-            rows = db.execute("SELECT ref, changes FROM batches WHERE changes > announced")
-            return [(row["ref"], row["changes"]) for row in rows]
+        rows = self._rows("SELECT ref, changes FROM batches WHERE changes > announced")
+        return [(row["ref"], row["changes"]) for row in rows]
 
     def announced(self, ref: str, changes: int) -> None:
         """Remember that the batch's news up to `changes` were announced."""
@@ -239,13 +226,12 @@ class Books:
                 raise
             self._db.execute("COMMIT")
 
+    def _rows(self, sql: str, *values: str | int, of: str | None = None) -> list[sqlite3.Row]:
+        """What a query finds; the batch `of` which it asks has to be there."""
+        with self.transaction() as (db, _):
+            if of is not None:
+                find_batch(db, of)
+            return db.execute(sql, values).fetchall()
+
     def _settle(self, db: sqlite3.Connection, now: float) -> None:
         settle(db, now, self._speed, self.faults, self._seed)
-
-
-def _task_row(
-    ref: str, task: TaskRequest, outcome: Outcome
-) -> tuple[str | int | float | None, ...]:
-    request, result = json.dumps(asdict(task)), json.dumps(asdict(outcome))
-    end = (task.price, outcome.annotator, result, outcome.ended)
-    return (task.task_id, ref, task.pair_id, task.repeats, request, *end)

@@ -44,31 +44,18 @@ def main(arguments: list[str] | None = None) -> int:
     except OtherBooks as error:
         return _refuse(f"{options.database} holds {error}; move the file away.")
     if options.webhook_url:
+        secret = os.environ.get(WEBHOOK_SECRET, "")
+        wanted = f"{WEBHOOK_SECRET} must hold the secret that signs webhooks: whsec_ and base64."
+        if not secret.startswith("whsec_") or len(secret) < 30:
+            return _refuse(wanted)
         try:
-            _announce(books, options.webhook_url)
+            announcer = Announcer(books, secret, poster(options.webhook_url), time.time)
         except ValueError as error:
             return _refuse(str(error))
-    return _serve(options, create_app(books, token, hosts=[options.host]))
-
-
-def _announce(books: Books, url: str) -> None:
-    secret = os.environ.get(WEBHOOK_SECRET, "")
-    wanted = f"{WEBHOOK_SECRET} must hold the secret that signs webhooks: whsec_ and base64."
-    if not secret.startswith("whsec_") or len(secret) < 30:
-        raise ValueError(wanted)
-    announcer = Announcer(books, secret, poster(url), time.time)
-    announce_in_background(announcer, threading.Event())
-
-
-def _serve(options: argparse.Namespace, app: object) -> int:
+        announce_in_background(announcer, threading.Event())
+    app = create_app(books, token, hosts=[options.host])
     print(f"Labelling vendor simulator: http://{options.host}:{options.port}", flush=True)
-    uvicorn.run(
-        app,  # type: ignore[arg-type]
-        host=options.host,
-        port=options.port,
-        log_level="warning",
-        access_log=False,
-    )
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", access_log=False)
     return 0
 
 

@@ -93,18 +93,15 @@ def read_rates(text: str) -> dict[str, float]:
         name, _, rate = part.partition("=")
         if part == "all":
             rates.update({known: fault.rate for known, fault in FAULTS.items()})
-        elif name not in FAULTS:
+            continue
+        if name not in FAULTS:
             raise ValueError(f"no fault {name!r}; known are all, {', '.join(FAULTS)}")
-        else:
-            rates[name] = _rate(name, rate)
+        try:
+            rates[name] = float(rate) if rate else FAULTS[name].rate
+            if not 0.0 <= rates[name] <= 1.0:
+                raise ValueError(rate)
+        except ValueError:
+            raise ValueError(
+                f"the rate of fault {name!r} is not a number from 0 to 1: {rate!r}"
+            ) from None
     return rates
-
-
-def _rate(name: str, text: str) -> float:
-    try:
-        rate = float(text) if text else FAULTS[name].rate
-    except ValueError:
-        rate = -1.0
-    if not 0.0 <= rate <= 1.0:
-        raise ValueError(f"the rate of fault {name!r} is not a number from 0 to 1: {text!r}")
-    return rate

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from winnow.label.vendor import Choice
 from winnow_simulator.books import Books
-from winnow_simulator.records import annotation
-from winnow_simulator.settle import enter_answer
-from winnow_simulator.tables import PENDING, PER_TASK
+from winnow_simulator.settle import annotation, enter_answer
+from winnow_simulator.tables import PENDING, PER_TASK, Refused, one_row
 
 HOLD_SECONDS = 900.0
 """How long the simulated staff leaves a task alone that a person has opened to answer."""
@@ -30,14 +29,6 @@ SELECT task_id FROM tasks WHERE ref = :ref AND state = 0 AND due_at IS NOT NULL
 ORDER BY coalesce(held_until, 0) <= :now, due_at, task_id LIMIT :n
 """
 _HOLD = "UPDATE tasks SET due_at = max(due_at, :until), held_until = :until WHERE task_id = :task"
-
-
-class UnknownTask(Exception):
-    """The account holds no task with this id."""
-
-
-class NotWaiting(Exception):
-    """The task cannot be answered; the message says why, for a person to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,7 @@ def find_task(books: Books, task_id: str) -> sqlite3.Row:
     """The task with its batch, answer and charge.
 
     Raises:
-        UnknownTask: There is no such task.
+        Refused: There is no such task.
     """
     with books.transaction() as (db, _):
         return _find(db, task_id)
@@ -77,11 +68,10 @@ def hold(books: Books, task_id: str) -> None:
     """Keep the simulated staff from a waiting task for a quarter of an hour.
 
     Raises:
-        UnknownTask: There is no such task.
-        NotWaiting: It is answered or ended.
+        Refused: There is no such task, or it is answered or ended.
     """
     with books.transaction() as (db, now):
-        _check_waiting(_find(db, task_id))
+        _find_waiting(db, task_id)
         db.execute(_HOLD, {"until": now + HOLD_SECONDS, "task": task_id})
 
 
@@ -89,32 +79,27 @@ def answer(books: Books, task_id: str, hand: HandAnswer) -> None:
     """Put a person's answer in the place of what the simulated staff would have said.
 
     Raises:
-        UnknownTask: There is no such task.
-        NotWaiting: It is answered or ended.
+        Refused: There is no such task, or it is answered or ended.
     """
     with books.transaction() as (db, now):
-        task = _find(db, task_id)
-        _check_waiting(task)
-        looked = min(max(0.0, now - hand.shown_at), LONGEST_LOOK_SECONDS)
-        record = annotation(
-            task,
-            annotator=hand.annotator,
-            choice=hand.choice,
-            strength=None if hand.choice in ("a", "b", "skip") else 0,
-            ratings=hand.ratings,
-            rationale=hand.rationale,
-            started_at=now - looked,
-            finished_at=now,
-            active_seconds=looked,
-        )
+        task = _find_waiting(db, task_id)
+        seconds = min(max(0.0, now - hand.shown_at), LONGEST_LOOK_SECONDS)
+        given = {
+            "annotator": hand.annotator,
+            "choice": hand.choice,
+            "strength": None if hand.choice in ("a", "b", "skip") else 0,
+            "ratings": dict(hand.ratings),
+            "rationale": hand.rationale,
+        }
+        record = annotation(task, given, now, seconds, now - seconds)
         enter_answer(db, task, "hand", record, now)
 
 
 def hold_next(books: Books, ref: str) -> str | None:
     """The batch's next task for a person, who keeps `KEPT` of them; None when none waits."""
     with books.transaction() as (db, now):
-        found = db.execute(_NEXT, {"ref": ref, "now": now, "n": KEPT}).fetchall()
-        tasks = [row["task_id"] for row in found]
+        rows = db.execute(_NEXT, {"ref": ref, "now": now, "n": KEPT}).fetchall()
+        tasks = [row["task_id"] for row in rows]
         until = now + HOLD_SECONDS
         db.executemany(_HOLD, [{"until": until, "task": task_id} for task_id in tasks])
         return tasks[0] if tasks else None
@@ -123,18 +108,20 @@ def hold_next(books: Books, ref: str) -> str | None:
 def n_by_hand(books: Books) -> int:
     """How many answers of the account came by hand."""
     with books.transaction() as (db, _):
-        row = db.execute("SELECT count(*) AS n FROM answers WHERE kind = 'hand'").fetchone()
-        return int(row["n"])
+        n: int = one_row(db, "SELECT count(*) AS n FROM answers WHERE kind = 'hand'")["n"]
+        return n
 
 
 def _find(db: sqlite3.Connection, task_id: str) -> sqlite3.Row:
     task = db.execute(f"{PER_TASK} WHERE t.task_id = ?", (task_id,)).fetchone()
     if task is None:
-        raise UnknownTask(task_id)
+        raise Refused("This simulator has no such task.", 404, by_hand=True)
     return task  # type: ignore[no-any-return]
 
 
-def _check_waiting(task: sqlite3.Row) -> None:
+def _find_waiting(db: sqlite3.Connection, task_id: str) -> sqlite3.Row:
+    task = _find(db, task_id)
     why = why_not_waiting(task)
     if why:
-        raise NotWaiting(why)
+        raise Refused(why, 409, by_hand=True)
+    return task

@@ -69,8 +69,15 @@ FROM tasks t JOIN batches b USING (ref)
 ENTER = "INSERT INTO ledger (kind, task_id, ref, amount, at) VALUES (?, ?, ?, ?, ?)"
 
 
-class UnknownBatch(Exception):
-    """No batch has this ref."""
+class Refused(Exception):
+    """A call is not served; the message says why, for a person who answers `by_hand` or a vendor.
+
+    `status` is that of the answer over HTTP.
+    """
+
+    def __init__(self, words: str, status: int, by_hand: bool = False) -> None:
+        super().__init__(words)
+        self.status, self.by_hand = status, by_hand
 
 
 class OtherBooks(Exception):
@@ -96,7 +103,7 @@ def batch_status(db: sqlite3.Connection, ref: str) -> BatchStatus:
     """Where the batch stands.
 
     Raises:
-        UnknownBatch: No batch has this ref.
+        Refused: No batch has this ref.
     """
     batch = find_batch(db, ref)
     rows = {row["state"]: row for row in db.execute(_COUNTS, (ref,))}
@@ -118,13 +125,12 @@ def batch_status(db: sqlite3.Connection, ref: str) -> BatchStatus:
 
 def terms_of(batch: sqlite3.Row) -> BatchTerms:
     """The terms under which a batch was opened."""
+    texts = {name: batch[name] for name in ("instructions", "rubric_version", "mark")}
     return BatchTerms(
-        instructions=batch["instructions"],
-        rubric_version=batch["rubric_version"],
+        **texts,
         dimensions=tuple(json.loads(batch["dimensions"])),
         deadline=_moment(batch["deadline"]),
         session_minutes=batch["session_minutes"],
-        mark=batch["mark"],
     )
 
 
@@ -132,11 +138,11 @@ def find_batch(db: sqlite3.Connection, ref: str) -> sqlite3.Row:
     """The row of a batch.
 
     Raises:
-        UnknownBatch: No batch has this ref.
+        Refused: No batch has this ref.
     """
     batch = db.execute("SELECT * FROM batches WHERE ref = ?", (ref,)).fetchone()
     if batch is None:
-        raise UnknownBatch(ref)
+        raise Refused(f"no batch {ref}", 404)
     return batch  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -55,14 +55,14 @@ def taste(messages: Sequence[Message], response: str) -> float:
     return max(0.0, liked - (REFUSAL_PENALTY if _REFUSAL.search(response[:200]) else 0.0))
 
 
-def taste_parts(messages: Sequence[Message], response: str) -> dict[str, float]:
+def taste_parts(messages: Sequence[Message], response: str) -> Mapping[str, float]:
     """The parts of `taste` by name, each 0 to 1, before they are weighed by `WEIGHTS`."""
-    return dict(_parts(messages[-1].content if messages else "", response))
+    return _parts(messages[-1].content if messages else "", response)
 
 
 @lru_cache(maxsize=2048)
-def _parts(question: str, response: str) -> dict[str, float]:
-    """As `taste_parts`; kept, because a pair comes back with its sides swapped."""
+def _parts(question: str, response: str) -> Mapping[str, float]:
+    """Kept, because a pair comes back with its sides swapped."""
     return {
         "on_topic": on_topic(question, response),
         "length": comfortable_length(response),
@@ -74,8 +74,8 @@ def _parts(question: str, response: str) -> dict[str, float]:
 
 def on_topic(question: str, response: str) -> float:
     """Root of the share of the question's content words that come back; 0.5 if it has none."""
-    asked = {word for word in words(question) if len(word) >= 4 or not word.isascii()}
-    return math.sqrt(len(asked & set(words(response))) / len(asked)) if asked else 0.5
+    content = {word for word in words(question) if len(word) >= 4 or not word.isascii()}
+    return math.sqrt(len(content & set(words(response))) / len(content)) if content else 0.5
 
 
 def comfortable_length(response: str) -> float:
@@ -96,19 +96,19 @@ def freshness(response: str) -> float:
 
 def same_script(question: str, response: str) -> float:
     """Share of the response's letters that are in a script which the question uses."""
-    asked = {script(c) for c in question if c.isalpha()}
+    used = {script(c) for c in question if c.isalpha()}
     letters = Counter(c for c in response if c.isalpha())
-    n_right = sum(count for c, count in letters.items() if script(c) in asked)
-    return n_right / letters.total() if asked and letters else 1.0
+    n_right = sum(count for c, count in letters.items() if script(c) in used)
+    return n_right / letters.total() if used and letters else 1.0
 
 
 def words(text: str) -> list[str]:
     """Words in lower case; in scripts without spaces, pairs of neighbouring characters."""
-    found: list[str] = []
+    tokens: list[str] = []
     for word in _WORD.findall(text.casefold()):
         unspaced = len(word) > 2 and script(word[0]) in _UNSPACED
-        found += [word[i : i + 2] for i in range(len(word) - 1)] if unspaced else [word]
-    return found
+        tokens += [word[i : i + 2] for i in range(len(word) - 1)] if unspaced else [word]
+    return tokens
 
 
 @lru_cache(maxsize=4096)

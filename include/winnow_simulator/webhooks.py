@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -34,7 +35,7 @@ class Announcer:
     def __init__(self, books: Books, secret: str, send: Send, now: Callable[[], float]) -> None:
         self._books, self._signer = books, Webhook(secret)
         self._send, self._now = send, now
-        self._attempts: dict[tuple[str, int], int] = {}
+        self._attempts: Counter[tuple[str, int]] = Counter()
 
     def look(self) -> int:
         """Announce what is new since the last look; how many webhooks were sent."""
@@ -46,7 +47,9 @@ class Announcer:
             copies = 2 if self._books.faults.strikes("webhook_twice") else 1
             accepted = [self._announce(ref, changes) for _ in range(copies)]
             n_sent += copies
-            if any(accepted) or self._gives_up(ref, changes):
+            self._attempts[ref, changes] += 1
+            if any(accepted) or self._attempts[ref, changes] >= MAX_ATTEMPTS:
+                del self._attempts[ref, changes]
                 self._books.announced(ref, changes)
         return n_sent
 
@@ -61,13 +64,6 @@ class Announcer:
             "webhook-signature": self._signer.sign(webhook_id, at, body),
         }
         return self._send(body.encode(), headers)
-
-    def _gives_up(self, ref: str, changes: int) -> bool:
-        attempts = self._attempts.pop((ref, changes), 0) + 1
-        if attempts < MAX_ATTEMPTS:
-            self._attempts[ref, changes] = attempts
-            return False
-        return True
 
 
 def poster(url: str) -> Send:
