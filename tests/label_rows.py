@@ -12,8 +12,7 @@ import numpy as np
 
 from winnow.label import database
 from winnow.label.aggregation import aggregate as by_votes
-from winnow.label.aggregation import annotator_report as by_annotator
-from winnow.label.aggregation import annotator_skill
+from winnow.label.aggregation import annotators
 from winnow.label.aggregation.agreement import Agreement
 from winnow.label.aggregation.agreement import batch_agreement as agreement_in
 from winnow.records import to_table
@@ -45,18 +44,19 @@ def aggregate(
 
 def annotator_report(
     annotations: Sequence[Row], comparisons: Sequence[Row], expected: Mapping[str, str]
-) -> list[by_annotator.AnnotatorFigures]:
+) -> list[annotators.AnnotatorFigures]:
     told = _tasks(expected)
     with labels(annotations=annotations, comparisons=comparisons, tasks=told) as connection:
-        return by_annotator.annotator_report(connection)
+        return annotators.annotator_report(connection)
 
 
 def judge_batch(
     annotations: Sequence[Row], comparisons: Sequence[Row], expected: Mapping[str, str]
-) -> annotator_skill.JudgedBatch:
+) -> SimpleNamespace:
     told = _tasks(expected)
     with labels(annotations=annotations, comparisons=comparisons, tasks=told) as connection:
-        return annotator_skill.judge_batch(connection)
+        judged, names = annotators.judge_batch(connection)
+        return SimpleNamespace(judged=judged, annotators=names)
 
 
 def label_figures(annotations: Sequence[Row], tasks: Sequence[Row]) -> metrics.LabelFigures:

@@ -9,6 +9,7 @@ Views beside the tables:
     first_votes   pair, annotator and what was preferred of those that were asked whatever others
               said: no third vote, which is asked because two differ and would make people look as
               if they agreed less
+    sided     each two of these on one pair, by two people who both name a side, from either's end
     judged_pairs  the comparisons that have a vote, in their order, numbered from 0 by `n`
 
 `class_of` tells first, second and no difference apart: 0, 1, 2, as `aggregation.votes` does.
@@ -39,6 +40,11 @@ CREATE TEMP VIEW votes AS SELECT * FROM judged WHERE kind = 'comparison';
 CREATE TEMP TABLE first_votes AS SELECT pair_id, annotator, preferred FROM votes
     LEFT JOIN (SELECT task_id, any_value(repetition) AS asked FROM tasks GROUP BY task_id)
     USING (task_id) QUALIFY rank() OVER (PARTITION BY pair_id ORDER BY coalesce(asked, 0)) <= 2;
+CREATE TEMP VIEW sided AS SELECT one.annotator, other.annotator AS other,
+        one.preferred = other.preferred AS agreed
+    FROM first_votes AS one JOIN first_votes AS other
+        ON one.pair_id = other.pair_id AND one.annotator <> other.annotator
+    WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second');
 CREATE TEMP TABLE judged_pairs AS
     SELECT pair_id, row_number() OVER (ORDER BY row_n) - 1 AS n, prompt_id, first_id, second_id,
         p_first

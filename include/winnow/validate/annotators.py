@@ -16,7 +16,7 @@ import duckdb
 
 from winnow.campaign import Validate
 from winnow.intervals import wilson
-from winnow.label.aggregation.annotator_counts import annotator_counts
+from winnow.label.aggregation.annotators import annotator_counts
 from winnow.validate.verdict import Suspect
 
 _FAST = """

@@ -87,7 +87,7 @@ def by_enumeration(names: list[str], n_agreed: int, n_pairs: int) -> float:
     """P(first is better): at each error rate both truths weighed by their votes' likelihood."""
     rates = error_rates(n_agreed, n_pairs)
     decided = 0.0
-    for e, chance in zip(rates.rate_g.tolist(), rates.chance_g.tolist(), strict=True):
+    for e, chance in zip(*(values.tolist() for values in rates), strict=True):
         weights = dict.fromkeys(MIRROR, 1.0)
         for truth in weights:
             for name in names:

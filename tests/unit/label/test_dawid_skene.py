@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.label.aggregation.dawid_skene import Smoothing, Truths, dawid_skene
+from winnow.label.aggregation.dawid_skene import ACCURACY, OWN, POOLED, SHARE, Truths, dawid_skene
 
 Vote = tuple[int, int, int]
 
@@ -27,14 +27,13 @@ def fitted(found: list[Vote], sizes: tuple[int, int, int]) -> Truths:
 def by_loops(found: list[Vote], sizes: tuple[int, int, int]) -> list[list[float]]:
     """The model read off its formulas, one vote at a time."""
     n, a, k = sizes
-    smooth = Smoothing()
     of_item = [[vote for vote in found if vote[0] == item] for item in range(n)]
 
     def one_accuracy(accuracy: float) -> list[list[float]]:
         wrong = (1.0 - accuracy) / (k - 1)
         return [[accuracy if truth == said else wrong for said in range(k)] for truth in range(k)]
 
-    confusion = [one_accuracy(smooth.accuracy) for _ in range(a)]
+    confusion = [one_accuracy(ACCURACY) for _ in range(a)]
     share, p = [1.0 / k] * k, [[1.0 / k] * k for _ in range(n)]
     for _ in range(200):
         before, p = p, []
@@ -44,7 +43,7 @@ def by_loops(found: list[Vote], sizes: tuple[int, int, int]) -> list[list[float]
                 score = [score[truth] * confusion[who][truth][said] for truth in range(k)]
             p.append([s / sum(score) for s in score])
         seen = [[[0.0] * k for _ in range(k)] for _ in range(a)]
-        share = [smooth.share / k] * k
+        share = [SHARE / k] * k
         for item in range(n):
             if len(of_item[item]) < 2:
                 continue
@@ -56,11 +55,11 @@ def by_loops(found: list[Vote], sizes: tuple[int, int, int]) -> list[list[float]
         right = sum(seen[who][truth][truth] for who in range(a) for truth in range(k))
         total = sum(sum(sum(row) for row in table) for table in seen)
         base = one_accuracy(
-            (right + smooth.accuracy * smooth.pooled) / (total + smooth.pooled),
+            (right + ACCURACY * POOLED) / (total + POOLED),
         )
         for who in range(a):
             for truth in range(k):
-                row = [seen[who][truth][said] + smooth.own * base[truth][said] for said in range(k)]
+                row = [seen[who][truth][said] + OWN * base[truth][said] for said in range(k)]
                 confusion[who][truth] = [value / sum(row) for value in row]
         moved = np.abs(np.array(p) - np.array(before)).sum()
         if moved < 1e-3 * n:
@@ -121,8 +120,8 @@ def test_items_judged_once_say_nothing_about_errors() -> None:
     lonely = [(item, item % 3, item % 2) for item in range(40)]
     found = fitted(lonely, (40, 3, 2))
     assert found.share_k == pytest.approx([0.5, 0.5])
-    assert found.confusion_akl[:, 0, 0] == pytest.approx(Smoothing().accuracy)
-    assert found.p_nk.max(axis=1) == pytest.approx(Smoothing().accuracy)
+    assert found.confusion_akl[:, 0, 0] == pytest.approx(ACCURACY)
+    assert found.p_nk.max(axis=1) == pytest.approx(ACCURACY)
 
 
 def test_without_votes_everything_is_as_likely() -> None:

@@ -21,7 +21,7 @@ repeats are no votes; exchanging first and second throughout mirrors the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import duckdb
 import numpy as np
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from winnow.errors import Corrupt, Fatal
 from winnow.label.aggregation.agreement import sided_agreement
-from winnow.label.aggregation.annotator_skill import judge_batch
+from winnow.label.aggregation.annotators import judge_batch
 from winnow.label.aggregation.certainty import error_rates, no_surer_than, probability_first
 from winnow.label.aggregation.dawid_skene import dawid_skene
 from winnow.label.aggregation.votes import (
@@ -40,7 +40,7 @@ from winnow.label.aggregation.votes import (
     SECOND,
     IntArray,
     Votes,
-    read_votes,
+    to_votes,
 )
 from winnow.records import PREFERENCES
 
@@ -49,16 +49,6 @@ _SAME = 1e-6
 _NAMES = ("first", "second", "tie")
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Batch:
-    """The pairs with a vote: their votes, P(first) by counting them, the database of answers."""
-
-    votes: Votes
-    counts_nk: FloatArray
-    counted_n: FloatArray
-    connection: duckdb.DuckDBPyConnection
 
 
 def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -> pa.Table:
@@ -80,10 +70,11 @@ def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -
         raise Fatal(f"No aggregation is named {method!r}; known are {', '.join(sorted(METHODS))}.")
     _check_pairs_known(connection)
     pairs = connection.sql(_PAIRS).to_arrow_table()
-    votes = read_votes(connection)
+    voted = "SELECT *, n AS pair FROM votes JOIN judged_pairs USING (pair_id)"
+    votes = to_votes(connection, voted, len(pairs))
     counts_nk = votes.counts()
     counted_n = probability_first(counts_nk, error_rates(*sided_agreement(connection)))
-    choice_n, p_n = METHODS[method](_Batch(votes, counts_nk, counted_n, connection))
+    choice_n, p_n = METHODS[method](votes, counted_n, connection)
     n_votes_n = counts_nk.sum(axis=1)
     agreement_n = counts_nk.max(axis=1, initial=0.0) / np.maximum(n_votes_n, 1.0)
     names = pa.DictionaryArray.from_arrays(pa.array(choice_n, pa.int8()), pa.array(_NAMES))
@@ -98,42 +89,46 @@ def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -
     return pa.table(columns).cast(PREFERENCES)
 
 
-def _by_majority(batch: _Batch) -> tuple[IntArray, FloatArray]:
-    decisive_nk = batch.counts_nk[:, [FIRST, SECOND]]
-    has_most_nk = 2.0 * decisive_nk > batch.counts_nk.sum(axis=1, keepdims=True)
+_Method = Callable[[Votes, FloatArray, duckdb.DuckDBPyConnection], tuple[IntArray, FloatArray]]
+"""Choice and P(first preferred) of pairs, by their votes, P(first) by counting them, the batch."""
+
+
+def _by_majority(
+    votes: Votes, counted_n: FloatArray, _: duckdb.DuckDBPyConnection
+) -> tuple[IntArray, FloatArray]:
+    counts_nk = votes.counts()
+    has_most_nk = 2.0 * counts_nk[:, [FIRST, SECOND]] > counts_nk.sum(axis=1, keepdims=True)
     most_n = np.where(has_most_nk.any(axis=1), has_most_nk.argmax(axis=1), NO_DIFFERENCE)
-    return most_n, batch.counted_n
+    return most_n, counted_n
 
 
-def _by_dawid_skene(batch: _Batch) -> tuple[IntArray, FloatArray]:
-    votes = batch.votes
+def _by_truths(p_nk: FloatArray) -> tuple[IntArray, FloatArray]:
+    """The likeliest truth of each pair; no difference where two are equally likely."""
+    second_n, most_n = np.sort(p_nk, axis=1)[:, -2:].T
+    choice_n = np.where(most_n - second_n < _SAME, NO_DIFFERENCE, p_nk.argmax(axis=1))
+    return choice_n, np.asarray(p_nk[:, FIRST] + 0.5 * p_nk[:, NO_DIFFERENCE])
+
+
+def _by_dawid_skene(
+    votes: Votes, counted_n: FloatArray, _: duckdb.DuckDBPyConnection
+) -> tuple[IntArray, FloatArray]:
     sizes = (votes.n_pairs, len(votes.annotators), N_CHOICES)
-    p_nk = dawid_skene(votes.pair_v, votes.annotator_v, votes.choice_v, sizes).p_nk
-    return _likeliest(p_nk), _chance_first(p_nk)
+    return _by_truths(dawid_skene(votes.pair_v, votes.annotator_v, votes.choice_v, sizes).p_nk)
 
 
-def _by_bradley_terry(batch: _Batch) -> tuple[IntArray, FloatArray]:
-    p_nk = judge_batch(batch.connection).judged.by_votes_nk[: batch.votes.n_pairs]
-    return _likeliest(p_nk), _chance_first(p_nk)
+def _by_bradley_terry(
+    votes: Votes, counted_n: FloatArray, connection: duckdb.DuckDBPyConnection
+) -> tuple[IntArray, FloatArray]:
+    judged, _ = judge_batch(connection)
+    return _by_truths(judged.by_votes_nk[: votes.n_pairs])
 
 
-METHODS = {
+METHODS: Mapping[str, _Method] = {
     "bradley_terry": _by_bradley_terry,
     "dawid_skene": _by_dawid_skene,
     "majority": _by_majority,
 }
-"""Choice and P(first preferred) of each pair, by the names of `campaign.Label.aggregation`."""
-
-
-def _likeliest(p_nk: FloatArray) -> IntArray:
-    """The likeliest truth of each pair; no difference where two are equally likely."""
-    second_n, most_n = np.sort(p_nk, axis=1)[:, -2:].T
-    return np.where(most_n - second_n < _SAME, NO_DIFFERENCE, p_nk.argmax(axis=1))
-
-
-def _chance_first(p_nk: FloatArray) -> FloatArray:
-    return np.asarray(p_nk[:, FIRST] + 0.5 * p_nk[:, NO_DIFFERENCE])
-
+"""By the names of `campaign.Label.aggregation`."""
 
 _PAIRS = """
 WITH paid AS (

@@ -66,16 +66,9 @@ def sided_agreement(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     Two votes on one pair, by two people, in a database of `winnow.label.database`; a third vote,
     which is asked because two differ, is left out.
     """
-    n_agreed, n_pairs = connection.sql(_SIDED).fetchall()[0]
+    counted = "SELECT count(*) FILTER (agreed), count(*) FROM sided WHERE annotator < other"
+    n_agreed, n_pairs = connection.sql(counted).fetchall()[0]
     return n_agreed, n_pairs
-
-
-_SIDED = """
-SELECT count(*) FILTER (one.preferred = other.preferred), count(*)
-FROM first_votes AS one JOIN first_votes AS other
-    ON one.pair_id = other.pair_id AND one.annotator < other.annotator
-WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second')
-"""
 
 
 def agreement(pair_v: ArrayLike, label_v: ArrayLike, rng: np.random.Generator) -> Agreement:
@@ -100,8 +93,8 @@ def alpha(pair_v: ArrayLike, label_v: ArrayLike) -> float | None:
     (1.0, None, None)
     """
     counts_uk = _counted(pair_v, label_v)
-    found = _alpha(counts_uk, np.ones((1, len(counts_uk))))[0]
-    return None if np.isnan(found) else float(found)
+    point = _alpha(counts_uk, np.ones((1, len(counts_uk))))[0]
+    return None if np.isnan(point) else float(point)
 
 
 def _counted(pair_v: ArrayLike, label_v: ArrayLike) -> FloatArray:

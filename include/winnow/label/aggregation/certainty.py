@@ -23,10 +23,9 @@ Shapes: n pairs, g values of e, k choices (first, second, no difference).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logit, softmax
 
 from winnow.label.aggregation.votes import N_CHOICES
 
@@ -40,20 +39,15 @@ _MOST = 1.0 - 1e-6
 _HALVINGS = 50
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ErrorRates:
-    """Values of e, and how likely each is."""
-
-    rate_g: FloatArray
-    chance_g: FloatArray
+ErrorRates = tuple[FloatArray, FloatArray]
+"""Values of e, and how likely each is."""
 
 
 def error_rates(n_agreed: int, n_pairs: int) -> ErrorRates:
     """What is believed of e after `n_agreed` of `n_pairs` pairs of votes named one side."""
     agreement_g = 0.5 * (1.0 + _MEANT_G**2)
     log_g = n_agreed * np.log(agreement_g) + (n_pairs - n_agreed) * np.log1p(-agreement_g)
-    chance_g = np.exp(log_g - log_g.max())
-    return ErrorRates(0.5 * (1.0 - _MEANT_G), chance_g / chance_g.sum())
+    return 0.5 * (1.0 - _MEANT_G), softmax(log_g)
 
 
 def estimate_error_rate(n_agreed: int, n_pairs: int) -> float:
@@ -62,8 +56,8 @@ def estimate_error_rate(n_agreed: int, n_pairs: int) -> float:
     >>> round(estimate_error_rate(0, 0), 3), round(estimate_error_rate(82, 100), 3)
     (0.2, 0.105)
     """
-    rates = error_rates(n_agreed, n_pairs)
-    return float(rates.rate_g @ rates.chance_g)
+    rate_g, chance_g = error_rates(n_agreed, n_pairs)
+    return float(rate_g @ chance_g)
 
 
 def probability_first(counts_nk: ArrayLike, rates: ErrorRates) -> FloatArray:
@@ -76,9 +70,10 @@ def probability_first(counts_nk: ArrayLike, rates: ErrorRates) -> FloatArray:
     """
     first_n, second_n, none_n = np.asarray(counts_nk, dtype=np.float64).reshape(-1, N_CHOICES).T
     lead, lead_n = np.unique(first_n - second_n, return_inverse=True)
-    per_vote_g = np.log1p(-rates.rate_g) - np.log(rates.rate_g)
+    rate_g, chance_g = rates
+    per_vote_g = np.log1p(-rate_g) - np.log(rate_g)
     # Odd in the lead to the last bit, so that exchanging first and second mirrors the result.
-    sure = 0.5 * np.tanh(0.5 * lead[:, None] * per_vote_g) @ rates.chance_g
+    sure = 0.5 * np.tanh(0.5 * lead[:, None] * per_vote_g) @ chance_g
     decisive_n = (first_n + second_n) / np.maximum(1.0, first_n + second_n + none_n)
     return np.asarray(np.clip(0.5 + decisive_n * sure[lead_n], 1.0 - _MOST, _MOST))
 
@@ -97,7 +92,7 @@ def no_surer_than(p_n: ArrayLike, measured_n: ArrayLike) -> FloatArray:
     side_n = np.where(p_n > 0.5, 1.0, -1.0)
     gain_n = np.maximum(0.0, side_n * (np.asarray(measured_n, dtype=np.float64) - 0.5))
     allowed = gain_n[sided_n].sum()
-    half_n = 0.5 * (np.log(p_n) - np.log1p(-p_n))
+    half_n = 0.5 * logit(p_n)
     if np.abs(p_n - 0.5).sum() <= allowed:
         return p_n
     low, high = 0.0, 1.0

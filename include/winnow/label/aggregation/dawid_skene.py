@@ -36,21 +36,15 @@ _SETTLED = 1e-3
 _LEAST = 1e-12
 
 
-@dataclass(frozen=True, slots=True)
-class Smoothing:
-    """How votes are believed before they are seen.
-
-    Attributes:
-        accuracy: Chance to be right that everyone starts with.
-        pooled: Votes that it is worth for the accuracy of all.
-        own: Votes, per true class, that this accuracy is worth for an annotator's table.
-        share: Items that equal shares of the classes are worth.
-    """
-
-    accuracy: float = 0.7
-    pooled: float = 10.0
-    own: float = 4.0
-    share: float = 1.0
+# How votes are believed before they are seen.
+ACCURACY = 0.7
+"""Chance to be right that everyone starts with."""
+POOLED = 10.0
+"""Votes that it is worth for the accuracy of all."""
+OWN = 4.0
+"""Votes, per true class, that this accuracy is worth for an annotator's table."""
+SHARE = 1.0
+"""Items that equal shares of the classes are worth."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,30 +61,31 @@ def dawid_skene(
     annotator_v: IntArray,
     label_v: IntArray,
     sizes: tuple[int, int, int],
-    smoothing: Smoothing | None = None,
 ) -> Truths:
     """Truths of all items; `sizes` are the numbers of items, annotators and classes.
 
     An item without votes gets the classes' shares.
     """
-    smooth = smoothing or Smoothing()
     n_items, n_annotators, k = sizes
-    confusion_akl = np.broadcast_to(_one_accuracy(smooth.accuracy, k), (n_annotators, k, k))
+    confusion_akl = np.broadcast_to(_one_accuracy(ACCURACY, k), (n_annotators, k, k))
     share_k = np.full(k, 1.0 / k)
-    said = _said(item_v, annotator_v * k + label_v, (n_items, n_annotators * k))
+    # How often each item got each annotator's class: a product adds rows up by item or by cell.
+    votes = (np.ones(len(item_v)), (item_v, annotator_v * k + label_v))
+    said = csr_array(votes, shape=(n_items, n_annotators * k))
     telling_n = (np.bincount(item_v, minlength=n_items) > 1).astype(np.float64)
     telling = diags_array(telling_n) @ said
     said_by_item, p_nk = telling.T.tocsr(), np.full((n_items, k), 1.0 / k)
     for _ in range(_MAX_ROUNDS):
         # A row per annotator and class said, so that a vote's evidence is one row of the table.
-        told = np.log(np.maximum(confusion_akl, _LEAST)).transpose(0, 2, 1).reshape(-1, k)
-        before_nk, p_nk = p_nk, normalised(np.log(share_k) + said @ told)
-        share_k = telling_n @ p_nk + smooth.share / k
+        log_said = np.log(np.maximum(confusion_akl, _LEAST)).transpose(0, 2, 1).reshape(-1, k)
+        before_nk, p_nk = p_nk, normalised(np.log(share_k) + said @ log_said)
+        share_k = telling_n @ p_nk + SHARE / k
         share_k = share_k / share_k.sum()
         seen_akl = (said_by_item @ p_nk).reshape(n_annotators, k, k).transpose(0, 2, 1)
-        right = np.trace(seen_akl.sum(axis=0)) + smooth.accuracy * smooth.pooled
-        accuracy = float(right / (seen_akl.sum() + smooth.pooled))
-        confusion_akl = _rows(seen_akl + smooth.own * _one_accuracy(accuracy, k))
+        right = np.trace(seen_akl.sum(axis=0)) + ACCURACY * POOLED
+        accuracy = float(right / (seen_akl.sum() + POOLED))
+        table_akl = seen_akl + OWN * _one_accuracy(accuracy, k)
+        confusion_akl = table_akl / np.maximum(table_akl.sum(axis=-1, keepdims=True), _LEAST)
         if np.abs(p_nk - before_nk).sum() < _SETTLED * n_items:
             break
     return Truths(p_nk, share_k, confusion_akl)
@@ -103,11 +98,6 @@ def _one_accuracy(accuracy: float, k: int) -> FloatArray:
     return table_kl
 
 
-def _said(item_v: IntArray, cell_v: IntArray, shape: tuple[int, int]) -> csr_array:
-    """How often each item got each annotator's class: a product adds rows up by item or by cell."""
-    return csr_array((np.ones(len(item_v)), (item_v, cell_v)), shape=shape)
-
-
 def normalised(score_nk: FloatArray) -> FloatArray:
     """Probabilities in proportion to exp(score), row by row."""
     if not score_nk.size:
@@ -116,7 +106,3 @@ def normalised(score_nk: FloatArray) -> FloatArray:
     score_kn = np.ascontiguousarray(score_nk.T)
     p_kn = np.exp(score_kn - score_kn.max(axis=0))
     return np.asarray((p_kn / p_kn.sum(axis=0)).T)
-
-
-def _rows(counts: FloatArray) -> FloatArray:
-    return np.asarray(counts / np.maximum(counts.sum(axis=-1, keepdims=True), _LEAST))

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.label.annotation import NOT_COUNTED
-from winnow.sql import count
 
 Row = Mapping[str, Any]
 IntArray = NDArray[np.intp]
@@ -29,13 +28,6 @@ COMPARISON, GOLD, REPEAT = "comparison", "gold", "repeat"
 
 FIRST, SECOND, NO_DIFFERENCE = 0, 1, 2
 N_CHOICES = 3
-CHOICE_OF = {
-    "first": FIRST,
-    "second": SECOND,
-    "tie": NO_DIFFERENCE,
-    "both_bad": NO_DIFFERENCE,
-}
-"""Class of each value of `preferred`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,36 +83,19 @@ def by_pair(annotations: Iterable[Row]) -> dict[str, list[Row]]:
     return dict(grouped)
 
 
-def kind_of(annotation: Row) -> str:
-    """An annotation's kind; a row without one is of a time when all were comparisons."""
-    return annotation.get("kind") or COMPARISON
-
-
-def stands(latest: Row) -> bool:
-    """Whether a latest revision says something: neither withdrawn nor a skip, of any kind."""
-    return latest["status"] not in NOT_COUNTED and latest["preferred"] is not None
-
-
-def is_vote(latest: Row) -> bool:
-    """Whether a latest revision says which response is better.
-
-    Gold tasks and repeats tell of the annotator, and are no votes.
-    """
-    return kind_of(latest) == COMPARISON and stands(latest)
-
-
 def votes_of(annotations: Iterable[Row]) -> list[Row]:
-    """The votes among annotations of every revision, sorted by annotation id."""
-    return [row for row in latest_revisions(annotations) if is_vote(row)]
+    """The votes among annotations of every revision, sorted by annotation id.
 
-
-def read_votes(connection: duckdb.DuckDBPyConnection) -> Votes:
-    """The votes on `judged_pairs`, by annotation id, from a database of `winnow.label.database`."""
-    return to_votes(
-        connection,
-        "SELECT *, n AS pair FROM votes JOIN judged_pairs USING (pair_id)",
-        count(connection, "judged_pairs"),
-    )
+    Gold tasks and repeats tell of the annotator, and are no votes; a row without a kind is of a
+    time when all were comparisons.
+    """
+    return [
+        row
+        for row in latest_revisions(annotations)
+        if (row.get("kind") or COMPARISON) == COMPARISON
+        and row["status"] not in NOT_COUNTED
+        and row["preferred"] is not None
+    ]
 
 
 def to_votes(connection: duckdb.DuckDBPyConnection, answers: str, n_pairs: int) -> Votes:
@@ -129,13 +104,13 @@ def to_votes(connection: duckdb.DuckDBPyConnection, answers: str, n_pairs: int) 
     `answers` selects annotation_id, pair (a number), annotator, preferred, swapped and strength.
     """
     names = connection.sql(f"SELECT DISTINCT annotator FROM ({answers}) ORDER BY 1").fetchall()
-    told = connection.sql(_VOTES.format(answers=answers)).fetchnumpy()
+    columns = connection.sql(_VOTES.format(answers=answers)).fetchnumpy()
     return Votes(
-        pair_v=told["pair"].astype(np.intp),
-        annotator_v=told["annotator"].astype(np.intp),
-        choice_v=told["choice"].astype(np.intp),
-        swapped_v=told["swapped"].astype(np.bool_),
-        strength_v=told["strength"].astype(np.intp),
+        pair_v=columns["pair"].astype(np.intp),
+        annotator_v=columns["annotator"].astype(np.intp),
+        choice_v=columns["choice"].astype(np.intp),
+        swapped_v=columns["swapped"].astype(np.bool_),
+        strength_v=columns["strength"].astype(np.intp),
         n_pairs=n_pairs,
         annotators=[name for (name,) in names],
     )

@@ -13,7 +13,7 @@ import duckdb
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, table_files
 from winnow.ids import canonical_json
 from winnow.label.aggregation.aggregate import aggregate
-from winnow.label.aggregation.annotator_report import annotator_report
+from winnow.label.aggregation.annotators import annotator_report
 from winnow.label.aggregation.certainty import estimate_error_rate
 from winnow.label.aggregation.votes import GOLD
 from winnow.label.database import opened
