@@ -18,7 +18,6 @@ from winnow.errors import Fatal, Retryable
 from winnow.label.vendor import AnnotationPage
 from winnow.label.vendors.file_drop import client as file_drop
 from winnow.label.vendors.file_drop.client import FileDropVendor
-from winnow.label.vendors.file_drop.folder import read_delivered
 from winnow.lake import FolderLake, S3Lake
 from winnow.lake.aws import CALL_SECONDS, SLOWEST, Body, aws_client, end_calls
 from winnow.stages.label import rounds as label_rounds
@@ -162,11 +161,13 @@ def test_what_takes_too_long_is_left_and_errors_come_through() -> None:
 def test_a_file_of_a_vendor_has_a_largest_size_and_number_of_lines(tmp_path, monkeypatch) -> None:
     store = FolderLake(tmp_path)
     store.create("b/output/a.jsonl", b"{}\n" * 10)
-    assert read_delivered(store, "b/output/a.jsonl", 30) == b"{}\n" * 10
-    with pytest.raises(Fatal, match=r"b/output/a.jsonl has more than .* let the vendor split it"):
-        read_delivered(store, "b/output/a.jsonl", 29)
     vendor = FileDropVendor(store)
-    assert len(vendor._lines("b/output/a.jsonl").found) == 10
+    vendor.file_bytes = 30
+    assert len(vendor._lines("b/output/a.jsonl").lines) == 10
+    vendor.file_bytes = 29
+    with pytest.raises(Fatal, match=r"b/output/a.jsonl has more than .* let the vendor split it"):
+        vendor._lines("b/output/a.jsonl")
+    vendor.file_bytes = 30
     monkeypatch.setattr(file_drop, "FILE_LINES", 9)
     with pytest.raises(Fatal, match="more than 9 lines"):
         vendor._lines("b/output/a.jsonl")

@@ -30,7 +30,7 @@ from winnow.calls import (
 from winnow.errors import Retryable
 from winnow.label.vendors import calls as vendor_calls
 from winnow.label.vendors.calls import VendorCalls
-from winnow.label.vendors.label_studio.server import Server
+from winnow.label.vendors.label_studio.client import LabelStudioVendor
 
 MIB = 1 << 20
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -249,13 +249,15 @@ def test_what_one_try_took_the_next_has_no_more() -> None:
     assert now[0] <= vendor_calls.BOUNDS.seconds + 2.0
 
 
-def label_studio(listed: Callable[[int, httpx.Request], Any], token: str = "legacy") -> Server:
+def label_studio(
+    listed: Callable[[int, httpx.Request], Any], token: str = "legacy"
+) -> LabelStudioVendor:
     asked = itertools.count()
 
     def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=listed(next(asked), request))
 
-    return Server("http://ls", token, httpx.MockTransport(handle), lambda seconds: None)
+    return LabelStudioVendor("http://ls", token, httpx.MockTransport(handle), lambda seconds: None)
 
 
 ENDLESS_PROJECTS = {
@@ -270,7 +272,7 @@ ENDLESS_PROJECTS = {
 def test_a_list_of_projects_without_an_end_is_given_up(listed, why, monkeypatch) -> None:
     monkeypatch.setattr(vendor_calls, "MOST_PAGES", 20)
     with pytest.raises(Retryable, match=f"Label Studio's list of projects .*{why}"):
-        label_studio(listed).projects("night", "night/1")
+        label_studio(listed)._projects("night/1")
 
 
 def tasks_from(first: Callable[[int], int]) -> Callable[[int, httpx.Request], Any]:
@@ -283,20 +285,25 @@ ENDLESS_TASKS = {"the same page": tasks_from(lambda n: 1), "for ever": tasks_fro
 @pytest.mark.parametrize("listed", ENDLESS_TASKS.values(), ids=ENDLESS_TASKS.keys())
 def test_a_list_of_tasks_without_an_end_is_given_up(listed, monkeypatch) -> None:
     monkeypatch.setattr(vendor_calls, "MOST_PAGES", 20)
+    vendor = label_studio(listed)
+    vendor.page_size = 5
     with pytest.raises(Retryable, match=r"Label Studio.* tasks of project 7"):
-        label_studio(listed).tasks(7, 5)
+        vendor.list_task_ids("7")
 
 
 def test_a_list_ends_by_its_bytes_and_by_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     page, now = httpx.Response(200, content=b"x" * 1000), [0.0]
-    pages = vendor_calls.Pages("the list", lambda: now[0])
+    calls = VendorCalls("V", "http://v", {"A": "t"}, clock=lambda: now[0])
     monkeypatch.setattr(vendor_calls, "MOST_LISTED_BYTES", 2500)
-    pages.turn(1, page)
-    now[0] = vendor_calls.LIST_SECONDS + 1.0
-    with pytest.raises(Retryable, match="not whole after"):
-        pages.turn(2, page)
     with pytest.raises(Retryable, match="does not end after 3 pages and 3,000 bytes"):
-        pages.turn(3, page)
+        list(calls.listed("things", lambda place: ([], (place or 0) + 1, page)))
+
+    def slow(place: int | None) -> tuple[list[int], int, httpx.Response]:
+        now[0] += 0.6 * vendor_calls.LIST_SECONDS
+        return [], (place or 0) + 1, page
+
+    with pytest.raises(Retryable, match="not whole after"):
+        list(calls.listed("things", slow))
 
 
 @pytest.mark.parametrize("raw", [b"[" + b"0," * 200_000 + b"0]", b"[" + b"," * 200_000 + b"]"])
@@ -325,9 +332,11 @@ def test_the_trade_of_a_token_is_read_within_the_same_bounds() -> None:
             stream=httpx.ByteStream(gzip.compress(bytes(70 * MIB))),
         )
 
-    server = Server("http://ls", "a.b.c", httpx.MockTransport(handle), lambda seconds: None)
+    vendor = LabelStudioVendor(
+        "http://ls", "a.b.c", httpx.MockTransport(handle), lambda seconds: None
+    )
     with pytest.raises(Oversized, match=r"Label Studio .a new token."):
-        server.marker(1)
+        vendor.mark_of("1")
 
 
 def test_what_a_refusal_says_is_not_decoded_as_it_asks() -> None:

@@ -4,26 +4,38 @@ What always holds: every call may be repeated. A container is found by its batch
 made, a task carries an id that the vendor takes once, launching a launched batch changes nothing.
 So a submission that broke off is *reconciled* (see `winnow.label.submit`), never blindly retried.
 
-Errors: `Retryable` when the same call may work later, `Fatal` when a person must act (credential,
-unknown batch, cancelled batch). Money is in integer micro-dollars.
+Errors: `Retryable` when the same call may work later (no answer, a busy service, an answer that
+cannot be read), `Fatal` when a person must act (credential, unknown batch, cancelled batch). Money
+is in integer micro-dollars.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol, Self, get_args
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from winnow.errors import Fatal
+from winnow.ids import content_id
 from winnow.ingest.values import Unreadable, columns_of, read_time
 
 BatchState = Literal["draft", "open", "complete", "cancelled", "expired"]
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
+
+CHOICE_LABELS: Mapping[Choice, str] = {
+    "a": "A is better",
+    "b": "B is better",
+    "tie": "Equally good",
+    "both_bad": "Both are bad",
+    "skip": "I cannot judge this",
+}
+"""What an annotator reads on the buttons."""
 
 MAX_PRICE = 10**12
 """Micro-dollars of one annotation stay below: the sum of a batch's must fit 64 bits."""
@@ -151,6 +163,34 @@ class BatchStatus:
                     "be. Nothing was booked or bought: ask the vendor, then clear the task."
                 )
 
+    @classmethod
+    def counted(
+        cls,
+        state: BatchState,
+        n_answered: int,
+        charged: int,
+        due: Collection[int],
+        n_expired: int,
+        faults: Sequence[str],
+    ) -> Self:
+        """The status by what an adapter counted.
+
+        `due` is what each pending task costs if it is answered, micro-dollars; `faults` say of each
+        answer that cannot be read where it is and why.
+        """
+        return cls(
+            state=state,
+            n_tasks=n_answered + len(due) + n_expired,
+            n_answered=n_answered,
+            n_expired=n_expired,
+            n_pending=len(due),
+            charged=charged,
+            committed=charged + sum(due),
+            expected_done_at=None,
+            n_unreadable=len(faults),
+            unreadable=faults[0] if faults else "",
+        )
+
     @property
     def is_final(self) -> bool:
         """True when no further answer will come."""
@@ -172,6 +212,40 @@ class AnnotationPage:
     resume_cursor: str | None = None
 
 
+def container_name(batch_key: str, longest: int = 63) -> str:
+    """A name for `batch_key` alone where a vendor has no key of its own, of `longest` characters.
+
+    Lower-case letters, digits and single hyphens, beginning and ending with a letter or digit: it
+    may be a path, a folder or the name of a labeling job, and is one whatever the case.
+
+    >>> container_name("nightly/2026-11-22#1")
+    'nightly-2026-11-22-1-4b3a446652c01bb5'
+    """
+    unique = content_id("container", batch_key)[:16]
+    readable = re.sub(r"[^a-z0-9]+", "-", batch_key.lower())[: longest - len(unique) - 1]
+    return f"{readable}-{unique}".replace("--", "-").strip("-")
+
+
+_Place = TypeVar("_Place", bound=BaseModel)
+
+
+def read_cursor(shape: type[_Place], cursor: str) -> _Place:
+    """The place of a reader, of an adapter's `shape`, that a cursor names.
+
+    Raises:
+        Fatal: The cursor is none that the adapter gave.
+    """
+    try:
+        return shape.model_validate_json(cursor)
+    except ValidationError as error:
+        raise Fatal("The cursor is not one that this vendor's adapter gave.") from error
+
+
+def as_cursor(place: BaseModel) -> str:
+    """A reader's place as a cursor."""
+    return json.dumps(place.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+
+
 def id_text(value: Any) -> Any:
     """An id is an id: the number 17, or 17.0, is "17"."""
     if isinstance(value, float) and value.is_integer():
@@ -180,7 +254,8 @@ def id_text(value: Any) -> Any:
     return str(value) if is_number else value
 
 
-def _no_flag(value: Any) -> Any:
+def no_flag(value: Any) -> Any:
+    """The value, for a validator of numbers: true is no 1."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")
     return value
@@ -201,7 +276,7 @@ def _choice(value: Any) -> Any:
 
 
 Id = Annotated[str, BeforeValidator(id_text)]
-Whole = Annotated[int, BeforeValidator(_no_flag)]
+Whole = Annotated[int, BeforeValidator(no_flag)]
 Grade = Annotated[Whole, Field(ge=1, le=5)]
 Price = Annotated[Whole, Field(ge=0, lt=MAX_PRICE)]
 """Micro-dollars of one annotation."""
@@ -238,7 +313,7 @@ class DeliveredAnnotation(BaseModel):
     rationale: str | None = Field(None, max_length=20_000)
     started_at: Time | None = None
     finished_at: Time | None = None
-    active_seconds: Annotated[float, BeforeValidator(_no_flag), Field(ge=0, lt=1e9)] | None = None
+    active_seconds: Annotated[float, BeforeValidator(no_flag), Field(ge=0, lt=1e9)] | None = None
     status: Literal["submitted", "approved", "rejected", "retracted"] = "submitted"
     price: Price = Field(description="Charged for this, micro-dollars")
 
@@ -250,7 +325,7 @@ class DeliveredAnnotation(BaseModel):
             Unreadable: It is none, or its choice is unknown; the detail quotes no text of it.
         """
         try:
-            found = cls.model_validate(columns_of(record, cls.model_fields))
+            annotation = cls.model_validate(columns_of(record, cls.model_fields))
         except ValidationError as error:
             faults = [
                 f"{'.'.join(map(str, e['loc'])) or 'record'}: {e['msg']}" for e in error.errors()
@@ -258,43 +333,37 @@ class DeliveredAnnotation(BaseModel):
             is_time = any(e["type"] == "wrong_time" for e in error.errors())
             reason = "wrong_time" if is_time else "does_not_parse"
             raise Unreadable(reason, "; ".join(faults)) from error
-        if found.choice not in get_args(Choice):
+        if annotation.choice not in get_args(Choice):
             raise Unreadable("unknown_choice", f"known are {', '.join(get_args(Choice))}")
-        return found
+        return annotation
 
 
 class LabelVendor(Protocol):
-    """A place that sells annotations."""
+    """A place that sells annotations; an adapter derives from it.
 
-    @property
-    def name(self) -> str:
-        """Word by which campaigns name the vendor."""
+    Attributes:
+        name: Word by which campaigns name the vendor.
+        place: Where the account is, for people: an address, without its secrets.
+        max_request: Tasks that one `add_tasks` call may carry.
+        names_people: True when the id on an answer is that of one person; False when it may be a
+            team's.
+        takes_a_task_once: True when a task that is added twice, at whatever moment, is shown once
+            all the same.
+        snapshot: True when a fetch from the beginning gives what stands *now*: what is gone was
+            retracted. False when it gives everything that ever happened, edits and retractions as
+            revisions.
+    """
 
-    @property
-    def place(self) -> str:
-        """Where the account is, for people: an address, without its secrets."""
-
-    @property
-    def max_request(self) -> int:
-        """Tasks that one `add_tasks` call may carry."""
-
-    @property
-    def names_people(self) -> bool:
-        """True when the id on an answer is that of one person; False when it may be a team's."""
-
-    @property
-    def takes_a_task_once(self) -> bool:
-        """True when a task that is added twice, at whatever moment, is shown once all the same."""
-
-    @property
-    def snapshot(self) -> bool:
-        """True when a fetch from the beginning gives what stands *now*: what is gone was retracted.
-
-        False when it gives everything that ever happened, edits and retractions as revisions.
-        """
+    name: str
+    place: str
+    max_request: int
+    names_people: bool
+    takes_a_task_once: bool
+    snapshot: bool
 
     def estimate(self, tasks: Sequence[TaskRequest]) -> int:
-        """Micro-dollars that `tasks` cost if all are answered."""
+        """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
+        return sum(task.price for task in tasks)
 
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Find or create the container of `batch_key`, unlaunched if new, and return its ref."""
@@ -303,7 +372,7 @@ class LabelVendor(Protocol):
         """The mark of the terms under which the container was made; empty where it has none."""
 
     def list_task_ids(self, ref: str) -> set[str]:
-        """Ids of all tasks in the batch."""
+        """Ids of all tasks in the batch, also of those that ended without an answer."""
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
         """Put tasks into the batch; one that the account already holds is not bought again.

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.errors import Corrupt, Fatal
+from winnow.ingest.values import Unreadable
 from winnow.label.unreadable import words
-from winnow.label.vendor import VendorAccount
+from winnow.label.vendor import VendorAccount, container_name
 from winnow.label.vendors import connect
-from winnow.label.vendors.container import container_name
-from winnow.label.vendors.file_drop.answers import delivered_line, is_answer
+from winnow.label.vendors.file_drop.answers import is_answer, read_line
 from winnow.label.vendors.file_drop.folder import AskedLine, open_store
 from winnow.lake import FolderLake, S3Lake
 
@@ -186,8 +186,8 @@ def test_a_part_that_somebody_changed_is_corrupt(world, make_tasks) -> None:
     ],
 )
 def test_the_shapes_of_a_line(line, expected) -> None:
-    got = delivered_line(json.dumps(line).encode(), ASKED)
-    assert got and (got.choice, got.annotator, got.price) == expected
+    got = read_line(json.dumps(line).encode(), ASKED)
+    assert (got.choice, got.annotator, got.price) == expected
 
 
 def test_one_persons_answers_to_one_task_are_one_annotation() -> None:
@@ -195,14 +195,15 @@ def test_one_persons_answers_to_one_task_are_one_annotation() -> None:
         {"task_id": "t1", "annotator": who, "choice": c, "revision": r}
         for who, c, r in [("x", "a", 0), ("x", "b", 1), ("y", "a", 0)]
     ]
-    ids = [delivered_line(json.dumps(line).encode(), ASKED).annotation_id for line in lines]
+    ids = [read_line(json.dumps(line).encode(), ASKED).annotation_id for line in lines]
     assert ids[0] == ids[1] != ids[2]
 
 
 @given(st.binary(max_size=60) | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
 def test_no_line_breaks_the_reader(line: bytes | str) -> None:
     raw = line if isinstance(line, bytes) else line.encode()
-    assert delivered_line(raw, ASKED) is None
+    with pytest.raises(Unreadable):
+        read_line(raw, ASKED)
 
 
 LINE = {"task_id": "t1", "annotator": "x", "choice": "a"}
@@ -219,7 +220,8 @@ STRANGE = [
 
 @pytest.mark.parametrize("line", STRANGE)
 def test_an_answer_with_something_strange_beside_it_is_an_answer(line: bytes) -> None:
-    assert delivered_line(line, ASKED) is None
+    with pytest.raises(Unreadable):
+        read_line(line, ASKED)
     assert is_answer(line, ASKED) == ("t1", "x")
     assert is_answer(line, {}) is None
 
@@ -307,7 +309,7 @@ def test_a_file_is_packed_as_it_begins_not_as_it_is_named(world, make_tasks) -> 
 
 @pytest.mark.parametrize("spoil", ["cut", "bomb", "rotten"])
 def test_what_cannot_be_unpacked_is_told_and_kept(world, make_tasks, monkeypatch, spoil) -> None:
-    monkeypatch.setattr("winnow.label.vendors.file_drop.outputs.MAX_UNPACKED", 4096)
+    monkeypatch.setattr("winnow.label.vendors.file_drop.answers.MAX_UNPACKED", 4096)
     tasks = make_tasks(2)
     ref = submit(world, "night/1", tasks).ref
     lines = [{"task_id": t.task_id, "annotator": "x", "choice": "a"} for t in tasks]

@@ -20,9 +20,8 @@ from winnow.label.vendor import Choice, Rating, VendorAccount
 from winnow.label.vendors import connect
 from winnow.label.vendors.file_drop.folder import AskedLine
 from winnow.label.vendors.ground_truth.answers import line_of, read_answers
-from winnow.label.vendors.ground_truth.client import GroundTruthVendor
+from winnow.label.vendors.ground_truth.client import GroundTruthVendor, worker_template
 from winnow.label.vendors.ground_truth.jobs import JobSettings
-from winnow.label.vendors.ground_truth.template import worker_template
 from winnow.label.vendors.pages import unread
 from winnow.lake import FolderLake, S3Lake
 
@@ -35,7 +34,7 @@ ASKED = AskedLine("t1", 70_000, b"")
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GroundTruthWorld:
-    monkeypatch.setattr("winnow.label.vendors.ground_truth.client.FILES_IN_A_PAGE", 2)
+    monkeypatch.setattr(GroundTruthVendor, "files_in_a_page", 2)
     return GroundTruthWorld(FolderLake(tmp_path / "drop"))
 
 

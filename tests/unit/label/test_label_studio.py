@@ -251,13 +251,13 @@ class TestTasks:
         ref = submit(world, "night/1", tasks).ref
         number = world.numbers(ref)[tasks[0].task_id]
         vendor = world.connect()
-        remove = vendor._server.delete_unanswered
+        remove = vendor._delete_unanswered
 
-        def answered_meanwhile(project: int, tasks: list[int]) -> None:
+        def answered_meanwhile(of: str, tasks: list[int]) -> None:
             world.annotate(number, "ann", result=chosen("b"))
-            remove(project, tasks)
+            remove(of, tasks)
 
-        vendor._server.delete_unanswered = answered_meanwhile
+        vendor._delete_unanswered = answered_meanwhile
         status = vendor.cancel(ref, "enough")
         assert (status.n_answered, status.n_expired, status.n_pending) == (1, 1, 0)
         assert vendor.list_task_ids(ref) == {t.task_id for t in tasks}

@@ -5,7 +5,7 @@ An adapter is imported when its vendor is asked for: a night with one vendor loa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, get_args
@@ -33,8 +33,8 @@ def connect(name: str, account: VendorAccount) -> LabelVendor:
 
 def batch_of_event(name: str, body: bytes) -> str | None:
     """The ref of the batch that a vendor's webhook is about; None when it is about none."""
-    found: Callable[[bytes], str | None] = _adapter(name).batch_of_event
-    return found(body)
+    ref: str | None = _adapter(name).batch_of_event(body)
+    return ref
 
 
 def kind_of(name: str) -> VendorKind:

@@ -9,7 +9,7 @@ few; after them the caller gets `Retryable` and waits in its own way.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -54,7 +54,15 @@ class VendorCalls:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        _check(who, base_url, headers)
+        if not is_callable(base_url):
+            raise Fatal(f"The address of {who} is not a URL such as http://127.0.0.1:8790.")
+        if holds_secret(base_url):
+            # httpx would sign with it instead of the token, and write it into its log.
+            raise Fatal(
+                f"The address of {who} holds a password: its token is the vendor's password alone."
+            )
+        if not all(map(is_sendable, headers.values())):
+            raise Fatal(f"The token of {who} is empty or holds characters that no header carries.")
         self._who, self._sleep, self._clock = who, sleep, clock
         self._calls = Calls(who, base_url, headers, BOUNDS, transport, clock)
         self._seen: datetime | None = None
@@ -62,10 +70,6 @@ class VendorCalls:
     def now(self) -> datetime:
         """The service's time at its last answer, UTC; this machine's where it tells none."""
         return self._seen or datetime.now(UTC)
-
-    def _see_time(self, response: httpx.Response) -> None:
-        with suppress(KeyError, ValueError, TypeError, OverflowError):
-            self._seen = parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
 
     def send(
         self,
@@ -81,22 +85,84 @@ class VendorCalls:
             Retryable: The service does not answer in time, is busy for longer, or answers too much.
             Fatal: It refuses the secret or the request.
         """
+        call = f"{self._who} ({method} {path})"
         ends = self._clock() + BOUNDS.seconds
+
+        def once() -> httpx.Response:
+            try:
+                response = self._calls.send(method, path, body, params, ends - self._clock())
+            except httpx.TransportError as error:
+                fault = f"{call} did not answer ({why(error)}); is it running?"
+                raise _Busy(fault, None) from error
+            with suppress(KeyError, ValueError, TypeError, OverflowError):
+                self._seen = parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
+            if response.is_success or response.status_code in accept:
+                return response
+            refused = f"{call} answered HTTP {response.status_code}"
+            if response.status_code in (401, 403):
+                raise Fatal(f"{refused}: set its token in the vendor's connection.")
+            if response.status_code in (408, 429) or response.is_server_error:
+                raise _Busy(f"{refused}; try again later.", retry_after(response))
+            # Its `charset` decodes nothing.
+            reason = plain_text(response.content[: 4 * SHOWN_CHARS].decode(errors="replace"))
+            raise Fatal(f"{refused}: {reason[:SHOWN_CHARS]}")
+
         for back_off in BACK_OFF_SECONDS:
             try:
-                return self._send_once(method, path, body, params, accept, ends - self._clock())
+                return once()
             except _Busy as busy:
                 wait = back_off if busy.retry_after is None else busy.retry_after
                 if wait > LONGEST_WAIT_SECONDS or self._clock() + wait >= ends:
                     raise
                 self._sleep(wait)
-        return self._send_once(method, path, body, params, accept, ends - self._clock())
+        return once()
 
-    def pages(self, what: str) -> Pages:
-        """The bounds of a list that comes page by page; `what` names it in errors."""
-        return Pages(f"{self._who}'s list of {what}", self._clock)
+    def ask(
+        self,
+        shape: type[_T],
+        method: str,
+        path: str,
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> _T:
+        """One call and its answer; raises as `send` and `read`."""
+        return self.read(self.send(method, path, body, params), shape)
 
-    def read(self, response: httpx.Response, shape: Any) -> Any:
+    def listed(
+        self, what: str, page_at: Callable[[Any], tuple[Iterable[_T], Hashable, httpx.Response]]
+    ) -> Iterator[_T]:
+        """The elements of a list that comes page by page, `what` in errors.
+
+        `page_at` reads the page at a place, the first at None: its elements, the place of the next
+        page (None: it was the last), the answer.
+
+        Raises:
+            Retryable: The list comes back to a page, or is too long or too slow.
+        """
+        name, ends = f"{self._who}'s list of {what}", self._clock() + LIST_SECONDS
+        place: Hashable = None
+        places: set[Hashable] = set()
+        n_bytes = 0
+        while True:
+            page, place, answer = page_at(place)
+            yield from page
+            if place is None:
+                return
+            if place in places:
+                raise Retryable(f"{name} comes back to the same page; try again later.")
+            places.add(place)
+            n_bytes += len(answer.content)
+            if len(places) >= MOST_PAGES or n_bytes > MOST_LISTED_BYTES:
+                raise Retryable(
+                    f"{name} does not end after {len(places):,} pages and {n_bytes:,} bytes; see "
+                    "there what it holds."
+                )
+            if self._clock() > ends:
+                raise Retryable(
+                    f"{name} was not whole after {LIST_SECONDS:.0f} s; try again later."
+                )
+
+    def read(self, response: httpx.Response, shape: type[_T]) -> _T:
         """The answer as `shape`, a type that pydantic reads.
 
         Raises:
@@ -110,8 +176,8 @@ class VendorCalls:
             raise self._unreadable(response) from error
 
     def read_list(
-        self, response: httpx.Response, listed: str, shape: Any
-    ) -> tuple[Any, list[bytes]]:
+        self, response: httpx.Response, listed: str, shape: type[_T]
+    ) -> tuple[_T, list[bytes]]:
         """The answer without its list `listed` as `shape`; the list's elements as they came.
 
         Raises:
@@ -119,9 +185,9 @@ class VendorCalls:
         """
         try:
             parts = members(response.content)
-            found = elements(parts.pop(listed))
+            raw = elements(parts.pop(listed))
             rest = {name: read_json(part) for name, part in parts.items()}
-            return TypeAdapter(shape).validate_python(rest), found
+            return TypeAdapter(shape).validate_python(rest), raw
         except (Unreadable, KeyError, ValidationError) as error:
             raise self._unreadable(response) from error
 
@@ -131,80 +197,8 @@ class VendorCalls:
             "try again later."
         )
 
-    def _send_once(
-        self,
-        method: str,
-        path: str,
-        body: Any,
-        params: Mapping[str, Any] | None,
-        accept: Collection[int],
-        seconds: float,
-    ) -> httpx.Response:
-        call = f"{self._who} ({method} {path})"
-        try:
-            response = self._calls.send(method, path, body, params, seconds)
-        except httpx.TransportError as error:
-            raise _Busy(f"{call} did not answer ({why(error)}); is it running?", None) from error
-        self._see_time(response)
-        if response.is_success or response.status_code in accept:
-            return response
-        refused = f"{call} answered HTTP {response.status_code}"
-        if response.status_code in (401, 403):
-            raise Fatal(f"{refused}: set its token in the vendor's connection.")
-        if response.status_code in (408, 429) or response.is_server_error:
-            raise _Busy(f"{refused}; try again later.", retry_after(response))
-        raise Fatal(f"{refused}: {said_in(response)}")
-
-
-def said_in(response: httpx.Response) -> str:
-    """The beginning of what a service says, as plain text; its `charset` decodes nothing."""
-    return plain_text(response.content[: 4 * SHOWN_CHARS].decode(errors="replace"))[:SHOWN_CHARS]
-
-
-class Pages:
-    """A list that is read page by page: it has to go on with every page, and to end."""
-
-    def __init__(self, what: str, clock: Callable[[], float]) -> None:
-        self._what, self._clock = what, clock
-        self._ends = clock() + LIST_SECONDS
-        self._places: set[Hashable] = set()
-        self._n_pages = self._n_bytes = 0
-
-    def turn(self, place: Hashable, page: httpx.Response) -> None:
-        """A page was read, after which the list goes on at `place`.
-
-        Raises:
-            Retryable: It went on there before, or is too long or too slow.
-        """
-        self._n_pages += 1
-        self._n_bytes += len(page.content)
-        if place in self._places:
-            raise Retryable(f"{self._what} comes back to the same page; try again later.")
-        if self._n_pages >= MOST_PAGES or self._n_bytes > MOST_LISTED_BYTES:
-            raise Retryable(
-                f"{self._what} does not end after {self._n_pages:,} pages and {self._n_bytes:,} "
-                "bytes; see there what it holds."
-            )
-        if self._clock() > self._ends:
-            raise Retryable(
-                f"{self._what} was not whole after {LIST_SECONDS:.0f} s; try again later."
-            )
-        self._places.add(place)
-
 
 class _Busy(Retryable):
     def __init__(self, message: str, wait: float | None) -> None:
         super().__init__(message)
         self.retry_after = wait
-
-
-def _check(who: str, base_url: str, headers: Mapping[str, str]) -> None:
-    if not is_callable(base_url):
-        raise Fatal(f"The address of {who} is not a URL such as http://127.0.0.1:8790.")
-    if holds_secret(base_url):
-        # httpx would sign with it instead of the token, and write it into its log.
-        raise Fatal(
-            f"The address of {who} holds a password: its token is the vendor's password alone."
-        )
-    if not all(map(is_sendable, headers.values())):
-        raise Fatal(f"The token of {who} is empty or holds characters that no header carries.")

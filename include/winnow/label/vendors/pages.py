@@ -11,10 +11,14 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from winnow.ingest.brackets import parts
 from winnow.ingest.values import Twice, Unreadable, read_json
+
+_T = TypeVar("_T")
 
 MOST_PARTS = 100_000
 """Of an array or an object: a page of blanks and commas must not fill the memory."""
@@ -28,17 +32,17 @@ def members(raw: bytes, lenient: bool = False) -> dict[str, bytes]:
     Raises:
         Unreadable: It is no object, names something twice, or has more than `MOST_PARTS` members.
     """
-    found: dict[str, bytes] = {}
+    values: dict[str, bytes] = {}
     for part in _parts(raw, b"{}"):
         name = _NAME.match(part)
         if name is None or part[name.end() :].lstrip()[:1] != b":":
             raise Unreadable("invalid_json", "a name without a value")
-        told = str(read_json(name.group()))
-        if told in found and not lenient:
+        key = str(read_json(name.group()))
+        if key in values and not lenient:
             raise Unreadable("stands_twice", "a name stands more than once")
         value = part[part.index(b":", name.end()) + 1 :].strip()
-        found[told] = b"" if told in found else value
-    return found
+        values[key] = b"" if key in values else value
+    return values
 
 
 UNREAD: Final = object()
@@ -53,11 +57,19 @@ def read_part(part: bytes) -> Any:
         return UNREAD
 
 
-def told_once(value: Any, name: str) -> Any:
+def only(value: Any, name: str) -> Any:
     """What an object that was read says under `name`; None where that is nothing, or two things."""
     if not isinstance(value, dict) or (isinstance(value, Twice) and name in value.names):
         return None
     return value.get(name)
+
+
+def fitting(shape: TypeAdapter[_T], value: Any) -> _T | None:
+    """The value in its shape; None where it is not of it."""
+    try:
+        return shape.validate_python(value)
+    except ValidationError:
+        return None
 
 
 def unread(task_id: str, raw: bytes) -> bytes:

@@ -1,22 +1,84 @@
-"""A line that a vendor left, as an annotation."""
+"""Which files of a batch's folder hold answers, the lines of one, and a line as an annotation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from winnow.ids import content_id
+from winnow.ingest.formats.raw import PIECE_BYTES, RAW_LIMIT, opened
 from winnow.ingest.values import Twice, Unreadable, columns_of, read_json
 from winnow.label.vendor import DeliveredAnnotation, id_text
-from winnow.label.vendors.file_drop.folder import AskedLine
-from winnow.label.vendors.pages import members
+from winnow.label.vendors.file_drop.folder import AskedLine, BatchFolder
+from winnow.label.vendors.pages import UNREAD, members, read_part
 
-_WHO_SAID_WHAT = ("task_id", "annotator", "choice")
+PACKED = (".gz", ".zst", ".bz2")
+ENDINGS = tuple(f"{text}{pack}" for text in (".jsonl", ".ndjson") for pack in ("", *PACKED))
+"""Ends of names of files of answers, in any case."""
+
+MAX_UNPACKED = 256 << 20
+"""Bytes that one packed file may hold."""
 
 LABEL = "preference"
 """The label attribute, where a vendor gives the manifest's line back with an answer added."""
 
-_ESSENTIAL = (*_WHO_SAID_WHAT, LABEL, f"{LABEL}-metadata")
+_PACKINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+"""How a file is packed, by its first bytes: no line of JSON begins so."""
+_READ = "answers are read from files below output/ that end in .jsonl or .ndjson, packed or not"
+_WHO_SAID_WHAT = ("task_id", "annotator", "choice")
+
+
+class Lines(NamedTuple):
+    """The lines of a file that are not blank; `fault` says why what follows them is not read."""
+
+    lines: list[bytes]
+    fault: str = ""
+
+
+def answer_files(folder: BatchFolder) -> list[str]:
+    """Paths of the files of answers, sorted."""
+    return [path for path in _below_output(folder) if path.lower().endswith(ENDINGS)]
+
+
+def strange_files(folder: BatchFolder) -> list[str]:
+    """What to do about each file that may hold answers and is not read, the file named."""
+    own = (f"{folder.ref}/input/", f"{folder.ref}/output/")
+    strange = [path for path in _below_output(folder) if not path.lower().endswith(ENDINGS)]
+    strange += [p for p in folder.paths if p.lower().endswith(ENDINGS) and not p.startswith(own)]
+    return [f"{path}: {_READ} ({', '.join(PACKED)})" for path in strange]
+
+
+def _below_output(folder: BatchFolder) -> list[str]:
+    """All files there but the vendor's word that it is done, and hidden ones."""
+    named = [(path, path.removeprefix(f"{folder.ref}/output/")) for path in folder.below("output")]
+    return [
+        path
+        for path, name in named
+        if name != "done.json" and not any(part[:1] in ("", ".") for part in name.split("/"))
+    ]
+
+
+def lines_of(data: bytes) -> Lines:
+    """The lines of a file; what cannot be unpacked is one more, its beginning as it came."""
+    packing = next((p for begin, p in _PACKINGS.items() if data.startswith(begin)), None)
+    text, fault = _unpacked(data, packing) if packing else (data, "")
+    # By newlines alone: other characters that end a line may stand in a rationale.
+    lines = [line for line in text.split(b"\n") if line.strip()]
+    return Lines([*lines, data[:RAW_LIMIT]] if fault else lines, fault)
+
+
+def _unpacked(data: bytes, packing: str) -> tuple[bytes, str]:
+    text = bytearray()
+    try:
+        with opened(data, packing) as source:
+            while len(text) <= MAX_UNPACKED:
+                piece = source.read(PIECE_BYTES)
+                if not piece:
+                    return bytes(text), ""
+                text += piece
+    except OSError as error:
+        return bytes(text), f"it is damaged: {error}"
+    return bytes(text), f"it holds more than {MAX_UNPACKED} bytes: cut it into smaller files"
 
 
 def read_line(line: bytes, tasks: Mapping[str, AskedLine]) -> DeliveredAnnotation:
@@ -33,19 +95,11 @@ def read_line(line: bytes, tasks: Mapping[str, AskedLine]) -> DeliveredAnnotatio
     fields = columns_of(_fields(read_json(line)), DeliveredAnnotation.model_fields)
     task_id, annotator = (id_text(fields.get(name)) for name in ("task_id", "annotator"))
     task = tasks.get(task_id) if isinstance(task_id, str) else None
-    known = {
+    defaults = {
         "annotation_id": content_id("annotation", task_id, annotator),
         "price": task.price if task else 0,
     }
-    return DeliveredAnnotation.of({**known, **fields})
-
-
-def delivered_line(line: bytes, tasks: Mapping[str, AskedLine]) -> DeliveredAnnotation | None:
-    """As `read_line`; None where there is no annotation to be read."""
-    try:
-        return read_line(line, tasks)
-    except Unreadable:
-        return None
+    return DeliveredAnnotation.of({**defaults, **fields})
 
 
 def is_answer(line: bytes, tasks: Mapping[str, AskedLine]) -> tuple[str, str | None] | None:
@@ -53,20 +107,15 @@ def is_answer(line: bytes, tasks: Mapping[str, AskedLine]) -> tuple[str, str | N
 
     Who said what of which task can be read: the work was done, whatever else is wrong with it.
     """
+    essential = (*_WHO_SAID_WHAT, LABEL, f"{LABEL}-metadata")
     try:
-        told = {n: _read(part) for n, part in members(line).items() if n in _ESSENTIAL}
-        fields = {n: v for n, v in _fields(told).items() if n in _WHO_SAID_WHAT}
-        found = DeliveredAnnotation.of({**fields, "annotation_id": "any", "price": 0})
+        parts = {n: read_part(part) for n, part in members(line).items() if n in essential}
+        readable = {n: value for n, value in parts.items() if value is not UNREAD}
+        fields = {n: v for n, v in _fields(readable).items() if n in _WHO_SAID_WHAT}
+        answer = DeliveredAnnotation.of({**fields, "annotation_id": "any", "price": 0})
     except Unreadable:
         return None
-    return (found.task_id, found.annotator) if found.task_id in tasks else None
-
-
-def _read(part: bytes) -> Any:
-    try:
-        return read_json(part)
-    except Unreadable:
-        return None
+    return (answer.task_id, answer.annotator) if answer.task_id in tasks else None
 
 
 def _fields(line: Any) -> Any:
@@ -74,11 +123,11 @@ def _fields(line: Any) -> Any:
         return line
     label, metadata = line[LABEL], line.get(f"{LABEL}-metadata")
     given = label if isinstance(label, dict) else {"choice": label}
-    told = [metadata if isinstance(metadata, dict) else {}, given]
-    if any(isinstance(each, Twice) for each in (line, *told)):
+    about = metadata if isinstance(metadata, dict) else {}
+    if any(isinstance(each, Twice) for each in (line, about, given)):
         raise Unreadable("stands_twice", "a name stands more than once")
-    return {"task_id": line.get("task_id"), **_known(told[0]), **_known(told[1])}
+    named = {k: v for k, v in (*about.items(), *given.items()) if k in _KNOWN}
+    return {"task_id": line.get("task_id"), **named}
 
 
-def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in fields.items() if k in DeliveredAnnotation.model_fields}
+_KNOWN = DeliveredAnnotation.model_fields

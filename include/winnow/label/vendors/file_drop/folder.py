@@ -1,4 +1,4 @@
-"""A batch as files below one folder: what vendors that take files share.
+"""A batch as files below one folder, and what vendors that take files share.
 
 What always holds: every object that Winnow writes is written once. A task is in the batch when it
 is a line of a part below `input/`, and is asked when it is a line of a manifest; a manifest holds
@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.ids import canonical_json, digest
 from winnow.ingest.values import Unreadable, read_json, tidy
 from winnow.label.vendor import (
+    AnnotationPage,
     BatchState,
     BatchStatus,
     BatchTerms,
+    LabelVendor,
     Price,
     TaskRequest,
     VendorAccount,
+    as_cursor,
+    container_name,
+    read_cursor,
 )
-from winnow.label.vendors.container import container_name
 from winnow.lake import Lake, aws_client, open_lake
 
 _REF = re.compile(r"[a-z0-9-]{1,63}")
@@ -48,13 +52,12 @@ class AskedLine:
 
 @dataclass(frozen=True, slots=True)
 class BatchFolder:
-    """The folder `ref` of a batch in `store`, which was opened before."""
+    """The folder `ref` of a batch; `paths` are all objects below it when it was looked at."""
 
     store: Lake
     ref: str
     terms: BatchTerms
-    paths: tuple[str, ...]
-    """All objects below the folder, sorted, at the time it was looked at."""
+    paths: Sequence[str]
 
     @property
     def is_cancelled(self) -> bool:
@@ -64,9 +67,9 @@ class BatchFolder:
     @property
     def manifests(self) -> list[str]:
         """Paths of the manifests, in the order in which they were launched."""
-        names = [p.removeprefix(f"{self.ref}/") for p in self.paths]
-        found = [name for name in names if _MANIFEST.fullmatch(name)]
-        return [f"{self.ref}/{name}" for name in sorted(found, key=lambda n: (len(n), n))]
+        begin = f"{self.ref}/"
+        manifests = [p for p in self.paths if _MANIFEST.fullmatch(p.removeprefix(begin))]
+        return sorted(manifests, key=lambda path: (len(path), path))
 
     def below(self, folder: str) -> list[str]:
         """Paths of the objects below a folder of the batch, sorted."""
@@ -74,38 +77,184 @@ class BatchFolder:
 
     def tasks(self) -> dict[str, AskedLine]:
         """All tasks of the batch by id; of twins that two writers made, the first."""
-        return _by_id(line for path in self.below("input") for line in self.lines(path))
+        return self._by_id(self.below("input"))
 
     def launched(self) -> dict[str, AskedLine]:
         """The tasks that the vendor is asked for."""
-        return _by_id(line for path in self.manifests for line in self.lines(path))
+        return self._by_id(self.manifests)
 
     def lines(self, path: str) -> list[AskedLine]:
         """The tasks in a part or a manifest.
 
         Raises:
-            Corrupt: Somebody changed the file.
+            Corrupt: Somebody changed the file: a task without a price is not Winnow's.
         """
         try:
-            return [_asked(line) for line in self.store.read(path).splitlines()]
+            lines = self.store.read(path).splitlines()
+            read = [(tidy(read_json(line), "line"), line) for line in lines]
+            return [
+                AskedLine(str(fields["task_id"]), _PRICE.validate_python(fields["price"]), line)
+                for fields, line in read
+            ]
         except (Unreadable, KeyError, TypeError, ValidationError) as error:
             raise Corrupt(
                 f"{self.store.uri}/{path} is not as Winnow wrote it; look who writes there."
             ) from error
 
-    def add(self, tasks: Sequence[TaskRequest]) -> None:
-        """Put those of `tasks` that the batch does not hold into a new part."""
-        held = self.tasks()
-        lines = [input_line(t, self.terms) for t in tasks if t.task_id not in held]
-        if lines:
-            part = b"".join(lines)
-            number = len(self.below("input")) + 1
-            self.store.create(f"{self.ref}/input/{number:04d}-{digest(part)[:16]}.jsonl", part)
+    def _by_id(self, paths: Iterable[str]) -> dict[str, AskedLine]:
+        tasks: dict[str, AskedLine] = {}
+        for line in (line for path in paths for line in self.lines(path)):
+            tasks.setdefault(line.task_id, line)
+        return tasks
 
-    def cancel(self, reason: str, at: datetime) -> None:
-        """Say that no more answers are wanted; the first reason stays."""
-        note = canonical_json({"reason": reason, "at": at.isoformat()})
-        self.store.create(f"{self.ref}/cancelled.json", note)
+
+class FilePlace(BaseModel):
+    """Behind the file `after`; `is_final` was true before the first file was read."""
+
+    is_final: bool
+    after: str = ""
+
+
+class FolderVendor(LabelVendor):
+    """A vendor that takes and leaves files in `store`; `now` is the clock, by default the store's.
+
+    A call also raises `Corrupt`, when somebody changed what Winnow wrote.
+    """
+
+    max_request = 1000
+    takes_a_task_once = True
+    snapshot = True
+    longest_ref = 63
+    files_in_a_page = 1
+    file_bytes = 256 << 20
+    """Largest file of answers; a vendor may leave any number of files."""
+
+    def __init__(self, store: Lake, now: Callable[[], datetime] | None = None) -> None:
+        self._store, self._now, self.place = store, now or store.now, store.uri
+
+    def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
+        """Find or make the folder of `batch_key`; the first terms stay."""
+        ref = container_name(batch_key, self.longest_ref)
+        about = {"batch_key": batch_key, "terms": _TERMS.dump_python(terms, mode="json")}
+        self._store.create(f"{ref}/batch.json", canonical_json(about))
+        return ref
+
+    def mark_of(self, ref: str) -> str:
+        return self._terms(ref).mark
+
+    def list_task_ids(self, ref: str) -> set[str]:
+        return set(self._look(ref).tasks())
+
+    def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
+        """Put what the batch does not hold into a new part; other batches are not looked at."""
+        folder = self._look(ref)
+        if folder.is_cancelled:
+            raise Fatal(f"Batch {ref} was cancelled and takes no more tasks.")
+        held = folder.tasks()
+        part = b"".join(_line(t, folder.terms) for t in tasks if t.task_id not in held)
+        if part:
+            number = len(folder.below("input")) + 1
+            self._store.create(f"{ref}/input/{number:04d}-{digest(part)[:16]}.jsonl", part)
+
+    def launch(self, ref: str) -> None:
+        """Write a manifest of the tasks that none asks for yet.
+
+        Raises:
+            Retryable: Others launch the same batch at the same time.
+        """
+        self._launched(ref)
+
+    def _launched(self, ref: str) -> BatchFolder:
+        """The folder as it is afterwards."""
+        for _ in range(_TRIES):
+            folder = self._look(ref)
+            launched = folder.launched()
+            missing = [task.line for i, task in folder.tasks().items() if i not in launched]
+            number = len(folder.manifests) + 1
+            if folder.is_cancelled or (number > 1 and not missing):
+                return folder
+            name = "input.manifest" if number == 1 else f"input-{number:04d}.manifest"
+            self._store.create(f"{ref}/{name}", b"".join(line + b"\n" for line in missing))
+        raise Retryable(
+            f"{self._store.uri}/{ref} is being launched by another process; try again later."
+        )
+
+    def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
+        """The answers of the next output files, by name; what does not parse as it is.
+
+        Whether more will come was decided before the first file was read.
+        """
+        if cursor is None:
+            place = FilePlace(is_final=self.status(ref).is_final)
+        else:
+            place = read_cursor(FilePlace, cursor)
+        folder = self._look(ref)
+        left = [path for path in self._answer_paths(folder) if path > place.after]
+        paths = left[: self.files_in_a_page]
+        records = tuple(self._records(folder, paths))
+        if len(left) > len(paths):
+            cursor = as_cursor(FilePlace(is_final=place.is_final, after=paths[-1]))
+            return AnnotationPage(records, cursor, complete=False)
+        return AnnotationPage(records, None, place.is_final)
+
+    def _answer_paths(self, folder: BatchFolder) -> list[str]:
+        """Paths of the files of answers, sorted."""
+        raise NotImplementedError
+
+    def _records(self, folder: BatchFolder, paths: Sequence[str]) -> Iterable[bytes]:
+        """The records in files of answers."""
+        raise NotImplementedError
+
+    def cancel(self, ref: str, reason: str) -> BatchStatus:
+        """Leave a note that no more answers are wanted; the first reason stays."""
+        self._note_cancelled(ref, reason)
+        return self.status(ref)
+
+    def _note_cancelled(self, ref: str, reason: str) -> None:
+        self._terms(ref)
+        note = canonical_json({"reason": reason, "at": self._now().isoformat()})
+        self._store.create(f"{ref}/cancelled.json", note)
+
+    def _read(self, path: str) -> bytes:
+        """A file that the vendor left, which may be of any size.
+
+        Raises:
+            FileNotFoundError: It is gone.
+            Fatal: It is too large.
+        """
+        data = self._store.part(path, 0, self.file_bytes + 1)
+        if len(data) > self.file_bytes:
+            raise Fatal(
+                f"{self._store.uri}/{path} has more than {self.file_bytes >> 20:,} MiB, which is "
+                "the largest file that is read: let the vendor split it, or move it away."
+            )
+        return data
+
+    def _look(self, ref: str) -> BatchFolder:
+        """The batch's folder as it is now; raises as `_terms`."""
+        return BatchFolder(self._store, ref, self._terms(ref), sorted(self._store.tags(ref)))
+
+    def _terms(self, ref: str) -> BatchTerms:
+        """The terms under which the batch's folder was made.
+
+        Raises:
+            Fatal: There is no such batch.
+            Corrupt: Its `batch.json` is not as Winnow wrote it.
+        """
+        try:
+            if not _REF.fullmatch(ref):
+                raise FileNotFoundError(ref)
+            return _TERMS.validate_python(
+                json.loads(self._store.read(f"{ref}/batch.json"))["terms"]
+            )
+        except FileNotFoundError:
+            raise Fatal(
+                f"{self._store.uri} holds no batch {ref}: was the vendor's connection changed?"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise Corrupt(
+                f"{self._store.uri}/{ref}/batch.json is not as Winnow wrote it."
+            ) from error
 
 
 def open_store(account: VendorAccount) -> Lake:
@@ -134,113 +283,23 @@ def account_client(service: str, account: VendorAccount) -> Any:
     )
 
 
-def read_delivered(store: Lake, path: str, most_bytes: int) -> bytes:
-    """A file that a vendor left, which may be of any size.
-
-    Raises:
-        FileNotFoundError: It is gone.
-        Fatal: It has more than `most_bytes`.
-    """
-    data = store.part(path, 0, most_bytes + 1)
-    if len(data) > most_bytes:
-        raise Fatal(
-            f"{store.uri}/{path} has more than {most_bytes >> 20:,} MiB, which is the largest file "
-            "that is read: let the vendor split it, or move it away."
-        )
-    return data
-
-
-def make_folder(store: Lake, batch_key: str, terms: BatchTerms, longest: int = 63) -> str:
-    """Find or make the folder of `batch_key`; the first terms stay."""
-    ref = container_name(batch_key, longest)
-    about = {"batch_key": batch_key, "terms": _TERMS.dump_python(terms, mode="json")}
-    store.create(f"{ref}/batch.json", canonical_json(about))
-    return ref
-
-
-def look_at(store: Lake, ref: str) -> BatchFolder:
-    """The batch's folder as it is now; raises as `read_terms`."""
-    return BatchFolder(store, ref, read_terms(store, ref), tuple(sorted(store.tags(ref))))
-
-
-def read_terms(store: Lake, ref: str) -> BatchTerms:
-    """The terms under which the batch's folder was made.
-
-    Raises:
-        Fatal: There is no such batch.
-        Corrupt: Its `batch.json` is not as Winnow wrote it.
-    """
-    try:
-        about = store.read(f"{ref}/batch.json") if _REF.fullmatch(ref) else None
-    except FileNotFoundError:
-        about = None
-    if about is None:
-        raise Fatal(f"{store.uri} holds no batch {ref}: was the vendor's connection changed?")
-    try:
-        return _TERMS.validate_python(json.loads(about)["terms"])
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise Corrupt(f"{store.uri}/{ref}/batch.json is not as Winnow wrote it.") from error
-
-
-def write_manifest(store: Lake, ref: str) -> BatchFolder:
-    """Launch every task that no manifest asks for; the folder as it is afterwards.
-
-    Raises:
-        Retryable: Others launch the same batch at the same time.
-    """
-    for _ in range(_TRIES):
-        folder = look_at(store, ref)
-        launched, tasks = folder.launched(), folder.tasks()
-        missing = [task.line for task_id, task in tasks.items() if task_id not in launched]
-        number = len(folder.manifests) + 1
-        if folder.is_cancelled or (number > 1 and not missing):
-            return folder
-        name = "input.manifest" if number == 1 else f"input-{number:04d}.manifest"
-        store.create(f"{ref}/{name}", b"".join(line + b"\n" for line in missing))
-    raise Retryable(f"{store.uri}/{ref} is being launched by another process; try again later.")
-
-
-def input_line(task: TaskRequest, terms: BatchTerms) -> bytes:
-    """A task as a line of JSON, with the `source` that Ground Truth wants in each."""
-    fields = {"source": task.task_id, **asdict(task), "dimensions": list(terms.dimensions)}
-    return canonical_json(fields) + b"\n"
-
-
 def counted(
     state: BatchState,
     tasks: Mapping[str, AskedLine],
     answered: Collection[str],
+    faults: Sequence[str],
     charged: int | None = None,
 ) -> BatchStatus:
-    """The status of a batch in `state`; once it ended, what is not answered has expired.
-
-    `charged` is what its answers cost, the tasks' prices if absent.
-    """
-    n_open = len(tasks) - len(answered)
-    n_pending = n_open if state in ("draft", "open") else 0
-    due = sum(tasks[task_id].price for task_id in answered)
-    unanswered = sum(task.price for task in tasks.values()) - due
-    charged = due if charged is None else charged
-    return BatchStatus(
-        state=state,
-        n_tasks=len(tasks),
-        n_answered=len(answered),
-        n_expired=n_open - n_pending,
-        n_pending=n_pending,
-        charged=charged,
-        committed=charged + (unanswered if n_pending else 0),
-        expected_done_at=None,
-    )
+    """The status of a batch in `state`; once it ended, what is not answered has expired."""
+    if charged is None:
+        charged = sum(tasks[task_id].price for task_id in answered)
+    unanswered = [task.price for task_id, task in tasks.items() if task_id not in answered]
+    due = unanswered if state in ("draft", "open") else []
+    n_expired = len(unanswered) - len(due)
+    return BatchStatus.counted(state, len(answered), charged, due, n_expired, faults)
 
 
-def _asked(line: bytes) -> AskedLine:
-    """A task that a line asks for; one whose price is none was not written by Winnow."""
-    fields = tidy(read_json(line), "line")
-    return AskedLine(str(fields["task_id"]), _PRICE.validate_python(fields["price"]), line)
-
-
-def _by_id(lines: Iterable[AskedLine]) -> dict[str, AskedLine]:
-    found: dict[str, AskedLine] = {}
-    for line in lines:
-        found.setdefault(line.task_id, line)
-    return found
+def _line(task: TaskRequest, terms: BatchTerms) -> bytes:
+    """A task as a line of JSON, with the `source` that Ground Truth wants in each."""
+    fields = {"source": task.task_id, **asdict(task), "dimensions": list(terms.dimensions)}
+    return canonical_json(fields) + b"\n"

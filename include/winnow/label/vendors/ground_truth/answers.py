@@ -29,8 +29,8 @@ def is_response(path: str) -> bool:
 
 def line_of(path: str) -> int | None:
     """Which input line, from 0, the file at `path` answers; None where it is another file."""
-    found = _RESPONSE.search(path)
-    return int(found.group(1)) if found else None
+    place = _RESPONSE.search(path)
+    return int(place[1]) if place else None
 
 
 def read_answers(raw: bytes, task: AskedLine) -> list[bytes]:

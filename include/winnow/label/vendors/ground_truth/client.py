@@ -14,71 +14,42 @@ by itself. AWS prices a work team by contract: money is counted by what Winnow a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from winnow.errors import Fatal, Retryable
 from winnow.ids import canonical_json
 from winnow.label.vendor import (
-    AnnotationPage,
+    CHOICE_LABELS,
     BatchState,
     BatchStatus,
     BatchTerms,
     LabelVendor,
-    TaskRequest,
     VendorAccount,
 )
 from winnow.label.vendors.file_drop.folder import (
     AskedLine,
     BatchFolder,
+    FolderVendor,
     account_client,
     counted,
-    look_at,
-    make_folder,
     open_store,
-    read_delivered,
-    read_terms,
-    write_manifest,
 )
-from winnow.label.vendors.file_drop.place import FilePlace
 from winnow.label.vendors.ground_truth.answers import is_response, line_of, read_answers
-from winnow.label.vendors.ground_truth.jobs import (
-    JobSettings,
-    create_job,
-    describe_job,
-    job_request,
-    stop_job,
-)
-from winnow.label.vendors.ground_truth.template import worker_template
+from winnow.label.vendors.ground_truth.jobs import Jobs, JobSettings, job_request
 from winnow.lake import Lake
+from winnow.pages.render import render
 
-LONGEST_NAME = 58
-"""A job's name has 63 characters; the rest numbers the jobs of a batch that grew."""
-FILES_IN_A_PAGE = 100
-FILE_BYTES = 16 << 20
-"""Largest file of a worker's responses, which is of one task."""
 SHORTEST_TASK, LONGEST_TASK, USUAL_TASK = 30, 28_800, 3_600
 SHORTEST_LIFE, LONGEST_LIFE = 60, 864_000
 """Seconds that a private work team may have for a task, and a task may be offered."""
 
+_TEMPLATES = Path(__file__).with_name("templates")
 _ENDED = ("Completed", "Failed", "Stopped")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A labeling job of a batch: its manifest, and what SageMaker says of it; None: not made."""
-
-    name: str
-    manifest: str
-    description: Mapping[str, Any] | None
-
-    @property
-    def status(self) -> str:
-        """SageMaker's word for where the job stands; empty before it is made."""
-        return str(self.description["LabelingJobStatus"]) if self.description else ""
+_Job = Mapping[str, Any]
 
 
 def connect(account: VendorAccount) -> LabelVendor:
@@ -93,18 +64,16 @@ def connect(account: VendorAccount) -> LabelVendor:
     return GroundTruthVendor(open_store(account), account_client("sagemaker", account), settings)
 
 
-class GroundTruthVendor:
-    """Labeling jobs over files in `store`; `now` is the clock of deadlines, by default the store's.
-
-    Every call raises `Retryable` when AWS does not answer or is busy, `Fatal` when it refuses, and
-    `Corrupt` when somebody changed what Winnow wrote.
-    """
+class GroundTruthVendor(FolderVendor):
+    """Labeling jobs over files in `store`, made by the client `sagemaker`."""
 
     name = "ground_truth"
-    max_request = 1000
     names_people = True
-    takes_a_task_once = True
-    snapshot = True
+    longest_ref = 58
+    """A job's name has 63 characters; the rest numbers the jobs of a batch that grew."""
+    files_in_a_page = 100
+    file_bytes = 16 << 20
+    """Largest file of a worker's responses, which is of one task."""
 
     def __init__(
         self,
@@ -113,18 +82,14 @@ class GroundTruthVendor:
         settings: JobSettings,
         now: Callable[[], datetime] | None = None,
     ) -> None:
-        self._store, self._sagemaker, self._settings = store, sagemaker, settings
-        self._now = now or store.now
+        super().__init__(store, now)
+        self._jobs, self._settings = Jobs(sagemaker), settings
         self._account = f"{account_of(settings.role_arn)} in {sagemaker.meta.region_name}"
         self.place = f"{store.uri}, account {self._account}"
 
-    def estimate(self, tasks: Sequence[TaskRequest]) -> int:
-        """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
-        return sum(task.price for task in tasks)
-
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
-        """Find or make the folder of `batch_key`."""
-        ref = make_folder(self._store, batch_key, terms, LONGEST_NAME)
+        """Find or make the folder of `batch_key`, with a note of the account beside it."""
+        ref = super().open_batch(batch_key, terms)
         # Two accounts may share a bucket: a job of one is unknown in the other.
         self._store.create(f"{ref}/account.json", canonical_json({"account": self._account}))
         return ref
@@ -135,67 +100,55 @@ class GroundTruthVendor:
         Raises:
             Fatal: Its jobs are of another account or region.
         """
-        terms = read_terms(self._store, ref)
+        mark = super().mark_of(ref)
         with suppress(FileNotFoundError):
-            told = json.loads(self._store.read(f"{ref}/account.json"))["account"]
-            if told != self._account:
-                raise Fatal(f"the jobs of {ref} are of account {told}, not {self._account}")
-        return terms.mark
-
-    def list_task_ids(self, ref: str) -> set[str]:
-        """Ids of all tasks in the batch."""
-        return set(look_at(self._store, ref).tasks())
-
-    def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
-        """Put tasks into the batch; what other batches hold is not looked at."""
-        folder = look_at(self._store, ref)
-        if folder.is_cancelled:
-            raise Fatal(f"Batch {ref} was cancelled and takes no more tasks.")
-        folder.add(tasks)
+            account = json.loads(self._store.read(f"{ref}/account.json"))["account"]
+            if account != self._account:
+                raise Fatal(f"the jobs of {ref} are of account {account}, not {self._account}")
+        return mark
 
     def launch(self, ref: str) -> None:
         """Make a labeling job of every manifest that has none."""
-        folder = write_manifest(self._store, ref)
+        folder = self._launched(ref)
         if folder.is_cancelled:
             return
         template = f"{ref}/template.liquid.html"
         self._store.create(template, worker_template().encode())
-        for job in self._jobs(folder):
-            if job.description is None:
-                create_job(self._sagemaker, self._request(folder, job, template))
+        for name, job in self._jobs_of(folder).items():
+            if job is None:
+                self._jobs.create(self._request(folder, name, template))
 
     def status(self, ref: str) -> BatchStatus:
-        """Where the batch stands, by its jobs and the responses that are there."""
-        folder = look_at(self._store, ref)
-        jobs, tasks = list(self._jobs(folder)), folder.tasks()
-        found = dict(_responses(folder, jobs))
-        answered = {task.task_id for task in found.values() if task is not None}
-        stray = [path for path, task in found.items() if task is None]
-        _check_not_failed(jobs, answered)
-        status = counted(_state(folder, jobs, tasks.keys(), answered), tasks, answered)
-        told = f"{stray[0]} answers no line of the batch's manifests" if stray else ""
-        return replace(status, n_unreadable=len(stray), unreadable=told)
+        """Where the batch stands, by its jobs and the responses that are there.
 
-    def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
-        """Workers' responses, by the files' names; what does not parse as it is.
-
-        A response to a line that was not asked comes as one to a task of the file's name.
-
-        Whether more will come was decided before the first file was read.
+        Raises:
+            Fatal: A job failed, and nobody has answered.
         """
-        place = FilePlace.read(cursor, lambda: self.status(ref).is_final)
-        folder = look_at(self._store, ref)
-        asked = dict(_responses(folder, [Job(n, m, None) for n, m in _names(folder)]))
-        paths, place = place.next_of(sorted(asked), FILES_IN_A_PAGE)
-        tasks = {path: asked[path] or _nobodys(path) for path in paths}
-        read = [
-            read_answers(read_delivered(self._store, path, FILE_BYTES), task)
-            for path, task in tasks.items()
+        folder = self._look(ref)
+        jobs, tasks = self._jobs_of(folder), folder.tasks()
+        responses = dict(_responses(folder))
+        answered = {task.task_id for task in responses.values() if task is not None}
+        for name, job in jobs.items():
+            if _status(job) == "Failed" and job and not answered:
+                reason = job.get("FailureReason", "no reason given")
+                raise Fatal(f"Labeling job {name} failed: {reason}")
+        state = _state(folder, [_status(job) for job in jobs.values()], len(tasks), len(answered))
+        stray = [
+            f"{path} answers no line of the batch's manifests"
+            for path, task in responses.items()
+            if task is None
         ]
-        records = tuple(record for file in read for record in file)
-        if place.has_more:
-            return AnnotationPage(records, place.as_cursor(), complete=False)
-        return AnnotationPage(records, None, place.is_final)
+        return counted(state, tasks, answered, stray)
+
+    def _answer_paths(self, folder: BatchFolder) -> list[str]:
+        return [path for path in folder.below("output") if is_response(path)]
+
+    def _records(self, folder: BatchFolder, paths: Sequence[str]) -> Iterable[bytes]:
+        """Workers' responses; one to a line that was not asked is to a task of the file's name."""
+        task_of = dict(_responses(folder))
+        for path in paths:
+            task = task_of[path] or AskedLine(path.split("/", 2)[2], 0, b"")
+            yield from read_answers(self._read(path), task)
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
         """Stop the batch's jobs; what workers submitted is kept and paid.
@@ -203,41 +156,40 @@ class GroundTruthVendor:
         Raises:
             Retryable: A job is still stopping, and its last responses are being written.
         """
-        look_at(self._store, ref).cancel(reason, self._now())
-        folder = look_at(self._store, ref)
-        for job in self._jobs(folder):
-            if job.status in ("Initializing", "InProgress"):
-                stop_job(self._sagemaker, job.name)
+        self._note_cancelled(ref, reason)
+        for name, job in self._jobs_of(self._look(ref)).items():
+            if _status(job) in ("Initializing", "InProgress"):
+                self._jobs.stop(name)
         status = self.status(ref)
         if status.state == "open":
             raise Retryable(f"Labeling jobs of {ref} are stopping; try again in a few minutes.")
         return status
 
-    def _jobs(self, folder: BatchFolder) -> Iterator[Job]:
-        for name, manifest in _names(folder):
-            uri = f"{self._store.uri}/{manifest}"
+    def _jobs_of(self, folder: BatchFolder) -> dict[str, _Job | None]:
+        """What SageMaker says of each job of the batch, by its name; None: it is not made."""
+        return {
+            name: self._jobs.describe(name, f"{self._store.uri}/{manifest}")
+            for name, manifest in _names(folder).items()
             # An empty manifest makes no job, and needs none.
-            if folder.lines(manifest):
-                yield Job(name, manifest, describe_job(self._sagemaker, name, uri))
+            if folder.lines(manifest)
+        }
 
-    def _request(self, folder: BatchFolder, job: Job, template: str) -> dict[str, Any]:
-        root = self._store.uri
-        request = job_request(
-            self._settings,
-            job.name,
-            f"{root}/{job.manifest}",
-            f"{root}/{folder.ref}/output",
-            f"{root}/{template}",
-        )
+    def _request(self, folder: BatchFolder, name: str, template: str) -> dict[str, Any]:
+        paths = (_names(folder)[name], f"{folder.ref}/output", template)
+        request = job_request(self._settings, name, *(f"{self._store.uri}/{p}" for p in paths))
         minutes = folder.terms.session_minutes
+        wanted = 60 * minutes if minutes else USUAL_TASK
         left = int((folder.terms.deadline - self._now()).total_seconds())
         request["HumanTaskConfig"] |= {
-            "TaskTimeLimitInSeconds": _within(
-                SHORTEST_TASK, 60 * minutes if minutes else USUAL_TASK, LONGEST_TASK
-            ),
-            "TaskAvailabilityLifetimeInSeconds": _within(SHORTEST_LIFE, left, LONGEST_LIFE),
+            "TaskTimeLimitInSeconds": max(SHORTEST_TASK, min(wanted, LONGEST_TASK)),
+            "TaskAvailabilityLifetimeInSeconds": max(SHORTEST_LIFE, min(left, LONGEST_LIFE)),
         }
         return request
+
+
+def worker_template() -> str:
+    """The page that a worker sees, in Liquid."""
+    return render("worker.html", _TEMPLATES, choices=CHOICE_LABELS)
 
 
 def account_of(arn: str) -> str:
@@ -250,48 +202,34 @@ def account_of(arn: str) -> str:
     return parts[4] if len(parts) > 5 else arn
 
 
-def _names(folder: BatchFolder) -> list[tuple[str, str]]:
-    """Name and manifest of each job of the batch."""
+def _names(folder: BatchFolder) -> dict[str, str]:
+    """The manifest of each job of the batch, by the job's name."""
     numbered = enumerate(folder.manifests, start=1)
-    return [(folder.ref if n == 1 else f"{folder.ref}-{n}", path) for n, path in numbered]
+    return {folder.ref if n == 1 else f"{folder.ref}-{n}": path for n, path in numbered}
 
 
-def _responses(folder: BatchFolder, jobs: Sequence[Job]) -> Iterator[tuple[str, AskedLine | None]]:
+def _responses(folder: BatchFolder) -> Iterator[tuple[str, AskedLine | None]]:
     """Path of each worker-response file, and the task that it answers; None: none was asked."""
-    lines = {job.name: folder.lines(job.manifest) for job in jobs}
+    lines = {name: folder.lines(manifest) for name, manifest in _names(folder).items()}
     for path in filter(is_response, folder.below("output")):
-        asked = lines.get(path.split("/")[2], [])
+        of_job = lines.get(path.split("/")[2], [])
         number = line_of(path)
-        yield path, asked[number] if number is not None and number < len(asked) else None
+        yield path, of_job[number] if number is not None and number < len(of_job) else None
 
 
-def _nobodys(path: str) -> AskedLine:
-    return AskedLine(path.split("/", 2)[2], 0, b"")
+def _status(job: _Job | None) -> str:
+    """SageMaker's word for where a job stands; empty before it is made."""
+    return str(job["LabelingJobStatus"]) if job else ""
 
 
-def _check_not_failed(jobs: Sequence[Job], answered: set[str]) -> None:
-    for job in jobs:
-        if job.status == "Failed" and job.description and not answered:
-            reason = job.description.get("FailureReason", "no reason given")
-            raise Fatal(f"Labeling job {job.name} failed: {reason}")
-
-
-def _state(
-    folder: BatchFolder, jobs: Sequence[Job], tasks: Collection[str], answered: set[str]
-) -> BatchState:
-    is_running = any(job.status not in ("", *_ENDED) for job in jobs)
+def _state(folder: BatchFolder, jobs: Sequence[str], n_tasks: int, n_answered: int) -> BatchState:
+    is_running = any(status not in ("", *_ENDED) for status in jobs)
     if folder.is_cancelled:
         return "open" if is_running else "cancelled"
     if not folder.manifests:
         return "draft"
-    is_unlaunched = any(not job.status for job in jobs) or len(tasks) > len(folder.launched())
-    if is_running or is_unlaunched:
+    if is_running or "" in jobs or n_tasks > len(folder.launched()):
         return "open"
-    if any(job.status == "Stopped" for job in jobs):
+    if "Stopped" in jobs:
         return "cancelled"
-    has_failed = any(job.status == "Failed" for job in jobs)
-    return "expired" if has_failed and len(answered) < len(tasks) else "complete"
-
-
-def _within(lowest: int, wanted: int, highest: int) -> int:
-    return max(lowest, min(wanted, highest))
+    return "expired" if "Failed" in jobs and n_answered < n_tasks else "complete"

@@ -34,11 +34,11 @@ class JobSettings:
         Raises:
             Fatal: The role or the work team is not named.
         """
-        known = {k: v for k, v in account.extra.items() if k in cls.__dataclass_fields__}
-        absent = sorted({"role_arn", "workteam_arn"} - known.keys())
+        given = {k: v for k, v in account.extra.items() if k in cls.__dataclass_fields__}
+        absent = sorted({"role_arn", "workteam_arn"} - given.keys())
         if absent:
             raise Fatal(f"Ground Truth: set extra.{' and extra.'.join(absent)} in the connection.")
-        return cls(**known)
+        return cls(**given)
 
 
 def job_request(
@@ -67,36 +67,40 @@ def job_request(
     }
 
 
-def describe_job(client: Any, name: str, manifest_uri: str) -> Mapping[str, Any] | None:
-    """The job `name` as SageMaker describes it; None where there is none.
+class Jobs:
+    """Labeling jobs by their names, over a `client` of SageMaker."""
 
-    Raises:
-        Fatal: Another batch's job has the name.
-    """
-    try:
-        with _aws_errors(f"job {name}"):
-            job: Mapping[str, Any] = client.describe_labeling_job(LabelingJobName=name)
-    except _AbsentJob:
-        return None
-    found = job["InputConfig"]["DataSource"].get("S3DataSource", {}).get("ManifestS3Uri")
-    if found != manifest_uri:
-        raise Fatal(
-            f"Labeling job {name} reads {found}, not {manifest_uri}: another lake of this account "
-            "and region has a batch of the same key. Rename the campaign."
-        )
-    return job
+    def __init__(self, client: Any) -> None:
+        self._client = client
 
+    def describe(self, name: str, manifest_uri: str) -> Mapping[str, Any] | None:
+        """The job as SageMaker describes it; None where there is none.
 
-def create_job(client: Any, request: Mapping[str, Any]) -> None:
-    """Create a job; one that is there already is left alone."""
-    with contextlib.suppress(_TakenJob), _aws_errors(f"job {request['LabelingJobName']}"):
-        client.create_labeling_job(**request)
+        Raises:
+            Fatal: Another batch's job has the name.
+        """
+        try:
+            with _aws_errors(f"job {name}"):
+                job: Mapping[str, Any] = self._client.describe_labeling_job(LabelingJobName=name)
+        except _AbsentJob:
+            return None
+        manifest = job["InputConfig"]["DataSource"].get("S3DataSource", {}).get("ManifestS3Uri")
+        if manifest != manifest_uri:
+            raise Fatal(
+                f"Labeling job {name} reads {manifest}, not {manifest_uri}: another lake of this "
+                "account and region has a batch of the same key. Rename the campaign."
+            )
+        return job
 
+    def create(self, request: Mapping[str, Any]) -> None:
+        """Create a job; one that is there already is left alone."""
+        with contextlib.suppress(_TakenJob), _aws_errors(f"job {request['LabelingJobName']}"):
+            self._client.create_labeling_job(**request)
 
-def stop_job(client: Any, name: str) -> None:
-    """Stop a job; what its workers submitted before is kept."""
-    with contextlib.suppress(_AbsentJob), _aws_errors(f"job {name}"):
-        client.stop_labeling_job(LabelingJobName=name)
+    def stop(self, name: str) -> None:
+        """Stop a job; what its workers submitted before is kept."""
+        with contextlib.suppress(_AbsentJob), _aws_errors(f"job {name}"):
+            self._client.stop_labeling_job(LabelingJobName=name)
 
 
 class _AbsentJob(Fatal):
@@ -114,20 +118,16 @@ def _aws_errors(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _named(what, error) from error
+        code = error.response.get("Error", {}).get("Code", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _ABSENT:
+            raise _AbsentJob(f"SageMaker has no {what}.") from error
+        if code == _TAKEN:
+            raise _TakenJob(f"SageMaker has {what} already.") from error
+        if code in _BUSY or status == 429 or status >= 500:
+            raise Retryable(f"SageMaker, {what}: {code}; try again later.") from error
+        raise Fatal(f"SageMaker, {what}: {error}.") from error
     except NoCredentialsError as error:
         raise Fatal(f"SageMaker, {what}: no credentials; set login and token.") from error
     except BotoCoreError as error:
         raise Retryable(f"SageMaker, {what}: no answer ({type(error).__name__}).") from error
-
-
-def _named(what: str, error: Any) -> Fatal | Retryable:
-    code = error.response.get("Error", {}).get("Code", "")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _ABSENT:
-        return _AbsentJob(f"SageMaker has no {what}.")
-    if code == _TAKEN:
-        return _TakenJob(f"SageMaker has {what} already.")
-    if code in _BUSY or status == 429 or status >= 500:
-        return Retryable(f"SageMaker, {what}: {code}; try again later.")
-    return Fatal(f"SageMaker, {what}: {error}.")

@@ -8,30 +8,57 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from winnow.ids import content_id
 from winnow.ingest.values import Twice, Unreadable, read_json, read_time
-from winnow.label.vendor import Price, TaskRequest, Whole
+from winnow.label.vendor import Price, TaskRequest, Whole, no_flag
 from winnow.label.vendors.label_studio.page import CLOSED_PAGE, read_result, task_data
 from winnow.label.vendors.label_studio.project import Marker, as_json
-from winnow.label.vendors.pages import UNREAD, elements, members, read_part, told_once, unread
-
-_LONGEST_LEAD_SECONDS = 366 * 86400.0
-_MICROSECOND = timedelta(microseconds=1)
+from winnow.label.vendors.pages import UNREAD, elements, fitting, members, only, read_part, unread
 
 
-class StoredAnnotation(BaseModel):
-    """An annotation as the server lists it; what people send it is not checked there.
+@dataclass(frozen=True, slots=True)
+class StoredAnnotation:
+    """An annotation in the bytes as listed; what people send the server is not checked there.
 
-    `raw` are its bytes.
+    `fields` is None where they cannot be read: it is an answer all the same.
     """
 
+    raw: bytes
+    fields: _Listed | None
+
+    @classmethod
+    def read(cls, raw: bytes) -> StoredAnnotation:
+        """An annotation in a list, whatever its bytes are."""
+        with suppress(Unreadable, ValidationError):
+            value = read_json(raw)
+            if isinstance(value, dict) and not isinstance(value, Twice):
+                return cls(raw, _Listed.model_validate(value))
+        return cls(raw, None)
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether the server's own skip was pressed."""
+        return self.fields is not None and self.fields.was_cancelled
+
+    @property
+    def annotator(self) -> str:
+        """The user's number; without one no two answers are known to be one person's."""
+        if self.fields is None:
+            return f"unread-{content_id(self.raw.decode('utf-8', 'replace'))}"
+        user = self.fields.completed_by
+        user = user.get("id") if isinstance(user, dict) else user
+        return f"deleted-{self.fields.id}" if user is None else str(user)
+
+
+class _Listed(BaseModel):
     id: int
     completed_by: Any = None
     was_cancelled: bool = False
@@ -39,28 +66,6 @@ class StoredAnnotation(BaseModel):
     lead_time: Any = None
     created_at: Any
     updated_at: Any
-    raw: bytes = b""
-
-    @property
-    def annotator(self) -> str:
-        """The user's number; of a user who was deleted, no two answers are known to be one's."""
-        user = self.completed_by
-        user = user.get("id") if isinstance(user, dict) else user
-        return f"deleted-{self.id}" if user is None else str(user)
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadAnnotation:
-    """An annotation that cannot be read, in the bytes as listed: an answer all the same."""
-
-    raw: bytes
-
-    was_cancelled = False
-
-    @property
-    def annotator(self) -> str:
-        """Of such answers no two are known to be one person's."""
-        return f"unread-{content_id(self.raw.decode('utf-8', 'replace'))}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class StoredTask:
     raw: bytes
     id: int | None
     meta: Any
-    annotations: Sequence[StoredAnnotation | UnreadAnnotation]
+    annotations: Sequence[StoredAnnotation]
 
     @classmethod
     def read(cls, raw: bytes) -> StoredTask:
@@ -83,19 +88,19 @@ class StoredTask:
             parts = members(raw, lenient=True)
         except Unreadable:
             return cls(raw, None, UNREAD, ())
-        number = _fitting(_NUMBER, read_part(parts.get("id", b"null")))
+        number = fitting(_NUMBER, read_part(parts.get("id", b"null")))
         meta = read_part(parts.get("meta", b"null"))
         return cls(raw, number, meta, _annotations(parts.get("annotations", b"null"), raw))
 
     @cached_property
     def ours(self) -> _Meta:
         """What Winnow keeps about it: nothing for a task that a person added by hand."""
-        kept = told_once(self.meta, "winnow")
+        kept = only(self.meta, "winnow")
         return _Meta(
-            task_id=_fitting(_ID, told_once(kept, "task_id")),
-            price=_fitting(_PRICE, told_once(kept, "price")),
-            withdrawn=_fitting(_IDS, told_once(kept, "withdrawn")) or (),
-            batch=_fitting(_MARKER, told_once(kept, "batch")),
+            task_id=fitting(_ID, only(kept, "task_id")),
+            price=fitting(_PRICE, only(kept, "price")),
+            withdrawn=fitting(_IDS, only(kept, "withdrawn")) or (),
+            batch=fitting(_MARKER, only(kept, "batch")),
         )
 
     @property
@@ -117,78 +122,56 @@ class StoredTask:
             return "its number cannot be read"
         if self.ours.price is None:
             return "the `price` in its `meta` is none"
-        strange = any(isinstance(each, UnreadAnnotation) for each in self.annotations)
+        strange = any(each.fields is None for each in self.annotations)
         return "an annotation cannot be read" if strange else ""
 
 
 class Books:
     """What a project's tasks say, each counted once however often it is there.
 
-    `faults` says of each task that cannot be read whole where it is and why; `unknown` of those
-    among them of which it cannot be told whether they are Winnow's.
+    A price that cannot be read is none: what stands in the project may be anybody's.
+
+    Attributes:
+        task_ids: Ids of all tasks, also of those that were withdrawn.
+        answered: Ids of tasks with an answer or a skip.
+        pending: Ids of tasks that stand there without an answer.
+        withdrawn: Ids of tasks that were taken back, or are being.
+        expired: Ids of tasks that were withdrawn without an answer.
+        charged: A task's price for each annotator who answered and did not skip it, micro-dollars.
+        due: What each pending task costs, micro-dollars.
+        unanswered: Server's numbers of all copies without an answer, as far as they are known.
+        surplus: Those of them that are there twice; an answered copy or the first stays.
+        faults: Of each task that cannot be read whole where it is and why.
+        unknown: Of those among them of which it cannot be told whether they are Winnow's.
     """
 
     def __init__(self, stored: Sequence[StoredTask]) -> None:
-        self._copies: dict[str, list[StoredTask]] = {}
-        self.withdrawn: set[str] = set()
         self.faults = [f"task {t.id}, {t.fault}" for t in stored if t.fault]
         self.unknown = [f"task {t.id}, {t.fault}" for t in stored if t.is_unknown]
+        self.withdrawn = {task_id for task in stored for task_id in task.ours.withdrawn}
+        copies: dict[str, list[StoredTask]] = {}
         for task in sorted(stored, key=lambda t: (t.id is None, t.id or 0)):
-            self.withdrawn.update(task.ours.withdrawn)
             if task.ours.task_id is not None:
-                self._copies.setdefault(task.ours.task_id, []).append(task)
-
-    @property
-    def task_ids(self) -> set[str]:
-        """Ids of all tasks, also of those that were withdrawn."""
-        return self._copies.keys() | self.withdrawn
-
-    @property
-    def answered(self) -> set[str]:
-        """Ids of tasks with an answer or a skip."""
-        return {i for i, copies in self._copies.items() if any(t.annotations for t in copies)}
-
-    @property
-    def pending(self) -> set[str]:
-        """Ids of tasks that stand there without an answer."""
-        return self._copies.keys() - self.answered
-
-    @property
-    def expired(self) -> set[str]:
-        """Ids of tasks that were withdrawn without an answer."""
-        return self.withdrawn - self._copies.keys()
-
-    @property
-    def charged(self) -> int:
-        """Micro-dollars: a task's price for each annotator who answered and did not skip it.
-
-        A price that cannot be read is none: what stands in the project may be anybody's.
-        """
+                copies.setdefault(task.ours.task_id, []).append(task)
+        self.task_ids = copies.keys() | self.withdrawn
+        self.answered = {i for i, twins in copies.items() if any(t.annotations for t in twins)}
+        self.pending = copies.keys() - self.answered
+        self.expired = self.withdrawn - copies.keys()
         paid = {
             (task_id, a.annotator): t.ours.price or 0
-            for task_id, copies in self._copies.items()
-            for t in copies
+            for task_id, twins in copies.items()
+            for t in twins
             for a in t.annotations
             if not a.was_cancelled
         }
-        return sum(paid.values())
-
-    @property
-    def still_due(self) -> int:
-        """Micro-dollars that all pending tasks cost."""
-        return sum(self._copies[task_id][0].ours.price or 0 for task_id in self.pending)
-
-    def unanswered(self) -> list[int]:
-        """Server's numbers of all copies without an answer."""
-        return [n for copies in self._copies.values() for n in _unanswered(copies)]
-
-    def surplus(self) -> list[int]:
-        """Numbers of unanswered copies of what is there twice; an answered or the first stays."""
-        extra: list[int] = []
-        for copies in self._copies.values():
-            unanswered = _unanswered(copies)
-            extra += unanswered if len(unanswered) < len(copies) else unanswered[1:]
-        return extra
+        self.charged = sum(paid.values())
+        self.due = [copies[task_id][0].ours.price or 0 for task_id in self.pending]
+        self.unanswered: list[int] = []
+        self.surplus: list[int] = []
+        for twins in copies.values():
+            empty = [t.id for t in twins if not t.annotations and t.id is not None]
+            self.unanswered += empty
+            self.surplus += empty if len(empty) < len(twins) else empty[1:]
 
 
 def task_bodies(tasks: Sequence[TaskRequest], marker: Marker) -> list[dict[str, Any]]:
@@ -196,14 +179,20 @@ def task_bodies(tasks: Sequence[TaskRequest], marker: Marker) -> list[dict[str, 
 
     A project's description is everybody's to edit: what only it said would be lost with it.
     """
-    kept = [{"task_id": task.task_id, "price": task.price} for task in tasks]
-    bodies = [
-        {"data": task_data(task), "meta": {"winnow": known}}
-        for task, known in zip(tasks, kept, strict=True)
+    batch = {"batch": as_json(replace(marker, state="draft"))}
+    return [
+        {
+            "data": task_data(task),
+            "meta": {
+                "winnow": {
+                    "task_id": task.task_id,
+                    "price": task.price,
+                    **(batch if n == 0 else {}),
+                }
+            },
+        }
+        for n, task in enumerate(tasks)
     ]
-    for body in bodies[:1]:
-        body["meta"]["winnow"]["batch"] = as_json(replace(marker, state="draft"))
-    return bodies
 
 
 def notice(withdrawn: Sequence[str]) -> dict[str, Any]:
@@ -239,93 +228,55 @@ _ID: TypeAdapter[str] = TypeAdapter(str)
 _IDS: TypeAdapter[Sequence[str]] = TypeAdapter(list[str])
 _PRICE: TypeAdapter[int] = TypeAdapter(Price)
 _MARKER: TypeAdapter[Marker] = TypeAdapter(Marker)
-
-_T = TypeVar("_T")
-
-
-def _fitting(shape: TypeAdapter[_T], value: Any) -> _T | None:
-    """The value in its shape; None where it is not of it."""
-    try:
-        return shape.validate_python(value)
-    except ValidationError:
-        return None
+_LEAD: TypeAdapter[float] = TypeAdapter(
+    Annotated[float, BeforeValidator(no_flag), Field(strict=True, ge=0, le=366 * 86400.0)]
+)
 
 
-def _unanswered(copies: Sequence[StoredTask]) -> list[int]:
-    """Server's numbers of the copies without an answer, as far as they are known."""
-    return [task.id for task in copies if not task.annotations and task.id is not None]
-
-
-def _annotations(listed: bytes, raw: bytes) -> list[StoredAnnotation | UnreadAnnotation]:
+def _annotations(listed: bytes, raw: bytes) -> list[StoredAnnotation]:
     """The annotations of a task; a list that is none is one that cannot be read."""
     if listed == b"null":
         return []
     try:
-        return [_annotation(each) for each in elements(listed)]
+        return [StoredAnnotation.read(each) for each in elements(listed)]
     except Unreadable:
-        return [UnreadAnnotation(listed or raw)]
+        return [StoredAnnotation(listed or raw, None)]
 
 
-def _annotation(raw: bytes) -> StoredAnnotation | UnreadAnnotation:
-    try:
-        value = read_json(raw)
-        if isinstance(value, dict) and not isinstance(value, Twice):
-            return StoredAnnotation.model_validate({**value, "raw": raw})
-    except (Unreadable, ValidationError):
-        pass
-    return UnreadAnnotation(raw)
-
-
-def _record(
-    annotation: StoredAnnotation | UnreadAnnotation, kept: _Meta, dimensions: Sequence[str]
-) -> bytes:
-    if isinstance(annotation, StoredAnnotation):
-        try:
-            return json.dumps(_fields(annotation, kept, dimensions)).encode()
-        except Unreadable:
-            pass
+def _record(annotation: StoredAnnotation, kept: _Meta, dimensions: Sequence[str]) -> bytes:
+    with suppress(Unreadable):
+        return json.dumps(_fields(annotation, kept, dimensions)).encode()
     return unread(str(kept.task_id), annotation.raw)
 
 
 def _fields(
     annotation: StoredAnnotation, kept: _Meta, dimensions: Sequence[str]
 ) -> Mapping[str, Any]:
-    lead = _seconds(annotation.lead_time)
+    fields = annotation.fields
+    if fields is None:
+        raise Unreadable("does_not_parse", "the annotation cannot be read")
+    # The browser's own count, which it may send as anything.
+    lead = fitting(_LEAD, fields.lead_time)
     # When it was first given: an edit must not make a second answer to the task the earlier one.
-    finished = _time(annotation.created_at, "created_at")
-    changed = _time(annotation.updated_at, "updated_at")
-    answer = {"choice": "skip"} if annotation.was_cancelled else None
-    if kept.price is None and not annotation.was_cancelled:
+    finished = read_time(fields.created_at, "created_at")
+    changed = read_time(fields.updated_at, "updated_at")
+    if finished is None or changed is None:
+        raise Unreadable("wrong_time", "`created_at` or `updated_at` is absent")
+    if kept.price is None and not fields.was_cancelled:
         raise Unreadable("no_number", "the task's price cannot be read")
+    started = None
+    if lead is not None:
+        with suppress(OverflowError):
+            started = (finished - timedelta(seconds=lead)).isoformat()
+    skip = {"choice": "skip"} if fields.was_cancelled else None
     return {
-        "annotation_id": str(annotation.id),
-        "revision": max(0, (changed - finished) // _MICROSECOND),
+        "annotation_id": str(fields.id),
+        "revision": max(0, (changed - finished) // timedelta(microseconds=1)),
         "task_id": kept.task_id,
         "annotator": annotation.annotator,
-        **(answer or read_result(annotation.result, dimensions)),
-        "started_at": None if lead is None else _earlier(finished, lead),
+        **(skip or read_result(fields.result, dimensions)),
+        "started_at": started,
         "finished_at": finished.isoformat(),
         "active_seconds": lead,
-        "price": 0 if annotation.was_cancelled else kept.price,
+        "price": 0 if fields.was_cancelled else kept.price,
     }
-
-
-def _time(raw: Any, name: str) -> datetime:
-    found = read_time(raw, name)
-    if found is None:
-        raise Unreadable("wrong_time", f"`{name}` is absent")
-    return found
-
-
-def _earlier(time: datetime, seconds: float) -> str | None:
-    try:
-        return (time - timedelta(seconds=seconds)).isoformat()
-    except OverflowError:
-        return None
-
-
-def _seconds(lead_time: Any) -> float | None:
-    """The browser's own count, which it may send as anything."""
-    if isinstance(lead_time, bool) or not isinstance(lead_time, int | float):
-        return None
-    return float(lead_time) if 0 <= lead_time <= _LONGEST_LEAD_SECONDS else None

@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
-from winnow.ingest.values import Unreadable, read_json, read_time, tidy
+from winnow.ingest.values import Unreadable, read_time, tidy
 from winnow.label.vendor import DeliveredAnnotation, Price, Rating, id_text
-from winnow.label.vendors.pages import members, read_part, told_once, unread
+from winnow.label.vendors.pages import fitting, members, only, read_part, unread
 
 ANNOTATOR = "scale"
 """Scale does not say who answered: this one id, which stands on every answer, is nobody's."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICE: TypeAdapter[int] = TypeAdapter(Price)
+_SECONDS: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(strict=True, ge=0, lt=10**9)])
+"""Of work, where Scale says it."""
 
 _MEANT = {"cancelled": "canceled", "complete": "completed", "done": "completed"}
 _ENDED = ("canceled", "error")
@@ -37,41 +39,27 @@ class ScaleTask:
     """A task as Scale lists it: what can be read in its bytes `raw`, by name.
 
     A part that cannot be read is `UNREAD`, so that a strange answer is still an answer.
+
+    Attributes:
+        raw: Its bytes.
+        parts: What can be read of them.
+        task_id: Scale's own id; None where none can be read.
+        asked: Winnow's id; None where none can be read.
+        price: Micro-dollars that Winnow wrote on the task; None where they cannot be read.
+        status: Scale's word for where the task stands, whatever its case; empty where none is read.
     """
 
     raw: bytes
-    told: Mapping[str, Any]
-
-    @property
-    def task_id(self) -> str | None:
-        """Scale's own id; None where none can be read."""
-        return _id(self.told.get("task_id"))
-
-    @property
-    def asked(self) -> str | None:
-        """Winnow's id, which stands on the task twice; None where none can be read."""
-        kept, unique = self._kept("task_id"), self.told.get("unique_id")
-        # What Winnow writes is text: a number there is somebody else's. Scale itself holds that no
-        # two tasks have one `unique_id`, and `metadata` may be edited.
-        return _id(unique if isinstance(unique, str) else kept) or _id(kept) or _id(unique)
-
-    @property
-    def price(self) -> int | None:
-        """Micro-dollars that Winnow wrote on the task; None where they cannot be read."""
-        try:
-            return _PRICE.validate_python(self._kept("price"))
-        except ValidationError:
-            return None
-
-    @property
-    def status(self) -> str:
-        """Scale's word for where the task stands, whatever its case; empty where none is read."""
-        return word(self.told.get("status"))
+    parts: Mapping[str, Any]
+    task_id: str | None
+    asked: str | None
+    price: int | None
+    status: str
 
     @property
     def is_answered(self) -> bool:
         """It is done and was not taken back; under an unknown status, it has a response."""
-        has_response = self.told.get("response") is not None
+        has_response = self.parts.get("response") is not None
         return self.status == "completed" or (self.status not in _KNOWN and has_response)
 
     @property
@@ -95,10 +83,6 @@ class ScaleTask:
             return str(error) if isinstance(error, Unreadable) else "its `response` cannot be read"
         return ""
 
-    def _kept(self, name: str) -> Any:
-        """What Winnow wrote on the task."""
-        return told_once(self.told.get("metadata"), name)
-
 
 _NO_ANSWER = (KeyError, IndexError, TypeError, ValueError, Unreadable)
 
@@ -109,8 +93,20 @@ def read_task(raw: bytes) -> ScaleTask:
         parts = members(raw, lenient=True)
     except Unreadable:
         parts = {}
-    names = [name for name in (*_FIELDS, *_TIMES) if name in parts]
-    return ScaleTask(raw, {name: read_part(parts[name]) for name in names})
+    named = {n: read_part(parts[n]) for n in (*_FIELDS, *_TIMES) if n in parts}
+    metadata, unique = named.get("metadata"), named.get("unique_id")
+    kept = only(metadata, "task_id")
+    return ScaleTask(
+        raw=raw,
+        parts=named,
+        task_id=_id(named.get("task_id")),
+        # It stands on the task twice. What Winnow writes is text: a number there is somebody
+        # else's. Scale itself holds that no two tasks have one `unique_id`, and `metadata` may be
+        # edited.
+        asked=_id(unique if isinstance(unique, str) else kept) or _id(kept) or _id(unique),
+        price=fitting(_PRICE, only(metadata, "price")),
+        status=word(named.get("status")),
+    )
 
 
 def word(value: Any) -> str:
@@ -124,18 +120,17 @@ def word(value: Any) -> str:
 
 
 def _id(value: Any) -> str | None:
-    told = id_text(value)
-    return told if isinstance(told, str) and 0 < len(told) <= 200 else None
+    name = id_text(value)
+    return name if isinstance(name, str) and 0 < len(name) <= 200 else None
 
 
 def latest_change(tasks: Iterable[ScaleTask]) -> datetime | None:
     """When the last of the tasks changed; None where none says so."""
-    found = []
+    times = []
     for task in tasks:
         with suppress(*_NO_ANSWER):
-            changed = read_time(task.told.get("updated_at"), "updated_at")
-            found += [changed] if changed is not None else []
-    return max(found, default=None)
+            times.append(read_time(task.parts.get("updated_at"), "updated_at"))
+    return max(filter(None, times), default=None)
 
 
 def annotation_of(task: ScaleTask) -> bytes | None:
@@ -145,7 +140,7 @@ def annotation_of(task: ScaleTask) -> bytes | None:
     does not say where it stands. A task that lost its answer to a new round of work is a
     retraction. The revision is the time of the last change in microseconds: Scale counts none.
     """
-    if task.status and not task.is_answered and task.told.get("response") is None:
+    if task.status and not task.is_answered and task.parts.get("response") is None:
         return None
     try:
         return _delivered(task).model_dump_json().encode()
@@ -154,23 +149,24 @@ def annotation_of(task: ScaleTask) -> bytes | None:
 
 
 def _delivered(task: ScaleTask) -> DeliveredAnnotation:
-    told = task.told
-    response = tidy(told["response"], "response")
+    parts = task.parts
+    response = tidy(parts["response"], "response")
     answers = response["annotations"]
-    changed_at = told.get("updated_at") or told.get("completed_at") or told.get("created_at")
+    changed_at = parts.get("updated_at") or parts.get("completed_at") or parts.get("created_at")
+    changed = read_time(changed_at, "updated_at") or _EPOCH
     if task.task_id is None or task.asked is None or task.price is None:
         raise Unreadable("does_not_parse", "an id or the price cannot be read")
     return DeliveredAnnotation(
         annotation_id=task.task_id,
-        revision=_microseconds(read_time(changed_at, "updated_at")),
+        revision=(changed - _EPOCH) // timedelta(microseconds=1),
         task_id=task.asked,
         annotator=ANNOTATOR,
         choice=_answer(answers["choice"]),
         strength=_number(answers, "strength"),
         ratings=_ratings(answers),
         rationale=_text(answers, "rationale"),
-        finished_at=read_time(told.get("completed_at"), "completed_at"),
-        active_seconds=_duration(response),
+        finished_at=read_time(parts.get("completed_at"), "completed_at"),
+        active_seconds=fitting(_SECONDS, response.get("duration")),
         status=_status(task),
         price=task.price,
     )
@@ -178,12 +174,12 @@ def _delivered(task: ScaleTask) -> DeliveredAnnotation:
 
 def _answer(field: Any) -> str:
     """The one answer of a field: Scale nests it in lists, one for each annotator and choice."""
-    found = field["response"]
-    while isinstance(found, list):
-        found = found[0]
-    if not isinstance(found, str | int):
-        raise TypeError(type(found).__name__)
-    return str(found)
+    answer = field["response"]
+    while isinstance(answer, list):
+        answer = answer[0]
+    if not isinstance(answer, str | int):
+        raise TypeError(type(answer).__name__)
+    return str(answer)
 
 
 def _text(answers: Any, field_id: str) -> str | None:
@@ -211,35 +207,10 @@ def _ratings(answers: Mapping[str, Any]) -> dict[str, Rating]:
     return rated
 
 
-def _duration(response: Mapping[str, Any]) -> float | None:
-    """Seconds of work, where Scale says it."""
-    found = response.get("duration")
-    return float(found) if isinstance(found, int | float) and 0 <= found < 10**9 else None
-
-
 def _status(task: ScaleTask) -> Literal["submitted", "approved", "rejected", "retracted"]:
     if not task.is_answered:
         return "retracted"
-    audit = word(task.told.get("customer_review_status"))
+    audit = word(task.parts.get("customer_review_status"))
     if audit == "rejected":
         return "rejected"
     return "approved" if audit in ("accepted", "fixed") else "submitted"
-
-
-def _microseconds(time: datetime | None) -> int:
-    since = (time or _EPOCH) - _EPOCH
-    return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
-
-
-def batch_in(event: bytes) -> str | None:
-    """Name of the batch that a callback is about; None where it names none."""
-    try:
-        body = read_json(event)
-    except Unreadable:
-        return None
-    for holder in (body, body.get("task") if isinstance(body, dict) else None):
-        named = holder.get("batch") if isinstance(holder, dict) else None
-        named = named.get("name") if isinstance(named, dict) else named
-        if isinstance(named, str) and named:
-            return named
-    return None

@@ -16,7 +16,6 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -25,6 +24,7 @@ import httpx
 from pydantic import BaseModel, BeforeValidator
 
 from winnow.errors import Fatal, Retryable
+from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendor import (
     AnnotationPage,
     BatchState,
@@ -33,18 +33,18 @@ from winnow.label.vendor import (
     LabelVendor,
     TaskRequest,
     VendorAccount,
+    as_cursor,
+    container_name,
+    read_cursor,
 )
 from winnow.label.vendors.calls import VendorCalls
-from winnow.label.vendors.container import container_name
 from winnow.label.vendors.scale.answers import (
     ScaleTask,
     annotation_of,
-    batch_in,
     latest_change,
     read_task,
     word,
 )
-from winnow.label.vendors.scale.place import Place
 from winnow.label.vendors.scale.tasks import task_body
 
 PAGE_LIMIT = 100
@@ -67,15 +67,20 @@ def connect(account: VendorAccount) -> LabelVendor:
 
 def batch_of_event(body: bytes) -> str | None:
     """The batch that a callback is about, of a task or of a batch; None when it names none."""
-    return batch_in(body)
+    try:
+        event = read_json(body)
+    except Unreadable:
+        return None
+    for holder in (event, event.get("task") if isinstance(event, dict) else None):
+        named = holder.get("batch") if isinstance(holder, dict) else None
+        named = named.get("name") if isinstance(named, dict) else named
+        if isinstance(named, str) and named:
+            return named
+    return None
 
 
-class ScaleVendor:
-    """The account's project at Scale.
-
-    Every call raises `Retryable` when the service does not answer, is busy or answers what cannot
-    be read, and `Fatal` when it refuses the key or the request (an unknown or cancelled batch).
-    """
+class ScaleVendor(LabelVendor):
+    """The account's project at Scale."""
 
     name = "scale"
     max_request = 100
@@ -98,10 +103,6 @@ class ScaleVendor:
         self._calls = VendorCalls("Scale", account.url, headers, transport, sleep)
         self._now, self.place = now or self._calls.now, f"{account.url}, project {self._project}"
 
-    def estimate(self, tasks: Sequence[TaskRequest]) -> int:
-        """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
-        return sum(task.price for task in tasks)
-
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Find or create the batch whose name stands for `batch_key`."""
         name = container_name(batch_key)
@@ -120,18 +121,16 @@ class ScaleVendor:
         return str(self._batch(name).name)
 
     def mark_of(self, ref: str) -> str:
-        """The mark under which the batch was made."""
         return self._batch(ref).metadata.mark
 
     def list_task_ids(self, ref: str) -> set[str]:
-        """Ids of all tasks in the batch."""
         self._batch(ref)
         return {task.asked for task in self._all_tasks(ref) if task.asked is not None}
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
         """Put tasks into the batch, each by a call of its own."""
         dimensions = self._batch(ref).metadata.dimensions
-        if self._page(ref, {"status": "canceled", "limit": 1}).docs:
+        if self._page(ref, {"status": "canceled", "limit": 1})[0]:
             raise Fatal(f"Scale batch {ref} was cancelled and takes no more tasks.")
         for task in tasks:
             body = task_body(task, self._project, ref, dimensions)
@@ -153,33 +152,29 @@ class ScaleVendor:
         n_expired = sum(task.is_expired for task in tasks)
         pending = [task.price or 0 for task in tasks if _is_pending(task)]
         faults = [f"task {t.task_id} of batch {ref}, {t.fault}" for t in tasks if t.fault]
-        n_cancelled = sum(task.status == "canceled" for task in tasks)
-        return BatchStatus(
-            state=_state(is_draft, len(pending), n_cancelled),
-            n_tasks=len(tasks),
-            n_answered=len(answered),
-            n_expired=n_expired,
-            n_pending=len(pending),
-            charged=sum(answered),
-            committed=sum(answered) + sum(pending),
-            expected_done_at=None,
-            n_unreadable=len(faults),
-            unreadable=faults[0] if faults else "",
-        )
+        state: BatchState = "draft" if is_draft else "open" if pending else "complete"
+        if not pending and any(task.status == "canceled" for task in tasks):
+            state = "cancelled"
+        return BatchStatus.counted(state, len(answered), sum(answered), pending, n_expired, faults)
 
     def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
         """Answers of tasks that changed since `cursor`, as they stand now."""
-        place = Place.read(cursor)
-        if not place.is_under_way:
+        place = _Place() if cursor is None else read_cursor(_Place, cursor)
+        if place.token is None:
             # Before the first page: what changes while pages are read belongs to the next look.
-            is_final = self._is_final(ref)
-            place = place.begun(self._now() - REREAD, is_final)
-        page = self._page(ref, place.params())
-        place = place.saw(latest_change(page.docs), REREAD)
-        records = tuple(r for r in map(annotation_of, page.docs) if r is not None)
-        if page.next_token:
-            return AnnotationPage(records, place.on_from(page.next_token).as_cursor(), False)
-        return AnnotationPage(records, None, place.is_final, place.next_look().as_cursor())
+            is_final, at = self._is_final(ref), self._now() - REREAD
+            place = _Place(after=place.after, at=at, is_final=is_final)
+        after = {"updated_after": place.after.isoformat()} if place.after else {}
+        tasks, token, _ = self._page(ref, {**after, **_token(place.token)})
+        changed = latest_change(tasks)
+        seen = max(filter(None, (place.seen, changed and changed - REREAD)), default=None)
+        records = tuple(r for r in map(annotation_of, tasks) if r is not None)
+        if token:
+            place = place.model_copy(update={"seen": seen, "token": token})
+            return AnnotationPage(records, as_cursor(place), complete=False)
+        # Not after what this look saw, however wrong a clock is.
+        later = _Place(after=min(seen, place.at or seen) if seen else place.after)
+        return AnnotationPage(records, None, place.is_final, as_cursor(later))
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
         """Cancel every pending task and free its id; Scale's API takes no reason.
@@ -188,8 +183,8 @@ class ScaleVendor:
             Retryable: Some are being worked on, which Scale does not stop.
         """
         self._batch(ref)
-        known = [t.task_id for t in self._all_tasks(ref) if _is_pending(t) and t.task_id]
-        for task_id in known:
+        pending = [t.task_id for t in self._all_tasks(ref) if _is_pending(t) and t.task_id]
+        for task_id in pending:
             path = f"/task/{quote(task_id, safe='')}/cancel"
             self._calls.send("POST", path, params={"clear_unique_id": "true"}, accept=_ALREADY)
         status = self.status(ref)
@@ -201,30 +196,36 @@ class ScaleVendor:
         return status
 
     def _batch(self, ref: str) -> _Batch:
-        batch: _Batch = self._calls.read(self._calls.send("GET", _path(ref)), _Batch)
-        return batch
+        return self._calls.ask(_Batch, "GET", _path(ref))
 
     def _is_final(self, ref: str) -> bool:
-        answer = self._calls.send("GET", f"{_path(ref)}/status")
-        counts: _Counts = self._calls.read(answer, _Counts)
+        counts = self._calls.ask(_Counts, "GET", f"{_path(ref)}/status")
         return counts.status != "staging" and not counts.pending
 
     def _all_tasks(self, ref: str) -> Iterator[ScaleTask]:
-        token: str | None = None
-        pages = self._calls.pages(f"batch {ref}")
-        while True:
-            page = self._page(ref, {"next_token": token} if token else {})
-            yield from page.docs
-            token = page.next_token
-            if not token:
-                return
-            pages.turn(token, page.answer)
+        return self._calls.listed(f"batch {ref}", lambda token: self._page(ref, _token(token)))
 
-    def _page(self, ref: str, params: Mapping[str, Any]) -> _Page:
-        asked = {"project": self._project, "batch": ref, "limit": PAGE_LIMIT, **params}
-        answer = self._calls.send("GET", "/tasks", params=asked)
-        found, listed = self._calls.read_list(answer, "docs", _Token)
-        return _Page([read_task(raw) for raw in listed], found.next_token, answer)
+    def _page(
+        self, ref: str, params: Mapping[str, Any]
+    ) -> tuple[list[ScaleTask], str | None, httpx.Response]:
+        """Tasks of the batch, the token of the next page, and the answer."""
+        params = {"project": self._project, "batch": ref, "limit": PAGE_LIMIT, **params}
+        answer = self._calls.send("GET", "/tasks", params=params)
+        page, raw = self._calls.read_list(answer, "docs", _Page)
+        return [read_task(each) for each in raw], page.next_token or None, answer
+
+
+class _Place(BaseModel):
+    """Where a reader is: changes `after`, on from `token`, in a look that began `at`.
+
+    `seen` is a while before the last change that the look has seen.
+    """
+
+    after: datetime | None = None
+    at: datetime | None = None
+    seen: datetime | None = None
+    token: str | None = None
+    is_final: bool = False
 
 
 class _BatchMetadata(BaseModel):
@@ -246,27 +247,16 @@ class _Counts(BaseModel):
     pending: int = 0
 
 
-class _Token(BaseModel):
+class _Page(BaseModel):
     next_token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    docs: list[ScaleTask]
-    next_token: str | None
-    answer: httpx.Response
+def _token(token: str | None) -> dict[str, str]:
+    return {"next_token": token} if token else {}
 
 
 def _is_pending(task: ScaleTask) -> bool:
     return not (task.is_answered or task.is_expired)
-
-
-def _state(is_draft: bool, n_pending: int, n_cancelled: int) -> BatchState:
-    if n_cancelled and not n_pending:
-        return "cancelled"
-    if is_draft:
-        return "draft"
-    return "open" if n_pending else "complete"
 
 
 def _basic(key: str) -> str:

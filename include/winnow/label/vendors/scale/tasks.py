@@ -12,15 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from winnow.label.vendor import Choice, TaskRequest
+from winnow.label.vendor import CHOICE_LABELS, TaskRequest
 
-_LABELS: dict[Choice, str] = {
-    "a": "A is better",
-    "b": "B is better",
-    "tie": "Equally good",
-    "both_bad": "Both are bad",
-    "skip": "I cannot judge this",
-}
 _MARKDOWN = re.compile(r"([!-/:-@\[-`{-~])")
 _INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 
@@ -29,14 +22,30 @@ def task_body(
     task: TaskRequest, project: str, batch: str, dimensions: Sequence[str]
 ) -> dict[str, Any]:
     """What makes the task at Scale; `unique_id` is taken once in the whole account."""
+    grades = {str(n): str(n) for n in range(1, 6)}
+    strengths = {"1": "slightly", "2": "clearly", "3": "by far"}
+    fields = [
+        _category("choice", "Which response is better?", CHOICE_LABELS),
+        _category("strength", "How much better, if one is", strengths, required=False),
+        *(
+            _category(f"rating/{side}/{d}", f"{as_markdown(d)} of response {side.upper()}", grades)
+            for d in dimensions
+            for side in ("a", "b")
+        ),
+    ]
+    why = {"type": "text", "field_id": "rationale", "title": "Why? (optional)", "required": False}
     return {
         "project": project,
         "batch": batch,
         "unique_id": task.task_id,
         "instruction": as_markdown(task.instructions),
         "responses_required": 1,
-        "attachments": [*_conversation(task), *_sides(task)],
-        "fields": [_choice_field(), _strength_field(), *_rating_fields(dimensions), _why_field()],
+        "attachments": [
+            *(_text(as_markdown(m.role), m.content) for m in task.messages),
+            _text("Response A", task.response_a),
+            _text("Response B", task.response_b),
+        ],
+        "fields": [*fields, {**why, "max_characters": 5000}],
         "metadata": {"task_id": task.task_id, "price": task.price, "pair_id": task.pair_id},
     }
 
@@ -55,46 +64,8 @@ def as_markdown(text: str) -> str:
     return unindented.replace("\n", "  \n")
 
 
-def _conversation(task: TaskRequest) -> list[dict[str, str]]:
-    return [
-        {"type": "text", "content": f"**{as_markdown(m.role)}**\n\n{as_markdown(m.content)}"}
-        for m in task.messages
-    ]
-
-
-def _sides(task: TaskRequest) -> list[dict[str, str]]:
-    return [
-        {"type": "text", "content": f"**Response A**\n\n{as_markdown(task.response_a)}"},
-        {"type": "text", "content": f"**Response B**\n\n{as_markdown(task.response_b)}"},
-    ]
-
-
-def _choice_field() -> dict[str, Any]:
-    return _category("choice", "Which response is better?", dict(_LABELS), required=True)
-
-
-def _strength_field() -> dict[str, Any]:
-    grades = {"1": "slightly", "2": "clearly", "3": "by far"}
-    return _category("strength", "How much better, if one is", grades, required=False)
-
-
-def _rating_fields(dimensions: Sequence[str]) -> list[dict[str, Any]]:
-    grades = {str(n): str(n) for n in range(1, 6)}
-    return [
-        _category(f"rating/{side}/{d}", f"{as_markdown(d)} of response {side.upper()}", grades)
-        for d in dimensions
-        for side in ("a", "b")
-    ]
-
-
-def _why_field() -> dict[str, Any]:
-    return {
-        "type": "text",
-        "field_id": "rationale",
-        "title": "Why? (optional)",
-        "required": False,
-        "max_characters": 5000,
-    }
+def _text(heading: str, text: str) -> dict[str, str]:
+    return {"type": "text", "content": f"**{heading}**\n\n{as_markdown(text)}"}
 
 
 def _category(

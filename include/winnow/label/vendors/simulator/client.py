@@ -45,12 +45,8 @@ def batch_of_event(body: bytes) -> str | None:
     return event.data.ref if event.type == "batch.updated" else None
 
 
-class SimulatorVendor:
-    """The simulator at `base_url`.
-
-    Every call raises `Retryable` when the service does not answer, is busy or answers what cannot
-    be read, and `Fatal` when it refuses the token or the request (an unknown or cancelled batch).
-    """
+class SimulatorVendor(LabelVendor):
+    """The simulator at `base_url`."""
 
     name = "simulator"
     max_request = 100
@@ -71,51 +67,40 @@ class SimulatorVendor:
             "The labelling-vendor simulator", base_url, headers, transport, sleep
         )
 
-    def estimate(self, tasks: Sequence[TaskRequest]) -> int:
-        """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
-        return sum(task.price for task in tasks)
-
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Find the batch of `batch_key`, or create it under `terms`; the first terms stand."""
         body = {"batch_key": batch_key, **asdict(terms), "deadline": terms.deadline.isoformat()}
-        answer: _Ref = self._ask(_Ref, "POST", "/batches", body)
-        return answer.ref
+        ref: str = self._ask(_Ref, "POST", "/batches", body).ref
+        return ref
 
     def mark_of(self, ref: str) -> str:
-        """The mark under which the batch was opened."""
-        answer: _Mark = self._ask(_Mark, "GET", f"{_path(ref)}/mark")
-        return answer.mark
+        mark: str = self._ask(_Mark, "GET", f"{_path(ref)}/mark").mark
+        return mark
 
     def list_task_ids(self, ref: str) -> set[str]:
-        """Ids of all tasks in the batch."""
-        answer: _TaskIds = self._ask(_TaskIds, "GET", f"{_path(ref)}/tasks")
-        return set(answer.task_ids)
+        return set(self._ask(_TaskIds, "GET", f"{_path(ref)}/tasks").task_ids)
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
-        """Put up to `max_request` tasks into the batch."""
         body = {"tasks": [asdict(task) for task in tasks]}
         self._calls.send("POST", f"{_path(ref)}/tasks", body, accept=(_DUPLICATE,))
 
     def launch(self, ref: str) -> None:
-        """Let the simulated annotators see every task of the batch."""
         self._calls.send("POST", f"{_path(ref)}/launch")
 
     def status(self, ref: str) -> BatchStatus:
-        """Where the batch stands and what it cost."""
         status: BatchStatus = self._ask(BatchStatus, "GET", _path(ref))
         return status
 
     def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
-        """Annotations after `cursor`."""
         params = {} if cursor is None else {"cursor": cursor}
         path = f"{_path(ref)}/annotations"
         page, records = self._ask(_Page, "GET", path, params=params, listed="annotations")
         return AnnotationPage(tuple(records), page.next_cursor, page.complete, page.resume_cursor)
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
-        """Stop asking; answers already given are kept and paid."""
-        path = f"{_path(ref)}/cancel"
-        status: BatchStatus = self._ask(BatchStatus, "POST", path, {"reason": reason})
+        status: BatchStatus = self._ask(
+            BatchStatus, "POST", f"{_path(ref)}/cancel", {"reason": reason}
+        )
         return status
 
     def _ask(
@@ -125,25 +110,22 @@ class SimulatorVendor:
         path: str,
         body: Any = None,
         params: Mapping[str, str] | None = None,
-        listed: str | None = None,
+        listed: str = "",
     ) -> Any:
         """One call and its answer as `shape`; asked again where the answer was cut off.
 
         With `listed` also the elements of that list, which `shape` then does not have.
         """
-
-        def read(answer: httpx.Response) -> Any:
-            if listed is None:
-                return self._calls.read(answer, shape)
-            return self._calls.read_list(answer, listed, shape)
-
-        for _ in range(_READINGS - 1):
+        for reading in range(1, _READINGS + 1):
             answer = self._calls.send(method, path, body, params)
             try:
-                return read(answer)
+                if listed:
+                    return self._calls.read_list(answer, listed, shape)
+                return self._calls.read(answer, shape)
             except Retryable:
-                continue
-        return read(self._calls.send(method, path, body, params))
+                if reading == _READINGS:
+                    raise
+        return None
 
 
 class _Ref(BaseModel):
@@ -164,13 +146,9 @@ class _Page(BaseModel):
     resume_cursor: str | None
 
 
-class _EventData(BaseModel):
-    ref: str
-
-
 class _Event(BaseModel):
     type: str
-    data: _EventData
+    data: _Ref
 
 
 def _path(ref: str) -> str:
