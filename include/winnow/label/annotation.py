@@ -17,7 +17,7 @@ from typing import Any
 
 from winnow.ids import canonical_json, content_id
 from winnow.ingest.values import Twice, Unreadable, read_json
-from winnow.label.vendor import DeliveredAnnotation, Rating, id_text
+from winnow.label.vendor import DeliveredAnnotation, id_text
 from winnow.text import plain_text
 
 NOT_COUNTED = ("rejected", "retracted")
@@ -77,28 +77,22 @@ class AnnotatorKey:
         return hmac.new(self.salt, message, hashlib.sha256).hexdigest()[:16]
 
 
-class NotAnAnnotation(Exception):
-    """`reason` is a word for counting, `detail` a sentence that quotes nothing of the record."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
+NotAnAnnotation = Unreadable
+"""What `read_annotation` raises, by the name of versions before 0.4."""
 
 
 def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
     """The annotation in a `pseudonymous` record, for one of the tasks `asked` (by task id).
 
     Raises:
-        NotAnAnnotation: It does not parse, or its task or its choice is unknown.
+        Unreadable: It does not parse, or its task or its choice is unknown.
     """
-    try:
-        record = DeliveredAnnotation.of(read_json(raw))
-    except Unreadable as fault:
-        raise NotAnAnnotation(fault.reason, fault.detail) from fault
+    record = DeliveredAnnotation.of(read_json(raw))
     task = asked.get(record.task_id)
     if task is None:
-        raise NotAnAnnotation("unknown_task", "the batch asked for no such task")
-    found = Annotation(
+        raise Unreadable("unknown_task", "the batch asked for no such task")
+    swapped = task.swapped
+    annotation = Annotation(
         annotation_id=record.annotation_id,
         revision=record.revision,
         task_id=record.task_id,
@@ -106,10 +100,18 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
         kind=task.kind,
         annotator=record.annotator or UNKNOWN,
         choice=record.choice,
-        swapped=task.swapped,
-        preferred=preferred_response(record.choice, task.swapped),
+        swapped=swapped,
+        preferred=preferred_response(record.choice, swapped),
         strength=record.strength,
-        ratings=_ratings(record.ratings, task.swapped),
+        # Of the pair's own first and second.
+        ratings=[
+            {
+                "dimension": plain_text(dimension),
+                "first": rating.b if swapped else rating.a,
+                "second": rating.a if swapped else rating.b,
+            }
+            for dimension, rating in sorted(record.ratings.items())
+        ],
         rationale=None if record.rationale is None else plain_text(record.rationale),
         started_at=record.started_at,
         finished_at=record.finished_at,
@@ -117,7 +119,7 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
         status=record.status,
         price=record.price,
     )
-    return found if record.annotator else of_nobody(found)
+    return annotation if record.annotator else of_nobody(annotation)
 
 
 def preferred_response(choice: str, swapped: bool) -> str | None:
@@ -142,23 +144,26 @@ def pseudonymous(raw: bytes, key: AnnotatorKey) -> bytes:
     except Unreadable:
         record = None
     if not isinstance(record, dict) or _holds_twice(record) or not record.get("annotator"):
-        return _PERSON.sub(lambda found: found[1] + _hashed_token(found[2], key), raw)
-    annotator = id_text(record["annotator"])
-    if isinstance(annotator, str):
-        hashed: str | list[str] = key.hash(annotator)
-    else:
-        hashed = [key.hash(json.dumps(annotator, sort_keys=True))]
-    return json.dumps({**record, "annotator": hashed}).encode()
+        return _PERSON.sub(lambda field: field[1] + _hashed_token(field[2], key), raw)
+    return json.dumps({**record, "annotator": _hashed(record["annotator"], key)}).encode()
+
+
+def _hashed(annotator: Any, key: AnnotatorKey) -> str | list[str]:
+    name = id_text(annotator)
+    return key.hash(name) if isinstance(name, str) else [key.hash(_as_json(name))]
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _hashed_token(token: bytes, key: AnnotatorKey) -> bytes:
     """The hash of an id as it stands in a record; in a list where it is none that can be read."""
     try:
-        told = id_text(read_json(token))
+        name = id_text(read_json(token))
     except Unreadable:
         return json.dumps([key.hash(token.decode("utf-8", "replace"))]).encode()
-    name = told if isinstance(told, str) else json.dumps(told, sort_keys=True)
-    return json.dumps(key.hash(name)).encode()
+    return json.dumps(key.hash(name if isinstance(name, str) else _as_json(name))).encode()
 
 
 def _holds_twice(value: Any) -> bool:
@@ -170,15 +175,3 @@ def _holds_twice(value: Any) -> bool:
 def of_nobody(annotation: Annotation) -> Annotation:
     """The annotation without its annotator: no two answers are known to be one person's."""
     return replace(annotation, annotator=f"{UNKNOWN}{content_id(annotation.annotation_id)[:16]}")
-
-
-def _ratings(ratings: Mapping[str, Rating], swapped: bool) -> list[dict[str, str | int]]:
-    """Ratings of the pair's own first and second, by dimension."""
-    return [
-        {
-            "dimension": plain_text(dimension),
-            "first": rating.b if swapped else rating.a,
-            "second": rating.a if swapped else rating.b,
-        }
-        for dimension, rating in sorted(ratings.items())
-    ]

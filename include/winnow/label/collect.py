@@ -16,13 +16,13 @@ from typing import Any
 
 from winnow.errors import Corrupt
 from winnow.ids import content_id
+from winnow.ingest.values import Unreadable
 from winnow.label.aggregation.votes import COMPARISON, REPEAT
 from winnow.label.annotation import (
     NOT_COUNTED,
     UNKNOWN,
     Annotation,
     AskedTask,
-    NotAnAnnotation,
     of_nobody,
     read_annotation,
 )
@@ -65,14 +65,6 @@ class Collection:
     refused: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _Rejected:
-    delivery: Delivery
-    reason: str
-    detail: str
-    annotation_id: str | None = None
-
-
 _Read = tuple[Annotation, Delivery]
 
 
@@ -93,7 +85,16 @@ def read_deliveries(
     Raises:
         Corrupt: The counts do not add up.
     """
-    read, rejected = _read_all(deliveries, _asked(tasks))
+    asked = {
+        task["task_id"]: AskedTask(task["pair_id"], task["swapped"], task["kind"]) for task in tasks
+    }
+    read: list[_Read] = []
+    rejected: list[Quarantined] = []
+    for delivery in deliveries:
+        try:
+            read.append((read_annotation(delivery.raw, asked), delivery))
+        except Unreadable as error:
+            rejected.append(_quarantined(delivery, error.reason, error.detail))
     read = _told_apart(read)
     distinct, conflicting, n_redelivered = _merge_deliveries(read)
     vanished = _vanished(distinct, read, last_look)
@@ -101,17 +102,29 @@ def read_deliveries(
     annotations = [*kept, *vanished]
     if not names_people and _is_one_id(annotations, tasks):
         annotations = [of_nobody(annotation) for annotation in annotations]
-    rejected, n_again = _each_once(rejected + conflicting + repeated)
-    collection = Collection(
+    # By their place; the same bytes of a source once.
+    rejected = sorted([*rejected, *conflicting, *repeated], key=lambda r: (r.file, r.line))
+    once: dict[tuple[str | None, bytes | None], Quarantined] = {}
+    for row in rejected:
+        once.setdefault((row.file, row.raw), row)
+    quarantined = list(once.values())
+    # Of a record in quarantine nothing else may be readable.
+    named = {name.decode("ascii") for r in quarantined for name in _TASK_ID.findall(r.raw or b"")}
+    n_redelivered += len(rejected) - len(quarantined)
+    n_accounted = len(kept) + len(quarantined) + n_redelivered
+    if n_accounted != len(deliveries):
+        raise Corrupt(
+            f"{len(deliveries)} records came and {n_accounted} are accounted for; nothing was "
+            "kept. This is a fault of Winnow."
+        )
+    return Collection(
         annotations=one_vote_each(annotations),
-        quarantined=[_quarantined(r) for r in rejected],
+        quarantined=quarantined,
         n_received=len(deliveries),
-        n_redelivered=n_redelivered + n_again,
+        n_redelivered=n_redelivered,
         n_vanished=len(vanished),
-        refused=_named(rejected) & {task["task_id"] for task in tasks},
+        refused=frozenset(named & asked.keys()),
     )
-    _check_counts(collection)
-    return collection
 
 
 def _is_one_id(annotations: Iterable[Annotation], tasks: Sequence[Row]) -> bool:
@@ -121,41 +134,7 @@ def _is_one_id(annotations: Iterable[Annotation], tasks: Sequence[Row]) -> bool:
     for each in annotations:
         if not each.annotator.startswith(UNKNOWN):
             ids[round_of[each.task_id]].add(each.annotator)
-    return all(len(known) == 1 for known in ids.values())
-
-
-def _each_once(rejected: Iterable[_Rejected]) -> tuple[list[_Rejected], int]:
-    """By their place, the same bytes of a source once, and how often they came again."""
-    found: dict[tuple[str, bytes], _Rejected] = {}
-    ordered = sorted(rejected, key=lambda r: (r.delivery.source, r.delivery.line))
-    for each in ordered:
-        found.setdefault((each.delivery.source, each.delivery.raw), each)
-    return list(found.values()), len(ordered) - len(found)
-
-
-def _named(rejected: Iterable[_Rejected]) -> frozenset[str]:
-    """Task ids that stand in records of which nothing else may be readable."""
-    found = (_TASK_ID.findall(each.delivery.raw) for each in rejected)
-    return frozenset(name.decode("ascii") for names in found for name in names)
-
-
-def _asked(tasks: Sequence[Row]) -> dict[str, AskedTask]:
-    return {
-        task["task_id"]: AskedTask(task["pair_id"], task["swapped"], task["kind"]) for task in tasks
-    }
-
-
-def _read_all(
-    deliveries: Iterable[Delivery], asked: Mapping[str, AskedTask]
-) -> tuple[list[_Read], list[_Rejected]]:
-    read: list[_Read] = []
-    rejected: list[_Rejected] = []
-    for delivery in deliveries:
-        try:
-            read.append((read_annotation(delivery.raw, asked), delivery))
-        except NotAnAnnotation as error:
-            rejected.append(_Rejected(delivery, error.reason, error.detail))
-    return read, rejected
+    return all(len(of_round) == 1 for of_round in ids.values())
 
 
 def _told_apart(read: Sequence[_Read]) -> list[_Read]:
@@ -164,53 +143,54 @@ def _told_apart(read: Sequence[_Read]) -> list[_Read]:
     An id that stands on answers to several tasks in one revision is no more than a number in a
     list: a vendor counts from 1 in each file. A later revision may move to another task.
     """
-    said: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    tasks_of: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     for a, _ in read:
-        said[a.annotation_id, a.revision].add(a.task_id)
-    shared = {name for (name, _), tasks in said.items() if len(tasks) > 1}
-    return [(_renamed(a) if a.annotation_id in shared else a, delivery) for a, delivery in read]
+        tasks_of[a.annotation_id, a.revision].add(a.task_id)
+    shared = {name for (name, _), tasks in tasks_of.items() if len(tasks) > 1}
+
+    def own(a: Annotation) -> Annotation:
+        if a.annotation_id not in shared:
+            return a
+        a = replace(a, annotation_id=content_id("annotation", a.annotation_id, a.task_id))
+        return of_nobody(a) if a.annotator.startswith(UNKNOWN) else a
+
+    return [(own(annotation), delivery) for annotation, delivery in read]
 
 
-def _renamed(annotation: Annotation) -> Annotation:
-    own = content_id("annotation", annotation.annotation_id, annotation.task_id)
-    renamed = replace(annotation, annotation_id=own)
-    return of_nobody(renamed) if annotation.annotator.startswith(UNKNOWN) else renamed
-
-
-def _merge_deliveries(read: Iterable[_Read]) -> tuple[list[_Read], list[_Rejected], int]:
+def _merge_deliveries(read: Iterable[_Read]) -> tuple[list[_Read], list[Quarantined], int]:
     """One delivery per (annotation, revision); the same again is counted, another is rejected."""
     first: dict[tuple[str, int], _Read] = {}
-    conflicting: list[_Rejected] = []
+    conflicting: list[Quarantined] = []
     n_redelivered = 0
     # By content and not by arrival, so that a reordered delivery keeps the same record.
     for annotation, delivery in sorted(read, key=lambda r: r[1].raw):
-        held = first.setdefault(
-            (annotation.annotation_id, annotation.revision), (annotation, delivery)
-        )
-        if held[1] is delivery:
+        name = annotation.annotation_id
+        held, by = first.setdefault((name, annotation.revision), (annotation, delivery))
+        if by is delivery:
             continue
-        if held[0] == annotation:
+        if held == annotation:
             n_redelivered += 1
         else:
             detail = "another record claims this annotation and revision"
-            conflicting.append(
-                _Rejected(delivery, "conflicting_delivery", detail, annotation.annotation_id)
-            )
+            conflicting.append(_quarantined(delivery, "conflicting_delivery", detail, name))
     return list(first.values()), conflicting, n_redelivered
 
 
 def _drop_repeated(
     read: Sequence[_Read], vanished: Sequence[Annotation]
-) -> tuple[list[Annotation], list[_Rejected]]:
+) -> tuple[list[Annotation], list[Quarantined]]:
     """Keep an annotator's first standing answer to a task by `_rank`, in all its revisions."""
-    repeated = _later_answers([*(annotation for annotation, _ in read), *vanished], _same_task)
-    kept = [annotation for annotation, _ in read if annotation.annotation_id not in repeated]
+    standing = [*(annotation for annotation, _ in read), *vanished]
+    repeated = _later_answers(standing, lambda a: (a.task_id, a.annotator))
     detail = "this annotator answers the task in another record"
-    rejected = [
-        _Rejected(delivery, "repeated_annotator", detail, annotation.annotation_id)
-        for annotation, delivery in read
-        if annotation.annotation_id in repeated
-    ]
+    kept: list[Annotation] = []
+    rejected: list[Quarantined] = []
+    for annotation, delivery in read:
+        name = annotation.annotation_id
+        if name in repeated:
+            rejected.append(_quarantined(delivery, "repeated_annotator", detail, name))
+        else:
+            kept.append(annotation)
     return kept, rejected
 
 
@@ -218,16 +198,11 @@ def _vanished(
     distinct: Iterable[_Read], read: Sequence[_Read], last_look: Mapping[str, int]
 ) -> list[Annotation]:
     """A retraction for each annotation that the last look at its source did not bring again."""
-    gone = {
-        annotation.annotation_id
-        for annotation, delivery in read
-        if delivery.source in last_look and delivery.look < last_look[delivery.source]
-    }
-    gone -= {
-        annotation.annotation_id
-        for annotation, delivery in read
-        if delivery.look >= last_look.get(delivery.source, 0)
-    }
+    of_looks: defaultdict[bool, set[str]] = defaultdict(set)
+    for annotation, delivery in read:
+        is_old = delivery.look < last_look.get(delivery.source, 0)
+        of_looks[is_old].add(annotation.annotation_id)
+    gone = of_looks[True] - of_looks[False]
     latest = _latest(a for a, _ in distinct if a.annotation_id in gone)
     return [
         replace(annotation, revision=annotation.revision + 1, status="retracted", price=0)
@@ -240,14 +215,14 @@ def one_vote_each(annotations: Sequence[Annotation]) -> list[Annotation]:
     """Sorted by id; an annotator's second judgement of a pair is a repeat and no second vote."""
     # What an annotation says last, it says: a revision may name another task than those before it.
     votes = [annotation for annotation in _latest(annotations) if annotation.kind == COMPARISON]
-    repeats = _later_answers(votes, _same_pair)
-    told = [
+    repeats = _later_answers(votes, lambda a: (a.pair_id, a.annotator))
+    counted = [
         replace(annotation, kind=REPEAT)
         if annotation.kind == COMPARISON and annotation.annotation_id in repeats
         else annotation
         for annotation in annotations
     ]
-    return sorted(told, key=lambda a: (a.annotation_id, a.revision))
+    return sorted(counted, key=lambda a: (a.annotation_id, a.revision))
 
 
 def _later_answers(
@@ -271,41 +246,15 @@ def _latest(annotations: Iterable[Annotation]) -> list[Annotation]:
     return list(latest.values())
 
 
-def _same_task(annotation: Annotation) -> tuple[str, str]:
-    return annotation.task_id, annotation.annotator
-
-
-def _same_pair(annotation: Annotation) -> tuple[str, str]:
-    return annotation.pair_id, annotation.annotator
-
-
 def _rank(annotation: Annotation) -> tuple[bool, datetime, str]:
     """By time, what says something before a skip: who skipped first may judge later."""
     finished = annotation.finished_at or datetime.max.replace(tzinfo=UTC)
     return annotation.preferred is None, finished, annotation.annotation_id
 
 
-def _quarantined(rejected: _Rejected) -> Quarantined:
+def _quarantined(
+    delivery: Delivery, reason: str, detail: str, annotation_id: str | None = None
+) -> Quarantined:
     return Quarantined(
-        stage="label",
-        reason=rejected.reason,
-        detail=rejected.detail,
-        file=rejected.delivery.source,
-        line=rejected.delivery.line,
-        record_id=rejected.annotation_id,
-        raw=rejected.delivery.raw,
+        "label", reason, detail, delivery.source, delivery.line, annotation_id, delivery.raw
     )
-
-
-def _check_counts(collection: Collection) -> None:
-    accounted = (
-        len(collection.annotations)
-        - collection.n_vanished
-        + len(collection.quarantined)
-        + collection.n_redelivered
-    )
-    if accounted != collection.n_received:
-        raise Corrupt(
-            f"{collection.n_received} records came and {accounted} are accounted for; nothing was "
-            "kept. This is a fault of Winnow."
-        )

@@ -10,74 +10,60 @@ in any file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from winnow.ids import pair_id, response_id
 from winnow.ingest.formats.raw import Data, RawRow
 from winnow.ingest.normalise import prompt_identity, read_fact
 from winnow.ingest.pairs import PAIR_COLUMNS, as_seen, read_pair
 from winnow.ingest.readers import parsed, read_rows
 from winnow.ingest.values import Unreadable, columns_of
+from winnow.label.shown import ShownPair
 from winnow.label.vendor import Message
 from winnow.records import Quarantined
+from winnow.text import plain_text
 
 MAX_CHARS = 1_000_000
 """Characters of a gold prompt, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoldItem:
-    """A pair with a known answer, its texts as in the file."""
+def read_gold(file: str, data: Data) -> tuple[list[ShownPair], list[Quarantined]]:
+    """The items of a file in its order, and the rows that are none; `line` counts from 1.
 
-    pair_id: str
-    prompt_id: str
-    messages: tuple[Message, ...]
-    chosen_id: str
-    chosen: str
-    rejected_id: str
-    rejected: str
-    dimension: str | None
-    file: str
-    line: int
+    Which response of an item is the first says nothing of which is better.
+    """
+    items: dict[tuple[str, frozenset[str]], tuple[str, ShownPair]] = {}
 
-
-def read_gold(file: str, data: Data) -> tuple[list[GoldItem], list[Quarantined]]:
-    """The items of a file in its order, and the rows that are none; `line` counts from 1."""
-    items: dict[tuple[str, frozenset[str]], GoldItem] = {}
-
-    def new_item(row: RawRow) -> GoldItem:
-        item = _item(row)
-        sides = frozenset((as_seen(item.chosen), as_seen(item.rejected)))
-        held = items.setdefault((item.prompt_id, sides), item)
+    def new_item(raw: RawRow) -> ShownPair:
+        row = columns_of(raw.value, PAIR_COLUMNS)
+        dimension = read_fact(row, "dimension")
+        pair = read_pair(row, MAX_CHARS)
+        prompt = prompt_identity(pair.messages, None)
+        (first_id, first), (second_id, second) = sorted(
+            (response_id(prompt, text), text) for text in (pair.chosen, pair.rejected)
+        )
+        item = ShownPair(
+            pair_id=pair_id(first_id, second_id),
+            first_id=first_id,
+            second_id=second_id,
+            messages=tuple(
+                Message(plain_text(m["role"]), plain_text(m["content"])) for m in pair.messages
+            ),
+            first=plain_text(first),
+            second=plain_text(second),
+            dimension=dimension or "helpfulness",
+            expected="first" if first == pair.chosen else "second",
+            file=raw.file,
+            line=raw.line,
+        )
+        chosen = as_seen(pair.chosen)
+        sides = frozenset((chosen, as_seen(pair.rejected)))
+        better, held = items.setdefault((prompt, sides), (chosen, item))
+        if held is not item and better == chosen:
+            raise Unreadable("gold_repeated", f"the same pair as line {held.line}")
         if held is not item:
-            raise _again(item, held)
+            detail = f"line {held.line} calls the other response better"
+            raise Unreadable("gold_contradicts", detail)
         return item
 
-    found = list(parsed(read_rows(file, data, PAIR_COLUMNS), new_item, "label"))
-    return list(items.values()), [row for row in found if isinstance(row, Quarantined)]
-
-
-def _again(item: GoldItem, held: GoldItem) -> Unreadable:
-    if as_seen(held.chosen) == as_seen(item.chosen):
-        return Unreadable("gold_repeated", f"the same pair as line {held.line}")
-    return Unreadable("gold_contradicts", f"line {held.line} calls the other response better")
-
-
-def _item(raw: RawRow) -> GoldItem:
-    row = columns_of(raw.value, PAIR_COLUMNS)
-    dimension = read_fact(row, "dimension")
-    pair = read_pair(row, MAX_CHARS)
-    prompt = prompt_identity(pair.messages, None)
-    chosen_id, rejected_id = response_id(prompt, pair.chosen), response_id(prompt, pair.rejected)
-    return GoldItem(
-        pair_id=pair_id(chosen_id, rejected_id),
-        prompt_id=prompt,
-        messages=tuple(Message(m["role"], m["content"]) for m in pair.messages),
-        chosen_id=chosen_id,
-        chosen=pair.chosen,
-        rejected_id=rejected_id,
-        rejected=pair.rejected,
-        dimension=dimension,
-        file=raw.file,
-        line=raw.line,
-    )
+    rows = list(parsed(read_rows(file, data, PAIR_COLUMNS), new_item, "label"))
+    items_read = [item for _, item in items.values()]
+    return items_read, [row for row in rows if isinstance(row, Quarantined)]

@@ -12,7 +12,7 @@ What always holds: pure and deterministic, and no id is one that was asked befor
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,20 +48,27 @@ def follow_up(
         round: Of the new tasks, 1 or more.
     """
     asked = list(zip(tasks, requests, strict=True))
-    again = _bought_again(asked, unanswered, round) if label.unanswered == "buy_again" else []
-    contested = contested_pairs(annotations) if label.third_votes else set()
-    contested -= {task.pair_id for task, _ in again}
-    new = list(_numbered(again, _third_votes(asked, contested), tasks, round))
-    return BuiltTasks([task for task, _ in new], [request for _, request in new], [], {})
-
-
-def _bought_again(asked: Sequence[_Asked], unanswered: Collection[str], round: int) -> list[_Asked]:
-    lost = set(unanswered)
-    return [
+    lost = set(unanswered) if label.unanswered == "buy_again" else set()
+    again = [
         (task, request)
         for task, request in asked
         if task.kind == COMPARISON and task.round == round - 1 and task.task_id in lost
     ]
+    contested = contested_pairs(annotations) if label.third_votes else set()
+    contested -= {task.pair_id for task, _ in again}
+    # Each with the next free number of its pair.
+    next_free: defaultdict[str, int] = defaultdict(int)
+    for task in tasks:
+        next_free[task.pair_id] = max(next_free[task.pair_id], task.repetition + 1)
+    new = BuiltTasks([], [], [], {})
+    for task, request in [*again, *_third_votes(asked, contested)]:
+        number = next_free[task.pair_id]
+        next_free[task.pair_id] += 1
+        new_id = task_id(task.pair_id, task.shown_a, task.shown_b, task.rubric_version, number)
+        unsent = replace(task, task_id=new_id, vendor_ref=None, submitted_at=None)
+        new.tasks.append(replace(unsent, round=round, repetition=number))
+        new.requests.append(replace(request, task_id=new_id))
+    return new
 
 
 def contested_pairs(annotations: Sequence[Row]) -> set[str]:
@@ -88,25 +95,3 @@ def _third_votes(asked: Sequence[_Asked], contested: Collection[str]) -> list[_A
         if task.kind == COMPARISON and task.repetition < 2 and task.pair_id in contested:
             first.setdefault(task.pair_id, each)
     return [each for each in asked if first.get(each[0].pair_id) is each]
-
-
-def _numbered(
-    again: Sequence[_Asked], third: Sequence[_Asked], tasks: Sequence[Task], round: int
-) -> Iterator[_Asked]:
-    """Each of `again` and `third` as a new task, with the next free number of its pair."""
-    next_free: defaultdict[str, int] = defaultdict(int)
-    for task in tasks:
-        next_free[task.pair_id] = max(next_free[task.pair_id], task.repetition + 1)
-    for task, request in [*again, *third]:
-        repetition = next_free[task.pair_id]
-        next_free[task.pair_id] += 1
-        new_id = task_id(task.pair_id, task.shown_a, task.shown_b, task.rubric_version, repetition)
-        new_task = replace(
-            task,
-            task_id=new_id,
-            round=round,
-            repetition=repetition,
-            vendor_ref=None,
-            submitted_at=None,
-        )
-        yield new_task, replace(request, task_id=new_id)

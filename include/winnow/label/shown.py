@@ -14,11 +14,9 @@ from typing import Any, Literal
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json
 from winnow.ingest.pairs import as_seen
-from winnow.label.gold import GoldItem
 from winnow.label.pii import scrub, scrub_all
 from winnow.label.vendor import Message
 from winnow.records import Quarantined
-from winnow.text import plain_text
 
 Row = Mapping[str, Any]
 PiiPolicy = Literal["scrub", "block", "send"]
@@ -50,45 +48,49 @@ class ShownPair:
         return len(self.first) + len(self.second) + sum(len(m.content) for m in self.messages)
 
 
-class NotWorthAsking(Exception):
-    """The pair goes to quarantine; `row` says why."""
-
-    def __init__(self, row: Quarantined) -> None:
-        super().__init__(row.detail)
-        self.row = row
-
-
 @dataclass(slots=True)
 class PiiGuard:
-    """Applies a campaign's policy; `counts` are places found, each distinct text counted once."""
+    """Readies pairs by a campaign's policy; `counts` are places found, each text counted once."""
 
     policy: PiiPolicy
     counts: Counter[str] = field(default_factory=Counter)
     _by_text: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def __call__(self, pair: ShownPair) -> ShownPair:
-        """`pair` as the policy wants it shown.
+    def ready(self, pair: ShownPair) -> ShownPair | Quarantined:
+        """`pair` without PII; or why it is not worth asking.
 
-        Raises:
-            NotWorthAsking: It holds PII and the policy is to block.
+        The policy blocks its PII, or there is nothing to see or to tell apart.
         """
         texts = [*(m.content for m in pair.messages), pair.first, pair.second]
-        found = sum((self._look(text) for text in texts), Counter[str]())
-        if not found or self.policy == "send":
-            return pair
-        if self.policy == "block":
-            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(found.items()))
-            raise _not_worth_asking(pair, "pii", f"the campaign blocks PII, the pair holds {kinds}")
-        *contents, first, second = scrub_all(texts)[0]
-        turns = zip(pair.messages, contents, strict=True)
-        messages = tuple(Message(turn.role, content) for turn, content in turns)
-        return replace(pair, messages=messages, first=first, second=second)
+        held = sum((self._look(text) for text in texts), Counter[str]())
+        if held and self.policy == "block":
+            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(held.items()))
+            return _refused(pair, "pii", f"the campaign blocks PII, the pair holds {kinds}")
+        if held and self.policy == "scrub":
+            *contents, first, second = scrub_all(texts)[0]
+            turns = zip(pair.messages, contents, strict=True)
+            messages = tuple(Message(turn.role, content) for turn, content in turns)
+            pair = replace(pair, messages=messages, first=first, second=second)
+        prompt, first, second = map(as_seen, (pair.messages[-1].content, pair.first, pair.second))
+        if not (prompt and first and second):
+            detail = "the prompt or a response of this pair has no visible text"
+            return _refused(pair, "nothing_to_show", detail)
+        if first == second:
+            detail = "both responses of this pair look the same on the page"
+            return _refused(pair, "look_the_same", detail)
+        return pair
 
     def _look(self, text: str) -> Counter[str]:
         if text not in self._by_text:
             self._by_text[text] = scrub(text)[1]
             self.counts.update(self._by_text[text])
         return self._by_text[text]
+
+
+def _refused(pair: ShownPair, reason: str, detail: str) -> Quarantined:
+    ids = {"pair_id": pair.pair_id, "first_id": pair.first_id, "second_id": pair.second_id}
+    raw = canonical_json(ids)
+    return Quarantined("label", reason, detail, pair.file, pair.line, pair.pair_id, raw)
 
 
 def of_comparison(comparison: Row, texts: Row, prompts: Row) -> ShownPair:
@@ -114,52 +116,4 @@ def of_comparison(comparison: Row, texts: Row, prompts: Row) -> ShownPair:
         second=texts[comparison["second_id"]],
         dimension=comparison["dimension"] or "helpfulness",
         p_first=0.5 if p_first is None else p_first,
-    )
-
-
-def of_gold(item: GoldItem) -> ShownPair:
-    """The pair of a gold item; which response is the first says nothing of which is better."""
-    chosen_first = item.chosen_id < item.rejected_id
-    ids, texts = (item.chosen_id, item.rejected_id), (item.chosen, item.rejected)
-    first_id, second_id = ids if chosen_first else ids[::-1]
-    first, second = texts if chosen_first else texts[::-1]
-    return ShownPair(
-        pair_id=item.pair_id,
-        first_id=first_id,
-        second_id=second_id,
-        messages=tuple(Message(plain_text(m.role), plain_text(m.content)) for m in item.messages),
-        first=plain_text(first),
-        second=plain_text(second),
-        dimension=item.dimension or "helpfulness",
-        expected="first" if chosen_first else "second",
-        file=item.file,
-        line=item.line,
-    )
-
-
-def ready(pair: ShownPair, guard: PiiGuard) -> ShownPair:
-    """`pair` without PII.
-
-    Raises:
-        NotWorthAsking: The policy blocks it, or there is nothing to see or to tell apart.
-    """
-    pair = guard(pair)
-    asked, first, second = (
-        as_seen(text) for text in (pair.messages[-1].content, pair.first, pair.second)
-    )
-    if not (asked and first and second):
-        detail = "the prompt or a response of this pair has no visible text"
-        raise _not_worth_asking(pair, "nothing_to_show", detail)
-    if first == second:
-        detail = "both responses of this pair look the same on the page"
-        raise _not_worth_asking(pair, "look_the_same", detail)
-    return pair
-
-
-def _not_worth_asking(pair: ShownPair, reason: str, detail: str) -> NotWorthAsking:
-    ids = {"pair_id": pair.pair_id, "first_id": pair.first_id, "second_id": pair.second_id}
-    return NotWorthAsking(
-        Quarantined(
-            "label", reason, detail, pair.file, pair.line, pair.pair_id, canonical_json(ids)
-        )
     )

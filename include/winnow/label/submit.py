@@ -50,7 +50,12 @@ def submit_tasks(
         Fatal: Two tasks share an id, or the vendor refused in a way no retry can help.
         Retryable: The vendor did not answer; calling again is safe.
     """
-    wanted = _distinct_ids(tasks)
+    wanted = {task.task_id for task in tasks}
+    if len(wanted) < len(tasks):
+        raise Fatal(
+            f"{len(tasks) - len(wanted)} of {len(tasks)} tasks repeat another's id: the batch "
+            "holds a comparison twice. Nothing was sent; look at the comparisons of select_pairs."
+        )
     estimate = vendor.estimate(tasks)
     _check_budget(batch_key, estimate, budget)
     ref = open_container() if open_container else vendor.open_batch(batch_key, terms)
@@ -66,7 +71,13 @@ def submit_tasks(
             _check_budget(batch_key, by_now, budget, "No further task was sent")
         vendor.add_tasks(ref, chunk)
     listed = vendor.list_task_ids(ref)
-    _check_all_listed(batch_key, ref, wanted, listed)
+    absent = sorted(wanted - listed)
+    if absent:
+        raise Ambiguous(
+            f"Vendor batch {ref} ({batch_key}) lists {len(wanted) - len(absent)} of {len(wanted)} "
+            f"tasks; {len(absent)} are not there, the first being {absent[0]}. They may be bought "
+            "in another batch of this account: look there before sending again. Not launched."
+        )
     vendor.launch(ref)
     return Submission(
         ref=ref,
@@ -79,30 +90,12 @@ def submit_tasks(
     )
 
 
-def _distinct_ids(tasks: Sequence[TaskRequest]) -> set[str]:
-    ids = {task.task_id for task in tasks}
-    if len(ids) < len(tasks):
-        raise Fatal(
-            f"{len(tasks) - len(ids)} of {len(tasks)} tasks repeat another's id: the batch holds a "
-            "comparison twice. Nothing was sent; look at the comparisons of select_pairs."
-        )
-    return ids
-
-
-def _check_budget(batch_key: str, cost: int, budget: int, told: str = "Nothing was sent") -> None:
+def _check_budget(
+    batch_key: str, cost: int, budget: int, outcome: str = "Nothing was sent"
+) -> None:
     if cost > budget:
         raise Blocked(
             f"Labels of batch {batch_key} may cost ${cost / MICROS:.2f}, over the budget of "
-            f"${budget / MICROS:.2f}. {told}: raise label.budget_usd and run this again. To choose "
-            "fewer pairs of the same pools, start another campaign with `pools_from`."
-        )
-
-
-def _check_all_listed(batch_key: str, ref: str, wanted: set[str], listed: set[str]) -> None:
-    absent = sorted(wanted - listed)
-    if absent:
-        raise Ambiguous(
-            f"Vendor batch {ref} ({batch_key}) lists {len(wanted) - len(absent)} of {len(wanted)} "
-            f"tasks; {len(absent)} are not there, the first being {absent[0]}. They may be bought "
-            "in another batch of this account: look there before sending again. Not launched."
+            f"${budget / MICROS:.2f}. {outcome}: raise label.budget_usd and run this again. To "
+            "choose fewer pairs of the same pools, start another campaign with `pools_from`."
         )

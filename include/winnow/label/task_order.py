@@ -12,7 +12,7 @@ it, so that no one can count to the next. Vendors that deal tasks their own way 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from winnow.ids import seed_from
 from winnow.label.shown import ShownPair
@@ -22,7 +22,17 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 def places_of_pairs(pairs: Sequence[ShownPair], seed: int) -> dict[str, float]:
     """Where in [0, 1) each pair's first vote comes, by pair id; each pair at most once."""
-    ranked = sorted(pairs, key=_hardness_of(pairs, seed))
+    nearest = sorted(pairs, key=lambda p: (abs(p.p_first - 0.5), p.pair_id))
+    longest = sorted(pairs, key=lambda p: (-p.n_chars, p.pair_id))
+    by_nearness = {pair.pair_id: rank for rank, pair in enumerate(nearest)}
+    by_length = {pair.pair_id: rank for rank, pair in enumerate(longest)}
+
+    def hardness(pair: ShownPair) -> tuple[int, int]:
+        """Lowest for the hardest pair: as near 1/2, or as long, as few others are."""
+        best = min(by_nearness[pair.pair_id], by_length[pair.pair_id])
+        return best, seed_from("order", seed, pair.pair_id)
+
+    ranked = sorted(pairs, key=hardness)
     return {pair.pair_id: rank * _GOLDEN % 1.0 for rank, pair in enumerate(ranked)}
 
 
@@ -30,29 +40,3 @@ def places_of_gold(pairs: Sequence[ShownPair], seed: int) -> list[float]:
     """Where in [0, 1) each gold task comes, in the order of `pairs`."""
     n = len(pairs)
     return [(i + seed_from("place", seed, p.pair_id) / 2**31) / n for i, p in enumerate(pairs)]
-
-
-def place_of_vote(place: float, repetition: int, is_repeated: bool) -> float:
-    """Where the vote number `repetition` of a pair at `place` comes."""
-    if is_repeated and repetition == 0:
-        return place / 2.0
-    return (place + repetition / 2.0) % 1.0
-
-
-def place_of_repeat(place: float) -> float:
-    """Where the repeat of a pair at `place` comes: half a batch after its first vote."""
-    return 0.5 + place / 2.0
-
-
-def _hardness_of(pairs: Sequence[ShownPair], seed: int) -> Callable[[ShownPair], tuple[int, int]]:
-    """Key that sorts the hardest pair first: as near 1/2, or as long, as few others are."""
-    nearest = sorted(pairs, key=lambda p: (abs(p.p_first - 0.5), p.pair_id))
-    longest = sorted(pairs, key=lambda p: (-p.n_chars, p.pair_id))
-    by_nearness = {pair.pair_id: rank for rank, pair in enumerate(nearest)}
-    by_length = {pair.pair_id: rank for rank, pair in enumerate(longest)}
-
-    def key(pair: ShownPair) -> tuple[int, int]:
-        best = min(by_nearness[pair.pair_id], by_length[pair.pair_id])
-        return best, seed_from("order", seed, pair.pair_id)
-
-    return key

@@ -20,14 +20,8 @@ from winnow.batch import Artifact
 from winnow.campaign import Label
 from winnow.ids import content_id, seed_from, task_id
 from winnow.ingest.pairs import as_seen
-from winnow.label.gold import GoldItem
-from winnow.label.shown import NotWorthAsking, PiiGuard, ShownPair, of_comparison, of_gold, ready
-from winnow.label.task_order import (
-    place_of_repeat,
-    place_of_vote,
-    places_of_gold,
-    places_of_pairs,
-)
+from winnow.label.shown import PiiGuard, ShownPair, of_comparison
+from winnow.label.task_order import places_of_gold, places_of_pairs
 from winnow.label.vendor import Message, TaskRequest
 from winnow.records import Quarantined
 from winnow.text import plain_text
@@ -98,7 +92,7 @@ def build_tasks(
     comparisons: Sequence[Row],
     responses: Sequence[Row],
     prompts: Sequence[Row],
-    gold: Sequence[GoldItem],
+    gold: Sequence[ShownPair],
     label: Label,
     seed: int,
     held: Mapping[str, Held] | None = None,
@@ -112,15 +106,29 @@ def build_tasks(
         Corrupt: A comparison names a response or prompt that is not there.
     """
     texts = {row["response_id"]: plain_text(row["message"] or "") for row in responses}
-    messages = {row["prompt_id"]: _shown_messages(row["messages"]) for row in prompts}
+    messages = {
+        row["prompt_id"]: tuple(
+            Message(plain_text(turn["role"]), plain_text(turn["content"] or ""))
+            for turn in row["messages"]
+        )
+        for row in prompts
+    }
     offered = [of_comparison(comparison, texts, messages) for comparison in comparisons]
     guard = PiiGuard(label.pii)
-    pairs, quarantined = _all_ready(offered, guard)
+    ready = [guard.ready(pair) for pair in offered]
+    pairs = [pair for pair in ready if isinstance(pair, ShownPair)]
+    quarantined = [pair for pair in ready if isinstance(pair, Quarantined)]
     held = held or {}
-    asked = [pair for pair in pairs if _missing_votes(pair, held, label, seed)]
-    known, unusable = _drawn_gold(gold, offered, len(asked), label, seed, guard)
-    votes = _votes(asked, held, label, seed)
-    placed = [*votes, *_gold_tasks(known, label, _draw_seed(offered, seed))]
+    wanting = [pair for pair in pairs if _missing_votes(pair, held, label, seed)]
+    draw = seed_from("gold", seed, sorted(pair.pair_id for pair in offered))
+    # A product such as 0.07 * 100 lies a hair above the whole number that it means.
+    n_gold = math.ceil(round(label.gold_share * len(wanting), 9))
+    usable, unusable = _drawn_gold(gold, offered, n_gold, draw, guard)
+    placed = [
+        _placed(place, pair, "gold", 0, _starts_swapped(pair, draw), label, draw)
+        for place, pair in zip(places_of_gold(usable, draw), usable, strict=True)
+    ]
+    placed += _votes(wanting, held, label, seed)
     placed.sort(key=lambda p: (p[0], p[1].task_id))
     return BuiltTasks(
         tasks=[task for _, task, _ in placed],
@@ -136,35 +144,13 @@ def rubric_version(label: Label) -> str:
     return f"{label.rubric_version}+{content[:8]}"
 
 
-def n_votes(pair: str, second_vote_share: float, seed: int) -> int:
-    """2 for about `second_vote_share` of all pairs, else 1, by the pair's id alone."""
-    return 2 if _uniform("second_vote", seed, pair) < second_vote_share else 1
+def _uniform(purpose: str, seed: int, pair: ShownPair) -> float:
+    return seed_from(purpose, seed, pair.pair_id) / 2**31
 
 
-def shows_second_first(pair: str, repetition: int, seed: int) -> bool:
-    """True when the pair's second response is side A; each repetition swaps the sides."""
-    starts_swapped = _uniform("side", seed, pair) < 0.5
-    return starts_swapped != (repetition % 2 == 1)
-
-
-def _uniform(purpose: str, seed: int, pair: str) -> float:
-    return seed_from(purpose, seed, pair) / 2**31
-
-
-def _shown_messages(messages: Sequence[Row]) -> tuple[Message, ...]:
-    return tuple(Message(plain_text(m["role"]), plain_text(m["content"] or "")) for m in messages)
-
-
-def _all_ready(
-    offered: Sequence[ShownPair], guard: PiiGuard
-) -> tuple[list[ShownPair], list[Quarantined]]:
-    pairs, quarantined = [], []
-    for pair in offered:
-        try:
-            pairs.append(ready(pair, guard))
-        except NotWorthAsking as error:
-            quarantined.append(error.row)
-    return pairs, quarantined
+def _starts_swapped(pair: ShownPair, seed: int) -> bool:
+    """Whether the pair's first task shows its second response as side A."""
+    return _uniform("side", seed, pair) < 0.5
 
 
 def _missing_votes(
@@ -172,12 +158,10 @@ def _missing_votes(
 ) -> list[tuple[int, bool]]:
     """Repetition and sides of each vote that the pair still needs; swapped from vote to vote."""
     before = held.get(pair.pair_id, _NOTHING)
-    wanted = n_votes(pair.pair_id, label.second_vote_share, seed)
+    wanted = 2 if _uniform("second_vote", seed, pair) < label.second_vote_share else 1
     if before.contested and label.third_votes:
         wanted = before.n + 1
-    first = shows_second_first(pair.pair_id, 0, seed)
-    if before.n:
-        first = not before.last_swapped
+    first = not before.last_swapped if before.n else _starts_swapped(pair, seed)
     return [(n, first != ((n - before.n) % 2 == 1)) for n in range(before.n, wanted)]
 
 
@@ -189,47 +173,43 @@ def _votes(
         place = places[pair.pair_id]
         # A repeat is the same annotator's again, of a vote that was bought here.
         is_repeated = (
-            pair.pair_id not in held and _uniform("repeat", seed, pair.pair_id) < label.repeat_share
+            pair.pair_id not in held and _uniform("repeat", seed, pair) < label.repeat_share
         )
-        votes = [
-            _task(pair, "comparison", repetition, swapped, label)
-            for repetition, swapped in _missing_votes(pair, held, label, seed)
-        ]
-        for n, task in enumerate(votes):
-            yield place_of_vote(place, n, is_repeated), task, _request(task, pair, label)
+        missing = _missing_votes(pair, held, label, seed)
+        votes = []
+        for n, (repetition, swapped) in enumerate(missing):
+            at = place / 2.0 if is_repeated and n == 0 else (place + n / 2.0) % 1.0
+            votes.append(_placed(at, pair, "comparison", repetition, swapped, label))
+        yield from votes
         if is_repeated:
-            task = _task(pair, "repeat", len(votes), not votes[0].swapped, label)
-            yield place_of_repeat(place), task, _request(task, pair, label, votes[0].task_id)
-
-
-def _draw_seed(offered: Sequence[ShownPair], seed: int) -> int:
-    return seed_from("gold", seed, sorted(pair.pair_id for pair in offered))
+            _, first, _ = votes[0]
+            # Half a batch after its first vote.
+            at, swapped = 0.5 + place / 2.0, not first.swapped
+            again = _placed(at, pair, "repeat", len(votes), swapped, label, repeats=first.task_id)
+            yield again
 
 
 def _drawn_gold(
-    gold: Sequence[GoldItem],
+    gold: Sequence[ShownPair],
     offered: Sequence[ShownPair],
-    n_pairs: int,
-    label: Label,
-    seed: int,
+    wanted: int,
+    draw: int,
     guard: PiiGuard,
 ) -> tuple[list[ShownPair], list[Quarantined]]:
-    """`gold_share` times `n_pairs` gold pairs, rounded up, none of which is a comparison's."""
-    # A product such as 0.07 * 100 lies a hair above the whole number that it means.
-    wanted = math.ceil(round(label.gold_share * n_pairs, 9))
-    draw = _draw_seed(offered, seed)
-    asked = {_content(pair) for pair in offered} if gold and wanted else set()
-    known: list[ShownPair] = []
+    """As many gold pairs as are `wanted`, none of which is a comparison's."""
+    compared = {_content(pair) for pair in offered} if gold and wanted else set()
+    usable: list[ShownPair] = []
     unusable: list[Quarantined] = []
     for item in sorted(gold, key=lambda g: (seed_from("draw", draw, g.pair_id), g.pair_id)):
-        if len(known) >= wanted:
+        if len(usable) >= wanted:
             break
-        pair = of_gold(item)
-        if _content(pair) not in asked:
-            ready_pairs, quarantined = _all_ready([pair], guard)
-            known += ready_pairs
-            unusable += quarantined
-    return known, unusable
+        if _content(item) not in compared:
+            pair = guard.ready(item)
+            if isinstance(pair, ShownPair):
+                usable.append(pair)
+            else:
+                unusable.append(pair)
+    return usable, unusable
 
 
 def _content(pair: ShownPair) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -238,22 +218,24 @@ def _content(pair: ShownPair) -> tuple[tuple[str, ...], frozenset[str]]:
     return turns, frozenset((as_seen(pair.first), as_seen(pair.second)))
 
 
-def _gold_tasks(pairs: Sequence[ShownPair], label: Label, draw: int) -> Iterator[_Placed]:
-    for place, pair in zip(places_of_gold(pairs, draw), pairs, strict=True):
-        task = _task(pair, "gold", 0, shows_second_first(pair.pair_id, 0, draw), label, draw)
-        yield place, task, _request(task, pair, label)
-
-
-def _task(
-    pair: ShownPair, kind: Kind, repetition: int, swapped: bool, label: Label, draw: int = 0
-) -> Task:
-    sides = (pair.first_id, pair.second_id)
-    shown_a, shown_b = sides[::-1] if swapped else sides
+def _placed(
+    place: float,
+    pair: ShownPair,
+    kind: Kind,
+    repetition: int,
+    swapped: bool,
+    label: Label,
+    draw: int = 0,
+    repeats: str | None = None,
+) -> _Placed:
+    """A task with what it shows, at its place in the order."""
+    sides = (pair.first_id, pair.first), (pair.second_id, pair.second)
+    (shown_a, response_a), (shown_b, response_b) = sides[::-1] if swapped else sides
     rubric = rubric_version(label)
-    made = task_id(pair.pair_id, shown_a, shown_b, rubric, repetition)
-    return Task(
+    own_id = task_id(pair.pair_id, shown_a, shown_b, rubric, repetition)
+    task = Task(
         # Another batch asks the same gold again, and a vendor takes an id only once.
-        task_id=content_id("gold task", made, draw) if kind == "gold" else made,
+        task_id=content_id("gold task", own_id, draw) if kind == "gold" else own_id,
         pair_id=pair.pair_id,
         kind=kind,
         round=0,
@@ -266,18 +248,16 @@ def _task(
         vendor=label.vendor,
         price=label.price,
     )
-
-
-def _request(task: Task, pair: ShownPair, label: Label, repeats: str | None = None) -> TaskRequest:
-    return TaskRequest(
+    request = TaskRequest(
         task_id=task.task_id,
-        pair_id=task.pair_id,
+        pair_id=pair.pair_id,
         messages=pair.messages,
-        response_a=pair.second if task.swapped else pair.first,
-        response_b=pair.first if task.swapped else pair.second,
+        response_a=response_a,
+        response_b=response_b,
         dimension=pair.dimension,
         instructions=plain_text(label.instructions),
-        rubric_version=task.rubric_version,
-        price=task.price,
+        rubric_version=rubric,
+        price=label.price,
         repeats=repeats,
     )
+    return place, task, request

@@ -28,10 +28,10 @@ def words(status: BatchStatus) -> str:
 def note(lake: Lake, ref: str, status: BatchStatus) -> None:
     """Keep what a look at the vendor's batch found."""
     data, tag = lake.read_tagged(_path(ref))
-    said = words(status).encode()
-    if said != (data or b""):
+    fault = words(status).encode()
+    if fault != (data or b""):
         # Who loses this race was told of by the winner.
-        lake.swap(_path(ref), said, tag)
+        lake.swap(_path(ref), fault, tag)
 
 
 def told(lake: Lake, ref: str) -> str:

@@ -88,7 +88,12 @@ def verify(
         if not hmac.compare_digest(proof, expected):
             raise Refused("forged")
         event = digest(body)
-    _check_is_json(body)
+    try:
+        content = read_json(body)
+    except Unreadable as error:
+        raise Refused("malformed") from error
+    if not isinstance(content, dict) or isinstance(content, Twice):
+        raise Refused("malformed")
     return event
 
 
@@ -146,6 +151,9 @@ class Nudges:
 
 
 def _verify_standard(given: Mapping[str, str], body: bytes, secret: str, now: datetime) -> str:
+    from standardwebhooks import Webhook as Signer
+    from standardwebhooks.webhooks import EmptyWebhookSecretError
+
     event, sent_at = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
     # A dot would let the id and the time trade places in what is signed.
     if not 0 < len(event) <= 200 or "." in event or not (event.isascii() and event.isprintable()):
@@ -153,7 +161,15 @@ def _verify_standard(given: Mapping[str, str], body: bytes, secret: str, now: da
     if not (sent_at.isascii() and sent_at.isdigit() and len(sent_at) <= 11):
         raise Refused("malformed")
     timestamp = datetime.fromtimestamp(int(sent_at), UTC)
-    expected = _signature(event, timestamp, body, secret)
+    try:
+        expected = Signer(secret).sign(event, timestamp, body.decode()).encode()
+    except UnicodeDecodeError as error:
+        raise Refused("malformed") from error
+    except (ValueError, EmptyWebhookSecretError) as error:
+        raise Fatal(
+            "The webhook secret is not one of Standard Webhooks (whsec_ and base64); set "
+            "webhook_secret in the vendor's connection."
+        ) from error
     signatures = given.get("webhook-signature", "").split(" ")
     if not any(hmac.compare_digest(_as_sent(one), expected) for one in signatures):
         raise Refused("forged")
@@ -162,35 +178,9 @@ def _verify_standard(given: Mapping[str, str], body: bytes, secret: str, now: da
     return event
 
 
-def _signature(event: str, timestamp: datetime, body: bytes, secret: str) -> bytes:
-    from standardwebhooks import Webhook as Signer
-    from standardwebhooks.webhooks import EmptyWebhookSecretError
-
-    try:
-        signer = Signer(secret)
-    except (ValueError, EmptyWebhookSecretError) as error:
-        raise Fatal(
-            "The webhook secret is not one of Standard Webhooks (whsec_ and base64); set "
-            "webhook_secret in the vendor's connection."
-        ) from error
-    try:
-        return signer.sign(event, timestamp, body.decode()).encode()
-    except UnicodeDecodeError as error:
-        raise Refused("malformed") from error
-
-
 def _as_sent(value: str) -> bytes:
     """A header's bytes: servers decode them as Latin-1, whatever the vendor meant."""
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
         return value.encode("utf-8", "backslashreplace")
-
-
-def _check_is_json(body: bytes) -> None:
-    try:
-        content = read_json(body)
-    except Unreadable as error:
-        raise Refused("malformed") from error
-    if not isinstance(content, dict) or isinstance(content, Twice):
-        raise Refused("malformed")

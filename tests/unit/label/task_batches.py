@@ -8,7 +8,8 @@ from typing import Any
 
 from winnow.campaign import Label
 from winnow.ids import pair_id, response_id
-from winnow.label.gold import GoldItem, read_gold
+from winnow.label.gold import read_gold
+from winnow.label.shown import ShownPair
 from winnow.label.tasks import BuiltTasks, build_tasks
 
 Row = dict[str, Any]
@@ -32,7 +33,7 @@ def comparison(first: str, second: str, p_first: float = 0.5) -> Row:
     }
 
 
-def gold_items(n: int, prompt: str = "2 + 2?") -> list[GoldItem]:
+def gold_items(n: int, prompt: str = "2 + 2?") -> list[ShownPair]:
     rows = [{"prompt": prompt, "chosen": f"right {i}", "rejected": f"wrong {i}"} for i in range(n)]
     items, quarantined = read_gold("gold.jsonl", "\n".join(map(json.dumps, rows)).encode())
     assert not quarantined
@@ -45,7 +46,7 @@ def of_kind(built: BuiltTasks, kind: str) -> list[tuple[Any, Any]]:
 
 
 def build_many(
-    n: int, label: Label = LABEL, seed: int = 0, gold: Sequence[GoldItem] = ()
+    n: int, label: Label = LABEL, seed: int = 0, gold: Sequence[ShownPair] = ()
 ) -> BuiltTasks:
     texts = [f"answer {i:04}" for i in range(n + 1)]
     comparisons = [comparison(*texts[i : i + 2], p_first=i / n) for i in range(n)]

@@ -22,11 +22,10 @@ def lines(*rows: Any) -> bytes:
 def test_an_item_has_the_ids_of_its_content_and_its_place() -> None:
     (item,), quarantined = read_gold("gold.jsonl", b"\n" + lines({**ROW, "dimension": "honesty"}))
     prompt = prompt_id([{"role": "user", "content": "2 + 2?"}], None)
-    assert (item.chosen_id, item.rejected_id) == (
-        response_id(prompt, "4"),
-        response_id(prompt, "5"),
-    )
-    assert item.pair_id == pair_id(item.chosen_id, item.rejected_id)
+    chosen_id, rejected_id = response_id(prompt, "4"), response_id(prompt, "5")
+    assert {item.first_id, item.second_id} == {chosen_id, rejected_id}
+    assert (item.first_id == chosen_id) == (item.expected == "first")
+    assert item.pair_id == pair_id(chosen_id, rejected_id)
     assert (item.dimension, item.file, item.line) == ("honesty", "gold.jsonl", 2)
     assert not quarantined
 

@@ -35,9 +35,10 @@ def test_gold_tasks_are_a_share_of_the_pairs_with_their_better_side_noted() -> N
     for task, request in gold:
         item = items[task.pair_id]
         better = task.shown_a if (task.expected == "second") == task.swapped else task.shown_b
-        assert better == item.chosen_id
+        assert better == (item.first_id if item.expected == "first" else item.second_id)
         shown = {task.shown_a: request.response_a, task.shown_b: request.response_b}
-        assert shown == {item.chosen_id: item.chosen, item.rejected_id: item.rejected}
+        assert shown == {item.first_id: item.first, item.second_id: item.second}
+        assert shown[better].startswith("right")
         assert request.messages[0].content == "2 + 2?"
 
 

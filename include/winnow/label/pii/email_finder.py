@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from winnow.label.pii.finders import Span
 
@@ -78,11 +79,8 @@ def emails(text: str) -> Iterator[Span]:
 def _domain(raw: str) -> str:
     """A domain in one writing: `xn--fsqu00a.xn--55qx5d` is `例子.公司`."""
     labels = raw.lower().replace("。", ".").split(".")
-    return ".".join(_label(label) for label in labels)
-
-
-def _label(label: str) -> str:
-    try:
-        return label[4:].encode().decode("punycode") if label.startswith("xn--") else label
-    except UnicodeError:
-        return label
+    for n, label in enumerate(labels):
+        if label.startswith("xn--"):
+            with suppress(UnicodeError):
+                labels[n] = label[4:].encode().decode("punycode")
+    return ".".join(labels)

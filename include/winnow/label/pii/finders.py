@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Any
 
 Span = tuple[int, int, str]
 Finder = Callable[[str], Iterator[Span]]
@@ -91,20 +89,25 @@ def has_long_number(text: str) -> bool:
 
 def ibans(text: str) -> Iterator[Span]:
     """International bank account numbers: their country's length and the check digits hold."""
+    # Not at the top: what reads a DAG file must not pay for it.
+    from stdnum import iban
+
     for match in _IBAN.finditer(text):
         start, limit = match.start() - 2, match.end(1) + 1
         for word_end in reversed([*_WORD_END.finditer(text, match.end(), limit)]):
             number = _letters_and_digits(text[start : word_end.end()])
-            if _stdnum().iban.is_valid(number, check_country=False):
+            if iban.is_valid(number, check_country=False):
                 yield start, word_end.end(), number.upper()
                 break
 
 
 def cards(text: str) -> Iterator[Span]:
     """Payment cards: an issuer's prefix and length, and the Luhn digit holds."""
+    from stdnum import luhn
+
     for match in _CARD.finditer(text):
         number = _letters_and_digits(match[0])
-        if _ISSUERS.fullmatch(number) and _stdnum().luhn.is_valid(number):
+        if _ISSUERS.fullmatch(number) and luhn.is_valid(number):
             yield match.start(), match.end(), number
 
 
@@ -171,12 +174,3 @@ def spans(
 
 def _letters_and_digits(raw: str) -> str:
     return re.sub("[^A-Za-z0-9]", "", raw)
-
-
-@cache
-def _stdnum() -> Any:
-    # Not at the top: what reads a DAG file must not pay for it.
-    import stdnum.iban
-    import stdnum.luhn
-
-    return stdnum

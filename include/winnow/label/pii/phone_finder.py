@@ -50,9 +50,9 @@ _NOT_A_PHONE = re.compile(
 def phones(text: str) -> Iterator[tuple[int, int, str]]:
     """Spans of phone numbers; `value` is the number with its country's code where that is known."""
     for match in _INTERNATIONAL.finditer(text):
-        found = _in_a_plan(match[0])
-        if found and not _is_public(found.number):
-            yield match.start(), match.start() + found.end, _written_out(found.number)
+        phone = _in_a_plan(match[0])
+        if phone and not _is_public(phone.number):
+            yield match.start(), match.start() + phone.end, _written_out(phone.number)
     for match in _NORTH_AMERICAN.finditer(text):
         digits = _digits(match[0])[-10:]
         if not _is_public(_north_american(digits)):
@@ -72,17 +72,17 @@ def phones(text: str) -> Iterator[tuple[int, int, str]]:
 
 def _in_a_plan(raw: str) -> Any:
     """The valid number with which `raw` begins, or None."""
-    found = next(iter(_library().PhoneNumberMatcher(raw, None)), None)
-    return found if found and found.start == 0 else None
+    phone = next(iter(_library().PhoneNumberMatcher(raw, None)), None)
+    return phone if phone and phone.start == 0 else None
 
 
 def _in_a_national_plan(raw: str) -> Any:
     """The number that `raw` as a whole is in one of `_REGIONS`, grouped as there, or None."""
     library = _library()
     for region in _REGIONS:
-        for found in library.PhoneNumberMatcher(raw, region, library.Leniency.STRICT_GROUPING):
-            if (found.start, found.end) == (0, len(raw)):
-                return found.number
+        for phone in library.PhoneNumberMatcher(raw, region, library.Leniency.STRICT_GROUPING):
+            if (phone.start, phone.end) == (0, len(raw)):
+                return phone.number
     return None
 
 

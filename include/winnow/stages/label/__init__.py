@@ -26,8 +26,9 @@ from winnow.ingest.sources import named_files
 from winnow.label import unreadable
 from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.collect import Collection, read_deliveries
-from winnow.label.gold import GoldItem, read_gold
+from winnow.label.gold import read_gold
 from winnow.label.rounds import follow_up as follow_up_tasks
+from winnow.label.shown import ShownPair
 from winnow.label.submit import submit_tasks
 from winnow.label.tasks import BuiltTasks, Task, build_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
@@ -250,7 +251,7 @@ def _first_round(batch: Batch) -> BuiltTasks:
     return replace(built, quarantined=[*built.quarantined, *bad])
 
 
-def gold_of(campaign: Campaign, day: str) -> tuple[list[GoldItem], list[Quarantined]]:
+def gold_of(campaign: Campaign, day: str) -> tuple[list[ShownPair], list[Quarantined]]:
     """The campaign's tasks with a known answer, and the rows that are none."""
     asked = campaign.label.gold
     if asked is None:
