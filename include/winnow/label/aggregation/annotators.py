@@ -76,37 +76,15 @@ def annotator_report(connection: duckdb.DuckDBPyConnection) -> list[AnnotatorFig
     bias_a = judged.guess_a * (judged.habit_ak[:, 0] - judged.habit_ak[:, 1])
     estimates = zip(annotators, skill_a.tolist(), bias_a.tolist(), strict=True)
     estimated = {name: (skill, bias) for name, skill, bias in estimates}
-    return [
-        _figures(row, *estimated.get(row["annotator"], (None, None)))
-        for row in annotator_counts(connection)
-        if row["n_judged"]
-    ]
-
-
-def _figures(row: dict[str, Any], skill: float | None, side_bias: float | None) -> AnnotatorFigures:
-    n_gold = row["n_gold"]
-    low, high = wilson(row["n_passed"], n_gold) if n_gold else (None, None)
-
-    def share(hits: str, of: str) -> float | None:
-        return row[hits] / row[of] if row[of] else None
-
-    return AnnotatorFigures(
-        annotator=row["annotator"],
-        votes=row["n_votes"],
-        agreement=share("n_agreed", "n_pairs"),
-        n_agreement=row["n_pairs"],
-        gold_accuracy=share("n_passed", "n_gold"),
-        gold_low=low,
-        gold_high=high,
-        n_gold=n_gold,
-        side_share=share("n_first", "n_sided"),
-        tie_share=share("n_ties", "n_votes"),
-        median_seconds=row["median_seconds"],
-        consistency=share("n_same", "n_repeats"),
-        n_repeats=row["n_repeats"],
-        skill=skill,
-        side_bias=side_bias,
-    )
+    report = []
+    for row in connection.sql(_FIGURES).to_arrow_table().to_pylist():
+        n_passed, n_gold = row.pop("n_passed"), row["n_gold"]
+        low, high = wilson(n_passed, n_gold) if n_gold else (None, None)
+        skill, bias = estimated.get(row["annotator"], (None, None))
+        report.append(
+            AnnotatorFigures(**row, gold_low=low, gold_high=high, skill=skill, side_bias=bias)
+        )
+    return report
 
 
 _COUNTS = """
@@ -150,6 +128,15 @@ FROM said JOIN chosen USING (annotator)
 LEFT JOIN agreed USING (annotator) LEFT JOIN known USING (annotator)
 LEFT JOIN repeated USING (annotator)
 WHERE is_known(said.annotator) ORDER BY said.annotator
+"""
+
+
+_FIGURES = f"""
+SELECT annotator, n_votes AS votes, n_agreed / nullif(n_pairs, 0) AS agreement,
+    n_pairs AS n_agreement, n_passed, n_passed / nullif(n_gold, 0) AS gold_accuracy, n_gold,
+    n_first / nullif(n_sided, 0) AS side_share, n_ties / nullif(n_votes, 0) AS tie_share,
+    median_seconds, n_same / nullif(n_repeats, 0) AS consistency, n_repeats
+FROM ({_COUNTS}) WHERE n_judged > 0 ORDER BY annotator
 """
 
 
