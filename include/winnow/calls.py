@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, cast
 
@@ -367,3 +368,15 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that a server asks to wait: a number, or a date by the server's own clock."""
+    asked = response.headers.get("retry-after", "")
+    if asked.replace(".", "", 1).isdecimal():
+        return float(asked)
+    try:
+        until = parsedate_to_datetime(asked) - parsedate_to_datetime(response.headers["date"])
+    except (ValueError, OverflowError, KeyError, TypeError):
+        return None
+    return max(0.0, until.total_seconds())

@@ -33,7 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "pull": "datasets",
     "lineage": "datasets",
     "rollback": "datasets",
-    "gc": "store",
+    "gc": "datasets",
     "plan": "selector",
     "select": "selector",
     "bench": "bench",

@@ -18,16 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.reward import Posterior
 from winnow.reward.calibration import expected_calibration_error, log_loss
-from winnow.reward.logistic import Labels, most_probable, sigmoid
-from winnow.reward.predictive import preference_probability
+from winnow.reward.logistic import Labels, most_probable, preference_probability, sigmoid
 from winnow_bench.world import JudgedPool
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
 POLICY_SHARPNESS = 4.0
 """κ of the policy softmax(κ r̂), for every strategy alike."""
@@ -53,7 +49,7 @@ class Bought:
     preferred: bool
 
 
-def label_chance(quality_n: FloatArray, i: IntArray | int, j: IntArray | int) -> FloatArray:
+def label_chance(quality_n: FloatArray, i: IndexArray | int, j: IndexArray | int) -> FloatArray:
     """Chance that a labeller prefers i to j."""
     return sigmoid(np.asarray((quality_n[i] - quality_n[j]) / LABEL_TEMPERATURE))
 
@@ -100,7 +96,7 @@ def published_figures(
     posterior: Posterior,
     pools: Sequence[JudgedPool],
     labels: Mapping[str, Sequence[Bought]],
-    offered: Mapping[str, IntArray],
+    offered: Mapping[str, IndexArray],
 ) -> dict[str, float]:
     """Quality of what was bought for `pools`.
 
@@ -187,7 +183,7 @@ def _length_slope(pools: Sequence[JudgedPool]) -> float:
     return product / max(square, 1e-9)
 
 
-def _random_pairs(open_m: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+def _random_pairs(open_m: IndexArray, rng: np.random.Generator) -> tuple[IndexArray, IndexArray]:
     i = rng.integers(len(open_m), size=_PAIRS_PER_PROMPT)
     j = (i + rng.integers(1, len(open_m), size=_PAIRS_PER_PROMPT)) % len(open_m)
     return open_m[i], open_m[j]

@@ -38,7 +38,7 @@ from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable
 from winnow.lake import FolderLake
 from winnow.stages.generate import environment
-from winnow_bench.memory import resident_mib
+from winnow_bench.document import resident_mib
 
 Row = dict[str, Any]
 

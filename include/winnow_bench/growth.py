@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.campaign import Expand, Select
 from winnow.errors import Fatal
 from winnow.expand.features import style_figures
@@ -55,7 +56,7 @@ class Prompted:
 
     prompt: str
     texts: list[str]
-    n_tokens: NDArray[np.float64]
+    n_tokens: FloatArray
     finish: list[str]
     vectors_nc: NDArray[np.float16]
 
@@ -224,7 +225,7 @@ def _grown(pool: Prompted, largest: int, repetition: int, say: Callable[[str], N
     return _Grown(gains, tokens, prices)
 
 
-def _so_far(pool: Prompted, rows: NDArray[np.intp]) -> PoolSoFar:
+def _so_far(pool: Prompted, rows: IndexArray) -> PoolSoFar:
     places: dict[str, list[int]] = {}
     for row in rows.tolist():
         if pool.texts[row]:
@@ -266,7 +267,7 @@ def _saving(price: float, grown: Sequence[_Grown], fixed: Sequence[int], n_promp
     )
 
 
-def _shares(sums: NDArray[np.float64], fixed: Sequence[int]) -> tuple[float, float, float]:
+def _shares(sums: FloatArray, fixed: Sequence[int]) -> tuple[float, float, float]:
     """Gain and tokens as shares of the fixed pool's, and what fixed pools of that gain cost more.
 
     `sums` are those of `_Grown.facts` over prompts.

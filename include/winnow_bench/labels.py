@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from winnow.arrays import BoolArray, IndexArray
 from winnow.campaign import Select
 from winnow.errors import Fatal
 from winnow.ids import seed_from
@@ -99,7 +99,7 @@ class _Seed:
     labelled: tuple[JudgedPool, ...]
     held_out: tuple[JudgedPool, ...]
 
-    def offered(self, pool: JudgedPool, cell: Cell) -> NDArray[np.intp]:
+    def offered(self, pool: JudgedPool, cell: Cell) -> IndexArray:
         """Indices of the candidates of a prompt; a smaller pool is part of a larger one.
 
         Whoever samples a handful would not keep a blocked response in it; a large pool has some.
@@ -109,7 +109,7 @@ class _Seed:
             shuffled = shuffled[~pool.blocked_n[shuffled]]
         return np.sort(shuffled[: cell.pool_size])
 
-    def preferred(self, pool: JudgedPool, i: NDArray[np.intp], j: NDArray[np.intp]) -> Any:
+    def preferred(self, pool: JudgedPool, i: IndexArray, j: IndexArray) -> Any:
         """Labels (e,) of pairs i < j: True where i is preferred."""
         n = len(pool.response_ids)
         luck_nn = self._rng("labels", pool).random((n, n))
@@ -238,7 +238,7 @@ def _buy(
     cell: Cell,
     posterior: Posterior,
     tonight: Sequence[JudgedPool],
-    offered: Mapping[str, NDArray[np.intp]],
+    offered: Mapping[str, IndexArray],
 ) -> dict[str, list[Bought]]:
     rules = _rules(cell, posterior, drawn.seed)
     by_id = {pool.prompt_id: pool for pool in sorted(tonight, key=lambda p: p.prompt_id)}
@@ -252,9 +252,7 @@ def _buy(
     return bought
 
 
-def _bought(
-    i_e: NDArray[np.intp], j_e: NDArray[np.intp], preferred_e: NDArray[np.bool_]
-) -> list[Bought]:
+def _bought(i_e: IndexArray, j_e: IndexArray, preferred_e: BoolArray) -> list[Bought]:
     pairs = zip(i_e.tolist(), j_e.tolist(), preferred_e.tolist(), strict=True)
     return [Bought(i, j, preferred) for i, j, preferred in pairs]
 
@@ -267,7 +265,7 @@ def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
     return effective_rules(rules, posterior.n_labels, dimension, "undecided")[0]
 
 
-def _candidates(pool: JudgedPool, index: NDArray[np.intp]) -> Pool:
+def _candidates(pool: JudgedPool, index: IndexArray) -> Pool:
     return Pool(
         pool.prompt_id,
         [pool.response_ids[k] for k in index],
@@ -303,7 +301,7 @@ def _figures(
     drawn: _Seed,
     posterior: Posterior,
     labels: Mapping[str, Sequence[Bought]],
-    offered: Mapping[str, NDArray[np.intp]],
+    offered: Mapping[str, IndexArray],
 ) -> dict[str, float]:
     rng = np.random.default_rng(seed_from("bench", "pairs", drawn.seed))
     blocked = sum(

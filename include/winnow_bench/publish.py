@@ -28,7 +28,7 @@ from winnow.batch import Batch, open_batch, table_files
 from winnow.campaign import parse_campaign
 from winnow.lake import FolderLake
 from winnow.sql import database
-from winnow_bench.memory import peak_mib
+from winnow_bench.document import peak_mib
 from winnow_bench.publish_world import make_batch
 
 Row = dict[str, Any]

@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_info
 
 from winnow.reward import Posterior
 from winnow.select import Pool, Rules, choose_for_pools, one_blas_thread
-from winnow_bench.memory import peak_mib
+from winnow_bench.document import peak_mib
 from winnow_bench.speed_page import speed_page
 from winnow_bench.speed_rivals import against_batchbald, against_loop
 

@@ -27,16 +27,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal
 from winnow.label.aggregation.aggregate import METHODS, aggregate
 from winnow.label.aggregation.agreement import agreement, alpha
+from winnow.label.aggregation.dawid_skene import dawid_skene
 from winnow.label.database import opened
+from winnow.pages.render import render
 from winnow.records import ANNOTATIONS, COMPARISONS, to_table
 from winnow_bench import votes_peer
+from winnow_bench.document import TEMPLATES, plain_table
 from winnow_bench.vote_data import Fold, VoteSet, complete, folds
-from winnow_bench.vote_methods import Labels, as_rows, coded, dawid_skene_labels, majority_labels
-from winnow_bench.votes_page import table, votes_page
 
 RIVAL = ("crowd-kit", "dawid_skene")
 """With whom every method is compared."""
@@ -111,7 +113,7 @@ def run(
 class _Score:
     """Whether each known item was answered as it should, in one order for all methods."""
 
-    right_n: NDArray[np.float64] | None
+    right_n: FloatArray | None
     seconds: float | None
     note: str
 
@@ -163,7 +165,7 @@ def _results(scores: Mapping[tuple[str, str, str], Sequence[_Score]]) -> list[Re
 def _result(
     key: tuple[str, str, str],
     own: Sequence[_Score],
-    means: Mapping[tuple[str, str, str], NDArray[np.float64]],
+    means: Mapping[tuple[str, str, str], FloatArray],
 ) -> Result:
     data, by, method = key
     right_n, rival_n = means.get(key), means.get((data, *RIVAL))
@@ -231,3 +233,129 @@ def _ask_peer(peer: Path, every: Sequence[Fold], sets: Mapping[str, VoteSet]) ->
             ) from error
         found: dict[str, Any] = json.loads((folder / "peer.json").read_text())
         return found
+
+
+Labels = Mapping[str, str]
+
+
+def majority_labels(votes: pa.Table) -> Labels:
+    """The commonest label of each item, the first by name among equals."""
+    (items, item_v), (labels, label_v) = coded(votes, "item"), coded(votes, "label")
+    counts = np.bincount(item_v * len(labels) + label_v, minlength=len(items) * len(labels))
+    return _named(items, labels, counts.reshape(len(items), -1))
+
+
+def dawid_skene_labels(votes: pa.Table) -> Labels:
+    """The likeliest label of each item by Dawid and Skene."""
+    (items, item_v), (labels, label_v) = coded(votes, "item"), coded(votes, "label")
+    annotators, annotator_v = coded(votes, "annotator")
+    sizes = (len(items), len(annotators), len(labels))
+    return _named(items, labels, dawid_skene(item_v, annotator_v, label_v, sizes).p_nk)
+
+
+def as_rows(fold: Fold) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A fold of pairs as rows of annotations and of comparisons."""
+    annotations = [
+        {
+            "annotation_id": f"{number:09}",
+            "revision": 0,
+            "task_id": f"{number:09}",
+            "pair_id": row["item"],
+            "kind": "comparison",
+            "annotator": row["annotator"],
+            "choice": "tie",
+            "swapped": row["swapped"],
+            "preferred": row["label"],
+            "strength": None,
+            "status": "submitted",
+            "price": 0,
+        }
+        for number, row in enumerate(fold.votes.to_pylist())
+    ]
+    comparisons = [
+        {
+            "pair_id": item,
+            "prompt_id": item,
+            "first_id": f"{item}/first",
+            "second_id": f"{item}/second",
+            "p_first": fold.p_first.get(item, 0.5),
+        }
+        for item in sorted(fold.truth)
+    ]
+    return annotations, comparisons
+
+
+def coded(votes: pa.Table, column: str) -> tuple[list[str], IndexArray]:
+    """Sorted values and the position of each row's."""
+    coded = votes[column].combine_chunks().dictionary_encode()
+    values = np.array(coded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(values)
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.arange(len(order))
+    return values[order].tolist(), place[coded.indices.to_numpy()]
+
+
+def _named(items: list[str], labels: list[str], score_nk: NDArray[Any]) -> Labels:
+    best = [labels[k] for k in score_nk.argmax(axis=1).tolist()]
+    return dict(zip(items, best, strict=True))
+
+
+LIMITS = (
+    "llmfao and pandalm have no gold: their accuracy is of one held-out vote per pair, which is as "
+    "noisy as any vote. Nor have they a reward model: bradley_terry starts every pair at one half.",
+    "The planted batch is simulated, by the model that bradley_terry assumes: it says that the "
+    "model is found again, not that annotators are like that.",
+    "AdultContent2 has gold for 333 items: the intervals say what that leaves to noise.",
+    "How much dawid_skene smooths was chosen on these very sets, so its figures flatter it; the "
+    "settings of bradley_terry were set before it saw them, and its design was tried on llmfao.",
+    "Crowd-kit's methods see neither sides nor a reward model: it has no model of the same task.",
+)
+
+
+def votes_page(report: Mapping[str, Any]) -> str:
+    """The page as HTML; `report` is what `winnow_bench.votes.run` writes."""
+    results = report["results"]
+    return render(
+        "votes.html",
+        TEMPLATES,
+        crowd_kit=report["crowd_kit"],
+        seeds=report["seeds"],
+        tables=[
+            plain_table(data, [_shown(row) for row in results if row["data"] == data])
+            for data in dict.fromkeys(row["data"] for row in results)
+        ],
+        alpha=plain_table("Alpha", report["alpha"]),
+        limits=LIMITS,
+    )
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The same as text, a line per method and per alpha."""
+    lines = [
+        f"{row['data']:20} {row['by']:9} {row['method']:14} {_number(row['accuracy'], '.4f'):>7}"
+        f" {_number(row['difference'], '+.4f'):>8} ± {_number(row['half'], '.4f'):6}"
+        f" {_number(row['seconds'], '.3f'):>8} s {row['note']}"
+        for row in report["results"]
+    ]
+    lines.insert(0, "set, who, method, accuracy, difference to crowd-kit's Dawid-Skene, time")
+    lines += [
+        f"{row['data']:20} alpha {_number(row['alpha'], '.4f')} ({_number(row['low'], '.4f')} to "
+        f"{_number(row['high'], '.4f')}) in {row['seconds']:.4f} s; crowd-kit "
+        f"{_number(row['crowd_kit_alpha'], '.4f')} in {_number(row['crowd_kit_seconds'], '.3f')} s"
+        for row in report["alpha"]
+    ]
+    return "\n".join([*lines, *limits()])
+
+
+def limits() -> Sequence[str]:
+    """What the figures cannot show, a line each."""
+    return [f"Cannot show: {limit}" for limit in LIMITS]
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    who = f"{row['by']} {row['method']}"
+    return {"method": who, **{k: v for k, v in row.items() if k not in ("data", "by", "method")}}
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

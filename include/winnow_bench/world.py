@@ -23,15 +23,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt
 from winnow.expand.features import style_figures
 from winnow.expand.text_features import text_features
 from winnow.ids import content_id
 from winnow.reward import centre, fit_projection
 from winnow.select.screen import answers_nothing
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 POOL_FILE = "alpaca_pool.parquet"
 EMBEDDING_FILE = "alpaca_pool_minilm_f16.npy"
@@ -213,7 +211,7 @@ def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], 
     return f"{path.name} and style", np.hstack([embedding_rc, style_rc]), embedding_rc.shape[1]
 
 
-def _pools(rows: _Rows, kept_r: BoolArray) -> list[NDArray[np.intp]]:
+def _pools(rows: _Rows, kept_r: BoolArray) -> list[IndexArray]:
     """Rows of each prompt among those kept, where two of them count."""
     pools = (index_n[kept_r[index_n]] for index_n in _by_prompt(rows.prompt_id_r))
     return [index_n for index_n in pools if (~rows.ignored_r[index_n]).sum() > 1]
@@ -223,7 +221,7 @@ def _judged_pools(
     rows: _Rows,
     raw_rc: NDArray[np.float32],
     n_embedding: int,
-    pools: Sequence[NDArray[np.intp]],
+    pools: Sequence[IndexArray],
 ) -> tuple[JudgedPool, ...]:
     centred = np.vstack([centre(raw_rc[index_n].astype(np.float64)) for index_n in pools])
     projection = fit_projection(centred, n_embedding, MAX_COMPONENTS)
@@ -242,7 +240,7 @@ def _judged_pools(
     )
 
 
-def _by_prompt(prompt_id_r: NDArray[np.object_]) -> Iterator[NDArray[np.intp]]:
+def _by_prompt(prompt_id_r: NDArray[np.object_]) -> Iterator[IndexArray]:
     """Row numbers of each prompt, in order of its id."""
     _, number_r = np.unique(prompt_id_r.astype(str), return_inverse=True)
     order_r = np.argsort(number_r, kind="stable")

@@ -31,7 +31,7 @@ from winnow.commands.options import (
 )
 from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal, Retryable
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import ServerAddress
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.ingest.sources import look_for, told
 from winnow.label.vendor import VendorAccount

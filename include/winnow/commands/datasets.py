@@ -5,19 +5,27 @@ from __future__ import annotations
 import getpass
 import re
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from winnow.campaign import NAME, Campaign
-from winnow.commands.options import SHIPPED, CampaignOption, JsonOption, LakeOption, whole_number
+from winnow.commands.options import (
+    SHIPPED,
+    CampaignOption,
+    JsonOption,
+    LakeOption,
+    decimal,
+    whole_number,
+)
 from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal
 from winnow.lake import Lake
 from winnow.publish.diff import diff_versions
 from winnow.publish.diff_text import diff_text
+from winnow.publish.garbage import find_garbage, remove_garbage
 from winnow.publish.lineage import trace
 from winnow.publish.lineage_text import lineage_text
 from winnow.publish.pull import pull as pull_version
@@ -157,3 +165,29 @@ def _line(version: Version) -> str:
     cost = f"${figures['cost'] / MICROS:.2f}" if "cost" in figures else "cost not measured"
     verdict = figures.get("verdict", "not judged")
     return f"{line}, {cost}, gate: {verdict}, batches to {version.batches[-1]}"
+
+
+def gc(
+    lake: LakeOption,
+    campaign: CampaignOption = SHIPPED,
+    grace_hours: Annotated[float, decimal(0, 1e5, help="younger things stay")] = 48.0,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="remove them; else only list them")
+    ] = False,
+) -> None:
+    """What no version of the dataset names, a line each: removed with --delete only."""
+    # By the store's clock, as the times that it is held against.
+    before = lake.now() - timedelta(hours=grace_hours)
+    garbage = find_garbage(lake, campaign.publish.dataset, before)
+    for stored in garbage.objects:
+        say(f"{stored.path} {stored.n_bytes} bytes of {stored.modified:%Y-%m-%d %H:%M}")
+    for path in garbage.unfinished:
+        say(f"{path} was never finished")
+    if delete:
+        remove_garbage(lake, garbage)
+    told = "Removed" if delete else "Found, and not removed without --delete:"
+    say(
+        f"{told} {len(garbage.objects)} objects of {garbage.n_bytes / 1e6:.1f} MB that no version "
+        f"of {campaign.publish.dataset} names, {len(garbage.unfinished)} unfinished writes, "
+        f"all older than {grace_hours:g} hours."
+    )

@@ -16,8 +16,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from winnow.errors import Fatal
-from winnow.expand.engine import Draw, GeneratedResponse, Refusal
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import Draw, GeneratedResponse, Refusal, ServerAddress
 from winnow.ingest.turns import call_text
 from winnow.ingest.values import Unreadable, read_json, tidy
 from winnow.text import plain_text

@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import IntArray
 from winnow.text import UNSPACED
 
 _MARKS = "\u0300-\u036f\u0900-\u0963\u0966-\u0dff"
@@ -20,8 +21,6 @@ _WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|[{_MARKS}])+")
 
 _ROUNDING = 1e-12
 """An eigenvalue below this is rounding, and may be negative."""
-
-Numbers = NDArray[np.int64]
 
 
 def words(text: str) -> list[str]:
@@ -33,7 +32,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def numbered(words_n: Sequence[Sequence[str]]) -> list[Numbers]:
+def numbered(words_n: Sequence[Sequence[str]]) -> list[IntArray]:
     """The words of each text as numbers from 0, equal words with equal numbers."""
     number_of: dict[str, int] = {}
     return [
@@ -42,7 +41,7 @@ def numbered(words_n: Sequence[Sequence[str]]) -> list[Numbers]:
     ]
 
 
-def distinct_n(numbers_n: Sequence[Numbers], draws_n: ArrayLike, n_words: int) -> float | None:
+def distinct_n(numbers_n: Sequence[IntArray], draws_n: ArrayLike, n_words: int) -> float | None:
     """Distinct runs of `n_words` words over all runs drawn; None where no text is that long.
 
     Li, Galley, Brockett, Gao and Dolan, "A Diversity-Promoting Objective Function for Neural
@@ -108,7 +107,7 @@ def vendi_score(embedding_nc: ArrayLike, draws_n: ArrayLike) -> float:
     return float(np.clip(np.exp(-np.sum(share * np.log(share))), 1.0, len(draws)))
 
 
-def _runs(numbers: Numbers, n_words: int, base: int) -> Numbers:
+def _runs(numbers: IntArray, n_words: int, base: int) -> IntArray:
     """Each run of `n_words` numbers as one number of that many digits to `base`.
 
     Exact for three words while a pool has fewer than two million different ones.

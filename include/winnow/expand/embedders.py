@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
-from winnow.expand.arithmetic import settle_arithmetic
 from winnow.expand.chat import chat_ids, open_tokenizer
 from winnow.expand.features import EMBEDDED_TOKENS, Embed, Row
-from winnow.expand.models import prepare_model
+from winnow.expand.models import prepare_model, settle_arithmetic
 
 Window = tuple[list[int], int]
 """Token ids that are read at once, and from which of them on states count."""

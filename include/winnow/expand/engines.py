@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
-from winnow.expand.arithmetic import settle_arithmetic
-from winnow.expand.engine import Engine, Report
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import Engine, Report, ServerAddress
+from winnow.expand.models import settle_arithmetic
 from winnow.expand.server_engine import open_server
 from winnow.expand.transformers_engine import open_transformers
 from winnow.expand.vllm_engine import import_vllm, open_vllm

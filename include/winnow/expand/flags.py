@@ -13,7 +13,7 @@ import re
 import unicodedata
 from functools import cache
 
-from winnow.expand.features import refuses
+from winnow.refusal import refuses
 from winnow.text import plain_text, unicode_form
 
 FLAGS = ("truncated", "looping", "refusal", "echo")
@@ -69,7 +69,7 @@ def flags_of(prompt: str, response: str, finish_reason: str) -> list[str]:
     found = (
         finish_reason == "length",
         _ends_in_a_loop(said) or _mostly_repeated(said),
-        bool(refuses(prompt, response)),
+        refuses(response),
         _repeats_the_prompt(_folded(prompt), said),
     )
     return [flag for flag, is_so in zip(FLAGS, found, strict=True) if is_so]

@@ -26,10 +26,12 @@ from winnow.calls import (
     Unreadable,
     is_callable,
     is_sendable,
+    retry_after,
     why,
 )
 from winnow.campaign import Expand, Server
 from winnow.errors import Fatal, Retryable
+from winnow.expand.chat import control_refusal
 from winnow.expand.completions import (
     ONE_PER_REQUEST,
     SHOWN_CHARS,
@@ -45,14 +47,10 @@ from winnow.expand.completions import (
     responses_of,
     server_words,
 )
-from winnow.expand.control_tokens import control_refusal
-from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Refusal
-from winnow.expand.flight import Flight
-from winnow.expand.patience import LONGEST_HOLD_SECONDS, Patience
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Refusal, ServerAddress
+from winnow.expand.flight import LONGEST_HOLD_SECONDS, Flight, Patience
 from winnow.ingest.values import Unreadable as NotJson
 from winnow.ingest.values import read_json
-from winnow.retry_after import retry_after
 from winnow.text import plain_text
 
 CONNECT_SECONDS = 10.0

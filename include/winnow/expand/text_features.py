@@ -30,6 +30,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 from threadpoolctl import threadpool_limits
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Fatal
 from winnow.expand.features import style_figures
 from winnow.ids import content_id
@@ -47,8 +48,6 @@ _MIXER = np.uint32(2654435761)
 
 _ROUNDING = 1e-6
 """A singular value below this share of the largest one is rounding, not text."""
-
-Array = NDArray[np.float64]
 
 
 def text_features(
@@ -116,14 +115,14 @@ def _tf_idf(counts_rb: csr_matrix) -> csr_matrix:
     return csr_matrix(matrix, shape=(counts_rb.shape[0], int((n_texts_b > 0).sum())))
 
 
-def _fitted(texts_r: Sequence[str]) -> NDArray[np.intp]:
+def _fitted(texts_r: Sequence[str]) -> IndexArray:
     """Texts to fit on: drawn by content, so the order of the texts plays no part."""
     if len(texts_r) <= MAX_FITTED:
         return np.arange(len(texts_r))
     return np.argsort([content_id("fitted", text) for text in texts_r], kind="stable")[:MAX_FITTED]
 
 
-def _components(weights_rb: csr_matrix, fitted: NDArray[np.intp], n_components: int) -> Array:
+def _components(weights_rb: csr_matrix, fitted: IndexArray, n_components: int) -> FloatArray:
     """Coordinates of the rows along the largest singular vectors of the fitted ones: (r, c)."""
     components_rc = np.zeros((weights_rb.shape[0], n_components))
     if weights_rb[fitted].nnz:
@@ -133,7 +132,7 @@ def _components(weights_rb: csr_matrix, fitted: NDArray[np.intp], n_components: 
     return components_rc
 
 
-def _right_vectors(weights_rb: csr_matrix, n_components: int) -> Array:
+def _right_vectors(weights_rb: csr_matrix, n_components: int) -> FloatArray:
     """Right singular vectors (k, b) of the k ≤ c singular values that are not rounding."""
     if min(weights_rb.shape) <= n_components + 1:
         _, size_k, vectors_kb = np.linalg.svd(weights_rb.toarray(), full_matrices=False)

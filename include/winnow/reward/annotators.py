@@ -29,15 +29,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt, Fatal
 from winnow.reward.laplace import fit
-from winnow.reward.logistic import sigmoid
+from winnow.reward.logistic import preference_probability, sigmoid
 from winnow.reward.posterior import Posterior
-from winnow.reward.predictive import preference_probability
-
-FloatArray = NDArray[np.float64]
 
 _SHARES = ((np.arange(50) + 0.5) / 50) ** 5
 """Values of the guessing share 2ε over which its posterior is integrated.
@@ -108,8 +106,8 @@ class _Votes:
     preferred_e: FloatArray
     weight_e: FloatArray
     names: list[str]
-    annotator_e: NDArray[np.intp]
-    known_a: NDArray[np.bool_]
+    annotator_e: IndexArray
+    known_a: BoolArray
     start_a: FloatArray
 
     def meant(self, epsilon_a: FloatArray, chance_e: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -147,7 +145,7 @@ class _Votes:
 
 def _crew(
     annotator_e: Sequence[str], n_votes: int, known: Mapping[str, float]
-) -> tuple[list[str], NDArray[np.intp], NDArray[np.bool_], FloatArray]:
+) -> tuple[list[str], IndexArray, BoolArray, FloatArray]:
     """Sorted names, the index of each vote's annotator, which ε are known, and where all start."""
     if len(annotator_e) != n_votes:
         raise Corrupt(f"{len(annotator_e)} annotators for {n_votes} votes: one each is needed.")

@@ -22,13 +22,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import seed_from
-from winnow.reward.predictive import preference_probability
-
-FloatArray = NDArray[np.float64]
+from winnow.reward.logistic import preference_probability
 
 MIN_LABELS = 200
 """Labels below which a temperature is noise: T stays exactly 1."""
@@ -154,19 +153,19 @@ def expected_calibration_error(
     )
 
 
-def _equal_mass_bins(sorted_e: FloatArray, n_bins: int) -> NDArray[np.intp]:
+def _equal_mass_bins(sorted_e: FloatArray, n_bins: int) -> IndexArray:
     """Bin of each sorted probability; equal ones share the last bin that they reach."""
     chunks = np.array_split(sorted_e, min(n_bins, len(sorted_e)))
     return np.searchsorted([chunk[0] for chunk in chunks[1:]], sorted_e, side="right")
 
 
-def _error(bin_e: NDArray[np.intp], surplus_e: FloatArray) -> float:
+def _error(bin_e: IndexArray, surplus_e: FloatArray) -> float:
     """Σ_b (n_b/n) |ȳ_b - p̄_b|, from the surplus y - p of each label."""
     return float(np.abs(np.bincount(bin_e, weights=surplus_e)).sum() / len(bin_e))
 
 
 def _resampled_errors(
-    bin_e: NDArray[np.intp], surplus_e: FloatArray, n_resamples: int, seed: int
+    bin_e: IndexArray, surplus_e: FloatArray, n_resamples: int, seed: int
 ) -> Iterator[float]:
     rng = np.random.default_rng(seed_from("calibration", seed))
     for _ in range(n_resamples):

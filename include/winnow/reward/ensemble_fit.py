@@ -12,15 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray
 from winnow.errors import Fatal
 from winnow.ids import seed_from
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.evidence import precision_by_evidence
 from winnow.reward.logistic import N_NUISANCE, Labels, checked_labels, sigmoid
-
-FloatArray = NDArray[np.float64]
 
 _MAX_STEPS = 60
 """Far beyond this the members still settle in detail; their mean and spread no longer move."""

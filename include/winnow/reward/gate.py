@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Corrupt
 from winnow.reward.calibration import label_losses
 from winnow.reward.logistic import Labels, most_probable, sigmoid
 
-FloatArray = NDArray[np.float64]
 GateState = Literal["open", "closed", "undecided"]
 
 MIN_LABELS = 100
@@ -112,7 +112,7 @@ def _length_only(length_e: FloatArray, preferred_e: FloatArray) -> FloatArray:
     return sigmoid(length_e * mode.theta_k[0])
 
 
-def _margin(gain_e: FloatArray, prompt_e: NDArray[np.intp]) -> float:
+def _margin(gain_e: FloatArray, prompt_e: IndexArray) -> float:
     """Mean gain less two of its standard errors, with prompts as clusters."""
     mean = float(gain_e.mean())
     sum_g = np.bincount(prompt_e, weights=gain_e - mean)

@@ -33,9 +33,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_expit
 
+from winnow.arrays import BoolArray, FloatArray
 from winnow.reward.calibration import label_losses
 from winnow.reward.posterior import Head
 from winnow.select.gains import preference_probability
@@ -43,8 +43,6 @@ from winnow.select.pool import Pool
 from winnow.select.rules import Rules
 from winnow.select.state import EVERY, PoolState
 from winnow.select.strategies import STRATEGIES
-
-FloatArray = NDArray[np.float64]
 
 BEST_SHARE = 0.1
 """Share of a pool's pairs that a strategy picks from: few enough to be its choice, and enough that
@@ -106,7 +104,7 @@ class Worth:
     judged_vs: FloatArray
 
 
-def picks(state: PoolState, open_e: NDArray[np.bool_]) -> FloatArray:
+def picks(state: PoolState, open_e: BoolArray) -> FloatArray:
     """π (s, e): the chance that each of `COMPARED` picks a pair, at random among its best tenth.
 
     Pairs of equal score share their places, so that no order decides. Rows sum to 1 where a pair

@@ -23,14 +23,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from winnow.arrays import FloatArray
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json
 from winnow.select.bake_off import COMPARED, UNIFORM, Explored, Worth
-
-FloatArray = NDArray[np.float64]
 
 MIN_CLUSTERS = 20
 """Effective prompts below which a strategy has no figures."""

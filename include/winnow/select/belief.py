@@ -29,15 +29,13 @@ from functools import lru_cache
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray
 from winnow.ids import content_id
 from winnow.reward.posterior import Head
 from winnow.select.blas import times_lower
 from winnow.select.packing import packed_forms, shrink_pairs
 from winnow.select.rules import Rules
-
-FloatArray = NDArray[np.float64]
 
 _NOTHING = np.empty(0)
 

@@ -18,12 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, IndexArray, IntArray
 from winnow.select.pool import Pool
-
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
 CONTESTED = "contested:"
 """Prefix of the strata of pairs by contested dimension, which only choosing can tell."""
@@ -42,9 +39,7 @@ class Supply:
     most_k: IntArray
 
 
-def floor_members(
-    pool: Pool, i_e: NDArray[np.intp], j_e: NDArray[np.intp], strata: Sequence[str]
-) -> BoolArray:
+def floor_members(pool: Pool, i_e: IndexArray, j_e: IndexArray, strata: Sequence[str]) -> BoolArray:
     """Which pairs (i_e, j_e) of a pool are in each stratum (k, e); none in a contested one."""
     member_ke = np.zeros((len(strata), len(i_e)), dtype=np.bool_)
     for k, stratum in enumerate(strata):

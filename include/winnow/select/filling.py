@@ -17,15 +17,11 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, IndexArray, IntArray
 from winnow.select.night_pool import NightPool
 from winnow.select.reservations import Reservations
 from winnow.select.rules import Candidate
-
-BoolArray = NDArray[np.bool_]
-IndexArray = NDArray[np.intp]
-IntArray = NDArray[np.int64]
 
 
 def reserve(pools: Sequence[NightPool], wanted_k: IntArray, slots: int) -> Reservations:

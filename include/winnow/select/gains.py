@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-FloatArray = NDArray[np.float64]
+from winnow.arrays import FloatArray
 
 Precision = TypeVar("Precision", np.float32, np.float64)
 

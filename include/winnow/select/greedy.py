@@ -27,8 +27,8 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt
 from winnow.reward.posterior import Head, observe_pairs
 from winnow.select.blas import one_blas_thread
@@ -39,9 +39,6 @@ from winnow.select.rules import Candidate, Choice, Rules
 from winnow.select.state import EVERY, PoolState
 from winnow.select.strategies import strategy_named
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
-BoolArray = NDArray[np.bool_]
 Heads = Mapping[str, Head] | Head
 
 _REACH = 0.05
@@ -69,7 +66,7 @@ class PoolChooser:
         self.choices: list[Choice] = []
 
     @cached_property
-    def pairs_e2(self) -> IntArray:
+    def pairs_e2(self) -> IndexArray:
         """Indices in the pool of each packed pair, the smaller response id first."""
         order_m, state = self._state.order_m, self._state
         return np.stack([order_m[state.first_e], order_m[state.second_e]], axis=1)
@@ -84,7 +81,7 @@ class PoolChooser:
         """Pairs that may still be taken."""
         return int(np.count_nonzero(self.open_e))
 
-    def contested(self) -> IntArray:
+    def contested(self) -> IndexArray:
         """Position of the dimension on which a label of each packed pair would say most."""
         return np.asarray((self._state.var_ke * self._state.fisher()).argmax(axis=0))
 
@@ -164,7 +161,7 @@ class PoolChooser:
             self._last_e = self._strategy.score(self._state, EVERY)
         return self._last_e
 
-    def _score(self, rows: IntArray) -> FloatArray:
+    def _score(self, rows: IndexArray) -> FloatArray:
         score_c = self._strategy.score(self._state, rows)
         if self._last_e is not None:
             self._last_e[rows] = score_c

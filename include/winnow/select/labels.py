@@ -13,13 +13,13 @@ from itertools import combinations
 from math import erf, exp, pi, sqrt
 from typing import NamedTuple
 
+from winnow.arrays import FloatArray
 from winnow.select.gains import (
     CELLS,
     COLUMNS_PER_R,
     LOGISTIC_VARIANCE,
     MIXTURE,
     ROWS_PER_RATIO,
-    FloatArray,
     info_gain_table,
 )
 from winnow.select.packing import compiled

@@ -11,13 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import IntArray
 from winnow.select.coverage import CONTESTED, floor_members
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

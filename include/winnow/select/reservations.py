@@ -23,10 +23,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
+from winnow.arrays import IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,12 +31,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, FloatArray, IntArray
 from winnow.refusal import declines, refuses
 from winnow.text import UNSPACED, plain_text
 
-Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def same_to_all(
     text_r: Sequence[str],
     drawn_r: Sequence[int] | None = None,
     asked_r: Sequence[str] | None = None,
-) -> Bools:
+) -> BoolArray:
     """Mask (r,) of the responses that say the same whatever is asked.
 
     Args:
@@ -135,14 +134,14 @@ def same_to_all(
 class _Night:
     """All responses: rows of each prompt's, texts as seen, how often drawn, prompts as asked."""
 
-    pools: Sequence[Ints]
+    pools: Sequence[IntArray]
     text_r: Sequence[str]
-    drawn_r: Ints
+    drawn_r: IntArray
     asked_r: Sequence[str] | None
 
-    def batches(self) -> Iterator[list[Ints]]:
+    def batches(self) -> Iterator[list[IntArray]]:
         """Pools, about `_BATCH_CHARS` characters at a time."""
-        batch: list[Ints] = []
+        batch: list[IntArray] = []
         n_chars = 0
         for pool in self.pools:
             batch.append(pool)
@@ -166,11 +165,11 @@ class _Suspects:
     """
 
     rule: _Rule
-    mask_b: Bools
-    telling_b: Bools
+    mask_b: BoolArray
+    telling_b: BoolArray
     df_b: NDArray[np.uint32]
 
-    def covered(self, words: _Words) -> tuple[Bools, Ints, Ints]:
+    def covered(self, words: _Words) -> tuple[BoolArray, IntArray, IntArray]:
         """Mask (t,) of tokens in suspect runs; token at which each begins, and its bucket.
 
         None of a text that holds a telling run.
@@ -256,8 +255,8 @@ def _inform(
     night: _Night,
     suspect: _Suspects,
     members: Sequence[int],
-    found_r: Bools,
-    pool_of: Mapping[int, Ints],
+    found_r: BoolArray,
+    pool_of: Mapping[int, IntArray],
 ) -> bool:
     """Whether what these responses say besides agrees with others to the same prompt.
 
@@ -332,7 +331,7 @@ class _Words:
         self.chars_t[place_w] = letters_c[end_w] - letters_c[start_w]
         self.word_t[place_w], self.dense_t[place_w] = True, alone_c[start_w]
 
-    def runs(self, n_words: int, size: int) -> tuple[Ints, Ints]:
+    def runs(self, n_words: int, size: int) -> tuple[IntArray, IntArray]:
         """Token at which each run begins, and which of `size` buckets, a power of two, it is in."""
         run_t, width_t = self.hash_t.copy(), self._widths(n_words)
         for step in range(1, 2 * n_words):
@@ -342,21 +341,21 @@ class _Words:
         mixed = (run_t[start_t] ^ (run_t[start_t] >> np.uint64(31))) * _MIX
         return start_t, (mixed >> np.uint64(65 - size.bit_length())).astype(np.int64)
 
-    def covered(self, start_x: Ints, n_words: int) -> Bools:
+    def covered(self, start_x: IntArray, n_words: int) -> BoolArray:
         """Mask (t,) of the tokens that lie in a run which begins at one of these tokens."""
         change_t = np.zeros(len(self.hash_t) + 1, np.int64)
         change_t[start_x] += 1
         np.add.at(change_t, start_x + self._widths(n_words)[start_x], -1)
         return np.cumsum(change_t[:-1]) > 0
 
-    def share(self, covered_t: Bools) -> NDArray[np.float64]:
+    def share(self, covered_t: BoolArray) -> FloatArray:
         """Share of each text's letters (n,) that are covered; 0 of a text without letters."""
         size = self.n_texts
         letters = np.bincount(self.row_t, self.chars_t, size)
         covered = np.bincount(self.row_t, self.chars_t * covered_t, size)
         return covered / np.maximum(letters, 1.0)
 
-    def _widths(self, n_words: int) -> Ints:
+    def _widths(self, n_words: int) -> IntArray:
         """Tokens of the run that begins at each token (t,), 0 where the text is over before.
 
         A text shorter than a run is one run.
@@ -369,7 +368,7 @@ class _Words:
         return np.where(whole_t, left_t, np.where(left_t >= width_t, width_t, 0))
 
 
-def _word_hashes(code_c: NDArray[np.uint32], start_w: Ints, end_w: Ints) -> Hashes:
+def _word_hashes(code_c: NDArray[np.uint32], start_w: IntArray, end_w: IntArray) -> Hashes:
     """Hashes (w,) of the characters from each start to its end."""
     power, inverse = _powers(1 << max(len(code_c).bit_length(), 10))
     sums = np.zeros(len(code_c) + 1, np.uint64)
@@ -405,7 +404,7 @@ def _vocabulary(words: _Words) -> Hashes:
     return np.unique(words.hash_t[words.word_t])
 
 
-def _distinct(values: Ints) -> Ints:
+def _distinct(values: IntArray) -> IntArray:
     """The distinct values in rising order; twice as fast as `np.unique` on millions."""
     values = np.sort(values)
     return values[np.flatnonzero(np.diff(values, prepend=-1))]

@@ -17,10 +17,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from winnow.arrays import BoolArray, IndexArray
 from winnow.select.same_to_all import same_to_all
 from winnow.select.wording import agreeing, may_agree
 from winnow.text import bare_text, plain_text, unicode_form
@@ -46,7 +47,7 @@ question is a multiple choice."""
 
 def near_duplicates(
     embedding_nc: ArrayLike, cosine: float = NEAR_DUPLICATE, text_n: Sequence[str] | None = None
-) -> NDArray[np.intp]:
+) -> IndexArray:
     """Cluster number (n,) of each response; chains of near-duplicates are one cluster.
 
     A response whose embedding is all zeros is alone. Where the texts are given, those of one
@@ -70,7 +71,7 @@ def near_duplicates(
     return np.asarray(connected_components(csr_array(close_nn), directed=False)[1], dtype=np.intp)
 
 
-def _same_wording(close_nn: NDArray[np.bool_], text_n: Sequence[str]) -> NDArray[np.bool_]:
+def _same_wording(close_nn: BoolArray, text_n: Sequence[str]) -> BoolArray:
     """Mask (n, n) of the pairs, among the close ones, whose words agree too."""
     same_nn = np.eye(len(text_n), dtype=np.bool_)
     close = _in_pairs(close_nn)
@@ -83,7 +84,7 @@ def _same_wording(close_nn: NDArray[np.bool_], text_n: Sequence[str]) -> NDArray
     return same_nn
 
 
-def _in_pairs(close_nn: NDArray[np.bool_]) -> list[int]:
+def _in_pairs(close_nn: BoolArray) -> list[int]:
     """What is close to more than itself."""
     return list(np.flatnonzero(close_nn.sum(axis=1) > 1).tolist())
 
@@ -94,7 +95,7 @@ def answers_nothing(
     model_r: Sequence[str] | None = None,
     drawn_r: Sequence[int] | None = None,
     asked_r: Sequence[str] | None = None,
-) -> NDArray[np.bool_]:
+) -> BoolArray:
     """Mask (r,) of the responses that answer no prompt.
 
     Args:

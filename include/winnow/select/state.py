@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Fatal
 from winnow.ids import content_id
 from winnow.reward.posterior import Head
@@ -47,9 +47,7 @@ from winnow.select.packing import add_shares, packed_differences, packed_forms, 
 from winnow.select.pool import Pool
 from winnow.select.rules import Rules
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
-Rows = IntArray | slice
+Rows = IndexArray | slice
 """Which packed pairs a question is about."""
 
 EVERY = slice(None)
@@ -191,7 +189,7 @@ class PoolState:
         return self.rng.random(len(self.first_e))
 
     @cached_property
-    def few_m(self) -> IntArray:
+    def few_m(self) -> IndexArray:
         """Positions of the few responses, drawn at random, that `traditional` compares."""
         usable_m = np.arange(len(self.order_m))
         if self.pool.blocked is not None:

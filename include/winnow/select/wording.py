@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from winnow.arrays import BoolArray
 from winnow.text import UNSPACED, plain_text, unicode_form
 
 _SHARED = 0.8
@@ -86,7 +86,7 @@ def substance(text: str) -> tuple[str, ...]:
     return tuple(unit for unit, is_fixed in _units(text) if is_fixed)
 
 
-def may_agree(text_n: Sequence[str]) -> NDArray[np.bool_]:
+def may_agree(text_n: Sequence[str]) -> BoolArray:
     """Mask (n, n) of the texts that share most of their words: only these may be `agreeing`.
 
     Told at a tenth of the cost.
@@ -104,7 +104,7 @@ def may_agree(text_n: Sequence[str]) -> NDArray[np.bool_]:
     return np.asarray(2 * shared_nn >= _SURELY * (size_n[:, None] + size_n))
 
 
-def agreeing(text_n: Sequence[str]) -> NDArray[np.bool_]:
+def agreeing(text_n: Sequence[str]) -> BoolArray:
     """Mask (n, n) of the texts that agree in substance, and in most of their words."""
     number_of: dict[tuple[str, ...], int] = {}
     column_of: dict[tuple[str, int], int] = {}
