@@ -22,7 +22,7 @@ import numpy as np
 from winnow.arrays import FloatArray, IndexArray
 from winnow.reward import Posterior
 from winnow.reward.calibration import expected_calibration_error, log_loss
-from winnow.reward.logistic import Labels, most_probable, preference_probability, sigmoid
+from winnow.reward.logistic import Labels, most_probable, preference_by_quadrature, sigmoid
 from winnow_bench.world import JudgedPool
 
 POLICY_SHARPNESS = 4.0
@@ -80,7 +80,7 @@ def belief_figures(
         z_ed = pool.features_nd[i] - pool.features_nd[j]
         sd_e = np.sqrt(np.einsum("ed,ed->e", z_ed @ posterior.cov_dd, z_ed))
         mu_e, gap_e = z_ed @ posterior.mean_d, pool.quality_n[i] - pool.quality_n[j]
-        p.append(preference_probability(mu_e, sd_e))
+        p.append(preference_by_quadrature(mu_e, sd_e))
         chance.append(label_chance(pool.quality_n, i, j))
         clear_e = np.abs(gap_e) > _CLEAR_DIFFERENCE
         right.append(((mu_e > 0) == (gap_e > 0))[clear_e])
@@ -161,15 +161,9 @@ def _at_equal_length(
     The effect is fitted once on all responses of the pools, within prompts, so that no strategy's
     picks decide their own correction.
     """
-    slope = _length_slope(pools)
-    level = 0.0
-    for _ in range(50):
-        p_p = sigmoid(level + slope * longer_p)
-        step = float((p_p - best_p).sum() / max(float((p_p * (1.0 - p_p)).sum()), 1e-9))
-        level -= float(np.clip(step, -2.0, 2.0))
-        if abs(step) < 1e-9:
-            break
-    return float(sigmoid(np.asarray(level)))
+    wins = Labels(np.ones((len(best_p), 1)), best_p, np.ones(len(best_p)))
+    level = most_probable(wins, np.full(1, 1e-9), np.zeros(1), _length_slope(pools) * longer_p)
+    return float(sigmoid(level.theta_k)[0])
 
 
 def _length_slope(pools: Sequence[JudgedPool]) -> float:

@@ -12,15 +12,15 @@ Runs in the generation environment: `.venv-engine/bin/winnow bench expand`.
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
@@ -38,7 +38,7 @@ from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable
 from winnow.lake import FolderLake
 from winnow.stages.generate import environment
-from winnow_bench.document import resident_mib
+from winnow_bench.document import machine, resident_mib, write_report
 
 Row = dict[str, Any]
 
@@ -104,10 +104,9 @@ def run(
         "size": asdict(size),
         "speed": compare(engine, embed, _first(rows, size.prompts), settings, size.turns, say),
         "memory": memory(engine, embed, _first(rows, size.memory_prompts), settings, say),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "expand.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_report(out, "expand", report)
     say(told(report))
     return report
 
@@ -150,17 +149,15 @@ def compare(
     """Tokens per second of the stage and of bare `LLM.generate`, measured in turn."""
     _bare(engine, rows[:2], settings)
     _stage(engine, embed, rows[:2], settings)
-    sides = {"bare": [0, 0.0], "stage": [0, 0.0]}
+    took = []
     for turn in range(turns):
-        for name, took in (
-            ("bare", _bare(engine, rows, settings)),
-            ("stage", _stage(engine, embed, rows, settings)),
-        ):
-            sides[name][0] += took[0]
-            sides[name][1] += took[1]
-            say(f"turn {turn + 1} of {turns}, {name}: {took[0] / took[1]:.1f} tokens/s")
-    speeds = {name: tokens / seconds for name, (tokens, seconds) in sides.items()}
-    return {**speeds, "ratio": speeds["stage"] / speeds["bare"], "tokens": sides["bare"][0]}
+        both = _bare(engine, rows, settings), _stage(engine, embed, rows, settings)
+        took.append(both)
+        speeds = " and ".join(f"{tokens / seconds:.1f}" for tokens, seconds in both)
+        say(f"turn {turn + 1} of {turns}, bare and stage: {speeds} tokens/s")
+    (bare_tokens, bare_seconds), (tokens, seconds) = np.sum(took, axis=0).tolist()
+    bare, stage = bare_tokens / bare_seconds, tokens / seconds
+    return {"bare": bare, "stage": stage, "ratio": stage / bare, "tokens": int(bare_tokens)}
 
 
 def _bare(engine: Any, rows: Sequence[Row], settings: Expand) -> tuple[int, float]:
@@ -169,7 +166,8 @@ def _bare(engine: Any, rows: Sequence[Row], settings: Expand) -> tuple[int, floa
 
     tokenizer = engine.llm.get_tokenizer()
     call = Call(tuple(row["prompt_id"] for row in rows), 0, settings.pool_size)
-    asked = draws_of(call, _by_id(rows), settings.model, "bench", settings)
+    by_id = {row["prompt_id"]: row for row in rows}
+    asked = draws_of(call, by_id, settings.model, "bench", settings)
     ids = [chat_ids(tokenizer, each.draw.messages, None) for each in asked]
     parameters = [sampling_params(each.draw) for each in asked]
     engine.llm.reset_prefix_cache()
@@ -230,10 +228,6 @@ def memory(
 
     _stage(engine, embed, rows, small, watch)
     return seen
-
-
-def _by_id(rows: Sequence[Row]) -> dict[str, Row]:
-    return {row["prompt_id"]: row for row in rows}
 
 
 def told(report: Row) -> str:

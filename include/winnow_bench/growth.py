@@ -15,9 +15,8 @@ Shapes: p prompts, q sizes of fixed pools.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.stages.select.growth import promise
+from winnow_bench.document import write_report
 
 FIXED = 50
 FIXED_SIZES = (8, 12, 16, 24, 32, 40, FIXED, 64, 80, 96, 128)
@@ -61,37 +61,6 @@ class Prompted:
     vectors_nc: NDArray[np.float16]
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """Adaptive against fixed pools at one price.
-
-    Attributes:
-        usd_per_million_tokens: The price.
-        responses: Mean size of the adaptive pools.
-        gain: Their best pairs' gain, as a share of the fixed pools'.
-        tokens: Their tokens, as a share of the fixed pools'.
-        gain_low: 95 % interval of `gain`, lower end.
-        gain_high: Upper end.
-        tokens_low: 95 % interval of `tokens`, lower end.
-        tokens_high: Upper end.
-        saved: Share of the tokens of fixed pools of the same gain that they save.
-        saved_low: 95 % interval of `saved`, lower end.
-        saved_high: Upper end.
-    """
-
-    usd_per_million_tokens: float
-    responses: float
-    gain: float
-    tokens: float
-    gain_low: float
-    gain_high: float
-    tokens_low: float
-    tokens_high: float
-    saved: float
-    saved_low: float
-    saved_high: float
-
-
 def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Replay the pools of a file (`prompt, response, n_tokens, vector` a row); write growth.json.
 
@@ -112,17 +81,16 @@ def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]
     ]
     sizes = [size for size in FIXED_SIZES if size <= largest]
     savings = [_saving(price, grown, sizes, len(pools)) for price in PRICES]
-    equal = [saving for saving in savings if saving.gain >= 1.0]
+    equal = [saving for saving in savings if saving["gain"] >= 1.0]
     report = {
         "prompts": len(pools),
         "largest_pool": largest,
         "repetitions": repetitions,
         "fixed": FIXED,
-        "at_equal_gain": asdict(min(equal, key=lambda saving: saving.tokens)) if equal else None,
-        "prices": [asdict(saving) for saving in savings],
+        "at_equal_gain": min(equal, key=lambda saving: saving["tokens"], default=None),
+        "prices": savings,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "growth.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_report(out, "growth", report)
     say(told(report))
     return report
 
@@ -241,30 +209,30 @@ def _so_far(pool: Prompted, rows: IndexArray) -> PoolSoFar:
     )
 
 
-def _saving(price: float, grown: Sequence[_Grown], fixed: Sequence[int], n_prompts: int) -> Saving:
+_SHARES = ("gain", "tokens", "saved")
+"""Gain of the best pairs and tokens as shares of the fixed pools', and what is saved of the tokens
+that fixed pools of the same gain take, as a share."""
+
+
+def _saving(
+    price: float, grown: Sequence[_Grown], fixed: Sequence[int], n_prompts: int
+) -> dict[str, float]:
+    """Adaptive against fixed pools at one price, with 95 % intervals over prompts."""
     sizes = [each.size_at(price) for each in grown]
     facts = np.array([g.facts(n, fixed) for g, n in zip(grown, sizes, strict=True)])
     by_prompt = facts.reshape(-1, n_prompts, facts.shape[1]).mean(axis=0)
     rng = np.random.default_rng(0)
     drawn = by_prompt[rng.integers(n_prompts, size=(_RESAMPLES, n_prompts))].sum(axis=1)
-    told = np.array([_shares(sums, fixed) for sums in drawn])
-    (gain_low, tokens_low, saved_low), (gain_high, tokens_high, saved_high) = np.quantile(
-        told, [0.025, 0.975], axis=0
-    ).tolist()
-    gain, tokens, saved = _shares(by_prompt.sum(axis=0), fixed)
-    return Saving(
-        usd_per_million_tokens=price,
-        responses=float(np.mean(sizes)),
-        gain=gain,
-        tokens=tokens,
-        gain_low=gain_low,
-        gain_high=gain_high,
-        tokens_low=tokens_low,
-        tokens_high=tokens_high,
-        saved=saved,
-        saved_low=saved_low,
-        saved_high=saved_high,
-    )
+    resampled = np.array([_shares(sums, fixed) for sums in drawn])
+    lows, highs = np.quantile(resampled, [0.025, 0.975], axis=0).tolist()
+    found = {"usd_per_million_tokens": price, "responses": float(np.mean(sizes))}
+    for end, shares in (
+        ("", _shares(by_prompt.sum(axis=0), fixed)),
+        ("_low", lows),
+        ("_high", highs),
+    ):
+        found |= {f"{name}{end}": share for name, share in zip(_SHARES, shares, strict=True)}
+    return found
 
 
 def _shares(sums: FloatArray, fixed: Sequence[int]) -> tuple[float, float, float]:

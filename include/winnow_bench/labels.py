@@ -14,8 +14,6 @@ Labels are drawn from the judge's scores, so they are simulated; the judgments b
 
 from __future__ import annotations
 
-import json
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -38,6 +36,7 @@ from winnow.reward import Posterior, fit, prior
 from winnow.select import STRATEGIES, Pool, Rules, choose_for_pools
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.stages.select import pool_rules
+from winnow_bench.document import machine, write_report
 from winnow_bench.evaluate import (
     Bought,
     belief_figures,
@@ -141,13 +140,10 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
     table = pa.Table.from_pylist(list(_measure(worlds, n_seeds, tell)))
     comparisons = compared(table)
     facts = _facts(folder, worlds, n_seeds, time.monotonic() - began)
-    out.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, out / "labels.parquet")
     summaries, rows = summarise(table), [asdict(row) for row in comparisons]
-    content = {"comparisons": rows, "facts": facts}
-    (out / "labels.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     page = labels_page([asdict(row) for row in summaries], rows, facts)
-    (out / "labels.html").write_text(page, encoding="utf-8")
+    write_report(out, "labels", {"comparisons": rows, "facts": facts}, page)
+    pq.write_table(table, out / "labels.parquet")
     return sentences(summaries, comparisons)
 
 
@@ -320,17 +316,14 @@ def _figures(
 
 def _references(world: World, drawn: _Seed) -> Iterator[Row]:
     """Win rates that need no label: a random, the longest and the best response."""
-    picks: dict[str, list[float]] = {"random-response": [], "longest-response": []}
-    picks["best-response"] = []
+    picks = []
     for pool in drawn.held_out:
-        open_n = ~pool.ignored_n
-        p_win_n = pool.p_win_n[open_n]
-        picks["random-response"].append(float(p_win_n.mean()))
-        picks["longest-response"].append(float(p_win_n[pool.length_n[open_n].argmax()]))
-        picks["best-response"].append(float(p_win_n.max()))
-    for name, values in picks.items():
+        p_win_n = pool.p_win_n[~pool.ignored_n]
+        longest = pool.length_n[~pool.ignored_n].argmax()
+        picks.append((p_win_n.mean(), p_win_n[longest], p_win_n.max()))
+    names = ("random-response", "longest-response", "best-response")
+    for name, rate in zip(names, np.mean(picks, axis=0).tolist(), strict=True):
         cell = Cell(name, 0, world.largest_pool)
-        rate = float(np.mean(values))
         figures = {"win_rate": rate, "best_of_pool_win_rate": rate}
         yield from _as_rows(world, cell, drawn.seed, figures)
 
@@ -343,9 +336,8 @@ def _rows(world: World, cell: Cell, seed: int, figures: dict[str, float]) -> lis
 
 def _as_rows(world: World, cell: Cell, seed: int, figures: Mapping[str, float]) -> Iterator[Row]:
     for metric, value in figures.items():
-        measured = value if isfinite(value) else None
-        told = {"seed": seed, "metric": metric, "value": measured}
-        yield {"pool": world.name, **asdict(cell), **told}
+        measured = {"seed": seed, "metric": metric, "value": value if isfinite(value) else None}
+        yield {"pool": world.name, **asdict(cell), **measured}
 
 
 def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) -> Row:
@@ -359,7 +351,7 @@ def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) 
         "label_usd": LABEL_USD,
         "response_usd": RESPONSE_USD,
         "command": f"winnow bench labels --pool {folder.name} --seeds {n_seeds} --out OUT",
-        "machine": f"{platform.machine()}, {cpu_count()} cores, NumPy {np.__version__}",
+        "machine": f"{machine()}, NumPy {np.__version__}",
         "seconds": round(seconds, 1),
         "limits": list(LIMITS),
     }

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,11 +112,8 @@ def compare(table: pa.Table | Rows, baselines: Sequence[str]) -> list[Comparison
         for name in baselines
         for cell, other in _against(cells, name)
     ]
-    return sorted(found, key=lambda row: (row.pool, row.metric, row.baseline, *_place(row)))
-
-
-def _place(row: Comparison) -> tuple[str, int, int]:
-    return row.strategy, row.labels, row.pool_size
+    order = attrgetter("pool", "metric", "baseline", "strategy", "labels", "pool_size")
+    return sorted(found, key=order)
 
 
 def _cells(table: pa.Table | Rows) -> _Cells:
@@ -143,7 +141,9 @@ def _add(cells: _Cells, row: Mapping[str, Any]) -> None:
 
 def _against(cells: _Cells, name: str) -> Iterator[tuple[_Cell, _Cell]]:
     """Every cell with the cell that the baseline `name` means for it."""
-    strategy, labels = _parsed(name)
+    strategy, _, number = name.rpartition("-")
+    is_numbered = bool(strategy) and number.isdecimal()
+    strategy, labels = (strategy, int(number)) if is_numbered else (name, None)
     known: dict[tuple[Any, ...], _Cell] = {}
     for cell in cells:
         if cell.strategy == strategy and labels in (None, cell.labels):
@@ -161,11 +161,6 @@ def _against(cells: _Cells, name: str) -> Iterator[tuple[_Cell, _Cell]]:
             yield cell, match
 
 
-def _parsed(name: str) -> tuple[str, int | None]:
-    strategy, _, number = name.rpartition("-")
-    return (strategy, int(number)) if strategy and number.isdecimal() else (name, None)
-
-
 def _match(cell: _Cell, labels: int | None) -> tuple[Any, ...]:
     """What a cell shares with its baseline: the budget too, unless the baseline names its own."""
     scope = (cell.pool, cell.metric)
@@ -179,11 +174,7 @@ def _comparison(
     n_seeds = len(differences)
     mean, low, high = _interval(differences) if differences else (None, None, None)
     return Comparison(
-        pool=cell.pool,
-        metric=cell.metric,
-        strategy=cell.strategy,
-        labels=cell.labels,
-        pool_size=cell.pool_size,
+        **cell._asdict(),
         baseline=baseline,
         difference=mean,
         low=low,

@@ -16,7 +16,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,40 +37,13 @@ from winnow.label.database import opened
 from winnow.pages.render import render
 from winnow.records import ANNOTATIONS, COMPARISONS, to_table
 from winnow_bench import votes_peer
-from winnow_bench.document import TEMPLATES, plain_table
+from winnow_bench.document import TEMPLATES, plain_table, write_report
 from winnow_bench.vote_data import Fold, VoteSet, complete, folds
 
 RIVAL = ("crowd-kit", "dawid_skene")
 """With whom every method is compared."""
 
 _PEER_SECONDS = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One method on one set of votes.
-
-    Attributes:
-        data: Name of the set.
-        by: winnow or crowd-kit.
-        method: Name of the aggregation.
-        accuracy: Share of known answers that it comes to, mean over seeds; None if it broke.
-        n: Items with a known answer.
-        difference: Accuracy less that of crowd-kit's Dawid-Skene; None without it.
-        half: Half of the difference's 95 % interval over items.
-        seconds: Shortest time of an aggregation.
-        note: How it broke.
-    """
-
-    data: str
-    by: str
-    method: str
-    accuracy: float | None
-    n: int
-    difference: float | None
-    half: float | None
-    seconds: float | None
-    note: str = ""
 
 
 def run(
@@ -96,15 +69,13 @@ def run(
     report = {
         "seeds": seeds,
         "crowd_kit": theirs.get("version"),
-        "results": [asdict(result) for result in _results(scores)],
+        "results": _results(scores),
         "alpha": [
             _alpha(name, each.votes, theirs["alpha"].get(f"alpha-{number:03}", {}))
             for number, (name, each) in enumerate(sets.items())
         ],
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "votes.json").write_text(json.dumps(report, indent=1) + "\n")
-    (out / "votes.html").write_text(votes_page(report))
+    write_report(out, "votes", report, votes_page(report))
     say(table(report))
     return report
 
@@ -153,7 +124,7 @@ def _timed(call: Callable[[], Labels]) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started, "labels": labels}
 
 
-def _results(scores: Mapping[tuple[str, str, str], Sequence[_Score]]) -> list[Result]:
+def _results(scores: Mapping[tuple[str, str, str], Sequence[_Score]]) -> list[dict[str, Any]]:
     means = {}
     for key, own in scores.items():
         right = [score.right_n for score in own if score.right_n is not None]
@@ -166,7 +137,8 @@ def _result(
     key: tuple[str, str, str],
     own: Sequence[_Score],
     means: Mapping[tuple[str, str, str], FloatArray],
-) -> Result:
+) -> dict[str, Any]:
+    """One method on one set: its accuracy, and what that is beyond crowd-kit's Dawid-Skene."""
     data, by, method = key
     right_n, rival_n = means.get(key), means.get((data, *RIVAL))
     difference = half = None
@@ -175,17 +147,17 @@ def _result(
         difference = float(apart_n.mean())
         if len(apart_n) > 1:
             half = float(1.96 * apart_n.std(ddof=1) / np.sqrt(len(apart_n)))
-    return Result(
-        data,
-        by,
-        method,
-        accuracy=None if right_n is None else float(right_n.mean()),
-        n=0 if right_n is None else len(right_n),
-        difference=difference,
-        half=half,
-        seconds=min((s.seconds for s in own if s.seconds is not None), default=None),
-        note=own[0].note,
-    )
+    return {
+        "data": data,
+        "by": by,
+        "method": method,
+        "accuracy": None if right_n is None else float(right_n.mean()),
+        "n": 0 if right_n is None else len(right_n),
+        "difference": difference,
+        "half": half,
+        "seconds": min((s.seconds for s in own if s.seconds is not None), default=None),
+        "note": own[0].note,
+    }
 
 
 def _alpha(name: str, votes: pa.Table, peer: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,12 +41,16 @@ def demo(home: stack.Home, day: str, console: Console) -> int:
     """Run the batch of `day` unless it is published; 0 if it is in the end."""
     if not _is_day(day):
         raise stack.StackError(f"{day!r} is not a day; write it like {last_night()}.")
-    batch = _batch(home, day)
+    campaign, lake = load_campaign(home.campaign), open_lake(str(home.lake))
+    batch = open_batch(campaign, day, lake, lambda: datetime.now(UTC))
     if batch.manifest("publish") is None:
         prepare(home, console)
         with stack.running(home):
             show_login(home, console)
-            if not follow(batch, _api(home), _vendor(home), console):
+            secrets = stack.secrets_of(home)
+            api = AirflowApi(home.ui, secrets["password"])
+            account = VendorAccount(home.vendor, secrets["vendor_token"])
+            if not follow(batch, api, connect("simulator", account), console):
                 return 1
     else:
         console.print(f"Batch {day} is published already: nothing to generate, nothing to buy.")
@@ -97,11 +101,6 @@ def _is_day(text: str) -> bool:
         return False
 
 
-def _batch(home: stack.Home, day: str) -> Batch:
-    lake = open_lake(str(home.lake))
-    return open_batch(load_campaign(home.campaign), day, lake, lambda: datetime.now(UTC))
-
-
 def prepare(home: stack.Home, console: Console) -> None:
     """Clear the way for a start: nothing left over, ports free, database ready."""
     left = stack.stop_leftovers(home)
@@ -110,14 +109,6 @@ def prepare(home: stack.Home, console: Console) -> None:
     stack.check_ports(home)
     console.print("Starting Airflow (about a minute) and the labelling-vendor simulator ...")
     stack.migrate(home, stack.environment(home))
-
-
-def _api(home: stack.Home) -> AirflowApi:
-    return AirflowApi(home.ui, stack.secrets_of(home)["password"])
-
-
-def _vendor(home: stack.Home) -> LabelVendor:
-    return connect("simulator", VendorAccount(home.vendor, stack.secrets_of(home)["vendor_token"]))
 
 
 def show_login(home: stack.Home, console: Console, before: str = "") -> None:

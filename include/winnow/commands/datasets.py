@@ -20,7 +20,7 @@ from winnow.commands.options import (
     decimal,
     whole_number,
 )
-from winnow.commands.say import say, say_json, say_text
+from winnow.commands.say import answer, progress_bar, say
 from winnow.errors import Fatal
 from winnow.lake import Lake
 from winnow.publish.diff import diff_versions
@@ -52,13 +52,9 @@ def versions(
     dataset = campaign.publish.dataset
     last = newest(lake, dataset)
     numbers = range(1, last.number + 1 if last else 1)
-    found = [read_version(lake, dataset, number) for number in numbers]
-    if as_json:
-        say_json([asdict(version) for version in found])
-        return
-    if last is None:
-        say(f"Dataset {dataset} has no version yet.")
-    say(*map(_line, found))
+    published = [read_version(lake, dataset, number) for number in numbers]
+    lines = map(_line, published) if last else [f"Dataset {dataset} has no version yet."]
+    answer([asdict(version) for version in published], lines, as_json)
 
 
 def diff(
@@ -73,11 +69,8 @@ def diff(
     old, new = (find_version(lake, campaign, name) for name in (before, after))
     if old.dataset != new.dataset:
         raise Fatal(f"{old.dataset} and {new.dataset} are two datasets; compare one's own.")
-    found = diff_versions(lake, old, new, rows)
-    if as_json:
-        say_json(found.as_dict())
-    else:
-        say_text(diff_text(found))
+    difference = diff_versions(lake, old, new, rows)
+    answer(difference.as_dict(), diff_text(difference).split("\n"), as_json)
 
 
 def pull(
@@ -87,12 +80,13 @@ def pull(
     campaign: CampaignOption = SHIPPED,
 ) -> None:
     """A version as a local folder: every file checked, whole or not at all."""
-    found = find_version(lake, campaign, version)
-    pulled = pull_version(lake, found, out)
-    told = f"{pulled.n_fetched} fetched now" if pulled.n_fetched else "all there before"
+    wanted = find_version(lake, campaign, version)
+    with progress_bar("Files", len(wanted.files)) as advance:
+        pulled = pull_version(lake, wanted, out, advance)
+    fetched = f"{pulled.n_fetched} fetched now" if pulled.n_fetched else "all there before"
     say(
-        f"{found.dataset}@{found.name} {found.digest[:12]} in {pulled.folder}: "
-        f"{pulled.n_files} files, {pulled.n_bytes / 1e6:.1f} MB, {told}"
+        f"{wanted.dataset}@{wanted.name} {wanted.digest[:12]} in {pulled.folder}: "
+        f"{pulled.n_files} files, {pulled.n_bytes / 1e6:.1f} MB, {fetched}"
     )
 
 
@@ -104,11 +98,8 @@ def lineage(
     as_json: JsonOption = False,
 ) -> None:
     """Where a published row comes from: prompt, model, gains, votes, cost."""
-    found = trace(lake, campaign.name, campaign.publish.dataset, row, batch)
-    if as_json:
-        say_json(found.as_dict())
-    else:
-        say_text(lineage_text(found))
+    origin = trace(lake, campaign.name, campaign.publish.dataset, row, batch)
+    answer(origin.as_dict(), lineage_text(origin).split("\n"), as_json)
 
 
 def rollback(
@@ -174,20 +165,24 @@ def gc(
     delete: Annotated[
         bool, typer.Option("--delete", help="remove them; else only list them")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """What no version of the dataset names, a line each: removed with --delete only."""
     # By the store's clock, as the times that it is held against.
     before = lake.now() - timedelta(hours=grace_hours)
     garbage = find_garbage(lake, campaign.publish.dataset, before)
-    for stored in garbage.objects:
-        say(f"{stored.path} {stored.n_bytes} bytes of {stored.modified:%Y-%m-%d %H:%M}")
-    for path in garbage.unfinished:
-        say(f"{path} was never finished")
     if delete:
         remove_garbage(lake, garbage)
-    told = "Removed" if delete else "Found, and not removed without --delete:"
-    say(
-        f"{told} {len(garbage.objects)} objects of {garbage.n_bytes / 1e6:.1f} MB that no version "
+    rows = [
+        {**asdict(stored), "unfinished": False, "removed": delete} for stored in garbage.objects
+    ]
+    rows += [{"path": p, "unfinished": True, "removed": delete} for p in garbage.unfinished]
+    done = "Removed" if delete else "Found, and not removed without --delete:"
+    lines = [
+        *(f"{s.path} {s.n_bytes} bytes of {s.modified:%Y-%m-%d %H:%M}" for s in garbage.objects),
+        *(f"{path} was never finished" for path in garbage.unfinished),
+        f"{done} {len(garbage.objects)} objects of {garbage.n_bytes / 1e6:.1f} MB that no version "
         f"of {campaign.publish.dataset} names, {len(garbage.unfinished)} unfinished writes, "
-        f"all older than {grace_hours:g} hours."
-    )
+        f"all older than {grace_hours:g} hours.",
+    ]
+    answer(rows, lines, as_json)

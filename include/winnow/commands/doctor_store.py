@@ -14,7 +14,7 @@ from pathlib import Path
 import winnow
 from winnow.batch import STAGES, read_manifest
 from winnow.campaign import Campaign
-from winnow.commands.checks import Finding, failed, ok, warning
+from winnow.commands.checks import Check, failed, ok, warning
 from winnow.ingest.ledger import read_ledger
 from winnow.ingest.sources import look_for
 from winnow.ingest.sources import told as told_of
@@ -34,7 +34,7 @@ LAST_BATCHES = 5
 PACKAGES = ("apache-airflow", "duckdb", "pyarrow", "great-expectations")
 
 
-def lake(store: Lake) -> Finding:
+def lake(store: Lake) -> Check:
     """Whether an object can be written, read and removed."""
     path, data = f"{FOLDER}/{uuid.uuid4().hex}", b"winnow doctor wrote this.\n"
     began = time.monotonic()
@@ -50,13 +50,13 @@ def lake(store: Lake) -> Finding:
     return ok(f"{store.uri} ({store.store}), written, read and removed in {took:.0f} ms")
 
 
-def conditional_writes(store: Lake) -> Finding:
+def conditional_writes(store: Lake) -> Check:
     """Whether the store keeps the promises that versions stand on; a bad one raises."""
     require_conditional_writes(store)
     return ok("the store refuses to write over an object")
 
 
-def clock(store: Lake) -> Finding:
+def clock(store: Lake) -> Check:
     """How far this host's clock is from the store's, by an object written now."""
     folder = f"{FOLDER}/clock-{uuid.uuid4().hex}"
     before = datetime.now(UTC)
@@ -75,10 +75,13 @@ def clock(store: Lake) -> Finding:
     return ok(told)
 
 
-def sources(campaign: Campaign, store: Lake | None, day: str) -> Finding:
+def sources(campaign: Campaign, store: Lake | None, day: str) -> Check:
     """Which prompt files of the day are there, and which of them no batch took yet."""
     if campaign.pools_from is not None:
-        return _pools(campaign.pools_from, store, day)
+        name = campaign.pools_from
+        if store is not None and read_manifest(store, name, day, "expand") is not None:
+            return ok(f"{name} has pools of {day}")
+        return warning(f"{name} has no pools of {day}", f"let {name} expand that day first")
     found = look_for(campaign.ingest.sources, day)
     files, passed_over = found.files, told_of(found.passed_over)
     taken = read_ledger(store, campaign.name).taken() if store is not None else set[str]()
@@ -91,7 +94,7 @@ def sources(campaign: Campaign, store: Lake | None, day: str) -> Finding:
     return ok(f"{told}: {names}{', ...' if len(new) > 3 else ''}")
 
 
-def known_answers(campaign: Campaign, day: str) -> Finding:
+def known_answers(campaign: Campaign, day: str) -> Check:
     """Whether the files of evaluation prompts and of gold can be read, before money is spent."""
     parts = []
     if campaign.validation.evaluation_prompts is not None:
@@ -108,14 +111,7 @@ def known_answers(campaign: Campaign, day: str) -> Finding:
     return ok(measured)
 
 
-def _pools(name: str, store: Lake | None, day: str) -> Finding:
-    """Whether the campaign whose pools are taken over has them for the day."""
-    if store is not None and read_manifest(store, name, day, "expand") is not None:
-        return ok(f"{name} has pools of {day}")
-    return warning(f"{name} has no pools of {day}", f"let {name} expand that day first")
-
-
-def versions(store: Lake, campaign: Campaign) -> Finding:
+def versions(store: Lake, campaign: Campaign) -> Check:
     """Versions that are installed; and whether newer code wrote one of the last batches."""
     keys = [entry.batch for entry in read_ledger(store, campaign.name).entries][-LAST_BATCHES:]
     found = [read_manifest(store, campaign.name, key, stage) for key in keys for stage in STAGES]
@@ -129,7 +125,7 @@ def versions(store: Lake, campaign: Campaign) -> Finding:
     return installed()
 
 
-def installed() -> Finding:
+def installed() -> Check:
     """What runs here."""
     told = [f"winnow {winnow.__version__}", f"Python {platform.python_version()}"]
     for package in PACKAGES:
@@ -140,7 +136,7 @@ def installed() -> Finding:
     return ok(", ".join(told))
 
 
-def disk(places: Mapping[str, Path]) -> Finding:
+def disk(places: Mapping[str, Path]) -> Check:
     """Space that is left where Winnow writes."""
     left = {name: shutil.disk_usage(_existing(place)).free / 1e9 for name, place in places.items()}
     told = ", ".join(f"{gigabytes:.1f} GB for {name}" for name, gigabytes in left.items())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
@@ -15,34 +16,23 @@ from winnow.campaign import Campaign
 from winnow.commands.options import (
     SHIPPED,
     CampaignOption,
+    JsonOption,
     LakeOption,
     decimal,
     one_of,
     sizes,
     whole_number,
 )
-from winnow.commands.say import say, say_text
+from winnow.commands.say import answer, say
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
 from winnow.operate.damage import whole
 from winnow.records import MICROS
 from winnow.select import STRATEGIES, Rules
-from winnow.select.plan_text import render, sizing
+from winnow.select.plan_text import render, sizing, sizing_rows
 from winnow.stages.expand.pool_files import select_file
 from winnow.stages.select.plan import measured_prices, plan_batch
-
-
-class Asked(NamedTuple):
-    """What `plan` is asked: dollars of a night and of a GPU hour, and the sizes to compare."""
-
-    budget_usd: float | None
-    prompts: int | None
-    pool_sizes: Sequence[int]
-    max_labels: int
-    gpu_usd_per_hour: float
-    tokens_per_second: float | None
-    sizing: bool
 
 
 def plan(
@@ -71,33 +61,34 @@ def plan(
         bool,
         typer.Option("--sizing", help="only the GPU hours of pool sizes and prompts"),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Pool size and labels per prompt for a budget: measured on the last batch with pools."""
-    asked = Asked(
-        budget, prompts, pool_sizes, max_labels, gpu_usd_per_hour, tokens_per_second, sizing_only
-    )
+
+    def measure(batch: Batch | None) -> tuple[list[dict[str, Any]], str]:
+        """The plan by the pools of a batch: a row for each design, and the same as text."""
+        gpu_hour = round(gpu_usd_per_hour * MICROS)
+        prices = measured_prices(batch, campaign, gpu_hour, tokens_per_second)
+        if sizing_only:
+            return sizing_rows(prices, pool_sizes), sizing(prices, pool_sizes)
+        n_prompts = prompts or (batch and batch.require("ingest").counts["rows_out"])
+        if not n_prompts:
+            raise Fatal("No batch tells how many prompts a night has: give --prompts.")
+        most = campaign.label.budget if budget is None else round(budget * MICROS)
+        made = plan_batch(batch, prices, n_prompts, most, pool_sizes, max_labels)
+        rows = [{**asdict(option), "best": option is made.best} for option in made.listed]
+        return rows, render(made)
+
     for batch in _expanded(lake, campaign):
         try:
-            say_text(_plan(batch, campaign, asked))
+            rows, text = measure(batch)
         except Corrupt as error:
-            say(f"Batch {batch.key} is passed over: {error}")
+            say(f"Batch {batch.key} is passed over: {error}", error=as_json)
         else:
-            return
-    say_text(_plan(None, campaign, asked))
-
-
-def _plan(batch: Batch | None, campaign: Campaign, asked: Asked) -> str:
-    prices = measured_prices(
-        batch, campaign, round(asked.gpu_usd_per_hour * MICROS), asked.tokens_per_second
-    )
-    if asked.sizing:
-        return sizing(prices, asked.pool_sizes)
-    n_prompts = asked.prompts or (batch and batch.require("ingest").counts["rows_out"])
-    if not n_prompts:
-        raise Fatal("No batch tells how many prompts a night has: give --prompts.")
-    usd = asked.budget_usd
-    budget = campaign.label.budget if usd is None else round(usd * MICROS)
-    return render(plan_batch(batch, prices, n_prompts, budget, asked.pool_sizes, asked.max_labels))
+            break
+    else:
+        rows, text = measure(None)
+    answer(rows, text.split("\n"), as_json)
 
 
 def select(

@@ -204,7 +204,7 @@ def _read(content: bytes) -> _Answer:
     try:
         return _Answer.model_validate_json(content)
     except ValidationError:
-        mended = _HALF_ESCAPES.sub(_whole_or_replaced, content)
+        mended = _HALF_ESCAPES.sub(lambda m: b"\\ufffd" if len(m[0]) == 6 else m[0], content)
         if mended == content:
             raise
         return _Answer.model_validate_json(mended)
@@ -214,10 +214,6 @@ _HALF_ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
-
-
-def _whole_or_replaced(match: re.Match[bytes]) -> bytes:
-    return b"\\ufffd" if len(match[0]) == 6 else match[0]
 
 
 def _misshapen(error: ValidationError) -> str:

@@ -122,7 +122,9 @@ def _mostly_repeated(text: str) -> bool:
 
 
 def _repeats_the_prompt(prompt: str, response: str) -> bool:
-    length = _ECHO_RUN // 2 if _is_dense(prompt) else _ECHO_RUN
+    # Chinese, Japanese and Korean say more with a character than others with a letter.
+    n_wide = sum(unicodedata.east_asian_width(c) in "WF" for c in prompt)
+    length = _ECHO_RUN // 2 if n_wide > len(prompt) / 2 else _ECHO_RUN
     # An edited or shortened text shares most of itself with the prompt, but not the instruction.
     if prompt[:length] not in response:
         return False
@@ -133,11 +135,6 @@ def _repeats_the_prompt(prompt: str, response: str) -> bool:
         if response[start : start + length] in runs
     ]
     return _covered(shared, length) >= _ECHO_SHARE * max(len(response), 1)
-
-
-def _is_dense(text: str) -> bool:
-    """Whether most characters are Chinese, Japanese or Korean, which say more than a letter."""
-    return sum(unicodedata.east_asian_width(c) in "WF" for c in text) > len(text) / 2
 
 
 def _covered(starts: list[int], length: int) -> int:

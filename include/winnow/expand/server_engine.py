@@ -188,20 +188,14 @@ def _open_call(
     """A call with the requests it needs: none for a draw that must not go to a server."""
     opened = _OpenCall(call, [_OpenDraw(draw, control_refusal(draw)) for draw in draws], 0)
     pieces = [
-        _Piece(ask, each, opened)
+        _Piece(Ask(d, d.seed + start, min(per_request, d.n - start)), each, opened)
         for each in opened.draws
         if each.refusal is None
-        for ask in _asks(each.draw, per_request)
+        for d in (each.draw,)
+        for start in range(0, d.n, per_request)
     ]
     opened.left = len(pieces)
     return opened, pieces
-
-
-def _asks(draw: Draw, per_request: int) -> list[Ask]:
-    return [
-        Ask(draw, draw.seed + start, min(per_request, draw.n - start))
-        for start in range(0, draw.n, per_request)
-    ]
 
 
 def _landed(flight: Flight[_Piece[Call], Answer]) -> Iterator[tuple[Call, list[Drawn]]]:

@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike
 from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt, Fatal
 from winnow.reward.laplace import fit
-from winnow.reward.logistic import preference_probability, sigmoid
+from winnow.reward.logistic import preference_by_quadrature, sigmoid
 from winnow.reward.posterior import Posterior
 
 _SHARES = ((np.arange(50) + 0.5) / 50) ** 5
@@ -180,4 +180,4 @@ def _left_out_chance(
     leverage_e = np.minimum(weight_e * p_e * (1.0 - p_e) * variance_e, _MOST_LEVERAGE)
     others_e = variance_e / (1.0 - leverage_e)
     mu_e = logit_e - others_e * weight_e * (preferred_e - p_e)
-    return preference_probability(mu_e, np.sqrt(others_e))
+    return preference_by_quadrature(mu_e, np.sqrt(others_e))

@@ -18,7 +18,6 @@ Shapes: e labels, b bins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,7 @@ from numpy.typing import ArrayLike
 from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import seed_from
-from winnow.reward.logistic import preference_probability
+from winnow.reward.logistic import preference_by_quadrature
 
 MIN_LABELS = 200
 """Labels below which a temperature is noise: T stays exactly 1."""
@@ -37,8 +36,8 @@ _TEMPERATURE_SPREAD = 0.5
 
 _LOG_TEMPERATURE_LIMIT = np.log(20.0)
 
-_COVERAGE = 0.95
-"""Of the interval around the calibration error."""
+_QUANTILES = (0.025, 0.975)
+"""Ends of the interval around the calibration error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def temperature(
 
     def objective(log_t: float) -> float:
         t = np.exp(log_t)
-        losses_e = label_losses(preference_probability(mu / t, sd / t), y)
+        losses_e = label_losses(preference_by_quadrature(mu / t, sd / t), y)
         return float(weight @ losses_e) + 0.5 * (log_t / _TEMPERATURE_SPREAD) ** 2
 
     bounds = (-_LOG_TEMPERATURE_LIMIT, _LOG_TEMPERATURE_LIMIT)
@@ -142,14 +141,16 @@ def expected_calibration_error(
     order_e = np.lexsort((y, p))
     p, y = p[order_e], y[order_e]
     bin_e = _equal_mass_bins(p, n_bins)
-    draws = _resampled_errors(bin_e, y - p, n_resamples, seed)
-    tail = 0.5 * (1.0 - _COVERAGE)
-    low, high = np.quantile(list(draws), [tail, 1.0 - tail])
+    rng, n = np.random.default_rng(seed_from("calibration", seed)), len(p)
+    drawn = (rng.integers(0, n, n) for _ in range(n_resamples))
+    errors = [_error(bin_e[drawn_e], (y - p)[drawn_e]) for drawn_e in drawn]
+    low, high = np.quantile(errors, _QUANTILES).tolist()
+    bins = [(p[bin_e == b], y[bin_e == b]) for b in np.unique(bin_e)]
     return Calibration(
         ece=_error(bin_e, y - p),
-        low=float(low),
-        high=float(high),
-        bins=tuple(_reliability(p[bin_e == b], y[bin_e == b]) for b in np.unique(bin_e)),
+        low=low,
+        high=high,
+        bins=tuple(ReliabilityBin(len(p), float(p.mean()), float(y.mean())) for p, y in bins),
     )
 
 
@@ -162,19 +163,6 @@ def _equal_mass_bins(sorted_e: FloatArray, n_bins: int) -> IndexArray:
 def _error(bin_e: IndexArray, surplus_e: FloatArray) -> float:
     """Σ_b (n_b/n) |ȳ_b - p̄_b|, from the surplus y - p of each label."""
     return float(np.abs(np.bincount(bin_e, weights=surplus_e)).sum() / len(bin_e))
-
-
-def _resampled_errors(
-    bin_e: IndexArray, surplus_e: FloatArray, n_resamples: int, seed: int
-) -> Iterator[float]:
-    rng = np.random.default_rng(seed_from("calibration", seed))
-    for _ in range(n_resamples):
-        drawn_e = rng.integers(0, len(bin_e), len(bin_e))
-        yield _error(bin_e[drawn_e], surplus_e[drawn_e])
-
-
-def _reliability(p_e: FloatArray, y_e: FloatArray) -> ReliabilityBin:
-    return ReliabilityBin(len(p_e), float(p_e.mean()), float(y_e.mean()))
 
 
 def _checked_probabilities(p_e: ArrayLike, preferred_e: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -161,10 +161,15 @@ _LOGISTIC_VARIANCE = np.pi**2 / 3.0
 """Variance of the logistic distribution."""
 
 
-def preference_probability(mu_e: ArrayLike, sd_e: ArrayLike) -> FloatArray:
-    """E σ(μ + su), the chance that the first response of each pair is preferred.
+def preference_by_quadrature(mu_e: ArrayLike, sd_e: ArrayLike) -> FloatArray:
+    """E σ(μ + su), the chance that the first response of each pair is preferred, u ~ N(0, 1).
 
-    >>> preference_probability([2.0, 2.0], [0.0, 3.0]).round(2)
+    Integrated on 61 equispaced nodes over [-6, 6] with normalised Gaussian weights; for s above 8,
+    where those nodes get too coarse, μ and s are shrunk together first. Always holds: it lies in
+    [0, 1], P(μ, s) + P(-μ, s) = 1, and it is within 1e-3 of the integral for every s. Where whole
+    pools are scored, `winnow.select.gains.preference_by_mixture` is faster.
+
+    >>> preference_by_quadrature([2.0, 2.0], [0.0, 3.0]).round(2)
     array([0.88, 0.72])
     """
     mu, sd = np.asarray(mu_e, dtype=np.float64), np.asarray(sd_e, dtype=np.float64)

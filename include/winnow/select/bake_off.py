@@ -38,7 +38,7 @@ from scipy.special import log_expit
 from winnow.arrays import BoolArray, FloatArray
 from winnow.reward.calibration import label_losses
 from winnow.reward.posterior import Head
-from winnow.select.gains import preference_probability
+from winnow.select.gains import preference_by_mixture
 from winnow.select.pool import Pool
 from winnow.select.rules import Rules
 from winnow.select.state import EVERY, PoolState
@@ -230,5 +230,5 @@ def _worth_of_head(votes: Sequence[Explored], cov_qq: FloatArray) -> Worth:
 
 
 def _losses(mu: FloatArray, var: FloatArray, preferred: FloatArray) -> FloatArray:
-    p = preference_probability(mu, np.sqrt(np.maximum(var, 0.0)))
+    p = preference_by_mixture(mu, np.sqrt(np.maximum(var, 0.0)))
     return label_losses(p, np.broadcast_to(preferred, p.shape))

@@ -160,12 +160,7 @@ def contenders(of: Tally) -> list[Contender]:
             mean_u, toward_u = _direction(of, uniform, 2)
             gain = _measured(of, n, (mean_s - mean_u, toward_s - toward_u))
         found.append(Contender(name, n, information, taught, gain))
-    return sorted(found, key=_rank)
-
-
-def _rank(each: Contender) -> tuple[bool, float, str]:
-    mean = each.taught.mean
-    return mean is None, -(mean or 0.0), each.strategy
+    return sorted(found, key=lambda c: (c.taught.mean is None, -(c.taught.mean or 0.0), c.strategy))
 
 
 def _direction(of: Tally, s: int, which: int) -> tuple[float, FloatArray]:

@@ -124,12 +124,13 @@ def expected_fisher_of_variance(
     return total
 
 
-def preference_probability(mu: ArrayLike, s: ArrayLike) -> FloatArray:
+def preference_by_mixture(mu: ArrayLike, s: ArrayLike) -> FloatArray:
     """E σ(μ + su), the chance that the first response of the pair is preferred, within 2e-4.
 
-    σ is the distribution function of the same mixture of normals, its weights brought to sum to 1.
+    σ is the distribution function of the same mixture of normals (Monahan and Stefanski 1992), its
+    weights brought to sum to 1. `winnow.reward` integrates the same chance by quadrature.
 
-    >>> preference_probability([0.0, 2.0], [1.0, 0.0]).round(3)
+    >>> preference_by_mixture([0.0, 2.0], [1.0, 0.0]).round(3)
     array([0.5  , 0.881])
     """
     mu, var = np.asarray(mu, np.float64), np.square(s, dtype=np.float64)

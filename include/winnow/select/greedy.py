@@ -101,7 +101,11 @@ class PoolChooser:
             return []
         drawn = open_pairs[rng.choice(len(open_pairs), n_drawn, replace=False)].tolist()
         propensity = expected / len(open_pairs)
-        return [self._add(self._asked(pair), "exploration", propensity) for pair in drawn]
+
+        def asked(pair: int) -> Candidate:
+            return self._candidate(pair, float(self._score(np.array([pair]))[0]))
+
+        return [self._add(asked(pair), "exploration", propensity) for pair in drawn]
 
     def best(self, among_e: BoolArray | None = None) -> Candidate | None:
         """The open pair of the highest score, if any is left.
@@ -115,7 +119,10 @@ class PoolChooser:
         if self._strategy.weights is not None:
             best = self._state.best_pair(self._strategy.weights(self._state), penalty_e)
         else:
-            best = self._best_of_many(self._bounds() + penalty_e)
+            if not self._strategy.falls or self._last_e is None:
+                self._last_e = self._strategy.score(self._state, EVERY)
+            # What a score does not exceed.
+            best = self._best_of_many(self._last_e + penalty_e)
         return None if best[0] < 0 else self._candidate(*best)
 
     def _best_of_many(self, bound_e: FloatArray) -> tuple[int, float]:
@@ -136,9 +143,6 @@ class PoolChooser:
                 return int(contenders[winner]), score
             reached = score
 
-    def _asked(self, pair: int) -> Candidate:
-        return self._candidate(pair, float(self._score(np.array([pair]))[0]))
-
     def _candidate(self, pair: int, score: float) -> Candidate:
         state = self._state
         i, j = state.ends(pair)
@@ -154,12 +158,6 @@ class PoolChooser:
         picked = self._state.picked
         ends_2e = [self._state.first_e[picked], self._state.second_e[picked]]
         return np.asarray(self._state.features_md[np.array(ends_2e, dtype=np.intp)])
-
-    def _bounds(self) -> FloatArray:
-        """A number for each pair that its score does not exceed."""
-        if not self._strategy.falls or self._last_e is None:
-            self._last_e = self._strategy.score(self._state, EVERY)
-        return self._last_e
 
     def _score(self, rows: IndexArray) -> FloatArray:
         score_c = self._strategy.score(self._state, rows)

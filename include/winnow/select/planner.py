@@ -114,6 +114,11 @@ class Plan:
     infeasible: tuple[Option, ...]
     best: Option | None
 
+    @property
+    def listed(self) -> tuple[Option, ...]:
+        """All of them."""
+        return self.options + self.infeasible
+
 
 def plan(
     curves: Sequence[CurvePoint],

@@ -262,8 +262,12 @@ def _inform(
 
     The excess over chance must be beyond doubt: twice its standard error.
     """
-    some = sorted(members, key=lambda row: (crc32(_bytes(night.text_r[row])), night.text_r[row]))
-    some = some[:_MEMBERS]
+
+    def chance(row: int) -> tuple[int, str]:
+        text = night.text_r[row]
+        return crc32(text.encode("utf-8", "replace")), text
+
+    some = sorted(members, key=chance)[:_MEMBERS]
     others = [_vocabulary(night.words(r for r in pool_of[row] if not found_r[r])) for row in some]
     own, strange = np.zeros((2, len(some)))
     for m, row in enumerate(some):
@@ -414,7 +418,3 @@ def _table_bits(night: _Night) -> int:
     """Bits of a bucket: few are taken by one pool, so that its runs seldom meet those of others."""
     most = max((sum(len(night.text_r[row]) for row in pool) for pool in night.pools), default=0)
     return min(max((16 * most).bit_length(), _LEAST_BITS), _MOST_BITS)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "replace")

@@ -134,11 +134,7 @@ class PoolState:
         return _summed(fisher_ke * self.impact_ke[:, rows] / (1.0 + fisher_ke * var_ke))
 
     def decision_bound(self) -> FloatArray:
-        """At least the decision gain of every pair (e,), at a fraction of its price.
-
-        ω̄ (τ² + v) never rises as v falls, τ² being the narrowest variance of ω̄'s mixture, so that
-        1 / ω̄ + v is at least v (1 + 1/M) + τ²/M, with M the value of ω̄ (τ² + v) when first asked.
-        """
+        """At least the decision gain of every pair (e,), at a fraction of its price."""
         bound_e = np.zeros(len(self.first_e))
         for part_e in zip(self.impact_ke, self.var_ke, *self._inverse_fisher_floor, strict=True):
             add_shares(bound_e, 1.0, *part_e)
@@ -246,12 +242,7 @@ class PoolState:
         )
 
     def best_pair(self, weights: Weights, penalty_e: FloatArray) -> tuple[int, float]:
-        """The pair of the highest score under `weights`, and the score; -1: none is open.
-
-        Args:
-            weights: Those of the score.
-            penalty_e: 0 for each open pair, -inf for the others.
-        """
+        """The pair of the highest score, and the score; `penalty_e` as in `contest.best_pair`."""
         slope_ke = base_ke = impact_ke = _NOTHING
         if weights.decision:
             (slope_ke, base_ke), impact_ke = self._inverse_fisher_floor, self.impact_ke
