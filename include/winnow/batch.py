@@ -173,10 +173,7 @@ class Batch:
         self, stage: str, name: str, suffix: str, data: bytes, n_rows: int = 0
     ) -> Artifact:
         """Store an object under its content's digest."""
-        sha256 = digest(data)
-        path = f"{self.folder}/{stage}/{name}-{sha256[:16]}.{suffix}"
-        self.lake.create(path, data)
-        return Artifact(path, sha256, n_rows, len(data))
+        return store(self.lake, f"{self.folder}/{stage}/{name}", suffix, data, n_rows)
 
     def write_file(self, stage: str, name: str, file: Path, n_rows: int) -> Artifact:
         """Store a file of any size under its content's digest."""
@@ -224,6 +221,14 @@ class Batch:
         return self.require(stage)
 
 
+def store(lake: Lake, name: str, suffix: str, data: bytes, n_rows: int = 0) -> Artifact:
+    """Store an object at a path of the lake that ends in its content's digest."""
+    sha256 = digest(data)
+    path = f"{name}-{sha256[:16]}.{suffix}"
+    lake.create(path, data)
+    return Artifact(path, sha256, n_rows, len(data))
+
+
 def _check_shape(manifest: Manifest) -> None:
     """Raise TypeError or ValueError where a manifest has not the types that its readers trust."""
     if type(manifest.cost) is not int:
@@ -262,13 +267,13 @@ def check_inputs(lake: Lake, manifest: Manifest) -> None:
     for stage, wanted in manifest.inputs.items():
         is_own = STAGES.index(stage) < STAGES.index(manifest.stage)
         campaign = manifest.campaign if is_own else str(manifest.figures.get("pools_from"))
-        found = read_manifest(lake, campaign, manifest.batch, stage)
+        earlier = read_manifest(lake, campaign, manifest.batch, stage)
         path = manifest_path(campaign, manifest.batch, stage)
-        if found is None or found.digest != wanted:
-            what = "missing" if found is None else "not the one"
+        if earlier is None or earlier.digest != wanted:
+            what = "missing" if earlier is None else "not the one"
             made = manifest_path(manifest.campaign, manifest.batch, manifest.stage)
             raise Corrupt(f"{lake.uri}/{path} is {what} that {made} was made from; {RESTORE}.")
-        check_inputs(lake, found)
+        check_inputs(lake, earlier)
 
 
 def batch_folder(campaign: str, key: str) -> str:
@@ -437,8 +442,8 @@ def read_table(lake: Lake, artifact: Artifact) -> pa.Table:
     for place, column in _times(table):
         held = _held(table.column(column))
         if not pc.all(held, min_count=0).as_py():
-            known = pc.if_else(held, table.column(column), None)
-            table = table.set_column(place, table.schema.field(column), known)
+            times = pc.if_else(held, table.column(column), None)
+            table = table.set_column(place, table.schema.field(column), times)
     return table
 
 

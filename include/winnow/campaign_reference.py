@@ -76,8 +76,8 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
 
 def _model_in(kind: Any) -> type[BaseModel] | None:
     """The section that a setting holds, alone or in a list."""
-    found = get_args(kind)[0] if get_origin(kind) is list else kind
-    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+    inner = get_args(kind)[0] if get_origin(kind) is list else kind
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def _kind(kind: Any) -> str:

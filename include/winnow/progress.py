@@ -152,9 +152,9 @@ def _bought(select: Manifest, label: Manifest) -> str:
     beside = "".join(f", {n} {name}" for name, n in extra.items() if n)
     taken = counts.get("taken_over", 0)
     tasks = counts["tasks"] - taken
-    told = f"{select.counts['comparisons']} as {tasks} tasks{beside}; "
-    told += f"{tasks - counts['unanswered']} answered"
-    return f"{told}, {taken} votes taken over" if taken else told
+    bought = f"{select.counts['comparisons']} as {tasks} tasks{beside}; "
+    bought += f"{tasks - counts['unanswered']} answered"
+    return f"{bought}, {taken} votes taken over" if taken else bought
 
 
 def _figure(manifest: Manifest, name: str, words: str) -> str:
@@ -175,13 +175,13 @@ def _gold(figures: Mapping[str, Any]) -> str:
 
 
 def _pii(found: Mapping[str, int], policy: str) -> str:
-    told = ", ".join(f"{n} {kind}" for kind, n in sorted(found.items()) if n)
+    counts = ", ".join(f"{n} {kind}" for kind, n in sorted(found.items()) if n)
     done = {
         "scrub": "scrubbed before the vendor saw it",
         "block": "kept back with its pairs",
         "send": "sent, as the campaign says",
     }[policy]
-    return f"{told}, {done}" if told else "none found"
+    return f"{counts}, {done}" if counts else "none found"
 
 
 def _agreement(figures: Mapping[str, Any]) -> str:
@@ -197,7 +197,7 @@ def _done(manifest: Manifest) -> str:
     counts = manifest.counts
     n_taken = counts.get("taken_over", 0)
     taken = f"{n_taken} of them taken over, " if n_taken else ""
-    told = {
+    lines = {
         "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}"
         f"{_figure(manifest, 'passed_over', 'passed over:')}",
         "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}",
@@ -208,7 +208,7 @@ def _done(manifest: Manifest) -> str:
     }[manifest.stage]
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
-    return f"done: {told}{kept}{f', floors not met: {unmet}' if unmet else ''}"
+    return f"done: {lines}{kept}{f', floors not met: {unmet}' if unmet else ''}"
 
 
 def _warned(manifest: Manifest) -> str:

@@ -107,13 +107,13 @@ def run(
         "machine": machine(),
     }
     write_report(out, "expand", report)
-    say(told(report))
+    say(summary(report))
     return report
 
 
 def read_prompts(files: Sequence[Path]) -> list[Row]:
     """Rows of the prompts of `files` that are not too long, each once, in order of their ids."""
-    found: dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     for file in files:
         for raw in read_rows(file.name, file):
             try:
@@ -121,8 +121,8 @@ def read_prompts(files: Sequence[Path]) -> list[Row]:
             except Unreadable:
                 continue
             row = {"prompt_id": prompt.prompt_id, "messages": prompt.messages, "tools": None}
-            found[prompt.prompt_id] = row
-    return [found[prompt] for prompt in sorted(found)]
+            rows[prompt.prompt_id] = row
+    return [rows[prompt] for prompt in sorted(rows)]
 
 
 def _first(rows: Sequence[Row], n: int) -> list[Row]:
@@ -230,7 +230,7 @@ def memory(
     return seen
 
 
-def told(report: Row) -> str:
+def summary(report: Row) -> str:
     """The report in two sentences."""
     speed, seen = report["speed"], report["memory"]
     return (

@@ -91,7 +91,7 @@ def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]
         "prices": savings,
     }
     write_report(out, "growth", report)
-    say(told(report))
+    say(summary(report))
     return report
 
 
@@ -184,11 +184,11 @@ def _grown(pool: Prompted, largest: int, repetition: int, say: Callable[[str], N
     for size in sorted({*ends, *(size for size in FIXED_SIZES if size <= largest)}):
         so_far = _so_far(pool, order[:size])
         following = following_of.get(size, size + 1)
-        found = promise(so_far, following, settings, Select(), LABEL_PRICE, None)
-        gains[size], tokens[size] = found.gain, float(pool.n_tokens[order[:size]].sum())
+        promised = promise(so_far, following, settings, Select(), LABEL_PRICE, None)
+        gains[size], tokens[size] = promised.gain, float(pool.n_tokens[order[:size]].sum())
         if size in following_of:
             # Of a dollar a million tokens: the price at which the round is no longer worth it.
-            prices[size] = found.worth / found.cost if found.new_texts >= 1.0 else 0.0
+            prices[size] = promised.worth / promised.cost if promised.new_texts >= 1.0 else 0.0
     say(f"{pool.prompt[:50]!r}: " + ", ".join(f"{n}: {g:.2f}" for n, g in sorted(gains.items())))
     return _Grown(gains, tokens, prices)
 
@@ -225,14 +225,14 @@ def _saving(
     drawn = by_prompt[rng.integers(n_prompts, size=(_RESAMPLES, n_prompts))].sum(axis=1)
     resampled = np.array([_shares(sums, fixed) for sums in drawn])
     lows, highs = np.quantile(resampled, [0.025, 0.975], axis=0).tolist()
-    found = {"usd_per_million_tokens": price, "responses": float(np.mean(sizes))}
+    saving = {"usd_per_million_tokens": price, "responses": float(np.mean(sizes))}
     for end, shares in (
         ("", _shares(by_prompt.sum(axis=0), fixed)),
         ("_low", lows),
         ("_high", highs),
     ):
-        found |= {f"{name}{end}": share for name, share in zip(_SHARES, shares, strict=True)}
-    return found
+        saving |= {f"{name}{end}": share for name, share in zip(_SHARES, shares, strict=True)}
+    return saving
 
 
 def _shares(sums: FloatArray, fixed: Sequence[int]) -> tuple[float, float, float]:
@@ -250,7 +250,7 @@ def _shares(sums: FloatArray, fixed: Sequence[int]) -> tuple[float, float, float
     )
 
 
-def told(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """A line a price, and what is saved at the gain of the fixed pools."""
     lines = [
         f"${row['usd_per_million_tokens']:>9} a million tokens: pools of {row['responses']:5.1f}, "

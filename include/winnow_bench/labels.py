@@ -130,11 +130,11 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
     """
     if n_seeds < 1:
         raise Fatal(f"{n_seeds} seeds: the bench needs at least one, and 20 for intervals.")
-    began, found = time.monotonic(), read_worlds(folder)
-    worlds = [world for world in found if len(world.pools) >= 2 * N_NIGHTS]
+    began, every = time.monotonic(), read_worlds(folder)
+    worlds = [world for world in every if len(world.pools) >= 2 * N_NIGHTS]
     if not worlds:
         raise Fatal(
-            f"{folder} has {len(found[0].pools)} prompts with two responses that can be compared: "
+            f"{folder} has {len(every[0].pools)} prompts with two responses that can be compared: "
             f"use at least {2 * N_NIGHTS}."
         )
     table = pa.Table.from_pylist(list(_measure(worlds, n_seeds, tell)))
@@ -152,7 +152,7 @@ def compared(table: pa.Table) -> list[Comparison]:
     rows = table.to_pylist()
     traditional = [row for row in rows if row["strategy"] == TRADITIONAL]
     sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
-    found = [
+    differences = [
         row
         for size in sizes
         for row in compare(
@@ -162,19 +162,19 @@ def compared(table: pa.Table) -> list[Comparison]:
         )
         if row.pool_size == size or size == sizes[0]
     ]
-    return sorted(found, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
+    return sorted(differences, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
 
 
 def cells(world: World) -> list[Cell]:
     """The rows to run in a world; one pool size where its pools hold no more than `POOL_SIZE`."""
     largest = world.largest_pool
     small = min(POOL_SIZE, largest)
-    found = [Cell(TRADITIONAL, k, k) for k in BUDGETS]
+    wanted = [Cell(TRADITIONAL, k, k) for k in BUDGETS]
     for strategy in sorted(set(STRATEGIES) - {TRADITIONAL}):
         sizes = sorted({small, largest})
-        found += [Cell(strategy, labels, size) for labels in BUDGETS for size in sizes]
-        found += [Cell(strategy, labels, small) for labels in CURVE_BUDGETS]
-    return found
+        wanted += [Cell(strategy, labels, size) for labels in BUDGETS for size in sizes]
+        wanted += [Cell(strategy, labels, small) for labels in CURVE_BUDGETS]
+    return wanted
 
 
 def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
@@ -191,19 +191,19 @@ def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
 
 def _measure(worlds: Sequence[World], n_seeds: int, tell: Callable[[str], None]) -> Iterator[Row]:
     """Rows of all worlds and seeds, a process a core, in the order of worlds and seeds."""
-    asked = [(world, seed) for seed in range(n_seeds) for world in worlds]
-    began, found = time.monotonic(), {}
+    runs = [(world, seed) for seed in range(n_seeds) for world in worlds]
+    began, rows_of = time.monotonic(), {}
     with ProcessPoolExecutor(max_workers=cpu_count()) as processes:
-        futures = {processes.submit(run_seed, w, s, cells(w)): (w.name, s) for w, s in asked}
+        futures = {processes.submit(run_seed, w, s, cells(w)): (w.name, s) for w, s in runs}
         for done in as_completed(futures):
-            found[futures[done]] = done.result()
+            rows_of[futures[done]] = done.result()
             spent = time.monotonic() - began
-            left = spent / len(found) * (len(asked) - len(found))
+            left = spent / len(rows_of) * (len(runs) - len(rows_of))
             name, seed = futures[done]
-            tell(f"{len(found)}/{len(asked)} {name}, seed {seed}; about {left / 60:.0f} min left")
+            tell(f"{len(rows_of)}/{len(runs)} {name}, seed {seed}; about {left / 60:.0f} min left")
     for world in worlds:
         for seed in range(n_seeds):
-            yield from found[world.name, seed]
+            yield from rows_of[world.name, seed]
 
 
 def _draw(world: World, seed: int) -> _Seed:

@@ -111,7 +111,7 @@ def labels_page(
 def _pool(
     name: str, summaries: Sequence[Summary], comparisons: Sequence[Comparison], slot: Slots
 ) -> Pool:
-    found = against_rival(comparisons)
+    against = against_rival(comparisons)
     metrics = _metrics(summaries)
     quality = [each for each in metrics if each.is_quality]
     main = [r for r in summaries if r.labels in (FEW_LABELS, MANY_LABELS) or not _has_budget(r)]
@@ -119,8 +119,8 @@ def _pool(
     return Pool(
         name=name,
         sentences=pool_sentences(summaries, comparisons),
-        verdicts=[(each.metric.title, _names(each.better), _names(each.worse)) for each in found],
-        n_looked_at=sum(f.n_looked_at for f in found + flagship_against_control(comparisons)),
+        verdicts=[(each.metric.title, _names(each.better), _names(each.worse)) for each in against],
+        n_looked_at=sum(f.n_looked_at for f in against + flagship_against_control(comparisons)),
         curves=[drawn for each in quality if (drawn := _curves(each, summaries, slot))],
         forests=[both for each in quality if (both := _forests(each, comparisons, slot))],
         main=results(main, comparisons, metrics, slot),
@@ -193,12 +193,12 @@ def _estimates(
         if (row.metric, row.baseline, row.labels) == (measured.name, baseline, FEW_LABELS)
     ]
     several = len({row.pool_size for row in rows}) > 1
-    found = []
+    estimates = []
     for row in rows:
         advantage = measured.advantage(row)
         if advantage is not None:
             name = name_of(row.strategy) + (f" ({row.pool_size})" if several else "")
             words = gap(measured, row).replace(f" {measured.difference_unit}", "")
             mean, low, high = advantage
-            found.append(Row(name, mean, words, low, high, slot[row.strategy]))
-    return sorted(found, key=lambda each: (-each.value, each.name))
+            estimates.append(Row(name, mean, words, low, high, slot[row.strategy]))
+    return sorted(estimates, key=lambda each: (-each.value, each.name))

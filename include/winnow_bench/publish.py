@@ -46,9 +46,9 @@ def run(n_annotations: int, out: Path, say: Callable[[str], None]) -> Row:
         home = in_a_process(_make, folder, n_annotations)
         say(f"{home['annotations']:,} annotations on {home['pairs']:,} pairs were made up")
         plain = in_a_process(_plain, folder, home)
-        say(f"plain DuckDB: {_told(plain['seconds'])}")
+        say(f"plain DuckDB: {_steps(plain['seconds'])}")
         ours = in_a_process(_ours, folder, home)
-        say(f"winnow: {_told(ours['seconds'])}, peak {ours['peak_mib']:,.0f} MiB")
+        say(f"winnow: {_steps(ours['seconds'])}, peak {ours['peak_mib']:,.0f} MiB")
         size = sum(f.stat().st_size for f in Path(folder).rglob("*.parquet")) / 1e6
     report = {
         "annotations": home["annotations"],
@@ -60,11 +60,11 @@ def run(n_annotations: int, out: Path, say: Callable[[str], None]) -> Row:
         "machine": machine(),
     }
     write_report(out, "publish", report)
-    say(told(report))
+    say(summary(report))
     return report
 
 
-def told(report: Row) -> str:
+def summary(report: Row) -> str:
     """The report in two sentences."""
     seconds, peak = sum(report["winnow"]["seconds"].values()), report["winnow"]["peak_mib"]
     plain = sum(report["duckdb"]["seconds"].values())
@@ -77,7 +77,7 @@ def told(report: Row) -> str:
     )
 
 
-def _told(seconds: Steps) -> str:
+def _steps(seconds: Steps) -> str:
     return ", ".join(f"{step} {took:.1f} s" for step, took in seconds.items())
 
 

@@ -70,13 +70,13 @@ def _is_rows(value: Any) -> bool:
 
 
 def _lead(typical: Sequence[Mapping[str, Any]]) -> str:
-    said = join(
+    speeds = join(
         f"{name_of(row['strategy'])} for {row['prompts_per_second']:,.0f} prompts per second"
         for row in typical
     )
     return (
         f"From pools of {TYPICAL['pool']}, with {TYPICAL['dimension']} features and "
-        f"{TYPICAL['picks']} picks, one thread chooses with {said}."
+        f"{TYPICAL['picks']} picks, one thread chooses with {speeds}."
     )
 
 

@@ -107,13 +107,13 @@ def compare(table: pa.Table | Rows, baselines: Sequence[str]) -> list[Comparison
         Fatal: A baseline is in no pool, or stands for several pool sizes of one pool.
     """
     cells = _cells(table)
-    found = [
+    differences = [
         _comparison(cell, cells[cell], name, cells[other])
         for name in baselines
         for cell, other in _against(cells, name)
     ]
     order = attrgetter("pool", "metric", "baseline", "strategy", "labels", "pool_size")
-    return sorted(found, key=order)
+    return sorted(differences, key=order)
 
 
 def _cells(table: pa.Table | Rows) -> _Cells:
@@ -144,19 +144,19 @@ def _against(cells: _Cells, name: str) -> Iterator[tuple[_Cell, _Cell]]:
     strategy, _, number = name.rpartition("-")
     is_numbered = bool(strategy) and number.isdecimal()
     strategy, labels = (strategy, int(number)) if is_numbered else (name, None)
-    known: dict[tuple[Any, ...], _Cell] = {}
+    baselines: dict[tuple[Any, ...], _Cell] = {}
     for cell in cells:
         if cell.strategy == strategy and labels in (None, cell.labels):
-            other = known.setdefault(_match(cell, labels), cell)
+            other = baselines.setdefault(_match(cell, labels), cell)
             if other != cell:
                 raise Fatal(
                     f"Baseline {name} has pool sizes {other.pool_size} and {cell.pool_size} in "
                     f"{cell.pool}: keep one of them."
                 )
-    if not known:
+    if not baselines:
         raise Fatal(f"Baseline {name} is in no pool of the results: run it, or leave it out.")
     for cell in cells:
-        match = known.get(_match(cell, labels))
+        match = baselines.get(_match(cell, labels))
         if match is not None and match != cell:
             yield cell, match
 

@@ -77,7 +77,7 @@ def _group(
 ) -> list[Result]:
     order = list(slot)
     keys = sorted({_key(each) for each in summaries}, key=lambda r: (order.index(r[0]), r[2]))
-    found = {(_key(each), each.metric): each for each in summaries}
+    summary_of = {(_key(each), each.metric): each for each in summaries}
     rivals = keys[0][1] > 0 and len(keys) > 1
     best = {each.name: _best(each, summaries) for each in metrics} if rivals else {}
     return [
@@ -86,7 +86,7 @@ def _group(
             slot[key[0]] if rivals else "",
             key[2],
             [
-                _cell(each, found.get((key, each.name)), against.get((key, each.name)), best)
+                _cell(each, summary_of.get((key, each.name)), against.get((key, each.name)), best)
                 for each in metrics
             ],
         )

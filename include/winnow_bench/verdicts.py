@@ -76,10 +76,10 @@ def sentences(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -
 
 def pool_sentences(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> list[str]:
     """The verdict on one pool: on winning, on the other figures, on money, on the flagship."""
-    found = against_rival(comparisons)
+    against = against_rival(comparisons)
     return [
-        _winning(next((each for each in found if each.metric.name == "win_rate"), None)),
-        *_nowhere_better([each for each in found if each.metric.name != "win_rate"]),
+        _winning(next((each for each in against if each.metric.name == "win_rate"), None)),
+        *_nowhere_better([each for each in against if each.metric.name != "win_rate"]),
         *_money(summaries),
         _flagship(flagship_against_control(comparisons)),
     ]
@@ -98,10 +98,10 @@ def _found(rows: Iterable[Comparison]) -> list[Found]:
 
 
 def _sorted(measured: Metric, rows: list[tuple[float, Comparison, str]]) -> Found:
-    found = Found(measured)
+    sides = Found(measured)
     for _, row, side in sorted(rows, key=lambda each: (-each[0], each[1].strategy)):
-        getattr(found, side).append(row)
-    return found
+        getattr(sides, side).append(row)
+    return sides
 
 
 def _winning(found: Found | None) -> str:

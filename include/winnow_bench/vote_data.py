@@ -87,12 +87,12 @@ def complete(folder: Path) -> dict[str, VoteSet]:
             f"{folder / CLASS_FILE} and {PAIR_FILE} are missing: name the folder of one of them "
             "with --data."
         )
-    found = dict(_sets(classes, _as_class_votes, is_pairs=False))
+    sets = dict(_sets(classes, _as_class_votes, is_pairs=False))
     for name, each in _sets(pairs, _as_pair_votes, is_pairs=True):
-        found[f"{name} (pairs)" if name in found else name] = each
-    if not found:
+        sets[f"{name} (pairs)" if name in sets else name] = each
+    if not sets:
         raise Fatal(f"{folder}: no row has an item, an annotator and a label that is known.")
-    return found
+    return sets
 
 
 def folds(folder: Path, seeds: int) -> Iterator[Fold]:
@@ -158,13 +158,13 @@ def _held_out(name: str, votes: pa.Table, seed: int, as_bought: bool) -> Fold:
     shuffled = votes.take(rng.permutation(votes.num_rows))
     items, labels = (shuffled[c].to_pylist() for c in ("item", "label"))
     truth: dict[str, str] = {}
-    said: dict[str, list[str]] = {}
+    votes_of: dict[str, list[str]] = {}
     kept = []
     for row, (item, label) in enumerate(zip(items, labels, strict=True)):
         if item not in truth:
             truth[item] = label
             continue
-        before = said.setdefault(item, [])
+        before = votes_of.setdefault(item, [])
         if as_bought and not _buys(before, rng):
             continue
         before.append(label)
@@ -204,9 +204,9 @@ def _sets(
 
 
 def _gold(table: pa.Table) -> dict[str, str]:
-    known = table.filter(pc.and_(pc.is_valid(table["gold"]), pc.is_valid(table["item"])))
+    golden = table.filter(pc.and_(pc.is_valid(table["gold"]), pc.is_valid(table["item"])))
     voted = set(table["item"].filter(pc.is_valid(table["label"])).to_pylist())
-    pairs = zip(known["item"].to_pylist(), known["gold"].to_pylist(), strict=True)
+    pairs = zip(golden["item"].to_pylist(), golden["gold"].to_pylist(), strict=True)
     return {item: gold for item, gold in pairs if item in voted}
 
 

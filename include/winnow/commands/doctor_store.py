@@ -67,12 +67,12 @@ def clock(store: Lake) -> Check:
     # A store may keep whole seconds only.
     early, late = before - timedelta(seconds=1) - stored.modified, stored.modified - after
     skew = max(early, late, timedelta(0))
-    told = f"{skew.total_seconds():.1f} s from the store's"
+    measured = f"{skew.total_seconds():.1f} s from the store's"
     if skew >= SKEW_FAILS:
-        return failed(told, "set this host's clock (NTP): the store refuses what is so far off")
+        return failed(measured, "set this host's clock (NTP): the store refuses what is so far off")
     if skew >= SKEW_WARNS:
-        return warning(told, "set this host's clock (NTP)")
-    return ok(told)
+        return warning(measured, "set this host's clock (NTP)")
+    return ok(measured)
 
 
 def sources(campaign: Campaign, store: Lake | None, day: str) -> Check:
@@ -86,12 +86,12 @@ def sources(campaign: Campaign, store: Lake | None, day: str) -> Check:
     files, passed_over = found.files, told_of(found.passed_over)
     taken = read_ledger(store, campaign.name).taken() if store is not None else set[str]()
     new = [file for file in files if file.file_id not in taken]
-    told = f"{len(files)} files for {day}, {len(new)} of them new"
-    told += f"; passed over: {passed_over}" if passed_over else ""
+    measured = f"{len(files)} files for {day}, {len(new)} of them new"
+    measured += f"; passed over: {passed_over}" if passed_over else ""
     if not new:
-        return warning(told, f"put files into {', '.join(campaign.ingest.sources)}")
+        return warning(measured, f"put files into {', '.join(campaign.ingest.sources)}")
     names = ", ".join(Path(file.name).name for file in new[:3])
-    return ok(f"{told}: {names}{', ...' if len(new) > 3 else ''}")
+    return ok(f"{measured}: {names}{', ...' if len(new) > 3 else ''}")
 
 
 def known_answers(campaign: Campaign, day: str) -> Check:
@@ -114,8 +114,10 @@ def known_answers(campaign: Campaign, day: str) -> Check:
 def versions(store: Lake, campaign: Campaign) -> Check:
     """Versions that are installed; and whether newer code wrote one of the last batches."""
     keys = [entry.batch for entry in read_ledger(store, campaign.name).entries][-LAST_BATCHES:]
-    found = [read_manifest(store, campaign.name, key, stage) for key in keys for stage in STAGES]
-    newest = max((_number(m.code_version) for m in found if m is not None), default=())
+    manifests = [
+        read_manifest(store, campaign.name, key, stage) for key in keys for stage in STAGES
+    ]
+    newest = max((_number(m.code_version) for m in manifests if m is not None), default=())
     if newest > _number(winnow.__version__):
         wrote = ".".join(map(str, newest))
         return failed(
@@ -127,25 +129,25 @@ def versions(store: Lake, campaign: Campaign) -> Check:
 
 def installed() -> Check:
     """What runs here."""
-    told = [f"winnow {winnow.__version__}", f"Python {platform.python_version()}"]
+    packages = [f"winnow {winnow.__version__}", f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
-            told.append(f"{package.removeprefix('apache-')} {version(package)}")
+            packages.append(f"{package.removeprefix('apache-')} {version(package)}")
         except PackageNotFoundError:
             continue
-    return ok(", ".join(told))
+    return ok(", ".join(packages))
 
 
 def disk(places: Mapping[str, Path]) -> Check:
     """Space that is left where Winnow writes."""
     left = {name: shutil.disk_usage(_existing(place)).free / 1e9 for name, place in places.items()}
-    told = ", ".join(f"{gigabytes:.1f} GB for {name}" for name, gigabytes in left.items())
+    measured = ", ".join(f"{gigabytes:.1f} GB for {name}" for name, gigabytes in left.items())
     least = min(left.values())
     if least < DISK_FAILS:
-        return failed(told, "free space; `winnow gc` lists what no version needs")
+        return failed(measured, "free space; `winnow gc` lists what no version needs")
     if least < DISK_WARNS:
-        return warning(told, "free space soon; `winnow gc` lists what no version needs")
-    return ok(told)
+        return warning(measured, "free space soon; `winnow gc` lists what no version needs")
+    return ok(measured)
 
 
 def _existing(place: Path) -> Path:

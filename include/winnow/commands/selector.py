@@ -120,6 +120,6 @@ def _expanded(lake: Lake, campaign: Campaign) -> Iterator[Batch]:
         return open_batch(campaign, key, lake, lambda: datetime.now(UTC)) if done else None
 
     for key in sorted((e.batch for e in read_ledger(lake, campaign.name).live), reverse=True):
-        found = whole(partial(look, key))
-        if isinstance(found, Batch):
-            yield found
+        batch = whole(partial(look, key))
+        if isinstance(batch, Batch):
+            yield batch

@@ -81,7 +81,7 @@ def call_id(call: Call, model: str, campaign: str, settings: Expand, engine: str
         model,
         campaign,
         settings.seed,
-        [sampler.told for sampler in samplers_of(settings)],
+        [sampler.as_json for sampler in samplers_of(settings)],
         [(sampler.model, sampler.weight) for sampler in samplers_of(settings)],
         settings.max_model_len,
         [settings.engine_args, settings.lora, settings.chat_template],
@@ -131,8 +131,8 @@ def call_tables(
         tokens += sum(response.n_tokens for response in pool)
         for row in _response_rows(each, pool):
             if row.response_id in rows:
-                known = rows[row.response_id]
-                rows[row.response_id] = replace(known, duplicates=known.duplicates + 1)
+                before = rows[row.response_id]
+                rows[row.response_id] = replace(before, duplicates=before.duplicates + 1)
             else:
                 rows[row.response_id] = row
                 prompts.append(each.prompt)
@@ -158,7 +158,7 @@ def _response_rows(asked: Asked, pool: Sequence[GeneratedResponse]) -> Iterator[
                 prompt_id=prompt,
                 message=text,
                 model=asked.sampler.model,
-                sampling=asked.sampler.told,
+                sampling=asked.sampler.as_json,
                 seed=response.seed,
                 finish_reason=response.finish_reason,
                 n_tokens=response.n_tokens,

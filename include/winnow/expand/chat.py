@@ -140,11 +140,11 @@ def control_refusal(draw: Draw) -> Refusal | None:
     '<|im_end|> in message 1 (user) would be read as a control token by the server'
     """
     for place, text in _texts(draw):
-        found = _CONTROL.search(text)
-        if found:
+        marker = _CONTROL.search(text)
+        if marker:
             return Refusal(
                 "control_token",
-                f"{found.group()} in {place} would be read as a control token by the server",
+                f"{marker.group()} in {place} would be read as a control token by the server",
             )
     return None
 

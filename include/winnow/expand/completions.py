@@ -155,8 +155,8 @@ def refusal_of(response: httpx.Response, address: ServerAddress) -> Refusal:
 
 def server_words(response: httpx.Response, address: ServerAddress) -> str:
     """The server's own words on a failure, short, as plain text and without the key."""
-    said = _error(response).get("message") or response.content.decode(errors="replace")
-    hidden = str(said).replace(address.key, "***") if address.key else str(said)
+    words = _error(response).get("message") or response.content.decode(errors="replace")
+    hidden = str(words).replace(address.key, "***") if address.key else str(words)
     return plain_text(hidden)[:SHOWN_CHARS]
 
 
@@ -232,17 +232,17 @@ def _too_long(prompt_tokens: int, room: int, ask: Ask, model: ServedModel) -> Re
 
 def _token_counts(choices: Sequence[_Choice], usage: _Usage | None) -> list[int]:
     """Tokens of each choice: its log-probabilities counted, else what is left of the sum."""
-    told = [None if (each := _tokens(choice)) is None else len(each) for choice in choices]
-    untold = told.count(None)
-    if untold > 1:
+    counts = [None if (each := _tokens(choice)) is None else len(each) for choice in choices]
+    unknown = counts.count(None)
+    if unknown > 1:
         raise Fatal(
-            f"The server tells no log-probabilities, so the tokens of {untold} responses in one "
-            f"answer cannot be told apart; {ONE_PER_REQUEST}."
+            f"The server tells no log-probabilities, so the tokens of {unknown} responses in one "
+            f"answer cannot be counts apart; {ONE_PER_REQUEST}."
         )
-    if untold and usage is None:
+    if unknown and usage is None:
         raise Fault("it tells neither log-probabilities nor usage")
-    rest = usage.completion_tokens - sum(n or 0 for n in told) if usage is not None else 0
-    return [rest if n is None else n for n in told]
+    rest = usage.completion_tokens - sum(n or 0 for n in counts) if usage is not None else 0
+    return [rest if n is None else n for n in counts]
 
 
 def _tokens(choice: _Choice) -> list[_Token] | None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from winnow.arrays import IntArray
+from winnow.arrays import IntArray, unit_rows
 from winnow.text import UNSPACED
 
 _MARKS = "\u0300-\u036f\u0900-\u0963\u0966-\u0dff"
@@ -94,9 +94,7 @@ def vendi_score(embedding_nc: ArrayLike, draws_n: ArrayLike) -> float:
     "The Vendi Score", TMLR 2023). A text drawn m times counts m times, by their weighted form
     √p K √p, which has the same eigenvalues. A row of zeros is like no other.
     """
-    vectors_nc = np.asarray(embedding_nc, dtype=np.float64)
-    norm_n = np.linalg.norm(vectors_nc, axis=1, keepdims=True)
-    unit_nc = np.divide(vectors_nc, norm_n, out=np.zeros_like(vectors_nc), where=norm_n > 0)
+    unit_nc = unit_rows(embedding_nc)
     cosine_nn = unit_nc @ unit_nc.T
     np.fill_diagonal(cosine_nn, 1.0)
     draws = np.asarray(draws_n, dtype=np.float64)

@@ -65,14 +65,14 @@ def flags_of(prompt: str, response: str, finish_reason: str) -> list[str]:
     - `refusal`: its first 200 characters hold a phrase of refusal.
     - `echo`: most of it stands in the prompt word by word, the prompt's beginning included.
     """
-    said = _folded(response)
-    found = (
+    text = _folded(response)
+    holds = (
         finish_reason == "length",
-        _ends_in_a_loop(said) or _mostly_repeated(said),
+        _ends_in_a_loop(text) or _mostly_repeated(text),
         refuses(response),
-        _repeats_the_prompt(_folded(prompt), said),
+        _repeats_the_prompt(_folded(prompt), text),
     )
-    return [flag for flag, is_so in zip(FLAGS, found, strict=True) if is_so]
+    return [flag for flag, is_so in zip(FLAGS, holds, strict=True) if is_so]
 
 
 def _folded(text: str) -> str:

@@ -84,8 +84,10 @@ def open_server(
             f"The server at {server.url} serves {model} with a context of {served.max_model_len} "
             f"tokens; lower expand.max_model_len from {settings.max_model_len}."
         )
-    known = ServedModel(model, settings.max_model_len, is_vllm=served.owned_by == "vllm")
-    return ServerEngine(known, server, version, settings.server, patience or Patience(), options)
+    model_there = ServedModel(model, settings.max_model_len, is_vllm=served.owned_by == "vllm")
+    return ServerEngine(
+        model_there, server, version, settings.server, patience or Patience(), options
+    )
 
 
 class ServerEngine:
@@ -270,10 +272,10 @@ class _Requests:
             return refusal_of(response, self.address)
         if not _may_pass(status):
             raise _wrong(response, self.address)
-        said = f"it answered HTTP {status}: {server_words(response, self.address)}"
+        failure = f"it answered HTTP {status}: {server_words(response, self.address)}"
         if status in _BUSY:
-            raise Busy(said, self._bearable(retry_after(response)))
-        raise Fault(said)
+            raise Busy(failure, self._bearable(retry_after(response)))
+        raise Fault(failure)
 
     async def _post(self, body: dict[str, Any], most_bytes: int) -> httpx.Response:
         seconds = self.settings.timeout_seconds
@@ -351,10 +353,10 @@ def _served(http: Calls, server: ServerAddress, model: str) -> _ServedModel:
 def _version(http: Calls) -> str:
     """What vLLM tells of itself; other servers have no such page."""
     try:
-        told = read_json(http.send("GET", "/version").content)["version"]
+        version = read_json(http.send("GET", "/version").content)["version"]
     except (httpx.RequestError, Retryable, NotJson, LookupError, TypeError):
         return "unknown"
-    return plain_text(str(told))[:SHOWN_CHARS]
+    return plain_text(str(version))[:SHOWN_CHARS]
 
 
 def _may_pass(status: int) -> bool:
@@ -365,14 +367,14 @@ def _may_pass(status: int) -> bool:
 def _wrong(response: httpx.Response, server: ServerAddress) -> Fatal:
     """An answer that no retry betters."""
     status = response.status_code
-    said = server_words(response, server)
+    words = server_words(response, server)
     if status in (401, 403):
         act = "set its key as the password of the server's connection"
     elif status == 404:
         act = "check expand.model, and that the address in the server's connection ends before /v1"
     else:
         act = "check the address in the server's connection"
-    return Fatal(f"The server at {server.url} answered HTTP {status} ({said}); {act}.")
+    return Fatal(f"The server at {server.url} answered HTTP {status} ({words}); {act}.")
 
 
 def _http_options(server: ServerAddress) -> dict[str, Any]:

@@ -231,8 +231,8 @@ class S3Lake:
             sent = self.client.upload_part(
                 **upload, PartNumber=number, Body=piece, ChecksumAlgorithm="SHA256"
             )
-            known = {name: sent[name] for name in ("ETag", "ChecksumSHA256") if name in sent}
-            parts.append({"PartNumber": number, **known})
+            tags = {name: sent[name] for name in ("ETag", "ChecksumSHA256") if name in sent}
+            parts.append({"PartNumber": number, **tags})
         return parts
 
     def _answer(self, path: str, send: Callable[[], object]) -> int:
@@ -269,14 +269,14 @@ class S3Lake:
             pages = self.client.get_paginator(operation).paginate(
                 Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
             )
-            found: list[dict[str, Any]] = []
+            entries: list[dict[str, Any]] = []
             for n, page in enumerate(pages, start=1):
-                found += page.get(field, [])
+                entries += page.get(field, [])
                 if n > _MOST_PAGES:
                     raise Retryable(
                         f"{self.uri}/{folder}: the store's list does not end after {n:,} pages."
                     )
-            return found
+            return entries
 
     def _get(self, path: str, **asked: str) -> Any:
         """The store's answer with the object; FileNotFoundError if there is none."""

@@ -117,8 +117,8 @@ def temperature(
     # Imported where it is needed: it takes as long to load as all else here.
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    best = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(best.x))
 
 
 def expected_calibration_error(

@@ -163,8 +163,8 @@ def _train(anchor: _Member, data: _Data) -> _Member:
     options = {"maxiter": _MAX_STEPS}
     from scipy.optimize import minimize
 
-    found = minimize(objective, anchor_p, jac=True, method="L-BFGS-B", options=options)
-    return anchor.with_values(found.x)
+    best = minimize(objective, anchor_p, jac=True, method="L-BFGS-B", options=options)
+    return anchor.with_values(best.x)
 
 
 def _loss(member: _Member, data: _Data) -> tuple[float, _Member]:

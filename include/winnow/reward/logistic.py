@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from winnow.arrays import FloatArray
+from winnow.arrays import FloatArray, gaussian_nodes
 from winnow.errors import Corrupt
 
 N_NUISANCE = 2
@@ -151,8 +151,7 @@ def sigmoid(x: FloatArray) -> FloatArray:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
 
 
-_NODES = np.linspace(-6.0, 6.0, 61)
-_WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
+_NODES, _WEIGHTS = gaussian_nodes(61)
 
 _S_LIMIT = 8.0
 """Largest s that the nodes resolve."""

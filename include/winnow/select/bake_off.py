@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import log_expit
 
-from winnow.arrays import BoolArray, FloatArray
+from winnow.arrays import BoolArray, FloatArray, gaussian_nodes
 from winnow.reward.calibration import label_losses
 from winnow.reward.posterior import Head
 from winnow.select.gains import preference_by_mixture
@@ -54,8 +54,7 @@ UNIFORM = "random"
 COMPARED = tuple(sorted(set(STRATEGIES) - {"traditional"}))
 """Strategies of the bake-off. `traditional` draws uniformly too, so it is `random` here."""
 
-_NODES = np.linspace(-6.0, 6.0, 121)
-_WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
+_NODES, _WEIGHTS = gaussian_nodes(121)
 
 _MOST_AT_ONCE = 2_000_000
 """Pairs of votes whose losses are held at one time."""
@@ -150,13 +149,13 @@ def explored_pairs(
     m = len(state.order_m)
     place = {pool.response_ids[row]: k for k, row in enumerate(state.order_m.tolist())}
     basis_mq = head.basis(state.features_md)
-    found = {}
+    explored = {}
     for (first, second), propensity in drawn.items():
         i, j = place.get(first, m), place.get(second, m)
         packed = i * (2 * m - i - 1) // 2 + j - i - 1
         if not i < j < m or not open_e[packed]:
             continue
-        found[first, second] = Explored(
+        explored[first, second] = Explored(
             prompt_id=pool.prompt_id,
             head=name,
             mu=float(state.mu_ke[0, packed]),
@@ -164,20 +163,20 @@ def explored_pairs(
             basis_q=basis_mq[i] - basis_mq[j],
             weight_s=chance_se[:, packed] / propensity,
         )
-    return found
+    return explored
 
 
 def worth(votes: Sequence[Explored], heads: Mapping[str, Head]) -> Worth:
     """What each vote taught, held against the other votes of the same head."""
     n = len(votes)
-    found = Worth(np.zeros(n), np.zeros(n), np.zeros((n, len(COMPARED))))
+    every = Worth(np.zeros(n), np.zeros(n), np.zeros((n, len(COMPARED))))
     for name in sorted({vote.head for vote in votes}):
         own = np.array([k for k, vote in enumerate(votes) if vote.head == name], dtype=np.intp)
         part = _worth_of_head([votes[k] for k in own.tolist()], heads[name].cov_qq)
-        found.information_v[own] = part.information_v
-        found.taught_v[own] = part.taught_v
-        found.judged_vs[own] = part.judged_vs
-    return found
+        every.information_v[own] = part.information_v
+        every.taught_v[own] = part.taught_v
+        every.judged_vs[own] = part.judged_vs
+    return every
 
 
 def after_vote(

@@ -149,7 +149,7 @@ def contenders(of: Tally) -> list[Contender]:
     square_s = of.product_kk.diagonal()[:n_s]
     weight_s = of.sum_k[:n_s]
     effective_s = np.divide(weight_s**2, square_s, out=np.zeros(n_s), where=square_s > 0.0)
-    found = []
+    measured = []
     for s, name in enumerate(of.names):
         n = float(effective_s[s])
         information = _measured(of, n, _direction(of, s, 1))
@@ -159,8 +159,10 @@ def contenders(of: Tally) -> list[Contender]:
             mean_s, toward_s = _direction(of, s, 2)
             mean_u, toward_u = _direction(of, uniform, 2)
             gain = _measured(of, n, (mean_s - mean_u, toward_s - toward_u))
-        found.append(Contender(name, n, information, taught, gain))
-    return sorted(found, key=lambda c: (c.taught.mean is None, -(c.taught.mean or 0.0), c.strategy))
+        measured.append(Contender(name, n, information, taught, gain))
+    return sorted(
+        measured, key=lambda c: (c.taught.mean is None, -(c.taught.mean or 0.0), c.strategy)
+    )
 
 
 def _direction(of: Tally, s: int, which: int) -> tuple[float, FloatArray]:
@@ -185,7 +187,7 @@ def _measured(of: Tally, effective: float, estimate: tuple[float, FloatArray]) -
     return Measured(mean, mean - half, mean + half)
 
 
-def told(found: Sequence[Contender], n_batches: int, of: Tally) -> dict[str, Any]:
+def as_figures(found: Sequence[Contender], n_batches: int, of: Tally) -> dict[str, Any]:
     """For a manifest: numbers of six digits, small enough to keep for every night."""
     return {
         "batches": n_batches,

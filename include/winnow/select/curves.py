@@ -116,12 +116,12 @@ def gain_curves(
         )
     # A fixed order of the heads, so that the caller's changes no draw.
     heads = dict(sorted(heads.items()))
-    asked = replace(rules, budget=max_labels)
+    most = replace(rules, budget=max_labels)
     drawn = draw_pools(pools, sizes[-1], seed, n_prompts)
-    sample = [_Prompt.of(pool, heads, asked, seed) for pool in drawn]
+    sample = [_Prompt.of(pool, heads, most, seed) for pool in drawn]
     points = []
     for size in sizes:
-        rows = [prompt.information(heads, asked, size) for prompt in sample]
+        rows = [prompt.information(heads, most, size) for prompt in sample]
         for labels in range(1, max_labels + 1):
             learnt = _learnt(heads, rows, labels, batch_prompts / len(sample))
             gain, margin = _share(heads, sample, learnt)

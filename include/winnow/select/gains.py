@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from winnow.arrays import FloatArray
+from winnow.arrays import FloatArray, gaussian_nodes
 
 Precision = TypeVar("Precision", np.float32, np.float64)
 
@@ -76,7 +76,7 @@ def exact_info_gain(mu: ArrayLike, s: ArrayLike) -> FloatArray:
 
 def exact_expected_fisher(mu: ArrayLike, s: ArrayLike) -> FloatArray:
     """ω̄ by quadrature, the reference for `expected_fisher`; for s <= 8."""
-    u, weight = _nodes(61)
+    u, weight = gaussian_nodes(61)
     p = _sigmoid(np.asarray(mu)[..., None] + np.asarray(s)[..., None] * u)
     return np.asarray((p * (1.0 - p)) @ weight)
 
@@ -183,18 +183,10 @@ def _interpolate(flat: FloatArray, row: FloatArray, column: FloatArray) -> Float
 
 def _integrate_info_gain(mu: FloatArray, s: FloatArray, n_nodes: int) -> FloatArray:
     # By symmetry the rarer outcome is integrated, whose probability loses no digits.
-    u, weight = _nodes(n_nodes)
+    u, weight = gaussian_nodes(n_nodes)
     logit = -np.abs(mu)[..., None] + s[..., None] * u
     p = np.asarray(_sigmoid(logit) @ weight)
     return np.clip(_entropy_of(p) - _entropy(logit) @ weight, 0.0, np.log(2.0))
-
-
-@cache
-def _nodes(n_nodes: int) -> tuple[FloatArray, FloatArray]:
-    """Equispaced values of u and their normalised Gaussian weights."""
-    u = np.linspace(-_REACH, _REACH, n_nodes)
-    weight = np.exp(-0.5 * u**2)
-    return u, weight / weight.sum()
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:

@@ -28,11 +28,11 @@ def render(plan: Plan) -> str:
 
 def sizing(prices: Prices, pool_sizes: Sequence[int]) -> str:
     """GPU hours of pools of some sizes for numbers of prompts, a Markdown table."""
-    told = (
+    speed = (
         f"{prices.tokens_per_second:,.0f} tokens a second on one GPU, "
         f"{prices.tokens_per_response:,.0f} tokens a response: GPU hours"
     )
-    lines = [told, "", "| prompts | " + " | ".join(f"pool of {n}" for n in pool_sizes) + " |"]
+    lines = [speed, "", "| prompts | " + " | ".join(f"pool of {n}" for n in pool_sizes) + " |"]
     lines.append("|---|" + "---|" * len(pool_sizes))
     rows = sizing_rows(prices, pool_sizes)
     for n_prompts in _SIZED_PROMPTS:

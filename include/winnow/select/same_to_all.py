@@ -212,7 +212,7 @@ def _suspects(night: _Night, rules: Sequence[_Rule]) -> list[_Suspects]:
             np.add.at(squares[n], bucket, squared.astype(np.float32))
         n_before += len(pools)
     n_prompts = len(night.pools)
-    found = []
+    suspects = []
     for n, rule in enumerate(rules):
         share_b = said[n] / max(drawn_p.sum(), 1.0)
         mask_b = (df[n] >= max(rule.prompts, rule.share * n_prompts)) & (share_b <= _USUAL)
@@ -222,8 +222,8 @@ def _suspects(night: _Night, rules: Sequence[_Rule]) -> list[_Suspects]:
             chance_b = n_prompts * share_b * (1.0 - share_b)
             telling_b = mask_b & (excess_b > _BY_FAR * chance_b)
             mask_b &= excess_b <= _UNEVEN * chance_b
-        found.append(_Suspects(rule, mask_b, telling_b, df[n]))
-    return found
+        suspects.append(_Suspects(rule, mask_b, telling_b, df[n]))
+    return suspects
 
 
 def _kinds_of_answer(

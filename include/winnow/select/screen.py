@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from winnow.arrays import BoolArray, IndexArray
+from winnow.arrays import BoolArray, IndexArray, unit_rows
 from winnow.select.same_to_all import same_to_all
 from winnow.select.wording import agreeing, may_agree
 from winnow.text import bare_text, plain_text, unicode_form
@@ -59,9 +59,7 @@ def near_duplicates(
         cosine: Of two embeddings from which their texts may say the same.
         text_n: The texts; None: the embedding alone decides.
     """
-    vectors_nc = np.asarray(embedding_nc, dtype=np.float64)
-    norm_n = np.linalg.norm(vectors_nc, axis=1, keepdims=True)
-    unit_nc = np.divide(vectors_nc, norm_n, out=np.zeros_like(vectors_nc), where=norm_n > 0)
+    unit_nc = unit_rows(embedding_nc)
     close_nn = unit_nc @ unit_nc.T >= cosine
     if text_n is not None:
         close_nn = close_nn & _same_wording(close_nn, text_n)
@@ -139,7 +137,7 @@ def _of_one_length(
         lengths_of.setdefault(model, Counter())[len(text)] += 1
         prompts_of.setdefault(model, set()).add(prompt)
     every = sum(lengths_of.values(), Counter[int]())
-    found = set()
+    deaf = set()
     for model, lengths in lengths_of.items():
         elsewhere = every - lengths
         if (
@@ -147,8 +145,8 @@ def _of_one_length(
             and _largest_share(lengths) >= _ONE_LENGTH_SHARE
             and _largest_share(elsewhere) < _ONE_LENGTH_ELSEWHERE
         ):
-            found.add(model)
-    return found
+            deaf.add(model)
+    return deaf
 
 
 def _largest_share(lengths: Counter[int]) -> float:

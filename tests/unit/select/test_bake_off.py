@@ -26,7 +26,14 @@ from winnow.select.bake_off import (
     picks,
     worth,
 )
-from winnow.select.bake_off_tally import MIN_CLUSTERS, Tally, contenders, tally, together, told
+from winnow.select.bake_off_tally import (
+    MIN_CLUSTERS,
+    Tally,
+    as_figures,
+    contenders,
+    tally,
+    together,
+)
 from winnow.select.gains import info_gain, preference_by_mixture
 from winnow.select.state import PoolState
 
@@ -247,7 +254,9 @@ def test_too_few_prompts_give_no_figures() -> None:
     few = found["info_gain"]
     assert few.prompts < MIN_CLUSTERS
     assert few.taught.mean is None and few.information.mean is None and few.gain.mean is None
-    said = {each["strategy"]: each for each in told(list(found.values()), 1, of)["strategies"]}
+    said = {
+        each["strategy"]: each for each in as_figures(list(found.values()), 1, of)["strategies"]
+    }
     assert said["info_gain"]["taught"] is None and len(said[UNIFORM]["taught"]) == 3
 
 
