@@ -27,6 +27,7 @@ from winnow.select.bake_off_tally import (
     Contender,
     Measured,
     Tally,
+    as_figures,
     contenders,
     together,
 )
