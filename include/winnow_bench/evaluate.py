@@ -98,17 +98,12 @@ def published_figures(
     labels: Mapping[str, Sequence[Bought]],
     offered: Mapping[str, IndexArray],
 ) -> dict[str, float]:
-    """Quality of what was bought for `pools`.
+    """Quality of what was bought for the labelled `pools`, with the reward after all labels.
 
-    The recommended response is the best of the strategy's own candidates by reward and labels. For
-    a sharper comparison of labels alone, `recommended_of_all_p_win` lets every strategy recommend
-    from the whole pool, also one that sampled only K responses.
-
-    Args:
-        posterior: The reward after all labels.
-        pools: The labelled prompts.
-        labels: What was bought, by prompt id.
-        offered: Indices of the responses that were in the candidate pool, by prompt id.
+    The recommended response is the best of the strategy's own candidates (`offered`, their indices
+    by prompt id) by reward and labels. For a sharper comparison of labels alone,
+    `recommended_of_all_p_win` lets every strategy recommend from the whole pool, also one that
+    sampled only K responses.
     """
     recommended, of_all, winners, right = [], [], [], []
     for pool in pools:

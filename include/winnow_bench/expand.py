@@ -69,15 +69,9 @@ def run(
     quick: bool = False,
     model: str = INSTRUCT_MODEL,
 ) -> Row:
-    """Measure, print, and write `out`/expand.json.
+    """Measure, print, and write `out`/expand.json; `say` gets a line of progress.
 
-    Args:
-        prompts: Files of prompts, JSON Lines or Parquet.
-        models: Folder of prepared models.
-        out: Folder for the results.
-        say: Gets a line of progress.
-        quick: A few prompts only.
-        model: What generates.
+    `prompts` are files of prompts, JSON Lines or Parquet, `models` the folder of prepared models.
 
     Raises:
         Fatal: vLLM is not installed here, or no prompt was found.

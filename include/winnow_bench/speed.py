@@ -1,10 +1,8 @@
 """How fast pairs are chosen, against the matrix products alone, a plain loop and BatchBALD.
 
 Pools are random: normal features, a posterior that has seen some labels. Speeds are of the whole of
-`choose_for_pools` without an exploration share, expected updates between shards included; each is
-the best of several runs, so that what else the machine does weighs little. The floor is the time of
-the matrix products that `decision_gain` cannot do without, in the same dtype and on one BLAS
-thread:
+`choose_for_pools` without an exploration share; each is the best of several runs. The floor is the
+time of the matrix products that `decision_gain` cannot do without, in the same dtype:
 
     F Σ Fᵀ,   S joint draws,   Πᵀ Π of their policies,   C A C.
 

@@ -44,16 +44,10 @@ _SEEDS = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The responses to one prompt, one entry a distinct text.
+    """The responses to one prompt, one entry a distinct text, which was drawn `duplicates` times.
 
-    Attributes:
-        prompt_id: Names the prompt, and seeds what is drawn.
-        language: Language tag of the prompt, such as "en" or "pt-BR"; None: unknown.
-        texts: What the responses say.
-        duplicates: How often each was drawn, at least once.
-        n_tokens: Length of each.
-        flags: Faults of each, see `winnow.expand.flags`.
-        embedding_nc: A row for each.
+    `language` is the tag of the prompt, such as "en" or "pt-BR", None where it is unknown; `flags`
+    are faults, see `winnow.expand.flags`.
 
     Raises:
         Fatal: The pool is empty, its columns differ in length, or a text was never drawn.
@@ -145,7 +139,6 @@ class Figure:
         high: Upper end.
         pooled: Mean over all draws, a prompt counting as often as it was sampled.
         n_beyond: Prompts whose own value is beyond the limit.
-        limit: None: nobody set one.
     """
 
     name: str

@@ -64,13 +64,9 @@ def self_bleu(
     """Mean BLEU-4 of a draw against the other draws, in [0, 1]; None with fewer than two draws.
 
     Zhu, Lu, Zheng, Guo, Zhang, Wang and Yu, "Texygen", SIGIR 2018. Sentence BLEU by sacrebleu, with
-    its exponential smoothing, over the orders that a short text has.
-
-    Args:
-        words_n: Words of each text, in an order that does not depend on chance.
-        draws_n: How often each was drawn.
-        seed: Chooses the draws, where there are more than `most_draws`.
-        most_draws: Draws compared, at most: the time is their square.
+    its exponential smoothing, over the orders that a short text has. Of more than `most_draws`,
+    whose square is the time, so many are drawn by `seed`; `words_n` are in an order that does not
+    depend on chance.
     """
     from sacrebleu.metrics.bleu import BLEU
 

@@ -1,12 +1,9 @@
 """What the reward sees of a response: an embedding and a dozen figures of style.
 
 A sentence embedding is that of the response alone: the reward centres features within a prompt, so
-what the prompt would add to each of its responses is nearly constant and cancels, while it would
-take up part of the model's 256 tokens. A longer response is read in windows of so many. What
-matters of the prompt, how much the response repeats it, is a figure of its own. The policy's hidden
-states are read with the prompt before the response, as the policy sees it. The figures of
-style are not standardised here: their scale is part of their meaning, and the reward fits its own
-scaling.
+that what the prompt would add nearly cancels. A response longer than the model reads at once is
+read in windows. The policy's hidden states are read with the prompt before the response, as the
+policy sees it. Figures of style are not standardised here: the reward fits its own scaling.
 
 Shapes: n responses, h columns of an embedding, c columns of a vector: embedding, then style.
 """

@@ -57,13 +57,13 @@ def run_shard(
     Args:
         shard: Its groups, and the model.
         prompts: Rows of the prompts table, those of the shard among them.
-        settings: The campaign's expand settings.
-        engine: Generates responses.
-        embed: Embeds them.
-        lake: Where they go.
+        settings: The campaign's.
+        engine: What generates.
+        embed: Features of what it generates.
+        lake: Where both go, below `folder`.
         report: Gets a "call" event after each call, and a "round" event after each round.
-        campaign: The campaign's name.
-        folder: Folder of the batch's expand stage in the lake.
+        campaign: Its name, of which seeds depend.
+        folder: That of the batch's expand stage.
         grows: Which pools go on after a round; None: all of them.
         clock: Seconds, for the events.
 

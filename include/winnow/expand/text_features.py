@@ -2,18 +2,13 @@
 
 Latent semantic analysis: counts of words and of neighbouring pairs of words, hashed into 2^16
 buckets, weighted by TF-IDF, rows scaled to length one, reduced by a truncated SVD, which is fitted
-on a sample where there are more than `MAX_FITTED` texts. The figures of style that the product
-computes follow behind, so a reward may treat the columns as it treats an embedding and its style
-columns.
+on a sample where there are more than `MAX_FITTED` texts. The figures of style follow behind.
+Characters of scripts written without spaces are words of their own; a text without any word, such
+as one of emoji, is read by its characters.
 
-A word is a run of letters and digits. Characters of scripts written without spaces (Chinese,
-Japanese, Thai, ...) are words of their own, so those texts are read by their characters and pairs
-of characters; so is a text without any word, such as one of emoji.
-
-Always holds: equal lists of texts give equal bytes in every process of one machine (the hash is
-CRC-32, the solver's start is fixed, BLAS runs on one thread); another machine's BLAS may round
-the last bits differently. The order of the texts changes a row by rounding only. A text without a
-visible character has zeros for components.
+Always holds: equal lists of texts give equal bytes in every process of one machine; another
+machine's BLAS may round the last bits differently. The order of the texts changes a row by rounding
+only. A text without a visible character has zeros for components.
 
 Shapes: r responses, b hash buckets, c components.
 """

@@ -1,14 +1,10 @@
 """Whether the model's probabilities can be taken at their word, and the temperature that helps.
 
-All of it wants labels that the model has not seen and did not choose: those of the exploration
-arm, with the probabilities that were stated before the label came.
-
-Temperature T divides every logit, ŵ/T and Σ/T², so that gains and probabilities stay of one model.
-It is the most probable one under a log-normal prior around 1, and exactly 1 below `MIN_LABELS`.
-
-The calibration error (ECE) is read on bins of equal mass: bins of equal width leave most of them
-nearly empty when the model is rarely sure. Equal probabilities share a bin, so that the order of
-labels does not matter.
+All of it wants labels that the model has not seen and did not choose, with the probabilities that
+were stated before the label came. Temperature T divides every logit; it is the most probable one
+under a log-normal prior around 1, and exactly 1 below `MIN_LABELS`. The calibration error (ECE) is
+read on bins of equal mass: bins of equal width leave most of them nearly empty. Equal probabilities
+share a bin, so that the order of labels does not matter.
 
 Sources: Guo et al. (2017), "On calibration of modern neural networks"; Nixon et al. (2019),
 "Measuring calibration in deep learning".
@@ -94,11 +90,8 @@ def temperature(
 ) -> float:
     """T that makes E σ((μ + su)/T) most probable, within [1/20, 20]; above 1 for a boaster.
 
-    Args:
-        mu_e: Mean of each pair's logit, as the model stated it before the label.
-        sd_e: Its standard deviation; zeros for a model that states none.
-        preferred_e: 1 when the first response was preferred, 0 the second, 0.5 for a tie.
-        weight_e: Trust in each label; labels of weight 0 do not count.
+    `mu_e` and `sd_e` are mean and standard deviation of each pair's logit, as the model stated them
+    before the label; `preferred_e` is 1 for the first response, 0 for the second, 0.5 for a tie.
 
     Raises:
         Corrupt: A preference is outside [0, 1] or a number is not finite.

@@ -1,24 +1,15 @@
 """A head that is not linear in the features: K small networks whose disagreement is the doubt.
 
 Each member scores a response by s·(aᵀx + vᵀ tanh(Wx + b)), where x holds the features in units of
-their mean length. Its own randomness makes it one draw of the posterior: it is pulled towards its
-own initial weights θ₀ ~ N(0, I) by ½‖θ - θ₀‖², and counts each label by its own Gamma draw (the
-Bayesian bootstrap). Where labels say nothing the members keep the spread of their priors; where
-they speak, the members agree. The scale s makes the prior variance of a pair the one that the
-evidence asks of a linear model, so no precision has to be set by hand.
-
-The rewards of a pool are N(m, B V Bᵀ): m the members' mean, B (n, q) their deviations from it, one
-column a member, and V = I/(K - 1) until expected labels shrink it. The doubt has K - 1 directions
-at most: fewer than `Posterior`, but they bend with the features.
+their mean length. The rewards of a pool are N(m, B V Bᵀ): m the members' mean, B (n, q) their
+deviations from it, one column a member, and V = I/(K - 1) until expected labels shrink it.
 
 Always holds: the same labels and seed give the same members in whatever order labels arrive and
 whichever response of a pair is named first.
 
-Sources: Osband et al. (2018), "Randomized prior functions for deep reinforcement learning";
-Pearce et al. (2020), "Uncertainty in neural networks: approximately Bayesian ensembling"; Newton
-and Raftery (1994), "Approximate Bayesian inference with the weighted likelihood bootstrap".
-
 Shapes: n responses, d features, e labels, q = K members, h hidden units.
+
+Source: docs/choosing_pairs.md, "An ensemble".
 """
 
 from __future__ import annotations

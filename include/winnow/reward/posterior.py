@@ -1,11 +1,9 @@
 """What is known about rewards: a Gaussian belief that answers for a whole pool at once.
 
-Every head of the reward model answers through one interface, `Head`: the rewards of n responses
-are N(m, B V Bᵀ), where the rows of the basis B (n, q) belong to the responses and the covariance
-V (q, q) is what labels shrink. For `Posterior`, whose reward is wᵀφ with w ~ N(ŵ, Σ), B holds the
-features and V = Σ. Answers are joint over a pool, never an error bar per response: responses to
-one prompt share most of their uncertainty, and only the uncertainty of a *difference* says what a
-comparison would teach.
+Every head answers through one interface, `Head`: the rewards of n responses are N(m, B V Bᵀ), where
+the rows of the basis B (n, q) belong to the responses and V (q, q) is what labels shrink. For
+`Posterior`, whose reward is wᵀφ with w ~ N(ŵ, Σ), B holds the features and V = Σ. Answers are joint
+over a pool, never an error bar per response.
 
 Always holds: a head never changes (an update gives a new one), variance never rises by
 `observe_pairs`, and equal contents have an equal `version` on any machine.
@@ -171,16 +169,12 @@ def observe_pairs(head: H, basis_eq: FloatArray, fisher_e: FloatArray) -> H:
     """The head expected after labels for pairs that are chosen but not labelled yet.
 
     The mean stays, since an unknown label moves it either way; the covariance V shrinks by each
-    pair's expected Fisher information ω̄ = E[σ'(μ + su)], as if by one rank-one update a pair:
+    pair's expected Fisher information ω̄ (`fisher_e`), as if by one rank-one update a pair with the
+    difference z of its two basis rows (`basis_eq`):
 
         V' = (V⁻¹ + Σ_e ω̄_e z_e z_eᵀ)⁻¹ = L (I + (ZL)ᵀ diag(ω̄) ZL)⁻¹ Lᵀ,   V = L Lᵀ.
 
     The right side is a square, so V' stays symmetric and positive definite however many follow.
-
-    Args:
-        head: What is believed before the labels.
-        basis_eq: The difference of the two basis rows of each pair.
-        fisher_e: ω̄ of each pair, at least 0.
     """
     if not len(fisher_e):
         return head

@@ -1,30 +1,17 @@
 """The bake-off: what each strategy's picks would have taught, told from exploration votes alone.
 
-Exploration pairs were drawn uniformly, with a known chance, and the model that chose the batch
-never saw their votes. So they can stand in for pairs that some strategy s would have picked: with
-p_e the chance that a pair was drawn, and π_s(e) the chance that s picks it when it chooses at
-random among the best tenth of the pool by its own scores,
+Exploration pairs stand in for pairs that a strategy would have picked, weighted by the chance that
+it picks them over the chance that they were drawn. Measured are, in nats,
 
-    V_s = Σ_e (π_s(e) / p_e) Y_e  /  Σ_e π_s(e) / p_e
-
-estimates the mean of Y over the pairs that s picks (inverse-propensity weighting, self-normalised).
-Y is measured on the votes themselves, in two ways:
-
-    information   KL divergence of the pair's reward difference, from before its vote to after it,
-                  nats: how far the vote moved the model, be it right or noise;
-    taught        how much that one vote makes the log-loss of the *other* exploration votes fall,
-                  nats a vote, the model updated by it and by nothing else: whether the move helps.
+    information   the KL divergence of the pair's reward difference, from before its vote to after;
+    taught        how much that one vote makes the log-loss of the *other* exploration votes fall.
 
 Always holds: a vote is never judged by a vote on its own prompt; the order of votes does not
 matter; `random` is a uniform draw.
 
-What it cannot tell: what several labels teach together, which is where greedy choosing matters
-most, and anything of pairs that the exploration arm cannot draw.
-
-Sources: Horvitz and Thompson (1952), "A generalization of sampling without replacement from a
-finite universe"; Hájek (1971), for the self-normalised form.
-
 Shapes: m distinct responses, e packed pairs, v votes, s strategies, q basis columns.
+
+Source: docs/choosing_pairs.md, "The bake-off".
 """
 
 from __future__ import annotations
@@ -65,7 +52,6 @@ class Explored:
     """A vote on a pair that the exploration arm drew, with what was believed before it.
 
     Attributes:
-        prompt_id: Prompt of the pair.
         head: Name of the head that the vote speaks to.
         mu: Mean of the reward difference, logits.
         var: Its variance, what features cannot tell included, squared logits.
@@ -89,13 +75,13 @@ class Explored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Worth:
-    """What each vote was worth; `judged_vs` is what each vote adds as a judge of the others.
+    """What each vote was worth, in nats.
 
     Attributes:
-        information_v: KL divergence, nats.
-        taught_v: Fall of the log-loss of the other votes, nats a vote.
-        judged_vs: Part of Σ w Y of `taught` that is owed to this vote judging and not to chance
-            alone; sums to 0 over votes.
+        information_v: KL divergence.
+        taught_v: Fall of the log-loss of the other votes, a vote.
+        judged_vs: What each vote adds as a judge of the others: part of Σ w Y of `taught` that is
+            owed to it and not to chance alone; sums to 0 over votes.
     """
 
     information_v: FloatArray

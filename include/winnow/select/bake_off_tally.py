@@ -1,11 +1,9 @@
 """The bake-off's sums, which add up over batches, and the figures that follow from them.
 
-Votes of one prompt are one cluster: they share its pool and much of their luck. Of each cluster
-three numbers a strategy are kept, Σ w, Σ w Y of information and Σ w Y of what was taught, and over
-clusters their sums and products. A ratio V = Σ u / Σ w has the linearised error
-√(Σ_c (u_c - V w_c)²) / Σ w; what a vote adds as a judge of the others is part of u_c, since chance
-among the judges moves V as well. Intervals are Student's, with the effective number of clusters
-(Σ w)² / Σ w² less one as degrees of freedom.
+Votes of one prompt are one cluster. Of each cluster three numbers a strategy are kept, Σ w, Σ w Y
+of information and Σ w Y of what was taught, and over clusters their sums and products. A ratio V =
+Σ u / Σ w has the linearised error √(Σ_c (u_c - V w_c)²) / Σ w. Intervals are Student's, with the
+effective number of clusters (Σ w)² / Σ w² less one as degrees of freedom.
 
 Always holds: tallies of batches add up in any order, to the same figures as all votes together; a
 strategy with too few effective clusters has no figures, never ones that look measured.
@@ -36,15 +34,7 @@ MIN_CLUSTERS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
-    """Sums over the prompts of some batches.
-
-    Attributes:
-        names: Strategies, in the order of the sums.
-        n_prompts: Clusters.
-        n_votes: Votes.
-        sum_k: Σ_c of the three sums of every strategy.
-        product_kk: Σ_c of their products.
-    """
+    """Sums over the prompts of some batches: of every strategy's three sums, and their products."""
 
     names: tuple[str, ...]
     n_prompts: int

@@ -80,10 +80,9 @@ class NightRules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Capacity:
-    """What a set of prompts can give.
+    """What a set of prompts can give; those without a pair count, too.
 
     Attributes:
-        n_prompts: Prompts, those without a pair included.
         promised: Pairs that they may take before any is shared out.
         most: Pairs that they can give.
         floors: Pairs of each floor's stratum, in order of `NightRules.strata`.

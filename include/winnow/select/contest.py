@@ -79,12 +79,8 @@ def best_pair(
 ) -> tuple[int, float]:
     """The pair of the highest score and its score; -1 where the penalties forbid all.
 
-    Args:
-        moments: Of every pair.
-        ceilings: Bounds of the gains; those of a gain without weight are not read.
-        weights: Those of the score.
-        penalty_e: 0 for the pairs that may win, -inf for the others.
-        table: `info_gain_table()`.
+    `penalty_e` is 0 for the pairs that may win and -inf for the others, `table` is
+    `info_gain_table()`. Ceilings of a gain without weight are not read.
     """
     # Handed over one by one: to take a tuple apart costs more than most of the work.
     return _best_pair(*moments, *ceilings, *weights, penalty_e, table)

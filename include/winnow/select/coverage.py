@@ -52,19 +52,11 @@ def floor_members(pool: Pool, i_e: IndexArray, j_e: IndexArray, strata: Sequence
 
 
 def shard_quota(wanted_k: IntArray, here: Supply, later: Supply) -> tuple[IntArray, IntArray]:
-    """Pairs that a shard should contribute to each floor, and those it leaves to later shards.
+    """Pairs that a shard should contribute to each floor, minimums included; those left for later.
 
-    What is wanted beyond the pairs that minimums bring is spread in proportion to what the shard
-    and the later prompts can give beyond theirs. So a floor presses on a shard no more than on any
-    other, until later prompts cannot meet it any more.
-
-    Args:
-        wanted_k: Pairs still missing of each floor.
-        here: What the shard can give.
-        later: What the prompts after it can give.
-
-    Returns:
-        The quotas (k,), minimums included, and the pairs beyond minimums left for later (k,).
+    What is `wanted_k` beyond the pairs that minimums bring is spread in proportion to what the
+    shard (`here`) and the prompts after it (`later`) can give beyond theirs. So a floor presses on
+    a shard no more than on any other, until later prompts cannot meet it any more.
     """
     extra_k = np.maximum(wanted_k - here.least_k - later.least_k, 0)
     free_k, free_later_k = here.most_k - here.least_k, later.most_k - later.least_k

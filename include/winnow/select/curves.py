@@ -1,36 +1,16 @@
 """What a batch is expected to gain for each pool size and number of labels per prompt.
 
-`gain_curves` replays selection on pools of the last batch, cut down to smaller pools.
+`gain_curves` replays selection on pools of the last batch, cut down to smaller pools. The gain of a
+design is the share of the decision-relevant uncertainty that the expected labels of the *whole
+batch* take away; `best_reward` is the reward expected of the response that the head will recommend
+after them. Both are as right as the model, and in its own units.
 
-The gain of a design is the share of the decision-relevant uncertainty Σ_p tr(A_p C_p) that the
-expected labels of the *whole batch* take away. With V the covariance of a head's basis weights, V'
-the one after the labels, and B_p, A_p the basis and the policy curvature of a whole pool p,
-
-    gain = Σ_p tr(M_p (V - V')) / Σ_p tr(M_p V),   M_p = B_pᵀ A_p B_p,
-
-summed over heads. Two choices matter. A_p and B_p belong to the pool as generated, also where only
-a part of it was offered: sizes are then compared on one question, and a larger pool gains as far as
-the strategy finds better pairs in it. And V' sees all prompts, because one reward is learnt from
-all of them: twice the labels gain far less than twice as much, while a sum of the prompts' own
-`decision_gain` would double. Each sampled prompt stands for `batch_prompts / n` prompts like it.
-
-A larger pool also holds a better best response. `best_reward` is the reward expected of the
-response that the head will recommend after the labels, E max_i m'_i over the responses offered:
-seen from today the new mean m' is Gaussian around today's with covariance B (V - V') Bᵀ.
-
-What the figures cannot say: both are in the model's own units and as right as the model. Pairs are
-picked as if no other prompt were labelled, where a night adapts from shard to shard, and a sample
-of prompts spans fewer directions than the batch. Before any label the model is its prior: the gain
-then says how well the pairs spread over the features, as a D-optimal design would, and nothing
-about people.
-
-Always holds: a gain never falls with more labels, and the order of prompts and responses does not
-matter.
+Always holds: a gain never falls with more labels; smaller pools are nested in larger ones; the
+order of prompts and responses does not matter.
 
 Shapes: n responses, m distinct ones, q basis columns, e pairs, s draws, p sampled prompts.
 
-Source of tr(AC): docs/choosing_pairs.md; knowledge-gradient value of the best response: Frazier,
-Powell and Dayanik (2009), "The knowledge-gradient policy for correlated normal beliefs".
+Source: docs/choosing_pairs.md, "A plan".
 """
 
 from __future__ import annotations
@@ -58,11 +38,9 @@ _DRAWS = 32
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What a batch of one design is expected to gain.
+    """What a batch of one design (responses and labelled pairs per prompt) is expected to gain.
 
     Attributes:
-        pool_size: Responses generated per prompt.
-        labels: Pairs labelled per prompt.
         gain: Share of the decision-relevant uncertainty that the labels take away.
         low: Lower end of a 95 % interval of `gain` over the prompts asked about, the labels given.
         high: Upper end.

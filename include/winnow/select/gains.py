@@ -5,27 +5,17 @@ A pair's reward difference is Gaussian, N(μ, s²). With u ~ N(0, 1) and h the b
     info gain        EIG(μ, s) = h(E σ(μ + su)) - E h(σ(μ + su))     nats
     expected Fisher  ω̄(μ, s)  = E σ'(μ + su)
 
-EIG is the expected KL divergence from prior to posterior, which equals the mutual information of
-label and weights (BALD). The KL between the current preference probability and the *expected*
-posterior one is 0 for every pair: the expectation of a posterior is its prior.
-
-`exact_*` integrate on 61 equispaced nodes over [-6, 6] with normalised Gaussian weights (error
-below 1e-5 for s <= 8; Gauss-Hermite rules of 16 to 64 nodes are off by up to 6e-2). The two that
-score whole pools are approximations within 1e-3 for every s:
-
-- `expected_fisher` takes σ' for a mixture of three normal densities, whose expectation is the same
-  mixture with s² added to each variance. Convolution never enlarges the largest error, so that of
-  the fit, 6e-5, holds for every s.
-- `info_gain` reads a table, bilinear in (|μ| r, r) with r = 1 / √(s² + π²/3): the spread of
-  Gaussian and logistic together, which keeps the interesting pairs of every s up to infinity
-  inside one rectangle. The table holds EIG / (1 - r² π²/3), so that pairs with little variance
-  keep their order.
+`exact_*` integrate on 61 equispaced nodes over [-6, 6] (error below 1e-5 for s <= 8; Gauss-Hermite
+rules of 16 to 64 nodes are off by up to 6e-2). The two that score whole pools are approximations
+within 1e-3 for every s: `expected_fisher` takes σ' for a mixture of three normal densities, whose
+expectation is the same mixture with s² added to each variance; `info_gain` reads a table, bilinear
+in (|μ| r, r) with r = 1 / √(s² + π²/3), which keeps the interesting pairs of every s inside one
+rectangle. The table holds EIG / (1 - r² π²/3), so that pairs with little variance keep their order.
 
 Always holds: 0 <= EIG <= ln 2, both are symmetric in μ and exactly EIG = 0 at s = 0.
 
-Sources: Houlsby et al. (2011), "Bayesian active learning for classification and preference
-learning"; MacKay (1992), "The evidence framework applied to classification networks"; Monahan and
-Stefanski (1992), "Normal scale mixture approximations to F*(z)", for the mixture.
+Sources: docs/choosing_pairs.md, "info_gain"; Monahan and Stefanski (1992), "Normal scale mixture
+approximations to F*(z)", for the mixture.
 """
 
 from __future__ import annotations

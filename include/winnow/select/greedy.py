@@ -1,21 +1,18 @@
 """Choosing a batch of pairs: exploration first, then the best pair again and again.
 
 After each pick the covariance shrinks as if the pair's label had arrived, so that the next pick
-asks something else; the top-k pairs of one ranking ask the same thing k times (69 % of the exact
-joint information on near-duplicate pools, this update 94 %).
+asks something else.
 
 Always holds: the same pools, heads, rules and seed give the same pairs, in whatever order responses
 arrive; two copies of a text, and two texts of one cluster, are never paired; an exploration pick
 was drawn uniformly from the eligible pairs with the propensity that it carries. The caps on pairs
 per response (`Rules`) and per two clusters (1) bind the greedy part, which counts exploration picks
-too; a uniform draw cannot obey them and stay uniform. Of equal scores the first pair by response
-ids wins.
-
-Only pairs whose bound reaches the best score are scored again after a pick (lazy greedy, Minoux
-1978), which gives the answer of scoring them all.
+too. Of equal scores the first pair by response ids wins.
 
 Shapes: m distinct responses in order of their ids, e = m (m - 1) / 2 pairs in order of (i, j),
 k dimensions, d features.
+
+Source: docs/choosing_pairs.md, "A batch".
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
     count_capacity(pools) ─▶ Night(pools) ─▶ (pool, choices), ... and a NightReport
 
 Each shard draws its exploration pairs, gives every prompt its minimum and water-fills the rest of
-its share of the budget (`winnow.select.filling`). Before the next shard the heads take what these
-labels are expected to teach, so that a night does not ask one thing a thousand times. What a shard
-cannot spend goes to the later ones; what a floor wants is spread over shards by what their prompts
-can give (`winnow.select.coverage`).
+its share of the budget (`winnow.select.filling`). What a shard cannot spend goes to the later ones;
+what a floor wants is spread over shards by what their prompts can give (`winnow.select.coverage`).
 
 Always holds: never more pairs than the budget; spent + unspent = budget; memory grows with a shard,
 not with the number of prompts; with minimum, average and maximum alike and no floors, each prompt

@@ -1,17 +1,11 @@
 """Responses that say the same whatever is asked, with whatever inserted.
 
 A response is read as runs of words. A run is suspect if responses to many prompts hold it, and a
-response most of whose letters lie in suspect runs answers no prompt: a counter, a date, a name or
-the prompt's own words between the runs change nothing. Not suspect is a run
-
-- that most responses hold: the prompts ask for that form,
-- that a short text says more often to some prompts than chance would have it: it depends on what
-  is asked, as a label or "that is correct" does. Where it does so by far, the text that holds it is
-  not judged.
-
-Nor is a response whose other words, those of the prompt left out, stand in other responses to the
-same prompt more often than in responses to other prompts: "the correct answer is 42" tells
-something. A short text that declines is left alone.
+response most of whose letters lie in suspect runs answers no prompt. Not suspect is a run that most
+responses hold (the prompts ask for that form), or that a short text says more often to some prompts
+than chance would have it; where it does so by far, the text that holds it is not judged. Nor is a
+response whose other words, those of the prompt left out, stand in other responses to the same
+prompt more often than in responses to other prompts. A short text that declines is left alone.
 
 Always holds: the order of responses changes nothing; memory is bounded by one batch of text and
 fixed tables, into which runs are hashed; time is linear in the text.

@@ -50,14 +50,10 @@ def near_duplicates(
 ) -> IndexArray:
     """Cluster number (n,) of each response; chains of near-duplicates are one cluster.
 
-    A response whose embedding is all zeros is alone. Where the texts are given, those of one
-    cluster agree in all that `winnow.select.wording.substance` reads: an embedding hardly sees a
-    digit, a sign, a "not" or a line of code in a long text.
-
-    Args:
-        embedding_nc: Embeddings of whole responses.
-        cosine: Of two embeddings from which their texts may say the same.
-        text_n: The texts; None: the embedding alone decides.
+    From `cosine` on, two embeddings may be of texts that say the same; all zeros are like nothing.
+    Where the texts are given, those of one cluster agree in all that
+    `winnow.select.wording.substance` reads: an embedding hardly sees a digit, a sign, a "not" or a
+    line of code in a long text.
     """
     unit_nc = unit_rows(embedding_nc)
     close_nn = unit_nc @ unit_nc.T >= cosine
@@ -94,15 +90,9 @@ def answers_nothing(
     drawn_r: Sequence[int] | None = None,
     asked_r: Sequence[str] | None = None,
 ) -> BoolArray:
-    """Mask (r,) of the responses that answer no prompt.
+    """Mask (r,) of the responses that answer no prompt, given as to `same_to_all`.
 
-    Args:
-        prompt_r: Id of each response's prompt.
-        text_r: What it says.
-        model_r: Which model wrote it; None: unknown, so that no model is judged as a whole.
-        drawn_r: How often it was sampled; None: once.
-        asked_r: What its prompt says; None: unknown, so that a text that repeats an answer's words
-            cannot be told from one that repeats the prompt's.
+    `model_r`: which model wrote each; None: unknown, so that no model is judged as a whole.
     """
     prompts_of: dict[str, set[str]] = {}
     shape_r = [_shape(text) for text in text_r]

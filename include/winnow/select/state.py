@@ -1,13 +1,8 @@
 """What is believed about all pairs of one pool, kept up to date as pairs are chosen.
 
-Per dimension k, a pair e = (i, j), i < j, has a mean μ_e = r_i - r_j, a variance
-v_e = C_ii + C_jj - 2 C_ij and, where a strategy asks for it, an impact
-g_e = (e_i - e_j)ᵀ C A C (e_i - e_j): how much of the policy's variance tr(AC) its label can take
-away. A is the mean covariance of the softmax policies of joint draws of the rewards; with several
-dimensions each draw is one reward Σ_k θ_k r_k, θ uniform on the simplex.
-
-    info gain      Σ_k EIG(μ, v)
-    decision gain  Σ_k ω̄ g / (1 + ω̄ v),   the drop in tr(AC) by one label
+Per dimension k, a pair e = (i, j), i < j, has a mean μ_e, a variance v_e and, where a strategy asks
+for it, an impact g_e: how much of the policy's variance tr(AC) its label can take away. With
+several dimensions each joint draw is one reward Σ_k θ_k r_k, θ uniform on the simplex.
 
 Always holds: μ, A and the draws never change; v never rises, and is at least 0 up to rounding.
 
@@ -65,8 +60,7 @@ class PoolState:
         order_m: Index in the pool of each distinct response, in order of ids.
         features_md: Their centred features.
         dimensions: Names of the heads, in their order.
-        first_e: Position of each pair's first response.
-        second_e: Position of its second, always the later one.
+        first_e: Position of each pair's first response; `second_e` the later one of its second.
         mu_ke: Mean of each reward difference, logits.
         picked: Packed positions of the pairs chosen so far.
         n_labels: Labels that the heads have seen together.
