@@ -183,10 +183,10 @@ def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
         drawn = _draw(world, seed)
         rows = list(_references(world, drawn))
         for cell in wanted:
-            rows += _rows(world, cell, seed, _run_cell(drawn, cell))
+            rows += _as_rows(world, cell, seed, _run_cell(drawn, cell))
         n_pairs = (size := min(POOL_SIZE, world.largest_pool)) * (size - 1) // 2
         everything = Cell("all-pairs", n_pairs, size)
-        return rows + _rows(world, everything, seed, _run_all_pairs(drawn, everything))
+        return [*rows, *_as_rows(world, everything, seed, _run_all_pairs(drawn, everything))]
 
 
 def _measure(worlds: Sequence[World], n_seeds: int, tell: Callable[[str], None]) -> Iterator[Row]:
@@ -226,7 +226,7 @@ def _run_cell(drawn: _Seed, cell: Cell) -> dict[str, float]:
         tonight = [drawn.labelled[k] for k in night]
         labels.update(_buy(drawn, cell, posterior, tonight, offered))
         posterior = _refit(drawn.labelled, labels)
-    return _figures(drawn, posterior, labels, offered)
+    return _figures(drawn, cell, posterior, labels, offered)
 
 
 def _buy(
@@ -238,8 +238,12 @@ def _buy(
 ) -> dict[str, list[Bought]]:
     rules = _rules(cell, posterior, drawn.seed)
     by_id = {pool.prompt_id: pool for pool in sorted(tonight, key=lambda p: p.prompt_id)}
-    candidates = [_candidates(pool, offered[prompt]) for prompt, pool in by_id.items()]
-    bought = {}
+    candidates, bought = [], {}
+    for prompt, pool in by_id.items():
+        index = offered[prompt]
+        ids = [pool.response_ids[k] for k in index]
+        blocked = pool.blocked_n[index]
+        candidates.append(Pool(prompt, ids, pool.features_nd[index], blocked=blocked))
     for chosen_from, choices in choose_for_pools(candidates, posterior, rules):
         pool, index = by_id[chosen_from.prompt_id], offered[chosen_from.prompt_id]
         one, other = (index[[getattr(c, side) for c in choices]] for side in ("i", "j"))
@@ -259,15 +263,6 @@ def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
     rules = replace(pool_rules(Select()), budget=cell.labels, strategy=cell.strategy, seed=seed)
     dimension = effective_dimension(posterior)
     return effective_rules(rules, posterior.n_labels, dimension, "undecided")[0]
-
-
-def _candidates(pool: JudgedPool, index: IndexArray) -> Pool:
-    return Pool(
-        pool.prompt_id,
-        [pool.response_ids[k] for k in index],
-        pool.features_nd[index],
-        blocked=pool.blocked_n[index],
-    )
 
 
 def _refit(pools: Sequence[JudgedPool], labels: Mapping[str, Sequence[Bought]]) -> Posterior:
@@ -290,11 +285,12 @@ def _run_all_pairs(drawn: _Seed, cell: Cell) -> dict[str, float]:
         first, second = np.triu_indices(len(open_m), 1)
         i, j = open_m[first], open_m[second]
         labels[pool.prompt_id] = _bought(i, j, drawn.preferred(pool, i, j))
-    return _figures(drawn, _refit(drawn.labelled, labels), labels, offered)
+    return _figures(drawn, cell, _refit(drawn.labelled, labels), labels, offered)
 
 
 def _figures(
     drawn: _Seed,
+    cell: Cell,
     posterior: Posterior,
     labels: Mapping[str, Sequence[Bought]],
     offered: Mapping[str, IndexArray],
@@ -310,7 +306,8 @@ def _figures(
         **belief_figures(posterior, drawn.held_out, rng),
         **published_figures(posterior, drawn.labelled, labels, offered),
         "blocked_pairs": float(blocked),
-        "labels_bought": float(sum(map(len, labels.values()))),
+        "cost_usd": LABEL_USD * sum(map(len, labels.values()))
+        + RESPONSE_USD * cell.pool_size * len(drawn.labelled),
     }
 
 
@@ -326,12 +323,6 @@ def _references(world: World, drawn: _Seed) -> Iterator[Row]:
         cell = Cell(name, 0, world.largest_pool)
         figures = {"win_rate": rate, "best_of_pool_win_rate": rate}
         yield from _as_rows(world, cell, drawn.seed, figures)
-
-
-def _rows(world: World, cell: Cell, seed: int, figures: dict[str, float]) -> list[Row]:
-    bought = figures.pop("labels_bought")
-    cost = LABEL_USD * bought + RESPONSE_USD * cell.pool_size * _n_labelled(world)
-    return list(_as_rows(world, cell, seed, {**figures, "cost_usd": cost}))
 
 
 def _as_rows(world: World, cell: Cell, seed: int, figures: Mapping[str, float]) -> Iterator[Row]:

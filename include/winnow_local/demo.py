@@ -91,7 +91,9 @@ def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console)
 def _has_ended(batch: Batch, runs: list[Run]) -> bool:
     """Whether a run failed, or the first one found nothing to do."""
     ingested = [run.state for run in runs if run.dag == DAG_OF["ingest"]]
-    return bool(_failed(runs)) or ("success" in ingested and batch.manifest("ingest") is None)
+    return any(run.state == "failed" for run in runs) or (
+        "success" in ingested and batch.manifest("ingest") is None
+    )
 
 
 def _is_day(text: str) -> bool:
@@ -129,13 +131,9 @@ def _active(runs: list[Run]) -> bool:
     return any(run.state in ACTIVE for run in runs)
 
 
-def _failed(runs: list[Run]) -> list[Run]:
-    return [run for run in runs if run.state == "failed"]
-
-
 def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -> None:
     """Say what stopped the batch and where to read on."""
-    for run in _failed(runs)[:1]:
+    for run in (run for run in runs if run.state == "failed"):
         for task, reason in api.failures(run).items():
             console.print(
                 f"winnow: {run.dag}.{task} failed: {plain_line(reason)}", style="red", markup=False

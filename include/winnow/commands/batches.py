@@ -17,18 +17,7 @@ import typer
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
-from winnow.commands.options import (
-    MODELS,
-    SHIPPED,
-    VENDOR_URL,
-    BatchOption,
-    CampaignOption,
-    JsonOption,
-    LakeOption,
-    ModelsOption,
-    VendorUrlOption,
-    whole_number,
-)
+from winnow.commands import options
 from winnow.commands.say import answer, progress_bar, say, say_text
 from winnow.errors import Fatal, Retryable
 from winnow.expand.engine import ServerAddress
@@ -52,16 +41,16 @@ AT_ONCE = 8
 
 
 def run(
-    lake: LakeOption,
-    batch: BatchOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    batch: options.BatchOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     engine_python: Annotated[
         Path,
         typer.Option(
             envvar="WINNOW_ENGINE_PYTHON", help="interpreter of the generation environment"
         ),
     ] = Path(sys.executable),
-    models: ModelsOption = MODELS,
+    models: options.ModelsOption = options.MODELS,
     server_url: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +58,7 @@ def run(
             "WINNOW_SERVER_KEY"
         ),
     ] = None,
-    vendor_url: VendorUrlOption = VENDOR_URL,
+    vendor_url: options.VendorUrlOption = options.VENDOR_URL,
     approve: Annotated[
         bool, typer.Option("--approve", help="buy labels even above label.approve_above_usd")
     ] = False,
@@ -107,12 +96,12 @@ def run(
 
 
 def status(
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     batch: Annotated[str | None, typer.Option(help="this one only")] = None,
-    last: Annotated[int, whole_number(0, help="so many batches; the newest")] = 20,
+    last: Annotated[int, options.whole_number(0, help="so many batches; the newest")] = 20,
     every: Annotated[bool, typer.Option("--all", help="every batch")] = False,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
     vendor_url: Annotated[
         str | None, typer.Option(help="the vendor's address, to ask how far it is")
     ] = None,
@@ -140,10 +129,10 @@ def status(
 
 
 def quarantine(
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     batch: Annotated[str | None, typer.Option(help="this one only")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """A line a row in quarantine: stage, file and line or id, reason."""
     rows: list[dict[str, Any]] = []
@@ -158,14 +147,14 @@ def quarantine(
 
 def drop(
     batch: Annotated[str, typer.Argument(help="the day, 2026-11-22")],
-    lake: LakeOption,
+    lake: options.LakeOption,
     reason: Annotated[str, typer.Option(help="for whoever looks at the batch later")],
-    campaign: CampaignOption = SHIPPED,
+    campaign: options.CampaignOption = options.SHIPPED,
     called_off: Annotated[
         bool,
         typer.Option("--called-off", help="its tasks were called off at the vendor by hand"),
     ] = False,
-    vendor_url: VendorUrlOption = VENDOR_URL,
+    vendor_url: options.VendorUrlOption = options.VENDOR_URL,
 ) -> None:
     """Give a batch up: its files and prompts are free again, what it cost stays on the books."""
     salt = vendor_token(needed=False).encode()

@@ -12,14 +12,7 @@ from typing import Annotated
 import typer
 
 from winnow.campaign import NAME, Campaign
-from winnow.commands.options import (
-    SHIPPED,
-    CampaignOption,
-    JsonOption,
-    LakeOption,
-    decimal,
-    whole_number,
-)
+from winnow.commands import options
 from winnow.commands.say import answer, progress_bar, say
 from winnow.errors import Fatal
 from winnow.lake import Lake
@@ -46,7 +39,9 @@ NamedVersion = Annotated[
 
 
 def versions(
-    lake: LakeOption, campaign: CampaignOption = SHIPPED, as_json: JsonOption = False
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
+    as_json: options.JsonOption = False,
 ) -> None:
     """A line a version of the campaign's dataset, oldest first."""
     dataset = campaign.publish.dataset
@@ -60,10 +55,10 @@ def versions(
 def diff(
     before: NamedVersion,
     after: NamedVersion,
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
-    rows: Annotated[int, whole_number(0, help="most ids listed of each change")] = 10,
-    as_json: JsonOption = False,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
+    rows: Annotated[int, options.whole_number(0, help="most ids listed of each change")] = 10,
+    as_json: options.JsonOption = False,
 ) -> None:
     """What differs between two versions: rows, figures, batches."""
     old, new = (find_version(lake, campaign, name) for name in (before, after))
@@ -75,9 +70,9 @@ def diff(
 
 def pull(
     version: NamedVersion,
-    lake: LakeOption,
+    lake: options.LakeOption,
     out: Annotated[Path, typer.Option(help="the folder it becomes")],
-    campaign: CampaignOption = SHIPPED,
+    campaign: options.CampaignOption = options.SHIPPED,
 ) -> None:
     """A version as a local folder: every file checked, whole or not at all."""
     wanted = find_version(lake, campaign, version)
@@ -92,10 +87,10 @@ def pull(
 
 def lineage(
     row: Annotated[str, typer.Argument(help="a pair_id, response_id or annotation_id")],
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     batch: Annotated[str | None, typer.Option(help="look in this batch only")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Where a published row comes from: prompt, model, gains, votes, cost."""
     origin = trace(lake, campaign.name, campaign.publish.dataset, row, batch)
@@ -104,9 +99,9 @@ def lineage(
 
 def rollback(
     version: NamedVersion,
-    lake: LakeOption,
+    lake: options.LakeOption,
     reason: Annotated[str, typer.Option(help="for the new version's manifest")],
-    campaign: CampaignOption = SHIPPED,
+    campaign: options.CampaignOption = options.SHIPPED,
 ) -> None:
     """An older version published again as the newest: the next batch builds on it."""
     target = find_version(lake, campaign, version)
@@ -159,13 +154,13 @@ def _line(version: Version) -> str:
 
 
 def gc(
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
-    grace_hours: Annotated[float, decimal(0, 1e5, help="younger things stay")] = 48.0,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
+    grace_hours: Annotated[float, options.decimal(0, 1e5, help="younger things stay")] = 48.0,
     delete: Annotated[
         bool, typer.Option("--delete", help="remove them; else only list them")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """What no version of the dataset names, a line each: removed with --delete only."""
     # By the store's clock, as the times that it is held against.

@@ -13,18 +13,9 @@ import typer
 
 from winnow.batch import STAGES, done_stages, next_stage, open_batch, read_manifest
 from winnow.campaign import Campaign
+from winnow.commands import options
 from winnow.commands.airflow_rest import HEAD_DAG, connect_airflow
 from winnow.commands.batches import keys_of, vendor_of, vendor_token
-from winnow.commands.options import (
-    SHIPPED,
-    VENDOR_URL,
-    BatchOption,
-    CampaignOption,
-    JsonOption,
-    LakeOption,
-    VendorUrlOption,
-    whole_number,
-)
 from winnow.commands.say import answer, say, say_json
 from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
@@ -47,16 +38,16 @@ LATE_COLUMNS = ("task_id", "annotator", "preferred", "revision", "status", "pric
 
 
 def backfill(
-    lake: LakeOption,
+    lake: options.LakeOption,
     first: Annotated[str, typer.Option("--from", help="the first day, 2026-09-01")],
     last: Annotated[str, typer.Option("--to", help="the last day")],
-    campaign: CampaignOption = SHIPPED,
+    campaign: options.CampaignOption = options.SHIPPED,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would do")] = False,
     failed: Annotated[
         bool, typer.Option("--failed", help="days whose first run failed too")
     ] = False,
-    at_once: Annotated[int, whole_number(1, 1000, help="first stages side by side")] = 2,
-    as_json: JsonOption = False,
+    at_once: Annotated[int, options.whole_number(1, 1000, help="first stages side by side")] = 2,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Start the batches of past days in Airflow: says what it will do and cost, then does it."""
     days = days_between(first, last, datetime.now(UTC).date())
@@ -97,8 +88,8 @@ def backfill(
 
 
 def reconcile(
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     again: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY", help="try this batch again, from nought"),
@@ -107,8 +98,8 @@ def reconcile(
         list[str] | None,
         typer.Option(metavar="KEY", help="neither mend this batch nor tell of it"),
     ] = None,
-    vendor_url: VendorUrlOption = VENDOR_URL,
-    as_json: JsonOption = False,
+    vendor_url: options.VendorUrlOption = options.VENDOR_URL,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Find and mend what the lake alone shows: half-written versions, late answers."""
     rows: list[dict[str, Any]] = []
@@ -156,11 +147,11 @@ def reconcile(
 
 
 def late(
-    lake: LakeOption,
-    batch: BatchOption,
-    campaign: CampaignOption = SHIPPED,
-    vendor_url: VendorUrlOption = VENDOR_URL,
-    as_json: JsonOption = False,
+    lake: options.LakeOption,
+    batch: options.BatchOption,
+    campaign: options.CampaignOption = options.SHIPPED,
+    vendor_url: options.VendorUrlOption = options.VENDOR_URL,
+    as_json: options.JsonOption = False,
 ) -> None:
     """A line an answer that came after its batch was collected: what was chosen, what it cost."""
     keys_of(lake, campaign, batch)

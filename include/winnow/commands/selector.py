@@ -13,16 +13,7 @@ import typer
 
 from winnow.batch import Batch, done_stages, open_batch
 from winnow.campaign import Campaign
-from winnow.commands.options import (
-    SHIPPED,
-    CampaignOption,
-    JsonOption,
-    LakeOption,
-    decimal,
-    one_of,
-    sizes,
-    whole_number,
-)
+from winnow.commands import options
 from winnow.commands.say import answer, say
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import read_ledger
@@ -36,22 +27,22 @@ from winnow.stages.select.plan import measured_prices, plan_batch
 
 
 def plan(
-    lake: LakeOption,
-    gpu_usd_per_hour: Annotated[float, decimal(0, 1e6, help="price of one GPU")],
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    gpu_usd_per_hour: Annotated[float, options.decimal(0, 1e6, help="price of one GPU")],
+    campaign: options.CampaignOption = options.SHIPPED,
     budget: Annotated[
-        float | None, decimal(0, 1e9, help="dollars; the campaign's label budget if absent")
+        float | None, options.decimal(0, 1e9, help="dollars; the campaign's label budget if absent")
     ] = None,
     prompts: Annotated[
-        int | None, whole_number(1, help="prompts of a night; the last batch's if absent")
+        int | None, options.whole_number(1, help="prompts of a night; the last batch's if absent")
     ] = None,
     pool_sizes: Annotated[
-        Any, typer.Option(parser=sizes, metavar="NUMBERS", help="responses per prompt")
+        Any, typer.Option(parser=options.sizes, metavar="NUMBERS", help="responses per prompt")
     ] = "10,25,50,100",
-    max_labels: Annotated[int, whole_number(1, 10**6, help="most labels per prompt")] = 8,
+    max_labels: Annotated[int, options.whole_number(1, 10**6, help="most labels per prompt")] = 8,
     tokens_per_second: Annotated[
         float | None,
-        decimal(
+        options.decimal(
             1e-3,
             1e9,
             help="what one GPU generates; what the last batch's processes made if absent",
@@ -59,9 +50,9 @@ def plan(
     ] = None,
     sizing_only: Annotated[
         bool,
-        typer.Option("--sizing", help="only the GPU hours of pool sizes and prompts"),
+        typer.Option("--sizing", help="only the GPU hours of pool options.sizes and prompts"),
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Pool size and labels per prompt for a budget: measured on the last batch with pools."""
 
@@ -95,10 +86,10 @@ def select(
     pool: Annotated[Path, typer.Option(help="file, a row a response")],
     out: Annotated[Path, typer.Option(help="file to write")],
     preferences: Annotated[Path | None, typer.Option(help="file, prompt, chosen, rejected")] = None,
-    labels: Annotated[int, whole_number(1, help="pairs per prompt")] = 4,
-    strategy: Annotated[str, one_of(STRATEGIES)] = "decision_gain",
-    exploration: Annotated[float, decimal(0, 1, help="share drawn uniformly")] = 0.15,
-    seed: Annotated[int, whole_number(0, 2**62)] = 0,
+    labels: Annotated[int, options.whole_number(1, help="pairs per prompt")] = 4,
+    strategy: Annotated[str, options.one_of(STRATEGIES)] = "decision_gain",
+    exploration: Annotated[float, options.decimal(0, 1, help="share drawn uniformly")] = 0.15,
+    seed: Annotated[int, options.whole_number(0, 2**62)] = 0,
 ) -> None:
     """Comparisons from a file of candidate pools: no lake, no vendor."""
     rules = Rules(labels, strategy, exploration, seed=seed)

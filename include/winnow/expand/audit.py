@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from winnow.campaign import AuditLimits
 from winnow.errors import Fatal
 from winnow.expand.diversity import distinct_n, numbered, self_bleu, vendi_score, words
-from winnow.expand.flags import normalised
+from winnow.expand.flags import FLAGS, normalised
 from winnow.expand.language import detected_language, language_code
 from winnow.ids import seed_from
 
@@ -305,10 +305,7 @@ def audit_prompt(pool: Pool, *, with_bleu: bool = True) -> PromptAudit:
         tokens_p10=p10,
         tokens_p50=p50,
         tokens_p90=p90,
-        truncated=_flagged(pool, "truncated"),
-        looping=_flagged(pool, "looping"),
-        refusal=_flagged(pool, "refusal"),
-        echo=_flagged(pool, "echo"),
+        **{flag: _flagged(pool, flag) for flag in FLAGS},
         language_match=_language_match(pool),
     )
 
