@@ -14,6 +14,7 @@ Labels are drawn from the judge's scores, so they are simulated; the judgments b
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,6 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from winnow.arrays import BoolArray, IndexArray
 from winnow.campaign import Select
+from winnow.commands.say import progress_bar
 from winnow.errors import Fatal
 from winnow.ids import seed_from
 from winnow.reward import Posterior, fit, prior
@@ -193,14 +195,17 @@ def _measure(worlds: Sequence[World], n_seeds: int, tell: Callable[[str], None])
     """Rows of all worlds and seeds, a process a core, in the order of worlds and seeds."""
     runs = [(world, seed) for seed in range(n_seeds) for world in worlds]
     began, rows_of = time.monotonic(), {}
-    with ProcessPoolExecutor(max_workers=cpu_count()) as processes:
+    bar = progress_bar("Runs", len(runs))
+    with ProcessPoolExecutor(max_workers=cpu_count()) as processes, bar as advance:
         futures = {processes.submit(run_seed, w, s, cells(w)): (w.name, s) for w, s in runs}
         for done in as_completed(futures):
             rows_of[futures[done]] = done.result()
-            spent = time.monotonic() - began
-            left = spent / len(rows_of) * (len(runs) - len(rows_of))
-            name, seed = futures[done]
-            tell(f"{len(rows_of)}/{len(runs)} {name}, seed {seed}; about {left / 60:.0f} min left")
+            advance()
+            if not sys.stderr.isatty():  # There is no bar.
+                spent = time.monotonic() - began
+                left = spent / len(rows_of) * (len(runs) - len(rows_of)) / 60
+                name, seed = futures[done]
+                tell(f"{len(rows_of)}/{len(runs)} {name}, seed {seed}; about {left:.0f} min left")
     for world in worlds:
         for seed in range(n_seeds):
             yield from rows_of[world.name, seed]

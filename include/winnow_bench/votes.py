@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from winnow.arrays import FloatArray, IndexArray
+from winnow.commands.say import progress_bar
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal
 from winnow.label.aggregation.aggregate import METHODS, aggregate
@@ -60,12 +61,14 @@ def run(
     every, sets = list(folds(folder, seeds)), complete(folder)
     theirs = _ask_peer(peer, every, sets) if peer else {"folds": {}, "alpha": {}}
     scores: dict[tuple[str, str, str], list[_Score]] = {}
-    for number, fold in enumerate(every):
-        named = {("winnow", name): done for name, done in _ours(fold).items()}
-        answered = theirs["folds"].get(f"fold-{number:03}", {})
-        named |= {("crowd-kit", name): done for name, done in answered.items()}
-        for (by, method), done in named.items():
-            scores.setdefault((fold.data, by, method), []).append(_score(fold, done))
+    with progress_bar("Sets of votes", len(every)) as advance:
+        for number, fold in enumerate(every):
+            named = {("winnow", name): done for name, done in _ours(fold).items()}
+            answered = theirs["folds"].get(f"fold-{number:03}", {})
+            named |= {("crowd-kit", name): done for name, done in answered.items()}
+            for (by, method), done in named.items():
+                scores.setdefault((fold.data, by, method), []).append(_score(fold, done))
+            advance()
     report = {
         "seeds": seeds,
         "crowd_kit": theirs.get("version"),

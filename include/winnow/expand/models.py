@@ -90,20 +90,6 @@ def _package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line of this module."""
-    if len(arguments) != 3 or arguments[0] != "prepare":
-        print("usage: python -m winnow.expand.models prepare <name> <folder>", file=sys.stderr)
-        return 2
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
-        print(prepare_model(arguments[1], Path(arguments[2])))
-    except WinnowError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
 _ELEMENTWISE = (
     "acos asin atan cos cosh erf erfc erfinv exp expm1 lgamma log log10 log1p log2 sin sinh sqrt "
     "tan tanh"
@@ -125,6 +111,20 @@ def settle_arithmetic() -> None:
         number = torch.full((1,), 0.5, dtype=dtype)
         for name in _ELEMENTWISE.split():
             getattr(number, name)()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line of this module."""
+    if len(arguments) != 3 or arguments[0] != "prepare":
+        print("usage: python -m winnow.expand.models prepare <name> <folder>", file=sys.stderr)
+        return 2
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        print(prepare_model(arguments[1], Path(arguments[2])))
+    except WinnowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ def open_lake(uri: str, s3_client: Any = None) -> Lake:
     raise Fatal(f"{uri} is no place for files; use a folder or s3://bucket/prefix.")
 
 
-_PATH = "lake.json"
+_IDENTITY = "lake.json"
+"""The id, written once, before the lake's first purchase: it moves with the lake's content."""
 
 
 def lake_id(lake: Lake) -> str:
@@ -58,12 +59,12 @@ def lake_id(lake: Lake) -> str:
     Raises:
         Corrupt: `lake.json` cannot be read.
     """
-    if not lake.exists(_PATH):
-        lake.create(_PATH, json.dumps({"id": uuid.uuid4().hex}).encode())
+    if not lake.exists(_IDENTITY):
+        lake.create(_IDENTITY, json.dumps({"id": uuid.uuid4().hex}).encode())
     try:
-        return str(json.loads(lake.read(_PATH))["id"])
+        return str(json.loads(lake.read(_IDENTITY))["id"])
     except (ValueError, TypeError, KeyError) as error:
         raise Corrupt(
-            f"{lake.uri}/{_PATH} cannot be read, so what this lake bought cannot be told from "
+            f"{lake.uri}/{_IDENTITY} cannot be read, so what this lake bought cannot be told from "
             "another's purchases: restore it from the bucket's versions or a copy of the lake."
         ) from error
