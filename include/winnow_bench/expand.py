@@ -121,15 +121,14 @@ def read_prompts(files: Sequence[Path]) -> list[Row]:
 
 def _first(rows: Sequence[Row], n: int) -> list[Row]:
     """`n` prompts: those there are, and then again with a number, so that they differ."""
-    made = []
-    for k in range(n):
-        row, again = rows[k % len(rows)], k // len(rows)
-        if again:
-            *before, last = row["messages"]
-            messages = [*before, {**last, "content": f"{last['content']} ({again})"}]
-            row = {**row, "messages": messages, "prompt_id": prompt_id(messages, None)}
-        made.append(row)
-    return made
+
+    def numbered(row: Row, again: int) -> Row:
+        *before, last = row["messages"]
+        messages = [*before, {**last, "content": f"{last['content']} ({again})"}]
+        return {**row, "messages": messages, "prompt_id": prompt_id(messages, None)}
+
+    rounds = -(-n // len(rows))
+    return [numbered(row, again) if again else row for again in range(rounds) for row in rows][:n]
 
 
 def compare(

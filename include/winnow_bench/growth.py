@@ -115,7 +115,7 @@ def read_pools(file: Path) -> list[Prompted]:
             prompt,
             [row["response"].strip() for row in drawn],
             np.array([row["n_tokens"] for row in drawn], dtype=np.float64),
-            [row.get("finish_reason", "stop") for row in drawn],
+            [row["finish_reason"] for row in drawn],
             _vectors(prompt, drawn, file),
         )
         for prompt, drawn in sorted(rows.items())
@@ -128,14 +128,15 @@ def _row(raw: RawRow, file: Path) -> dict[str, Any]:
         row = columns_of(raw.value, POOL_COLUMNS) if raw.fault is None else {}
     except Unreadable as fault:
         raise Fatal(f"{file}, row {raw.line}: {fault}.") from fault
-    is_whole = (
-        isinstance(row.get("prompt"), str)
-        and isinstance(row.get("response"), str)
-        and isinstance(row.get("n_tokens"), int | float)
-        and isinstance(row.get("finish_reason", ""), str)
-        and row.get("vector") is not None
-    )
-    if not is_whole:
+    kinds: dict[str, Any] = {
+        "prompt": str,
+        "response": str,
+        "n_tokens": (int, float),
+        "vector": object,
+    }
+    row = {"finish_reason": "stop", **row}
+    is_whole = all(row.get(n) is not None and isinstance(row[n], k) for n, k in kinds.items())
+    if not is_whole or not isinstance(row["finish_reason"], str):
         raise Fatal(
             f"{file}, row {raw.line}: {raw.fault or 'a value is missing or of another type'}; "
             "each row needs prompt, response, n_tokens and vector."

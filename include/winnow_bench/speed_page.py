@@ -47,7 +47,7 @@ def speed_page(speed: Mapping[str, Any]) -> str:
     typical = [row for row in rows if all(row[key] == TYPICAL[key] for key in TYPICAL)]
     others = {name: value for name, value in speed.items() if name != "rows"}
     titles = {name: name.replace("_", " ").capitalize() for name in others}
-    tables = {name: value for name, value in others.items() if _is_rows(value)}
+    tables = {name: value for name, value in others.items() if isinstance(value, list) and value}
     lists = {name: value for name, value in others.items() if isinstance(value, Mapping)}
     plain = {k: v for k, v in others.items() if k not in tables and k not in lists}
     return render(
@@ -62,11 +62,6 @@ def speed_page(speed: Mapping[str, Any]) -> str:
             *([("Also measured", definitions(plain))] if plain else []),
         ],
     )
-
-
-def _is_rows(value: Any) -> bool:
-    is_list = isinstance(value, list) and bool(value)
-    return is_list and all(isinstance(row, Mapping) for row in value)
 
 
 def _lead(typical: Sequence[Mapping[str, Any]]) -> str:

@@ -124,19 +124,16 @@ def _cells(table: pa.Table | Rows) -> _Cells:
         missing = [column for column in COLUMNS if column not in row]
         if missing:
             raise Corrupt(f"A row of results lacks {', '.join(missing)}: run the bench again.")
-        if row["value"] is not None:
-            _add(cells, row)
+        if row["value"] is None:
+            continue
+        cell = _Cell(*(row[name] for name in _Cell._fields))
+        seed, value = row["seed"], float(row["value"])
+        if not math.isfinite(value):
+            raise Corrupt(f"{cell} has the value {value} at seed {seed}: not measured is null.")
+        if seed in cells.setdefault(cell, {}):
+            raise Corrupt(f"{cell} has seed {seed} twice: each cell runs once per seed.")
+        cells[cell][seed] = value
     return {cell: dict(sorted(cells[cell].items())) for cell in sorted(cells)}
-
-
-def _add(cells: _Cells, row: Mapping[str, Any]) -> None:
-    cell = _Cell(*(row[name] for name in _Cell._fields))
-    seed, value = row["seed"], float(row["value"])
-    if not math.isfinite(value):
-        raise Corrupt(f"{cell} has the value {value} at seed {seed}: a value not measured is null.")
-    if seed in cells.setdefault(cell, {}):
-        raise Corrupt(f"{cell} has seed {seed} twice: each cell runs once per seed.")
-    cells[cell][seed] = value
 
 
 def _against(cells: _Cells, name: str) -> Iterator[tuple[_Cell, _Cell]]:

@@ -86,22 +86,17 @@ def pool_sentences(summaries: Sequence[Summary], comparisons: Sequence[Compariso
 
 
 def _found(rows: Iterable[Comparison]) -> list[Found]:
-    by_metric: dict[str, list[tuple[float, Comparison, str]]] = {}
-    for row in rows:
-        measured = metric(row.metric)
-        advantage = measured.advantage(row)
-        if measured.is_quality and advantage is not None:
-            mean, low, high = advantage
-            side = "better" if low > 0 else "worse" if high < 0 else "undecided"
-            by_metric.setdefault(row.metric, []).append((mean, row, side))
-    return [_sorted(METRICS[name], by_metric[name]) for name in METRICS if name in by_metric]
-
-
-def _sorted(measured: Metric, rows: list[tuple[float, Comparison, str]]) -> Found:
-    sides = Found(measured)
-    for _, row, side in sorted(rows, key=lambda each: (-each[0], each[1].strategy)):
-        getattr(sides, side).append(row)
-    return sides
+    measured = [
+        (*advantage, row)
+        for row in rows
+        if metric(row.metric).is_quality
+        and (advantage := metric(row.metric).advantage(row)) is not None
+    ]
+    by_metric = {name: Found(each) for name, each in METRICS.items()}
+    for _, low, high, row in sorted(measured, key=lambda each: (-each[0], each[3].strategy)):
+        sides = by_metric[row.metric]
+        (sides.better if low > 0 else sides.worse if high < 0 else sides.undecided).append(row)
+    return [sides for sides in by_metric.values() if sides.n_looked_at]
 
 
 def _winning(found: Found | None) -> str:
