@@ -47,22 +47,22 @@ def holds_secret(address: str) -> bool:
     >>> holds_secret("http://user@host"), holds_secret("http://host:8080/people/a@b")
     (True, False)
     """
-    found = _BEGINNING.match(address)
+    scheme = _BEGINNING.match(address)
     return _PARAMETER.search(address) is not None or (
-        found is not None and _users_length(found[0], address[found.end() :]) > 0
+        scheme is not None and _users_length(scheme[0], address[scheme.end() :]) > 0
     )
 
 
 def _without_users(text: str) -> str:
     shown, at = [], 0
-    while found := _BEGINNING.search(text, at):
-        shown.append(text[at : found.end()])
-        at = found.end()
+    while scheme := _BEGINNING.search(text, at):
+        shown.append(text[at : scheme.end()])
+        at = scheme.end()
         if text.find("@", at, at + _LONGEST) < 0:
             continue
         end = _END.search(text, at, at + _LONGEST)
-        at += _users_length(found[0], text[at : end.start() if end else len(text)])
-        if at > found.end():
+        at += _users_length(scheme[0], text[at : end.start() if end else len(text)])
+        if at > scheme.end():
             shown.append(HIDDEN)
     return "".join([*shown, text[at:]])
 

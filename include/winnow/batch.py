@@ -13,8 +13,9 @@ import json
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +173,7 @@ class Batch:
         self, stage: str, name: str, suffix: str, data: bytes, n_rows: int = 0
     ) -> Artifact:
         """Store an object under its content's digest."""
-        sha256 = digest(data)
-        path = f"{self.folder}/{stage}/{name}-{sha256[:16]}.{suffix}"
-        self.lake.create(path, data)
-        return Artifact(path, sha256, n_rows, len(data))
+        return store(self.lake, f"{self.folder}/{stage}/{name}", suffix, data, n_rows)
 
     def write_file(self, stage: str, name: str, file: Path, n_rows: int) -> Artifact:
         """Store a file of any size under its content's digest."""
@@ -223,23 +221,30 @@ class Batch:
         return self.require(stage)
 
 
+def store(lake: Lake, name: str, suffix: str, data: bytes, n_rows: int = 0) -> Artifact:
+    """Store an object at a path of the lake that ends in its content's digest."""
+    sha256 = digest(data)
+    path = f"{name}-{sha256[:16]}.{suffix}"
+    lake.create(path, data)
+    return Artifact(path, sha256, n_rows, len(data))
+
+
 def _check_shape(manifest: Manifest) -> None:
     """Raise TypeError or ValueError where a manifest has not the types that its readers trust."""
     if type(manifest.cost) is not int:
         raise TypeError("cost")
     if manifest.cost < 0 or any(stage not in STAGES for stage in manifest.inputs):
         raise ValueError("cost or inputs")
-    for name, kind in (("counts", int), ("inputs", str)):
-        if any(type(value) is not kind for value in getattr(manifest, name).values()):
-            raise TypeError(name)
     if not isinstance(manifest.figures, Mapping):
         raise TypeError("figures")
+    sizes = [(each.n_rows, each.n_bytes) for each in manifest.outputs.values()]
+    texts = [(each.path, each.sha256) for each in manifest.outputs.values()]
+    numbers = chain(manifest.counts.values(), *sizes)
+    if any(type(value) is not int for value in numbers):
+        raise TypeError("counts or outputs")
+    if any(type(value) is not str for value in chain(manifest.inputs.values(), *texts)):
+        raise TypeError("inputs or outputs")
     _check_numbers([manifest.cost, dict(manifest.counts), dict(manifest.figures)])
-    for artifact in manifest.outputs.values():
-        if not (isinstance(artifact.path, str) and isinstance(artifact.sha256, str)):
-            raise TypeError("outputs")
-        if not (type(artifact.n_rows) is int and type(artifact.n_bytes) is int):
-            raise TypeError("outputs")
     if manifest.committed_at:
         stored_time(manifest.committed_at)
 
@@ -262,13 +267,13 @@ def check_inputs(lake: Lake, manifest: Manifest) -> None:
     for stage, wanted in manifest.inputs.items():
         is_own = STAGES.index(stage) < STAGES.index(manifest.stage)
         campaign = manifest.campaign if is_own else str(manifest.figures.get("pools_from"))
-        found = read_manifest(lake, campaign, manifest.batch, stage)
+        earlier = read_manifest(lake, campaign, manifest.batch, stage)
         path = manifest_path(campaign, manifest.batch, stage)
-        if found is None or found.digest != wanted:
-            what = "missing" if found is None else "not the one"
+        if earlier is None or earlier.digest != wanted:
+            what = "missing" if earlier is None else "not the one"
             made = manifest_path(manifest.campaign, manifest.batch, manifest.stage)
             raise Corrupt(f"{lake.uri}/{path} is {what} that {made} was made from; {RESTORE}.")
-        check_inputs(lake, found)
+        check_inputs(lake, earlier)
 
 
 def batch_folder(campaign: str, key: str) -> str:
@@ -336,25 +341,17 @@ def read_batch(lake: Lake, campaign: str, key: str, clock: Clock) -> Batch | Non
     try:
         settings = parsed(lake, path, read_sealed)
     except FileNotFoundError:
-        _refuse_lost_settings(lake, campaign, key)
+        # Though it has begun: see `refuse_lost`.
+        folder = batch_folder(campaign, key)
+        begun = next((name for name in lake.names(folder) if name in STAGES), None)
+        if begun and not lake.exists(path):
+            raise Corrupt(
+                f"{lake.uri}/{path} is missing, though {folder}/{begun} was made after it; "
+                f"{RESTORE}."
+            ) from None
         return None
     frozen = parse_campaign(settings, where=f"{lake.uri}/{path}")
-    return Batch(frozen, key, lake, clock, _digest_of(settings))
-
-
-def _digest_of(settings: Any) -> str:
-    return f"{_STORED}{digest(canonical_json(settings))}"
-
-
-def _refuse_lost_settings(lake: Lake, campaign: str, key: str) -> None:
-    """Refuse that a batch has no settings though it has begun; see `refuse_lost`."""
-    folder = batch_folder(campaign, key)
-    begun = next((name for name in lake.names(folder) if name in STAGES), None)
-    path = _settings_path(campaign, key)
-    if begun and not lake.exists(path):
-        raise Corrupt(
-            f"{lake.uri}/{path} is missing, though {folder}/{begun} was made after it; {RESTORE}."
-        )
+    return Batch(frozen, key, lake, clock, f"{_STORED}{digest(canonical_json(settings))}")
 
 
 def is_key(text: str) -> bool:
@@ -380,22 +377,18 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     """
     if not is_key(key):
         raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
-    path = _settings_path(campaign.name, key)
-    if not lake.exists(path):
-        _refuse_lost_settings(lake, campaign.name, key)
+    batch = read_batch(lake, campaign.name, key, clock)
+    if batch is None:
         # Before anything is frozen, so that another name of the dataset helps.
         claim_dataset(lake, campaign.publish.dataset, campaign.name)
+        path = _settings_path(campaign.name, key)
         lake.create(path, sealed_json(campaign.model_dump(mode="json")))
-    settings = parsed(lake, path, read_sealed)
-    frozen = parse_campaign(settings, where=f"{lake.uri}/{path}")
+        batch = read_batch(lake, campaign.name, key, clock)
+        assert batch is not None
     limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}
-    current = frozen.model_copy(
-        update={
-            "validation": campaign.validation,
-            "label": frozen.label.model_copy(update=limits),
-        }
-    )
-    return Batch(current, key, lake, clock, _digest_of(settings))
+    label = batch.campaign.label.model_copy(update=limits)
+    moved = {"validation": campaign.validation, "label": label}
+    return replace(batch, campaign=batch.campaign.model_copy(update=moved))
 
 
 def read_artifact(lake: Lake, artifact: Artifact) -> bytes:
@@ -407,9 +400,8 @@ def read_artifact(lake: Lake, artifact: Artifact) -> bytes:
     try:
         data = lake.read(artifact.path)
     except FileNotFoundError as error:
-        raise Corrupt(f"{lake.uri}/{artifact.path} is named by a manifest but missing.") from error
-    if digest(data) != artifact.sha256:
-        raise Corrupt(f"{lake.uri}/{artifact.path} does not match its digest; restore it.")
+        raise _missing(lake, artifact) from error
+    _check_digest(lake, artifact, digest(data))
     return data
 
 
@@ -420,12 +412,18 @@ def table_file(lake: Lake, artifact: Artifact) -> Iterator[Path]:
         try:
             file = stack.enter_context(lake.local(artifact.path))
         except FileNotFoundError as error:
-            raise Corrupt(
-                f"{lake.uri}/{artifact.path} is named by a manifest but missing."
-            ) from error
-        if file_digest(file) != artifact.sha256:
-            raise Corrupt(f"{lake.uri}/{artifact.path} does not match its digest; restore it.")
+            raise _missing(lake, artifact) from error
+        _check_digest(lake, artifact, file_digest(file))
         yield file
+
+
+def _missing(lake: Lake, artifact: Artifact) -> Corrupt:
+    return Corrupt(f"{lake.uri}/{artifact.path} is named by a manifest but missing.")
+
+
+def _check_digest(lake: Lake, artifact: Artifact, sha256: str) -> None:
+    if sha256 != artifact.sha256:
+        raise Corrupt(f"{lake.uri}/{artifact.path} does not match its digest; restore it.")
 
 
 @contextmanager
@@ -444,8 +442,8 @@ def read_table(lake: Lake, artifact: Artifact) -> pa.Table:
     for place, column in _times(table):
         held = _held(table.column(column))
         if not pc.all(held, min_count=0).as_py():
-            known = pc.if_else(held, table.column(column), None)
-            table = table.set_column(place, table.schema.field(column), known)
+            times = pc.if_else(held, table.column(column), None)
+            table = table.set_column(place, table.schema.field(column), times)
     return table
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, cast
 
@@ -38,8 +39,12 @@ _WRITE_BYTES = 1 << 14
 
 def largest_answer() -> int:
     """Bytes that an answer may have, unpacked: 64 MiB unless the environment says more or less."""
-    told = os.environ.get(LARGEST_SETTING, "")
-    return (int(told) if told.isascii() and told.isdigit() and len(told) < 7 else LARGEST_MIB) << 20
+    setting = os.environ.get(LARGEST_SETTING, "")
+    return (
+        int(setting)
+        if setting.isascii() and setting.isdigit() and len(setting) < 7
+        else LARGEST_MIB
+    ) << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +63,10 @@ def is_callable(url: str) -> bool:
     (True, False, False)
     """
     try:
-        found = httpx.URL(url)
+        address = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError):
         return False
-    return found.scheme in ("http", "https") and bool(found.host)
+    return address.scheme in ("http", "https") and bool(address.host)
 
 
 def is_sendable(secret: str) -> bool:
@@ -336,10 +341,10 @@ class _Network(httpcore.NetworkBackend):
 
 def _addresses(host: str, port: int) -> list[str]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(str(error)) from error
-    return list(dict.fromkeys(str(place[0]) for *_, place in found))
+    return list(dict.fromkeys(str(place[0]) for *_, place in infos))
 
 
 class _Stream(httpcore.NetworkStream):
@@ -367,3 +372,15 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that a server asks to wait: a number, or a date by the server's own clock."""
+    wait = response.headers.get("retry-after", "")
+    if wait.replace(".", "", 1).isdecimal():
+        return float(wait)
+    try:
+        until = parsedate_to_datetime(wait) - parsedate_to_datetime(response.headers["date"])
+    except (ValueError, OverflowError, KeyError, TypeError):
+        return None
+    return max(0.0, until.total_seconds())

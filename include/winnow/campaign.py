@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -47,6 +47,11 @@ Minutes = Annotated[float, Field(gt=0.0, le=1e7)]
 Seconds = Annotated[float, Field(gt=0.0, le=7 * 24 * 3600.0)]
 
 
+def setting(default: Any, description: str, **limits: Any) -> Any:
+    """A setting with a default, and what it means in words, with its unit."""
+    return Field(default, description=description, **limits)
+
+
 class _Settings(BaseModel):
     # Strict: text and truth values are no numbers.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
@@ -77,36 +82,34 @@ class Ingest(_Settings):
         description="Folders, files or s3:// prefixes; {day} is the key; empty with `pools_from` "
         "only",
     )
-    files_per_batch: int | None = Field(
-        None, ge=1, description="New files a batch takes at most, in name order; null takes all"
+    files_per_batch: int | None = setting(
+        None, "New files a batch takes at most, in name order; null takes all", ge=1
     )
-    max_prompt_chars: int = Field(20_000, ge=1, description="Longer prompts go to quarantine")
+    max_prompt_chars: int = setting(20_000, "Longer prompts go to quarantine", ge=1)
 
 
 class Sampler(_Settings):
     """One way to draw responses; a pool may mix several. What is null is as in `expand`."""
 
-    weight: float = Field(1.0, gt=0.0, description="Share of the pool, relative to the others")
-    model: str | None = Field(None, description="A prepared model's name, a folder or a hub id")
-    temperature: float | None = Field(None, ge=0.01, description="Of its draws")
-    top_p: float | None = Field(None, gt=0.0, le=1.0, description="Of its draws")
-    system_prompt: str | None = Field(
-        None, min_length=1, description="Put before the prompt, in the place of its own"
+    weight: float = setting(1.0, "Share of the pool, relative to the others", gt=0.0)
+    model: str | None = setting(None, "A prepared model's name, a folder or a hub id")
+    temperature: float | None = setting(None, "Of its draws", ge=0.01)
+    top_p: float | None = setting(None, "Of its draws", gt=0.0, le=1.0)
+    system_prompt: str | None = setting(
+        None, "Put before the prompt, in the place of its own", min_length=1
     )
 
 
 class Server(_Settings):
     """An OpenAI-compatible server: a vLLM fleet, or a hosted model."""
 
-    connection: str = Field("winnow_server", description="Airflow connection of the server")
-    concurrency: int = Field(64, ge=1, le=4096, description="Requests in flight at most")
-    responses_per_request: int = Field(
-        1, ge=1, le=128, description="`n` of a request; more where a prompt's tokens cost money"
+    connection: str = setting("winnow_server", "Airflow connection of the server")
+    concurrency: int = setting(64, "Requests in flight at most", ge=1, le=4096)
+    responses_per_request: int = setting(
+        1, "`n` of a request; more where a prompt's tokens cost money", ge=1, le=128
     )
-    timeout_seconds: Seconds = Field(300.0, description="Wait for one answer this long")
-    attempts: int = Field(
-        8, ge=1, le=1000, description="Tries of one request before the task gives up"
-    )
+    timeout_seconds: Seconds = setting(300.0, "Wait for one answer this long")
+    attempts: int = setting(8, "Tries of one request before the task gives up", ge=1, le=1000)
 
 
 class AuditLimits(_Settings):
@@ -118,70 +121,67 @@ class AuditLimits(_Settings):
     `vendi_share` must suit the size of the pools, and hidden states need another one of `vendi`.
     """
 
-    duplicate_share: float | None = Field(0.3, description="Draws that repeat a text")
-    near_duplicate_share: float | None = Field(0.3, description="Texts that nearly repeat another")
-    self_bleu: float | None = Field(0.7, description="Likeness of a response to the others (BLEU)")
-    vendi: float | None = Field(1.5, description="Wholly different responses (Vendi score)")
-    vendi_share: float | None = Field(None, description="Vendi score over distinct texts")
-    truncated: float | None = Field(0.5, description="Responses cut off at max_tokens")
-    looping: float | None = Field(0.1, description="Responses that repeat themselves")
-    refusal: float | None = Field(0.3, description="Responses that refuse")
-    echo: float | None = Field(0.1, description="Responses that repeat the prompt")
-    language_match: float | None = Field(0.8, description="Responses in the prompt's language")
+    duplicate_share: float | None = setting(0.3, "Draws that repeat a text")
+    near_duplicate_share: float | None = setting(0.3, "Texts that nearly repeat another")
+    self_bleu: float | None = setting(0.7, "Likeness of a response to the others (BLEU)")
+    vendi: float | None = setting(1.5, "Wholly different responses (Vendi score)")
+    vendi_share: float | None = setting(None, "Vendi score over distinct texts")
+    truncated: float | None = setting(0.5, "Responses cut off at max_tokens")
+    looping: float | None = setting(0.1, "Responses that repeat themselves")
+    refusal: float | None = setting(0.3, "Responses that refuse")
+    echo: float | None = setting(0.1, "Responses that repeat the prompt")
+    language_match: float | None = setting(0.8, "Responses in the prompt's language")
 
 
 class Expand(_Settings):
     """How candidate pools are generated."""
 
-    engine: Literal["auto", "vllm", "transformers", "server"] = Field(
-        "auto", description="What generates; auto: vLLM where it is installed, else transformers"
+    engine: Literal["auto", "vllm", "transformers", "server"] = setting(
+        "auto", "What generates; auto: vLLM where it is installed, else transformers"
     )
     model: str = Field(description="A prepared model's name, a folder or a hub id")
-    embedding_model: str = Field("all-MiniLM-L6-v2", description="Turns responses into features")
-    features: Literal["embedding", "policy"] = Field(
-        "embedding",
-        description="What the reward sees: a sentence embedding, or the model's own hidden states",
+    embedding_model: str = setting("all-MiniLM-L6-v2", "Turns responses into features")
+    features: Literal["embedding", "policy"] = setting(
+        "embedding", "What the reward sees: a sentence embedding, or the model's own hidden states"
     )
-    pool_size: int = Field(50, ge=2, le=1000, description="Responses per prompt, at most")
-    first_round: int | None = Field(
+    pool_size: int = setting(50, "Responses per prompt, at most", ge=2, le=1000)
+    first_round: int | None = setting(
         None,
+        "Adaptive pools: size after which a pool is first asked whether to double; null: "
+        "every pool has pool_size",
         ge=2,
-        description="Adaptive pools: size after which a pool is first asked whether to double; "
-        "null: every pool has pool_size",
     )
-    usd_per_million_tokens: Price = Field(
+    usd_per_million_tokens: Price = setting(
         1.0,
-        description="Adaptive pools: what tokens cost; a pool grows while more of them promise "
-        "what would cost more in labels",
+        "Adaptive pools: what tokens cost; a pool grows while more of them promise what would "
+        "cost more in labels",
     )
-    max_tokens: int = Field(512, ge=1, description="Tokens per response at most")
-    max_model_len: int = Field(2048, ge=16, description="Context, tokens of prompt and response")
-    temperature: float = Field(1.0, ge=0.01, description="A pool needs draws that differ")
-    top_p: float = Field(
-        0.95, gt=0.0, le=1.0, description="Tokens are drawn from the likeliest of this mass"
-    )
+    max_tokens: int = setting(512, "Tokens per response at most", ge=1)
+    max_model_len: int = setting(2048, "Context, tokens of prompt and response", ge=16)
+    temperature: float = setting(1.0, "A pool needs draws that differ", ge=0.01)
+    top_p: float = setting(0.95, "Tokens are drawn from the likeliest of this mass", gt=0.0, le=1.0)
     stop: list[str] = Field(default_factory=list, description="Strings that end a response")
     samplers: list[Sampler] = Field(
         default_factory=list, description="A mixture in one pool; empty: the settings above alone"
     )
-    tokens_per_shard: int = Field(
-        1_000_000, ge=1, description="Tokens, at most, that one GPU task is planned to generate"
+    tokens_per_shard: int = setting(
+        1_000_000, "Tokens, at most, that one GPU task is planned to generate", ge=1
     )
-    responses_per_call: int = Field(
+    responses_per_call: int = setting(
         1024,
+        "Responses generated together, the unit that a resumed shard skips; a prompt's round "
+        "is never split",
         ge=1,
-        description="Responses generated together, the unit that a resumed shard skips; a prompt's "
-        "round is never split",
     )
     engine_args: dict[str, Any] = Field(
         default_factory=dict,
         description="Passed on to vLLM's LLM: tensor_parallel_size, quantization, dtype, ...",
     )
-    lora: str | None = Field(None, description="Folder of a LoRA adapter of the model")
-    chat_template: str | None = Field(None, description="File of a chat template, Jinja")
+    lora: str | None = setting(None, "Folder of a LoRA adapter of the model")
+    chat_template: str | None = setting(None, "File of a chat template, Jinja")
     server: Server = Field(default_factory=Server)
     audit: AuditLimits = Field(default_factory=AuditLimits)
-    seed: int = Field(0, description="Response k of a prompt is drawn by it, the prompt and k")
+    seed: int = setting(0, "Response k of a prompt is drawn by it, the prompt and k")
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -199,45 +199,43 @@ class Expand(_Settings):
 class Select(_Settings):
     """Which pairs of a pool are worth a label."""
 
-    strategy: Strategy = Field("decision_gain", description="The rule that scores pairs")
-    pairs_per_prompt: int = Field(4, ge=1, description="Pairs per prompt on average")
-    min_pairs_per_prompt: int | None = Field(
-        None, ge=0, description="Pairs every prompt gets; null: the average"
+    strategy: Strategy = setting("decision_gain", "The rule that scores pairs")
+    pairs_per_prompt: int = setting(4, "Pairs per prompt on average", ge=1)
+    min_pairs_per_prompt: int | None = setting(
+        None, "Pairs every prompt gets; null: the average", ge=0
     )
-    max_pairs_per_prompt: int | None = Field(
-        None, ge=1, description="Pairs no prompt exceeds; null: the average"
+    max_pairs_per_prompt: int | None = setting(
+        None, "Pairs no prompt exceeds; null: the average", ge=1
     )
-    exploration: Share = Field(
-        0.15, description="Share of pairs drawn uniformly, to check the model"
-    )
-    max_pairs_per_response: int | None = Field(
-        2, ge=1, description="Pairs that one response may be in; null: any number"
+    exploration: Share = setting(0.15, "Share of pairs drawn uniformly, to check the model")
+    max_pairs_per_response: int | None = setting(
+        2, "Pairs that one response may be in; null: any number", ge=1
     )
     floors: dict[str, int] = Field(
         default_factory=dict,
         description="Least pairs a batch holds of a stratum: language:de, dimension:correctness, "
         "tag:code, topic:3, failure:refusal or failure:truncated",
     )
-    topics: int = Field(0, ge=0, le=1000, description="Clusters of prompts named topic:0, ...")
-    kappa: float = Field(4.0, gt=0.0, description="Sharpness of the policy softmax(kappa reward)")
-    residual_sd: float = Field(
-        0.4, ge=0.0, description="Reward that features do not explain, logits, per response"
+    topics: int = setting(0, "Clusters of prompts named topic:0, ...", ge=0, le=1000)
+    kappa: float = setting(4.0, "Sharpness of the policy softmax(kappa reward)", gt=0.0)
+    residual_sd: float = setting(
+        0.4, "Reward that features do not explain, logits, per response", ge=0.0
     )
-    traditional_k: int | None = Field(
-        None, ge=2, description="Responses compared by the strategy traditional; null: the pairs"
+    traditional_k: int | None = setting(
+        None, "Responses compared by the strategy traditional; null: the pairs", ge=2
     )
-    near_duplicate: float = Field(
-        0.97, gt=0.0, le=1.0, description="Cosine of embeddings from which two responses are one"
+    near_duplicate: float = setting(
+        0.97, "Cosine of embeddings from which two responses are one", gt=0.0, le=1.0
     )
-    head: Literal["laplace", "ensemble"] = Field(
-        "laplace", description="Reward posterior: Gaussian, or an ensemble of small networks"
+    head: Literal["laplace", "ensemble"] = setting(
+        "laplace", "Reward posterior: Gaussian, or an ensemble of small networks"
     )
-    head_per_dimension: bool = Field(
-        False, description="A reward per dimension, learnt from its own labels; false: one of all"
+    head_per_dimension: bool = setting(
+        False, "A reward per dimension, learnt from its own labels; false: one of all"
     )
-    max_components: int = Field(64, ge=1, le=256, description="PCA dimensions kept of an embedding")
-    prompts_per_shard: int = Field(64, ge=1, description="Prompts chosen on one posterior")
-    seed: int = Field(0, description="Of exploration and of drawn strategies")
+    max_components: int = setting(64, "PCA dimensions kept of an embedding", ge=1, le=256)
+    prompts_per_shard: int = setting(64, "Prompts chosen on one posterior", ge=1)
+    seed: int = setting(0, "Of exploration and of drawn strategies")
 
     @model_validator(mode="after")
     def _in_rising_order(self) -> Select:
@@ -262,51 +260,49 @@ class Select(_Settings):
 class Label(_Settings):
     """Who labels, for how much, and how long to wait."""
 
-    vendor: Vendor = Field("simulator", description="Who answers; one word")
-    connection: str = Field("winnow_vendor", description="Airflow connection of the vendor")
-    price_usd: Price = Field(0.10, description="Price of one annotation, dollars")
+    vendor: Vendor = setting("simulator", "Who answers; one word")
+    connection: str = setting("winnow_vendor", "Airflow connection of the vendor")
+    price_usd: Price = setting(0.10, "Price of one annotation, dollars")
     budget_usd: Dollars = Field(description="Most that one batch may cost, dollars")
-    approve_above_usd: Dollars | None = Field(
-        None, description="A person must approve a dearer purchase in the Airflow UI"
+    approve_above_usd: Dollars | None = setting(
+        None, "A person must approve a dearer purchase in the Airflow UI"
     )
-    rubric_version: str = Field(
-        "helpfulness-1", description="Name of the instructions; another one makes other tasks"
+    rubric_version: str = setting(
+        "helpfulness-1", "Name of the instructions; another one makes other tasks"
     )
-    instructions: str = Field(
+    instructions: str = setting(
         "Which response helps the person more? A tie is a fine answer.",
-        description="What annotators read above the two responses",
+        "What annotators read above the two responses",
     )
     rated_dimensions: list[str] = Field(
         default_factory=list, max_length=10, description="Rated 1 to 5 for both sides as well"
     )
-    second_vote_share: Share = Field(0.15, description="Share of pairs that two annotators judge")
-    third_votes: bool = Field(True, description="Where two disagree a third one is asked")
-    repeat_share: Share = Field(
-        0.0, description="Share of pairs shown to the same annotator again, sides swapped"
+    second_vote_share: Share = setting(0.15, "Share of pairs that two annotators judge")
+    third_votes: bool = setting(True, "Where two disagree a third one is asked")
+    repeat_share: Share = setting(
+        0.0, "Share of pairs shown to the same annotator again, sides swapped"
     )
-    gold: str | None = Field(
-        None, description="File of prompt, chosen, rejected: tasks with a known answer"
+    gold: str | None = setting(None, "File of prompt, chosen, rejected: tasks with a known answer")
+    gold_share: Share = setting(0.05, "Gold tasks, as a share of the batch's pairs")
+    pii: Literal["scrub", "block", "send"] = setting(
+        "scrub", "Addresses, numbers and keys of people in what a vendor sees"
     )
-    gold_share: Share = Field(0.05, description="Gold tasks, as a share of the batch's pairs")
-    pii: Literal["scrub", "block", "send"] = Field(
-        "scrub", description="Addresses, numbers and keys of people in what a vendor sees"
-    )
-    session_minutes: int | None = Field(
+    session_minutes: int | None = setting(
         None,
+        "Longest stretch of one annotator, where the vendor can limit it",
         ge=1,
         le=366 * 24 * 60,
-        description="Longest stretch of one annotator, where the vendor can limit it",
     )
-    deadline_minutes: Minutes = Field(7 * 24 * 60.0, description="Wait for answers this long")
-    min_completion: Share = Field(
-        0.8, description="Share of tasks that must be answered for the batch to go on"
+    deadline_minutes: Minutes = setting(7 * 24 * 60.0, "Wait for answers this long")
+    min_completion: Share = setting(
+        0.8, "Share of tasks that must be answered for the batch to go on"
     )
-    unanswered: Literal["drop", "buy_again"] = Field(
-        "drop", description="What becomes of tasks that nobody answered by the deadline"
+    unanswered: Literal["drop", "buy_again"] = setting(
+        "drop", "What becomes of tasks that nobody answered by the deadline"
     )
-    aggregation: Aggregation = Field("majority", description="How votes become a preference")
-    poll_seconds: Seconds = Field(60.0, description="First pause between looks at the vendor")
-    max_poll_seconds: Seconds = Field(900.0, description="Longest pause; it grows to this")
+    aggregation: Aggregation = setting("majority", "How votes become a preference")
+    poll_seconds: Seconds = setting(60.0, "First pause between looks at the vendor")
+    max_poll_seconds: Seconds = setting(900.0, "Longest pause; it grows to this")
 
     @field_validator("price_usd")
     @classmethod
@@ -340,88 +336,78 @@ class Validate(_Settings):
     `row_faults` says what becomes of it.
     """
 
-    row_faults: Literal["block", "quarantine"] = Field(
+    row_faults: Literal["block", "quarantine"] = setting(
         "block",
-        description="What a row that breaks a rule does: it blocks the batch, or goes to "
-        "quarantine with its pair's votes and the batch is published without them",
+        "What a row that breaks a rule does: it blocks the batch, or goes to quarantine with "
+        "its pair's votes and the batch is published without them",
     )
 
-    min_agreement_warn: Share | None = Field(
-        0.55, description="How often two annotators agree, upper bound"
-    )
+    min_agreement_warn: Share | None = setting(0.55, "How often two annotators agree, upper bound")
     min_agreement_block: Share | None = 0.45
-    max_side_bias_warn: Share | None = Field(0.15, description="|share of first-shown wins - 1/2|")
+    max_side_bias_warn: Share | None = setting(0.15, "|share of first-shown wins - 1/2|")
     max_side_bias_block: Share | None = 0.35
-    min_gold_accuracy_warn: Share | None = Field(0.7, description="Of gold tasks, upper bound")
+    min_gold_accuracy_warn: Share | None = setting(0.7, "Of gold tasks, upper bound")
     min_gold_accuracy_block: Share | None = 0.5
-    max_tie_rate_warn: Share | None = Field(0.5, description="Votes that see no difference")
+    max_tie_rate_warn: Share | None = setting(0.5, "Votes that see no difference")
     max_tie_rate_block: Share | None = 0.9
-    min_repeat_consistency_warn: Share | None = Field(
-        0.5, description="Repeats answered as before, sides swapped"
+    min_repeat_consistency_warn: Share | None = setting(
+        0.5, "Repeats answered as before, sides swapped"
     )
     min_repeat_consistency_block: Share | None = None
-    max_speeding_warn: Share | None = Field(
-        0.25, description="Answers that came faster than one can read"
-    )
+    max_speeding_warn: Share | None = setting(0.25, "Answers that came faster than one can read")
     max_speeding_block: Share | None = 0.75
-    max_chars_per_second: float = Field(
-        100.0, gt=0.0, description="Prompt and both responses read faster than this were not read"
+    max_chars_per_second: float = setting(
+        100.0, "Prompt and both responses read faster than this were not read", gt=0.0
     )
-    max_longer_chosen_warn: Share | None = Field(
-        0.8, description="Decided pairs whose longer response won"
-    )
+    max_longer_chosen_warn: Share | None = setting(0.8, "Decided pairs whose longer response won")
     max_longer_chosen_block: Share | None = None
-    max_suspects_block: Share | None = Field(
-        0.5, description="Votes of annotators that fail a limit of their own, which only warns"
+    max_suspects_block: Share | None = setting(
+        0.5, "Votes of annotators that fail a limit of their own, which only warns"
     )
-    max_cost_gap_warn: float | None = Field(
-        0.02, ge=0.0, description="Charge against the prices of the annotations, of the charge"
+    max_cost_gap_warn: float | None = setting(
+        0.02, "Charge against the prices of the annotations, of the charge", ge=0.0
     )
     max_cost_gap_block: float | None = Field(0.25, ge=0.0)
-    annotator_answers: int = Field(
-        12, ge=1, description="Answers from which an annotator is looked at"
+    annotator_answers: int = setting(12, "Answers from which an annotator is looked at", ge=1)
+    min_annotator_gold_accuracy: Share | None = setting(0.5, "An annotator below it is suspect")
+    min_annotator_agreement: Share | None = setting(
+        0.4, "With others on the same pairs; below it suspect"
     )
-    min_annotator_gold_accuracy: Share | None = Field(
-        0.5, description="An annotator below it is suspect"
+    min_annotator_consistency: Share | None = setting(0.4, "On repeats; below it suspect")
+    max_annotator_side_bias: Share | None = setting(
+        0.3, "|share of first-shown choices - 1/2|; above it suspect"
     )
-    min_annotator_agreement: Share | None = Field(
-        0.4, description="With others on the same pairs; below it suspect"
+    max_annotator_same_choice: Share | None = setting(
+        0.8, "Answers that are all the same choice as shown: straight-lining"
     )
-    min_annotator_consistency: Share | None = Field(0.4, description="On repeats; below it suspect")
-    max_annotator_side_bias: Share | None = Field(
-        0.3, description="|share of first-shown choices - 1/2|; above it suspect"
+    max_annotator_speeding: Share | None = setting(
+        0.5, "Share of answers faster than reading; above it suspect"
     )
-    max_annotator_same_choice: Share | None = Field(
-        0.8, description="Answers that are all the same choice as shown: straight-lining"
+    history_versions: int = setting(
+        5, "Last versions whose mean a batch is held against, for drift", ge=1
     )
-    max_annotator_speeding: Share | None = Field(
-        0.5, description="Share of answers faster than reading; above it suspect"
+    max_agreement_drift_warn: Share | None = setting(0.15, "Change beyond chance")
+    max_tie_rate_drift_warn: Share | None = setting(0.2, "Change beyond chance")
+    max_length_drift_warn: float | None = setting(
+        0.6, "Change of the mean length of labelled responses, of the length", ge=0.0
     )
-    history_versions: int = Field(
-        5, ge=1, description="Last versions whose mean a batch is held against, for drift"
+    max_language_drift_warn: Share | None = setting(
+        0.6, "Share of prompts that moved to another language"
     )
-    max_agreement_drift_warn: Share | None = Field(0.15, description="Change beyond chance")
-    max_tie_rate_drift_warn: Share | None = Field(0.2, description="Change beyond chance")
-    max_length_drift_warn: float | None = Field(
-        0.6, ge=0.0, description="Change of the mean length of labelled responses, of the length"
+    max_strategy_drift_warn: Share | None = setting(
+        None, "Share of pairs chosen otherwise; a fitted posterior changes it by itself"
     )
-    max_language_drift_warn: Share | None = Field(
-        0.6, description="Share of prompts that moved to another language"
+    max_selection_shift_warn: Share | None = setting(
+        0.3, "Change of a trait's share from the pool to the bought responses"
     )
-    max_strategy_drift_warn: Share | None = Field(
-        None, description="Share of pairs chosen otherwise; a fitted posterior changes it by itself"
+    max_choice_shift_warn: Share | None = setting(
+        0.2, "Change of a trait's share from the bought to the chosen responses"
     )
-    max_selection_shift_warn: Share | None = Field(
-        0.3, description="Change of a trait's share from the pool to the bought responses"
+    evaluation_prompts: str | None = setting(
+        None, "File of prompts, in any shape, that no batch may contain"
     )
-    max_choice_shift_warn: Share | None = Field(
-        0.2, description="Change of a trait's share from the bought to the chosen responses"
-    )
-    evaluation_prompts: str | None = Field(
-        None, description="File of prompts, in any shape, that no batch may contain"
-    )
-    near_duplicate_prompt: float = Field(
-        0.8, gt=0.0, le=1.0, description="Shared 8-letter pieces from which two prompts are one"
+    near_duplicate_prompt: float = setting(
+        0.8, "Shared 8-letter pieces from which two prompts are one", gt=0.0, le=1.0
     )
 
 
@@ -429,15 +415,15 @@ class Publish(_Settings):
     """What is published, and under which name."""
 
     dataset: Name = Field(description="Name of the dataset; it belongs to this campaign alone")
-    license: str = Field("other", description="Licence of the prompts and responses, for the card")
-    min_p_chosen: Probability = Field(
-        0.75, description="Pairs at least this certain after their votes enter the dpo view"
+    license: str = setting("other", "Licence of the prompts and responses, for the card")
+    min_p_chosen: Probability = setting(
+        0.75, "Pairs at least this certain after their votes enter the dpo view"
     )
-    test_share: float = Field(
+    test_share: float = setting(
         0.05,
+        "Share of prompts in the split test; a dataset keeps that of its first version",
         ge=0.0,
         le=0.5,
-        description="Share of prompts in the split test; a dataset keeps that of its first version",
     )
 
 
@@ -445,16 +431,16 @@ class Campaign(_Settings):
     """One campaign."""
 
     name: Name = Field(description="Names the campaign in the lake; small letters, digits, - and _")
-    description: str = Field("", description="For the dataset card")
-    pools_from: Name | None = Field(
+    description: str = setting("", "For the dataset card")
+    pools_from: Name | None = setting(
         None,
-        description="Another campaign of the lake: its prompts and pools are taken over, batch by "
-        "batch of the same key, and nothing is generated",
+        "Another campaign of the lake: its prompts and pools are taken over, batch by batch "
+        "of the same key, and nothing is generated",
     )
-    annotations_from: list[Name] | None = Field(
+    annotations_from: list[Name] | None = setting(
         None,
-        description="Campaigns over the same pools whose votes are taken over and not bought "
-        "again; null: that of `pools_from`; empty: every label is bought",
+        "Campaigns over the same pools whose votes are taken over and not bought again; null: "
+        "that of `pools_from`; empty: every label is bought",
     )
     ingest: Ingest = Field(default_factory=Ingest)
     expand: Expand
@@ -512,21 +498,17 @@ def load_campaign(path: Path) -> Campaign:
             "Keys and passwords belong into Airflow connections, or into the environment."
         )
     campaign = parse_campaign(settings, where=str(path))
-    sources = [_from_folder(source, path.parent) for source in campaign.ingest.sources]
-    ingest = campaign.ingest.model_copy(update={"sources": sources})
-    gold = campaign.label.gold
-    label = campaign.label.model_copy(
-        update={"gold": None if gold is None else _from_folder(gold, path.parent)}
-    )
-    evaluation = campaign.validation.evaluation_prompts
-    validation = campaign.validation.model_copy(
-        update={
-            "evaluation_prompts": None
-            if evaluation is None
-            else _from_folder(evaluation, path.parent)
-        }
-    )
-    return campaign.model_copy(update={"ingest": ingest, "label": label, "validation": validation})
+
+    def placed(source: str | None) -> str | None:
+        return None if source is None else _from_folder(source, path.parent)
+
+    places = {
+        "ingest": {"sources": [placed(source) for source in campaign.ingest.sources]},
+        "label": {"gold": placed(campaign.label.gold)},
+        "validation": {"evaluation_prompts": placed(campaign.validation.evaluation_prompts)},
+    }
+    sections = {k: getattr(campaign, k).model_copy(update=paths) for k, paths in places.items()}
+    return campaign.model_copy(update=sections)
 
 
 def _secrets(settings: Any, name: str = "") -> Iterator[str]:
@@ -573,7 +555,8 @@ class _Strict(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:merge" and isinstance(key.value, str):
                 if key.value in seen:
-                    _refuse(f"{key.value} stands twice", key)
+                    why = f"{key.value} stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, why, key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -583,10 +566,6 @@ _Strict.add_implicit_resolver(
     re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
-
-
-def _refuse(why: str, node: yaml.Node) -> NoReturn:
-    raise yaml.constructor.ConstructorError(None, None, why, node.start_mark)
 
 
 def parse_campaign(settings: Any, where: str) -> Campaign:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -35,7 +34,7 @@ LEAST = {
     "label": {"vendor": "label_studio", "budget_usd": 200.0},
     "publish": {"dataset": "nightly"},
 }
-_SIGNS = {Ge: ">=", Gt: ">", Le: "<=", Lt: "<"}
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 def campaign_reference() -> str:
@@ -77,8 +76,8 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
 
 def _model_in(kind: Any) -> type[BaseModel] | None:
     """The section that a setting holds, alone or in a list."""
-    found = get_args(kind)[0] if get_origin(kind) is list else kind
-    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+    inner = get_args(kind)[0] if get_origin(kind) is list else kind
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def _kind(kind: Any) -> str:
@@ -99,14 +98,13 @@ def _kind(kind: Any) -> str:
 
 
 def _limits(field: FieldInfo) -> str:
-    told = [
-        f"{_SIGNS[type(each)]} {_number(each):g}" for each in field.metadata if type(each) in _SIGNS
+    limits = [
+        f"{sign} {getattr(each, name):g}"
+        for each in field.metadata
+        for name, sign in _SIGNS.items()
+        if hasattr(each, name)
     ]
-    return f", {' and '.join(told)}" if told else ""
-
-
-def _number(limit: Any) -> float:
-    return float(next(getattr(limit, n) for n in ("ge", "gt", "le", "lt") if hasattr(limit, n)))
+    return f", {' and '.join(limits)}" if limits else ""
 
 
 def _default(field: FieldInfo) -> str:

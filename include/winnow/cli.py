@@ -33,7 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "pull": "datasets",
     "lineage": "datasets",
     "rollback": "datasets",
-    "gc": "store",
+    "gc": "datasets",
     "plan": "selector",
     "select": "selector",
     "bench": "bench",
@@ -64,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _wrong(error)
     except OSError as error:
-        from winnow.lake.disk import told
+        from winnow.lake.disk import in_words
 
-        return _failed(told(error))
+        return _failed(in_words(error))
     except Exception as error:
         from winnow.errors import WinnowError
 
@@ -111,12 +111,12 @@ class _Commands(TyperGroup):
 def command_of(name: str, made_by: Callable[..., object] | typer.Typer) -> Any:
     """A function, or an app of several, as a command; `--help` says its first line."""
     if isinstance(made_by, typer.Typer):
-        found = typer.main.get_command(made_by)
-        found.name = name
-        return found
+        group = typer.main.get_command(made_by)
+        group.name = name
+        return group
     alone = plain_app()
-    told = (made_by.__doc__ or "").split("\n")[0].split(":")[0].rstrip(".")
-    alone.command(name, help=told)(made_by)
+    summary = (made_by.__doc__ or "").split("\n")[0].split(":")[0].rstrip(".")
+    alone.command(name, help=summary)(made_by)
     return typer.main.get_command(alone)
 
 

@@ -42,9 +42,9 @@ PASSED = (
 def foreign_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a process that runs code of others, with `variables` of its own."""
     allowed = [*PASSED, *filter(None, re.split(r"[,\s]+", os.environ.get(MORE, "")))]
-    found = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if any(fnmatchcase(name, pattern) for pattern in allowed)
     }
-    return found | dict(variables or {})
+    return inherited | dict(variables or {})

@@ -50,10 +50,10 @@ def unsealed(content: Any) -> dict[str, Any]:
     """
     if not isinstance(content, dict):
         raise TypeError("no object")
-    told = {name: value for name, value in content.items() if name != _SEAL}
-    if _SEAL in content and content[_SEAL] != digest(canonical_json(told)):
+    bare = {name: value for name, value in content.items() if name != _SEAL}
+    if _SEAL in content and content[_SEAL] != digest(canonical_json(bare)):
         raise ValueError("it was changed")
-    return told
+    return bare
 
 
 def content_id(*parts: Any) -> str:

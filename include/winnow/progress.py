@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from winnow.batch import STAGES, Batch, Manifest, done_stages, manifest_path, open_batch
+from winnow.batch import STAGES, Batch, Manifest, done_stages, manifest_path, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.label.vendor import LabelVendor
@@ -71,10 +71,8 @@ def progress_of(
     if key in ledger.damaged:
         return Progress(key, {}, damaged(key, ledger.damaged[key]))
     dropped = ledger.dropped(key)
-    found = whole(lambda: _progress(lake, campaign, key, now, vendor, dropped, mends or {}))
-    if isinstance(found, Damage):
-        return Progress(key, {}, damaged(key, found.cause))
-    return found
+    read = whole(lambda: _progress(lake, campaign, key, now, vendor, dropped, mends or {}))
+    return Progress(key, {}, damaged(key, read.cause)) if isinstance(read, Damage) else read
 
 
 def _progress(
@@ -87,30 +85,29 @@ def _progress(
     mends: Mapping[str, Mended],
 ) -> Progress:
     done = done_stages(lake, campaign.name, key)
-    lines = {stage: _done(manifest) for stage, manifest in done.items()}
     if dropped is not None:
         facts = Facts(key, {}, dropped=dropped_text(key, dropped))
-        return Progress(key, lines, standing_of(facts, now))
-    facts = facts_of(lake, campaign, key, done)
+        return Progress(key, _lines(done), standing_of(facts, now))
+    facts, begun = facts_of(lake, campaign, key, done), None
     if facts.stage is not None:
         begun = _begun(open_batch(campaign, key, lake, lambda: now), facts.stage, vendor)
-        if begun:
-            lines[facts.stage] = begun
     mended = mends.get(mend_name(key, facts.stage or ""))
+    lines = _lines(done, facts.stage, begun)
     return Progress(key, lines, standing_of(facts, now, mended=mended))
 
 
 def progress(batch: Batch, vendor: LabelVendor | None = None) -> dict[str, str]:
     """A line for each stage that has begun, in order; with `vendor`, how many tasks it answered."""
-    lines = {}
-    for stage in STAGES:
-        manifest = batch.manifest(stage)
-        line = _done(manifest) if manifest else _begun(batch, stage, vendor)
-        if line:
-            lines[stage] = line
-        if manifest is None:
-            break
-    return lines
+    done = done_stages(batch.lake, batch.campaign.name, batch.key)
+    stage = next_stage(done)
+    return _lines(done, stage, _begun(batch, stage, vendor) if stage else None)
+
+
+def _lines(
+    done: Mapping[str, Manifest], stage: str | None = None, begun: str | None = None
+) -> dict[str, str]:
+    lines = {name: _done(manifest) for name, manifest in done.items()}
+    return {**lines, stage: begun} if stage and begun else lines
 
 
 def summary(batch: Batch) -> str:
@@ -155,20 +152,19 @@ def _bought(select: Manifest, label: Manifest) -> str:
     beside = "".join(f", {n} {name}" for name, n in extra.items() if n)
     taken = counts.get("taken_over", 0)
     tasks = counts["tasks"] - taken
-    told = f"{select.counts['comparisons']} as {tasks} tasks{beside}; "
-    told += f"{tasks - counts['unanswered']} answered"
-    return f"{told}, {taken} votes taken over" if taken else told
+    bought = f"{select.counts['comparisons']} as {tasks} tasks{beside}; "
+    bought += f"{tasks - counts['unanswered']} answered"
+    return f"{bought}, {taken} votes taken over" if taken else bought
 
 
-def _passed_over(ingest: Manifest) -> str:
-    """What lay at the sources and was not read."""
-    told = ingest.figures.get("passed_over")
-    return f", passed over: {told}" if told else ""
+def _figure(manifest: Manifest, name: str, words: str) -> str:
+    """A figure behind its words, where the stage has it."""
+    value = manifest.figures.get(name)
+    return f", {words} {value}" if value else ""
 
 
-def _taken_over(stage: Manifest) -> str:
-    source = stage.figures.get("pools_from")
-    return f", taken over from {source}" if source else ""
+def _taken_over(manifest: Manifest) -> str:
+    return _figure(manifest, "pools_from", "taken over from")
 
 
 def _gold(figures: Mapping[str, Any]) -> str:
@@ -179,13 +175,13 @@ def _gold(figures: Mapping[str, Any]) -> str:
 
 
 def _pii(found: Mapping[str, int], policy: str) -> str:
-    told = ", ".join(f"{n} {kind}" for kind, n in sorted(found.items()) if n)
+    counts = ", ".join(f"{n} {kind}" for kind, n in sorted(found.items()) if n)
     done = {
         "scrub": "scrubbed before the vendor saw it",
         "block": "kept back with its pairs",
         "send": "sent, as the campaign says",
     }[policy]
-    return f"{told}, {done}" if told else "none found"
+    return f"{counts}, {done}" if counts else "none found"
 
 
 def _agreement(figures: Mapping[str, Any]) -> str:
@@ -199,23 +195,20 @@ def _agreement(figures: Mapping[str, Any]) -> str:
 
 def _done(manifest: Manifest) -> str:
     counts = manifest.counts
-    told = {
-        "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}{_passed_over(manifest)}",
+    n_taken = counts.get("taken_over", 0)
+    taken = f"{n_taken} of them taken over, " if n_taken else ""
+    lines = {
+        "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}"
+        f"{_figure(manifest, 'passed_over', 'passed over:')}",
         "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
         f"by {manifest.figures.get('strategy')}",
-        "label": f"{counts.get('annotations')} annotations, {_taken_votes(counts)}"
-        f"${manifest.cost / MICROS:.2f}",
+        "label": f"{counts.get('annotations')} annotations, {taken}${manifest.cost / MICROS:.2f}",
         "publish": f"{manifest.figures.get('version')}, gate: {manifest.figures.get('verdict')}",
     }[manifest.stage]
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
-    return f"done: {told}{kept}{f', floors not met: {unmet}' if unmet else ''}"
-
-
-def _taken_votes(counts: Mapping[str, int]) -> str:
-    taken = counts.get("taken_over", 0)
-    return f"{taken} of them taken over, " if taken else ""
+    return f"done: {lines}{kept}{f', floors not met: {unmet}' if unmet else ''}"
 
 
 def _warned(manifest: Manifest) -> str:

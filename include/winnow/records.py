@@ -15,140 +15,77 @@ MICROS = 1_000_000
 """Micro-dollars in a dollar."""
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-
-PROMPTS = pa.schema(
-    [
-        ("prompt_id", pa.string()),
-        ("messages", MESSAGES),
-        ("tools", pa.string()),
-        ("source", pa.string()),
-        ("dimension", pa.string()),
-        ("language", pa.string()),
-        ("tags", pa.list_(pa.string())),
-        ("received_at", pa.timestamp("us", tz="UTC")),
-        ("file", pa.string()),
-        ("line", pa.int64()),
-    ]
-)
-
-QUARANTINE = pa.schema(
-    [
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("file", pa.string()),
-        ("line", pa.int64()),
-        ("record_id", pa.string()),
-        ("raw", pa.binary()),
-    ]
-)
-
-RESPONSES = pa.schema(
-    [
-        ("response_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("message", pa.string()),
-        ("model", pa.string()),
-        ("sampling", pa.string()),
-        ("seed", pa.int64()),
-        ("finish_reason", pa.string()),
-        ("n_tokens", pa.int32()),
-        ("logprob", pa.float64()),
-        ("duplicates", pa.int32()),
-        ("near_duplicates", pa.int32()),
-        ("flags", pa.list_(pa.string())),
-    ]
-)
-
-FEATURES = pa.schema(
-    [
-        ("response_id", pa.string()),
-        ("vector", pa.list_(pa.float16())),
-        ("feature_version", pa.string()),
-    ]
-)
-
-COMPARISONS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("first_id", pa.string()),
-        ("second_id", pa.string()),
-        ("kind", pa.string()),
-        ("strategy", pa.string()),
-        ("rank", pa.int32()),
-        ("reason", pa.string()),
-        ("info_gain", pa.float64()),
-        ("decision_gain", pa.float64()),
-        ("score", pa.float64()),
-        ("p_first", pa.float64()),
-        ("contested", pa.string()),
-        ("conflict", pa.bool_()),
-        ("propensity", pa.float64()),
-        ("dimension", pa.string()),
-        ("posterior_version", pa.string()),
-        ("expected_cost", pa.int64()),
-    ]
-)
-
 RATINGS = pa.list_(
     pa.struct([("dimension", pa.string()), ("first", pa.int8()), ("second", pa.int8())])
 )
 
-TASKS = pa.schema(
-    [
-        ("task_id", pa.string()),
-        ("pair_id", pa.string()),
-        ("kind", pa.string()),
-        ("round", pa.int32()),
-        ("expected", pa.string()),
-        ("shown_a", pa.string()),
-        ("shown_b", pa.string()),
-        ("swapped", pa.bool_()),
-        ("rubric_version", pa.string()),
-        ("repetition", pa.int32()),
-        ("vendor", pa.string()),
-        ("vendor_ref", pa.string()),
-        ("submitted_at", pa.timestamp("us", tz="UTC")),
-        ("price", pa.int64()),
-        ("taken_from", pa.string()),
-    ]
+_TYPES = {
+    "text": pa.string(),
+    "texts": pa.list_(pa.string()),
+    "bytes": pa.binary(),
+    "bool": pa.bool_(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "time": pa.timestamp("us", tz="UTC"),
+    "vector": pa.list_(pa.float16()),
+    "messages": MESSAGES,
+    "ratings": RATINGS,
+}
+
+
+def _schema(columns: str) -> pa.Schema:
+    """The schema of columns by name and type, `line:int64`; text where no type is named."""
+    parts = (column.partition(":") for column in columns.split())
+    return pa.schema([(name, _TYPES[kind or "text"]) for name, _, kind in parts])
+
+
+PROMPTS = _schema(
+    """
+    prompt_id messages:messages tools source dimension language tags:texts received_at:time file
+    line:int64
+    """
 )
 
-ANNOTATIONS = pa.schema(
-    [
-        ("annotation_id", pa.string()),
-        ("revision", pa.int64()),
-        ("task_id", pa.string()),
-        ("pair_id", pa.string()),
-        ("kind", pa.string()),
-        ("annotator", pa.string()),
-        ("choice", pa.string()),
-        ("swapped", pa.bool_()),
-        ("preferred", pa.string()),
-        ("strength", pa.int32()),
-        ("ratings", RATINGS),
-        ("rationale", pa.string()),
-        ("started_at", pa.timestamp("us", tz="UTC")),
-        ("finished_at", pa.timestamp("us", tz="UTC")),
-        ("active_seconds", pa.float64()),
-        ("status", pa.string()),
-        ("price", pa.int64()),
-    ]
+QUARANTINE = _schema("stage reason detail file line:int64 record_id raw:bytes")
+
+RESPONSES = _schema(
+    """
+    response_id prompt_id message model sampling seed:int64 finish_reason n_tokens:int32
+    logprob:float64 duplicates:int32 near_duplicates:int32 flags:texts
+    """
 )
 
-PREFERENCES = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("prompt_id", pa.string()),
-        ("first_id", pa.string()),
-        ("second_id", pa.string()),
-        ("preferred", pa.string()),
-        ("p_preferred", pa.float64()),
-        ("votes", pa.int32()),
-        ("agreement", pa.float64()),
-        ("cost", pa.int64()),
-    ]
+FEATURES = _schema("response_id vector:vector feature_version")
+
+COMPARISONS = _schema(
+    """
+    pair_id prompt_id first_id second_id kind strategy rank:int32 reason info_gain:float64
+    decision_gain:float64 score:float64 p_first:float64 contested conflict:bool propensity:float64
+    dimension posterior_version expected_cost:int64
+    """
+)
+
+TASKS = _schema(
+    """
+    task_id pair_id kind round:int32 expected shown_a shown_b swapped:bool rubric_version
+    repetition:int32 vendor vendor_ref submitted_at:time price:int64 taken_from
+    """
+)
+
+ANNOTATIONS = _schema(
+    """
+    annotation_id revision:int64 task_id pair_id kind annotator choice swapped:bool preferred
+    strength:int32 ratings:ratings rationale started_at:time finished_at:time
+    active_seconds:float64 status price:int64
+    """
+)
+
+PREFERENCES = _schema(
+    """
+    pair_id prompt_id first_id second_id preferred p_preferred:float64 votes:int32
+    agreement:float64 cost:int64
+    """
 )
 
 

@@ -110,8 +110,8 @@ def _point(name: str, point: Summary, measured: Metric) -> Point:
         if point.low is None or point.high is None
         else f" ({measured.bare(point.low)} to {measured.bare(point.high)})"
     )
-    said = (
+    words = (
         f"{name}, {point.labels} labels per prompt from a pool of {point.pool_size}: "
         f"{measured.write(point.mean)}{interval}, {point.n_seeds} seeds"
     )
-    return Point(math.log2(point.labels), point.mean, said, point.low, point.high)
+    return Point(math.log2(point.labels), point.mean, words, point.low, point.high)

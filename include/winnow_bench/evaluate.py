@@ -18,16 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.reward import Posterior
 from winnow.reward.calibration import expected_calibration_error, log_loss
-from winnow.reward.logistic import Labels, most_probable, sigmoid
-from winnow.reward.predictive import preference_probability
+from winnow.reward.logistic import Labels, most_probable, preference_by_quadrature, sigmoid
 from winnow_bench.world import JudgedPool
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
 POLICY_SHARPNESS = 4.0
 """κ of the policy softmax(κ r̂), for every strategy alike."""
@@ -53,7 +49,7 @@ class Bought:
     preferred: bool
 
 
-def label_chance(quality_n: FloatArray, i: IntArray | int, j: IntArray | int) -> FloatArray:
+def label_chance(quality_n: FloatArray, i: IndexArray | int, j: IndexArray | int) -> FloatArray:
     """Chance that a labeller prefers i to j."""
     return sigmoid(np.asarray((quality_n[i] - quality_n[j]) / LABEL_TEMPERATURE))
 
@@ -84,7 +80,7 @@ def belief_figures(
         z_ed = pool.features_nd[i] - pool.features_nd[j]
         sd_e = np.sqrt(np.einsum("ed,ed->e", z_ed @ posterior.cov_dd, z_ed))
         mu_e, gap_e = z_ed @ posterior.mean_d, pool.quality_n[i] - pool.quality_n[j]
-        p.append(preference_probability(mu_e, sd_e))
+        p.append(preference_by_quadrature(mu_e, sd_e))
         chance.append(label_chance(pool.quality_n, i, j))
         clear_e = np.abs(gap_e) > _CLEAR_DIFFERENCE
         right.append(((mu_e > 0) == (gap_e > 0))[clear_e])
@@ -100,19 +96,14 @@ def published_figures(
     posterior: Posterior,
     pools: Sequence[JudgedPool],
     labels: Mapping[str, Sequence[Bought]],
-    offered: Mapping[str, IntArray],
+    offered: Mapping[str, IndexArray],
 ) -> dict[str, float]:
-    """Quality of what was bought for `pools`.
+    """Quality of what was bought for the labelled `pools`, with the reward after all labels.
 
-    The recommended response is the best of the strategy's own candidates by reward and labels. For
-    a sharper comparison of labels alone, `recommended_of_all_p_win` lets every strategy recommend
-    from the whole pool, also one that sampled only K responses.
-
-    Args:
-        posterior: The reward after all labels.
-        pools: The labelled prompts.
-        labels: What was bought, by prompt id.
-        offered: Indices of the responses that were in the candidate pool, by prompt id.
+    The recommended response is the best of the strategy's own candidates (`offered`, their indices
+    by prompt id) by reward and labels. For a sharper comparison of labels alone,
+    `recommended_of_all_p_win` lets every strategy recommend from the whole pool, also one that
+    sampled only K responses.
     """
     recommended, of_all, winners, right = [], [], [], []
     for pool in pools:
@@ -165,15 +156,9 @@ def _at_equal_length(
     The effect is fitted once on all responses of the pools, within prompts, so that no strategy's
     picks decide their own correction.
     """
-    slope = _length_slope(pools)
-    level = 0.0
-    for _ in range(50):
-        p_p = sigmoid(level + slope * longer_p)
-        step = float((p_p - best_p).sum() / max(float((p_p * (1.0 - p_p)).sum()), 1e-9))
-        level -= float(np.clip(step, -2.0, 2.0))
-        if abs(step) < 1e-9:
-            break
-    return float(sigmoid(np.asarray(level)))
+    wins = Labels(np.ones((len(best_p), 1)), best_p, np.ones(len(best_p)))
+    level = most_probable(wins, np.full(1, 1e-9), np.zeros(1), _length_slope(pools) * longer_p)
+    return float(sigmoid(level.theta_k)[0])
 
 
 def _length_slope(pools: Sequence[JudgedPool]) -> float:
@@ -187,7 +172,7 @@ def _length_slope(pools: Sequence[JudgedPool]) -> float:
     return product / max(square, 1e-9)
 
 
-def _random_pairs(open_m: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+def _random_pairs(open_m: IndexArray, rng: np.random.Generator) -> tuple[IndexArray, IndexArray]:
     i = rng.integers(len(open_m), size=_PAIRS_PER_PROMPT)
     j = (i + rng.integers(1, len(open_m), size=_PAIRS_PER_PROMPT)) % len(open_m)
     return open_m[i], open_m[j]

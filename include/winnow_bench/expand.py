@@ -12,15 +12,15 @@ Runs in the generation environment: `.venv-engine/bin/winnow bench expand`.
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
@@ -38,7 +38,7 @@ from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable
 from winnow.lake import FolderLake
 from winnow.stages.generate import environment
-from winnow_bench.memory import resident_mib
+from winnow_bench.document import machine, resident_mib, write_report
 
 Row = dict[str, Any]
 
@@ -69,15 +69,9 @@ def run(
     quick: bool = False,
     model: str = INSTRUCT_MODEL,
 ) -> Row:
-    """Measure, print, and write `out`/expand.json.
+    """Measure, print, and write `out`/expand.json; `say` gets a line of progress.
 
-    Args:
-        prompts: Files of prompts, JSON Lines or Parquet.
-        models: Folder of prepared models.
-        out: Folder for the results.
-        say: Gets a line of progress.
-        quick: A few prompts only.
-        model: What generates.
+    `prompts` are files of prompts, JSON Lines or Parquet, `models` the folder of prepared models.
 
     Raises:
         Fatal: vLLM is not installed here, or no prompt was found.
@@ -104,17 +98,16 @@ def run(
         "size": asdict(size),
         "speed": compare(engine, embed, _first(rows, size.prompts), settings, size.turns, say),
         "memory": memory(engine, embed, _first(rows, size.memory_prompts), settings, say),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "expand.json").write_text(json.dumps(report, indent=1) + "\n")
-    say(told(report))
+    write_report(out, "expand", report)
+    say(summary(report))
     return report
 
 
 def read_prompts(files: Sequence[Path]) -> list[Row]:
     """Rows of the prompts of `files` that are not too long, each once, in order of their ids."""
-    found: dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     for file in files:
         for raw in read_rows(file.name, file):
             try:
@@ -122,21 +115,20 @@ def read_prompts(files: Sequence[Path]) -> list[Row]:
             except Unreadable:
                 continue
             row = {"prompt_id": prompt.prompt_id, "messages": prompt.messages, "tools": None}
-            found[prompt.prompt_id] = row
-    return [found[prompt] for prompt in sorted(found)]
+            rows[prompt.prompt_id] = row
+    return [rows[prompt] for prompt in sorted(rows)]
 
 
 def _first(rows: Sequence[Row], n: int) -> list[Row]:
     """`n` prompts: those there are, and then again with a number, so that they differ."""
-    made = []
-    for k in range(n):
-        row, again = rows[k % len(rows)], k // len(rows)
-        if again:
-            *before, last = row["messages"]
-            messages = [*before, {**last, "content": f"{last['content']} ({again})"}]
-            row = {**row, "messages": messages, "prompt_id": prompt_id(messages, None)}
-        made.append(row)
-    return made
+
+    def numbered(row: Row, again: int) -> Row:
+        *before, last = row["messages"]
+        messages = [*before, {**last, "content": f"{last['content']} ({again})"}]
+        return {**row, "messages": messages, "prompt_id": prompt_id(messages, None)}
+
+    rounds = -(-n // len(rows))
+    return [numbered(row, again) if again else row for again in range(rounds) for row in rows][:n]
 
 
 def compare(
@@ -150,17 +142,15 @@ def compare(
     """Tokens per second of the stage and of bare `LLM.generate`, measured in turn."""
     _bare(engine, rows[:2], settings)
     _stage(engine, embed, rows[:2], settings)
-    sides = {"bare": [0, 0.0], "stage": [0, 0.0]}
+    took = []
     for turn in range(turns):
-        for name, took in (
-            ("bare", _bare(engine, rows, settings)),
-            ("stage", _stage(engine, embed, rows, settings)),
-        ):
-            sides[name][0] += took[0]
-            sides[name][1] += took[1]
-            say(f"turn {turn + 1} of {turns}, {name}: {took[0] / took[1]:.1f} tokens/s")
-    speeds = {name: tokens / seconds for name, (tokens, seconds) in sides.items()}
-    return {**speeds, "ratio": speeds["stage"] / speeds["bare"], "tokens": sides["bare"][0]}
+        both = _bare(engine, rows, settings), _stage(engine, embed, rows, settings)
+        took.append(both)
+        speeds = " and ".join(f"{tokens / seconds:.1f}" for tokens, seconds in both)
+        say(f"turn {turn + 1} of {turns}, bare and stage: {speeds} tokens/s")
+    (bare_tokens, bare_seconds), (tokens, seconds) = np.sum(took, axis=0).tolist()
+    bare, stage = bare_tokens / bare_seconds, tokens / seconds
+    return {"bare": bare, "stage": stage, "ratio": stage / bare, "tokens": int(bare_tokens)}
 
 
 def _bare(engine: Any, rows: Sequence[Row], settings: Expand) -> tuple[int, float]:
@@ -169,7 +159,8 @@ def _bare(engine: Any, rows: Sequence[Row], settings: Expand) -> tuple[int, floa
 
     tokenizer = engine.llm.get_tokenizer()
     call = Call(tuple(row["prompt_id"] for row in rows), 0, settings.pool_size)
-    asked = draws_of(call, _by_id(rows), settings.model, "bench", settings)
+    by_id = {row["prompt_id"]: row for row in rows}
+    asked = draws_of(call, by_id, settings.model, "bench", settings)
     ids = [chat_ids(tokenizer, each.draw.messages, None) for each in asked]
     parameters = [sampling_params(each.draw) for each in asked]
     engine.llm.reset_prefix_cache()
@@ -232,11 +223,7 @@ def memory(
     return seen
 
 
-def _by_id(rows: Sequence[Row]) -> dict[str, Row]:
-    return {row["prompt_id"]: row for row in rows}
-
-
-def told(report: Row) -> str:
+def summary(report: Row) -> str:
     """The report in two sentences."""
     speed, seen = report["speed"], report["memory"]
     return (

@@ -15,9 +15,8 @@ Shapes: p prompts, q sizes of fixed pools.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.campaign import Expand, Select
 from winnow.errors import Fatal
 from winnow.expand.features import style_figures
@@ -36,6 +36,7 @@ from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.stages.select.growth import promise
+from winnow_bench.document import write_report
 
 FIXED = 50
 FIXED_SIZES = (8, 12, 16, 24, 32, 40, FIXED, 64, 80, 96, 128)
@@ -55,40 +56,9 @@ class Prompted:
 
     prompt: str
     texts: list[str]
-    n_tokens: NDArray[np.float64]
+    n_tokens: FloatArray
     finish: list[str]
     vectors_nc: NDArray[np.float16]
-
-
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """Adaptive against fixed pools at one price.
-
-    Attributes:
-        usd_per_million_tokens: The price.
-        responses: Mean size of the adaptive pools.
-        gain: Their best pairs' gain, as a share of the fixed pools'.
-        tokens: Their tokens, as a share of the fixed pools'.
-        gain_low: 95 % interval of `gain`, lower end.
-        gain_high: Upper end.
-        tokens_low: 95 % interval of `tokens`, lower end.
-        tokens_high: Upper end.
-        saved: Share of the tokens of fixed pools of the same gain that they save.
-        saved_low: 95 % interval of `saved`, lower end.
-        saved_high: Upper end.
-    """
-
-    usd_per_million_tokens: float
-    responses: float
-    gain: float
-    tokens: float
-    gain_low: float
-    gain_high: float
-    tokens_low: float
-    tokens_high: float
-    saved: float
-    saved_low: float
-    saved_high: float
 
 
 def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -111,18 +81,17 @@ def run(pool_file: Path, out: Path, repetitions: int, say: Callable[[str], None]
     ]
     sizes = [size for size in FIXED_SIZES if size <= largest]
     savings = [_saving(price, grown, sizes, len(pools)) for price in PRICES]
-    equal = [saving for saving in savings if saving.gain >= 1.0]
+    equal = [saving for saving in savings if saving["gain"] >= 1.0]
     report = {
         "prompts": len(pools),
         "largest_pool": largest,
         "repetitions": repetitions,
         "fixed": FIXED,
-        "at_equal_gain": asdict(min(equal, key=lambda saving: saving.tokens)) if equal else None,
-        "prices": [asdict(saving) for saving in savings],
+        "at_equal_gain": min(equal, key=lambda saving: saving["tokens"], default=None),
+        "prices": savings,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "growth.json").write_text(json.dumps(report, indent=1) + "\n")
-    say(told(report))
+    write_report(out, "growth", report)
+    say(summary(report))
     return report
 
 
@@ -146,7 +115,7 @@ def read_pools(file: Path) -> list[Prompted]:
             prompt,
             [row["response"].strip() for row in drawn],
             np.array([row["n_tokens"] for row in drawn], dtype=np.float64),
-            [row.get("finish_reason", "stop") for row in drawn],
+            [row["finish_reason"] for row in drawn],
             _vectors(prompt, drawn, file),
         )
         for prompt, drawn in sorted(rows.items())
@@ -159,14 +128,15 @@ def _row(raw: RawRow, file: Path) -> dict[str, Any]:
         row = columns_of(raw.value, POOL_COLUMNS) if raw.fault is None else {}
     except Unreadable as fault:
         raise Fatal(f"{file}, row {raw.line}: {fault}.") from fault
-    is_whole = (
-        isinstance(row.get("prompt"), str)
-        and isinstance(row.get("response"), str)
-        and isinstance(row.get("n_tokens"), int | float)
-        and isinstance(row.get("finish_reason", ""), str)
-        and row.get("vector") is not None
-    )
-    if not is_whole:
+    kinds: dict[str, Any] = {
+        "prompt": str,
+        "response": str,
+        "n_tokens": (int, float),
+        "vector": object,
+    }
+    row = {"finish_reason": "stop", **row}
+    is_whole = all(row.get(n) is not None and isinstance(row[n], k) for n, k in kinds.items())
+    if not is_whole or not isinstance(row["finish_reason"], str):
         raise Fatal(
             f"{file}, row {raw.line}: {raw.fault or 'a value is missing or of another type'}; "
             "each row needs prompt, response, n_tokens and vector."
@@ -215,16 +185,16 @@ def _grown(pool: Prompted, largest: int, repetition: int, say: Callable[[str], N
     for size in sorted({*ends, *(size for size in FIXED_SIZES if size <= largest)}):
         so_far = _so_far(pool, order[:size])
         following = following_of.get(size, size + 1)
-        found = promise(so_far, following, settings, Select(), LABEL_PRICE, None)
-        gains[size], tokens[size] = found.gain, float(pool.n_tokens[order[:size]].sum())
+        promised = promise(so_far, following, settings, Select(), LABEL_PRICE, None)
+        gains[size], tokens[size] = promised.gain, float(pool.n_tokens[order[:size]].sum())
         if size in following_of:
             # Of a dollar a million tokens: the price at which the round is no longer worth it.
-            prices[size] = found.worth / found.cost if found.new_texts >= 1.0 else 0.0
+            prices[size] = promised.worth / promised.cost if promised.new_texts >= 1.0 else 0.0
     say(f"{pool.prompt[:50]!r}: " + ", ".join(f"{n}: {g:.2f}" for n, g in sorted(gains.items())))
     return _Grown(gains, tokens, prices)
 
 
-def _so_far(pool: Prompted, rows: NDArray[np.intp]) -> PoolSoFar:
+def _so_far(pool: Prompted, rows: IndexArray) -> PoolSoFar:
     places: dict[str, list[int]] = {}
     for row in rows.tolist():
         if pool.texts[row]:
@@ -240,33 +210,33 @@ def _so_far(pool: Prompted, rows: NDArray[np.intp]) -> PoolSoFar:
     )
 
 
-def _saving(price: float, grown: Sequence[_Grown], fixed: Sequence[int], n_prompts: int) -> Saving:
+_SHARES = ("gain", "tokens", "saved")
+"""Gain of the best pairs and tokens as shares of the fixed pools', and what is saved of the tokens
+that fixed pools of the same gain take, as a share."""
+
+
+def _saving(
+    price: float, grown: Sequence[_Grown], fixed: Sequence[int], n_prompts: int
+) -> dict[str, float]:
+    """Adaptive against fixed pools at one price, with 95 % intervals over prompts."""
     sizes = [each.size_at(price) for each in grown]
     facts = np.array([g.facts(n, fixed) for g, n in zip(grown, sizes, strict=True)])
     by_prompt = facts.reshape(-1, n_prompts, facts.shape[1]).mean(axis=0)
     rng = np.random.default_rng(0)
     drawn = by_prompt[rng.integers(n_prompts, size=(_RESAMPLES, n_prompts))].sum(axis=1)
-    told = np.array([_shares(sums, fixed) for sums in drawn])
-    (gain_low, tokens_low, saved_low), (gain_high, tokens_high, saved_high) = np.quantile(
-        told, [0.025, 0.975], axis=0
-    ).tolist()
-    gain, tokens, saved = _shares(by_prompt.sum(axis=0), fixed)
-    return Saving(
-        usd_per_million_tokens=price,
-        responses=float(np.mean(sizes)),
-        gain=gain,
-        tokens=tokens,
-        gain_low=gain_low,
-        gain_high=gain_high,
-        tokens_low=tokens_low,
-        tokens_high=tokens_high,
-        saved=saved,
-        saved_low=saved_low,
-        saved_high=saved_high,
-    )
+    resampled = np.array([_shares(sums, fixed) for sums in drawn])
+    lows, highs = np.quantile(resampled, [0.025, 0.975], axis=0).tolist()
+    saving = {"usd_per_million_tokens": price, "responses": float(np.mean(sizes))}
+    for end, shares in (
+        ("", _shares(by_prompt.sum(axis=0), fixed)),
+        ("_low", lows),
+        ("_high", highs),
+    ):
+        saving |= {f"{name}{end}": share for name, share in zip(_SHARES, shares, strict=True)}
+    return saving
 
 
-def _shares(sums: NDArray[np.float64], fixed: Sequence[int]) -> tuple[float, float, float]:
+def _shares(sums: FloatArray, fixed: Sequence[int]) -> tuple[float, float, float]:
     """Gain and tokens as shares of the fixed pool's, and what fixed pools of that gain cost more.
 
     `sums` are those of `_Grown.facts` over prompts.
@@ -281,7 +251,7 @@ def _shares(sums: NDArray[np.float64], fixed: Sequence[int]) -> tuple[float, flo
     )
 
 
-def told(report: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """A line a price, and what is saved at the gain of the fixed pools."""
     lines = [
         f"${row['usd_per_million_tokens']:>9} a million tokens: pools of {row['responses']:5.1f}, "

@@ -14,8 +14,7 @@ Labels are drawn from the judge's scores, so they are simulated; the judgments b
 
 from __future__ import annotations
 
-import json
-import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,16 +27,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from winnow.arrays import BoolArray, IndexArray
 from winnow.campaign import Select
+from winnow.commands.say import progress_bar
 from winnow.errors import Fatal
 from winnow.ids import seed_from
 from winnow.reward import Posterior, fit, prior
 from winnow.select import STRATEGIES, Pool, Rules, choose_for_pools
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.stages.select import pool_rules
+from winnow_bench.document import machine, write_report
 from winnow_bench.evaluate import (
     Bought,
     belief_figures,
@@ -99,7 +100,7 @@ class _Seed:
     labelled: tuple[JudgedPool, ...]
     held_out: tuple[JudgedPool, ...]
 
-    def offered(self, pool: JudgedPool, cell: Cell) -> NDArray[np.intp]:
+    def offered(self, pool: JudgedPool, cell: Cell) -> IndexArray:
         """Indices of the candidates of a prompt; a smaller pool is part of a larger one.
 
         Whoever samples a handful would not keep a blocked response in it; a large pool has some.
@@ -109,7 +110,7 @@ class _Seed:
             shuffled = shuffled[~pool.blocked_n[shuffled]]
         return np.sort(shuffled[: cell.pool_size])
 
-    def preferred(self, pool: JudgedPool, i: NDArray[np.intp], j: NDArray[np.intp]) -> Any:
+    def preferred(self, pool: JudgedPool, i: IndexArray, j: IndexArray) -> Any:
         """Labels (e,) of pairs i < j: True where i is preferred."""
         n = len(pool.response_ids)
         luck_nn = self._rng("labels", pool).random((n, n))
@@ -131,23 +132,20 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
     """
     if n_seeds < 1:
         raise Fatal(f"{n_seeds} seeds: the bench needs at least one, and 20 for intervals.")
-    began, found = time.monotonic(), read_worlds(folder)
-    worlds = [world for world in found if len(world.pools) >= 2 * N_NIGHTS]
+    began, every = time.monotonic(), read_worlds(folder)
+    worlds = [world for world in every if len(world.pools) >= 2 * N_NIGHTS]
     if not worlds:
         raise Fatal(
-            f"{folder} has {len(found[0].pools)} prompts with two responses that can be compared: "
+            f"{folder} has {len(every[0].pools)} prompts with two responses that can be compared: "
             f"use at least {2 * N_NIGHTS}."
         )
     table = pa.Table.from_pylist(list(_measure(worlds, n_seeds, tell)))
     comparisons = compared(table)
     facts = _facts(folder, worlds, n_seeds, time.monotonic() - began)
-    out.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, out / "labels.parquet")
     summaries, rows = summarise(table), [asdict(row) for row in comparisons]
-    content = {"comparisons": rows, "facts": facts}
-    (out / "labels.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     page = labels_page([asdict(row) for row in summaries], rows, facts)
-    (out / "labels.html").write_text(page, encoding="utf-8")
+    write_report(out, "labels", {"comparisons": rows, "facts": facts}, page)
+    pq.write_table(table, out / "labels.parquet")
     return sentences(summaries, comparisons)
 
 
@@ -156,7 +154,7 @@ def compared(table: pa.Table) -> list[Comparison]:
     rows = table.to_pylist()
     traditional = [row for row in rows if row["strategy"] == TRADITIONAL]
     sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
-    found = [
+    differences = [
         row
         for size in sizes
         for row in compare(
@@ -166,19 +164,19 @@ def compared(table: pa.Table) -> list[Comparison]:
         )
         if row.pool_size == size or size == sizes[0]
     ]
-    return sorted(found, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
+    return sorted(differences, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
 
 
 def cells(world: World) -> list[Cell]:
     """The rows to run in a world; one pool size where its pools hold no more than `POOL_SIZE`."""
     largest = world.largest_pool
     small = min(POOL_SIZE, largest)
-    found = [Cell(TRADITIONAL, k, k) for k in BUDGETS]
+    wanted = [Cell(TRADITIONAL, k, k) for k in BUDGETS]
     for strategy in sorted(set(STRATEGIES) - {TRADITIONAL}):
         sizes = sorted({small, largest})
-        found += [Cell(strategy, labels, size) for labels in BUDGETS for size in sizes]
-        found += [Cell(strategy, labels, small) for labels in CURVE_BUDGETS]
-    return found
+        wanted += [Cell(strategy, labels, size) for labels in BUDGETS for size in sizes]
+        wanted += [Cell(strategy, labels, small) for labels in CURVE_BUDGETS]
+    return wanted
 
 
 def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
@@ -187,27 +185,30 @@ def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
         drawn = _draw(world, seed)
         rows = list(_references(world, drawn))
         for cell in wanted:
-            rows += _rows(world, cell, seed, _run_cell(drawn, cell))
+            rows += _as_rows(world, cell, seed, _run_cell(drawn, cell))
         n_pairs = (size := min(POOL_SIZE, world.largest_pool)) * (size - 1) // 2
         everything = Cell("all-pairs", n_pairs, size)
-        return rows + _rows(world, everything, seed, _run_all_pairs(drawn, everything))
+        return [*rows, *_as_rows(world, everything, seed, _run_all_pairs(drawn, everything))]
 
 
 def _measure(worlds: Sequence[World], n_seeds: int, tell: Callable[[str], None]) -> Iterator[Row]:
     """Rows of all worlds and seeds, a process a core, in the order of worlds and seeds."""
-    asked = [(world, seed) for seed in range(n_seeds) for world in worlds]
-    began, found = time.monotonic(), {}
-    with ProcessPoolExecutor(max_workers=cpu_count()) as processes:
-        futures = {processes.submit(run_seed, w, s, cells(w)): (w.name, s) for w, s in asked}
+    runs = [(world, seed) for seed in range(n_seeds) for world in worlds]
+    began, rows_of = time.monotonic(), {}
+    bar = progress_bar("Runs", len(runs))
+    with ProcessPoolExecutor(max_workers=cpu_count()) as processes, bar as advance:
+        futures = {processes.submit(run_seed, w, s, cells(w)): (w.name, s) for w, s in runs}
         for done in as_completed(futures):
-            found[futures[done]] = done.result()
-            spent = time.monotonic() - began
-            left = spent / len(found) * (len(asked) - len(found))
-            name, seed = futures[done]
-            tell(f"{len(found)}/{len(asked)} {name}, seed {seed}; about {left / 60:.0f} min left")
+            rows_of[futures[done]] = done.result()
+            advance()
+            if not sys.stderr.isatty():  # There is no bar.
+                spent = time.monotonic() - began
+                left = spent / len(rows_of) * (len(runs) - len(rows_of)) / 60
+                name, seed = futures[done]
+                tell(f"{len(rows_of)}/{len(runs)} {name}, seed {seed}; about {left:.0f} min left")
     for world in worlds:
         for seed in range(n_seeds):
-            yield from found[world.name, seed]
+            yield from rows_of[world.name, seed]
 
 
 def _draw(world: World, seed: int) -> _Seed:
@@ -230,7 +231,7 @@ def _run_cell(drawn: _Seed, cell: Cell) -> dict[str, float]:
         tonight = [drawn.labelled[k] for k in night]
         labels.update(_buy(drawn, cell, posterior, tonight, offered))
         posterior = _refit(drawn.labelled, labels)
-    return _figures(drawn, posterior, labels, offered)
+    return _figures(drawn, cell, posterior, labels, offered)
 
 
 def _buy(
@@ -238,12 +239,16 @@ def _buy(
     cell: Cell,
     posterior: Posterior,
     tonight: Sequence[JudgedPool],
-    offered: Mapping[str, NDArray[np.intp]],
+    offered: Mapping[str, IndexArray],
 ) -> dict[str, list[Bought]]:
     rules = _rules(cell, posterior, drawn.seed)
     by_id = {pool.prompt_id: pool for pool in sorted(tonight, key=lambda p: p.prompt_id)}
-    candidates = [_candidates(pool, offered[prompt]) for prompt, pool in by_id.items()]
-    bought = {}
+    candidates, bought = [], {}
+    for prompt, pool in by_id.items():
+        index = offered[prompt]
+        ids = [pool.response_ids[k] for k in index]
+        blocked = pool.blocked_n[index]
+        candidates.append(Pool(prompt, ids, pool.features_nd[index], blocked=blocked))
     for chosen_from, choices in choose_for_pools(candidates, posterior, rules):
         pool, index = by_id[chosen_from.prompt_id], offered[chosen_from.prompt_id]
         one, other = (index[[getattr(c, side) for c in choices]] for side in ("i", "j"))
@@ -252,9 +257,7 @@ def _buy(
     return bought
 
 
-def _bought(
-    i_e: NDArray[np.intp], j_e: NDArray[np.intp], preferred_e: NDArray[np.bool_]
-) -> list[Bought]:
+def _bought(i_e: IndexArray, j_e: IndexArray, preferred_e: BoolArray) -> list[Bought]:
     pairs = zip(i_e.tolist(), j_e.tolist(), preferred_e.tolist(), strict=True)
     return [Bought(i, j, preferred) for i, j, preferred in pairs]
 
@@ -265,15 +268,6 @@ def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
     rules = replace(pool_rules(Select()), budget=cell.labels, strategy=cell.strategy, seed=seed)
     dimension = effective_dimension(posterior)
     return effective_rules(rules, posterior.n_labels, dimension, "undecided")[0]
-
-
-def _candidates(pool: JudgedPool, index: NDArray[np.intp]) -> Pool:
-    return Pool(
-        pool.prompt_id,
-        [pool.response_ids[k] for k in index],
-        pool.features_nd[index],
-        blocked=pool.blocked_n[index],
-    )
 
 
 def _refit(pools: Sequence[JudgedPool], labels: Mapping[str, Sequence[Bought]]) -> Posterior:
@@ -296,14 +290,15 @@ def _run_all_pairs(drawn: _Seed, cell: Cell) -> dict[str, float]:
         first, second = np.triu_indices(len(open_m), 1)
         i, j = open_m[first], open_m[second]
         labels[pool.prompt_id] = _bought(i, j, drawn.preferred(pool, i, j))
-    return _figures(drawn, _refit(drawn.labelled, labels), labels, offered)
+    return _figures(drawn, cell, _refit(drawn.labelled, labels), labels, offered)
 
 
 def _figures(
     drawn: _Seed,
+    cell: Cell,
     posterior: Posterior,
     labels: Mapping[str, Sequence[Bought]],
-    offered: Mapping[str, NDArray[np.intp]],
+    offered: Mapping[str, IndexArray],
 ) -> dict[str, float]:
     rng = np.random.default_rng(seed_from("bench", "pairs", drawn.seed))
     blocked = sum(
@@ -316,38 +311,29 @@ def _figures(
         **belief_figures(posterior, drawn.held_out, rng),
         **published_figures(posterior, drawn.labelled, labels, offered),
         "blocked_pairs": float(blocked),
-        "labels_bought": float(sum(map(len, labels.values()))),
+        "cost_usd": LABEL_USD * sum(map(len, labels.values()))
+        + RESPONSE_USD * cell.pool_size * len(drawn.labelled),
     }
 
 
 def _references(world: World, drawn: _Seed) -> Iterator[Row]:
     """Win rates that need no label: a random, the longest and the best response."""
-    picks: dict[str, list[float]] = {"random-response": [], "longest-response": []}
-    picks["best-response"] = []
+    picks = []
     for pool in drawn.held_out:
-        open_n = ~pool.ignored_n
-        p_win_n = pool.p_win_n[open_n]
-        picks["random-response"].append(float(p_win_n.mean()))
-        picks["longest-response"].append(float(p_win_n[pool.length_n[open_n].argmax()]))
-        picks["best-response"].append(float(p_win_n.max()))
-    for name, values in picks.items():
+        p_win_n = pool.p_win_n[~pool.ignored_n]
+        longest = pool.length_n[~pool.ignored_n].argmax()
+        picks.append((p_win_n.mean(), p_win_n[longest], p_win_n.max()))
+    names = ("random-response", "longest-response", "best-response")
+    for name, rate in zip(names, np.mean(picks, axis=0).tolist(), strict=True):
         cell = Cell(name, 0, world.largest_pool)
-        rate = float(np.mean(values))
         figures = {"win_rate": rate, "best_of_pool_win_rate": rate}
         yield from _as_rows(world, cell, drawn.seed, figures)
 
 
-def _rows(world: World, cell: Cell, seed: int, figures: dict[str, float]) -> list[Row]:
-    bought = figures.pop("labels_bought")
-    cost = LABEL_USD * bought + RESPONSE_USD * cell.pool_size * _n_labelled(world)
-    return list(_as_rows(world, cell, seed, {**figures, "cost_usd": cost}))
-
-
 def _as_rows(world: World, cell: Cell, seed: int, figures: Mapping[str, float]) -> Iterator[Row]:
     for metric, value in figures.items():
-        measured = value if isfinite(value) else None
-        told = {"seed": seed, "metric": metric, "value": measured}
-        yield {"pool": world.name, **asdict(cell), **told}
+        measured = {"seed": seed, "metric": metric, "value": value if isfinite(value) else None}
+        yield {"pool": world.name, **asdict(cell), **measured}
 
 
 def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) -> Row:
@@ -361,7 +347,7 @@ def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) 
         "label_usd": LABEL_USD,
         "response_usd": RESPONSE_USD,
         "command": f"winnow bench labels --pool {folder.name} --seeds {n_seeds} --out OUT",
-        "machine": f"{platform.machine()}, {cpu_count()} cores, NumPy {np.__version__}",
+        "machine": f"{machine()}, NumPy {np.__version__}",
         "seconds": round(seconds, 1),
         "limits": list(LIMITS),
     }

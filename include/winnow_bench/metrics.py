@@ -25,6 +25,9 @@ class Unit(Enum):
     DOLLARS = "dollars"
 
 
+_FORMS = {Unit.SHARE: ".1f", Unit.NATS: ".3f", Unit.COUNT: ".1f", Unit.DOLLARS: ",.2f"}
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """`meaning` is for a reader who knows what a preference label is, and nothing of this bench."""
@@ -48,28 +51,19 @@ class Metric:
             return row.difference, row.low, row.high
         return -row.difference, -row.high, -row.low
 
+    @property
+    def _sign(self) -> str:
+        return "%" if self.unit is Unit.SHARE else self.unit.value
+
     def write(self, value: float) -> str:
         """A value with its unit, as in a sentence."""
-        match self.unit:
-            case Unit.DOLLARS:
-                return f"${value:z,.2f}"
-            case Unit.SHARE:
-                return f"{self.bare(value)} %"
-            case _:
-                return f"{self.bare(value)} {self.unit.value}"
+        bare = self.bare(value)
+        return f"${bare}" if self.unit is Unit.DOLLARS else f"{bare} {self._sign}"
 
     def bare(self, value: float) -> str:
         """A value without its unit, as in a column of values."""
-        match self.unit:
-            case Unit.SHARE:
-                text = f"{100 * value:z.1f}"
-            case Unit.NATS:
-                text = f"{value:z.3f}"
-            case Unit.COUNT:
-                text = f"{value:z.1f}"
-            case Unit.DOLLARS:
-                text = f"{value:z,.2f}"
-        return text.replace("-", MINUS)
+        shown = 100 * value if self.unit is Unit.SHARE else value
+        return f"{shown:z{_FORMS[self.unit]}}".replace("-", MINUS)
 
     def signed(self, value: float) -> str:
         """A difference without its unit, its sign always shown."""
@@ -78,7 +72,7 @@ class Metric:
     @property
     def heading(self) -> str:
         """The title with the unit of the values below it."""
-        return f"{self.title}, {'%' if self.unit is Unit.SHARE else self.unit.value}"
+        return f"{self.title}, {self._sign}"
 
     @property
     def difference_unit(self) -> str:

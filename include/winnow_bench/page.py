@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from winnow.errors import Corrupt
 from winnow.pages.charts import Chart, Row
@@ -22,7 +23,6 @@ from winnow_bench.charts import Line, curves, forest, near, slots
 from winnow_bench.document import TEMPLATES, definitions
 from winnow_bench.metrics import METRICS, Metric, metric
 from winnow_bench.statistics import Comparison, Summary
-from winnow_bench.tables import Results, results
 from winnow_bench.verdicts import (
     CONTROL,
     FEW_LABELS,
@@ -55,8 +55,8 @@ class Pool:
     n_looked_at: int
     curves: Sequence[Picture]
     forests: Sequence[Sequence[Picture]]
-    main: Results
-    rest: Results | None
+    main: Mapping[str, Any]
+    rest: Mapping[str, Any] | None
 
 
 def labels_page(
@@ -111,7 +111,7 @@ def labels_page(
 def _pool(
     name: str, summaries: Sequence[Summary], comparisons: Sequence[Comparison], slot: Slots
 ) -> Pool:
-    found = against_rival(comparisons)
+    against = against_rival(comparisons)
     metrics = _metrics(summaries)
     quality = [each for each in metrics if each.is_quality]
     main = [r for r in summaries if r.labels in (FEW_LABELS, MANY_LABELS) or not _has_budget(r)]
@@ -119,8 +119,8 @@ def _pool(
     return Pool(
         name=name,
         sentences=pool_sentences(summaries, comparisons),
-        verdicts=[(each.metric.title, _names(each.better), _names(each.worse)) for each in found],
-        n_looked_at=sum(f.n_looked_at for f in found + flagship_against_control(comparisons)),
+        verdicts=[(each.metric.title, _names(each.better), _names(each.worse)) for each in against],
+        n_looked_at=sum(f.n_looked_at for f in against + flagship_against_control(comparisons)),
         curves=[drawn for each in quality if (drawn := _curves(each, summaries, slot))],
         forests=[both for each in quality if (both := _forests(each, comparisons, slot))],
         main=results(main, comparisons, metrics, slot),
@@ -193,12 +193,81 @@ def _estimates(
         if (row.metric, row.baseline, row.labels) == (measured.name, baseline, FEW_LABELS)
     ]
     several = len({row.pool_size for row in rows}) > 1
-    found = []
+    estimates = []
     for row in rows:
         advantage = measured.advantage(row)
         if advantage is not None:
             name = name_of(row.strategy) + (f" ({row.pool_size})" if several else "")
             words = gap(measured, row).replace(f" {measured.difference_unit}", "")
             mean, low, high = advantage
-            found.append(Row(name, mean, words, low, high, slot[row.strategy]))
-    return sorted(found, key=lambda each: (-each.value, each.name))
+            estimates.append(Row(name, mean, words, low, high, slot[row.strategy]))
+    return sorted(estimates, key=lambda each: (-each.value, each.name))
+
+
+class Cell(NamedTuple):
+    """A mean and half of its interval in words; which side of random pairs it lies on."""
+
+    mean: str
+    half: str = ""
+    is_best: bool = False
+    side: str = ""
+
+
+def results(
+    summaries: Sequence[Summary],
+    comparisons: Iterable[Comparison],
+    metrics: Sequence[Metric],
+    slot: Slots,
+) -> dict[str, Any]:
+    """One pool's table: headings of the metrics, and by budget a row of cells for each strategy.
+
+    The best mean of a budget is bold, and up or down marks say that the interval of the difference
+    from random pairs at the same budget and pool size lies clear of zero.
+    """
+    place = attrgetter("strategy", "labels", "pool_size", "metric")
+    of = {place(each): each for each in summaries}
+    against = {place(each): each for each in comparisons if each.baseline == CONTROL}
+    order, groups = list(slot), []
+    for labels in sorted({row.labels for row in summaries}, key=lambda n: (n == 0, n)):
+        own = [row for row in summaries if row.labels == labels]
+        keys = sorted(
+            {place(each)[:3] for each in own}, key=lambda key: (order.index(key[0]), key[2])
+        )
+        rivals = labels > 0 and len(keys) > 1
+        best = {each.name: _best(each, own) for each in metrics} if rivals else {}
+        rows = [
+            {
+                "name": name_of(key[0]),
+                "slot": slot[key[0]] if rivals else "",
+                "pool_size": key[2],
+                "cells": [
+                    _cell(m, of.get((*key, m.name)), against.get((*key, m.name)), best)
+                    for m in metrics
+                ],
+            }
+            for key in keys
+        ]
+        groups.append((f"{labels:,} labels per prompt" if labels else "No labels", rows))
+    return {"heads": [each.heading for each in metrics], "groups": groups}
+
+
+def _best(measured: Metric, summaries: Iterable[Summary]) -> float:
+    means = [each.mean for each in summaries if each.metric == measured.name]
+    return (max if measured.higher_is_better else min)(means, default=0.0)
+
+
+def _cell(
+    measured: Metric,
+    row: Summary | None,
+    against: Comparison | None,
+    best: Mapping[str, float],
+) -> Cell:
+    if row is None:
+        return Cell("–")
+    half = "" if row.high is None else f"±{measured.bare(row.high - row.mean)}"
+    is_best = measured.is_quality and row.mean == best.get(measured.name)
+    advantage = measured.advantage(against) if against and measured.is_quality else None
+    _, low, high = advantage or (0.0, 0.0, 0.0)
+    return Cell(
+        measured.bare(row.mean), half, is_best, "up" if low > 0 else "down" if high < 0 else ""
+    )

@@ -10,15 +10,10 @@ digests, the card and the report.
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +23,7 @@ from winnow.batch import Batch, open_batch, table_files
 from winnow.campaign import parse_campaign
 from winnow.lake import FolderLake
 from winnow.sql import database
-from winnow_bench.memory import peak_mib
+from winnow_bench.document import in_a_process, machine, peak_mib, write_report
 from winnow_bench.publish_world import make_batch
 
 Row = dict[str, Any]
@@ -48,12 +43,12 @@ _CAMPAIGN = {
 def run(n_annotations: int, out: Path, say: Callable[[str], None]) -> Row:
     """Measure, print, and write `out`/publish.json."""
     with tempfile.TemporaryDirectory(prefix="winnow-bench-", dir=out.parent) as folder:
-        home = _in_a_process(_make, folder, n_annotations)
+        home = in_a_process(_make, folder, n_annotations)
         say(f"{home['annotations']:,} annotations on {home['pairs']:,} pairs were made up")
-        plain = _in_a_process(_plain, folder, home)
-        say(f"plain DuckDB: {_told(plain['seconds'])}")
-        ours = _in_a_process(_ours, folder, home)
-        say(f"winnow: {_told(ours['seconds'])}, peak {ours['peak_mib']:,.0f} MiB")
+        plain = in_a_process(_plain, folder, home)
+        say(f"plain DuckDB: {_steps(plain['seconds'])}")
+        ours = in_a_process(_ours, folder, home)
+        say(f"winnow: {_steps(ours['seconds'])}, peak {ours['peak_mib']:,.0f} MiB")
         size = sum(f.stat().st_size for f in Path(folder).rglob("*.parquet")) / 1e6
     report = {
         "annotations": home["annotations"],
@@ -62,15 +57,14 @@ def run(n_annotations: int, out: Path, say: Callable[[str], None]) -> Row:
         "winnow": ours,
         "duckdb": plain,
         "ratio": {step: ours["seconds"][step] / plain["seconds"][step] for step in STEPS},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "publish.json").write_text(json.dumps(report, indent=1) + "\n")
-    say(told(report))
+    write_report(out, "publish", report)
+    say(summary(report))
     return report
 
 
-def told(report: Row) -> str:
+def summary(report: Row) -> str:
     """The report in two sentences."""
     seconds, peak = sum(report["winnow"]["seconds"].values()), report["winnow"]["peak_mib"]
     plain = sum(report["duckdb"]["seconds"].values())
@@ -83,15 +77,8 @@ def told(report: Row) -> str:
     )
 
 
-def _told(seconds: Steps) -> str:
+def _steps(seconds: Steps) -> str:
     return ", ".join(f"{step} {took:.1f} s" for step, took in seconds.items())
-
-
-def _in_a_process(work: Callable[..., Row], *arguments: Any) -> Row:
-    """A process of its own, so that its memory is what the work takes."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def _batch(folder: str) -> Batch:

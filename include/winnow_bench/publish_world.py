@@ -9,8 +9,8 @@ repeat, and no gold. Tables are written piece by piece, and are never held whole
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,71 +43,78 @@ _PIECE = 500
 """Prompts that are made at once."""
 _START = datetime(2026, 11, 22, 8, tzinfo=UTC)
 _SCHEMAS = {
-    "prompts": PROMPTS,
-    "responses": RESPONSES,
-    "comparisons": COMPARISONS,
-    "tasks": TASKS,
-    "annotations": ANNOTATIONS,
+    "prompts": ("ingest", PROMPTS),
+    "responses": ("expand", RESPONSES),
+    "comparisons": ("select", COMPARISONS),
+    "tasks": ("label", TASKS),
+    "annotations": ("label", ANNOTATIONS),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """Words to draw texts from, so many that few prompts are near duplicates."""
-
-    words: NDArray[np.str_]
-    rng: np.random.Generator
-
-    def of(self, n_words: int) -> str:
-        return " ".join(self.words[self.rng.integers(len(self.words), size=n_words)].tolist())
+_COUNTS = {
+    "prompts": (),
+    "responses": ("responses",),
+    "comparisons": ("pairs_scored", "comparisons", "exploration"),
+}
+_FIGURES = {"strategy": "decision_gain", "unmet_floors": [], "mean_info_gain": 0.1}
 
 
 def make_batch(batch: Batch, n_annotations: int) -> BroughtHome:
     """Commit a batch's first three stages, and store its tasks and annotations."""
     n_prompts = max(1, round(n_annotations / ANSWERS_EACH))
+    stored: dict[str, Artifact] = {}
     with tempfile.TemporaryDirectory(prefix="winnow-bench-") as folder:
         files = {name: Path(folder) / f"{name}.parquet" for name in _SCHEMAS}
-        counts = _write(files, n_prompts)
-        stored = {name: _store(batch, name, files[name], counts[name]) for name in _SCHEMAS}
+        counts = dict.fromkeys(_SCHEMAS, 0)
+        with ExitStack() as open_files:
+            writers = {
+                name: open_files.enter_context(
+                    pq.ParquetWriter(files[name], schema, compression="zstd")
+                )
+                for name, (_, schema) in _SCHEMAS.items()
+            }
+            for start in range(0, n_prompts, _PIECE):
+                for name, rows in _piece(start, min(start + _PIECE, n_prompts)).items():
+                    writers[name].write_table(to_table(rows, _SCHEMAS[name][1]))
+                    counts[name] += len(rows)
+        for name, (stage, _) in _SCHEMAS.items():
+            stored[name] = batch.write_file(stage, name, files[name], counts[name])
     taken = Entry(batch.key, {"made-up": "made up"}, {}, {"rows_in": counts["prompts"]})
     append(batch.lake, batch.campaign.name, read_ledger(batch.lake, batch.campaign.name), taken)
-    _commit(batch, "ingest", stored, ["prompts"])
-    _commit(batch, "expand", stored, ["responses"])
-    _commit(batch, "select", stored, ["comparisons"])
+    for name in ("prompts", "responses", "comparisons"):
+        n = counts[name]
+        batch.commit(
+            _SCHEMAS[name][0],
+            inputs=[],
+            outputs={name: stored[name]},
+            counts={
+                "rows_in": n,
+                "rows_out": n,
+                "quarantined": 0,
+                **dict.fromkeys(_COUNTS[name], n),
+            },
+            figures=_FIGURES if name == "comparisons" else {},
+        )
     charged = counts["annotations"] * PRICE
     return BroughtHome(stored["tasks"], stored["annotations"], [], [], charged, {})
 
 
-def _write(files: Mapping[str, Path], n_prompts: int) -> dict[str, int]:
-    counts = dict.fromkeys(_SCHEMAS, 0)
-    writers = {
-        name: pq.ParquetWriter(files[name], schema, compression="zstd")
-        for name, schema in _SCHEMAS.items()
-    }
-    for start in range(0, n_prompts, _PIECE):
-        for name, rows in _piece(start, min(start + _PIECE, n_prompts)).items():
-            writers[name].write_table(to_table(rows, _SCHEMAS[name]))
-            counts[name] += len(rows)
-    for writer in writers.values():
-        writer.close()
-    return counts
-
-
 def _piece(start: int, end: int) -> dict[str, list[Row]]:
+    """Rows of some prompts, of so many words that few prompts are near duplicates."""
     rng = np.random.default_rng(start)
     letters = np.array(list("abcdefghijklmnoprstuvw"))
-    words = np.array(
-        ["".join(rng.choice(letters, rng.integers(2, 10)).tolist()) for _ in range(4000)]
-    )
-    texts, rows = _Texts(words, rng), {name: list[Row]() for name in _SCHEMAS}
+    words = ["".join(rng.choice(letters, rng.integers(2, 10)).tolist()) for _ in range(4000)]
+    rows = {name: list[Row]() for name in _SCHEMAS}
     for n in range(start, end):
-        _prompt(n, texts, rows)
+        _prompt(n, np.array(words), rows, rng)
     return rows
 
 
-def _prompt(n: int, texts: _Texts, rows: Mapping[str, list[Row]]) -> None:
-    rng = texts.rng
-    messages = [{"role": "user", "content": texts.of(30)}]
+def _prompt(
+    n: int, words: NDArray[np.str_], rows: Mapping[str, list[Row]], rng: np.random.Generator
+) -> None:
+    def text(n_words: int) -> str:
+        return " ".join(words[rng.integers(len(words), size=n_words)].tolist())
+
+    messages = [{"role": "user", "content": text(30)}]
     name = prompt_id(messages, None)
     rows["prompts"].append(
         {
@@ -120,112 +127,74 @@ def _prompt(n: int, texts: _Texts, rows: Mapping[str, list[Row]]) -> None:
             "received_at": _START,
         }
     )
-    merit: dict[str, float] = {}
-    for _ in range(RESPONSES_EACH):
-        text = texts.of(int(rng.integers(60, 120)))
-        response = response_id(name, text)
-        merit[response] = float(rng.normal())
-        rows["responses"].append(
-            {"response_id": response, "prompt_id": name, "message": text, "flags": []}
-        )
+    texts = [text(int(rng.integers(60, 120))) for _ in range(RESPONSES_EACH)]
+    merit = {response_id(name, each): float(rng.normal()) for each in texts}
+    rows["responses"] += [
+        {"response_id": response_id(name, each), "prompt_id": name, "message": each, "flags": []}
+        for each in texts
+    ]
     names = list(merit)
     for k in range(PAIRS_EACH):
         first, second = sorted([names[2 * k], names[2 * k + 1]])
         p_first = 1.0 / (1.0 + np.exp(merit[second] - merit[first]))
-        rows["comparisons"].append(
-            {
-                "pair_id": pair_id(first, second),
-                "prompt_id": name,
-                "first_id": first,
-                "second_id": second,
-                "kind": "exploration" if k == 0 else "selected",
-                "strategy": "decision_gain",
-                "rank": k,
-                "info_gain": float(rng.uniform(0.01, 0.2)),
-                "p_first": float(np.clip(p_first, 0.05, 0.95)),
-                "propensity": 0.5,
-                "dimension": "helpfulness",
-            }
-        )
-        _answers(n, k, rows, p_first, rng)
+        pair = {
+            "pair_id": pair_id(first, second),
+            "prompt_id": name,
+            "first_id": first,
+            "second_id": second,
+            "kind": "exploration" if k == 0 else "selected",
+            "strategy": "decision_gain",
+            "rank": k,
+            "info_gain": float(rng.uniform(0.01, 0.2)),
+            "p_first": float(np.clip(p_first, 0.05, 0.95)),
+            "propensity": 0.5,
+            "dimension": "helpfulness",
+        }
+        rows["comparisons"].append(pair)
+        # A vote, a second one for every other pair, now and then a repeat by the first person.
+        kinds = ["comparison"] * (1 + k % 2) + ["repeat"] * (n % 10 == 0 and k == 0)
+        for repetition, kind in enumerate(kinds):
+            _answer(repetition, kind, pair, rows, rng)
 
 
-def _answers(
-    n: int, k: int, rows: Mapping[str, list[Row]], p_first: float, rng: np.random.Generator
+def _answer(
+    repetition: int, kind: str, pair: Row, rows: Mapping[str, list[Row]], rng: np.random.Generator
 ) -> None:
-    """A vote, a second one for every other pair, and now and then a repeat by the first person."""
-    pair = rows["comparisons"][-1]
-    kinds = ["comparison"] + ["comparison"] * (k % 2) + ["repeat"] * (n % 10 == 0 and k == 0)
-    people = rng.choice(400, 2, replace=False)
-    for repetition, kind in enumerate(kinds):
-        swapped = bool(rng.integers(2)) if repetition == 0 else not rows["tasks"][-1]["swapped"]
-        shown = (pair["second_id"], pair["first_id"]) if swapped else _sides(pair)
-        task = task_id(pair["pair_id"], shown[0], shown[1], "1", repetition)
-        rows["tasks"].append(
-            {
-                "task_id": task,
-                "pair_id": pair["pair_id"],
-                "kind": kind,
-                "round": 0,
-                "shown_a": shown[0],
-                "shown_b": shown[1],
-                "swapped": swapped,
-                "rubric_version": "1",
-                "repetition": repetition,
-                "vendor": "simulator",
-                "price": PRICE,
-                "vendor_ref": "bench",
-                "submitted_at": _START,
-            }
-        )
-        who = people[0] if kind == "repeat" else people[repetition]
-        first = rng.random() < p_first
-        choice = "tie" if rng.random() < 0.1 else "a" if first != swapped else "b"
-        seconds = float(rng.uniform(40.0, 120.0))
-        begun = _START + timedelta(seconds=int(rng.integers(86_400)))
-        rows["annotations"].append(
-            {
-                "annotation_id": content_id("annotation", task),
-                "revision": 0,
-                "task_id": task,
-                "pair_id": pair["pair_id"],
-                "kind": kind,
-                "annotator": content_id("person", int(who)),
-                "choice": choice,
-                "swapped": swapped,
-                "preferred": preferred_response(choice, swapped),
-                "strength": int(rng.integers(4)),
-                "started_at": begun,
-                "finished_at": begun + timedelta(seconds=seconds),
-                "active_seconds": seconds,
-                "status": "submitted",
-                "price": PRICE,
-            }
-        )
-
-
-def _sides(pair: Row) -> tuple[str, str]:
-    return pair["first_id"], pair["second_id"]
-
-
-def _store(batch: Batch, name: str, file: Path, n_rows: int) -> Artifact:
-    stage = {"prompts": "ingest", "responses": "expand", "comparisons": "select"}
-    return batch.write_file(stage.get(name, "label"), name, file, n_rows)
-
-
-def _commit(batch: Batch, stage: str, stored: Mapping[str, Artifact], names: Iterable[str]) -> None:
-    outputs = {name: stored[name] for name in names}
-    n_rows = sum(artifact.n_rows for artifact in outputs.values())
-    told = {
-        "ingest": {},
-        "expand": {"responses": n_rows},
-        "select": {"pairs_scored": n_rows, "comparisons": n_rows, "exploration": n_rows},
+    before = rows["annotations"][-1] if repetition else None
+    swapped = bool(rng.integers(2)) if before is None else not before["swapped"]
+    shown_a, shown_b = (pair[f"{side}_id"] for side in sorted(("first", "second"), reverse=swapped))
+    who = content_id("person", 2 * int(rng.integers(200)) + repetition % 2)
+    choice = "tie" if rng.random() < 0.1 else "ab"[(rng.random() < pair["p_first"]) == swapped]
+    seconds = float(rng.uniform(40.0, 120.0))
+    begun = _START + timedelta(seconds=int(rng.integers(86_400)))
+    task = {
+        "task_id": task_id(pair["pair_id"], shown_a, shown_b, "1", repetition),
+        "pair_id": pair["pair_id"],
+        "kind": kind,
+        "round": 0,
+        "shown_a": shown_a,
+        "shown_b": shown_b,
+        "swapped": swapped,
+        "rubric_version": "1",
+        "repetition": repetition,
+        "vendor": "simulator",
+        "price": PRICE,
+        "vendor_ref": "bench",
+        "submitted_at": _START,
     }
-    figures = {"strategy": "decision_gain", "unmet_floors": [], "mean_info_gain": 0.1}
-    batch.commit(
-        stage,
-        inputs=[],
-        outputs=outputs,
-        counts={"rows_in": n_rows, "rows_out": n_rows, "quarantined": 0, **told[stage]},
-        figures=figures if stage == "select" else {},
+    rows["tasks"].append(task)
+    rows["annotations"].append(
+        {
+            **task,
+            "annotation_id": content_id("annotation", task["task_id"]),
+            "revision": 0,
+            "annotator": before["annotator"] if before and kind == "repeat" else who,
+            "choice": choice,
+            "preferred": preferred_response(choice, swapped),
+            "strength": int(rng.integers(4)),
+            "started_at": begun,
+            "finished_at": begun + timedelta(seconds=seconds),
+            "active_seconds": seconds,
+            "status": "submitted",
+        }
     )

@@ -1,10 +1,8 @@
 """How fast pairs are chosen, against the matrix products alone, a plain loop and BatchBALD.
 
 Pools are random: normal features, a posterior that has seen some labels. Speeds are of the whole of
-`choose_for_pools` without an exploration share, expected updates between shards included; each is
-the best of several runs, so that what else the machine does weighs little. The floor is the time of
-the matrix products that `decision_gain` cannot do without, in the same dtype and on one BLAS
-thread:
+`choose_for_pools` without an exploration share; each is the best of several runs. The floor is the
+time of the matrix products that `decision_gain` cannot do without, in the same dtype:
 
     F Σ Fᵀ,   S joint draws,   Πᵀ Π of their policies,   C A C.
 
@@ -21,10 +19,8 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -34,7 +30,7 @@ from threadpoolctl import threadpool_info
 
 from winnow.reward import Posterior
 from winnow.select import Pool, Rules, choose_for_pools, one_blas_thread
-from winnow_bench.memory import peak_mib
+from winnow_bench.document import in_a_process, peak_mib, write_report
 from winnow_bench.speed_page import speed_page
 from winnow_bench.speed_rivals import against_batchbald, against_loop
 
@@ -90,16 +86,17 @@ def run(out: Path, quick: bool = False) -> Row:
     """
     plan = QUICK if quick else FULL
     report = {
-        "rows": list(_rows(plan)),
+        "rows": [
+            *(_row(plan, *c) for c in product(plan.sizes, plan.dimensions, plan.picks)),
+            _row(plan, *plan.typical, threads=2),
+        ],
         "strategies": [_row(plan, *plan.typical, strategy=name) for name in COMPARED],
-        "loop_ratio": against_loop(*_case(plan.loop_pool, 32, 1), picks=8),
-        "batchbald": against_batchbald(*_case(12, 16, 1), picks=4),
+        "loop_ratio": against_loop(*_case(plan.loop_pool, 32), picks=8),
+        "batchbald": against_batchbald(*_case(12, 16), picks=4),
         "memory": [peak_memory(n_prompts) for n_prompts in plan.memory_prompts],
         "machine": _machine(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "speed.json").write_text(json.dumps(report, indent=1) + "\n")
-    (out / "speed.html").write_text(speed_page(report))
+    write_report(out, "speed", report, speed_page(report))
     print(table(report))
     return report
 
@@ -161,9 +158,7 @@ def _timed(call: Callable[[], object]) -> float:
 
 def peak_memory(n_prompts: int) -> Row:
     """Peak resident memory of a fresh process that chooses for `n_prompts` streamed pools."""
-    context = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as executor:
-        peak = executor.submit(_choose_and_weigh, n_prompts).result()
+    peak = in_a_process(_choose_and_weigh, n_prompts)
     return {
         "prompts": n_prompts,
         "pool": MEMORY_POOL,
@@ -184,12 +179,6 @@ def table(report: Row) -> str:
     lines += [f"BatchBALD: {json.dumps(report['batchbald'])}"]
     lines += [f"{row['prompts']} prompts: {row['peak_mib']} MiB" for row in report["memory"]]
     return "\n".join([*lines, f"machine: {json.dumps(report['machine'])}"])
-
-
-def _rows(plan: Plan) -> Iterator[Row]:
-    for n, d, picks in product(plan.sizes, plan.dimensions, plan.picks):
-        yield _row(plan, n, d, picks)
-    yield _row(plan, *plan.typical, threads=2)
 
 
 def _row(plan: Plan, n: int, d: int, picks: int, strategy: str = STRATEGY, threads: int = 1) -> Row:
@@ -215,8 +204,8 @@ def _row(plan: Plan, n: int, d: int, picks: int, strategy: str = STRATEGY, threa
     }
 
 
-def _case(n: int, d: int, n_pools: int) -> tuple[Pool, Posterior]:
-    return next(random_pools(n_pools, n, d)), random_head(d)
+def _case(n: int, d: int) -> tuple[Pool, Posterior]:
+    return next(random_pools(1, n, d)), random_head(d)
 
 
 def _choose_and_weigh(n_prompts: int) -> float | None:

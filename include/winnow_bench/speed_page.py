@@ -47,7 +47,7 @@ def speed_page(speed: Mapping[str, Any]) -> str:
     typical = [row for row in rows if all(row[key] == TYPICAL[key] for key in TYPICAL)]
     others = {name: value for name, value in speed.items() if name != "rows"}
     titles = {name: name.replace("_", " ").capitalize() for name in others}
-    tables = {name: value for name, value in others.items() if _is_rows(value)}
+    tables = {name: value for name, value in others.items() if isinstance(value, list) and value}
     lists = {name: value for name, value in others.items() if isinstance(value, Mapping)}
     plain = {k: v for k, v in others.items() if k not in tables and k not in lists}
     return render(
@@ -64,19 +64,14 @@ def speed_page(speed: Mapping[str, Any]) -> str:
     )
 
 
-def _is_rows(value: Any) -> bool:
-    is_list = isinstance(value, list) and bool(value)
-    return is_list and all(isinstance(row, Mapping) for row in value)
-
-
 def _lead(typical: Sequence[Mapping[str, Any]]) -> str:
-    said = join(
+    speeds = join(
         f"{name_of(row['strategy'])} for {row['prompts_per_second']:,.0f} prompts per second"
         for row in typical
     )
     return (
         f"From pools of {TYPICAL['pool']}, with {TYPICAL['dimension']} features and "
-        f"{TYPICAL['picks']} picks, one thread chooses with {said}."
+        f"{TYPICAL['picks']} picks, one thread chooses with {speeds}."
     )
 
 

@@ -15,14 +15,13 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray
 from winnow.reward import Posterior
 from winnow.select import Pool, PoolState, Rules, choose_pairs, one_blas_thread
 from winnow.select.belief import policy_covariance
 from winnow.select.gains import exact_expected_fisher
 
-FloatArray = NDArray[np.float64]
 Pair = tuple[int, int]
 
 N_DRAWS = 200

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,16 +107,13 @@ def compare(table: pa.Table | Rows, baselines: Sequence[str]) -> list[Comparison
         Fatal: A baseline is in no pool, or stands for several pool sizes of one pool.
     """
     cells = _cells(table)
-    found = [
+    differences = [
         _comparison(cell, cells[cell], name, cells[other])
         for name in baselines
         for cell, other in _against(cells, name)
     ]
-    return sorted(found, key=lambda row: (row.pool, row.metric, row.baseline, *_place(row)))
-
-
-def _place(row: Comparison) -> tuple[str, int, int]:
-    return row.strategy, row.labels, row.pool_size
+    order = attrgetter("pool", "metric", "baseline", "strategy", "labels", "pool_size")
+    return sorted(differences, key=order)
 
 
 def _cells(table: pa.Table | Rows) -> _Cells:
@@ -126,44 +124,38 @@ def _cells(table: pa.Table | Rows) -> _Cells:
         missing = [column for column in COLUMNS if column not in row]
         if missing:
             raise Corrupt(f"A row of results lacks {', '.join(missing)}: run the bench again.")
-        if row["value"] is not None:
-            _add(cells, row)
+        if row["value"] is None:
+            continue
+        cell = _Cell(*(row[name] for name in _Cell._fields))
+        seed, value = row["seed"], float(row["value"])
+        if not math.isfinite(value):
+            raise Corrupt(f"{cell} has the value {value} at seed {seed}: not measured is null.")
+        if seed in cells.setdefault(cell, {}):
+            raise Corrupt(f"{cell} has seed {seed} twice: each cell runs once per seed.")
+        cells[cell][seed] = value
     return {cell: dict(sorted(cells[cell].items())) for cell in sorted(cells)}
-
-
-def _add(cells: _Cells, row: Mapping[str, Any]) -> None:
-    cell = _Cell(*(row[name] for name in _Cell._fields))
-    seed, value = row["seed"], float(row["value"])
-    if not math.isfinite(value):
-        raise Corrupt(f"{cell} has the value {value} at seed {seed}: a value not measured is null.")
-    if seed in cells.setdefault(cell, {}):
-        raise Corrupt(f"{cell} has seed {seed} twice: each cell runs once per seed.")
-    cells[cell][seed] = value
 
 
 def _against(cells: _Cells, name: str) -> Iterator[tuple[_Cell, _Cell]]:
     """Every cell with the cell that the baseline `name` means for it."""
-    strategy, labels = _parsed(name)
-    known: dict[tuple[Any, ...], _Cell] = {}
+    strategy, _, number = name.rpartition("-")
+    is_numbered = bool(strategy) and number.isdecimal()
+    strategy, labels = (strategy, int(number)) if is_numbered else (name, None)
+    baselines: dict[tuple[Any, ...], _Cell] = {}
     for cell in cells:
         if cell.strategy == strategy and labels in (None, cell.labels):
-            other = known.setdefault(_match(cell, labels), cell)
+            other = baselines.setdefault(_match(cell, labels), cell)
             if other != cell:
                 raise Fatal(
                     f"Baseline {name} has pool sizes {other.pool_size} and {cell.pool_size} in "
                     f"{cell.pool}: keep one of them."
                 )
-    if not known:
+    if not baselines:
         raise Fatal(f"Baseline {name} is in no pool of the results: run it, or leave it out.")
     for cell in cells:
-        match = known.get(_match(cell, labels))
+        match = baselines.get(_match(cell, labels))
         if match is not None and match != cell:
             yield cell, match
-
-
-def _parsed(name: str) -> tuple[str, int | None]:
-    strategy, _, number = name.rpartition("-")
-    return (strategy, int(number)) if strategy and number.isdecimal() else (name, None)
 
 
 def _match(cell: _Cell, labels: int | None) -> tuple[Any, ...]:
@@ -179,11 +171,7 @@ def _comparison(
     n_seeds = len(differences)
     mean, low, high = _interval(differences) if differences else (None, None, None)
     return Comparison(
-        pool=cell.pool,
-        metric=cell.metric,
-        strategy=cell.strategy,
-        labels=cell.labels,
-        pool_size=cell.pool_size,
+        **cell._asdict(),
         baseline=baseline,
         difference=mean,
         low=low,

@@ -76,32 +76,27 @@ def sentences(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -
 
 def pool_sentences(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> list[str]:
     """The verdict on one pool: on winning, on the other figures, on money, on the flagship."""
-    found = against_rival(comparisons)
+    against = against_rival(comparisons)
     return [
-        _winning(next((each for each in found if each.metric.name == "win_rate"), None)),
-        *_nowhere_better([each for each in found if each.metric.name != "win_rate"]),
+        _winning(next((each for each in against if each.metric.name == "win_rate"), None)),
+        *_nowhere_better([each for each in against if each.metric.name != "win_rate"]),
         *_money(summaries),
         _flagship(flagship_against_control(comparisons)),
     ]
 
 
 def _found(rows: Iterable[Comparison]) -> list[Found]:
-    by_metric: dict[str, list[tuple[float, Comparison, str]]] = {}
-    for row in rows:
-        measured = metric(row.metric)
-        advantage = measured.advantage(row)
-        if measured.is_quality and advantage is not None:
-            mean, low, high = advantage
-            side = "better" if low > 0 else "worse" if high < 0 else "undecided"
-            by_metric.setdefault(row.metric, []).append((mean, row, side))
-    return [_sorted(METRICS[name], by_metric[name]) for name in METRICS if name in by_metric]
-
-
-def _sorted(measured: Metric, rows: list[tuple[float, Comparison, str]]) -> Found:
-    found = Found(measured)
-    for _, row, side in sorted(rows, key=lambda each: (-each[0], each[1].strategy)):
-        getattr(found, side).append(row)
-    return found
+    measured = [
+        (*advantage, row)
+        for row in rows
+        if metric(row.metric).is_quality
+        and (advantage := metric(row.metric).advantage(row)) is not None
+    ]
+    by_metric = {name: Found(each) for name, each in METRICS.items()}
+    for _, low, high, row in sorted(measured, key=lambda each: (-each[0], each[3].strategy)):
+        sides = by_metric[row.metric]
+        (sides.better if low > 0 else sides.worse if high < 0 else sides.undecided).append(row)
+    return [sides for sides in by_metric.values() if sides.n_looked_at]
 
 
 def _winning(found: Found | None) -> str:

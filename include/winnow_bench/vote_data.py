@@ -15,7 +15,7 @@ each pair, a second of `SECOND_VOTES` of them, a third where two disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,8 +41,8 @@ VOTES = pa.schema(
     ]
 )
 
-_CLASS_COLUMNS = ("source", "item", "annotator", "label", "gold")
-_PAIR_COLUMNS = ("source", "pair_id", "annotator", "choice", "shown_left")
+_CLASSES = ("source", "item", "annotator", "label", "gold")
+_PAIRS = ("source", "pair_id", "annotator", "choice", "shown_left")
 _LABEL_OF = {"a": "first", "b": "second", "tie": "tie", "both_bad": "tie"}
 
 _CHOICES = np.array(["first", "second", "tie"])
@@ -78,21 +78,17 @@ def complete(folder: Path) -> dict[str, VoteSet]:
     Raises:
         Fatal: There is neither file, one cannot be read or lacks a column, or no row is a vote.
     """
-    classes, pairs = (
-        _read(folder, CLASS_FILE, _CLASS_COLUMNS),
-        _read(folder, PAIR_FILE, _PAIR_COLUMNS),
-    )
-    if classes is None and pairs is None:
+    if not any((folder / name).exists() for name in (CLASS_FILE, PAIR_FILE)):
         raise Fatal(
             f"{folder / CLASS_FILE} and {PAIR_FILE} are missing: name the folder of one of them "
             "with --data."
         )
-    found = dict(_sets(classes, _as_class_votes, is_pairs=False))
-    for name, each in _sets(pairs, _as_pair_votes, is_pairs=True):
-        found[f"{name} (pairs)" if name in found else name] = each
-    if not found:
+    sets = dict(_sets(folder / CLASS_FILE, _CLASSES))
+    for name, each in _sets(folder / PAIR_FILE, _PAIRS):
+        sets[f"{name} (pairs)" if name in sets else name] = each
+    if not sets:
         raise Fatal(f"{folder}: no row has an item, an annotator and a label that is known.")
-    return found
+    return sets
 
 
 def folds(folder: Path, seeds: int) -> Iterator[Fold]:
@@ -158,13 +154,13 @@ def _held_out(name: str, votes: pa.Table, seed: int, as_bought: bool) -> Fold:
     shuffled = votes.take(rng.permutation(votes.num_rows))
     items, labels = (shuffled[c].to_pylist() for c in ("item", "label"))
     truth: dict[str, str] = {}
-    said: dict[str, list[str]] = {}
+    votes_of: dict[str, list[str]] = {}
     kept = []
     for row, (item, label) in enumerate(zip(items, labels, strict=True)):
         if item not in truth:
             truth[item] = label
             continue
-        before = said.setdefault(item, [])
+        before = votes_of.setdefault(item, [])
         if as_bought and not _buys(before, rng):
             continue
         before.append(label)
@@ -190,49 +186,35 @@ def _densest(sets: dict[str, VoteSet]) -> str | None:
     return max(density, key=lambda name: density[name], default=None)
 
 
-def _sets(
-    table: pa.Table | None, read: Callable[[pa.Table], pa.Table], is_pairs: bool
-) -> Iterator[tuple[str, VoteSet]]:
-    """The sets of a file that hold a vote, in the order of their names."""
-    if table is None:
-        return
-    for name in sorted(pc.unique(table["source"].drop_null()).to_pylist()):
-        own = table.filter(pc.equal(table["source"], name))
-        votes = read(own).drop_null()
-        if votes.num_rows:
-            yield name, VoteSet(votes, {} if is_pairs else _gold(own), is_pairs)
+def _sets(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, VoteSet]]:
+    """The sets of a file that hold a vote, in the order of their names; none without the file.
 
-
-def _gold(table: pa.Table) -> dict[str, str]:
-    known = table.filter(pc.and_(pc.is_valid(table["gold"]), pc.is_valid(table["item"])))
-    voted = set(table["item"].filter(pc.is_valid(table["label"])).to_pylist())
-    pairs = zip(known["item"].to_pylist(), known["gold"].to_pylist(), strict=True)
-    return {item: gold for item, gold in pairs if item in voted}
-
-
-def _as_class_votes(table: pa.Table) -> pa.Table:
-    swapped = pa.array(np.zeros(table.num_rows, dtype=np.bool_))
-    columns = [table[name] for name in ("item", "annotator", "label")]
-    return pa.Table.from_arrays([*columns, swapped], schema=VOTES)
-
-
-def _as_pair_votes(table: pa.Table) -> pa.Table:
-    labels = [_LABEL_OF.get(choice) for choice in table["choice"].to_pylist()]
-    swapped = [shown == "b" for shown in table["shown_left"].to_pylist()]
-    columns = [table["pair_id"], table["annotator"], pa.array(labels, pa.string())]
-    return pa.Table.from_arrays([*columns, pa.array(swapped, pa.bool_())], schema=VOTES)
-
-
-def _read(folder: Path, name: str, columns: Sequence[str]) -> pa.Table | None:
-    """Those columns as text, `gold` and `shown_left` null if absent; None without the file."""
-    path = folder / name
+    The columns are read as text, the last one is null where it is absent.
+    """
     if not path.exists():
-        return None
+        return
     try:
         table = pq.read_table(path)
-        for optional in ("gold", "shown_left"):
-            if optional in columns and optional not in table.column_names:
-                table = table.append_column(optional, pa.nulls(table.num_rows, pa.string()))
-        return table.select(columns).cast(pa.schema([(name, pa.string()) for name in columns]))
+        if columns[-1] not in table.column_names:
+            table = table.append_column(columns[-1], pa.nulls(table.num_rows, pa.string()))
+        table = table.select(columns).cast(pa.schema([(name, pa.string()) for name in columns]))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise Fatal(f"{path} is no Parquet with {', '.join(columns)}: {error}") from error
+    source, item, annotator, label, last = table.columns
+    is_pairs = columns == _PAIRS
+    if is_pairs:
+        label = pa.array([_LABEL_OF.get(choice) for choice in label.to_pylist()], pa.string())
+    swapped = pa.array([is_pairs and shown == "b" for shown in last.to_pylist()], pa.bool_())
+    votes = pa.table([item, annotator, label, swapped], schema=VOTES).append_column("last", last)
+    for name in sorted(pc.unique(source.drop_null()).to_pylist()):
+        own = votes.filter(pc.equal(source, name))
+        kept = own.drop_columns("last").drop_null()
+        if kept.num_rows:
+            yield name, VoteSet(kept, {} if is_pairs else _gold(own), is_pairs)
+
+
+def _gold(own: pa.Table) -> dict[str, str]:
+    """The known answer of each item that somebody labelled."""
+    voted = set(own["item"].filter(pc.is_valid(own["label"])).to_pylist())
+    rows = zip(own["item"].to_pylist(), own["last"].to_pylist(), strict=True)
+    return {item: gold for item, gold in rows if gold is not None and item in voted - {None}}

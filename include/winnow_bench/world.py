@@ -14,7 +14,7 @@ Shapes: r rows of the file, n responses of one prompt, c raw feature columns, d 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +23,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt
 from winnow.expand.features import style_figures
 from winnow.expand.text_features import text_features
 from winnow.ids import content_id
 from winnow.reward import centre, fit_projection
 from winnow.select.screen import answers_nothing
-
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 POOL_FILE = "alpaca_pool.parquet"
 EMBEDDING_FILE = "alpaca_pool_minilm_f16.npy"
@@ -115,16 +113,16 @@ def read_worlds(folder: Path) -> tuple[World, ...]:
     """
     rows = _read_rows(folder / POOL_FILE)
     features, raw_rc, n_embedding = _raw_features(folder, rows)
-    weak_r = np.isin(rows.model_r, _weak_models(rows))
-    kept = {"all": ~rows.reference_r, "homogeneous": ~rows.reference_r & weak_r}
-    worlds = tuple(
-        World(name, features, _judged_pools(rows, raw_rc, n_embedding, pools))
-        for name, kept_r in kept.items()
-        if (pools := _pools(rows, kept_r))
-    )
+    weak_r = _of_models(rows.model_r, rows.p_win_r, lambda own: own.mean() <= STRONG_MODEL)
+    worlds = []
+    for name, kept_r in (("all", ~rows.reference_r), ("homogeneous", ~rows.reference_r & weak_r)):
+        pools = [index_n[kept_r[index_n]] for index_n in _by_prompt(rows.prompt_id_r)]
+        pools = [index_n for index_n in pools if (~rows.ignored_r[index_n]).sum() > 1]
+        if pools:
+            worlds.append(World(name, features, _judged_pools(rows, raw_rc, n_embedding, pools)))
     if not worlds:
         raise Corrupt(f"{folder / POOL_FILE}: no prompt has two responses that can be compared.")
-    return worlds
+    return tuple(worlds)
 
 
 def _read_rows(path: Path) -> _Rows:
@@ -151,9 +149,10 @@ def _read_rows(path: Path) -> _Rows:
     adversarial = np.zeros(len(p_win), dtype=np.bool_)
     if "adversarial" in table.column_names:
         adversarial = np.array(table["adversarial"].to_pylist(), dtype=np.bool_)
-    asked = [str(text) for text in prompt]
-    blocked = answers_nothing(list(prompt_id), list(response), list(model), asked_r=asked)
-    reference = np.isin(model, _reference_models(model, p_win))
+    questions = [str(text) for text in prompt]
+    blocked = answers_nothing(list(prompt_id), list(response), list(model), asked_r=questions)
+    # Every response of the reference's own model ties: it is compared with itself.
+    reference = _of_models(model, p_win, lambda own: bool((own == 0.5).all()))
     return _Rows(
         prompt_id,
         prompt,
@@ -167,17 +166,12 @@ def _read_rows(path: Path) -> _Rows:
     )
 
 
-def _reference_models(model_r: NDArray[np.object_], p_win_r: FloatArray) -> list[str]:
-    """Models whose every response ties: a response compared with itself."""
-    return [model for model in sorted(set(model_r)) if (p_win_r[model_r == model] == 0.5).all()]
-
-
-def _weak_models(rows: _Rows) -> list[str]:
-    return [
-        model
-        for model in sorted(set(rows.model_r))
-        if rows.p_win_r[rows.model_r == model].mean() <= STRONG_MODEL
-    ]
+def _of_models(
+    model_r: NDArray[np.object_], p_win_r: FloatArray, is_such: Callable[[FloatArray], bool]
+) -> BoolArray:
+    """Mask (r,) of the responses of models whose win rates are such."""
+    such = [model for model in sorted(set(model_r)) if is_such(p_win_r[model_r == model])]
+    return np.isin(model_r, such)
 
 
 def _longer_than_reference(
@@ -213,17 +207,11 @@ def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], 
     return f"{path.name} and style", np.hstack([embedding_rc, style_rc]), embedding_rc.shape[1]
 
 
-def _pools(rows: _Rows, kept_r: BoolArray) -> list[NDArray[np.intp]]:
-    """Rows of each prompt among those kept, where two of them count."""
-    pools = (index_n[kept_r[index_n]] for index_n in _by_prompt(rows.prompt_id_r))
-    return [index_n for index_n in pools if (~rows.ignored_r[index_n]).sum() > 1]
-
-
 def _judged_pools(
     rows: _Rows,
     raw_rc: NDArray[np.float32],
     n_embedding: int,
-    pools: Sequence[NDArray[np.intp]],
+    pools: Sequence[IndexArray],
 ) -> tuple[JudgedPool, ...]:
     centred = np.vstack([centre(raw_rc[index_n].astype(np.float64)) for index_n in pools])
     projection = fit_projection(centred, n_embedding, MAX_COMPONENTS)
@@ -242,7 +230,7 @@ def _judged_pools(
     )
 
 
-def _by_prompt(prompt_id_r: NDArray[np.object_]) -> Iterator[NDArray[np.intp]]:
+def _by_prompt(prompt_id_r: NDArray[np.object_]) -> Iterator[IndexArray]:
     """Row numbers of each prompt, in order of its id."""
     _, number_r = np.unique(prompt_id_r.astype(str), return_inverse=True)
     order_r = np.argsort(number_r, kind="stable")

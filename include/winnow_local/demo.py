@@ -41,12 +41,16 @@ def demo(home: stack.Home, day: str, console: Console) -> int:
     """Run the batch of `day` unless it is published; 0 if it is in the end."""
     if not _is_day(day):
         raise stack.StackError(f"{day!r} is not a day; write it like {last_night()}.")
-    batch = _batch(home, day)
+    campaign, lake = load_campaign(home.campaign), open_lake(str(home.lake))
+    batch = open_batch(campaign, day, lake, lambda: datetime.now(UTC))
     if batch.manifest("publish") is None:
         prepare(home, console)
         with stack.running(home):
             show_login(home, console)
-            if not follow(batch, _api(home), _vendor(home), console):
+            secrets = stack.secrets_of(home)
+            api = AirflowApi(home.ui, secrets["password"])
+            account = VendorAccount(home.vendor, secrets["vendor_token"])
+            if not follow(batch, api, connect("simulator", account), console):
                 return 1
     else:
         console.print(f"Batch {day} is published already: nothing to generate, nothing to buy.")
@@ -87,7 +91,9 @@ def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console)
 def _has_ended(batch: Batch, runs: list[Run]) -> bool:
     """Whether a run failed, or the first one found nothing to do."""
     ingested = [run.state for run in runs if run.dag == DAG_OF["ingest"]]
-    return bool(_failed(runs)) or ("success" in ingested and batch.manifest("ingest") is None)
+    return any(run.state == "failed" for run in runs) or (
+        "success" in ingested and batch.manifest("ingest") is None
+    )
 
 
 def _is_day(text: str) -> bool:
@@ -95,11 +101,6 @@ def _is_day(text: str) -> bool:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
-
-
-def _batch(home: stack.Home, day: str) -> Batch:
-    lake = open_lake(str(home.lake))
-    return open_batch(load_campaign(home.campaign), day, lake, lambda: datetime.now(UTC))
 
 
 def prepare(home: stack.Home, console: Console) -> None:
@@ -110,14 +111,6 @@ def prepare(home: stack.Home, console: Console) -> None:
     stack.check_ports(home)
     console.print("Starting Airflow (about a minute) and the labelling-vendor simulator ...")
     stack.migrate(home, stack.environment(home))
-
-
-def _api(home: stack.Home) -> AirflowApi:
-    return AirflowApi(home.ui, stack.secrets_of(home)["password"])
-
-
-def _vendor(home: stack.Home) -> LabelVendor:
-    return connect("simulator", VendorAccount(home.vendor, stack.secrets_of(home)["vendor_token"]))
 
 
 def show_login(home: stack.Home, console: Console, before: str = "") -> None:
@@ -138,13 +131,9 @@ def _active(runs: list[Run]) -> bool:
     return any(run.state in ACTIVE for run in runs)
 
 
-def _failed(runs: list[Run]) -> list[Run]:
-    return [run for run in runs if run.state == "failed"]
-
-
 def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -> None:
     """Say what stopped the batch and where to read on."""
-    for run in _failed(runs)[:1]:
+    for run in (run for run in runs if run.state == "failed"):
         for task, reason in api.failures(run).items():
             console.print(
                 f"winnow: {run.dag}.{task} failed: {plain_line(reason)}", style="red", markup=False

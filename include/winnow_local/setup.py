@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,11 @@ DISK_GB = 6
 SHIPPED_MODEL = "SmolLM2-135M-Instruct"
 TORCH_SOURCES: list[list[str]] = [[], ["--torch-backend", "cpu"]]
 """Options of uv to try in turn: a wheel folder that pip knows, then PyTorch's own CPU builds."""
+FOR_TESTS: tuple[tuple[Path, Path, str, list[list[str]]], ...] = (
+    (TRAINER, TESTS / "trainer.lock", "datasets and TRL", TORCH_SOURCES),
+    (LABEL_STUDIO, TESTS / "label_studio.lock", "Label Studio", [[]]),
+)
+"""Environments that have never heard of Winnow: its lock, what is in it, where it comes from."""
 
 
 class SetupError(Exception):
@@ -45,13 +51,15 @@ def main(arguments: list[str]) -> int:
     home = Path(os.environ.get("WINNOW_HOME", ROOT / ".winnow"))
     try:
         check_machine()
-        install_airflow_side(dev)
+        locks = [ROOT / "requirements.lock", *([ROOT / "requirements-dev.lock"] if dev else [])]
+        install(VENV, locks, "Airflow and its libraries")
         install_engine(dev)
         if dev:
-            install_trainer()
-            install_label_studio()
+            for venv, lock, what, sources in FOR_TESTS:
+                install(venv, [lock], f"{what}, for the tests", sources, with_winnow=False)
         if "--cluster" in arguments:
-            install_cluster()
+            locks = [ROOT / "docker" / "airflow.lock", TESTS / "cluster.lock"]
+            install(CLUSTER, locks, "a deployment's parts, for the tests")
         prepare_models(home)
     except SetupError as error:
         print(f"winnow: {error}", file=sys.stderr)
@@ -74,45 +82,18 @@ def check_machine() -> None:
         raise SetupError(f"{needed} GB of free disk are needed at {ROOT}, {free:.1f} GB are left.")
 
 
-def install_airflow_side(dev: bool) -> None:
-    """Airflow's environment, with the tests' tools if asked."""
-    locks = [ROOT / "requirements.lock", *([ROOT / "requirements-dev.lock"] if dev else [])]
-    _install(VENV, locks, "Airflow and its libraries", attempts=[[]])
-    _install_winnow(VENV)
-
-
 def install_engine(dev: bool) -> None:
     """The generation environment: vLLM built for CPU, or transformers where that cannot run."""
     lock = ROOT / "requirements-engine.lock"
     tools = [TESTS / "engine.lock"] if dev else []
     try:
-        _install(ENGINE, [lock, *tools], "vLLM for CPU and torch", attempts=TORCH_SOURCES)
+        install(ENGINE, [lock, *tools], "vLLM for CPU and torch", TORCH_SOURCES)
     except SetupError as error:
         print(f"winnow: vLLM cannot be installed here, using transformers instead ({error})")
         slim = ENGINE / "requirements-transformers.lock"
-        slim.write_text(_without_vllm(lock.read_text()))
-        _install(ENGINE, [slim, *tools], "transformers and torch", attempts=TORCH_SOURCES)
-    _install_winnow(ENGINE)
-
-
-def install_trainer() -> None:
-    """Datasets and TRL, in an environment that has never heard of Winnow."""
-    _install(
-        TRAINER, [TESTS / "trainer.lock"], "datasets and TRL, for the tests", attempts=TORCH_SOURCES
-    )
-
-
-def install_label_studio() -> None:
-    """Label Studio's server, whose libraries fit beside nothing else."""
-    lock = TESTS / "label_studio.lock"
-    _install(LABEL_STUDIO, [lock], "Label Studio, for the tests", attempts=[[]])
-
-
-def install_cluster() -> None:
-    """Airflow's side of a deployment as its image has it, and the stores beside it."""
-    locks = [ROOT / "docker" / "airflow.lock", TESTS / "cluster.lock"]
-    _install(CLUSTER, locks, "a deployment's parts, for the tests", attempts=[[]])
-    _install_winnow(CLUSTER)
+        lines = lock.read_text().splitlines(keepends=True)
+        slim.write_text("".join(line for line in lines if not line.startswith("vllm")))
+        install(ENGINE, [slim, *tools], "transformers and torch", TORCH_SOURCES)
 
 
 def prepare_models(home: Path) -> None:
@@ -124,25 +105,34 @@ def prepare_models(home: Path) -> None:
     _run([*command, str(home / "models")], "the model could not be prepared")
 
 
-def _install(venv: Path, locks: list[Path], what: str, attempts: list[list[str]]) -> None:
+def install(
+    venv: Path,
+    locks: list[Path],
+    what: str,
+    sources: Sequence[list[str]] = ([],),
+    *,
+    with_winnow: bool = True,
+) -> None:
     """Make `venv` hold what the locks pin; a stamp with their digests says that it does."""
     wanted = {hashlib.sha256(lock.read_bytes()).hexdigest() for lock in locks}
     stamp = _stamp(venv)
-    if stamp.exists() and wanted <= set(stamp.read_text().split()):
-        return
-    print(f"winnow: installing {what} into {venv.name}", flush=True)
-    if not Path(_python(venv)).exists():
-        _run([sys.executable, "-m", "venv", str(venv)], "a virtual environment could not be made")
-    _run([_python(venv), "-m", "pip", "install", "-q", UV], "pip cannot install uv")
-    pins = [argument for lock in locks for argument in ("-r", str(lock))]
-    for number, extra in enumerate(attempts, start=1):
-        try:
-            _uv(venv, ["--no-deps", *extra, *pins], f"{what} could not be installed")
-            break
-        except SetupError:
-            if number == len(attempts):
-                raise
-    stamp.write_text("\n".join(sorted(wanted)))
+    if not stamp.exists() or not wanted <= set(stamp.read_text().split()):
+        print(f"winnow: installing {what} into {venv.name}", flush=True)
+        if not Path(_python(venv)).exists():
+            failure = "a virtual environment could not be made"
+            _run([sys.executable, "-m", "venv", str(venv)], failure)
+        _run([_python(venv), "-m", "pip", "install", "-q", UV], "pip cannot install uv")
+        pins = [argument for lock in locks for argument in ("-r", str(lock))]
+        for number, options in enumerate(sources, start=1):
+            try:
+                _uv(venv, ["--no-deps", *options, *pins], f"{what} could not be installed")
+                break
+            except SetupError:
+                if number == len(sources):
+                    raise
+        stamp.write_text("\n".join(sorted(wanted)))
+    if with_winnow:
+        _install_winnow(venv)
 
 
 def _install_winnow(venv: Path) -> None:
@@ -176,12 +166,8 @@ def pip_settings(venv: Path) -> dict[str, str]:
 
 def _pip_option(venv: Path, option: str) -> str:
     command = [_python(venv), "-m", "pip", "config", "get", f"global.{option}"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else ""
-
-
-def _without_vllm(lock: str) -> str:
-    return "".join(line for line in lock.splitlines(True) if not line.startswith("vllm"))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _python(venv: Path) -> str:

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from winnow.environment import foreign_environment
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_CAMPAIGN = ROOT / "include" / "campaigns" / "nightly.yaml"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 START_LIMIT = 240.0
 
 
@@ -68,12 +69,12 @@ class Home:
 
 def home_from_environment() -> Home:
     """The home that WINNOW_HOME, _CAMPAIGN, _PORT and _VENDOR_PORT describe, or the default."""
-    asked = os.environ.get
+    variable = os.environ.get
     return Home(
-        folder=Path(asked("WINNOW_HOME", ROOT / ".winnow")).resolve(),
-        campaign=Path(asked("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN)).resolve(),
-        ui_port=int(asked("WINNOW_PORT", "8080")),
-        vendor_port=int(asked("WINNOW_VENDOR_PORT", "8790")),
+        folder=Path(variable("WINNOW_HOME", ROOT / ".winnow")).resolve(),
+        campaign=Path(variable("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN)).resolve(),
+        ui_port=int(variable("WINNOW_PORT", "8080")),
+        vendor_port=int(variable("WINNOW_VENDOR_PORT", "8790")),
     )
 
 
@@ -204,7 +205,8 @@ def running(home: Home) -> Iterator[None]:
                 extra = ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
                 command = [_bin("airflow"), component, *extra]
                 processes[component] = _start(home, env, component, command)
-            _await(lambda: _is_healthy(home), home, processes)
+            health = f"{home.ui}/api/v2/monitor/health"
+            _await(lambda: _answers(health, PARTS), home, processes)
             yield
         finally:
             _stop(list(processes.values()))
@@ -260,20 +262,14 @@ def _await(
         time.sleep(0.5)
 
 
-def _is_healthy(home: Home) -> bool:
+def _answers(url: str, parts: Sequence[str] = ()) -> bool:
+    """Whether a page answers, and says that these parts are healthy."""
     try:
-        parts = get(f"{home.ui}/api/v2/monitor/health", 5.0).json()
+        answer = get(url, 5.0)
+        states = answer.json() if parts else {}
     except (httpx.HTTPError, ValueError):
         return False
-    names = ("metadatabase", "scheduler", "dag_processor", "triggerer")
-    return all(parts[name]["status"] == "healthy" for name in names)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return get(url, 5.0).is_success
-    except httpx.HTTPError:
-        return False
+    return answer.is_success and all(states[part]["status"] == "healthy" for part in parts)
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

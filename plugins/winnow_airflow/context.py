@@ -27,7 +27,7 @@ from winnow_airflow.assets import ASSET_OF
 if TYPE_CHECKING:
     from winnow.batch import Batch, Manifest
     from winnow.campaign import Campaign
-    from winnow.expand.server import ServerAddress
+    from winnow.expand.engine import ServerAddress
     from winnow.label.vendor import LabelVendor, Webhook
     from winnow.lake import Lake
 
@@ -120,7 +120,7 @@ def server_of(batch: Batch) -> ServerAddress | None:
     """The server that generates, through its Airflow connection; None where none does."""
     from airflow.sdk.bases.hook import BaseHook
 
-    from winnow.expand.server import ServerAddress
+    from winnow.expand.engine import ServerAddress
 
     settings = batch.campaign.expand
     if settings.engine != "server":

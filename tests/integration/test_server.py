@@ -15,11 +15,10 @@ import pytest
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
-from winnow.expand.engine import Draw, Refusal, Sampling
+from winnow.expand.engine import Draw, Refusal, Sampling, ServerAddress
 from winnow.expand.engines import open_engine
 from winnow.expand.manifests import ShardManifest, shard_path
 from winnow.expand.models import INSTRUCT_MODEL, prepare_model
-from winnow.expand.server import ServerAddress
 from winnow.lake import FolderLake
 from winnow.stages.expand.pool_tables import PoolTables
 from winnow.stages.generate import SERVER_KEY, SERVER_URL

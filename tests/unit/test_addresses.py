@@ -18,7 +18,7 @@ from winnow.campaign import load_campaign
 from winnow.cli import main
 from winnow.commands import doctor_services
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable, WinnowError
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import ServerAddress
 from winnow.expand.server_engine import open_server
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import VENDORS, connect

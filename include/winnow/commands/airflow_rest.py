@@ -92,9 +92,9 @@ def connect_airflow(transport: httpx.BaseTransport | None = None) -> AirflowRest
         Fatal: A variable is missing, or Airflow refuses the login.
         Retryable: Airflow cannot be reached.
     """
-    asked = os.environ.get
-    url, token = asked("WINNOW_AIRFLOW_URL", ""), asked("WINNOW_AIRFLOW_TOKEN", "")
-    user, password = asked("WINNOW_AIRFLOW_USER", ""), asked("WINNOW_AIRFLOW_PASSWORD", "")
+    variable = os.environ.get
+    url, token = variable("WINNOW_AIRFLOW_URL", ""), variable("WINNOW_AIRFLOW_TOKEN", "")
+    user, password = variable("WINNOW_AIRFLOW_USER", ""), variable("WINNOW_AIRFLOW_PASSWORD", "")
     if not url or not (token or (user and password)):
         raise Fatal(
             "Set WINNOW_AIRFLOW_URL, and WINNOW_AIRFLOW_TOKEN or WINNOW_AIRFLOW_USER and "
@@ -161,10 +161,10 @@ def _refused(url: str, answer: httpx.Response) -> Fatal:
             "again, and use PostgreSQL where this happens often."
         )
     try:
-        said = str(read_json(answer.content).get("detail", ""))
+        words = str(read_json(answer.content).get("detail", ""))
     except (Unreadable, AttributeError):
-        said = answer.content[: 4 * SHOWN_CHARS].decode(errors="replace")
+        words = answer.content[: 4 * SHOWN_CHARS].decode(errors="replace")
     return Fatal(
         f"Airflow at {url} answered HTTP {status}: "
-        f"{' '.join(plain_text(said).split())[:SHOWN_CHARS]}"
+        f"{' '.join(plain_text(words).split())[:SHOWN_CHARS]}"
     )

@@ -17,30 +17,19 @@ import typer
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
-from winnow.commands.options import (
-    MODELS,
-    SHIPPED,
-    VENDOR_URL,
-    BatchOption,
-    CampaignOption,
-    JsonOption,
-    LakeOption,
-    ModelsOption,
-    VendorUrlOption,
-    whole_number,
-)
-from winnow.commands.say import say, say_json, say_text
+from winnow.commands import options
+from winnow.commands.say import answer, progress_bar, say, say_text
 from winnow.errors import Fatal, Retryable
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import ServerAddress
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.ingest.sources import look_for, told
-from winnow.label.vendor import VendorAccount
+from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
 from winnow.operate.standing import damaged
-from winnow.progress import progress_of, summary
+from winnow.progress import Progress, progress_of, summary
 from winnow.records import MICROS
 from winnow.stages import expand, ingest, label, publish, select
 from winnow.stages.label.drop import again_text, dropped_text
@@ -52,16 +41,16 @@ AT_ONCE = 8
 
 
 def run(
-    lake: LakeOption,
-    batch: BatchOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    batch: options.BatchOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     engine_python: Annotated[
         Path,
         typer.Option(
             envvar="WINNOW_ENGINE_PYTHON", help="interpreter of the generation environment"
         ),
     ] = Path(sys.executable),
-    models: ModelsOption = MODELS,
+    models: options.ModelsOption = options.MODELS,
     server_url: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +58,7 @@ def run(
             "WINNOW_SERVER_KEY"
         ),
     ] = None,
-    vendor_url: VendorUrlOption = VENDOR_URL,
+    vendor_url: options.VendorUrlOption = options.VENDOR_URL,
     approve: Annotated[
         bool, typer.Option("--approve", help="buy labels even above label.approve_above_usd")
     ] = False,
@@ -95,23 +84,24 @@ def run(
         say("No response could be generated; `winnow quarantine` says why.")
         return
     select.run(opened)
-    vendor = connect(campaign.label.vendor, VendorAccount(vendor_url, _token()))
+    salt = vendor_token().encode()
+    vendor = vendor_of(campaign, vendor_url)
     if approve:
         label.approve(opened, getpass.getuser())
     label.submit(opened, vendor)
-    _wait(opened, lambda: label.follow_up(opened, vendor, _token().encode()))
-    _wait(opened, lambda: label.collect(opened, vendor, _token().encode()))
+    _wait(opened, lambda: label.follow_up(opened, vendor, salt))
+    _wait(opened, lambda: label.collect(opened, vendor, salt))
     publish.refit(opened, publish.version(opened, publish.check(opened)))
     say_text(summary(opened))
 
 
 def status(
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     batch: Annotated[str | None, typer.Option(help="this one only")] = None,
-    last: Annotated[int, whole_number(0, help="so many batches; the newest")] = 20,
+    last: Annotated[int, options.whole_number(0, help="so many batches; the newest")] = 20,
     every: Annotated[bool, typer.Option("--all", help="every batch")] = False,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
     vendor_url: Annotated[
         str | None, typer.Option(help="the vendor's address, to ask how far it is")
     ] = None,
@@ -120,68 +110,57 @@ def status(
     ledger = read_ledger(lake, campaign.name)
     keys = _keys(ledger, lake, campaign, batch)
     wanted = keys if every else keys[-last:] if last else []
-    vendor = None
-    if vendor_url:
-        token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
-        vendor = connect(campaign.label.vendor, VendorAccount(vendor_url, token))
+    vendor = vendor_of(campaign, vendor_url) if vendor_url else None
     memory = whole(lambda: read_memory(lake, campaign.name)[0])
     mends = {} if isinstance(memory, Damage) else memory.mends
     read = partial(progress_of, lake, campaign, vendor=vendor, ledger=ledger, mends=mends)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(lambda key: read(key, _now()), wanted))
-    if as_json:
-        say_json([each.as_dict() for each in found])
-        return
+    with ThreadPoolExecutor(AT_ONCE) as pool, progress_bar("Reading", len(wanted)) as advance:
+
+        def look(key: str) -> Progress:
+            progress = read(key, _now())
+            advance()
+            return progress
+
+        batches = list(pool.map(look, wanted))
+    lines = [line for each in batches for line in each.lines()]
     if len(wanted) < len(keys):
-        say(f"The last {len(wanted)} of {len(keys)} batches; --all shows every one.")
-    say(*(line for each in found for line in each.lines()))
+        lines.insert(0, f"The last {len(wanted)} of {len(keys)} batches; --all shows every one.")
+    answer([each.as_dict() for each in batches], lines, as_json)
 
 
 def quarantine(
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     batch: Annotated[str | None, typer.Option(help="this one only")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """A line a row in quarantine: stage, file and line or id, reason."""
     rows: list[dict[str, Any]] = []
     for key in keys_of(lake, campaign, batch):
         for stage in STAGES:
-            found = whole(partial(_quarantined, lake, campaign.name, key, stage))
-            if isinstance(found, Damage):
-                found = [{"damaged": found.cause, "mend": damaged(key, found.cause).mend}]
-            rows += [{"batch": key, "stage": stage, **row} for row in found]
-    if as_json:
-        say_json(rows)
-        return
-    for row in rows:
-        place = f"{row['batch']} {row['stage']}"
-        if "damaged" in row:
-            say(f"{place} damaged: {row['damaged']}", f"{place} Do: {row['mend']}")
-        else:
-            say(f"{place} {_place(row)} {row['reason']}: {row['detail']}")
+            held = whole(partial(_quarantined, lake, campaign.name, key, stage))
+            if isinstance(held, Damage):
+                held = [{"damaged": held.cause, "mend": damaged(key, held.cause).mend}]
+            rows += [{"batch": key, "stage": stage, **row} for row in held]
+    answer(rows, (line for row in rows for line in _quarantine_lines(row)), as_json)
 
 
 def drop(
     batch: Annotated[str, typer.Argument(help="the day, 2026-11-22")],
-    lake: LakeOption,
+    lake: options.LakeOption,
     reason: Annotated[str, typer.Option(help="for whoever looks at the batch later")],
-    campaign: CampaignOption = SHIPPED,
+    campaign: options.CampaignOption = options.SHIPPED,
     called_off: Annotated[
         bool,
         typer.Option("--called-off", help="its tasks were called off at the vendor by hand"),
     ] = False,
-    vendor_url: VendorUrlOption = VENDOR_URL,
+    vendor_url: options.VendorUrlOption = options.VENDOR_URL,
 ) -> None:
     """Give a batch up: its files and prompts are free again, what it cost stays on the books."""
-    token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
-    vendor = None
-    if token and not called_off:
-        vendor = connect(campaign.label.vendor, VendorAccount(vendor_url, token))
+    salt = vendor_token(needed=False).encode()
+    vendor = vendor_of(campaign, vendor_url) if salt and not called_off else None
     note = Dropped(getpass.getuser(), _now().isoformat(timespec="seconds"), reason)
-    dropped = drop_batch(
-        lake, campaign, batch, note, _now, vendor, token.encode(), called_off=called_off
-    )
+    dropped = drop_batch(lake, campaign, batch, note, _now, vendor, salt, called_off=called_off)
     say(dropped_text(batch, dropped))
     if dropped.charged:
         say(f"${dropped.charged / MICROS:.2f} was charged for its labels and stays on the books.")
@@ -214,9 +193,13 @@ def _quarantined(lake: Lake, campaign: str, key: str, stage: str) -> list[dict[s
     return list(read_table(lake, manifest.outputs["quarantine"]).to_pylist())
 
 
-def _place(row: Mapping[str, Any]) -> str:
+def _quarantine_lines(row: Mapping[str, Any]) -> list[str]:
+    batch = f"{row['batch']} {row['stage']}"
+    if "damaged" in row:
+        return [f"{batch} damaged: {row['damaged']}", f"{batch} Do: {row['mend']}"]
     # A file's name is its owner's words, which must not drive a terminal.
-    return plain_line(f"{row['file']}:{row['line']}" if row["file"] else str(row["record_id"]))
+    place = plain_line(f"{row['file']}:{row['line']}" if row["file"] else str(row["record_id"]))
+    return [f"{batch} {place} {row['reason']}: {row['detail']}"]
 
 
 def _wait(batch: Batch, step: Callable[[], object]) -> None:
@@ -231,11 +214,21 @@ def _wait(batch: Batch, step: Callable[[], object]) -> None:
             return
 
 
-def _token() -> str:
+def vendor_token(*, needed: bool = True) -> str:
+    """The vendor's token as the environment has it; its bytes are the annotators' salt.
+
+    Raises:
+        Fatal: It is needed, and not set.
+    """
     token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
-    if not token:
+    if needed and not token:
         raise Fatal("Set WINNOW_VENDOR_TOKEN to the vendor's token.")
     return token
+
+
+def vendor_of(campaign: Campaign, url: str) -> LabelVendor:
+    """The campaign's vendor at an address, with the token of the environment."""
+    return connect(campaign.label.vendor, VendorAccount(url, vendor_token(needed=False)))
 
 
 def _now() -> datetime:

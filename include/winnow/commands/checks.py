@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from winnow.errors import WinnowError
@@ -17,44 +16,31 @@ Outcome = Literal["ok", "warning", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """What a check found: what was measured, and what to do where it is not ok."""
 
+    name: str
     outcome: Outcome
     measured: str
     mend: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A finding under its check's name; texts are one plain line."""
-
-    name: str
-    outcome: Outcome
-    measured: str
-    mend: str
-
-    def as_dict(self) -> dict[str, str]:
-        """For JSON."""
-        return asdict(self)
+Examine = Callable[[], Check]
 
 
-Examine = Callable[[], Finding]
-
-
-def ok(measured: str) -> Finding:
+def ok(measured: str) -> Check:
     """All is well."""
-    return Finding("ok", measured)
+    return Check("", "ok", measured)
 
 
-def warning(measured: str, mend: str) -> Finding:
+def warning(measured: str, mend: str) -> Check:
     """It works, and something should be done."""
-    return Finding("warning", measured, mend)
+    return Check("", "warning", measured, mend)
 
 
-def failed(measured: str, mend: str) -> Finding:
+def failed(measured: str, mend: str) -> Check:
     """Batches will stop at this."""
-    return Finding("failed", measured, mend)
+    return Check("", "failed", measured, mend)
 
 
 def run_all(checks: Mapping[str, Examine], seconds: float) -> list[Check]:
@@ -62,27 +48,30 @@ def run_all(checks: Mapping[str, Examine], seconds: float) -> list[Check]:
 
     The threads are daemons: one that hangs does not keep the process.
     """
-    done: queue.Queue[tuple[str, Finding]] = queue.Queue()
-    for name, examine in checks.items():
-        threading.Thread(
-            target=lambda name=name, examine=examine: done.put((name, _safely(examine))),
-            name=f"doctor-{name}",
-            daemon=True,
-        ).start()
-    found: dict[str, Finding] = {}
+    done: dict[str, Check] = {}
+
+    def run(name: str, examine: Examine) -> None:
+        done[name] = _safely(examine)
+
+    threads = [
+        threading.Thread(target=run, args=each, name=f"doctor-{each[0]}", daemon=True)
+        for each in checks.items()
+    ]
+    for thread in threads:
+        thread.start()
     ends = time.monotonic() + seconds
-    while len(found) < len(checks) and (left := ends - time.monotonic()) > 0.0:
-        try:
-            name, finding = done.get(timeout=left)
-        except queue.Empty:
-            break
-        found[name] = finding
+    for thread in threads:
+        thread.join(max(ends - time.monotonic(), 0.0))
     late = failed(f"no answer within {seconds:.0f} s", "see whether it is reachable from here")
-    return [_check(name, found.get(name, late)) for name in checks]
+    ended = {name: done.get(name, late) for name in checks}
+    return [
+        Check(name, each.outcome, plain_line(each.measured), plain_line(each.mend))
+        for name, each in ended.items()
+    ]
 
 
-def _safely(examine: Examine) -> Finding:
-    """The finding, or the error as one; what it says is Winnow's own, never a foreign text."""
+def _safely(examine: Examine) -> Check:
+    """What the check found, or its error; what it says is Winnow's own, never a foreign text."""
     try:
         return examine()
     except WinnowError as error:
@@ -91,7 +80,3 @@ def _safely(examine: Examine) -> Finding:
         return failed("no answer in time", "see whether it is reachable from here")
     except Exception as error:
         return failed(cause_of(error).partition(";")[0], "report this; the other checks stand")
-
-
-def _check(name: str, finding: Finding) -> Check:
-    return Check(name, finding.outcome, plain_line(finding.measured), plain_line(finding.mend))

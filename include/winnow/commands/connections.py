@@ -59,13 +59,13 @@ def find_connection(conn_id: str, seconds: float) -> Connection | None:
         TimeoutError: Airflow did not answer within `seconds`.
         LookupError: Airflow is not installed here, and the environment does not name it.
     """
-    told = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}")
-    if told is not None:
-        return parse_connection(told)
+    named = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}")
+    if named is not None:
+        return parse_connection(named)
     if find_spec("airflow") is None:
         raise LookupError(conn_id)
-    found = airflow_json(["connections", "get", conn_id], seconds)
-    return _from_fields(found[0]) if found else None
+    stored = airflow_json(["connections", "get", conn_id], seconds)
+    return _from_fields(stored[0]) if stored else None
 
 
 def airflow_json(arguments: list[str], seconds: float) -> list[dict[str, Any]]:
@@ -91,10 +91,10 @@ def airflow_json(arguments: list[str], seconds: float) -> list[dict[str, Any]]:
     if done.returncode or start < 0:
         return []
     try:
-        found: list[dict[str, Any]] = json.loads(done.stdout[start:])
+        rows: list[dict[str, Any]] = json.loads(done.stdout[start:])
     except ValueError:
         return []
-    return found
+    return rows
 
 
 def parse_connection(text: str) -> Connection:
@@ -125,12 +125,12 @@ def parse_connection(text: str) -> Connection:
 def _object(text: str) -> Mapping[str, Any]:
     """A JSON object; its message quotes nothing."""
     try:
-        found = read_json(text)
+        content = read_json(text)
     except Unreadable as error:
         raise ValueError(error.reason) from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ValueError("not an object")
-    return found
+    return content
 
 
 def _from_fields(fields: Mapping[str, Any]) -> Connection:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import getpass
 import re
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from winnow.campaign import NAME, Campaign
-from winnow.commands.options import SHIPPED, CampaignOption, JsonOption, LakeOption, whole_number
-from winnow.commands.say import say, say_json, say_text
+from winnow.commands import options
+from winnow.commands.say import answer, progress_bar, say
 from winnow.errors import Fatal
 from winnow.lake import Lake
 from winnow.publish.diff import diff_versions
 from winnow.publish.diff_text import diff_text
+from winnow.publish.garbage import find_garbage, remove_garbage
 from winnow.publish.lineage import trace
 from winnow.publish.lineage_text import lineage_text
 from winnow.publish.pull import pull as pull_version
@@ -38,76 +39,69 @@ NamedVersion = Annotated[
 
 
 def versions(
-    lake: LakeOption, campaign: CampaignOption = SHIPPED, as_json: JsonOption = False
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
+    as_json: options.JsonOption = False,
 ) -> None:
     """A line a version of the campaign's dataset, oldest first."""
     dataset = campaign.publish.dataset
     last = newest(lake, dataset)
     numbers = range(1, last.number + 1 if last else 1)
-    found = [read_version(lake, dataset, number) for number in numbers]
-    if as_json:
-        say_json([asdict(version) for version in found])
-        return
-    if last is None:
-        say(f"Dataset {dataset} has no version yet.")
-    say(*map(_line, found))
+    published = [read_version(lake, dataset, number) for number in numbers]
+    lines = map(_line, published) if last else [f"Dataset {dataset} has no version yet."]
+    answer([asdict(version) for version in published], lines, as_json)
 
 
 def diff(
     before: NamedVersion,
     after: NamedVersion,
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
-    rows: Annotated[int, whole_number(0, help="most ids listed of each change")] = 10,
-    as_json: JsonOption = False,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
+    rows: Annotated[int, options.whole_number(0, help="most ids listed of each change")] = 10,
+    as_json: options.JsonOption = False,
 ) -> None:
     """What differs between two versions: rows, figures, batches."""
     old, new = (find_version(lake, campaign, name) for name in (before, after))
     if old.dataset != new.dataset:
         raise Fatal(f"{old.dataset} and {new.dataset} are two datasets; compare one's own.")
-    found = diff_versions(lake, old, new, rows)
-    if as_json:
-        say_json(found.as_dict())
-    else:
-        say_text(diff_text(found))
+    difference = diff_versions(lake, old, new, rows)
+    answer(difference.as_dict(), diff_text(difference).split("\n"), as_json)
 
 
 def pull(
     version: NamedVersion,
-    lake: LakeOption,
+    lake: options.LakeOption,
     out: Annotated[Path, typer.Option(help="the folder it becomes")],
-    campaign: CampaignOption = SHIPPED,
+    campaign: options.CampaignOption = options.SHIPPED,
 ) -> None:
     """A version as a local folder: every file checked, whole or not at all."""
-    found = find_version(lake, campaign, version)
-    pulled = pull_version(lake, found, out)
-    told = f"{pulled.n_fetched} fetched now" if pulled.n_fetched else "all there before"
+    wanted = find_version(lake, campaign, version)
+    with progress_bar("Files", len(wanted.files)) as advance:
+        pulled = pull_version(lake, wanted, out, advance)
+    fetched = f"{pulled.n_fetched} fetched now" if pulled.n_fetched else "all there before"
     say(
-        f"{found.dataset}@{found.name} {found.digest[:12]} in {pulled.folder}: "
-        f"{pulled.n_files} files, {pulled.n_bytes / 1e6:.1f} MB, {told}"
+        f"{wanted.dataset}@{wanted.name} {wanted.digest[:12]} in {pulled.folder}: "
+        f"{pulled.n_files} files, {pulled.n_bytes / 1e6:.1f} MB, {fetched}"
     )
 
 
 def lineage(
     row: Annotated[str, typer.Argument(help="a pair_id, response_id or annotation_id")],
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     batch: Annotated[str | None, typer.Option(help="look in this batch only")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Where a published row comes from: prompt, model, gains, votes, cost."""
-    found = trace(lake, campaign.name, campaign.publish.dataset, row, batch)
-    if as_json:
-        say_json(found.as_dict())
-    else:
-        say_text(lineage_text(found))
+    origin = trace(lake, campaign.name, campaign.publish.dataset, row, batch)
+    answer(origin.as_dict(), lineage_text(origin).split("\n"), as_json)
 
 
 def rollback(
     version: NamedVersion,
-    lake: LakeOption,
+    lake: options.LakeOption,
     reason: Annotated[str, typer.Option(help="for the new version's manifest")],
-    campaign: CampaignOption = SHIPPED,
+    campaign: options.CampaignOption = options.SHIPPED,
 ) -> None:
     """An older version published again as the newest: the next batch builds on it."""
     target = find_version(lake, campaign, version)
@@ -136,13 +130,13 @@ def find_version(lake: Lake, campaign: Campaign, name: str) -> Version:
         raise Fatal(f"Dataset {dataset} in {lake.uri} has no version yet; run a batch first.")
     if wanted == "latest":
         return last
-    found = _NUMBER.fullmatch(wanted)
-    if found is None or int(found[1]) > last.number:
+    number = _NUMBER.fullmatch(wanted)
+    if number is None or int(number[1]) > last.number:
         raise Fatal(
             f"Dataset {dataset} in {lake.uri} has no version {wanted!r}: there are v1 to "
             f"v{last.number}, and `latest`; `winnow versions` lists them."
         )
-    return read_version(lake, dataset, int(found[1]))
+    return read_version(lake, dataset, int(number[1]))
 
 
 def _line(version: Version) -> str:
@@ -157,3 +151,33 @@ def _line(version: Version) -> str:
     cost = f"${figures['cost'] / MICROS:.2f}" if "cost" in figures else "cost not measured"
     verdict = figures.get("verdict", "not judged")
     return f"{line}, {cost}, gate: {verdict}, batches to {version.batches[-1]}"
+
+
+def gc(
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
+    grace_hours: Annotated[float, options.decimal(0, 1e5, help="younger things stay")] = 48.0,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="remove them; else only list them")
+    ] = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """What no version of the dataset names, a line each: removed with --delete only."""
+    # By the store's clock, as the times that it is held against.
+    before = lake.now() - timedelta(hours=grace_hours)
+    garbage = find_garbage(lake, campaign.publish.dataset, before)
+    if delete:
+        remove_garbage(lake, garbage)
+    rows = [
+        {**asdict(stored), "unfinished": False, "removed": delete} for stored in garbage.objects
+    ]
+    rows += [{"path": p, "unfinished": True, "removed": delete} for p in garbage.unfinished]
+    done = "Removed" if delete else "Found, and not removed without --delete:"
+    lines = [
+        *(f"{s.path} {s.n_bytes} bytes of {s.modified:%Y-%m-%d %H:%M}" for s in garbage.objects),
+        *(f"{path} was never finished" for path in garbage.unfinished),
+        f"{done} {len(garbage.objects)} objects of {garbage.n_bytes / 1e6:.1f} MB that no version "
+        f"of {campaign.publish.dataset} names, {len(garbage.unfinished)} unfinished writes, "
+        f"all older than {grace_hours:g} hours.",
+    ]
+    answer(rows, lines, as_json)

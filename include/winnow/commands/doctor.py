@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from winnow.campaign import Campaign, load_campaign
 from winnow.commands import doctor_services as services
 from winnow.commands import doctor_store as store
-from winnow.commands.checks import Check, Examine, Finding, failed, ok, run_all
+from winnow.commands.checks import Check, Examine, failed, ok, run_all
 from winnow.commands.options import MODELS, SHIPPED, JsonOption, ModelsOption, decimal
-from winnow.commands.say import say, say_json
+from winnow.commands.say import answer
 from winnow.errors import WinnowError
-from winnow.lake import Lake, open_lake
+from winnow.lake import open_lake
+
+T = TypeVar("T")
 
 MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
@@ -38,10 +41,8 @@ def doctor(
 ) -> int:
     """Check lake, campaign, sources, vendor, engine, Airflow and alarms; 1 if a check failed."""
     checks = examine(campaign, lake, day, models, seconds)
-    if as_json:
-        say_json([check.as_dict() for check in checks])
-    else:
-        say(*(line for check in checks for line in _lines(check)))
+    lines = (line for check in checks for line in _lines(check))
+    answer([asdict(check) for check in checks], lines, as_json)
     return int(any(check.outcome == "failed" for check in checks))
 
 
@@ -50,40 +51,43 @@ def examine(
 ) -> list[Check]:
     """Every check, in a fixed order, within about `seconds`."""
     day = day or (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
-    campaign: Campaign | None = None
-    lake: Lake | None = None
-    first: dict[str, Examine] = {}
-    try:
-        campaign = load_campaign(campaign_file)
-        first["campaign"] = partial(_told, ok(f"{campaign.name}, {campaign_file}"))
-    except WinnowError as error:
-        first["campaign"] = partial(_told, failed(str(error), "correct the file it names"))
-    try:
-        if not lake_uri:
-            first["lake"] = partial(_told, failed("WINNOW_LAKE is not set", "set it, or --lake"))
-        else:
-            lake = open_lake(lake_uri)
-    except WinnowError as error:
-        first["lake"] = partial(_told, failed(str(error), "correct WINNOW_LAKE"))
-    checks: dict[str, Examine] = dict(first)
-    if lake is not None:
-        checks |= {
-            "lake": partial(store.lake, lake),
-            "conditional writes": partial(store.conditional_writes, lake),
-            "clock": partial(store.clock, lake),
-        }
+    checks: dict[str, Examine] = {}
+
+    def opened(name: str, open_it: Callable[[], T], mend: str) -> T | None:
+        try:
+            return open_it()
+        except WinnowError as error:
+            wrong = failed(str(error), mend)
+            checks[name] = lambda: wrong
+            return None
+
+    campaign = opened(
+        "campaign", partial(load_campaign, campaign_file), "correct the file it names"
+    )
     if campaign is not None:
+        named = ok(f"{campaign.name}, {campaign_file}")
+        checks["campaign"] = lambda: named
+    checks["lake"] = lambda: failed("WINNOW_LAKE is not set", "set it, or --lake")
+    lake = opened("lake", partial(open_lake, lake_uri), "correct WINNOW_LAKE") if lake_uri else None
+    places = {"models": models}
+    if lake is not None:
+        checks["lake"] = partial(store.lake, lake)
+        checks["conditional writes"] = partial(store.conditional_writes, lake)
+        checks["clock"] = partial(store.clock, lake)
+        if "://" not in lake.uri:
+            places["lake"] = Path(lake.uri)
+    if campaign is None:
+        checks["versions"] = store.installed
+    else:
         checks["sources"] = partial(store.sources, campaign, lake, day)
         checks["known answers"] = partial(store.known_answers, campaign, day)
         if lake is not None:
             checks["versions"] = partial(store.versions, lake, campaign)
-        checks |= _services(campaign, lake, models, seconds)
-    else:
-        checks["versions"] = store.installed
+        checks |= _services(campaign, models, seconds)
     checks |= {
         "airflow": partial(services.airflow, seconds / 2.0),
         "workers": partial(services.workers, seconds),
-        "disk": partial(store.disk, _places(lake, models)),
+        "disk": partial(store.disk, places),
         "secrets": services.secrets,
         "metrics": services.metrics,
         "alarms": partial(services.alarms, seconds),
@@ -91,31 +95,16 @@ def examine(
     return run_all(checks, seconds)
 
 
-def _services(
-    campaign: Campaign, lake: Lake | None, models: Path, seconds: float
-) -> dict[str, Callable[[], Finding]]:
-    python = os.environ.get("WINNOW_ENGINE_PYTHON")
-    found: dict[str, Callable[[], Finding]] = {
-        "vendor": partial(services.vendor, campaign, seconds)
-    }
+def _services(campaign: Campaign, models: Path, seconds: float) -> dict[str, Examine]:
+    checks: dict[str, Examine] = {"vendor": partial(services.vendor, campaign, seconds)}
     if campaign.expand.engine == "server":
-        found["server"] = partial(services.server, campaign, seconds)
-    else:
-        found["model"] = partial(services.model, campaign, models)
-        found["engine"] = partial(services.engine, campaign, python, seconds)
-        found["gpu"] = services.gpu
-    return found
-
-
-def _places(lake: Lake | None, models: Path) -> dict[str, Path]:
-    places = {"models": models}
-    if lake is not None and "://" not in lake.uri:
-        places["lake"] = Path(lake.uri)
-    return places
-
-
-def _told(finding: Finding) -> Finding:
-    return finding
+        return checks | {"server": partial(services.server, campaign, seconds)}
+    python = os.environ.get("WINNOW_ENGINE_PYTHON")
+    return checks | {
+        "model": partial(services.model, campaign, models),
+        "engine": partial(services.engine, campaign, python, seconds),
+        "gpu": services.gpu,
+    }
 
 
 def _lines(check: Check) -> list[str]:

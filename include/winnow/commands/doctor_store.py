@@ -14,7 +14,7 @@ from pathlib import Path
 import winnow
 from winnow.batch import STAGES, read_manifest
 from winnow.campaign import Campaign
-from winnow.commands.checks import Finding, failed, ok, warning
+from winnow.commands.checks import Check, failed, ok, warning
 from winnow.ingest.ledger import read_ledger
 from winnow.ingest.sources import look_for
 from winnow.ingest.sources import told as told_of
@@ -34,7 +34,7 @@ LAST_BATCHES = 5
 PACKAGES = ("apache-airflow", "duckdb", "pyarrow", "great-expectations")
 
 
-def lake(store: Lake) -> Finding:
+def lake(store: Lake) -> Check:
     """Whether an object can be written, read and removed."""
     path, data = f"{FOLDER}/{uuid.uuid4().hex}", b"winnow doctor wrote this.\n"
     began = time.monotonic()
@@ -50,13 +50,13 @@ def lake(store: Lake) -> Finding:
     return ok(f"{store.uri} ({store.store}), written, read and removed in {took:.0f} ms")
 
 
-def conditional_writes(store: Lake) -> Finding:
+def conditional_writes(store: Lake) -> Check:
     """Whether the store keeps the promises that versions stand on; a bad one raises."""
     require_conditional_writes(store)
     return ok("the store refuses to write over an object")
 
 
-def clock(store: Lake) -> Finding:
+def clock(store: Lake) -> Check:
     """How far this host's clock is from the store's, by an object written now."""
     folder = f"{FOLDER}/clock-{uuid.uuid4().hex}"
     before = datetime.now(UTC)
@@ -67,31 +67,34 @@ def clock(store: Lake) -> Finding:
     # A store may keep whole seconds only.
     early, late = before - timedelta(seconds=1) - stored.modified, stored.modified - after
     skew = max(early, late, timedelta(0))
-    told = f"{skew.total_seconds():.1f} s from the store's"
+    measured = f"{skew.total_seconds():.1f} s from the store's"
     if skew >= SKEW_FAILS:
-        return failed(told, "set this host's clock (NTP): the store refuses what is so far off")
+        return failed(measured, "set this host's clock (NTP): the store refuses what is so far off")
     if skew >= SKEW_WARNS:
-        return warning(told, "set this host's clock (NTP)")
-    return ok(told)
+        return warning(measured, "set this host's clock (NTP)")
+    return ok(measured)
 
 
-def sources(campaign: Campaign, store: Lake | None, day: str) -> Finding:
+def sources(campaign: Campaign, store: Lake | None, day: str) -> Check:
     """Which prompt files of the day are there, and which of them no batch took yet."""
     if campaign.pools_from is not None:
-        return _pools(campaign.pools_from, store, day)
+        name = campaign.pools_from
+        if store is not None and read_manifest(store, name, day, "expand") is not None:
+            return ok(f"{name} has pools of {day}")
+        return warning(f"{name} has no pools of {day}", f"let {name} expand that day first")
     found = look_for(campaign.ingest.sources, day)
     files, passed_over = found.files, told_of(found.passed_over)
     taken = read_ledger(store, campaign.name).taken() if store is not None else set[str]()
     new = [file for file in files if file.file_id not in taken]
-    told = f"{len(files)} files for {day}, {len(new)} of them new"
-    told += f"; passed over: {passed_over}" if passed_over else ""
+    measured = f"{len(files)} files for {day}, {len(new)} of them new"
+    measured += f"; passed over: {passed_over}" if passed_over else ""
     if not new:
-        return warning(told, f"put files into {', '.join(campaign.ingest.sources)}")
+        return warning(measured, f"put files into {', '.join(campaign.ingest.sources)}")
     names = ", ".join(Path(file.name).name for file in new[:3])
-    return ok(f"{told}: {names}{', ...' if len(new) > 3 else ''}")
+    return ok(f"{measured}: {names}{', ...' if len(new) > 3 else ''}")
 
 
-def known_answers(campaign: Campaign, day: str) -> Finding:
+def known_answers(campaign: Campaign, day: str) -> Check:
     """Whether the files of evaluation prompts and of gold can be read, before money is spent."""
     parts = []
     if campaign.validation.evaluation_prompts is not None:
@@ -108,18 +111,13 @@ def known_answers(campaign: Campaign, day: str) -> Finding:
     return ok(measured)
 
 
-def _pools(name: str, store: Lake | None, day: str) -> Finding:
-    """Whether the campaign whose pools are taken over has them for the day."""
-    if store is not None and read_manifest(store, name, day, "expand") is not None:
-        return ok(f"{name} has pools of {day}")
-    return warning(f"{name} has no pools of {day}", f"let {name} expand that day first")
-
-
-def versions(store: Lake, campaign: Campaign) -> Finding:
+def versions(store: Lake, campaign: Campaign) -> Check:
     """Versions that are installed; and whether newer code wrote one of the last batches."""
     keys = [entry.batch for entry in read_ledger(store, campaign.name).entries][-LAST_BATCHES:]
-    found = [read_manifest(store, campaign.name, key, stage) for key in keys for stage in STAGES]
-    newest = max((_number(m.code_version) for m in found if m is not None), default=())
+    manifests = [
+        read_manifest(store, campaign.name, key, stage) for key in keys for stage in STAGES
+    ]
+    newest = max((_number(m.code_version) for m in manifests if m is not None), default=())
     if newest > _number(winnow.__version__):
         wrote = ".".join(map(str, newest))
         return failed(
@@ -129,27 +127,27 @@ def versions(store: Lake, campaign: Campaign) -> Finding:
     return installed()
 
 
-def installed() -> Finding:
+def installed() -> Check:
     """What runs here."""
-    told = [f"winnow {winnow.__version__}", f"Python {platform.python_version()}"]
+    packages = [f"winnow {winnow.__version__}", f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
-            told.append(f"{package.removeprefix('apache-')} {version(package)}")
+            packages.append(f"{package.removeprefix('apache-')} {version(package)}")
         except PackageNotFoundError:
             continue
-    return ok(", ".join(told))
+    return ok(", ".join(packages))
 
 
-def disk(places: Mapping[str, Path]) -> Finding:
+def disk(places: Mapping[str, Path]) -> Check:
     """Space that is left where Winnow writes."""
     left = {name: shutil.disk_usage(_existing(place)).free / 1e9 for name, place in places.items()}
-    told = ", ".join(f"{gigabytes:.1f} GB for {name}" for name, gigabytes in left.items())
+    measured = ", ".join(f"{gigabytes:.1f} GB for {name}" for name, gigabytes in left.items())
     least = min(left.values())
     if least < DISK_FAILS:
-        return failed(told, "free space; `winnow gc` lists what no version needs")
+        return failed(measured, "free space; `winnow gc` lists what no version needs")
     if least < DISK_WARNS:
-        return warning(told, "free space soon; `winnow gc` lists what no version needs")
-    return ok(told)
+        return warning(measured, "free space soon; `winnow gc` lists what no version needs")
+    return ok(measured)
 
 
 def _existing(place: Path) -> Path:

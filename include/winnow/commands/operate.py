@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from winnow.batch import STAGES, done_stages, next_stage, open_batch, read_manifest
 from winnow.campaign import Campaign
-from winnow.commands.airflow_rest import HEAD_DAG, AirflowRest, connect_airflow
-from winnow.commands.batches import keys_of
-from winnow.commands.options import (
-    SHIPPED,
-    VENDOR_URL,
-    BatchOption,
-    CampaignOption,
-    LakeOption,
-    VendorUrlOption,
-    whole_number,
-)
-from winnow.commands.say import say, say_text
+from winnow.commands import options
+from winnow.commands.airflow_rest import HEAD_DAG, connect_airflow
+from winnow.commands.batches import keys_of, vendor_of, vendor_token
+from winnow.commands.say import answer, say, say_json
 from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.ingest.sources import look_for
-from winnow.label.vendor import LabelVendor, VendorAccount
-from winnow.label.vendors import connect
 from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
@@ -44,18 +34,20 @@ from winnow.stages.tasks import DAG_OF
 COST_OF = 7
 """What a batch will cost is told from so many that were collected last."""
 MAX_DAYS = 1000
+LATE_COLUMNS = ("task_id", "annotator", "preferred", "revision", "status", "price", "finished_at")
 
 
 def backfill(
-    lake: LakeOption,
+    lake: options.LakeOption,
     first: Annotated[str, typer.Option("--from", help="the first day, 2026-09-01")],
     last: Annotated[str, typer.Option("--to", help="the last day")],
-    campaign: CampaignOption = SHIPPED,
+    campaign: options.CampaignOption = options.SHIPPED,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would do")] = False,
     failed: Annotated[
         bool, typer.Option("--failed", help="days whose first run failed too")
     ] = False,
-    at_once: Annotated[int, whole_number(1, 1000, help="first stages side by side")] = 2,
+    at_once: Annotated[int, options.whole_number(1, 1000, help="first stages side by side")] = 2,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Start the batches of past days in Airflow: says what it will do and cost, then does it."""
     days = days_between(first, last, datetime.now(UTC).date())
@@ -73,21 +65,31 @@ def backfill(
             f"Airflow at {airflow.url} would start runs of {HEAD_DAG} that are none of these days; "
             "does it run Winnow's own DAG?"
         )
-    say(*plan_lines(lake, campaign, days, to_run))
+    planned = planned_days(lake, campaign, days, {*to_run})
+    lines = plan_lines(lake, campaign, planned)
     if paused := airflow.paused(list(DAG_OF.values())):
-        say(f"  paused     {', '.join(paused)}: batches wait there until they are unpaused")
-    if dry_run:
-        say("Nothing was started. The same without --dry-run starts it.")
-        return
-    if not to_run:
-        say("Nothing was started.")
-        return
-    _start(airflow, body, len(to_run))
+        lines.append(
+            f"  paused     {', '.join(paused)}: batches wait there until they are unpaused"
+        )
+    if not as_json:
+        say(*lines)
+    number = airflow.create_backfill(body) if to_run and not dry_run else None
+    if as_json:
+        say_json([{**asdict(day), "backfill": number if day.starts else None} for day in planned])
+    elif number is None:
+        again = " The same without --dry-run starts it." if dry_run else ""
+        say(f"Nothing was started.{again}")
+    else:
+        say(
+            f"Backfill {number} of {len(to_run)} batches is started; they go through all five DAGs "
+            "by themselves.",
+            f"See {airflow.url}/dags/{HEAD_DAG}/backfills, or `winnow status`.",
+        )
 
 
 def reconcile(
-    lake: LakeOption,
-    campaign: CampaignOption = SHIPPED,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.SHIPPED,
     again: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY", help="try this batch again, from nought"),
@@ -96,51 +98,75 @@ def reconcile(
         list[str] | None,
         typer.Option(metavar="KEY", help="neither mend this batch nor tell of it"),
     ] = None,
-    vendor_url: VendorUrlOption = VENDOR_URL,
+    vendor_url: options.VendorUrlOption = options.VENDOR_URL,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Find and mend what the lake alone shows: half-written versions, late answers."""
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
     for key in again or ():
         start_again(lake, campaign.name, key)
-        say(f"{key} is started again by the next run of the DAG reconcile.")
+        rows.append({"kind": "started_again", "batch": key})
+        lines.append(f"{key} is started again by the next run of the DAG reconcile.")
     for key in leave or ():
         leave_alone(lake, campaign.name, key)
-        say(f"{key} is left alone; --again {key} takes it up.")
+        rows.append({"kind": "left_alone", "batch": key})
+        lines.append(f"{key} is left alone; --again {key} takes it up.")
     if again or leave:
+        answer(rows, lines, as_json)
         return
     now = datetime.now(UTC)
-    vendor, salt = _vendor(campaign, vendor_url)
-    say_text(report_text(make_pass(lake, campaign, None, now, vendor, salt)))
+    salt = vendor_token(needed=False).encode()
+    vendor = vendor_of(campaign, vendor_url) if salt else None
+    report = make_pass(lake, campaign, None, now, vendor, salt)
+    rows += [
+        {"kind": f.kind, "batch": f.key, "stage": f.stage, "cause": f.detail, "mend": f.command}
+        for f in report.findings
+    ]
+    rows += [{"kind": "mended", "cause": line} for line in report.mended]
+    lines += report_text(report).split("\n")
     mends = read_memory(lake, campaign.name)[0].mends
     for facts in unfinished(lake, campaign):
         since = f"since {facts.since:%Y-%m-%d %H:%M} UTC" if facts.since else "since it began"
         mended = mends.get(mend_name(facts.key, facts.stage or ""))
         standing = standing_of(facts, now, mended=mended)
         why = standing.cause or "the DAG reconcile sees to it"
-        say(f"{facts.key} is in {facts.stage} {since}; {why}")
-        if standing.mend:
-            say(f"    {standing.mend}")
+        lines.append(f"{facts.key} is in {facts.stage} {since}; {why}")
+        lines += [f"    {standing.mend}"] if standing.mend else []
+        rows.append(
+            {
+                "kind": "unfinished",
+                "batch": facts.key,
+                "stage": facts.stage,
+                "cause": why,
+                "mend": standing.mend,
+                "since": facts.since.isoformat() if facts.since else None,
+            }
+        )
+    answer(rows, lines, as_json)
 
 
 def late(
-    lake: LakeOption,
-    batch: BatchOption,
-    campaign: CampaignOption = SHIPPED,
-    vendor_url: VendorUrlOption = VENDOR_URL,
+    lake: options.LakeOption,
+    batch: options.BatchOption,
+    campaign: options.CampaignOption = options.SHIPPED,
+    vendor_url: options.VendorUrlOption = options.VENDOR_URL,
+    as_json: options.JsonOption = False,
 ) -> None:
     """A line an answer that came after its batch was collected: what was chosen, what it cost."""
     keys_of(lake, campaign, batch)
     opened = open_batch(campaign, batch, lake, lambda: datetime.now(UTC))
-    vendor, _ = _vendor(opened.campaign, vendor_url)
-    if vendor is None:
-        raise Fatal("Set WINNOW_VENDOR_TOKEN to the vendor's token.")
-    answers = late_answers(opened, vendor)
-    for each in answers:
-        say(
-            f"{each.finished_at} task {each.task_id} by {each.annotator}: {each.preferred}, "
-            f"revision {each.revision}, {each.status}, ${each.price / MICROS:.2f}"
-        )
-    told = "none" if not answers else f"{len(answers)}; kept in the lake, in no dataset"
-    say(f"Answers of batch {batch} that came after it was collected: {told}.")
+    vendor_token()
+    answers = late_answers(opened, vendor_of(opened.campaign, vendor_url))
+    lines = [
+        f"{each.finished_at} task {each.task_id} by {each.annotator}: {each.preferred}, "
+        f"revision {each.revision}, {each.status}, ${each.price / MICROS:.2f}"
+        for each in answers
+    ]
+    n = f"{len(answers)}; kept in the lake, in no dataset" if answers else "none"
+    lines.append(f"Answers of batch {batch} that came after it was collected: {n}.")
+    rows = [{"batch": batch, **{n: getattr(each, n) for n in LATE_COLUMNS}} for each in answers]
+    answer(rows, lines, as_json)
 
 
 def days_between(first: str, last: str, today: date) -> list[str]:
@@ -165,35 +191,70 @@ def days_between(first: str, last: str, today: date) -> list[str]:
     return [(begin + timedelta(days=i)).isoformat() for i in range((end - begin).days + 1)]
 
 
-def plan_lines(
-    lake: Lake, campaign: Campaign, days: Sequence[str], to_run: Sequence[str]
-) -> list[str]:
-    """What a backfill of `days` does, of which Airflow would start `to_run`, and what it costs."""
-    read = {day: whole(partial(done_stages, lake, campaign.name, day)) for day in days}
-    manifests = {day: {} if isinstance(done, Damage) else done for day, done in read.items()}
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What a backfill of a day comes upon, and does.
+
+    Attributes:
+        state: new, begun, published; empty: it cannot begin; dropped or damaged: it is let be.
+        stage: The first stage that is not done.
+        starts: Whether Airflow starts a run.
+        buys: Whether that run buys labels.
+    """
+
+    day: str
+    state: Literal["new", "begun", "published", "empty", "dropped", "damaged"]
+    stage: str | None
+    starts: bool
+    buys: bool
+
+
+def planned_days(
+    lake: Lake, campaign: Campaign, days: Sequence[str], to_run: Container[str]
+) -> list[Day]:
+    """What a backfill of `days` does, of which Airflow would start `to_run`."""
     ledger = read_ledger(lake, campaign.name)
-    damaged = [day for day in days if day in ledger.damaged or isinstance(read[day], Damage)]
-    dropped = [day for day in days if ledger.dropped(day) is not None]
-    given_up = {*damaged, *dropped}
-    in_ledger = {*ledger.keys}
-    empty = [d for d in to_run if d not in in_ledger and not _can_begin(lake, campaign, d)]
-    buys = [d for d in to_run if "label" not in manifests[d] and d not in {*empty, *given_up}]
-    begun_days = [day for day in days if day in in_ledger and day not in given_up]
-    stages = Counter(next_stage(manifests[day]) for day in begun_days)
+
+    def planned(day: str) -> Day:
+        done = whole(partial(done_stages, lake, campaign.name, day))
+        starts = day in to_run
+        if day in ledger.damaged or isinstance(done, Damage):
+            return Day(day, "damaged", None, starts, False)
+        stage, buys = next_stage(done), starts and "label" not in done
+        if ledger.dropped(day) is not None:
+            return Day(day, "dropped", stage, starts, False)
+        if day in ledger.keys:
+            return Day(day, "begun" if stage else "published", stage, starts, buys)
+        if starts and not _can_begin(lake, campaign, day):
+            return Day(day, "empty", stage, starts, False)
+        return Day(day, "new", stage, starts, buys)
+
+    return [planned(day) for day in days]
+
+
+def plan_lines(lake: Lake, campaign: Campaign, days: Sequence[Day]) -> list[str]:
+    """A backfill in words: what it does with each kind of day, and what it costs."""
+    of_state: dict[str, list[str]] = {}
+    for each in days:
+        of_state.setdefault(each.state, []).append(each.day)
+    stages = Counter(each.stage for each in days if each.state == "begun")
     begun = ", ".join(f"{stages[stage]} in {stage}" for stage in STAGES if stages[stage])
+    n_starts = sum(each.starts for each in days)
     lines = [
-        f"Backfill of {campaign.name}, {days[0]} to {days[-1]}: {len(days)} days",
-        f"  published  {stages[None]}",
+        f"Backfill of {campaign.name}, {days[0].day} to {days[-1].day}: {len(days)} days",
+        f"  published  {len(of_state.get('published', ()))}",
         f"  begun      {begun or 'none'}",
-        f"  to start   {len(to_run)}; {len(days) - len(to_run)} have a run in Airflow already",
+        f"  to start   {n_starts}; {len(days) - n_starts} have a run in Airflow already",
     ]
-    if dropped:
-        lines.append(f"  dropped    {len(dropped)}: {', '.join(dropped[:5])}; nothing is started")
-    if damaged:
-        lines.append(f"  damaged    {len(damaged)}: {', '.join(damaged[:5])}; see `winnow status`")
-    if empty:
-        lines.append(f"  empty      {len(empty)} of them {_why_empty(campaign)}")
-    return [*lines, *_cost_lines(lake, campaign, len(buys))]
+    for state, mend in (("dropped", "nothing is started"), ("damaged", "see `winnow status`")):
+        if let_be := of_state.get(state):
+            lines.append(f"  {state}    {len(let_be)}: {', '.join(let_be[:5])}; {mend}")
+    if empty := of_state.get("empty"):
+        why = "have no new prompt file and are skipped"
+        if campaign.pools_from is not None:
+            why = f"have no pools of {campaign.pools_from} and will fail"
+        lines.append(f"  empty      {len(empty)} of them {why}")
+    return [*lines, *_cost_lines(lake, campaign, sum(each.buys for each in days))]
 
 
 def _cost_lines(lake: Lake, campaign: Campaign, n: int) -> list[str]:
@@ -224,12 +285,6 @@ def _last_costs(lake: Lake, campaign: str) -> list[int]:
     return costs
 
 
-def _why_empty(campaign: Campaign) -> str:
-    if campaign.pools_from is not None:
-        return f"have no pools of {campaign.pools_from} and will fail"
-    return "have no new prompt file and are skipped"
-
-
 def _can_begin(lake: Lake, campaign: Campaign, day: str) -> bool:
     """Whether there is something for the day. Sources that do not name it may hold a file."""
     if campaign.pools_from is not None:
@@ -238,20 +293,3 @@ def _can_begin(lake: Lake, campaign: Campaign, day: str) -> bool:
     if not all("{day}" in source for source in sources):
         return True
     return bool(look_for(sources, day).files)
-
-
-def _start(airflow: AirflowRest, body: Mapping[str, Any], n: int) -> None:
-    number = airflow.create_backfill(body)
-    say(
-        f"Backfill {number} of {n} batches is started; they go through all five DAGs by "
-        "themselves.",
-        f"See {airflow.url}/dags/{HEAD_DAG}/backfills, or `winnow status`.",
-    )
-
-
-def _vendor(campaign: Campaign, url: str) -> tuple[LabelVendor | None, bytes]:
-    """The campaign's vendor and the salt, where its token is in the environment."""
-    token = os.environ.get("WINNOW_VENDOR_TOKEN", "")
-    if not token:
-        return None, b""
-    return connect(campaign.label.vendor, VendorAccount(url, token)), token.encode()

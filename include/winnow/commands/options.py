@@ -32,14 +32,14 @@ def whole_number(least: int, most: int = 10**9, **said: Any) -> Any:
 
 def one_of(names: Iterable[str], **said: Any) -> Any:
     """An option that is one of some words."""
-    known = sorted(names)
+    choices = sorted(names)
 
     def read(text: Any) -> Any:
-        if text not in known:
-            raise typer.BadParameter(f"{text} is none of {', '.join(known)}")
+        if text not in choices:
+            raise typer.BadParameter(f"{text} is none of {', '.join(choices)}")
         return text
 
-    return typer.Option(parser=read, metavar="|".join(known), **said)
+    return typer.Option(parser=read, metavar="|".join(choices), **said)
 
 
 def sizes(text: str) -> list[int]:

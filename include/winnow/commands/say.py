@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from winnow.text import plain_row
@@ -27,3 +29,27 @@ def say_text(text: str) -> None:
 def say_json(value: Any) -> None:
     """Print a value as JSON: in ASCII, which holds no sign that a terminal obeys."""
     print(json.dumps(value, indent=1, default=str).replace("\x7f", "\\u007f"))
+
+
+def answer(rows: Any, lines: Iterable[str], as_json: bool) -> None:
+    """A command's answer: lines for people, or for programs JSON, an object for each row."""
+    if as_json:
+        say_json(rows)
+    else:
+        say(*lines)
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """What moves a bar on by one of `total`; it is drawn where the standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    # Imported where it is drawn: nothing else of a command needs it.
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)

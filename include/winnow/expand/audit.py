@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from winnow.campaign import AuditLimits
 from winnow.errors import Fatal
 from winnow.expand.diversity import distinct_n, numbered, self_bleu, vendi_score, words
-from winnow.expand.flags import normalised
+from winnow.expand.flags import FLAGS, normalised
 from winnow.expand.language import detected_language, language_code
 from winnow.ids import seed_from
 
@@ -44,16 +44,10 @@ _SEEDS = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The responses to one prompt, one entry a distinct text.
+    """The responses to one prompt, one entry a distinct text, which was drawn `duplicates` times.
 
-    Attributes:
-        prompt_id: Names the prompt, and seeds what is drawn.
-        language: Language tag of the prompt, such as "en" or "pt-BR"; None: unknown.
-        texts: What the responses say.
-        duplicates: How often each was drawn, at least once.
-        n_tokens: Length of each.
-        flags: Faults of each, see `winnow.expand.flags`.
-        embedding_nc: A row for each.
+    `language` is the tag of the prompt, such as "en" or "pt-BR", None where it is unknown; `flags`
+    are faults, see `winnow.expand.flags`.
 
     Raises:
         Fatal: The pool is empty, its columns differ in length, or a text was never drawn.
@@ -81,15 +75,11 @@ class Pool:
     def in_order(self) -> Pool:
         """The same pool, its responses sorted by their text."""
         order = sorted(range(len(self.texts)), key=lambda i: self.texts[i])
-        return Pool(
-            self.prompt_id,
-            self.language,
-            texts=[self.texts[i] for i in order],
-            duplicates=[self.duplicates[i] for i in order],
-            n_tokens=[self.n_tokens[i] for i in order],
-            flags=[self.flags[i] for i in order],
-            embedding_nc=self.embedding_nc[order],
-        )
+        columns: dict[str, Any] = {
+            name: [getattr(self, name)[i] for i in order]
+            for name in ("texts", "duplicates", "n_tokens", "flags")
+        }
+        return replace(self, **columns, embedding_nc=self.embedding_nc[order])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +139,6 @@ class Figure:
         high: Upper end.
         pooled: Mean over all draws, a prompt counting as often as it was sampled.
         n_beyond: Prompts whose own value is beyond the limit.
-        limit: None: nobody set one.
     """
 
     name: str
@@ -263,7 +252,9 @@ class PoolAuditor:
         self._distinct += row.distinct
         self._tokens.update(_lengths(pool))
         for name, sums in self._sums.items():
-            sums.add(getattr(row, name), row.sampled, self._is_beyond(name, getattr(row, name)))
+            value, limit = getattr(row, name), getattr(self._limits, name, None)
+            is_beyond = value is not None and limit is not None and _beyond(name, value, limit)
+            sums.add(value, row.sampled, is_beyond)
         return row
 
     def batch(self) -> BatchAudit:
@@ -278,18 +269,18 @@ class PoolAuditor:
             tokens_p50=p50,
             tokens_p90=p90,
             figures=figures,
-            warnings=_warnings(figures),
+            warnings=[
+                AuditWarning(f.name, f.mean, f.limit, _ADVICE[f.name])
+                for f in figures.values()
+                if f.verdict == "warn" and f.mean is not None and f.limit is not None
+            ],
         )
 
     def _figure(self, name: str) -> Figure:
         sums = self._sums[name]
         low, high = sums.interval(1.0 if name != "vendi" else math.inf)
-        limit = _limit(self._limits, name)
+        limit = getattr(self._limits, name, None)
         return Figure(name, sums.mean, low, high, sums.pooled, sums.n, sums.n_beyond, limit)
-
-    def _is_beyond(self, name: str, value: float | None) -> bool:
-        limit = _limit(self._limits, name)
-        return value is not None and limit is not None and _beyond(name, value, limit)
 
 
 def audit_prompt(pool: Pool, *, with_bleu: bool = True) -> PromptAudit:
@@ -314,10 +305,7 @@ def audit_prompt(pool: Pool, *, with_bleu: bool = True) -> PromptAudit:
         tokens_p10=p10,
         tokens_p50=p50,
         tokens_p90=p90,
-        truncated=_flagged(pool, "truncated"),
-        looping=_flagged(pool, "looping"),
-        refusal=_flagged(pool, "refusal"),
-        echo=_flagged(pool, "echo"),
+        **{flag: _flagged(pool, flag) for flag in FLAGS},
         language_match=_language_match(pool),
     )
 
@@ -401,32 +389,19 @@ def _flagged(pool: Pool, flag: str) -> float:
 
 
 def _language_match(pool: Pool) -> float | None:
-    asked = language_code(pool.language)
-    if asked is None:
+    wanted = language_code(pool.language)
+    if wanted is None:
         return None
-    told: Counter[bool] = Counter()
+    is_same: Counter[bool] = Counter()
     for text, times in zip(pool.texts, pool.duplicates, strict=True):
-        answered = detected_language(text)
-        if answered is not None:
-            told[answered == asked] += times
-    return told[True] / told.total() if told else None
-
-
-def _limit(limits: AuditLimits, name: str) -> float | None:
-    limit: float | None = getattr(limits, name, None)
-    return limit
+        language = detected_language(text)
+        if language is not None:
+            is_same[language == wanted] += times
+    return is_same[True] / is_same.total() if is_same else None
 
 
 def _beyond(name: str, value: float, limit: float) -> bool:
     return value < limit if name in _AT_LEAST else value > limit
-
-
-def _warnings(figures: Mapping[str, Figure]) -> list[AuditWarning]:
-    return [
-        AuditWarning(f.name, f.mean, f.limit, _ADVICE[f.name])
-        for f in figures.values()
-        if f.verdict == "warn" and f.mean is not None and f.limit is not None
-    ]
 
 
 def _table_row(figure: Figure) -> tuple[str, str, str, str]:

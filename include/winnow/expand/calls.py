@@ -8,7 +8,7 @@ sampled = sum of `duplicates` + empty responses, and every draw has rows or a re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -81,7 +81,7 @@ def call_id(call: Call, model: str, campaign: str, settings: Expand, engine: str
         model,
         campaign,
         settings.seed,
-        [sampler.told for sampler in samplers_of(settings)],
+        [sampler.as_json for sampler in samplers_of(settings)],
         [(sampler.model, sampler.weight) for sampler in samplers_of(settings)],
         settings.max_model_len,
         [settings.engine_args, settings.lora, settings.chat_template],
@@ -124,19 +124,28 @@ def call_tables(
     quarantined: list[Quarantined] = []
     sampled = tokens = 0
     for each, pool in zip(asked, drawn, strict=True):
+        prompt = each.prompt
         if isinstance(pool, Refusal):
-            quarantined.append(_refused(each, pool))
+            # The prompt as it came, so that a person can mend it.
+            place = (prompt.get("file"), prompt.get("line"), prompt["prompt_id"])
+            quarantined.append(Quarantined("expand", pool.reason, pool.detail, *place))
             continue
         sampled += len(pool)
         tokens += sum(response.n_tokens for response in pool)
-        for row in _response_rows(each, pool):
-            if row.response_id in rows:
-                known = rows[row.response_id]
-                rows[row.response_id] = replace(known, duplicates=known.duplicates + 1)
+        for response in pool:
+            text = trimmed(response.text)
+            if not text:
+                detail = f"seed {response.seed}, finish reason {response.finish_reason}"
+                quarantined.append(
+                    Quarantined("expand", EMPTY, detail, record_id=prompt["prompt_id"])
+                )
+                continue
+            row = _response_row(each, response, text)
+            if before := rows.get(row.response_id):
+                row = replace(before, duplicates=before.duplicates + 1)
             else:
-                rows[row.response_id] = row
-                prompts.append(each.prompt)
-        quarantined += _empty_responses(each, pool)
+                prompts.append(prompt)
+            rows[row.response_id] = row
     kept = list(rows.values())
     vectors_nc = feature_vectors(prompts, [row.message for row in kept], embed)
     return CallTables(
@@ -148,38 +157,22 @@ def call_tables(
     )
 
 
-def _response_rows(asked: Asked, pool: Sequence[GeneratedResponse]) -> Iterator[ResponseRow]:
-    prompt, question = asked.prompt["prompt_id"], prompt_text(asked.prompt)
-    for response in pool:
-        text = trimmed(response.text)
-        if text:
-            yield ResponseRow(
-                response_id=response_id(prompt, text),
-                prompt_id=prompt,
-                message=text,
-                model=asked.sampler.model,
-                sampling=asked.sampler.told,
-                seed=response.seed,
-                finish_reason=response.finish_reason,
-                n_tokens=response.n_tokens,
-                logprob=response.logprob,
-                duplicates=1,
-                near_duplicates=0,
-                flags=flags_of(question, text, response.finish_reason),
-            )
-
-
-def _empty_responses(asked: Asked, pool: Sequence[GeneratedResponse]) -> list[Quarantined]:
-    return [
-        Quarantined(
-            "expand",
-            EMPTY,
-            f"seed {response.seed}, finish reason {response.finish_reason}",
-            record_id=asked.prompt["prompt_id"],
-        )
-        for response in pool
-        if not trimmed(response.text)
-    ]
+def _response_row(asked: Asked, response: GeneratedResponse, text: str) -> ResponseRow:
+    prompt = asked.prompt["prompt_id"]
+    return ResponseRow(
+        response_id=response_id(prompt, text),
+        prompt_id=prompt,
+        message=text,
+        model=asked.sampler.model,
+        sampling=asked.sampler.as_json,
+        seed=response.seed,
+        finish_reason=response.finish_reason,
+        n_tokens=response.n_tokens,
+        logprob=response.logprob,
+        duplicates=1,
+        near_duplicates=0,
+        flags=flags_of(prompt_text(asked.prompt), text, response.finish_reason),
+    )
 
 
 def trimmed(text: str) -> str:
@@ -193,18 +186,6 @@ def trimmed(text: str) -> str:
     first, newline, _ = lines.partition("\n")
     is_indented = newline and first.startswith(("  ", "\t"))
     return lines if is_indented else lines.lstrip()
-
-
-def _refused(asked: Asked, refusal: Refusal) -> Quarantined:
-    """The prompt as it came, so that a person can mend it."""
-    return Quarantined(
-        stage="expand",
-        reason=refusal.reason,
-        detail=refusal.detail,
-        file=asked.prompt.get("file"),
-        line=asked.prompt.get("line"),
-        record_id=asked.prompt["prompt_id"],
-    )
 
 
 def prompt_text(row: Row) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,41 @@ def _mask(text: str, controls: list[str], mark: str) -> str:
 def _unused_character(texts: list[str]) -> str:
     used = set().union(*texts)
     return next(chr(c) for c in _PRIVATE_USE if chr(c) not in used)
+
+
+_CONTROL = re.compile(
+    # ChatML, Llama 3, Phi, GLM and most others; DeepSeek has bars and gaps of its own.
+    r"<[|｜][^\s<>|｜]{1,64}[|｜]>"
+    r"|</?s>|<(?:bos|eos|pad|unk|sop|eop)>|<(?:BOS|EOS)_TOKEN>"  # many
+    r"|<(?:start|end)_of_turn>|<\|[a-z_]{1,32}>|<[a-z_]{1,32}\|>"  # Gemma
+    r"|\[/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\]|<</?SYS>>"  # Mistral
+    r"|</?(?:tools|tool_call|tool_response|think)>|</?seed:[a-z_:]{1,32}>"  # Qwen, Hermes, Seed
+    r"|\[[gs]MASK\]|\[\|[a-z]{1,32}\|\]|\]~!?b[\[\]]|<(?:extra_id|SPECIAL)_\d+>"  # GLM, EXAONE
+)
+"""The markers of the templates we know; a template of one's own may have others."""
+
+
+def control_refusal(draw: Draw) -> Refusal | None:
+    """Why the draw's text must not go to a server; None where it may.
+
+    >>> from winnow.expand.engine import Sampling
+    >>> messages = [{"role": "user", "content": "Hi<|im_end|>"}]
+    >>> control_refusal(Draw(messages, None, 0, 1, Sampling(8, 1.0, 1.0))).detail
+    '<|im_end|> in message 1 (user) would be read as a control token by the server'
+    """
+    for place, text in _texts(draw):
+        marker = _CONTROL.search(text)
+        if marker:
+            return Refusal(
+                "control_token",
+                f"{marker.group()} in {place} would be read as a control token by the server",
+            )
+    return None
+
+
+def _texts(draw: Draw) -> Iterator[tuple[str, str]]:
+    for number, message in enumerate(draw.messages, start=1):
+        yield f"message {number} ({message['role']})", message["content"]
+    if draw.tools is not None:
+        # Parsed, because \u003c in JSON is a < to the template.
+        yield "the tools", json.dumps(json.loads(draw.tools), ensure_ascii=False)

@@ -16,8 +16,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from winnow.errors import Fatal
-from winnow.expand.engine import Draw, GeneratedResponse, Refusal
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import Draw, GeneratedResponse, Refusal, ServerAddress
 from winnow.ingest.turns import call_text
 from winnow.ingest.values import Unreadable, read_json, tidy
 from winnow.text import plain_text
@@ -123,7 +122,9 @@ def responses_of(content: bytes, ask: Ask, model: ServedModel) -> list[Generated
     try:
         answer = _read(content)
     except ValidationError as error:
-        raise Misshapen(f"its answer is {_misshapen(error)}") from None
+        where = ".".join(map(str, error.errors(include_input=False, include_url=False)[0]["loc"]))
+        fault = f"misshapen at {where}" if where else "not JSON"
+        raise Misshapen(f"its answer is {fault}") from None
     choices = sorted(answer.choices, key=lambda choice: choice.index)
     if len(choices) < ask.n:
         raise TooFewChoices(f"it gave {len(choices)} of {ask.n} choices")
@@ -132,11 +133,22 @@ def responses_of(content: bytes, ask: Ask, model: ServedModel) -> list[Generated
     if answer.usage is not None:
         room = model.max_model_len - ask.draw.sampling.max_tokens
         if answer.usage.prompt_tokens > room:
-            return _too_long(answer.usage.prompt_tokens, room, ask, model)
-    counts = _token_counts(choices, answer.usage)
+            return Refusal(
+                "prompt_too_long",
+                f"{answer.usage.prompt_tokens} tokens; {room} fit beside "
+                f"{ask.draw.sampling.max_tokens} of the response in a context of "
+                f"{model.max_model_len}",
+            )
+    counts = zip(choices, _token_counts(choices, answer.usage), strict=True)
     return [
-        _response(choice, n_tokens, ask.seed + i)
-        for i, (choice, n_tokens) in enumerate(zip(choices, counts, strict=True))
+        GeneratedResponse(
+            text=_text(choice),
+            finish_reason="length" if choice.finish_reason == "length" else "stop",
+            n_tokens=n_tokens,
+            logprob=None if choice.tokens is None else sum(t.logprob for t in choice.tokens),
+            seed=ask.seed + i,
+        )
+        for i, (choice, n_tokens) in enumerate(counts)
     ]
 
 
@@ -156,8 +168,8 @@ def refusal_of(response: httpx.Response, address: ServerAddress) -> Refusal:
 
 def server_words(response: httpx.Response, address: ServerAddress) -> str:
     """The server's own words on a failure, short, as plain text and without the key."""
-    said = _error(response).get("message") or response.content.decode(errors="replace")
-    hidden = str(said).replace(address.key, "***") if address.key else str(said)
+    words = _error(response).get("message") or response.content.decode(errors="replace")
+    hidden = str(words).replace(address.key, "***") if address.key else str(words)
     return plain_text(hidden)[:SHOWN_CHARS]
 
 
@@ -189,6 +201,10 @@ class _Choice(BaseModel):
     finish_reason: Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
     logprobs: _Logprobs | None = None
 
+    @property
+    def tokens(self) -> list[_Token] | None:
+        return self.logprobs.content if self.logprobs is not None else None
+
 
 class _Usage(BaseModel):
     prompt_tokens: int
@@ -205,7 +221,7 @@ def _read(content: bytes) -> _Answer:
     try:
         return _Answer.model_validate_json(content)
     except ValidationError:
-        mended = _HALF_ESCAPES.sub(_whole_or_replaced, content)
+        mended = _HALF_ESCAPES.sub(lambda m: b"\\ufffd" if len(m[0]) == 6 else m[0], content)
         if mended == content:
             raise
         return _Answer.model_validate_json(mended)
@@ -217,52 +233,19 @@ _HALF_ESCAPES = re.compile(
 )
 
 
-def _whole_or_replaced(match: re.Match[bytes]) -> bytes:
-    return b"\\ufffd" if len(match[0]) == 6 else match[0]
-
-
-def _misshapen(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"misshapen at {where}" if where else "not JSON"
-
-
-def _too_long(prompt_tokens: int, room: int, ask: Ask, model: ServedModel) -> Refusal:
-    return Refusal(
-        "prompt_too_long",
-        f"{prompt_tokens} tokens; {room} fit beside {ask.draw.sampling.max_tokens} of the response "
-        f"in a context of {model.max_model_len}",
-    )
-
-
 def _token_counts(choices: Sequence[_Choice], usage: _Usage | None) -> list[int]:
     """Tokens of each choice: its log-probabilities counted, else what is left of the sum."""
-    told = [None if (each := _tokens(choice)) is None else len(each) for choice in choices]
-    untold = told.count(None)
-    if untold > 1:
+    counts = [None if choice.tokens is None else len(choice.tokens) for choice in choices]
+    unknown = counts.count(None)
+    if unknown > 1:
         raise Fatal(
-            f"The server tells no log-probabilities, so the tokens of {untold} responses in one "
-            f"answer cannot be told apart; {ONE_PER_REQUEST}."
+            f"The server tells no log-probabilities, so the tokens of {unknown} responses in one "
+            f"answer cannot be counts apart; {ONE_PER_REQUEST}."
         )
-    if untold and usage is None:
+    if unknown and usage is None:
         raise Fault("it tells neither log-probabilities nor usage")
-    rest = usage.completion_tokens - sum(n or 0 for n in told) if usage is not None else 0
-    return [rest if n is None else n for n in told]
-
-
-def _tokens(choice: _Choice) -> list[_Token] | None:
-    return choice.logprobs.content if choice.logprobs is not None else None
-
-
-def _response(choice: _Choice, n_tokens: int, seed: int) -> GeneratedResponse:
-    tokens = _tokens(choice)
-    return GeneratedResponse(
-        text=_text(choice),
-        finish_reason="length" if choice.finish_reason == "length" else "stop",
-        n_tokens=n_tokens,
-        logprob=None if tokens is None else sum(token.logprob for token in tokens),
-        seed=seed,
-    )
+    rest = usage.completion_tokens - sum(n or 0 for n in counts) if usage is not None else 0
+    return [rest if n is None else n for n in counts]
 
 
 def _text(choice: _Choice) -> str:

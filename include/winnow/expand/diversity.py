@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import IntArray, unit_rows
 from winnow.text import UNSPACED
 
 _MARKS = "\u0300-\u036f\u0900-\u0963\u0966-\u0dff"
@@ -20,8 +21,6 @@ _WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|[{_MARKS}])+")
 
 _ROUNDING = 1e-12
 """An eigenvalue below this is rounding, and may be negative."""
-
-Numbers = NDArray[np.int64]
 
 
 def words(text: str) -> list[str]:
@@ -33,7 +32,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def numbered(words_n: Sequence[Sequence[str]]) -> list[Numbers]:
+def numbered(words_n: Sequence[Sequence[str]]) -> list[IntArray]:
     """The words of each text as numbers from 0, equal words with equal numbers."""
     number_of: dict[str, int] = {}
     return [
@@ -42,7 +41,7 @@ def numbered(words_n: Sequence[Sequence[str]]) -> list[Numbers]:
     ]
 
 
-def distinct_n(numbers_n: Sequence[Numbers], draws_n: ArrayLike, n_words: int) -> float | None:
+def distinct_n(numbers_n: Sequence[IntArray], draws_n: ArrayLike, n_words: int) -> float | None:
     """Distinct runs of `n_words` words over all runs drawn; None where no text is that long.
 
     Li, Galley, Brockett, Gao and Dolan, "A Diversity-Promoting Objective Function for Neural
@@ -65,13 +64,9 @@ def self_bleu(
     """Mean BLEU-4 of a draw against the other draws, in [0, 1]; None with fewer than two draws.
 
     Zhu, Lu, Zheng, Guo, Zhang, Wang and Yu, "Texygen", SIGIR 2018. Sentence BLEU by sacrebleu, with
-    its exponential smoothing, over the orders that a short text has.
-
-    Args:
-        words_n: Words of each text, in an order that does not depend on chance.
-        draws_n: How often each was drawn.
-        seed: Chooses the draws, where there are more than `most_draws`.
-        most_draws: Draws compared, at most: the time is their square.
+    its exponential smoothing, over the orders that a short text has. Of more than `most_draws`,
+    whose square is the time, so many are drawn by `seed`; `words_n` are in an order that does not
+    depend on chance.
     """
     from sacrebleu.metrics.bleu import BLEU
 
@@ -95,9 +90,7 @@ def vendi_score(embedding_nc: ArrayLike, draws_n: ArrayLike) -> float:
     "The Vendi Score", TMLR 2023). A text drawn m times counts m times, by their weighted form
     √p K √p, which has the same eigenvalues. A row of zeros is like no other.
     """
-    vectors_nc = np.asarray(embedding_nc, dtype=np.float64)
-    norm_n = np.linalg.norm(vectors_nc, axis=1, keepdims=True)
-    unit_nc = np.divide(vectors_nc, norm_n, out=np.zeros_like(vectors_nc), where=norm_n > 0)
+    unit_nc = unit_rows(embedding_nc)
     cosine_nn = unit_nc @ unit_nc.T
     np.fill_diagonal(cosine_nn, 1.0)
     draws = np.asarray(draws_n, dtype=np.float64)
@@ -108,7 +101,7 @@ def vendi_score(embedding_nc: ArrayLike, draws_n: ArrayLike) -> float:
     return float(np.clip(np.exp(-np.sum(share * np.log(share))), 1.0, len(draws)))
 
 
-def _runs(numbers: Numbers, n_words: int, base: int) -> Numbers:
+def _runs(numbers: IntArray, n_words: int, base: int) -> IntArray:
     """Each run of `n_words` numbers as one number of that many digits to `base`.
 
     Exact for three words while a pool has fewer than two million different ones.

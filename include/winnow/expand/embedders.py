@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
-from winnow.expand.arithmetic import settle_arithmetic
 from winnow.expand.chat import chat_ids, open_tokenizer
 from winnow.expand.features import EMBEDDED_TOKENS, Embed, Row
-from winnow.expand.models import prepare_model
+from winnow.expand.models import prepare_model, settle_arithmetic
 
 Window = tuple[list[int], int]
 """Token ids that are read at once, and from which of them on states count."""
@@ -97,13 +96,13 @@ class PolicyEmbedder:
         return _whole_states(self._network, windows, text_of)
 
     def _windows(self, prompt: Row, text: str) -> list[Window]:
-        asked = chat_ids(self._tokenizer, prompt["messages"], prompt.get("tools"))
+        question = chat_ids(self._tokenizer, prompt["messages"], prompt.get("tools"))
         answer = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(asked) + len(answer) > self._max_tokens:
-            asked = asked[-max(self._max_tokens - len(answer), self._max_tokens // 2) :]
-        room = self._max_tokens - len(asked)
+        if len(question) + len(answer) > self._max_tokens:
+            question = question[-max(self._max_tokens - len(answer), self._max_tokens // 2) :]
+        room = self._max_tokens - len(question)
         starts = range(0, max(len(answer), 1), room)
-        return [(asked + answer[start : start + room], len(asked)) for start in starts]
+        return [(question + answer[start : start + room], len(question)) for start in starts]
 
 
 def _load(model: str, dtype: str, adapter: str | None = None) -> Any:

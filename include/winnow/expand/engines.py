@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
-from winnow.expand.arithmetic import settle_arithmetic
-from winnow.expand.engine import Engine, Report
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import Engine, Report, ServerAddress
+from winnow.expand.models import settle_arithmetic
 from winnow.expand.server_engine import open_server
 from winnow.expand.transformers_engine import open_transformers
 from winnow.expand.vllm_engine import import_vllm, open_vllm
@@ -17,11 +16,8 @@ def open_engine(
 ) -> Engine:
     """Load a model; `auto` takes vLLM where it can be imported, else transformers, and says why.
 
-    Args:
-        settings: Which engine, with which context and arguments.
-        model: A folder or a hub id; for a server its name there.
-        server: Where the server is; needed for the engine `server` alone.
-        report: Gets one "engine" event with the choice and its reason.
+    `model` is a folder or a hub id, or its name on `server`, which the engine of that name needs.
+    `report` gets one "engine" event with the choice and its reason.
 
     Raises:
         Fatal: The engine is not installed, or the model cannot be loaded or has no chat template.

@@ -1,12 +1,9 @@
 """What the reward sees of a response: an embedding and a dozen figures of style.
 
 A sentence embedding is that of the response alone: the reward centres features within a prompt, so
-what the prompt would add to each of its responses is nearly constant and cancels, while it would
-take up part of the model's 256 tokens. A longer response is read in windows of so many. What
-matters of the prompt, how much the response repeats it, is a figure of its own. The policy's hidden
-states are read with the prompt before the response, as the policy sees it. The figures of
-style are not standardised here: their scale is part of their meaning, and the reward fits its own
-scaling.
+that what the prompt would add nearly cancels. A response longer than the model reads at once is
+read in windows. The policy's hidden states are read with the prompt before the response, as the
+policy sees it. Figures of style are not standardised here: the reward fits its own scaling.
 
 Shapes: n responses, h columns of an embedding, c columns of a vector: embedding, then style.
 """
@@ -23,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.campaign import Expand
-from winnow.refusal import refuses as is_refusal
+from winnow.refusal import refuses
 
 Row = Mapping[str, Any]
 """A row of the `prompts` table."""
@@ -85,7 +82,7 @@ def fits_one_window(response: str) -> bool:
 
 def style_names() -> list[str]:
     """Names of the figures of style, the last columns of a vector."""
-    return [figure.__name__ for figure in _STYLE]
+    return list(_style("", ""))
 
 
 def feature_vectors(prompts: Sequence[Row], responses: Sequence[str], embed: Embed) -> Any:
@@ -101,111 +98,39 @@ def feature_vectors(prompts: Sequence[Row], responses: Sequence[str], embed: Emb
 
 def style_figures(prompt: str, response: str) -> NDArray[np.float32]:
     """Figures of style of one response: (m,) float32, in the order of `style_names`."""
-    return np.array([figure(prompt, response) for figure in _STYLE], np.float32)
+    return np.array(list(_style(prompt, response).values()), np.float32)
 
 
-# Most figures of one response read the same words and lines, and those of its prompt.
+def _style(prompt: str, response: str) -> dict[str, float]:
+    words, lines = _words(response), [line for line in response.splitlines() if line.strip()]
+    distinct, trigrams = set(words), list(zip(words, words[1:], words[2:], strict=False))
+    ending, beyond_ascii = response.rstrip(_CLOSERS), _BEYOND_ASCII.findall(response)
+    n_digits = sum(map(response.count, "0123456789")) + sum(c.isdigit() for c in beyond_ascii)
+    return {
+        "log_words": math.log1p(len(words)),
+        "log_chars": math.log1p(len(response)),
+        "log_lines": math.log1p(len(lines)),
+        "bullet_share": _share(sum(1 for line in lines if _BULLET.match(line)), len(lines)),
+        # Fenced ones, an open one included.
+        "log_code_blocks": math.log1p((response.count("```") + 1) // 2),
+        "digit_share": _share(n_digits, len(response)),
+        "non_ascii_share": _share(len(beyond_ascii), len(response)),
+        "distinct_word_share": _share(len(distinct), len(words)),
+        # Looping text comes near 1.
+        "repeated_trigram_share": _share(len(trigrams) - len(set(trigrams)), len(trigrams)),
+        # As a text cut off at the limit of tokens seldom does.
+        "ends_complete": float(response.rstrip().endswith("```") or ending.endswith(_ENDINGS)),
+        "refuses": float(refuses(response)),
+        "prompt_echo": _share(len(distinct & set(_words(prompt))), len(distinct)),
+        "asks_back": float(ending.endswith(("?", "？", "؟"))),
+    }
+
+
+# All responses of a pool are held against the words of one prompt.
 @lru_cache(maxsize=4)
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-@lru_cache(maxsize=4)
-def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
-
-
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
-
-
-def log_words(prompt: str, response: str) -> float:
-    """ln(1 + words)."""
-    return math.log1p(len(_words(response)))
-
-
-def log_chars(prompt: str, response: str) -> float:
-    """ln(1 + characters)."""
-    return math.log1p(len(response))
-
-
-def log_lines(prompt: str, response: str) -> float:
-    """ln(1 + lines that are not blank)."""
-    return math.log1p(len(_lines(response)))
-
-
-def bullet_share(prompt: str, response: str) -> float:
-    """Share of lines that are list points."""
-    lines = _lines(response)
-    return _share(sum(1 for line in lines if _BULLET.match(line)), len(lines))
-
-
-def log_code_blocks(prompt: str, response: str) -> float:
-    """ln(1 + fenced code blocks), an open one included."""
-    return math.log1p((response.count("```") + 1) // 2)
-
-
-def digit_share(prompt: str, response: str) -> float:
-    """Share of characters that are digits."""
-    plain = sum(map(response.count, "0123456789"))
-    if not response.isascii():
-        plain += sum(c.isdigit() for c in _BEYOND_ASCII.findall(response))
-    return _share(plain, len(response))
-
-
-def non_ascii_share(prompt: str, response: str) -> float:
-    """Share of characters outside ASCII."""
-    return _share(len(_BEYOND_ASCII.findall(response)), len(response))
-
-
-def distinct_word_share(prompt: str, response: str) -> float:
-    """Type-token ratio: distinct words over words."""
-    words = _words(response)
-    return _share(len(set(words)), len(words))
-
-
-def repeated_trigram_share(prompt: str, response: str) -> float:
-    """Share of word trigrams that occurred before: looping text comes near 1."""
-    words = _words(response)
-    trigrams = list(zip(words, words[1:], words[2:], strict=False))
-    return _share(len(trigrams) - len(set(trigrams)), len(trigrams))
-
-
-def ends_complete(prompt: str, response: str) -> float:
-    """1 if the text ends a sentence or a code block, as a text cut off at the limit seldom does."""
-    if response.rstrip().endswith("```"):
-        return 1.0
-    return float(response.rstrip(_CLOSERS).endswith(_ENDINGS))
-
-
-def refuses(prompt: str, response: str) -> float:
-    """1 if the first 200 characters hold a phrase of refusal."""
-    return float(is_refusal(response))
-
-
-def prompt_echo(prompt: str, response: str) -> float:
-    """Share of the response's distinct words that the prompt has too."""
-    words = set(_words(response))
-    return _share(len(words & set(_words(prompt))), len(words))
-
-
-def asks_back(prompt: str, response: str) -> float:
-    """1 if the text ends with a question."""
-    return float(response.rstrip(_CLOSERS).endswith(("?", "？", "؟")))
-
-
-_STYLE: tuple[Callable[[str, str], float], ...] = (
-    log_words,
-    log_chars,
-    log_lines,
-    bullet_share,
-    log_code_blocks,
-    digit_share,
-    non_ascii_share,
-    distinct_word_share,
-    repeated_trigram_share,
-    ends_complete,
-    refuses,
-    prompt_echo,
-    asks_back,
-)

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from functools import cache
 
-from winnow.expand.features import refuses
+from winnow.refusal import refuses
 from winnow.text import plain_text, unicode_form
 
 FLAGS = ("truncated", "looping", "refusal", "echo")
@@ -65,14 +65,14 @@ def flags_of(prompt: str, response: str, finish_reason: str) -> list[str]:
     - `refusal`: its first 200 characters hold a phrase of refusal.
     - `echo`: most of it stands in the prompt word by word, the prompt's beginning included.
     """
-    said = _folded(response)
-    found = (
+    text = _folded(response)
+    holds = (
         finish_reason == "length",
-        _ends_in_a_loop(said) or _mostly_repeated(said),
-        bool(refuses(prompt, response)),
-        _repeats_the_prompt(_folded(prompt), said),
+        _ends_in_a_loop(text) or _mostly_repeated(text),
+        refuses(response),
+        _repeats_the_prompt(_folded(prompt), text),
     )
-    return [flag for flag, is_so in zip(FLAGS, found, strict=True) if is_so]
+    return [flag for flag, is_so in zip(FLAGS, holds, strict=True) if is_so]
 
 
 def _folded(text: str) -> str:
@@ -122,7 +122,9 @@ def _mostly_repeated(text: str) -> bool:
 
 
 def _repeats_the_prompt(prompt: str, response: str) -> bool:
-    length = _ECHO_RUN // 2 if _is_dense(prompt) else _ECHO_RUN
+    # Chinese, Japanese and Korean say more with a character than others with a letter.
+    n_wide = sum(unicodedata.east_asian_width(c) in "WF" for c in prompt)
+    length = _ECHO_RUN // 2 if n_wide > len(prompt) / 2 else _ECHO_RUN
     # An edited or shortened text shares most of itself with the prompt, but not the instruction.
     if prompt[:length] not in response:
         return False
@@ -133,11 +135,6 @@ def _repeats_the_prompt(prompt: str, response: str) -> bool:
         if response[start : start + length] in runs
     ]
     return _covered(shared, length) >= _ECHO_SHARE * max(len(response), 1)
-
-
-def _is_dense(text: str) -> bool:
-    """Whether most characters are Chinese, Japanese or Korean, which say more than a letter."""
-    return sum(unicodedata.east_asian_width(c) in "WF" for c in text) > len(text) / 2
 
 
 def _covered(starts: list[int], length: int) -> int:

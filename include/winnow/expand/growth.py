@@ -51,7 +51,7 @@ def pools_so_far(
     store: Lake, calls: Iterable[CallManifest], prompts: Sequence[str]
 ) -> list[PoolSoFar]:
     """The pools of those prompts that have responses, in the order of `prompts`."""
-    found: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    rows_of: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     wanted = set(prompts)
     for call in calls:
         vectors = read_table(store, call.outputs["features"])["vector"].to_pylist()
@@ -59,10 +59,12 @@ def pools_so_far(
         for row, vector in zip(responses, vectors, strict=True):
             if row["prompt_id"] not in wanted:
                 continue
-            pool = found[row["prompt_id"]]
-            known = pool.setdefault(row["response_id"], {**row, "duplicates": 0, "vector": vector})
-            known["duplicates"] += row["duplicates"]
-    return [_pool(prompt, list(found[prompt].values())) for prompt in prompts if prompt in found]
+            pool = rows_of[row["prompt_id"]]
+            first = pool.setdefault(row["response_id"], {**row, "duplicates": 0, "vector": vector})
+            first["duplicates"] += row["duplicates"]
+    return [
+        _pool(prompt, list(rows_of[prompt].values())) for prompt in prompts if prompt in rows_of
+    ]
 
 
 def _pool(prompt_id: str, rows: Sequence[dict[str, Any]]) -> PoolSoFar:

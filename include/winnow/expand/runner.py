@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from winnow.batch import Artifact, table_bytes
+from winnow.batch import store, table_bytes
 from winnow.campaign import Expand
 from winnow.errors import Corrupt
-from winnow.expand.calls import Asked, CallTables, Row, call_id, call_tables, draws_of
+from winnow.expand.calls import Asked, Row, call_id, call_tables, draws_of
 from winnow.expand.engine import Draw, Drawn, Engine, Report
 from winnow.expand.features import Embed
 from winnow.expand.growth import Grows, pools_so_far
@@ -31,7 +31,6 @@ from winnow.expand.manifests import (
     shard_path,
 )
 from winnow.expand.shard import Call, Shard, calls_of, round_ends
-from winnow.ids import digest
 from winnow.lake import Lake
 from winnow.stored import parsed
 
@@ -45,7 +44,7 @@ def run_shard(
     settings: Expand,
     engine: Engine,
     embed: Embed,
-    store: Lake,
+    lake: Lake,
     report: Report,
     *,
     campaign: str,
@@ -58,13 +57,13 @@ def run_shard(
     Args:
         shard: Its groups, and the model.
         prompts: Rows of the prompts table, those of the shard among them.
-        settings: The campaign's expand settings.
-        engine: Generates.
-        embed: Embeds the responses.
-        store: The lake.
+        settings: The campaign's.
+        engine: What generates.
+        embed: Features of what it generates.
+        lake: Where both go, below `folder`.
         report: Gets a "call" event after each call, and a "round" event after each round.
-        campaign: The campaign's name.
-        folder: Folder of the batch's expand stage in the lake.
+        campaign: Its name, of which seeds depend.
+        folder: That of the batch's expand stage.
         grows: Which pools go on after a round; None: all of them.
         clock: Seconds, for the events.
 
@@ -72,14 +71,14 @@ def run_shard(
         Corrupt: A prompt of the shard is not among `prompts`.
     """
     rows = _rows_of(shard, prompts)
-    work = _Work(shard, rows, settings, engine, embed, store, report, campaign, folder, clock)
+    work = _Work(shard, rows, settings, engine, embed, lake, report, campaign, folder, clock)
     first = 0
     for last in round_ends(settings):
         work.run_round(first, last, grows)
         first = last
     path = shard_path(folder, shard.shard_id)
-    store.create(path, ShardManifest(shard.shard_id, tuple(work.done)).to_bytes())
-    return parsed(store, path, ShardManifest.from_bytes)
+    lake.create(path, ShardManifest(shard.shard_id, tuple(work.done)).to_bytes())
+    return parsed(lake, path, ShardManifest.from_bytes)
 
 
 def _rows_of(shard: Shard, prompts: Iterable[Row]) -> dict[str, Row]:
@@ -107,7 +106,7 @@ class _Work:
     settings: Expand
     engine: Engine
     embed: Embed
-    store: Lake
+    lake: Lake
     report: Report
     campaign: str
     folder: str
@@ -163,17 +162,15 @@ class _Work:
 
     def _growing(self, prompts: Sequence[str], last: int, grows: Grows | None) -> list[str]:
         earlier = [m for m in self.done if not set(prompts).isdisjoint(m.call.prompts)]
-        asked = {prompt for manifest in earlier for prompt in manifest.call.prompts}
-        pools = pools_so_far(self.store, earlier, prompts)
+        drawn = {prompt for manifest in earlier for prompt in manifest.call.prompts}
+        pools = pools_so_far(self.lake, earlier, prompts)
         verdicts = grows(pools, last) if grows else [True] * len(pools)
         go_on = {p.prompt_id for p, goes_on in zip(pools, verdicts, strict=True) if goes_on}
-        return [prompt for prompt in prompts if prompt in go_on or prompt not in asked]
+        return [prompt for prompt in prompts if prompt in go_on or prompt not in drawn]
 
     def _stored(self, call: Call) -> CallManifest | None:
         path = call_path(self.folder, self._id(call))
-        return (
-            parsed(self.store, path, CallManifest.from_bytes) if self.store.exists(path) else None
-        )
+        return parsed(self.lake, path, CallManifest.from_bytes) if self.lake.exists(path) else None
 
     def _id(self, call: Call) -> str:
         return call_id(call, self.shard.model, self.campaign, self.settings, self.engine.name)
@@ -183,20 +180,25 @@ class _Work:
 
     def _finish(self, call: Call, drawn: Sequence[Drawn]) -> CallManifest:
         """Embed and store what a call gave; the twin that was first wins."""
-        tables = call_tables(self._asked(call), drawn, self.settings, self.embed)
+        made = call_tables(self._asked(call), drawn, self.settings, self.embed)
         identity = self._id(call)
+        folder = call_folder(self.folder, identity)
+        tables = {n: getattr(made, n) for n in ("responses", "features", "quarantine")}
         manifest = CallManifest(
             call_id=identity,
             call=call,
-            sampled=tables.sampled,
-            tokens=tables.tokens,
+            sampled=made.sampled,
+            tokens=made.tokens,
             engine=self.engine.name,
             engine_version=self.engine.version,
-            outputs=_store_tables(self.store, call_folder(self.folder, identity), tables),
+            outputs={
+                n: store(self.lake, f"{folder}/{n}", "parquet", table_bytes(t), t.num_rows)
+                for n, t in tables.items()
+            },
         )
         path = call_path(self.folder, identity)
-        self.store.create(path, manifest.to_bytes())
-        return parsed(self.store, path, CallManifest.from_bytes)
+        self.lake.create(path, manifest.to_bytes())
+        return parsed(self.lake, path, CallManifest.from_bytes)
 
     def _say(self, manifest: CallManifest, skipped: bool) -> None:
         self.report(
@@ -208,15 +210,3 @@ class _Work:
                 "skipped": skipped,
             }
         )
-
-
-def _store_tables(store: Lake, folder: str, tables: CallTables) -> dict[str, Artifact]:
-    outputs = {}
-    for name in ("responses", "features", "quarantine"):
-        table = getattr(tables, name)
-        data = table_bytes(table)
-        sha256 = digest(data)
-        path = f"{folder}/{name}-{sha256[:16]}.parquet"
-        store.create(path, data)
-        outputs[name] = Artifact(path, sha256, table.num_rows, len(data))
-    return outputs

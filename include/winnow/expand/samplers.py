@@ -25,12 +25,12 @@ class PoolSampler:
     system_prompt: str | None
 
     @property
-    def told(self) -> str:
+    def as_json(self) -> str:
         """What the `sampling` column of its responses says, JSON."""
-        told = {**asdict(self.sampling), "stop": list(self.sampling.stop)}
+        how = {**asdict(self.sampling), "stop": list(self.sampling.stop)}
         if self.system_prompt is not None:
-            told["system_prompt"] = self.system_prompt
-        return canonical_json(told).decode()
+            how["system_prompt"] = self.system_prompt
+        return canonical_json(how).decode()
 
     def seed(self, campaign: str, settings: Expand, prompt_id: str) -> int:
         """Seed of its first response to a prompt; the k-th has this seed plus k."""

@@ -26,10 +26,12 @@ from winnow.calls import (
     Unreadable,
     is_callable,
     is_sendable,
+    retry_after,
     why,
 )
 from winnow.campaign import Expand, Server
 from winnow.errors import Fatal, Retryable
+from winnow.expand.chat import control_refusal
 from winnow.expand.completions import (
     ONE_PER_REQUEST,
     SHOWN_CHARS,
@@ -45,14 +47,10 @@ from winnow.expand.completions import (
     responses_of,
     server_words,
 )
-from winnow.expand.control_tokens import control_refusal
-from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Refusal
-from winnow.expand.flight import Flight
-from winnow.expand.patience import LONGEST_HOLD_SECONDS, Patience
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Refusal, ServerAddress
+from winnow.expand.flight import LONGEST_HOLD_SECONDS, Flight, Patience
 from winnow.ingest.values import Unreadable as NotJson
 from winnow.ingest.values import read_json
-from winnow.retry_after import retry_after
 from winnow.text import plain_text
 
 CONNECT_SECONDS = 10.0
@@ -86,8 +84,10 @@ def open_server(
             f"The server at {server.url} serves {model} with a context of {served.max_model_len} "
             f"tokens; lower expand.max_model_len from {settings.max_model_len}."
         )
-    known = ServedModel(model, settings.max_model_len, is_vllm=served.owned_by == "vllm")
-    return ServerEngine(known, server, version, settings.server, patience or Patience(), options)
+    model_there = ServedModel(model, settings.max_model_len, is_vllm=served.owned_by == "vllm")
+    return ServerEngine(
+        model_there, server, version, settings.server, patience or Patience(), options
+    )
 
 
 class ServerEngine:
@@ -190,20 +190,14 @@ def _open_call(
     """A call with the requests it needs: none for a draw that must not go to a server."""
     opened = _OpenCall(call, [_OpenDraw(draw, control_refusal(draw)) for draw in draws], 0)
     pieces = [
-        _Piece(ask, each, opened)
+        _Piece(Ask(d, d.seed + start, min(per_request, d.n - start)), each, opened)
         for each in opened.draws
         if each.refusal is None
-        for ask in _asks(each.draw, per_request)
+        for d in (each.draw,)
+        for start in range(0, d.n, per_request)
     ]
     opened.left = len(pieces)
     return opened, pieces
-
-
-def _asks(draw: Draw, per_request: int) -> list[Ask]:
-    return [
-        Ask(draw, draw.seed + start, min(per_request, draw.n - start))
-        for start in range(0, draw.n, per_request)
-    ]
 
 
 def _landed(flight: Flight[_Piece[Call], Answer]) -> Iterator[tuple[Call, list[Drawn]]]:
@@ -278,10 +272,10 @@ class _Requests:
             return refusal_of(response, self.address)
         if not _may_pass(status):
             raise _wrong(response, self.address)
-        said = f"it answered HTTP {status}: {server_words(response, self.address)}"
+        failure = f"it answered HTTP {status}: {server_words(response, self.address)}"
         if status in _BUSY:
-            raise Busy(said, self._bearable(retry_after(response)))
-        raise Fault(said)
+            raise Busy(failure, self._bearable(retry_after(response)))
+        raise Fault(failure)
 
     async def _post(self, body: dict[str, Any], most_bytes: int) -> httpx.Response:
         seconds = self.settings.timeout_seconds
@@ -359,10 +353,10 @@ def _served(http: Calls, server: ServerAddress, model: str) -> _ServedModel:
 def _version(http: Calls) -> str:
     """What vLLM tells of itself; other servers have no such page."""
     try:
-        told = read_json(http.send("GET", "/version").content)["version"]
+        version = read_json(http.send("GET", "/version").content)["version"]
     except (httpx.RequestError, Retryable, NotJson, LookupError, TypeError):
         return "unknown"
-    return plain_text(str(told))[:SHOWN_CHARS]
+    return plain_text(str(version))[:SHOWN_CHARS]
 
 
 def _may_pass(status: int) -> bool:
@@ -373,14 +367,14 @@ def _may_pass(status: int) -> bool:
 def _wrong(response: httpx.Response, server: ServerAddress) -> Fatal:
     """An answer that no retry betters."""
     status = response.status_code
-    said = server_words(response, server)
+    words = server_words(response, server)
     if status in (401, 403):
         act = "set its key as the password of the server's connection"
     elif status == 404:
         act = "check expand.model, and that the address in the server's connection ends before /v1"
     else:
         act = "check the address in the server's connection"
-    return Fatal(f"The server at {server.url} answered HTTP {status} ({said}); {act}.")
+    return Fatal(f"The server at {server.url} answered HTTP {status} ({words}); {act}.")
 
 
 def _http_options(server: ServerAddress) -> dict[str, Any]:

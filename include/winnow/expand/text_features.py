@@ -2,18 +2,13 @@
 
 Latent semantic analysis: counts of words and of neighbouring pairs of words, hashed into 2^16
 buckets, weighted by TF-IDF, rows scaled to length one, reduced by a truncated SVD, which is fitted
-on a sample where there are more than `MAX_FITTED` texts. The figures of style that the product
-computes follow behind, so a reward may treat the columns as it treats an embedding and its style
-columns.
+on a sample where there are more than `MAX_FITTED` texts. The figures of style follow behind.
+Characters of scripts written without spaces are words of their own; a text without any word, such
+as one of emoji, is read by its characters.
 
-A word is a run of letters and digits. Characters of scripts written without spaces (Chinese,
-Japanese, Thai, ...) are words of their own, so those texts are read by their characters and pairs
-of characters; so is a text without any word, such as one of emoji.
-
-Always holds: equal lists of texts give equal bytes in every process of one machine (the hash is
-CRC-32, the solver's start is fixed, BLAS runs on one thread); another machine's BLAS may round
-the last bits differently. The order of the texts changes a row by rounding only. A text without a
-visible character has zeros for components.
+Always holds: equal lists of texts give equal bytes in every process of one machine; another
+machine's BLAS may round the last bits differently. The order of the texts changes a row by rounding
+only. A text without a visible character has zeros for components.
 
 Shapes: r responses, b hash buckets, c components.
 """
@@ -30,6 +25,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 from threadpoolctl import threadpool_limits
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Fatal
 from winnow.expand.features import style_figures
 from winnow.ids import content_id
@@ -47,8 +43,6 @@ _MIXER = np.uint32(2654435761)
 
 _ROUNDING = 1e-6
 """A singular value below this share of the largest one is rounding, not text."""
-
-Array = NDArray[np.float64]
 
 
 def text_features(
@@ -116,14 +110,14 @@ def _tf_idf(counts_rb: csr_matrix) -> csr_matrix:
     return csr_matrix(matrix, shape=(counts_rb.shape[0], int((n_texts_b > 0).sum())))
 
 
-def _fitted(texts_r: Sequence[str]) -> NDArray[np.intp]:
+def _fitted(texts_r: Sequence[str]) -> IndexArray:
     """Texts to fit on: drawn by content, so the order of the texts plays no part."""
     if len(texts_r) <= MAX_FITTED:
         return np.arange(len(texts_r))
     return np.argsort([content_id("fitted", text) for text in texts_r], kind="stable")[:MAX_FITTED]
 
 
-def _components(weights_rb: csr_matrix, fitted: NDArray[np.intp], n_components: int) -> Array:
+def _components(weights_rb: csr_matrix, fitted: IndexArray, n_components: int) -> FloatArray:
     """Coordinates of the rows along the largest singular vectors of the fitted ones: (r, c)."""
     components_rc = np.zeros((weights_rb.shape[0], n_components))
     if weights_rb[fitted].nnz:
@@ -133,7 +127,7 @@ def _components(weights_rb: csr_matrix, fitted: NDArray[np.intp], n_components: 
     return components_rc
 
 
-def _right_vectors(weights_rb: csr_matrix, n_components: int) -> Array:
+def _right_vectors(weights_rb: csr_matrix, n_components: int) -> FloatArray:
     """Right singular vectors (k, b) of the k ≤ c singular values that are not rounding."""
     if min(weights_rb.shape) <= n_components + 1:
         _, size_k, vectors_kb = np.linalg.svd(weights_rb.toarray(), full_matrices=False)

@@ -73,12 +73,12 @@ def _hidden(module: str) -> Iterator[None]:
     On a CPU vLLM looks through every loaded module for kernels of its own, and trips over Numba's
     table of LLVM functions, which answers to any name.
     """
-    found = sys.modules.pop(module, None)
+    loaded = sys.modules.pop(module, None)
     try:
         yield
     finally:
-        if found is not None:
-            sys.modules[module] = found
+        if loaded is not None:
+            sys.modules[module] = loaded
 
 
 def _cpu_settings(max_model_len: int) -> dict[str, Any]:

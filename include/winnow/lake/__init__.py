@@ -10,15 +10,16 @@ Paths are relative, with forward slashes: `batches/nightly/2026-11-22/ingest/man
 
 from __future__ import annotations
 
+import json
+import uuid
 from pathlib import Path
 from typing import Any
 
 from winnow.addresses import holds_secret
-from winnow.errors import Fatal
+from winnow.errors import Corrupt, Fatal
 from winnow.lake.aws import aws_client
 from winnow.lake.contract import Lake, Stored
 from winnow.lake.folder import FolderLake
-from winnow.lake.identity import lake_id
 from winnow.lake.s3 import S3Lake
 
 __all__ = ["FolderLake", "Lake", "S3Lake", "Stored", "aws_client", "lake_id", "open_lake"]
@@ -46,3 +47,24 @@ def open_lake(uri: str, s3_client: Any = None) -> Lake:
     if scheme == "s3" and bucket:
         return S3Lake(bucket, prefix.strip("/"), s3_client or aws_client("s3"))
     raise Fatal(f"{uri} is no place for files; use a folder or s3://bucket/prefix.")
+
+
+_IDENTITY = "lake.json"
+"""The id, written once, before the lake's first purchase: it moves with the lake's content."""
+
+
+def lake_id(lake: Lake) -> str:
+    """The lake's id, given to it now unless it has one.
+
+    Raises:
+        Corrupt: `lake.json` cannot be read.
+    """
+    if not lake.exists(_IDENTITY):
+        lake.create(_IDENTITY, json.dumps({"id": uuid.uuid4().hex}).encode())
+    try:
+        return str(json.loads(lake.read(_IDENTITY))["id"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise Corrupt(
+            f"{lake.uri}/{_IDENTITY} cannot be read, so what this lake bought cannot be told from "
+            "another's purchases: restore it from the bucket's versions or a copy of the lake."
+        ) from error

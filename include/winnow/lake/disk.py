@@ -36,18 +36,18 @@ _STAYS = {
 }
 
 
-def told(error: OSError, where: str = "") -> str:
+def in_words(error: OSError, where: str = "") -> str:
     """An error of a file system as one line; `where` is for those that name no file.
 
-    >>> told(OSError(28, "No space left on device"), "/lake/x")
+    >>> in_words(OSError(28, "No space left on device"), "/lake/x")
     '/lake/x: No space left on device; make room; it goes on from what is there.'
     """
     if error.errno is None:
         return str(error)
     place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else where
-    said = error.strerror or os.strerror(error.errno)
+    what = error.strerror or os.strerror(error.errno)
     do = _PASSES.get(error.errno) or _STAYS.get(error.errno)
-    line = f"{said}; {do}." if do else f"{said}."
+    line = f"{what}; {do}." if do else f"{what}."
     return f"{place}: {line}" if place else line
 
 
@@ -65,4 +65,4 @@ def disk_errors(where: str) -> Iterator[None]:
         raise
     except OSError as error:
         kind = Retryable if error.errno in _PASSES else Fatal
-        raise kind(told(error, where)) from error
+        raise kind(in_words(error, where)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import re
 import shutil
@@ -59,20 +60,20 @@ class FolderLake:
             return (self.root / path).exists()
 
     def create(self, path: str, data: bytes) -> bool:
+        return self._create(path, io.BytesIO(data))
+
+    def create_file(self, path: str, source: Path) -> bool:
+        with self._errors(path):
+            body = source.open("rb")
+        with body:
+            return self._create(path, body)
+
+    def _create(self, path: str, body: BinaryIO) -> bool:
         target = self.root / path
         with self._errors(path):
             if target.exists():
                 return False
             with _beside(target) as temporary:
-                temporary.write_bytes(data)
-                return _link_synced(temporary, target)
-
-    def create_file(self, path: str, source: Path) -> bool:
-        target = self.root / path
-        with self._errors(path):
-            if target.exists():
-                return False
-            with source.open("rb") as body, _beside(target) as temporary:
                 with temporary.open("wb") as copy:
                     shutil.copyfileobj(body, copy, _PIECE_BYTES)
                 return _link_synced(temporary, target)
@@ -129,20 +130,20 @@ class FolderLake:
 
     def tags(self, folder: str) -> dict[str, str]:
         with self._errors(folder):
-            found = {}
+            digests = {}
             for file in sorted(self._files(folder)):
                 with contextlib.suppress(FileNotFoundError):
-                    found[self._path(file)] = file_digest(file)
-        return found
+                    digests[self._path(file)] = file_digest(file)
+        return digests
 
     def listing(self, folder: str) -> list[Stored]:
-        found = []
+        objects = []
         with self._errors(folder):
             for file in sorted(self._files(folder)):
                 with contextlib.suppress(FileNotFoundError):
                     about = file.stat()
-                    found.append(Stored(self._path(file), about.st_size, _modified(about)))
-        return found
+                    objects.append(Stored(self._path(file), about.st_size, _modified(about)))
+        return objects
 
     def names(self, folder: str, after: str = "") -> Iterator[str]:
         place = self.root / folder
@@ -166,17 +167,17 @@ class FolderLake:
             return _modified(temporary.stat())
 
     def unfinished(self, folder: str, before: datetime, *, remove: bool) -> list[str]:
-        found = []
+        left = []
         with self._errors(folder):
             for place, folders, files in os.walk(self.root / folder, onerror=_unless_gone):
                 for name in filter(_TEMPORARY.fullmatch, [*folders, *files]):
                     with contextlib.suppress(FileNotFoundError):
                         if _modified((Path(place) / name).stat()) < before:
-                            found.append(Path(place) / name)
+                            left.append(Path(place) / name)
                 folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
-            for path in found if remove else ():
+            for path in left if remove else ():
                 _discard(path)
-        return sorted(map(self._path, found))
+        return sorted(map(self._path, left))
 
     def _errors(self, path: str) -> contextlib.AbstractContextManager[None]:
         return disk_errors(f"{self.root}/{path}")
@@ -192,8 +193,8 @@ class FolderLake:
         """
         for place, folders, files in os.walk(self.root / folder, onerror=_unless_gone):
             folders[:] = [name for name in folders if not _TEMPORARY.fullmatch(name)]
-            found = (Path(place) / name for name in files if not name.startswith("."))
-            yield from filter(_is_regular, found)
+            places = (Path(place) / name for name in files if not name.startswith("."))
+            yield from filter(_is_regular, places)
 
     def _path(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()

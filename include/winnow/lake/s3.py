@@ -54,8 +54,9 @@ class S3Lake:
         return data
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        with _s3_errors(f"{self.uri}/{path}"):
-            yield from self._get(path)["Body"].iter_chunks(_PIECE_BYTES)
+        with self._object(path):
+            answer = self.client.get_object(**self._at(path))
+            yield from answer["Body"].iter_chunks(_PIECE_BYTES)
 
     @contextlib.contextmanager
     def local(self, path: str) -> Iterator[Path]:
@@ -70,9 +71,10 @@ class S3Lake:
     def part(self, path: str, start: int, n_bytes: int) -> bytes:
         if n_bytes <= 0:
             return b""
-        with _s3_errors(f"{self.uri}/{path}"):
+        wanted = f"bytes={start}-{start + n_bytes - 1}"
+        with self._object(path):
             try:
-                answer = self._get(path, Range=f"bytes={start}-{start + n_bytes - 1}")
+                answer = self.client.get_object(**self._at(path), Range=wanted)
             except self.client.exceptions.ClientError as error:
                 if _status(error) == 416:
                     return b""
@@ -90,21 +92,20 @@ class S3Lake:
             return self._create(path, body, source.stat().st_size)
 
     def copy(self, source: str, target: str) -> None:
-        with _s3_errors(f"{self.uri}/{target}"):
+        with self._object(source, target):
             try:
-                self._copy(source, target)
+                self.client.copy_object(**self._at(target), CopySource=self._at(source))
             except self.client.exceptions.ClientError as error:
-                if _is_absent(error):
-                    raise FileNotFoundError(f"{self.uri}/{source}") from error
-                raise
+                if _code(error) != "InvalidRequest":
+                    raise
+                # In parts: the object is above S3's limit for one copy.
+                self.client.copy(self._at(source), self.bucket, self._key(target))
 
     def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
-        with _s3_errors(f"{self.uri}/{path}"):
-            try:
-                answer = self._get(path)
-            except FileNotFoundError:
-                return None, None
+        with contextlib.suppress(FileNotFoundError), self._object(path):
+            answer = self.client.get_object(**self._at(path))
             return answer["Body"].read(), answer["ETag"]
+        return None, None
 
     def swap(self, path: str, data: bytes, tag: str | None) -> bool:
         condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
@@ -119,23 +120,18 @@ class S3Lake:
         self.copy(objects[last], f"{folder}/{last}")
 
     def tags(self, folder: str) -> dict[str, str]:
-        return {self._path(entry): entry["ETag"] for entry in self._entries(folder)}
+        entries = self._pages("list_objects_v2", folder, "Contents")
+        return {self._path(entry): entry["ETag"] for entry in entries}
 
     def tag(self, path: str) -> str | None:
         """The content tag of one object, as in `tags`; None if there is none."""
-        with _s3_errors(f"{self.uri}/{path}"):
-            try:
-                return str(self.client.head_object(**self._at(path))["ETag"])
-            except self.client.exceptions.ClientError as error:
-                if _is_absent(error):
-                    return None
-                raise
+        with contextlib.suppress(FileNotFoundError), self._object(path):
+            return str(self.client.head_object(**self._at(path))["ETag"])
+        return None
 
     def listing(self, folder: str) -> list[Stored]:
-        return [
-            Stored(self._path(entry), entry["Size"], entry["LastModified"])
-            for entry in self._entries(folder)
-        ]
+        entries = self._pages("list_objects_v2", folder, "Contents")
+        return [Stored(self._path(e), e["Size"], e["LastModified"]) for e in entries]
 
     def names(self, folder: str, after: str = "") -> Iterator[str]:
         prefix = f"{self._key(folder)}/"
@@ -231,8 +227,8 @@ class S3Lake:
             sent = self.client.upload_part(
                 **upload, PartNumber=number, Body=piece, ChecksumAlgorithm="SHA256"
             )
-            known = {name: sent[name] for name in ("ETag", "ChecksumSHA256") if name in sent}
-            parts.append({"PartNumber": number, **known})
+            tags = {name: sent[name] for name in ("ETag", "ChecksumSHA256") if name in sent}
+            parts.append({"PartNumber": number, **tags})
         return parts
 
     def _answer(self, path: str, send: Callable[[], object]) -> int:
@@ -251,41 +247,31 @@ class S3Lake:
         with contextlib.suppress(Retryable, Fatal), _s3_errors(self.uri):
             self.client.abort_multipart_upload(**upload)
 
-    def _copy(self, source: str, target: str) -> None:
-        """Copy inside the store, in parts where the object is above S3's limit for one copy."""
-        try:
-            self.client.copy_object(**self._at(target), CopySource=self._at(source))
-        except self.client.exceptions.ClientError as error:
-            if _code(error) != "InvalidRequest":
-                raise
-            self.client.copy(self._at(source), self.bucket, self._key(target))
-
-    def _entries(self, folder: str) -> list[dict[str, Any]]:
-        return self._pages("list_objects_v2", folder, "Contents")
-
     def _pages(self, operation: str, folder: str, field: str) -> list[dict[str, Any]]:
         prefix = self._key(folder).strip("/")
         with _s3_errors(f"{self.uri}/{folder}"):
             pages = self.client.get_paginator(operation).paginate(
                 Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
             )
-            found: list[dict[str, Any]] = []
+            entries: list[dict[str, Any]] = []
             for n, page in enumerate(pages, start=1):
-                found += page.get(field, [])
+                entries += page.get(field, [])
                 if n > _MOST_PAGES:
                     raise Retryable(
                         f"{self.uri}/{folder}: the store's list does not end after {n:,} pages."
                     )
-            return found
+            return entries
 
-    def _get(self, path: str, **asked: str) -> Any:
-        """The store's answer with the object; FileNotFoundError if there is none."""
-        try:
-            return self.client.get_object(**self._at(path), **asked)
-        except self.client.exceptions.ClientError as error:
-            if _is_absent(error):
-                raise FileNotFoundError(f"{self.uri}/{path}") from error
-            raise
+    @contextlib.contextmanager
+    def _object(self, path: str, target: str = "") -> Iterator[None]:
+        """Errors of a call about an object, or its copy; FileNotFoundError where it is absent."""
+        with _s3_errors(f"{self.uri}/{target or path}"):
+            try:
+                yield
+            except self.client.exceptions.ClientError as error:
+                if _is_absent(error):
+                    raise FileNotFoundError(f"{self.uri}/{path}") from error
+                raise
 
     def _at(self, path: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self._key(path)}

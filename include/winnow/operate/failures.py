@@ -15,7 +15,7 @@ from datetime import datetime
 from winnow.batch import batch_folder
 from winnow.errors import Retryable, WinnowError
 from winnow.lake import Lake
-from winnow.lake.disk import told as told_by_disk
+from winnow.lake.disk import in_words as told_by_disk
 from winnow.operate.standing import Failure
 from winnow.stored import parsed, read_sealed, sealed_json, stored_time
 from winnow.text import plain_line

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,8 +37,12 @@ class Pulled:
     n_fetched: int
 
 
-def pull(lake: Lake, version: Version, out: Path) -> Pulled:
+def pull(
+    lake: Lake, version: Version, out: Path, tell: Callable[[], None] = lambda: None
+) -> Pulled:
     """Bring `version` into the folder `out`; returns at once where it is there already.
+
+    `tell` is called for each file that has come.
 
     A folder that is there is trusted when its manifest is the version's and each file is as long as
     it should be; files fetched now are held against their digests.
@@ -56,7 +60,7 @@ def pull(lake: Lake, version: Version, out: Path) -> Pulled:
         partial.mkdir(parents=True, exist_ok=True)
         with _alone_in(partial):
             if not _is_there(out, version, manifest):
-                n_fetched = _fetch_all(lake, version, partial)
+                n_fetched = _fetch_all(lake, version, partial, tell)
                 (partial / MANIFEST).write_bytes(manifest)
                 sync(partial / MANIFEST)
                 partial.rename(out)
@@ -99,11 +103,13 @@ def _is_there(out: Path, version: Version, manifest: bytes) -> bool:
     return True
 
 
-def _fetch_all(lake: Lake, version: Version, folder: Path) -> int:
+def _fetch_all(lake: Lake, version: Version, folder: Path, tell: Callable[[], None]) -> int:
     """Bring every file into `folder`; how many were fetched now."""
 
     def bring(name: str) -> bool:
-        return _fetch(lake, version.files[name], folder / name)
+        fetched = _fetch(lake, version.files[name], folder / name)
+        tell()
+        return fetched
 
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -18,9 +18,9 @@ from winnow.reward.ensemble import Ensemble
 from winnow.reward.ensemble_fit import fit_ensemble
 from winnow.reward.gate import GateState, GateVerdict, exploration_gate
 from winnow.reward.laplace import fit
+from winnow.reward.logistic import preference_by_quadrature
 from winnow.reward.model import OVERALL, RewardModel
 from winnow.reward.posterior import Head, Posterior, observe_pairs, prior
-from winnow.reward.predictive import preference_probability
 from winnow.reward.projection import Projection, centre, fit_projection
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
     "fit_with_annotators",
     "log_loss",
     "observe_pairs",
-    "preference_probability",
+    "preference_by_quadrature",
     "prior",
     "temperature",
 ]

@@ -2,25 +2,17 @@
 
     P(i preferred to j) = (1 - 2ε_a) σ(wᵀz + b·side + γ·length) + ε_a
 
-With chance 2ε_a annotator a does not look and tosses a coin: ε = 0 never errs against its own
-judgment, ε = 1/2 says nothing. Whether a vote was such a guess is latent, so the fit alternates: a
-vote's weight is the chance that it was meant (E), the reward is fitted to the weighted votes and
-ε_a is the mean of its posterior given the votes of a (M). A vote is judged by the reward fitted
-*without* it and with what is not known averaged in: a flexible reward agrees with every vote that
-it has seen, and where nothing is known a vote says nothing about its annotator.
-
-The prior of ε_a has mean 0.05, most of it near 0 and a long thin tail: most annotators are
-careful, and those who are not are anything. A prior that were worth dozens of votes would hide a
-spammer of 40, as a guess and an honest vote look alike half of the time. The effects of side and
-length are pooled over annotators; sharpness and side bias of each one are not fitted.
+With chance 2ε_a annotator a does not look and tosses a coin. Whether a vote was such a guess is
+latent, so the fit alternates: a vote's weight is the chance that it was meant (E), the reward is
+fitted to the weighted votes and ε_a is the mean of its posterior given the votes of a (M). A vote
+is judged by the reward fitted *without* it: a flexible reward agrees with every vote that it has
+seen.
 
 Always holds: the order of votes does not matter, and votes with ε = 1/2 change nothing.
 
-Sources: Dawid and Skene (1979), "Maximum likelihood estimation of observer error-rates using the
-EM algorithm"; Rasmussen and Williams (2006), "Gaussian processes for machine learning", 5.4.2 and
-3.6, for leaving a label out of a Gaussian approximation.
-
 Shapes: e votes, d features, a annotators, g values of ε.
+
+Source: docs/choosing_pairs.md, "Annotators".
 """
 
 from __future__ import annotations
@@ -29,15 +21,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt, Fatal
 from winnow.reward.laplace import fit
-from winnow.reward.logistic import sigmoid
+from winnow.reward.logistic import preference_by_quadrature, sigmoid
 from winnow.reward.posterior import Posterior
-from winnow.reward.predictive import preference_probability
-
-FloatArray = NDArray[np.float64]
 
 _SHARES = ((np.arange(50) + 0.5) / 50) ** 5
 """Values of the guessing share 2ε over which its posterior is integrated.
@@ -66,21 +56,20 @@ def fit_with_annotators(
     prior_precision: float | None = None,
     known_epsilon: Mapping[str, float] | None = None,
 ) -> tuple[Posterior, dict[str, float]]:
-    """Posterior and ε of every annotator, after votes on pairs (i, j).
+    """Posterior and ε of every annotator, after votes on pairs, given as in `winnow.reward.fit`.
 
     Args:
         z_ed: Feature differences φ_i - φ_j.
-        preferred_e: 1 when i was preferred, 0 when j was, 0.5 for a tie.
+        preferred_e: 1, 0 or 0.5 for a tie.
         weight_e: Trust in each vote before its annotator is known; 0 leaves it out.
-        side_e: +1 when i was shown first, -1 when j was.
-        length_e: Length of i less that of j, in a unit where 1 is a large difference.
+        side_e: +1 or -1.
+        length_e: Difference of length.
         annotator_e: Who gave each vote.
         prior_precision: λ; chosen by evidence at every round when absent.
         known_epsilon: ε within [0, 1/2] of annotators whose ε is not to be fitted.
 
     Raises:
-        Corrupt: A value is not finite, a preference outside [0, 1], a weight below 0, or the
-            annotators are not as many as the votes.
+        Corrupt: As `fit`, or the annotators are not as many as the votes.
         Fatal: A known ε is outside [0, 1/2].
     """
     z, y, weight, side, length = (
@@ -108,8 +97,8 @@ class _Votes:
     preferred_e: FloatArray
     weight_e: FloatArray
     names: list[str]
-    annotator_e: NDArray[np.intp]
-    known_a: NDArray[np.bool_]
+    annotator_e: IndexArray
+    known_a: BoolArray
     start_a: FloatArray
 
     def meant(self, epsilon_a: FloatArray, chance_e: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -147,7 +136,7 @@ class _Votes:
 
 def _crew(
     annotator_e: Sequence[str], n_votes: int, known: Mapping[str, float]
-) -> tuple[list[str], NDArray[np.intp], NDArray[np.bool_], FloatArray]:
+) -> tuple[list[str], IndexArray, BoolArray, FloatArray]:
     """Sorted names, the index of each vote's annotator, which ε are known, and where all start."""
     if len(annotator_e) != n_votes:
         raise Corrupt(f"{len(annotator_e)} annotators for {n_votes} votes: one each is needed.")
@@ -182,4 +171,4 @@ def _left_out_chance(
     leverage_e = np.minimum(weight_e * p_e * (1.0 - p_e) * variance_e, _MOST_LEVERAGE)
     others_e = variance_e / (1.0 - leverage_e)
     mu_e = logit_e - others_e * weight_e * (preferred_e - p_e)
-    return preference_probability(mu_e, np.sqrt(others_e))
+    return preference_by_quadrature(mu_e, np.sqrt(others_e))

@@ -1,14 +1,10 @@
 """Whether the model's probabilities can be taken at their word, and the temperature that helps.
 
-All of it wants labels that the model has not seen and did not choose: those of the exploration
-arm, with the probabilities that were stated before the label came.
-
-Temperature T divides every logit, ŵ/T and Σ/T², so that gains and probabilities stay of one model.
-It is the most probable one under a log-normal prior around 1, and exactly 1 below `MIN_LABELS`.
-
-The calibration error (ECE) is read on bins of equal mass: bins of equal width leave most of them
-nearly empty when the model is rarely sure. Equal probabilities share a bin, so that the order of
-labels does not matter.
+All of it wants labels that the model has not seen and did not choose, with the probabilities that
+were stated before the label came. Temperature T divides every logit; it is the most probable one
+under a log-normal prior around 1, and exactly 1 below `MIN_LABELS`. The calibration error (ECE) is
+read on bins of equal mass: bins of equal width leave most of them nearly empty. Equal probabilities
+share a bin, so that the order of labels does not matter.
 
 Sources: Guo et al. (2017), "On calibration of modern neural networks"; Nixon et al. (2019),
 "Measuring calibration in deep learning".
@@ -18,17 +14,15 @@ Shapes: e labels, b bins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import seed_from
-from winnow.reward.predictive import preference_probability
-
-FloatArray = NDArray[np.float64]
+from winnow.reward.logistic import preference_by_quadrature
 
 MIN_LABELS = 200
 """Labels below which a temperature is noise: T stays exactly 1."""
@@ -38,8 +32,8 @@ _TEMPERATURE_SPREAD = 0.5
 
 _LOG_TEMPERATURE_LIMIT = np.log(20.0)
 
-_COVERAGE = 0.95
-"""Of the interval around the calibration error."""
+_QUANTILES = (0.025, 0.975)
+"""Ends of the interval around the calibration error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +90,8 @@ def temperature(
 ) -> float:
     """T that makes E σ((μ + su)/T) most probable, within [1/20, 20]; above 1 for a boaster.
 
-    Args:
-        mu_e: Mean of each pair's logit, as the model stated it before the label.
-        sd_e: Its standard deviation; zeros for a model that states none.
-        preferred_e: 1 when the first response was preferred, 0 the second, 0.5 for a tie.
-        weight_e: Trust in each label; labels of weight 0 do not count.
+    `mu_e` and `sd_e` are mean and standard deviation of each pair's logit, as the model stated them
+    before the label; `preferred_e` is 1 for the first response, 0 for the second, 0.5 for a tie.
 
     Raises:
         Corrupt: A preference is outside [0, 1] or a number is not finite.
@@ -112,15 +103,15 @@ def temperature(
 
     def objective(log_t: float) -> float:
         t = np.exp(log_t)
-        losses_e = label_losses(preference_probability(mu / t, sd / t), y)
+        losses_e = label_losses(preference_by_quadrature(mu / t, sd / t), y)
         return float(weight @ losses_e) + 0.5 * (log_t / _TEMPERATURE_SPREAD) ** 2
 
     bounds = (-_LOG_TEMPERATURE_LIMIT, _LOG_TEMPERATURE_LIMIT)
     # Imported where it is needed: it takes as long to load as all else here.
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    best = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(best.x))
 
 
 def expected_calibration_error(
@@ -143,39 +134,28 @@ def expected_calibration_error(
     order_e = np.lexsort((y, p))
     p, y = p[order_e], y[order_e]
     bin_e = _equal_mass_bins(p, n_bins)
-    draws = _resampled_errors(bin_e, y - p, n_resamples, seed)
-    tail = 0.5 * (1.0 - _COVERAGE)
-    low, high = np.quantile(list(draws), [tail, 1.0 - tail])
+    rng, n = np.random.default_rng(seed_from("calibration", seed)), len(p)
+    drawn = (rng.integers(0, n, n) for _ in range(n_resamples))
+    errors = [_error(bin_e[drawn_e], (y - p)[drawn_e]) for drawn_e in drawn]
+    low, high = np.quantile(errors, _QUANTILES).tolist()
+    bins = [(p[bin_e == b], y[bin_e == b]) for b in np.unique(bin_e)]
     return Calibration(
         ece=_error(bin_e, y - p),
-        low=float(low),
-        high=float(high),
-        bins=tuple(_reliability(p[bin_e == b], y[bin_e == b]) for b in np.unique(bin_e)),
+        low=low,
+        high=high,
+        bins=tuple(ReliabilityBin(len(p), float(p.mean()), float(y.mean())) for p, y in bins),
     )
 
 
-def _equal_mass_bins(sorted_e: FloatArray, n_bins: int) -> NDArray[np.intp]:
+def _equal_mass_bins(sorted_e: FloatArray, n_bins: int) -> IndexArray:
     """Bin of each sorted probability; equal ones share the last bin that they reach."""
     chunks = np.array_split(sorted_e, min(n_bins, len(sorted_e)))
     return np.searchsorted([chunk[0] for chunk in chunks[1:]], sorted_e, side="right")
 
 
-def _error(bin_e: NDArray[np.intp], surplus_e: FloatArray) -> float:
+def _error(bin_e: IndexArray, surplus_e: FloatArray) -> float:
     """Σ_b (n_b/n) |ȳ_b - p̄_b|, from the surplus y - p of each label."""
     return float(np.abs(np.bincount(bin_e, weights=surplus_e)).sum() / len(bin_e))
-
-
-def _resampled_errors(
-    bin_e: NDArray[np.intp], surplus_e: FloatArray, n_resamples: int, seed: int
-) -> Iterator[float]:
-    rng = np.random.default_rng(seed_from("calibration", seed))
-    for _ in range(n_resamples):
-        drawn_e = rng.integers(0, len(bin_e), len(bin_e))
-        yield _error(bin_e[drawn_e], surplus_e[drawn_e])
-
-
-def _reliability(p_e: FloatArray, y_e: FloatArray) -> ReliabilityBin:
-    return ReliabilityBin(len(p_e), float(p_e.mean()), float(y_e.mean()))
 
 
 def _checked_probabilities(p_e: ArrayLike, preferred_e: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -1,42 +1,31 @@
 """A head that is not linear in the features: K small networks whose disagreement is the doubt.
 
 Each member scores a response by s·(aᵀx + vᵀ tanh(Wx + b)), where x holds the features in units of
-their mean length. Its own randomness makes it one draw of the posterior: it is pulled towards its
-own initial weights θ₀ ~ N(0, I) by ½‖θ - θ₀‖², and counts each label by its own Gamma draw (the
-Bayesian bootstrap). Where labels say nothing the members keep the spread of their priors; where
-they speak, the members agree. The scale s makes the prior variance of a pair the one that the
-evidence asks of a linear model, so no precision has to be set by hand.
-
-The rewards of a pool are N(m, B V Bᵀ): m the members' mean, B (n, q) their deviations from it, one
-column a member, and V = I/(K - 1) until expected labels shrink it. The doubt has K - 1 directions
-at most: fewer than `Posterior`, but they bend with the features.
+their mean length. The rewards of a pool are N(m, B V Bᵀ): m the members' mean, B (n, q) their
+deviations from it, one column a member, and V = I/(K - 1) until expected labels shrink it.
 
 Always holds: the same labels and seed give the same members in whatever order labels arrive and
 whichever response of a pair is named first.
 
-Sources: Osband et al. (2018), "Randomized prior functions for deep reinforcement learning";
-Pearce et al. (2020), "Uncertainty in neural networks: approximately Bayesian ensembling"; Newton
-and Raftery (1994), "Approximate Bayesian inference with the weighted likelihood bootstrap".
-
 Shapes: n responses, d features, e labels, q = K members, h hidden units.
+
+Source: docs/choosing_pairs.md, "An ensemble".
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from winnow.reward.posterior import check_temperature, contents_version, sample_rewards
-
-FloatArray = NDArray[np.float64]
+from winnow.arrays import FloatArray
+from winnow.reward.posterior import Head
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ensemble:
+class Ensemble(Head):
     """Networks of equal shape, and how far their deviations are still believed.
 
     Attributes:
@@ -45,10 +34,8 @@ class Ensemble:
         bias_qh: Biases b.
         output_qh: Weights v, with the scale s folded in.
         cov_qq: Covariance V of the weights of the members' deviations.
-        n_labels: Labels that it has seen.
         side: Mean fitted advantage of the response shown first, in logits; no part of the reward.
         length: Mean fitted advantage per unit of length difference; no part of the reward.
-        temperature: What the rewards have been divided by.
     """
 
     kind: ClassVar[str] = "ensemble"
@@ -70,7 +57,6 @@ class Ensemble:
         return np.asarray(self.linear_qd @ features_nd.T + bent_qn)
 
     def mean(self, features_nd: FloatArray) -> FloatArray:
-        """Expected rewards (n,): the members' mean."""
         return np.asarray(self.member_rewards(features_nd).mean(axis=0))
 
     def basis(self, features_nd: FloatArray) -> FloatArray:
@@ -78,46 +64,17 @@ class Ensemble:
         rewards_qn = self.member_rewards(features_nd)
         return np.asarray((rewards_qn - rewards_qn.mean(axis=0)).T)
 
-    def cov(self, features_nd: FloatArray) -> FloatArray:
-        """Joint covariance of the rewards (n, n), of rank K - 1 at most."""
-        basis_nq = self.basis(features_nd)
-        return basis_nq @ self.cov_qq @ basis_nq.T
-
-    def sample(self, features_nd: FloatArray, n_draws: int, rng: np.random.Generator) -> FloatArray:
-        """Joint draws of the rewards (s, n)."""
-        return sample_rewards(self, features_nd, n_draws, rng)
-
     def with_cov(self, cov_qq: FloatArray) -> Ensemble:
-        """The same members with covariance `cov_qq` of their deviations."""
         return replace(self, cov_qq=cov_qq)
 
-    def at_temperature(self, temperature: float) -> Ensemble:
-        """Every logit divided by `temperature`.
-
-        Raises:
-            Fatal: The temperature is not above 0 and finite.
-        """
-        check_temperature(temperature)
-        return replace(
-            self,
-            linear_qd=self.linear_qd / temperature,
-            output_qh=self.output_qh / temperature,
-            side=self.side / temperature,
-            length=self.length / temperature,
-            temperature=self.temperature * temperature,
-        )
+    def _divided(self, temperature: float) -> dict[str, Any]:
+        names = ("linear_qd", "output_qh", "side", "length")
+        return {name: getattr(self, name) / temperature for name in names}
 
     def arrays(self) -> dict[str, FloatArray]:
-        """The contents by name: what is stored and what `version` covers."""
         scalars = [self.n_labels, self.side, self.length, self.temperature]
-        return {
-            "bias": self.bias_qh,
-            "cov": self.cov_qq,
-            "hidden": self.hidden_qdh,
-            "linear": self.linear_qd,
-            "output": self.output_qh,
-            "scalars": np.array(scalars),
-        }
+        named = {name: getattr(self, field) for name, field in _FIELDS.items()}
+        return {**named, "scalars": np.array(scalars)}
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, FloatArray]) -> Ensemble:
@@ -127,19 +84,17 @@ class Ensemble:
             KeyError, ValueError: An array is missing or not what it should be.
         """
         n_labels, side, length, temperature = stored["scalars"].tolist()
+        named = {field: stored[name] for name, field in _FIELDS.items()}
         return cls(
-            linear_qd=stored["linear"],
-            hidden_qdh=stored["hidden"],
-            bias_qh=stored["bias"],
-            output_qh=stored["output"],
-            cov_qq=stored["cov"],
-            n_labels=int(n_labels),
-            side=side,
-            length=length,
-            temperature=temperature,
+            **named, n_labels=int(n_labels), side=side, length=length, temperature=temperature
         )
 
-    @property
-    def version(self) -> str:
-        """SHA-256 of the contents, 64 hexadecimal digits."""
-        return contents_version(self)
+
+_FIELDS = {
+    "bias": "bias_qh",
+    "cov": "cov_qq",
+    "hidden": "hidden_qdh",
+    "linear": "linear_qd",
+    "output": "output_qh",
+}
+"""Names of the arrays in a stored model."""

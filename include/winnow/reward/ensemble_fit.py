@@ -12,15 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray
 from winnow.errors import Fatal
 from winnow.ids import seed_from
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.evidence import precision_by_evidence
 from winnow.reward.logistic import N_NUISANCE, Labels, checked_labels, sigmoid
-
-FloatArray = NDArray[np.float64]
 
 _MAX_STEPS = 60
 """Far beyond this the members still settle in detail; their mean and spread no longer move."""
@@ -37,21 +36,21 @@ def fit_ensemble(
     n_hidden: int = 16,
     seed: int = 0,
 ) -> Ensemble:
-    """Train an ensemble on labels of pairs (first, second).
+    """Train an ensemble on labels of pairs (first, second), given as in `winnow.reward.fit`.
 
     Args:
         first_ed: Features of the first responses, centred within their prompts.
         second_ed: Features of the second ones.
         preferred_e: 1 when the first was preferred, 0 when the second was, 0.5 for a tie.
-        weight_e: Trust in each label; 0 leaves it out.
-        side_e: +1 when the first response was shown first, -1 when the second was.
-        length_e: Length of the first less that of the second; 1 is a large difference.
+        weight_e: Trust in each label.
+        side_e: +1 when the first was shown first.
+        length_e: Length of the first less that of the second.
         n_members: K; the doubt has K - 1 directions.
         n_hidden: Hidden units of each member.
         seed: Decides initial weights and label weights.
 
     Raises:
-        Corrupt: A value is not finite, a preference outside [0, 1] or a weight below 0.
+        Corrupt: As `fit`.
         Fatal: No label has a weight, or there are fewer than two members.
     """
     first, second = (np.asarray(values, dtype=np.float64) for values in (first_ed, second_ed))
@@ -164,8 +163,8 @@ def _train(anchor: _Member, data: _Data) -> _Member:
     options = {"maxiter": _MAX_STEPS}
     from scipy.optimize import minimize
 
-    found = minimize(objective, anchor_p, jac=True, method="L-BFGS-B", options=options)
-    return anchor.with_values(found.x)
+    best = minimize(objective, anchor_p, jac=True, method="L-BFGS-B", options=options)
+    return anchor.with_values(best.x)
 
 
 def _loss(member: _Member, data: _Data) -> tuple[float, _Member]:

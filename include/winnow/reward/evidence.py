@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from winnow.arrays import FloatArray
 from winnow.reward.logistic import (
     N_NUISANCE,
-    FloatArray,
     Labels,
     Mode,
     most_probable,

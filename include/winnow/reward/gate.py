@@ -1,13 +1,10 @@
 """Whether the model may choose pairs: it must predict unseen labels better than two dull rivals.
 
-The rivals are a coin (log-loss ln 2) and the advice to expect the longer response to win, a
-logistic model of the length difference alone. The gate is `open` when the model beats both by more
-than two standard errors of the paired differences per label, `closed` when it does not, and
-`undecided` below `MIN_LABELS` labels, where even a good model would often fail to show itself, or
-below `MIN_PROMPTS` prompts, where a standard error cannot be trusted.
-
-Only labels of the exploration arm may be passed, with the probabilities stated before the label
-came: pairs that the model chose for itself flatter it.
+The rivals are a coin (log-loss ln 2) and a logistic model of the length difference alone. The gate
+is `open` when the model beats both by more than two standard errors of the paired differences per
+label, `closed` when it does not, and `undecided` below `MIN_LABELS` labels or `MIN_PROMPTS`
+prompts. Only labels of the exploration arm may be passed, with the probabilities stated before they
+came.
 
 The length rival is fitted to the very labels that it is judged on. Its one effect flatters it by
 1/(2n) nats, which errs on the safe side; leaving out what it predicts handicaps it as much, and
@@ -26,13 +23,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Corrupt
 from winnow.reward.calibration import label_losses
 from winnow.reward.logistic import Labels, most_probable, sigmoid
 
-FloatArray = NDArray[np.float64]
 GateState = Literal["open", "closed", "undecided"]
 
 MIN_LABELS = 100
@@ -48,15 +45,13 @@ _LENGTH_PRECISION = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """The state of the gate and what it rests on; figures are None while undecided.
+    """The state of the gate and what it rests on; figures (nats) are None while undecided.
 
     Attributes:
-        state: See the module.
         n: Labels judged.
-        log_loss: Of the model, nats per label.
+        log_loss: Of the model.
         length_log_loss: Of the length rival.
-        margin_ln2: How far the model beats ln 2 beyond two standard errors, nats; below 0: it
-            does not.
+        margin_ln2: How far the model beats ln 2 beyond two standard errors; below 0: it does not.
         margin_length: The same for the length rival.
         reason: A sentence for a person.
     """
@@ -78,11 +73,9 @@ def exploration_gate(
 ) -> GateVerdict:
     """Judge the model on labels that it neither saw nor chose.
 
-    Args:
-        p_e: Stated chance that the first response is preferred.
-        length_e: Length of the first less that of the second, where 1 is a large difference.
-        preferred_e: 1 when the first was preferred, 0 the second, 0.5 for a tie.
-        prompt_e: Prompt of each label; each label is its own prompt when absent.
+    `p_e` is the stated chance that the first response is preferred, `length_e` its length less that
+    of the second (1 is a large difference), `preferred_e` 1, 0 or 0.5 for a tie; each label is its
+    own prompt where `prompt_e` is absent.
 
     Raises:
         Corrupt: A probability or preference is outside [0, 1], or a length is not finite.
@@ -112,7 +105,7 @@ def _length_only(length_e: FloatArray, preferred_e: FloatArray) -> FloatArray:
     return sigmoid(length_e * mode.theta_k[0])
 
 
-def _margin(gain_e: FloatArray, prompt_e: NDArray[np.intp]) -> float:
+def _margin(gain_e: FloatArray, prompt_e: IndexArray) -> float:
     """Mean gain less two of its standard errors, with prompts as clusters."""
     mean = float(gain_e.mean())
     sum_g = np.bincount(prompt_e, weights=gain_e - mean)

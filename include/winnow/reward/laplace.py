@@ -19,10 +19,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray
 from winnow.reward.evidence import precision_by_evidence
 from winnow.reward.logistic import (
     N_NUISANCE,
-    FloatArray,
     Labels,
     checked_labels,
     most_probable,

@@ -15,14 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray
 from winnow.errors import Corrupt, Fatal
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.posterior import Head, Posterior, content_digest
 from winnow.reward.projection import Projection, centre
-
-FloatArray = NDArray[np.float64]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip entry can carry; a real one would make equal models differ."""

@@ -1,11 +1,9 @@
 """What is known about rewards: a Gaussian belief that answers for a whole pool at once.
 
-Every head of the reward model answers through one interface, `Head`: the rewards of n responses
-are N(m, B V Bᵀ), where the rows of the basis B (n, q) belong to the responses and the covariance
-V (q, q) is what labels shrink. For `Posterior`, whose reward is wᵀφ with w ~ N(ŵ, Σ), B holds the
-features and V = Σ. Answers are joint over a pool, never an error bar per response: responses to
-one prompt share most of their uncertainty, and only the uncertainty of a *difference* says what a
-comparison would teach.
+Every head answers through one interface, `Head`: the rewards of n responses are N(m, B V Bᵀ), where
+the rows of the basis B (n, q) belong to the responses and V (q, q) is what labels shrink. For
+`Posterior`, whose reward is wᵀφ with w ~ N(ŵ, Σ), B holds the features and V = Σ. Answers are joint
+over a pool, never an error bar per response.
 
 Always holds: a head never changes (an update gives a new one), variance never rises by
 `observe_pairs`, and equal contents have an equal `version` on any machine.
@@ -16,78 +14,102 @@ Shapes: n responses, d features, q basis columns, s draws, e pairs.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray
 from winnow.errors import Fatal
 
-FloatArray = NDArray[np.float64]
 
-
-class Head(Protocol):
+class Head(ABC):
     """A Gaussian belief over the rewards of one dimension, linear in a basis.
 
     Attributes:
         kind: Name of the class in a stored model.
+        n_labels: Labels that it has seen.
+        temperature: What its logits have been divided by since the fit.
+        cov_qq: Covariance of the basis weights, in squared logits; positive definite.
     """
+
+    __slots__ = ()
 
     kind: ClassVar[str]
 
-    @property
-    def n_labels(self) -> int:
-        """Labels that it has seen."""
+    if TYPE_CHECKING:  # Fields of the two heads: as properties here they would be defaults there.
 
-    @property
-    def temperature(self) -> float:
-        """What its logits have been divided by since the fit."""
+        @property
+        def n_labels(self) -> int: ...
+        @property
+        def temperature(self) -> float: ...
+        @property
+        def cov_qq(self) -> FloatArray: ...
 
-    @property
-    def cov_qq(self) -> FloatArray:
-        """Covariance of the basis weights, in squared logits; positive definite."""
+    @abstractmethod
+    def mean(self, features_nd: FloatArray) -> FloatArray:
+        """Expected rewards (n,), in logits."""
+
+    @abstractmethod
+    def basis(self, features_nd: FloatArray) -> FloatArray:
+        """Rows B (n, q) with B V Bᵀ = `cov`; a difference of two rows serves their pair."""
+
+    @abstractmethod
+    def with_cov(self, cov_qq: FloatArray) -> Self:
+        """The same belief with another covariance of its basis weights."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, FloatArray]:
+        """The contents by name: what is stored and what `version` covers."""
+
+    @abstractmethod
+    def _divided(self, temperature: float) -> dict[str, Any]:
+        """The fields that differ where every logit is divided by `temperature`."""
+
+    def cov(self, features_nd: FloatArray) -> FloatArray:
+        """Joint covariance of the rewards (n, n)."""
+        basis_nq = self.basis(features_nd)
+        return basis_nq @ self.cov_qq @ basis_nq.T
+
+    def sample(self, features_nd: FloatArray, n_draws: int, rng: np.random.Generator) -> FloatArray:
+        """Joint draws of the rewards (s, n), by drawing the basis weights."""
+        noise_sq = rng.standard_normal((n_draws, len(self.cov_qq)))
+        weights_sq = noise_sq @ np.linalg.cholesky(self.cov_qq).T
+        return self.mean(features_nd) + weights_sq @ self.basis(features_nd).T
+
+    def at_temperature(self, temperature: float) -> Self:
+        """The belief with every logit divided by `temperature`.
+
+        Raises:
+            Fatal: The temperature is not above 0 and finite.
+        """
+        if not 0.0 < temperature < np.inf:
+            raise Fatal(
+                f"Temperature {temperature}: it must be above 0 and finite; 1 changes nothing."
+            )
+        divided = self._divided(temperature)
+        head: Self = replace(cast(Any, self), **divided, temperature=self.temperature * temperature)
+        return head
 
     @property
     def version(self) -> str:
         """SHA-256 of the contents, 64 hexadecimal digits."""
-
-    def mean(self, features_nd: FloatArray) -> FloatArray:
-        """Expected rewards (n,), in logits."""
-
-    def basis(self, features_nd: FloatArray) -> FloatArray:
-        """Rows B (n, q) with B V Bᵀ = `cov`; a difference of two rows serves their pair."""
-
-    def cov(self, features_nd: FloatArray) -> FloatArray:
-        """Joint covariance of the rewards (n, n)."""
-
-    def sample(self, features_nd: FloatArray, n_draws: int, rng: np.random.Generator) -> FloatArray:
-        """Joint draws of the rewards (s, n)."""
-
-    def with_cov(self, cov_qq: FloatArray) -> Self:
-        """The same belief with another covariance of its basis weights."""
-
-    def at_temperature(self, temperature: float) -> Self:
-        """The belief with every logit divided by `temperature`, above 0."""
-
-    def arrays(self) -> dict[str, FloatArray]:
-        """The contents by name: what is stored and what `version` covers."""
+        return content_digest(*(array for _, array in sorted(self.arrays().items())))
 
 
 H = TypeVar("H", bound=Head)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Posterior:
+class Posterior(Head):
     """Weights of the reward, with the effects of side and length kept apart from it.
 
     Attributes:
         prior_precision: λ of the prior N(0, I/λ) behind it.
-        n_labels: Labels that it has seen.
         side: Fitted advantage of the response shown first, in logits; no part of the reward.
         length: Fitted advantage per unit of length difference, in logits; no part of the reward.
-        temperature: What the logits have been divided by since the fit.
     """
 
     kind: ClassVar[str] = "posterior"
@@ -106,44 +128,24 @@ class Posterior:
         return self.cov_dd
 
     def mean(self, features_nd: FloatArray) -> FloatArray:
-        """Expected rewards (n,)."""
         return features_nd @ self.mean_d
 
     def basis(self, features_nd: FloatArray) -> FloatArray:
-        """The features themselves (n, d)."""
         return features_nd
 
-    def cov(self, features_nd: FloatArray) -> FloatArray:
-        """Joint covariance of the rewards (n, n)."""
-        return features_nd @ self.cov_dd @ features_nd.T
-
-    def sample(self, features_nd: FloatArray, n_draws: int, rng: np.random.Generator) -> FloatArray:
-        """Joint draws of the rewards (s, n)."""
-        return sample_rewards(self, features_nd, n_draws, rng)
-
     def with_cov(self, cov_qq: FloatArray) -> Posterior:
-        """The same mean with covariance `cov_qq` (d, d) of the weights."""
         return replace(self, cov_dd=cov_qq)
 
-    def at_temperature(self, temperature: float) -> Posterior:
-        """ŵ/T and Σ/T², with the effects of side and length and the prior to match.
-
-        Raises:
-            Fatal: The temperature is not above 0 and finite.
-        """
-        check_temperature(temperature)
-        return replace(
-            self,
-            mean_d=self.mean_d / temperature,
-            cov_dd=self.cov_dd / temperature**2,
-            prior_precision=self.prior_precision * temperature**2,
-            side=self.side / temperature,
-            length=self.length / temperature,
-            temperature=self.temperature * temperature,
-        )
+    def _divided(self, temperature: float) -> dict[str, Any]:
+        return {
+            "mean_d": self.mean_d / temperature,
+            "cov_dd": self.cov_dd / temperature**2,
+            "prior_precision": self.prior_precision * temperature**2,
+            "side": self.side / temperature,
+            "length": self.length / temperature,
+        }
 
     def arrays(self) -> dict[str, FloatArray]:
-        """The contents by name: what is stored and what `version` covers."""
         scalars = [self.prior_precision, self.n_labels, self.side, self.length, self.temperature]
         return {"cov": self.cov_dd, "mean": self.mean_d, "scalars": np.array(scalars)}
 
@@ -154,21 +156,8 @@ class Posterior:
         Raises:
             KeyError, ValueError: An array is missing or not what it should be.
         """
-        prior_precision, n_labels, side, length, temperature = stored["scalars"].tolist()
-        return cls(
-            mean_d=stored["mean"],
-            cov_dd=stored["cov"],
-            prior_precision=prior_precision,
-            n_labels=int(n_labels),
-            side=side,
-            length=length,
-            temperature=temperature,
-        )
-
-    @property
-    def version(self) -> str:
-        """SHA-256 of the contents, 64 hexadecimal digits."""
-        return contents_version(self)
+        prior_precision, n_labels, *others = stored["scalars"].tolist()
+        return cls(stored["mean"], stored["cov"], prior_precision, int(n_labels), *others)
 
 
 def prior(d: int, prior_precision: float) -> Posterior:
@@ -176,29 +165,16 @@ def prior(d: int, prior_precision: float) -> Posterior:
     return Posterior(np.zeros(d), np.eye(d) / prior_precision, prior_precision)
 
 
-def sample_rewards(
-    head: Head, features_nd: FloatArray, n_draws: int, rng: np.random.Generator
-) -> FloatArray:
-    """Joint draws (s, n) of any head's rewards, by drawing its basis weights."""
-    noise_sq = rng.standard_normal((n_draws, len(head.cov_qq)))
-    weights_sq = noise_sq @ np.linalg.cholesky(head.cov_qq).T
-    return head.mean(features_nd) + weights_sq @ head.basis(features_nd).T
-
-
 def observe_pairs(head: H, basis_eq: FloatArray, fisher_e: FloatArray) -> H:
     """The head expected after labels for pairs that are chosen but not labelled yet.
 
     The mean stays, since an unknown label moves it either way; the covariance V shrinks by each
-    pair's expected Fisher information ω̄ = E[σ'(μ + su)], as if by one rank-one update a pair:
+    pair's expected Fisher information ω̄ (`fisher_e`), as if by one rank-one update a pair with the
+    difference z of its two basis rows (`basis_eq`):
 
         V' = (V⁻¹ + Σ_e ω̄_e z_e z_eᵀ)⁻¹ = L (I + (ZL)ᵀ diag(ω̄) ZL)⁻¹ Lᵀ,   V = L Lᵀ.
 
     The right side is a square, so V' stays symmetric and positive definite however many follow.
-
-    Args:
-        head: What is believed before the labels.
-        basis_eq: The difference of the two basis rows of each pair.
-        fisher_e: ω̄ of each pair, at least 0.
     """
     if not len(fisher_e):
         return head
@@ -216,21 +192,6 @@ def shrink(cov: FloatArray, projected: FloatArray, variance: float, fisher: floa
     alike.
     """
     return cov - np.outer(projected, (fisher / (1.0 + fisher * variance)) * projected)
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature that no logit can be divided by.
-
-    Raises:
-        Fatal: It is not above 0 and finite.
-    """
-    if not 0.0 < temperature < np.inf:
-        raise Fatal(f"Temperature {temperature}: it must be above 0 and finite; 1 changes nothing.")
-
-
-def contents_version(head: Head) -> str:
-    """SHA-256 of a head's arrays, 64 hexadecimal digits."""
-    return content_digest(*(array for _, array in sorted(head.arrays().items())))
 
 
 def content_digest(*arrays: FloatArray) -> str:

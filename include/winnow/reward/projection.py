@@ -17,11 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from winnow.arrays import FloatArray
 from winnow.errors import Corrupt, Fatal
-
-FloatArray = NDArray[np.float64]
 
 MAX_FEATURES = 256
 """Most columns a projection gives; the posterior's covariance is the square of this."""

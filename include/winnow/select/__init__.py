@@ -6,7 +6,7 @@ Arrays in, indices out: nothing here knows a lake, a batch or a vendor.
 """
 
 from winnow.select.blas import one_blas_thread
-from winnow.select.gains import expected_fisher, info_gain, pair_moments, preference_probability
+from winnow.select.gains import expected_fisher, info_gain, pair_moments, preference_by_mixture
 from winnow.select.greedy import PoolChooser, choose_for_pools, choose_pairs, observe
 from winnow.select.pool import Pool
 from winnow.select.rules import Candidate, Choice, Rules
@@ -29,5 +29,5 @@ __all__ = [
     "observe",
     "one_blas_thread",
     "pair_moments",
-    "preference_probability",
+    "preference_by_mixture",
 ]

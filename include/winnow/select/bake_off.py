@@ -1,30 +1,17 @@
 """The bake-off: what each strategy's picks would have taught, told from exploration votes alone.
 
-Exploration pairs were drawn uniformly, with a known chance, and the model that chose the batch
-never saw their votes. So they can stand in for pairs that some strategy s would have picked: with
-p_e the chance that a pair was drawn, and π_s(e) the chance that s picks it when it chooses at
-random among the best tenth of the pool by its own scores,
+Exploration pairs stand in for pairs that a strategy would have picked, weighted by the chance that
+it picks them over the chance that they were drawn. Measured are, in nats,
 
-    V_s = Σ_e (π_s(e) / p_e) Y_e  /  Σ_e π_s(e) / p_e
-
-estimates the mean of Y over the pairs that s picks (inverse-propensity weighting, self-normalised).
-Y is measured on the votes themselves, in two ways:
-
-    information   KL divergence of the pair's reward difference, from before its vote to after it,
-                  nats: how far the vote moved the model, be it right or noise;
-    taught        how much that one vote makes the log-loss of the *other* exploration votes fall,
-                  nats a vote, the model updated by it and by nothing else: whether the move helps.
+    information   the KL divergence of the pair's reward difference, from before its vote to after;
+    taught        how much that one vote makes the log-loss of the *other* exploration votes fall.
 
 Always holds: a vote is never judged by a vote on its own prompt; the order of votes does not
 matter; `random` is a uniform draw.
 
-What it cannot tell: what several labels teach together, which is where greedy choosing matters
-most, and anything of pairs that the exploration arm cannot draw.
-
-Sources: Horvitz and Thompson (1952), "A generalization of sampling without replacement from a
-finite universe"; Hájek (1971), for the self-normalised form.
-
 Shapes: m distinct responses, e packed pairs, v votes, s strategies, q basis columns.
+
+Source: docs/choosing_pairs.md, "The bake-off".
 """
 
 from __future__ import annotations
@@ -33,18 +20,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_expit
 
+from winnow.arrays import BoolArray, FloatArray, gaussian_nodes
 from winnow.reward.calibration import label_losses
 from winnow.reward.posterior import Head
-from winnow.select.gains import preference_probability
+from winnow.select.gains import preference_by_mixture
 from winnow.select.pool import Pool
 from winnow.select.rules import Rules
 from winnow.select.state import EVERY, PoolState
 from winnow.select.strategies import STRATEGIES
-
-FloatArray = NDArray[np.float64]
 
 BEST_SHARE = 0.1
 """Share of a pool's pairs that a strategy picks from: few enough to be its choice, and enough that
@@ -56,8 +41,7 @@ UNIFORM = "random"
 COMPARED = tuple(sorted(set(STRATEGIES) - {"traditional"}))
 """Strategies of the bake-off. `traditional` draws uniformly too, so it is `random` here."""
 
-_NODES = np.linspace(-6.0, 6.0, 121)
-_WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
+_NODES, _WEIGHTS = gaussian_nodes(121)
 
 _MOST_AT_ONCE = 2_000_000
 """Pairs of votes whose losses are held at one time."""
@@ -68,7 +52,6 @@ class Explored:
     """A vote on a pair that the exploration arm drew, with what was believed before it.
 
     Attributes:
-        prompt_id: Prompt of the pair.
         head: Name of the head that the vote speaks to.
         mu: Mean of the reward difference, logits.
         var: Its variance, what features cannot tell included, squared logits.
@@ -92,13 +75,13 @@ class Explored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Worth:
-    """What each vote was worth; `judged_vs` is what each vote adds as a judge of the others.
+    """What each vote was worth, in nats.
 
     Attributes:
-        information_v: KL divergence, nats.
-        taught_v: Fall of the log-loss of the other votes, nats a vote.
-        judged_vs: Part of Σ w Y of `taught` that is owed to this vote judging and not to chance
-            alone; sums to 0 over votes.
+        information_v: KL divergence.
+        taught_v: Fall of the log-loss of the other votes, a vote.
+        judged_vs: What each vote adds as a judge of the others: part of Σ w Y of `taught` that is
+            owed to it and not to chance alone; sums to 0 over votes.
     """
 
     information_v: FloatArray
@@ -106,7 +89,7 @@ class Worth:
     judged_vs: FloatArray
 
 
-def picks(state: PoolState, open_e: NDArray[np.bool_]) -> FloatArray:
+def picks(state: PoolState, open_e: BoolArray) -> FloatArray:
     """π (s, e): the chance that each of `COMPARED` picks a pair, at random among its best tenth.
 
     Pairs of equal score share their places, so that no order decides. Rows sum to 1 where a pair
@@ -152,13 +135,13 @@ def explored_pairs(
     m = len(state.order_m)
     place = {pool.response_ids[row]: k for k, row in enumerate(state.order_m.tolist())}
     basis_mq = head.basis(state.features_md)
-    found = {}
+    explored = {}
     for (first, second), propensity in drawn.items():
         i, j = place.get(first, m), place.get(second, m)
         packed = i * (2 * m - i - 1) // 2 + j - i - 1
         if not i < j < m or not open_e[packed]:
             continue
-        found[first, second] = Explored(
+        explored[first, second] = Explored(
             prompt_id=pool.prompt_id,
             head=name,
             mu=float(state.mu_ke[0, packed]),
@@ -166,20 +149,20 @@ def explored_pairs(
             basis_q=basis_mq[i] - basis_mq[j],
             weight_s=chance_se[:, packed] / propensity,
         )
-    return found
+    return explored
 
 
 def worth(votes: Sequence[Explored], heads: Mapping[str, Head]) -> Worth:
     """What each vote taught, held against the other votes of the same head."""
     n = len(votes)
-    found = Worth(np.zeros(n), np.zeros(n), np.zeros((n, len(COMPARED))))
+    every = Worth(np.zeros(n), np.zeros(n), np.zeros((n, len(COMPARED))))
     for name in sorted({vote.head for vote in votes}):
         own = np.array([k for k, vote in enumerate(votes) if vote.head == name], dtype=np.intp)
         part = _worth_of_head([votes[k] for k in own.tolist()], heads[name].cov_qq)
-        found.information_v[own] = part.information_v
-        found.taught_v[own] = part.taught_v
-        found.judged_vs[own] = part.judged_vs
-    return found
+        every.information_v[own] = part.information_v
+        every.taught_v[own] = part.taught_v
+        every.judged_vs[own] = part.judged_vs
+    return every
 
 
 def after_vote(
@@ -232,5 +215,5 @@ def _worth_of_head(votes: Sequence[Explored], cov_qq: FloatArray) -> Worth:
 
 
 def _losses(mu: FloatArray, var: FloatArray, preferred: FloatArray) -> FloatArray:
-    p = preference_probability(mu, np.sqrt(np.maximum(var, 0.0)))
+    p = preference_by_mixture(mu, np.sqrt(np.maximum(var, 0.0)))
     return label_losses(p, np.broadcast_to(preferred, p.shape))

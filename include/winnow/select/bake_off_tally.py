@@ -1,11 +1,9 @@
 """The bake-off's sums, which add up over batches, and the figures that follow from them.
 
-Votes of one prompt are one cluster: they share its pool and much of their luck. Of each cluster
-three numbers a strategy are kept, Σ w, Σ w Y of information and Σ w Y of what was taught, and over
-clusters their sums and products. A ratio V = Σ u / Σ w has the linearised error
-√(Σ_c (u_c - V w_c)²) / Σ w; what a vote adds as a judge of the others is part of u_c, since chance
-among the judges moves V as well. Intervals are Student's, with the effective number of clusters
-(Σ w)² / Σ w² less one as degrees of freedom.
+Votes of one prompt are one cluster. Of each cluster three numbers a strategy are kept, Σ w, Σ w Y
+of information and Σ w Y of what was taught, and over clusters their sums and products. A ratio V =
+Σ u / Σ w has the linearised error √(Σ_c (u_c - V w_c)²) / Σ w. Intervals are Student's, with the
+effective number of clusters (Σ w)² / Σ w² less one as degrees of freedom.
 
 Always holds: tallies of batches add up in any order, to the same figures as all votes together; a
 strategy with too few effective clusters has no figures, never ones that look measured.
@@ -23,14 +21,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from winnow.arrays import FloatArray
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json
 from winnow.select.bake_off import COMPARED, UNIFORM, Explored, Worth
-
-FloatArray = NDArray[np.float64]
 
 MIN_CLUSTERS = 20
 """Effective prompts below which a strategy has no figures."""
@@ -38,15 +34,7 @@ MIN_CLUSTERS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
-    """Sums over the prompts of some batches.
-
-    Attributes:
-        names: Strategies, in the order of the sums.
-        n_prompts: Clusters.
-        n_votes: Votes.
-        sum_k: Σ_c of the three sums of every strategy.
-        product_kk: Σ_c of their products.
-    """
+    """Sums over the prompts of some batches: of every strategy's three sums, and their products."""
 
     names: tuple[str, ...]
     n_prompts: int
@@ -151,7 +139,7 @@ def contenders(of: Tally) -> list[Contender]:
     square_s = of.product_kk.diagonal()[:n_s]
     weight_s = of.sum_k[:n_s]
     effective_s = np.divide(weight_s**2, square_s, out=np.zeros(n_s), where=square_s > 0.0)
-    found = []
+    measured = []
     for s, name in enumerate(of.names):
         n = float(effective_s[s])
         information = _measured(of, n, _direction(of, s, 1))
@@ -161,13 +149,10 @@ def contenders(of: Tally) -> list[Contender]:
             mean_s, toward_s = _direction(of, s, 2)
             mean_u, toward_u = _direction(of, uniform, 2)
             gain = _measured(of, n, (mean_s - mean_u, toward_s - toward_u))
-        found.append(Contender(name, n, information, taught, gain))
-    return sorted(found, key=_rank)
-
-
-def _rank(each: Contender) -> tuple[bool, float, str]:
-    mean = each.taught.mean
-    return mean is None, -(mean or 0.0), each.strategy
+        measured.append(Contender(name, n, information, taught, gain))
+    return sorted(
+        measured, key=lambda c: (c.taught.mean is None, -(c.taught.mean or 0.0), c.strategy)
+    )
 
 
 def _direction(of: Tally, s: int, which: int) -> tuple[float, FloatArray]:
@@ -192,7 +177,7 @@ def _measured(of: Tally, effective: float, estimate: tuple[float, FloatArray]) -
     return Measured(mean, mean - half, mean + half)
 
 
-def told(found: Sequence[Contender], n_batches: int, of: Tally) -> dict[str, Any]:
+def as_figures(found: Sequence[Contender], n_batches: int, of: Tally) -> dict[str, Any]:
     """For a manifest: numbers of six digits, small enough to keep for every night."""
     return {
         "batches": n_batches,

@@ -1,20 +1,16 @@
 """What one head believes about the rewards of one pool, and how a chosen pair shrinks it.
 
 The rewards are N(r, C) with C = R Rᵀ + τ² I and R = B L, where B are the head's basis rows and L Lᵀ
-its covariance. τ is what features cannot tell: two responses with one vector may still differ. The
-policy's draws leave it out, for they stand for what all prompts share. Of C and of G = C A C, where
-A says what matters to the policy, only the forms of differences are kept:
+its covariance. τ is what features cannot tell; the policy's draws leave it out, for they stand for
+what all prompts share. Of C and of G = C A C, where A says what matters to the policy, only the
+forms of differences are kept, v_ab and g_ab of e_a - e_b. Choosing a pair (i, j) shrinks C as if
+its label had arrived, C ← C - k c cᵀ with c = C (e_i - e_j) and k = ω̄ / (1 + ω̄ v_ij). With h = G
+(e_i - e_j) and w = 2k h - k² g_ij c this means
 
-    v_ab = (e_a - e_b)ᵀ C (e_a - e_b),   g_ab = (e_a - e_b)ᵀ G (e_a - e_b).
+    v_ab ← v_ab - k (c_a - c_b)²,   g_ab ← g_ab - (c_a - c_b)(w_a - w_b).
 
-Choosing a pair (i, j) shrinks C as if its label had arrived, C ← C - k c cᵀ with c = C (e_i - e_j)
-and k = ω̄ / (1 + ω̄ v_ij). With h = G (e_i - e_j) and w = 2k h - k² g_ij c this means
-
-    v_ab ← v_ab - k (c_a - c_b)²,   g_ab ← g_ab - (c_a - c_b)(w_a - w_b),
-
-products of rank 4 at most. Constants added to c or h change nothing, so that the forms themselves
-hold both: c = (v_j - v_i) / 2 and h = (g_j - g_i) / 2, by columns. A choice costs O(m²) whatever d
-is, and nothing but the forms is needed for the next.
+Constants added to c or h change nothing, so that the forms themselves hold both:
+c = (v_j - v_i) / 2 and h = (g_j - g_i) / 2, by columns. A choice costs O(m²) whatever d is.
 
 Shapes: m responses, d features, q basis columns, s draws.
 
@@ -29,15 +25,13 @@ from functools import lru_cache
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray
 from winnow.ids import content_id
 from winnow.reward.posterior import Head
 from winnow.select.blas import times_lower
 from winnow.select.packing import packed_forms, shrink_pairs
 from winnow.select.rules import Rules
-
-FloatArray = NDArray[np.float64]
 
 _NOTHING = np.empty(0)
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg.blas import dtrmm
 from threadpoolctl import ThreadpoolController
 
-FloatArray = NDArray[np.float64]
+from winnow.arrays import FloatArray
 
 # It knows the libraries loaded by now: SciPy brings a BLAS of its own, imported above.
 _CONTROLLER = ThreadpoolController()

@@ -18,16 +18,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, IndexArray
 from winnow.errors import Fatal
 from winnow.select.coverage import CONTESTED, Supply, floor_members
 from winnow.select.packing import packed_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Rules
-
-IndexArray = NDArray[np.intp]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +80,9 @@ class NightRules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Capacity:
-    """What a set of prompts can give.
+    """What a set of prompts can give; those without a pair count, too.
 
     Attributes:
-        n_prompts: Prompts, those without a pair included.
         promised: Pairs that they may take before any is shared out.
         most: Pairs that they can give.
         floors: Pairs of each floor's stratum, in order of `NightRules.strata`.
@@ -140,7 +136,7 @@ def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
     cap = rules.pool_rules.max_pairs_per_response
     left_m = np.full(len(order_m), len(order_m) if cap is None else cap, dtype=np.intp)
 
-    def at_most(among_e: NDArray[np.bool_]) -> int:
+    def at_most(among_e: BoolArray) -> int:
         return most_pairs(first_e[among_e], second_e[among_e], left_m)
 
     # Exploration ignores the cap on pairs per response, so what is promised does too.

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray
 from winnow.select.gains import MIXTURE, NARROWEST
 from winnow.select.labels import one_expected_fisher, one_info_gain
-from winnow.select.packing import FloatArray, add_shares, compiled
+from winnow.select.packing import add_shares, compiled
 
 SLACK = 1e-6
 """Relative error of bounds and scores against each other, from rounding and from the table."""
@@ -78,12 +79,8 @@ def best_pair(
 ) -> tuple[int, float]:
     """The pair of the highest score and its score; -1 where the penalties forbid all.
 
-    Args:
-        moments: Of every pair.
-        ceilings: Bounds of the gains; those of a gain without weight are not read.
-        weights: Those of the score.
-        penalty_e: 0 for the pairs that may win, -inf for the others.
-        table: `info_gain_table()`.
+    `penalty_e` is 0 for the pairs that may win and -inf for the others, `table` is
+    `info_gain_table()`. Ceilings of a gain without weight are not read.
     """
     # Handed over one by one: to take a tuple apart costs more than most of the work.
     return _best_pair(*moments, *ceilings, *weights, penalty_e, table)

@@ -18,12 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, IndexArray, IntArray
 from winnow.select.pool import Pool
-
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
 CONTESTED = "contested:"
 """Prefix of the strata of pairs by contested dimension, which only choosing can tell."""
@@ -42,9 +39,7 @@ class Supply:
     most_k: IntArray
 
 
-def floor_members(
-    pool: Pool, i_e: NDArray[np.intp], j_e: NDArray[np.intp], strata: Sequence[str]
-) -> BoolArray:
+def floor_members(pool: Pool, i_e: IndexArray, j_e: IndexArray, strata: Sequence[str]) -> BoolArray:
     """Which pairs (i_e, j_e) of a pool are in each stratum (k, e); none in a contested one."""
     member_ke = np.zeros((len(strata), len(i_e)), dtype=np.bool_)
     for k, stratum in enumerate(strata):
@@ -57,19 +52,11 @@ def floor_members(
 
 
 def shard_quota(wanted_k: IntArray, here: Supply, later: Supply) -> tuple[IntArray, IntArray]:
-    """Pairs that a shard should contribute to each floor, and those it leaves to later shards.
+    """Pairs that a shard should contribute to each floor, minimums included; those left for later.
 
-    What is wanted beyond the pairs that minimums bring is spread in proportion to what the shard
-    and the later prompts can give beyond theirs. So a floor presses on a shard no more than on any
-    other, until later prompts cannot meet it any more.
-
-    Args:
-        wanted_k: Pairs still missing of each floor.
-        here: What the shard can give.
-        later: What the prompts after it can give.
-
-    Returns:
-        The quotas (k,), minimums included, and the pairs beyond minimums left for later (k,).
+    What is `wanted_k` beyond the pairs that minimums bring is spread in proportion to what the
+    shard (`here`) and the prompts after it (`later`) can give beyond theirs. So a floor presses on
+    a shard no more than on any other, until later prompts cannot meet it any more.
     """
     extra_k = np.maximum(wanted_k - here.least_k - later.least_k, 0)
     free_k, free_later_k = here.most_k - here.least_k, later.most_k - later.least_k

@@ -1,56 +1,36 @@
 """What a batch is expected to gain for each pool size and number of labels per prompt.
 
-`gain_curves` replays selection on pools of the last batch, cut down to smaller pools.
+`gain_curves` replays selection on pools of the last batch, cut down to smaller pools. The gain of a
+design is the share of the decision-relevant uncertainty that the expected labels of the *whole
+batch* take away; `best_reward` is the reward expected of the response that the head will recommend
+after them. Both are as right as the model, and in its own units.
 
-The gain of a design is the share of the decision-relevant uncertainty Σ_p tr(A_p C_p) that the
-expected labels of the *whole batch* take away. With V the covariance of a head's basis weights, V'
-the one after the labels, and B_p, A_p the basis and the policy curvature of a whole pool p,
-
-    gain = Σ_p tr(M_p (V - V')) / Σ_p tr(M_p V),   M_p = B_pᵀ A_p B_p,
-
-summed over heads. Two choices matter. A_p and B_p belong to the pool as generated, also where only
-a part of it was offered: sizes are then compared on one question, and a larger pool gains as far as
-the strategy finds better pairs in it. And V' sees all prompts, because one reward is learnt from
-all of them: twice the labels gain far less than twice as much, while a sum of the prompts' own
-`decision_gain` would double. Each sampled prompt stands for `batch_prompts / n` prompts like it.
-
-A larger pool also holds a better best response. `best_reward` is the reward expected of the
-response that the head will recommend after the labels, E max_i m'_i over the responses offered:
-seen from today the new mean m' is Gaussian around today's with covariance B (V - V') Bᵀ.
-
-What the figures cannot say: both are in the model's own units and as right as the model. Pairs are
-picked as if no other prompt were labelled, where a night adapts from shard to shard, and a sample
-of prompts spans fewer directions than the batch. Before any label the model is its prior: the gain
-then says how well the pairs spread over the features, as a D-optimal design would, and nothing
-about people.
-
-Always holds: a gain never falls with more labels, and the order of prompts and responses does not
-matter.
+Always holds: a gain never falls with more labels; smaller pools are nested in larger ones; the
+order of prompts and responses does not matter.
 
 Shapes: n responses, m distinct ones, q basis columns, e pairs, s draws, p sampled prompts.
 
-Source of tr(AC): docs/choosing_pairs.md; knowledge-gradient value of the best response: Frazier,
-Powell and Dayanik (2009), "The knowledge-gradient policy for correlated normal beliefs".
+Source: docs/choosing_pairs.md, "A plan".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from winnow.errors import Fatal
+from winnow.arrays import FloatArray
+from winnow.errors import Corrupt, Fatal
 from winnow.ids import content_id
 from winnow.reward.posterior import Head, observe_pairs
 from winnow.select.belief import policy_covariance
 from winnow.select.greedy import choose_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice, Rules
-from winnow.select.subpools import draw_pools, part_of
-
-FloatArray = NDArray[np.float64]
 
 _DRAWS = 32
 """Draws of the new mean rewards for each prompt; each is used with both signs."""
@@ -58,11 +38,9 @@ _DRAWS = 32
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What a batch of one design is expected to gain.
+    """What a batch of one design (responses and labelled pairs per prompt) is expected to gain.
 
     Attributes:
-        pool_size: Responses generated per prompt.
-        labels: Pairs labelled per prompt.
         gain: Share of the decision-relevant uncertainty that the labels take away.
         low: Lower end of a 95 % interval of `gain` over the prompts asked about, the labels given.
         high: Upper end.
@@ -116,12 +94,12 @@ def gain_curves(
         )
     # A fixed order of the heads, so that the caller's changes no draw.
     heads = dict(sorted(heads.items()))
-    asked = replace(rules, budget=max_labels)
+    most = replace(rules, budget=max_labels)
     drawn = draw_pools(pools, sizes[-1], seed, n_prompts)
-    sample = [_Prompt.of(pool, heads, asked, seed) for pool in drawn]
+    sample = [_Prompt.of(pool, heads, most, seed) for pool in drawn]
     points = []
     for size in sizes:
-        rows = [prompt.information(heads, asked, size) for prompt in sample]
+        rows = [prompt.information(heads, most, size) for prompt in sample]
         for labels in range(1, max_labels + 1):
             learnt = _learnt(heads, rows, labels, batch_prompts / len(sample))
             gain, margin = _share(heads, sample, learnt)
@@ -290,3 +268,58 @@ def _root(learnt_qq: FloatArray) -> FloatArray:
     variance_q, vectors_qq = np.linalg.eigh(learnt_qq)
     root_q = np.sqrt(np.maximum(variance_q, 0.0))
     return np.asarray((vectors_qq * root_q) @ vectors_qq.T)
+
+
+T = TypeVar("T")
+
+
+def draw_pools(pools: Iterable[Pool], size: int, seed: int, n_prompts: int) -> list[Pool]:
+    """Pools of `size` responses or more, drawn by hash, their responses in a drawn order."""
+    sizes: dict[str, int] = {}
+
+    def fitting() -> Iterator[Pool]:
+        for pool in pools:
+            if pool.prompt_id in sizes:
+                raise Corrupt(
+                    f"Two pools have the prompt id {pool.prompt_id}: join the responses of each."
+                )
+            sizes[pool.prompt_id] = len(pool.response_ids)
+            if len(pool.response_ids) >= size:
+                yield pool
+
+    drawn = nsmallest(n_prompts, fitting(), key=lambda p: content_id("plan", seed, p.prompt_id))
+    if len(drawn) < 2:
+        raise Fatal(
+            f"{len(drawn)} of {len(sizes)} pools hold {size} responses, at least two must: "
+            f"consider sizes up to {max(sizes.values(), default=0)}, the largest pool."
+        )
+    return [_shuffled(pool, seed) for pool in drawn]
+
+
+def _shuffled(pool: Pool, seed: int) -> Pool:
+    """The pool in an order drawn by response id; each copy of a text has its own place."""
+    copies: Counter[str] = Counter()
+    places = []
+    for response_id in pool.response_ids:
+        places.append(content_id("plan", seed, pool.prompt_id, response_id, copies[response_id]))
+        copies[response_id] += 1
+    return part_of(pool, sorted(range(len(places)), key=places.__getitem__))
+
+
+def part_of(pool: Pool, rows: Sequence[int]) -> Pool:
+    """The pool of these responses alone, in this order."""
+    rows_n = np.array(rows, dtype=np.intp)
+
+    def picked(facts: Sequence[T] | None) -> list[T] | None:
+        return None if facts is None else [facts[row] for row in rows]
+
+    return replace(
+        pool,
+        response_ids=[pool.response_ids[row] for row in rows],
+        features_nd=pool.features_nd[rows_n],
+        eligible_nn=None if pool.eligible_nn is None else pool.eligible_nn[np.ix_(rows_n, rows_n)],
+        clusters=picked(pool.clusters),
+        blocked=None if pool.blocked is None else pool.blocked[rows_n],
+        n_tokens=picked(pool.n_tokens),
+        response_strata=picked(pool.response_strata),
+    )

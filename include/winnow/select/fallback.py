@@ -1,8 +1,7 @@
 """What to select with when the reward model has not earned trust: diversity and more exploration.
 
-Before enough labels, or when the gate found the model no better than a coin or than length, gains
-computed from it mean nothing. Diversity needs only the features, and the larger exploration share
-buys the labels that show when the model can be trusted again.
+Gains computed from such a model mean nothing. Diversity needs only the features, and the larger
+exploration share buys the labels that show when the model can be trusted again.
 
 Always holds: the exploration share is never lowered here, and the reason is empty exactly when the
 campaign's own rules stand.
@@ -54,11 +53,8 @@ def effective_rules(
 ) -> tuple[Rules, str]:
     """The rules to select by tonight, with a sentence that says why they are not the campaign's.
 
-    Args:
-        rules: What the campaign asks for.
-        n_labels: Labels behind the reward model.
-        effective_dimension: Directions that they have pinned down.
-        gate_state: Verdict of the exploration gate; "undecided" trusts the model.
+    `effective_dimension` counts the directions that the labels have pinned down; a gate that is
+    "undecided" trusts the model.
     """
     needed = max(MIN_LABELS, LABELS_PER_DIRECTION * effective_dimension)
     if n_labels < needed:

@@ -17,15 +17,11 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, IndexArray, IntArray
 from winnow.select.night_pool import NightPool
 from winnow.select.reservations import Reservations
 from winnow.select.rules import Candidate
-
-BoolArray = NDArray[np.bool_]
-IndexArray = NDArray[np.intp]
-IntArray = NDArray[np.int64]
 
 
 def reserve(pools: Sequence[NightPool], wanted_k: IntArray, slots: int) -> Reservations:
@@ -42,15 +38,9 @@ def reserve(pools: Sequence[NightPool], wanted_k: IntArray, slots: int) -> Reser
 
 
 def fill(pools: Sequence[NightPool], plan: Reservations, strata: Sequence[str]) -> int:
-    """Take pairs until the slots of `plan`, the maximums or the pairs run out.
+    """Take pairs until the slots of `plan`, the maximums or the pairs run out; the slots left over.
 
-    Args:
-        pools: The pools in order of prompt id; their choices grow.
-        plan: Slots to fill and what they are reserved for.
-        strata: The floors' names.
-
-    Returns:
-        The number of slots left over.
+    `pools` are in order of prompt id, their choices grow; `strata` are the floors' names.
     """
     filling = _Filling(pools, plan, strata)
     filling.meet_minimums()

@@ -5,27 +5,17 @@ A pair's reward difference is Gaussian, N(μ, s²). With u ~ N(0, 1) and h the b
     info gain        EIG(μ, s) = h(E σ(μ + su)) - E h(σ(μ + su))     nats
     expected Fisher  ω̄(μ, s)  = E σ'(μ + su)
 
-EIG is the expected KL divergence from prior to posterior, which equals the mutual information of
-label and weights (BALD). The KL between the current preference probability and the *expected*
-posterior one is 0 for every pair: the expectation of a posterior is its prior.
-
-`exact_*` integrate on 61 equispaced nodes over [-6, 6] with normalised Gaussian weights (error
-below 1e-5 for s <= 8; Gauss-Hermite rules of 16 to 64 nodes are off by up to 6e-2). The two that
-score whole pools are approximations within 1e-3 for every s:
-
-- `expected_fisher` takes σ' for a mixture of three normal densities, whose expectation is the same
-  mixture with s² added to each variance. Convolution never enlarges the largest error, so that of
-  the fit, 6e-5, holds for every s.
-- `info_gain` reads a table, bilinear in (|μ| r, r) with r = 1 / √(s² + π²/3): the spread of
-  Gaussian and logistic together, which keeps the interesting pairs of every s up to infinity
-  inside one rectangle. The table holds EIG / (1 - r² π²/3), so that pairs with little variance
-  keep their order.
+`exact_*` integrate on 61 equispaced nodes over [-6, 6] (error below 1e-5 for s <= 8; Gauss-Hermite
+rules of 16 to 64 nodes are off by up to 6e-2). The two that score whole pools are approximations
+within 1e-3 for every s: `expected_fisher` takes σ' for a mixture of three normal densities, whose
+expectation is the same mixture with s² added to each variance; `info_gain` reads a table, bilinear
+in (|μ| r, r) with r = 1 / √(s² + π²/3), which keeps the interesting pairs of every s inside one
+rectangle. The table holds EIG / (1 - r² π²/3), so that pairs with little variance keep their order.
 
 Always holds: 0 <= EIG <= ln 2, both are symmetric in μ and exactly EIG = 0 at s = 0.
 
-Sources: Houlsby et al. (2011), "Bayesian active learning for classification and preference
-learning"; MacKay (1992), "The evidence framework applied to classification networks"; Monahan and
-Stefanski (1992), "Normal scale mixture approximations to F*(z)", for the mixture.
+Sources: docs/choosing_pairs.md, "info_gain"; Monahan and Stefanski (1992), "Normal scale mixture
+approximations to F*(z)", for the mixture.
 """
 
 from __future__ import annotations
@@ -38,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-FloatArray = NDArray[np.float64]
+from winnow.arrays import FloatArray, gaussian_nodes
 
 Precision = TypeVar("Precision", np.float32, np.float64)
 
@@ -76,7 +66,7 @@ def exact_info_gain(mu: ArrayLike, s: ArrayLike) -> FloatArray:
 
 def exact_expected_fisher(mu: ArrayLike, s: ArrayLike) -> FloatArray:
     """ω̄ by quadrature, the reference for `expected_fisher`; for s <= 8."""
-    u, weight = _nodes(61)
+    u, weight = gaussian_nodes(61)
     p = _sigmoid(np.asarray(mu)[..., None] + np.asarray(s)[..., None] * u)
     return np.asarray((p * (1.0 - p)) @ weight)
 
@@ -124,12 +114,13 @@ def expected_fisher_of_variance(
     return total
 
 
-def preference_probability(mu: ArrayLike, s: ArrayLike) -> FloatArray:
+def preference_by_mixture(mu: ArrayLike, s: ArrayLike) -> FloatArray:
     """E σ(μ + su), the chance that the first response of the pair is preferred, within 2e-4.
 
-    σ is the distribution function of the same mixture of normals, its weights brought to sum to 1.
+    σ is the distribution function of the same mixture of normals (Monahan and Stefanski 1992), its
+    weights brought to sum to 1. `winnow.reward` integrates the same chance by quadrature.
 
-    >>> preference_probability([0.0, 2.0], [1.0, 0.0]).round(3)
+    >>> preference_by_mixture([0.0, 2.0], [1.0, 0.0]).round(3)
     array([0.5  , 0.881])
     """
     mu, var = np.asarray(mu, np.float64), np.square(s, dtype=np.float64)
@@ -182,18 +173,10 @@ def _interpolate(flat: FloatArray, row: FloatArray, column: FloatArray) -> Float
 
 def _integrate_info_gain(mu: FloatArray, s: FloatArray, n_nodes: int) -> FloatArray:
     # By symmetry the rarer outcome is integrated, whose probability loses no digits.
-    u, weight = _nodes(n_nodes)
+    u, weight = gaussian_nodes(n_nodes)
     logit = -np.abs(mu)[..., None] + s[..., None] * u
     p = np.asarray(_sigmoid(logit) @ weight)
     return np.clip(_entropy_of(p) - _entropy(logit) @ weight, 0.0, np.log(2.0))
-
-
-@cache
-def _nodes(n_nodes: int) -> tuple[FloatArray, FloatArray]:
-    """Equispaced values of u and their normalised Gaussian weights."""
-    u = np.linspace(-_REACH, _REACH, n_nodes)
-    weight = np.exp(-0.5 * u**2)
-    return u, weight / weight.sum()
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:

@@ -1,21 +1,18 @@
 """Choosing a batch of pairs: exploration first, then the best pair again and again.
 
 After each pick the covariance shrinks as if the pair's label had arrived, so that the next pick
-asks something else; the top-k pairs of one ranking ask the same thing k times (69 % of the exact
-joint information on near-duplicate pools, this update 94 %).
+asks something else.
 
 Always holds: the same pools, heads, rules and seed give the same pairs, in whatever order responses
 arrive; two copies of a text, and two texts of one cluster, are never paired; an exploration pick
 was drawn uniformly from the eligible pairs with the propensity that it carries. The caps on pairs
 per response (`Rules`) and per two clusters (1) bind the greedy part, which counts exploration picks
-too; a uniform draw cannot obey them and stay uniform. Of equal scores the first pair by response
-ids wins.
-
-Only pairs whose bound reaches the best score are scored again after a pick (lazy greedy, Minoux
-1978), which gives the answer of scoring them all.
+too. Of equal scores the first pair by response ids wins.
 
 Shapes: m distinct responses in order of their ids, e = m (m - 1) / 2 pairs in order of (i, j),
 k dimensions, d features.
+
+Source: docs/choosing_pairs.md, "A batch".
 """
 
 from __future__ import annotations
@@ -27,8 +24,8 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt
 from winnow.reward.posterior import Head, observe_pairs
 from winnow.select.blas import one_blas_thread
@@ -39,9 +36,6 @@ from winnow.select.rules import Candidate, Choice, Rules
 from winnow.select.state import EVERY, PoolState
 from winnow.select.strategies import strategy_named
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
-BoolArray = NDArray[np.bool_]
 Heads = Mapping[str, Head] | Head
 
 _REACH = 0.05
@@ -69,7 +63,7 @@ class PoolChooser:
         self.choices: list[Choice] = []
 
     @cached_property
-    def pairs_e2(self) -> IntArray:
+    def pairs_e2(self) -> IndexArray:
         """Indices in the pool of each packed pair, the smaller response id first."""
         order_m, state = self._state.order_m, self._state
         return np.stack([order_m[state.first_e], order_m[state.second_e]], axis=1)
@@ -84,7 +78,7 @@ class PoolChooser:
         """Pairs that may still be taken."""
         return int(np.count_nonzero(self.open_e))
 
-    def contested(self) -> IntArray:
+    def contested(self) -> IndexArray:
         """Position of the dimension on which a label of each packed pair would say most."""
         return np.asarray((self._state.var_ke * self._state.fisher()).argmax(axis=0))
 
@@ -104,7 +98,11 @@ class PoolChooser:
             return []
         drawn = open_pairs[rng.choice(len(open_pairs), n_drawn, replace=False)].tolist()
         propensity = expected / len(open_pairs)
-        return [self._add(self._asked(pair), "exploration", propensity) for pair in drawn]
+
+        def asked(pair: int) -> Candidate:
+            return self._candidate(pair, float(self._score(np.array([pair]))[0]))
+
+        return [self._add(asked(pair), "exploration", propensity) for pair in drawn]
 
     def best(self, among_e: BoolArray | None = None) -> Candidate | None:
         """The open pair of the highest score, if any is left.
@@ -118,7 +116,10 @@ class PoolChooser:
         if self._strategy.weights is not None:
             best = self._state.best_pair(self._strategy.weights(self._state), penalty_e)
         else:
-            best = self._best_of_many(self._bounds() + penalty_e)
+            if not self._strategy.falls or self._last_e is None:
+                self._last_e = self._strategy.score(self._state, EVERY)
+            # What a score does not exceed.
+            best = self._best_of_many(self._last_e + penalty_e)
         return None if best[0] < 0 else self._candidate(*best)
 
     def _best_of_many(self, bound_e: FloatArray) -> tuple[int, float]:
@@ -139,9 +140,6 @@ class PoolChooser:
                 return int(contenders[winner]), score
             reached = score
 
-    def _asked(self, pair: int) -> Candidate:
-        return self._candidate(pair, float(self._score(np.array([pair]))[0]))
-
     def _candidate(self, pair: int, score: float) -> Candidate:
         state = self._state
         i, j = state.ends(pair)
@@ -158,13 +156,7 @@ class PoolChooser:
         ends_2e = [self._state.first_e[picked], self._state.second_e[picked]]
         return np.asarray(self._state.features_md[np.array(ends_2e, dtype=np.intp)])
 
-    def _bounds(self) -> FloatArray:
-        """A number for each pair that its score does not exceed."""
-        if not self._strategy.falls or self._last_e is None:
-            self._last_e = self._strategy.score(self._state, EVERY)
-        return self._last_e
-
-    def _score(self, rows: IntArray) -> FloatArray:
+    def _score(self, rows: IndexArray) -> FloatArray:
         score_c = self._strategy.score(self._state, rows)
         if self._last_e is not None:
             self._last_e[rows] = score_c

@@ -13,13 +13,13 @@ from itertools import combinations
 from math import erf, exp, pi, sqrt
 from typing import NamedTuple
 
+from winnow.arrays import FloatArray
 from winnow.select.gains import (
     CELLS,
     COLUMNS_PER_R,
     LOGISTIC_VARIANCE,
     MIXTURE,
     ROWS_PER_RATIO,
-    FloatArray,
     info_gain_table,
 )
 from winnow.select.packing import compiled
@@ -61,13 +61,9 @@ def label_prospects(
     var_k: Sequence[float],
     impact_k: Sequence[float] | None,
 ) -> Prospects:
-    """Prospects of a pair from the means and variances of its reward differences.
+    """Prospects of a pair from means (logits) and variances of its reward differences.
 
-    Args:
-        dimensions: Names of the k dimensions.
-        mu_k: Means, logits.
-        var_k: Variances, squared logits.
-        impact_k: cᵀAc as in `winnow.select.state`; None when not worked out.
+    `impact_k` is cᵀAc as in `winnow.select.state`; None when not worked out.
     """
     table = info_gain_table()
     labels = [one_label(mu, var, table) for mu, var in zip(mu_k, var_k, strict=True)]

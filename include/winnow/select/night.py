@@ -1,12 +1,10 @@
 """A night's batch: which pairs of which prompts, chosen shard by shard as pools stream past.
 
-    count_capacity(pools) ─▶ choose_night(pools) ─▶ (pool, choices), ... and a NightReport
+    count_capacity(pools) ─▶ Night(pools) ─▶ (pool, choices), ... and a NightReport
 
 Each shard draws its exploration pairs, gives every prompt its minimum and water-fills the rest of
-its share of the budget (`winnow.select.filling`). Before the next shard the heads take what these
-labels are expected to teach, so that a night does not ask one thing a thousand times. What a shard
-cannot spend goes to the later ones; what a floor wants is spread over shards by what their prompts
-can give (`winnow.select.coverage`).
+its share of the budget (`winnow.select.filling`). What a shard cannot spend goes to the later ones;
+what a floor wants is spread over shards by what their prompts can give (`winnow.select.coverage`).
 
 Always holds: never more pairs than the budget; spent + unspent = budget; memory grows with a shard,
 not with the number of prompts; with minimum, average and maximum alike and no floors, each prompt
@@ -18,57 +16,172 @@ Shapes: k floors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
+from winnow.arrays import IntArray
 from winnow.errors import Corrupt, Fatal
 from winnow.reward.posterior import Head
 from winnow.select.blas import one_blas_thread
 from winnow.select.budget import Capacity, NightRules, count_capacity
-from winnow.select.coverage import shard_quota
+from winnow.select.coverage import CONTESTED, floor_members, shard_quota
 from winnow.select.filling import fill, reserve
 from winnow.select.greedy import Heads, by_dimension, observe
 from winnow.select.night_pool import NightPool, total_supply
-from winnow.select.night_report import NightReport, Tally, floor_counts
 from winnow.select.pool import Pool
 from winnow.select.reservations import Reservations
 from winnow.select.rules import Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What became of one floor."""
+
+    stratum: str
+    wanted: int
+    got: int
+
+    @property
+    def met(self) -> bool:
+        """Whether the batch holds as many of its pairs as wanted."""
+        return self.got >= self.wanted
+
+
+@dataclass(slots=True, eq=False)
+class NightReport:
+    """What a night did, so far.
+
+    Attributes:
+        budget: Pairs that it may take.
+        wanted: Pairs that each floor wants, by stratum, sorted.
+        got_k: Pairs that it got.
+        spent: Pairs that it took.
+        carried: Pairs that shards could not give and left to later ones.
+        explored: Pairs of the exploration arm.
+        without_pairs: Prompts from which nothing was chosen.
+        info_gain: Of all pairs, nats.
+        decision_gain: Squared logits, of the pairs for which the strategy works it out.
+        n_decision: How many those are.
+    """
+
+    budget: int
+    wanted: Mapping[str, int]
+    got_k: IntArray
+    spent: int = 0
+    carried: int = 0
+    explored: int = 0
+    without_pairs: int = 0
+    info_gain: float = 0.0
+    decision_gain: float = 0.0
+    n_decision: int = 0
+
+    @property
+    def unspent(self) -> int:
+        """Pairs that no prompt could give."""
+        return self.budget - self.spent
+
+    @property
+    def mean_info_gain(self) -> float | None:
+        """Nats; None without pairs."""
+        return self.info_gain / self.spent if self.spent else None
+
+    @property
+    def mean_decision_gain(self) -> float | None:
+        """Squared logits; None where the strategy does not work it out."""
+        return self.decision_gain / self.n_decision if self.n_decision else None
+
+    @property
+    def floors(self) -> tuple[Floor, ...]:
+        """Every floor with the pairs that it wanted and got."""
+        wanted = self.wanted.items()
+        return tuple(
+            Floor(*each, got) for each, got in zip(wanted, self.got_k.tolist(), strict=True)
+        )
+
+    @property
+    def unmet(self) -> tuple[Floor, ...]:
+        """The floors that the batch does not reach."""
+        return tuple(floor for floor in self.floors if not floor.met)
+
+    def add(self, chosen: Iterable[tuple[Pool, Sequence[Choice]]]) -> None:
+        """Count the choices of some pools."""
+        for pool, choices in chosen:
+            self.got_k = self.got_k + floor_counts(pool, choices, list(self.wanted))
+            self.spent += len(choices)
+            self.without_pairs += not choices
+            for choice in choices:
+                self.explored += choice.arm == "explore"
+                self.info_gain += choice.info_gain
+                self.decision_gain += choice.decision_gain or 0.0
+                self.n_decision += choice.decision_gain is not None
+
+
+def floor_counts(pool: Pool, choices: Sequence[Choice], strata: Sequence[str]) -> IntArray:
+    """How many of a pool's choices count for each stratum (k,)."""
+    i_e = np.array([choice.i for choice in choices], dtype=np.intp)
+    j_e = np.array([choice.j for choice in choices], dtype=np.intp)
+    count_k: IntArray = floor_members(pool, i_e, j_e, strata).sum(axis=1, dtype=np.int64)
+    for k, stratum in enumerate(strata):
+        if stratum.startswith(CONTESTED):
+            count_k[k] = sum(CONTESTED + choice.contested == stratum for choice in choices)
+    return count_k
+
 
 Chosen = list[tuple[Pool, list[Choice]]]
 
 
 class Night(Iterator[tuple[Pool, list[Choice]]]):
-    """A night under way: iterating over it chooses, once.
+    """The pairs of a night's batch: iterating over it chooses, once, pool by pool as they come.
+
+    It gives (pool, choices), every pool included.
+
+    Args:
+        pools: In rising order of prompt id, one for each prompt; read a shard at a time.
+        heads: What is believed before the night, by dimension.
+        rules: Budget, floors and how to choose.
+        capacity: What the very same pools can give (`count_capacity`).
 
     Attributes:
         heads: The heads, by dimension, expected after the labels of the shards so far.
+        report: What the shards so far did.
+
+    Raises:
+        Fatal: The budget is less than what prompts are promised.
+        Corrupt: While iterating: prompt ids do not rise, or the pools are not those counted.
     """
 
     heads: dict[str, Head]
+    report: NightReport
 
     def __init__(
         self, pools: Iterable[Pool], heads: Heads, rules: NightRules, capacity: Capacity
     ) -> None:
         self.heads = dict(by_dimension(heads))
         self._rules, self._left = rules, capacity
-        self._budget = _budget(rules, capacity)
-        self._tally = Tally(rules.strata)
+        wanted = {stratum: rules.floors[stratum] for stratum in rules.strata}
+        nothing_k = np.zeros(len(wanted), dtype=np.int64)
+        self.report = NightReport(_budget(rules, capacity), wanted, nothing_k)
         self._chosen = self._shards(iter(pools))
 
     def __next__(self) -> tuple[Pool, list[Choice]]:
         return next(self._chosen)
 
-    def report(self) -> NightReport:
-        """What the shards so far did."""
-        return self._tally.report(self._budget, self._rules.floors)
-
     def _shards(self, pools: Iterator[Pool]) -> Iterator[tuple[Pool, list[Choice]]]:
         last_id = ""
         while shard := list(islice(pools, self._rules.shard_size)):
             for pool in shard:
-                _check_order(last_id, pool.prompt_id)
+                if pool.prompt_id == last_id:
+                    raise Corrupt(
+                        f"Two pools have the same prompt id {last_id}: join the responses of each "
+                        "prompt."
+                    )
+                if pool.prompt_id < last_id:
+                    raise Corrupt(
+                        f"The pool of prompt {pool.prompt_id} comes after {last_id}: pass pools in "
+                        "order of prompt id, so that their order cannot change what is chosen."
+                    )
                 last_id = pool.prompt_id
             yield from self._choose(shard)
         if self._left.n_prompts:
@@ -99,8 +212,8 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
                 taught = [c for c, own in zip(chosen, names_of, strict=True) if own == names]
                 before = {name: self.heads[name] for name in names}
                 self.heads |= observe(before, taught, self._rules.pool_rules.residual_sd)
-        self._tally.add(chosen)
-        self._tally.carried += left_over if later.n_prompts else 0
+        self.report.add(chosen)
+        self.report.carried += left_over if later.n_prompts else 0
         self._left = later
         return chosen
 
@@ -110,9 +223,9 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
         The share is in proportion to prompts, but at least what minimums and floors need here and
         what later prompts cannot take, and at most what those do not need.
         """
-        rules, unspent = self._rules, self._budget - self._tally.spent
-        got_k = self._tally.got_k + sum(floor_counts(p, c, rules.strata) for p, c in explored)
-        wanted_k = np.array([rules.floors[stratum] for stratum in rules.strata], dtype=np.int64)
+        rules, unspent = self._rules, self.report.unspent
+        got_k = self.report.got_k + sum(floor_counts(p, c, rules.strata) for p, c in explored)
+        wanted_k = np.array(list(self.report.wanted.values()), dtype=np.int64)
         here = total_supply(pools, len(wanted_k))
         quota_k, later_k = shard_quota(np.maximum(wanted_k - got_k, 0), here, later.floors)
         n_explored = sum(len(choices) for _, choices in explored)
@@ -140,27 +253,6 @@ def _asked(pool: Pool, heads: Mapping[str, Head]) -> dict[str, Head]:
     return {pool.asked: heads[pool.asked]}
 
 
-def choose_night(
-    pools: Iterable[Pool], heads: Heads, rules: NightRules, capacity: Capacity
-) -> Night:
-    """The pairs of a night's batch, pool by pool in the order in which they come.
-
-    Args:
-        pools: In rising order of prompt id, one for each prompt; read a shard at a time.
-        heads: What is believed before the night, by dimension.
-        rules: Budget, floors and how to choose.
-        capacity: What the very same pools can give (`count_capacity`).
-
-    Returns:
-        An iterator over (pool, choices), every pool included, whose `report` says how it went.
-
-    Raises:
-        Fatal: The budget is less than what prompts are promised.
-        Corrupt: While iterating: prompt ids do not rise, or the pools are not those counted.
-    """
-    return Night(pools, heads, rules, capacity)
-
-
 def _budget(rules: NightRules, capacity: Capacity) -> int:
     average = rules.pool_rules.budget * capacity.n_prompts
     budget = average if rules.total_pairs is None else rules.total_pairs
@@ -171,15 +263,3 @@ def _budget(rules: NightRules, capacity: Capacity) -> int:
             "min_pairs_per_prompt or exploration."
         )
     return budget
-
-
-def _check_order(before: str, prompt_id: str) -> None:
-    if prompt_id == before:
-        raise Corrupt(
-            f"Two pools have the same prompt id {prompt_id}: join the responses of each prompt."
-        )
-    if prompt_id < before:
-        raise Corrupt(
-            f"The pool of prompt {prompt_id} comes after {before}: pass pools in order of prompt "
-            "id, so that their order cannot change what is chosen."
-        )

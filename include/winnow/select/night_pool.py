@@ -11,18 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, IndexArray, IntArray
 from winnow.reward.posterior import Head
 from winnow.select.budget import NightRules, most_pairs
 from winnow.select.coverage import CONTESTED, Supply, floor_members
 from winnow.select.greedy import PoolChooser
 from winnow.select.pool import Pool
 from winnow.select.rules import Candidate, Choice
-
-BoolArray = NDArray[np.bool_]
-IndexArray = NDArray[np.intp]
-IntArray = NDArray[np.int64]
 
 SCORED_WITHIN_POOL = frozenset({"dts", "traditional"})
 """Strategies whose scores rank the pairs of one pool and say nothing across pools."""

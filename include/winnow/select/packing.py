@@ -15,10 +15,9 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
+from winnow.arrays import FloatArray, IndexArray
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -33,14 +32,14 @@ def compiled(function: Function) -> Function:
 
 
 @cache
-def packed_pairs(m: int) -> tuple[IntArray, IntArray]:
+def packed_pairs(m: int) -> tuple[IndexArray, IndexArray]:
     """First and second position of each pair."""
     first_e, second_e = np.triu_indices(m, 1)
     return first_e, second_e
 
 
 @cache
-def pairs_of_each(m: int) -> IntArray:
+def pairs_of_each(m: int) -> IndexArray:
     """Packed positions (m, m - 1) of the pairs that hold each response."""
     first_e, second_e = packed_pairs(m)
     return np.array([np.flatnonzero((first_e == r) | (second_e == r)) for r in range(m)])

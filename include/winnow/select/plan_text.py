@@ -19,40 +19,41 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def render(plan: Plan) -> str:
     """The plan as text: a table, a curve for each pool size, and what to do."""
-    listed = plan.options + plan.infeasible
-    lines = [f"{listed[0].prompts:,} prompts, a budget of {_usd(plan.budget)}", "", _HEADER]
-    lines += [_row(option, plan) for option in listed]
-    lines += ["* best   - over the budget", "", *_curves(listed), _advice(plan)]
+    first = plan.listed[0]
+    lines = [f"{first.prompts:,} prompts, a budget of {_usd(plan.budget)}", "", _HEADER]
+    lines += [_row(option, plan) for option in plan.listed]
+    lines += ["* best   - over the budget", "", *_curves(plan.listed), _advice(plan)]
     return "\n".join(lines) + "\n"
 
 
 def sizing(prices: Prices, pool_sizes: Sequence[int]) -> str:
     """GPU hours of pools of some sizes for numbers of prompts, a Markdown table."""
-    told = (
+    speed = (
         f"{prices.tokens_per_second:,.0f} tokens a second on one GPU, "
         f"{prices.tokens_per_response:,.0f} tokens a response: GPU hours"
     )
-    lines = [told, "", "| prompts | " + " | ".join(f"pool of {n}" for n in pool_sizes) + " |"]
+    lines = [speed, "", "| prompts | " + " | ".join(f"pool of {n}" for n in pool_sizes) + " |"]
     lines.append("|---|" + "---|" * len(pool_sizes))
+    rows = sizing_rows(prices, pool_sizes)
     for n_prompts in _SIZED_PROMPTS:
-        hours = [float(prices.hours(n_prompts * size)) for size in pool_sizes]
-        lines.append(f"| {n_prompts:,} | " + " | ".join(f"{hour:,.1f}" for hour in hours) + " |")
+        hours = [f"{row['gpu_hours']:,.1f}" for row in rows if row["prompts"] == n_prompts]
+        lines.append(f"| {n_prompts:,} | " + " | ".join(hours) + " |")
     return "\n".join(lines)
+
+
+def sizing_rows(prices: Prices, pool_sizes: Sequence[int]) -> list[dict[str, float]]:
+    """The same as rows: prompts, pool_size, gpu_hours."""
+    return [
+        {"prompts": n, "pool_size": size, "gpu_hours": float(prices.hours(n * size))}
+        for n in _SIZED_PROMPTS
+        for size in pool_sizes
+    ]
 
 
 _ROW = "{:1} {:>6} {:>7} {:>10} {:>14} {:>14} {:>14} {:>8} {:>14} {:>11} {:>12}"
 _HEADER = _ROW.format(
-    "",
-    "pool",
-    "labels",
-    "GPU hours",
-    "responses",
-    "comparisons",
-    "total",
-    "gain",
-    "95 %",
-    "per $1",
-    "best reward",
+    *("", "pool", "labels", "GPU hours", "responses", "comparisons", "total"),
+    *("gain", "95 %", "per $1", "best reward"),
 )
 
 
@@ -88,9 +89,9 @@ def _curves(options: Iterable[Option]) -> list[str]:
 
 
 def _advice(plan: Plan) -> str:
-    best, listed = plan.best, plan.options + plan.infeasible
+    best = plan.best
     if not plan.options:
-        least = listed[0]
+        least = plan.listed[0]
         return (
             f"The budget affords no option for all {least.prompts:,} prompts; the cheapest, "
             f"{_design(least)}, for {least.affordable:,} of them. Raise it to {_usd(least.cost)}, "

@@ -25,8 +25,7 @@ class Prices:
 
     Attributes:
         label: One annotation.
-        second_vote_share: Annotations beyond the first, per pair: second votes, and whatever else
-            is paid for, such as gold items and repeats.
+        second_vote_share: Annotations beyond the first, per pair: second votes, gold, repeats.
         gpu_hour: One GPU for an hour.
         tokens_per_second: Measured on one GPU.
         tokens_per_response: Measured mean.
@@ -66,15 +65,9 @@ class Prices:
 class Option:
     """One design, priced for all prompts of the batch; money in micro-dollars.
 
-    Attributes:
-        pool_size: Responses per prompt.
-        labels: Labelled pairs per prompt.
-        prompts: Prompts of the batch.
-        affordable: Prompts that the budget pays for, at most `prompts`.
-        gpu_hours: Hours of one GPU.
-        generation_cost: For the responses.
-        label_cost: For the labels; pools that run out of pairs cost less.
-        point: What it gains; None where it was not measured.
+    `pool_size` and `labels` are per prompt, `affordable` counts the prompts that the budget pays
+    for. `label_cost` is an upper bound: pools that run out of pairs cost less. `point`: what it
+    gains; None where it was not measured.
     """
 
     pool_size: int
@@ -114,6 +107,11 @@ class Plan:
     infeasible: tuple[Option, ...]
     best: Option | None
 
+    @property
+    def listed(self) -> tuple[Option, ...]:
+        """All of them."""
+        return self.options + self.infeasible
+
 
 def plan(
     curves: Sequence[CurvePoint],
@@ -125,16 +123,8 @@ def plan(
 ) -> Plan:
     """Every design for all of `n_prompts`, and the affordable one of the highest gain.
 
-    Of equal gains the cheaper design is the best. Designs without a point in `curves` are priced
-    only.
-
-    Args:
-        curves: What `gain_curves` measured; empty before the first batch.
-        prices: What responses and labels cost.
-        n_prompts: Prompts of the batch.
-        budget: Micro-dollars for the whole batch.
-        pool_sizes: Responses per prompt to consider.
-        max_labels: Labels per prompt to consider at most.
+    Of equal gains the cheaper design is the best. Designs without a point in `curves`, which are
+    what `gain_curves` measured, are priced only. `budget` is micro-dollars for the whole batch.
 
     Raises:
         Fatal: A number is out of range, or the curves stand for another number of prompts.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, IndexArray
 from winnow.errors import Corrupt
 
 
@@ -39,9 +40,9 @@ class Pool:
     prompt_id: str
     response_ids: Sequence[str]
     features_nd: NDArray[np.floating]
-    eligible_nn: NDArray[np.bool_] | None = None
+    eligible_nn: BoolArray | None = None
     clusters: Sequence[int] | None = None
-    blocked: NDArray[np.bool_] | None = None
+    blocked: BoolArray | None = None
     n_tokens: Sequence[int] | None = None
     asked: str | None = None
     strata: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ class Pool:
         if not np.isfinite(self.features_nd).all():
             raise Corrupt(f"Prompt {self.prompt_id}: a feature is not finite: compute them again.")
 
-    def distinct(self) -> NDArray[np.intp]:
+    def distinct(self) -> IndexArray:
         """Indices of the distinct texts in order of their ids, the order of everything chosen.
 
         Selection works in this order, so that neither the order in which responses arrive nor a
@@ -73,8 +74,8 @@ class Pool:
         return np.array([first[response] for response in sorted(first)], dtype=np.intp)
 
     def open_pairs(
-        self, order_m: NDArray[np.intp], first_e: NDArray[np.intp], second_e: NDArray[np.intp]
-    ) -> NDArray[np.bool_]:
+        self, order_m: IndexArray, first_e: IndexArray, second_e: IndexArray
+    ) -> BoolArray:
         """Mask (e,) of the pairs of `order_m` positions `first_e` and `second_e` one may choose."""
         open_e = np.ones(len(first_e), dtype=np.bool_)
         if self.eligible_nn is not None:

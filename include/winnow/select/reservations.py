@@ -1,20 +1,18 @@
 """Which slots of a shard are kept for floors, so that no greedy pick makes one unreachable.
 
-A floor wants a number of pairs of one stratum. A reservation keeps one slot of one pool for one
-floor, and a pick is admitted only when every reservation can still be kept, moved to another pool
-if need be. For floors whose strata share no pair this is a flow from pools to floors with lower
-bounds on both, found by augmenting paths, so a pick is refused exactly when the floors cannot all
-be met after it. A pair of several floored strata counts for each of them once it is taken, but
-slots are kept for each floor apart; `short` says that these do not suffice, and callers then take
-pairs of the most floors first, the usual heuristic for what is a set cover.
+A reservation keeps one slot of one pool for one floor, and a pick is admitted only when every
+reservation can still be kept, moved to another pool if need be. For floors whose strata share no
+pair this is a flow from pools to floors with lower bounds on both, found by augmenting paths, so a
+pick is refused exactly when the floors cannot all be met after it. A pair of several floored strata
+counts for each once it is taken, but slots are kept for each floor apart; `short` says that these
+do not suffice, and callers then take pairs of the most floors first, as is usual for a set cover.
 
 Always holds: need <= slots; a pool never has more reserved than its room, nor for a floor more than
 its open pairs; nothing here changes in place.
 
 Shapes: p pools of the shard, k floors.
 
-Sources: docs/choosing_pairs.md, "Floors"; Ford and Fulkerson (1956), "Maximal flow
-through a network", for the augmenting paths.
+Source: docs/choosing_pairs.md, "Floors".
 """
 
 from __future__ import annotations
@@ -23,10 +21,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
+from winnow.arrays import IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

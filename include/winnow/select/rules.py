@@ -86,22 +86,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A pair worth a label, with what was known when it was chosen.
+    """A pair worth a label, with its `Prospects` as they were when it was chosen.
 
     Attributes:
         i: Index in the pool of the response with the smaller id.
         j: Index of the other one.
         arm: "explore" when drawn uniformly, "exploit" when the best of its round.
         rank: 0 for the first pair chosen from the pool.
-        info_gain: Expected information of one label, nats, summed over dimensions.
-        decision_gain: Expected fall of the policy-weighted variance, squared logits, summed over
-            dimensions; None under a strategy that does not work it out.
         score: What the strategy gave it.
-        contested: The dimension on which the label is expected to say most.
-        fisher: ω̄ on the contested dimension, the weight of its expected update.
-        fishers: ω̄ on every dimension, in the order of the heads.
-        p_first: Chance that i is preferred to j on the contested dimension.
-        conflict: Two dimensions more likely than 0.3 disagree on which response is better.
         propensity: Chance that the exploration arm draws this pair; None for the other arm.
         reason: Why it was taken: "exploration", "best", or what the caller gave.
     """

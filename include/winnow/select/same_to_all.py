@@ -1,17 +1,11 @@
 """Responses that say the same whatever is asked, with whatever inserted.
 
 A response is read as runs of words. A run is suspect if responses to many prompts hold it, and a
-response most of whose letters lie in suspect runs answers no prompt: a counter, a date, a name or
-the prompt's own words between the runs change nothing. Not suspect is a run
-
-- that most responses hold: the prompts ask for that form,
-- that a short text says more often to some prompts than chance would have it: it depends on what
-  is asked, as a label or "that is correct" does. Where it does so by far, the text that holds it is
-  not judged.
-
-Nor is a response whose other words, those of the prompt left out, stand in other responses to the
-same prompt more often than in responses to other prompts: "the correct answer is 42" tells
-something. A short text that declines is left alone.
+response most of whose letters lie in suspect runs answers no prompt. Not suspect is a run that most
+responses hold (the prompts ask for that form), or that a short text says more often to some prompts
+than chance would have it; where it does so by far, the text that holds it is not judged. Nor is a
+response whose other words, those of the prompt left out, stand in other responses to the same
+prompt more often than in responses to other prompts. A short text that declines is left alone.
 
 Always holds: the order of responses changes nothing; memory is bounded by one batch of text and
 fixed tables, into which runs are hashed; time is linear in the text.
@@ -31,12 +25,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from winnow.arrays import BoolArray, FloatArray, IntArray
 from winnow.refusal import declines, refuses
 from winnow.text import UNSPACED, plain_text
 
-Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +95,7 @@ def same_to_all(
     text_r: Sequence[str],
     drawn_r: Sequence[int] | None = None,
     asked_r: Sequence[str] | None = None,
-) -> Bools:
+) -> BoolArray:
     """Mask (r,) of the responses that say the same whatever is asked.
 
     Args:
@@ -135,14 +128,14 @@ def same_to_all(
 class _Night:
     """All responses: rows of each prompt's, texts as seen, how often drawn, prompts as asked."""
 
-    pools: Sequence[Ints]
+    pools: Sequence[IntArray]
     text_r: Sequence[str]
-    drawn_r: Ints
+    drawn_r: IntArray
     asked_r: Sequence[str] | None
 
-    def batches(self) -> Iterator[list[Ints]]:
+    def batches(self) -> Iterator[list[IntArray]]:
         """Pools, about `_BATCH_CHARS` characters at a time."""
-        batch: list[Ints] = []
+        batch: list[IntArray] = []
         n_chars = 0
         for pool in self.pools:
             batch.append(pool)
@@ -166,11 +159,11 @@ class _Suspects:
     """
 
     rule: _Rule
-    mask_b: Bools
-    telling_b: Bools
+    mask_b: BoolArray
+    telling_b: BoolArray
     df_b: NDArray[np.uint32]
 
-    def covered(self, words: _Words) -> tuple[Bools, Ints, Ints]:
+    def covered(self, words: _Words) -> tuple[BoolArray, IntArray, IntArray]:
         """Mask (t,) of tokens in suspect runs; token at which each begins, and its bucket.
 
         None of a text that holds a telling run.
@@ -213,7 +206,7 @@ def _suspects(night: _Night, rules: Sequence[_Rule]) -> list[_Suspects]:
             np.add.at(squares[n], bucket, squared.astype(np.float32))
         n_before += len(pools)
     n_prompts = len(night.pools)
-    found = []
+    suspects = []
     for n, rule in enumerate(rules):
         share_b = said[n] / max(drawn_p.sum(), 1.0)
         mask_b = (df[n] >= max(rule.prompts, rule.share * n_prompts)) & (share_b <= _USUAL)
@@ -223,8 +216,8 @@ def _suspects(night: _Night, rules: Sequence[_Rule]) -> list[_Suspects]:
             chance_b = n_prompts * share_b * (1.0 - share_b)
             telling_b = mask_b & (excess_b > _BY_FAR * chance_b)
             mask_b &= excess_b <= _UNEVEN * chance_b
-        found.append(_Suspects(rule, mask_b, telling_b, df[n]))
-    return found
+        suspects.append(_Suspects(rule, mask_b, telling_b, df[n]))
+    return suspects
 
 
 def _kinds_of_answer(
@@ -256,15 +249,19 @@ def _inform(
     night: _Night,
     suspect: _Suspects,
     members: Sequence[int],
-    found_r: Bools,
-    pool_of: Mapping[int, Ints],
+    found_r: BoolArray,
+    pool_of: Mapping[int, IntArray],
 ) -> bool:
     """Whether what these responses say besides agrees with others to the same prompt.
 
     The excess over chance must be beyond doubt: twice its standard error.
     """
-    some = sorted(members, key=lambda row: (crc32(_bytes(night.text_r[row])), night.text_r[row]))
-    some = some[:_MEMBERS]
+
+    def chance(row: int) -> tuple[int, str]:
+        text = night.text_r[row]
+        return crc32(text.encode("utf-8", "replace")), text
+
+    some = sorted(members, key=chance)[:_MEMBERS]
     others = [_vocabulary(night.words(r for r in pool_of[row] if not found_r[r])) for row in some]
     own, strange = np.zeros((2, len(some)))
     for m, row in enumerate(some):
@@ -332,7 +329,7 @@ class _Words:
         self.chars_t[place_w] = letters_c[end_w] - letters_c[start_w]
         self.word_t[place_w], self.dense_t[place_w] = True, alone_c[start_w]
 
-    def runs(self, n_words: int, size: int) -> tuple[Ints, Ints]:
+    def runs(self, n_words: int, size: int) -> tuple[IntArray, IntArray]:
         """Token at which each run begins, and which of `size` buckets, a power of two, it is in."""
         run_t, width_t = self.hash_t.copy(), self._widths(n_words)
         for step in range(1, 2 * n_words):
@@ -342,21 +339,21 @@ class _Words:
         mixed = (run_t[start_t] ^ (run_t[start_t] >> np.uint64(31))) * _MIX
         return start_t, (mixed >> np.uint64(65 - size.bit_length())).astype(np.int64)
 
-    def covered(self, start_x: Ints, n_words: int) -> Bools:
+    def covered(self, start_x: IntArray, n_words: int) -> BoolArray:
         """Mask (t,) of the tokens that lie in a run which begins at one of these tokens."""
         change_t = np.zeros(len(self.hash_t) + 1, np.int64)
         change_t[start_x] += 1
         np.add.at(change_t, start_x + self._widths(n_words)[start_x], -1)
         return np.cumsum(change_t[:-1]) > 0
 
-    def share(self, covered_t: Bools) -> NDArray[np.float64]:
+    def share(self, covered_t: BoolArray) -> FloatArray:
         """Share of each text's letters (n,) that are covered; 0 of a text without letters."""
         size = self.n_texts
         letters = np.bincount(self.row_t, self.chars_t, size)
         covered = np.bincount(self.row_t, self.chars_t * covered_t, size)
         return covered / np.maximum(letters, 1.0)
 
-    def _widths(self, n_words: int) -> Ints:
+    def _widths(self, n_words: int) -> IntArray:
         """Tokens of the run that begins at each token (t,), 0 where the text is over before.
 
         A text shorter than a run is one run.
@@ -369,7 +366,7 @@ class _Words:
         return np.where(whole_t, left_t, np.where(left_t >= width_t, width_t, 0))
 
 
-def _word_hashes(code_c: NDArray[np.uint32], start_w: Ints, end_w: Ints) -> Hashes:
+def _word_hashes(code_c: NDArray[np.uint32], start_w: IntArray, end_w: IntArray) -> Hashes:
     """Hashes (w,) of the characters from each start to its end."""
     power, inverse = _powers(1 << max(len(code_c).bit_length(), 10))
     sums = np.zeros(len(code_c) + 1, np.uint64)
@@ -405,7 +402,7 @@ def _vocabulary(words: _Words) -> Hashes:
     return np.unique(words.hash_t[words.word_t])
 
 
-def _distinct(values: Ints) -> Ints:
+def _distinct(values: IntArray) -> IntArray:
     """The distinct values in rising order; twice as fast as `np.unique` on millions."""
     values = np.sort(values)
     return values[np.flatnonzero(np.diff(values, prepend=-1))]
@@ -415,7 +412,3 @@ def _table_bits(night: _Night) -> int:
     """Bits of a bucket: few are taken by one pool, so that its runs seldom meet those of others."""
     most = max((sum(len(night.text_r[row]) for row in pool) for pool in night.pools), default=0)
     return min(max((16 * most).bit_length(), _LEAST_BITS), _MOST_BITS)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "replace")

@@ -17,10 +17,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from winnow.arrays import BoolArray, IndexArray, unit_rows
 from winnow.select.same_to_all import same_to_all
 from winnow.select.wording import agreeing, may_agree
 from winnow.text import bare_text, plain_text, unicode_form
@@ -46,21 +47,15 @@ question is a multiple choice."""
 
 def near_duplicates(
     embedding_nc: ArrayLike, cosine: float = NEAR_DUPLICATE, text_n: Sequence[str] | None = None
-) -> NDArray[np.intp]:
+) -> IndexArray:
     """Cluster number (n,) of each response; chains of near-duplicates are one cluster.
 
-    A response whose embedding is all zeros is alone. Where the texts are given, those of one
-    cluster agree in all that `winnow.select.wording.substance` reads: an embedding hardly sees a
-    digit, a sign, a "not" or a line of code in a long text.
-
-    Args:
-        embedding_nc: Embeddings of whole responses.
-        cosine: Of two embeddings from which their texts may say the same.
-        text_n: The texts; None: the embedding alone decides.
+    From `cosine` on, two embeddings may be of texts that say the same; all zeros are like nothing.
+    Where the texts are given, those of one cluster agree in all that
+    `winnow.select.wording.substance` reads: an embedding hardly sees a digit, a sign, a "not" or a
+    line of code in a long text.
     """
-    vectors_nc = np.asarray(embedding_nc, dtype=np.float64)
-    norm_n = np.linalg.norm(vectors_nc, axis=1, keepdims=True)
-    unit_nc = np.divide(vectors_nc, norm_n, out=np.zeros_like(vectors_nc), where=norm_n > 0)
+    unit_nc = unit_rows(embedding_nc)
     close_nn = unit_nc @ unit_nc.T >= cosine
     if text_n is not None:
         close_nn = close_nn & _same_wording(close_nn, text_n)
@@ -70,7 +65,7 @@ def near_duplicates(
     return np.asarray(connected_components(csr_array(close_nn), directed=False)[1], dtype=np.intp)
 
 
-def _same_wording(close_nn: NDArray[np.bool_], text_n: Sequence[str]) -> NDArray[np.bool_]:
+def _same_wording(close_nn: BoolArray, text_n: Sequence[str]) -> BoolArray:
     """Mask (n, n) of the pairs, among the close ones, whose words agree too."""
     same_nn = np.eye(len(text_n), dtype=np.bool_)
     close = _in_pairs(close_nn)
@@ -83,7 +78,7 @@ def _same_wording(close_nn: NDArray[np.bool_], text_n: Sequence[str]) -> NDArray
     return same_nn
 
 
-def _in_pairs(close_nn: NDArray[np.bool_]) -> list[int]:
+def _in_pairs(close_nn: BoolArray) -> list[int]:
     """What is close to more than itself."""
     return list(np.flatnonzero(close_nn.sum(axis=1) > 1).tolist())
 
@@ -94,16 +89,10 @@ def answers_nothing(
     model_r: Sequence[str] | None = None,
     drawn_r: Sequence[int] | None = None,
     asked_r: Sequence[str] | None = None,
-) -> NDArray[np.bool_]:
-    """Mask (r,) of the responses that answer no prompt.
+) -> BoolArray:
+    """Mask (r,) of the responses that answer no prompt, given as to `same_to_all`.
 
-    Args:
-        prompt_r: Id of each response's prompt.
-        text_r: What it says.
-        model_r: Which model wrote it; None: unknown, so that no model is judged as a whole.
-        drawn_r: How often it was sampled; None: once.
-        asked_r: What its prompt says; None: unknown, so that a text that repeats an answer's words
-            cannot be told from one that repeats the prompt's.
+    `model_r`: which model wrote each; None: unknown, so that no model is judged as a whole.
     """
     prompts_of: dict[str, set[str]] = {}
     shape_r = [_shape(text) for text in text_r]
@@ -138,7 +127,7 @@ def _of_one_length(
         lengths_of.setdefault(model, Counter())[len(text)] += 1
         prompts_of.setdefault(model, set()).add(prompt)
     every = sum(lengths_of.values(), Counter[int]())
-    found = set()
+    deaf = set()
     for model, lengths in lengths_of.items():
         elsewhere = every - lengths
         if (
@@ -146,8 +135,8 @@ def _of_one_length(
             and _largest_share(lengths) >= _ONE_LENGTH_SHARE
             and _largest_share(elsewhere) < _ONE_LENGTH_ELSEWHERE
         ):
-            found.add(model)
-    return found
+            deaf.add(model)
+    return deaf
 
 
 def _largest_share(lengths: Counter[int]) -> float:

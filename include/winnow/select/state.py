@@ -1,13 +1,8 @@
 """What is believed about all pairs of one pool, kept up to date as pairs are chosen.
 
-Per dimension k, a pair e = (i, j), i < j, has a mean μ_e = r_i - r_j, a variance
-v_e = C_ii + C_jj - 2 C_ij and, where a strategy asks for it, an impact
-g_e = (e_i - e_j)ᵀ C A C (e_i - e_j): how much of the policy's variance tr(AC) its label can take
-away. A is the mean covariance of the softmax policies of joint draws of the rewards; with several
-dimensions each draw is one reward Σ_k θ_k r_k, θ uniform on the simplex.
-
-    info gain      Σ_k EIG(μ, v)
-    decision gain  Σ_k ω̄ g / (1 + ω̄ v),   the drop in tr(AC) by one label
+Per dimension k, a pair e = (i, j), i < j, has a mean μ_e, a variance v_e and, where a strategy asks
+for it, an impact g_e: how much of the policy's variance tr(AC) its label can take away. With
+several dimensions each joint draw is one reward Σ_k θ_k r_k, θ uniform on the simplex.
 
 Always holds: μ, A and the draws never change; v never rises, and is at least 0 up to rounding.
 
@@ -22,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Fatal
 from winnow.ids import content_id
 from winnow.reward.posterior import Head
@@ -47,9 +42,7 @@ from winnow.select.packing import add_shares, packed_differences, packed_forms, 
 from winnow.select.pool import Pool
 from winnow.select.rules import Rules
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
-Rows = IntArray | slice
+Rows = IndexArray | slice
 """Which packed pairs a question is about."""
 
 EVERY = slice(None)
@@ -67,8 +60,7 @@ class PoolState:
         order_m: Index in the pool of each distinct response, in order of ids.
         features_md: Their centred features.
         dimensions: Names of the heads, in their order.
-        first_e: Position of each pair's first response.
-        second_e: Position of its second, always the later one.
+        first_e: Position of each pair's first response; `second_e` the later one of its second.
         mu_ke: Mean of each reward difference, logits.
         picked: Packed positions of the pairs chosen so far.
         n_labels: Labels that the heads have seen together.
@@ -136,11 +128,7 @@ class PoolState:
         return _summed(fisher_ke * self.impact_ke[:, rows] / (1.0 + fisher_ke * var_ke))
 
     def decision_bound(self) -> FloatArray:
-        """At least the decision gain of every pair (e,), at a fraction of its price.
-
-        ω̄ (τ² + v) never rises as v falls, τ² being the narrowest variance of ω̄'s mixture, so that
-        1 / ω̄ + v is at least v (1 + 1/M) + τ²/M, with M the value of ω̄ (τ² + v) when first asked.
-        """
+        """At least the decision gain of every pair (e,), at a fraction of its price."""
         bound_e = np.zeros(len(self.first_e))
         for part_e in zip(self.impact_ke, self.var_ke, *self._inverse_fisher_floor, strict=True):
             add_shares(bound_e, 1.0, *part_e)
@@ -191,7 +179,7 @@ class PoolState:
         return self.rng.random(len(self.first_e))
 
     @cached_property
-    def few_m(self) -> IntArray:
+    def few_m(self) -> IndexArray:
         """Positions of the few responses, drawn at random, that `traditional` compares."""
         usable_m = np.arange(len(self.order_m))
         if self.pool.blocked is not None:
@@ -248,12 +236,7 @@ class PoolState:
         )
 
     def best_pair(self, weights: Weights, penalty_e: FloatArray) -> tuple[int, float]:
-        """The pair of the highest score under `weights`, and the score; -1: none is open.
-
-        Args:
-            weights: Those of the score.
-            penalty_e: 0 for each open pair, -inf for the others.
-        """
+        """The pair of the highest score, and the score; `penalty_e` as in `contest.best_pair`."""
         slope_ke = base_ke = impact_ke = _NOTHING
         if weights.decision:
             (slope_ke, base_ke), impact_ke = self._inverse_fisher_floor, self.impact_ke

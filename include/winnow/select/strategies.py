@@ -19,13 +19,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray
 from winnow.errors import Fatal
 from winnow.select.contest import Weights
 from winnow.select.state import PoolState, Rows
-
-FloatArray = NDArray[np.float64]
 
 HYBRID_ALPHA = 0.1
 """Weight of the information gain once there are labels; without any it is 1."""

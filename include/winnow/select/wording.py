@@ -11,13 +11,14 @@ Shapes: n texts, u units of text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from winnow.arrays import BoolArray
 from winnow.text import UNSPACED, plain_text, unicode_form
 
 _SHARED = 0.8
@@ -86,45 +87,42 @@ def substance(text: str) -> tuple[str, ...]:
     return tuple(unit for unit, is_fixed in _units(text) if is_fixed)
 
 
-def may_agree(text_n: Sequence[str]) -> NDArray[np.bool_]:
+def may_agree(text_n: Sequence[str]) -> BoolArray:
     """Mask (n, n) of the texts that share most of their words: only these may be `agreeing`.
 
     Told at a tenth of the cost.
     """
-    number_of: dict[str, int] = {}
-    columns, starts = list[int](), [0]
-    for text in text_n:
-        words = set(_PLAIN_WORD.findall(text.lower()))
-        columns += [number_of.setdefault(word, len(number_of)) for word in words]
-        starts.append(len(columns))
-    size_n = np.diff(starts)
-    ones = np.ones(len(columns), np.int32)
-    words_nu = csr_array((ones, columns, starts), shape=(len(size_n), len(number_of)))
-    shared_nn = (words_nu @ words_nu.T).toarray()
-    return np.asarray(2 * shared_nn >= _SURELY * (size_n[:, None] + size_n))
+    words_n = [set(_PLAIN_WORD.findall(text.lower())) for text in text_n]
+    return _share_most(words_n, _SURELY)
 
 
-def agreeing(text_n: Sequence[str]) -> NDArray[np.bool_]:
+def agreeing(text_n: Sequence[str]) -> BoolArray:
     """Mask (n, n) of the texts that agree in substance, and in most of their words."""
     number_of: dict[tuple[str, ...], int] = {}
-    column_of: dict[tuple[str, int], int] = {}
-    kinds, columns, starts = [], list[int](), [0]
+    kinds, counted = list[int](), list[list[tuple[str, int]]]()
     for text in text_n:
         units = list(_units(text))
         fixed = tuple(unit for unit, is_fixed in units if is_fixed)
         kinds.append(number_of.setdefault(fixed, len(number_of)))
-        times: dict[str, int] = {}
+        times: Counter[str] = Counter()
+        counted.append([])
         for unit, _ in units:
-            times[unit] = times.get(unit, 0) + 1
-            columns.append(column_of.setdefault((unit, times[unit]), len(column_of)))
-        starts.append(len(columns))
-    kind_n, size_n = np.array(kinds), np.diff(starts)
-    words_nu = csr_array(
-        (np.ones(len(columns), np.int32), columns, starts), shape=(len(kinds), len(column_of))
-    )
-    shared_nn = (words_nu @ words_nu.T).toarray()
-    alike_nn = 2 * shared_nn >= _SHARED * (size_n[:, None] + size_n)
-    return np.asarray((kind_n[:, None] == kind_n) & alike_nn)
+            times[unit] += 1
+            counted[-1].append((unit, times[unit]))
+    kind_n = np.array(kinds)
+    return np.asarray((kind_n[:, None] == kind_n) & _share_most(counted, _SHARED))
+
+
+def _share_most(units_n: Sequence[Collection[Hashable]], share: float) -> BoolArray:
+    """Mask (n, n) of the texts that have this share of their units in common, of those of both."""
+    column_of: dict[Hashable, int] = {}
+    columns = [column_of.setdefault(each, len(column_of)) for own in units_n for each in own]
+    size_n = np.array([len(own) for own in units_n])
+    starts = np.concatenate([[0], np.cumsum(size_n)])
+    ones = np.ones(len(columns), np.int32)
+    units_nu = csr_array((ones, columns, starts), shape=(len(units_n), len(column_of)))
+    shared_nn = (units_nu @ units_nu.T).toarray()
+    return np.asarray(2 * shared_nn >= share * (size_n[:, None] + size_n))
 
 
 def _units(text: str) -> Iterator[tuple[str, bool]]:

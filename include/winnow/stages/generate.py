@@ -29,13 +29,12 @@ from winnow.campaign import Expand, Select
 from winnow.ending import run_and_leave
 from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.expand.embedders import open_embedder
-from winnow.expand.engine import Report
+from winnow.expand.engine import Report, ServerAddress
 from winnow.expand.engines import open_engine
 from winnow.expand.growth import Grows
 from winnow.expand.manifests import ShardManifest, speed_path
 from winnow.expand.models import is_local, prepare_model
 from winnow.expand.runner import run_shard
-from winnow.expand.server import ServerAddress
 from winnow.expand.shard import Shard
 from winnow.ids import canonical_json
 from winnow.lake import Lake, open_lake

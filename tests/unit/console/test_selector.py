@@ -23,7 +23,14 @@ from winnow.lake import FolderLake
 from winnow.publish.rollback import roll_back
 from winnow.publish.versions import read_version
 from winnow.select.bake_off import COMPARED, UNIFORM
-from winnow.select.bake_off_tally import Contender, Measured, Tally, contenders, together, told
+from winnow.select.bake_off_tally import (
+    Contender,
+    Measured,
+    Tally,
+    as_figures,
+    contenders,
+    together,
+)
 
 from ...console_world import World, campaign
 
@@ -66,7 +73,7 @@ def baked(**gains: tuple[float, float, float]) -> dict[str, Any]:
         )
         for name in COMPARED
     ]
-    return told(found, 4, together([]))
+    return as_figures(found, 4, together([]))
 
 
 class Trusted(World):
@@ -252,7 +259,7 @@ def test_the_verdict_follows_from_the_intervals(gains: Any, sentence: str) -> No
 
 def test_what_the_stage_writes_is_what_the_page_reads() -> None:
     of = Tally.from_bytes(together([]).to_bytes())
-    found = bake_off_of(done(bake_off=told(contenders(of), 0, of)))
+    found = bake_off_of(done(bake_off=as_figures(contenders(of), 0, of)))
     assert found is not None
     assert {each.strategy for each in found.contenders} == set(COMPARED) and UNIFORM in COMPARED
     assert "Not enough votes yet: 0 exploration votes of 0 batches" in verdict(found, None)

@@ -141,7 +141,7 @@ def test_a_sampler_has_its_temperature_and_system_prompt(settings):
     assert plain.draw.messages == chat
     assert [m["content"] for m in brief.draw.messages] == ["Be brief.", "why"]
     assert (plain.draw.sampling.temperature, brief.draw.sampling.temperature) == (1.0, 0.5)
-    assert "Be brief." in brief.sampler.told
+    assert "Be brief." in brief.sampler.as_json
     (other,) = asked_of([row], mixed, model="other")
     assert other.sampler.model == "other"
 

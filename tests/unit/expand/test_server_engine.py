@@ -18,12 +18,10 @@ import pytest
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable, WinnowError
+from winnow.expand.chat import control_refusal
 from winnow.expand.completions import Ask, ServedModel, refusal_of, responses_of
-from winnow.expand.control_tokens import control_refusal
-from winnow.expand.engine import Draw, GeneratedResponse, Refusal, Sampling
-from winnow.expand.flight import Flight
-from winnow.expand.patience import Patience
-from winnow.expand.server import ServerAddress
+from winnow.expand.engine import Draw, GeneratedResponse, Refusal, Sampling, ServerAddress
+from winnow.expand.flight import Flight, Patience
 from winnow.expand.server_engine import ServerEngine, open_server
 
 from .faulty_server import (

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.errors import Corrupt, Fatal
-from winnow.reward import expected_calibration_error, log_loss, preference_probability, temperature
+from winnow.reward import (
+    expected_calibration_error,
+    log_loss,
+    preference_by_quadrature,
+    temperature,
+)
 from winnow.reward.calibration import MIN_LABELS
 
 
@@ -34,13 +39,13 @@ def slow_ece(p: np.ndarray, y: np.ndarray, n_bins: int) -> float:
 @pytest.mark.parametrize("planted", [0.5, 1.0, 2.0, 4.0])
 def test_a_planted_temperature_is_recovered(planted: float) -> None:
     mu = logits(8000, spread=1.5 * planted)
-    y = answers(preference_probability(mu / planted, np.zeros(8000)), seed=1)
+    y = answers(preference_by_quadrature(mu / planted, np.zeros(8000)), seed=1)
     assert temperature(mu, np.zeros(8000), y, np.ones(8000)) == pytest.approx(planted, rel=0.08)
 
 
 def test_a_planted_temperature_is_recovered_from_uncertain_logits() -> None:
     mu, sd = logits(8000, spread=3.0), np.abs(logits(8000, seed=2)) + 0.5
-    y = answers(preference_probability(mu / 2.0, sd / 2.0), seed=1)
+    y = answers(preference_by_quadrature(mu / 2.0, sd / 2.0), seed=1)
     found = temperature(mu, sd, y, np.ones(8000))
     assert found == pytest.approx(2.0, rel=0.1)
     assert temperature(mu, np.zeros(8000), y, np.ones(8000)) > found + 0.2
@@ -56,7 +61,7 @@ def test_a_temperature_below_the_least_number_of_labels_is_exactly_one() -> None
 
 def test_few_labels_are_shrunk_towards_one() -> None:
     mu = logits(6400, seed=7, spread=6.0)
-    y = answers(preference_probability(mu / 4.0, np.zeros(6400)), seed=3)
+    y = answers(preference_by_quadrature(mu / 4.0, np.zeros(6400)), seed=3)
     few, many = (temperature(mu[:n], np.zeros(n), y[:n], np.ones(n)) for n in (200, 6400))
     heavy = temperature(mu[:200], np.zeros(200), y[:200], np.full(200, 100.0))
     assert few < heavy
@@ -107,9 +112,11 @@ def test_equal_probabilities_share_a_bin() -> None:
 
 def test_an_honest_model_has_a_small_error_and_a_boaster_a_large_one() -> None:
     mu = logits(6000)
-    y = answers(preference_probability(mu, 0 * mu), seed=4)
-    honest = expected_calibration_error(preference_probability(mu, 0 * mu), y, n_resamples=100)
-    boaster = expected_calibration_error(preference_probability(3 * mu, 0 * mu), y, n_resamples=100)
+    y = answers(preference_by_quadrature(mu, 0 * mu), seed=4)
+    honest = expected_calibration_error(preference_by_quadrature(mu, 0 * mu), y, n_resamples=100)
+    boaster = expected_calibration_error(
+        preference_by_quadrature(3 * mu, 0 * mu), y, n_resamples=100
+    )
     assert honest.high < 0.04
     assert boaster.low > 0.1
     assert boaster.low < boaster.ece < boaster.high
@@ -118,9 +125,9 @@ def test_an_honest_model_has_a_small_error_and_a_boaster_a_large_one() -> None:
 def test_the_interval_narrows_with_labels_and_follows_the_seed() -> None:
     def interval(n: int, seed: int = 0) -> tuple[float, float]:
         mu = logits(n)
-        y = answers(preference_probability(mu, 0 * mu), seed=4)
+        y = answers(preference_by_quadrature(mu, 0 * mu), seed=4)
         found = expected_calibration_error(
-            preference_probability(2 * mu, 0 * mu), y, n_resamples=200, seed=seed
+            preference_by_quadrature(2 * mu, 0 * mu), y, n_resamples=200, seed=seed
         )
         return found.low, found.high
 

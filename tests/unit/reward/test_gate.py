@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from winnow.errors import Corrupt
-from winnow.reward import GateVerdict, exploration_gate, fit, preference_probability
+from winnow.reward import GateVerdict, exploration_gate, fit, preference_by_quadrature
 from winnow.reward.gate import MIN_LABELS, MIN_PROMPTS
 
 
@@ -82,7 +82,7 @@ def test_a_posterior_fitted_to_shuffled_labels_closes_the_gate() -> None:
     for name, labels in (("true", y[:600]), ("shuffled", rng.permutation(y[:600]))):
         posterior = fit(z[:600], labels, np.ones(600), np.ones(600), np.zeros(600))
         variance = np.einsum("ed,df,ef->e", z[600:], posterior.cov_dd, z[600:])
-        p = preference_probability(z[600:] @ posterior.mean_d, np.sqrt(variance))
+        p = preference_by_quadrature(z[600:] @ posterior.mean_d, np.sqrt(variance))
         states[name] = exploration_gate(p, rng.normal(size=300), y[600:]).state
     assert states == {"true": "open", "shuffled": "closed"}
 

@@ -26,8 +26,15 @@ from winnow.select.bake_off import (
     picks,
     worth,
 )
-from winnow.select.bake_off_tally import MIN_CLUSTERS, Tally, contenders, tally, together, told
-from winnow.select.gains import info_gain, preference_probability
+from winnow.select.bake_off_tally import (
+    MIN_CLUSTERS,
+    Tally,
+    as_figures,
+    contenders,
+    tally,
+    together,
+)
+from winnow.select.gains import info_gain, preference_by_mixture
 from winnow.select.state import PoolState
 
 RULES = Rules(budget=4, exploration=0.5, residual_sd=0.4)
@@ -118,7 +125,7 @@ def test_a_vote_moves_the_belief_as_the_integral_says(mu: float, var: float, y: 
 def test_expected_information_is_the_information_gain_of_selection() -> None:
     """The realised divergence, averaged over both votes by their chance, is EIG."""
     mu, sd = np.array([0.0, 1.0, -2.0]), np.array([1.0, 0.5, 2.0])
-    p = preference_probability(mu, sd)
+    p = preference_by_mixture(mu, sd)
     first, second = (after_vote(mu, sd**2, np.full(3, y))[2] for y in (1.0, 0.0))
     assert p * first + (1 - p) * second == pytest.approx(info_gain(mu, sd), abs=1e-3)
 
@@ -162,7 +169,7 @@ def slow_worth(votes: list[Explored], belief: Posterior) -> np.ndarray:
 
 
 def loss(judge: Explored, mu: float, var: float) -> float:
-    p = float(preference_probability(mu, np.sqrt(var)))
+    p = float(preference_by_mixture(mu, np.sqrt(var)))
     return -float(judge.preferred * np.log(p) + (1 - judge.preferred) * np.log(1 - p))
 
 
@@ -247,7 +254,9 @@ def test_too_few_prompts_give_no_figures() -> None:
     few = found["info_gain"]
     assert few.prompts < MIN_CLUSTERS
     assert few.taught.mean is None and few.information.mean is None and few.gain.mean is None
-    said = {each["strategy"]: each for each in told(list(found.values()), 1, of)["strategies"]}
+    said = {
+        each["strategy"]: each for each in as_figures(list(found.values()), 1, of)["strategies"]
+    }
     assert said["info_gain"]["taught"] is None and len(said[UNIFORM]["taught"]) == 3
 
 

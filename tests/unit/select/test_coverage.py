@@ -14,8 +14,7 @@ from winnow.reward import Posterior
 from winnow.select import Choice, Pool, Rules
 from winnow.select.budget import NightRules, count_capacity
 from winnow.select.coverage import Supply, floor_members, shard_quota
-from winnow.select.night import choose_night
-from winnow.select.night_report import Floor, NightReport
+from winnow.select.night import Floor, Night, NightReport
 
 D = 4
 GREEDY = Rules(2, "info_gain", exploration=0.0, max_pairs_per_response=None)
@@ -44,9 +43,9 @@ def head_of(seed: int = 0) -> Posterior:
 def night(
     pools: list[Pool], rules: NightRules, heads: dict[str, Posterior] | None = None
 ) -> tuple[list[list[Choice]], NightReport]:
-    chosen = choose_night(pools, heads or head_of(), rules, count_capacity(pools, rules))
+    chosen = Night(pools, heads or head_of(), rules, count_capacity(pools, rules))
     choices = [each for _, each in chosen]
-    return choices, chosen.report()
+    return choices, chosen.report
 
 
 # Which pairs count.

@@ -14,7 +14,7 @@ from winnow.select.gains import (
     expected_fisher,
     info_gain,
     pair_moments,
-    preference_probability,
+    preference_by_mixture,
 )
 from winnow.select.labels import label_prospects
 
@@ -121,7 +121,7 @@ def test_approximations_agree_with_the_integral_at_every_spread(ratio: float, s:
     gain, fisher, probability = fine_integral(mu, s)
     assert info_gain(mu, s) == pytest.approx(gain, abs=3e-4)
     assert expected_fisher(mu, s) == pytest.approx(fisher, abs=1e-4)
-    assert preference_probability(mu, s) == pytest.approx(probability, abs=2e-4)
+    assert preference_by_mixture(mu, s) == pytest.approx(probability, abs=2e-4)
 
 
 @settings(max_examples=100, deadline=None)
@@ -176,7 +176,7 @@ def test_one_pair_in_plain_floats_says_what_the_arrays_say(
     fisher = float(expected_fisher(mu, s))
     assert said.info_gain == pytest.approx(float(info_gain(mu, s)), abs=1e-14)
     assert said.fisher == pytest.approx(fisher, rel=1e-12, abs=1e-300)
-    assert said.p_first == pytest.approx(float(preference_probability(mu, s)), abs=1e-14)
+    assert said.p_first == pytest.approx(float(preference_by_mixture(mu, s)), abs=1e-14)
     assert said.decision_gain == pytest.approx(fisher * impact / (1 + fisher * s**2), rel=1e-12)
 
 

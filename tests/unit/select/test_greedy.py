@@ -29,6 +29,7 @@ from winnow.select import (
 from winnow.select.belief import policy_covariance
 from winnow.select.gains import exact_info_gain
 from winnow.select.state import EVERY
+from winnow.select.strategies import strategy_named
 
 EXPLOIT = Rules(budget=4, exploration=0.0)
 
@@ -590,7 +591,7 @@ def test_only_exploration_picks_carry_a_propensity() -> None:
 )
 def test_impossible_rules_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(Fatal):
-        Rules(**{"budget": 4, **wrong})
+        strategy_named(Rules(**{"budget": 4, **wrong}).strategy)
 
 
 @pytest.mark.parametrize(

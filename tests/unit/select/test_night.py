@@ -15,7 +15,7 @@ from winnow.errors import Corrupt, Fatal
 from winnow.reward import Posterior, prior
 from winnow.select import Choice, Pool, PoolChooser, Rules, choose_pairs, observe
 from winnow.select.budget import NightRules, count_capacity
-from winnow.select.night import Night, choose_night
+from winnow.select.night import Night
 
 D = 4
 GREEDY = Rules(2, "info_gain", exploration=0.0, max_pairs_per_response=None)
@@ -41,7 +41,7 @@ def posterior_of(seed: int = 0) -> Posterior:
 
 def night_of(pools: list[Pool], rules: NightRules, posterior: Posterior | None = None) -> Night:
     head = posterior or posterior_of()
-    return choose_night(iter(pools), head, rules, count_capacity(pools, rules))
+    return Night(iter(pools), head, rules, count_capacity(pools, rules))
 
 
 def choices_of(pools: list[Pool], rules: NightRules) -> list[list[Choice]]:
@@ -181,7 +181,7 @@ def test_every_pair_is_accounted_for(
     chosen = [choices for _, choices in night]
     counts = [len(choices) for choices in chosen]
     possible = [n * (n - 1) // 2 for n in sizes]
-    report = night.report()
+    report = night.report
     assert (report.budget, report.spent, report.unspent) == (
         budget,
         sum(counts),
@@ -207,20 +207,20 @@ def test_what_a_shard_cannot_spend_goes_to_later_ones() -> None:
     counts = [len(choices) for _, choices in night]
     assert counts[:2] == [1, 1]
     assert sum(counts[2:4]) == 5 and sum(counts[4:]) == 5  # ten pairs left for four prompts
-    assert (night.report().carried, night.report().unspent) == (2, 0)
+    assert (night.report.carried, night.report.unspent) == (2, 0)
 
 
 def test_what_the_last_shard_cannot_spend_stays_unspent() -> None:
     night = night_of(pools_of([2, 2]), NightRules(GREEDY, 1, 4))
     assert len(list(night)) == 2
-    assert (night.report().carried, night.report().spent, night.report().unspent) == (0, 2, 2)
+    assert (night.report.carried, night.report.spent, night.report.unspent) == (0, 2, 2)
 
 
 def test_earlier_shards_take_what_later_prompts_could_not_give() -> None:
     rules = NightRules(GREEDY, 1, 4, shard_size=2)
     night = night_of(pools_of([6, 6, 2, 2]), rules)
     assert [len(choices) for _, choices in night] == [3, 3, 1, 1]
-    assert night.report().unspent == 0
+    assert night.report.unspent == 0
 
 
 def test_a_budget_beyond_all_pairs_takes_each_pair_once() -> None:
@@ -235,10 +235,10 @@ def test_decision_gains_are_averaged_where_they_are_worked_out() -> None:
     pools = pools_of([5, 5])
     night = night_of(pools, NightRules(replace(GREEDY, strategy="decision_gain"), 1, 4))
     gains = [choice.decision_gain for _, choices in night for choice in choices]
-    assert night.report().mean_decision_gain == pytest.approx(np.mean(np.array(gains, float)))
+    assert night.report.mean_decision_gain == pytest.approx(np.mean(np.array(gains, float)))
     other = night_of(pools, NightRules(GREEDY, 1, 4))
     assert len(list(other)) == 2
-    assert other.report().mean_decision_gain is None
+    assert other.report.mean_decision_gain is None
 
 
 # Streaming.
@@ -276,7 +276,7 @@ def test_no_more_than_a_shard_is_read_ahead() -> None:
             yield pool
 
     rules = NightRules(GREEDY, 1, 4, shard_size=3)
-    night = choose_night(stream(), posterior_of(), rules, count_capacity(pools, rules))
+    night = Night(stream(), posterior_of(), rules, count_capacity(pools, rules))
     for seen, _ in enumerate(night):
         assert len(read) <= 3 * (seen // 3 + 1)
 
@@ -376,9 +376,9 @@ def test_pools_that_were_not_counted_are_corrupt() -> None:
     pools, rules = pools_of([4, 4, 4]), NightRules(GREEDY, 1, 4, shard_size=2)
     counted = count_capacity(pools[:2], rules)
     with pytest.raises(Corrupt, match="1 more prompts"):
-        list(choose_night(pools, posterior_of(), rules, counted))
+        list(Night(pools, posterior_of(), rules, counted))
     with pytest.raises(Corrupt, match="1 of the prompts counted"):
-        list(choose_night(pools[:1], posterior_of(), rules, counted))
+        list(Night(pools[:1], posterior_of(), rules, counted))
 
 
 def test_a_label_teaches_only_the_dimension_that_its_prompt_asks_for() -> None:
@@ -389,9 +389,9 @@ def test_a_label_teaches_only_the_dimension_that_its_prompt_asks_for() -> None:
     ]
     heads = {"correctness": posterior_of(1), "harmlessness": posterior_of(2)}
     with pytest.raises(Fatal, match="p000 asks for helpfulness"):
-        list(choose_night(pools, heads, rules, count_capacity(pools, rules)))
+        list(Night(pools, heads, rules, count_capacity(pools, rules)))
     heads["helpfulness"] = posterior_of(3)
-    night = choose_night(pools, heads, rules, count_capacity(pools, rules))
+    night = Night(pools, heads, rules, count_capacity(pools, rules))
     contested = [{choice.contested for choice in choices} for _, choices in night]
     assert contested == [{"helpfulness"}, {"correctness"}]
     alone = choose_pairs(pools[0], {"helpfulness": heads["helpfulness"]}, GREEDY)

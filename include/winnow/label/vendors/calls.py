@@ -19,11 +19,10 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from winnow.addresses import holds_secret
-from winnow.calls import Bounds, Calls, is_callable, is_sendable, why
+from winnow.calls import Bounds, Calls, is_callable, is_sendable, retry_after, why
 from winnow.errors import Fatal, Retryable
 from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendors.pages import elements, members
-from winnow.retry_after import retry_after
 from winnow.text import plain_text
 
 BOUNDS = Bounds(seconds=60.0, silence=30.0)

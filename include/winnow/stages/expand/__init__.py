@@ -24,6 +24,7 @@ from winnow.errors import Fatal, Retryable
 from winnow.expand import audit
 from winnow.expand.audit import PoolAuditor
 from winnow.expand.calls import Row, call_id
+from winnow.expand.engine import ServerAddress
 from winnow.expand.features import earlier_version, feature_version, style_names
 from winnow.expand.manifests import (
     CallManifest,
@@ -33,7 +34,6 @@ from winnow.expand.manifests import (
     speed_path,
 )
 from winnow.expand.models import is_local
-from winnow.expand.server import ServerAddress
 from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
 from winnow.records import to_table
 from winnow.stages.expand.pool_tables import MergedPool, PoolTables

@@ -20,7 +20,7 @@ from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projec
 from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import NightRules, count_capacity
 from winnow.select.fallback import effective_dimension, effective_rules
-from winnow.select.night import choose_night
+from winnow.select.night import Night
 from winnow.stages.select import reward_model
 from winnow.stages.select.candidates import Candidates, read_candidates
 
@@ -40,14 +40,14 @@ def run(batch: Batch) -> Manifest:
     model, gate = reward_model_for(batch, candidates)
     rules, fallback = night_rules(batch.campaign.select, model, gate)
     capacity = count_capacity(candidates.bare_pools, rules)
-    night = choose_night(candidates.pools(model), model.heads, rules, capacity)
+    night = Night(candidates.pools(model), model.heads, rules, capacity)
     comparisons, alone = [], []
     for pool, choices in night:
         prompt = candidates.prompts[pool.prompt_id]
         comparisons += [_comparison(batch, rules, prompt, pool, c, model.version) for c in choices]
         if not choices:
             alone.append(_alone(pool))
-    report = night.report()
+    report = night.report
     return batch.commit(
         STAGE,
         inputs=[ingested, expanded],

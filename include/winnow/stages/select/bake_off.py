@@ -34,7 +34,7 @@ from winnow.publish.versions import Version
 from winnow.reward import RewardModel
 from winnow.select import Pool, one_blas_thread
 from winnow.select.bake_off import COMPARED, Explored, explored_pairs, worth
-from winnow.select.bake_off_tally import Tally, contenders, tally, together, told
+from winnow.select.bake_off_tally import Tally, as_figures, contenders, tally, together
 from winnow.select.screen import answers_nothing
 from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select import pool_rules
@@ -73,7 +73,7 @@ def run(batch: Batch, stage: str, published: Version) -> BakeOff:
     if own is not None:
         outputs[NAME] = batch.write_bytes(stage, NAME, "json", own.to_bytes())
     every = together(tallies)
-    return BakeOff(outputs, {NAME: told(contenders(every), len(tallies), every)})
+    return BakeOff(outputs, {NAME: as_figures(contenders(every), len(tallies), every)})
 
 
 @one_blas_thread()

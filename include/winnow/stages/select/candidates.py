@@ -27,8 +27,8 @@ from winnow.errors import Corrupt
 from winnow.expand.features import style_names
 from winnow.reward import RewardModel, centre
 from winnow.select import Pool
+from winnow.select.curves import part_of
 from winnow.select.screen import answers_nothing, near_duplicates
-from winnow.select.subpools import part_of
 
 Row = Mapping[str, Any]
 
