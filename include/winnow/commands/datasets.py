@@ -16,10 +16,8 @@ from winnow.commands.options import SHIPPED, CampaignOption, JsonOption, LakeOpt
 from winnow.commands.say import say, say_json, say_text
 from winnow.errors import Fatal
 from winnow.lake import Lake
-from winnow.publish.diff import diff_versions
-from winnow.publish.diff_text import diff_text
-from winnow.publish.lineage import trace
-from winnow.publish.lineage_text import lineage_text
+from winnow.publish.diff import diff_text, diff_versions
+from winnow.publish.lineage import lineage_text, trace
 from winnow.publish.pull import pull as pull_version
 from winnow.publish.rollback import roll_back
 from winnow.publish.versions import Version, newest, read_version

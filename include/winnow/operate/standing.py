@@ -33,6 +33,7 @@ from winnow.runbook import (
     STUCK_HEADING,
 )
 from winnow.stages.tasks import DAG_OF, clear_command
+from winnow.stored import StoredTime
 from winnow.text import plain_line
 from winnow.validate.verdict import Check
 
@@ -107,6 +108,12 @@ class Run:
         """The DAG that it is a run of."""
         return DAG_OF[self.stage]
 
+    @property
+    def last_seen(self) -> tuple[float, str]:
+        """When it ended or else began, seconds since 1970; its id tells equal ones apart."""
+        at = self.ended or self.began
+        return (at.timestamp() if at else 0.0, self.run_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -115,7 +122,7 @@ class Failure:
     run_id: str
     final: bool
     message: str
-    at: str
+    at: StoredTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +292,7 @@ def _with_airflow(
     active = [run for run in runs if run.state in ACTIVE and not run.failures]
     if active:
         return _active(replace(found, run=active[0]), facts, now, active)
-    last = max(runs, key=_by_time, default=None)
+    last = max(runs, key=lambda run: run.last_seen, default=None)
     found = replace(found, run=last)
     again = _again(found, facts, runs)
     if facts.checks:
@@ -328,7 +335,10 @@ def _without_airflow(
     if stage == STAGES[0]:
         return _stuck(found, "taken_not_begun", _TAKEN, again)
     if facts.over_usd is not None:
-        return _over_budget(found, facts.over_usd)
+        cost, budget = facts.over_usd
+        cause = f"The first votes cost about ${cost:,.2f}, the budget of a batch is ${budget:,.2f}."
+        first = "raise label.budget_usd in the campaign"
+        return _stuck(found, "over_budget", cause, clear_command(stage, found.key), first=first)
     if facts.approval_usd is not None:
         return _approval(found, facts)
     if facts.deadline is not None:
@@ -404,13 +414,6 @@ def _gate(found: Standing, facts: Facts) -> Standing:
     return _stuck(found, "gate", cause, command, heading=GATE_HEADING)
 
 
-def _over_budget(found: Standing, over_usd: tuple[float, float]) -> Standing:
-    cost, budget = over_usd
-    cause = f"The first votes cost about ${cost:,.2f}, the budget of a batch is ${budget:,.2f}."
-    command, first = clear_command(found.stage, found.key), "raise label.budget_usd in the campaign"
-    return _stuck(found, "over_budget", cause, command, first=first)
-
-
 def _failed(found: Standing, facts: Facts, last: Run) -> Standing:
     """The last run failed: its own note says why, or the logs of its tasks."""
     note = facts.failures.get(found.stage)
@@ -457,8 +460,3 @@ def _hours(time: timedelta) -> str:
     if not hours:
         return f"{round(time / timedelta(minutes=1))} minutes"
     return f"{hours:,} hour{'' if hours == 1 else 's'}"
-
-
-def _by_time(run: Run) -> tuple[float, str]:
-    at = run.ended or run.began
-    return (at.timestamp() if at else 0.0, run.run_id)

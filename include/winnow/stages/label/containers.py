@@ -11,7 +11,7 @@ was replaced, buys nothing and brings no foreign answers.
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from winnow.batch import Batch
 from winnow.errors import Fatal
@@ -25,6 +25,7 @@ from winnow.stages.label.rounds import (
     submissions,
     write_round,
 )
+from winnow.stored import reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,14 @@ def open_container(batch: Batch, number: int, vendor: LabelVendor, terms: BatchT
         attempt = replace(terms, mark=f"{terms.mark}/{uuid.uuid4().hex}")
         ref = vendor.open_batch(batch_key(batch, number), attempt)
         found = Container(ref, vendor.mark_of(ref), vendor.place)
-        _check_maker(batch, number, vendor, terms, found)
+        if (found.mark or "").split("/")[0] != terms.mark:
+            raise Fatal(
+                f"{vendor.name} at {found.place} holds {ref} for {batch_key(batch, number)}, made "
+                f"by another lake than {batch.lake.uri}. Nothing was sent. Work in that lake; or "
+                "rename the campaign, or the batch, to buy these labels again on purpose."
+            )
         # A twin whose connection leads elsewhere may be first: then this one was opened in vain.
-        write_round(batch, number, CONTAINER, asdict(found))
+        write_round(batch, number, CONTAINER, found)
     return check_container(batch, number, vendor).ref
 
 
@@ -91,22 +97,11 @@ def bought(batch: Batch, vendor: LabelVendor) -> dict[int, SubmissionRecord]:
 
 def noted_container(batch: Batch, number: int) -> Container | None:
     """What is noted of the round's container; None before it was opened."""
-    content = read_round(batch, number, CONTAINER)
-    if content is not None:
-        return Container(**content)
+    container = read_round(batch, number, CONTAINER, reader(Container))
+    if container is not None:
+        return container
     submission = submissions(batch).get(number)
     return None if submission is None else Container(submission.ref, None)
-
-
-def _check_maker(
-    batch: Batch, number: int, vendor: LabelVendor, terms: BatchTerms, found: Container
-) -> None:
-    if (found.mark or "").split("/")[0] != terms.mark:
-        raise Fatal(
-            f"{vendor.name} at {found.place} holds {found.ref} for {batch_key(batch, number)}, "
-            f"made by another lake than {batch.lake.uri}. Nothing was sent. Work in that lake; or "
-            "rename the campaign, or the batch, to buy these labels again on purpose."
-        )
 
 
 def _elsewhere(batch: Batch, number: int, noted: Container, vendor: LabelVendor, why: str) -> Fatal:
