@@ -11,7 +11,7 @@ read the five DAGs. Nothing here changes state, so there is nothing to forge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
@@ -31,7 +31,6 @@ from winnow.console.shell import (
     SCRIPT_NAME,
     NotFound,
     Page,
-    Run,
     Site,
     document,
     policy,
@@ -43,6 +42,7 @@ from winnow_airflow.console_access import Reader, may_read, may_read_logs
 from winnow_airflow.console_runs import begun, key_of, paused, runs_of
 from winnow_airflow.context import current_campaign, the_lake
 from winnow_airflow.plain_log import plain_logger
+from winnow_airflow.webhook_app import create_app as create_webhook_app
 
 PAGES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str], Site], Page]] = {
     "batches": batches.page,
@@ -60,16 +60,17 @@ AIRFLOW = "../"
 
 log = plain_logger(__name__)
 
-Endpoint = Callable[[Request, Reader], Response]
+Endpoint = Callable[..., Response]
 
 
-def add_console(app: FastAPI) -> None:
-    """Put the pages into an app; what refuses a person does it in words."""
+def create_app() -> FastAPI:
+    """The one app of Winnow's plugin: vendors' webhooks, and the pages; no docs, no schema."""
+    app = create_webhook_app()
     memory = Memory()
     router = APIRouter(dependencies=[Depends(may_read)])
     routes: dict[str, Endpoint] = {
-        "/": _start,
-        f"/{SCRIPT_NAME}": _script,
+        "/": lambda: RedirectResponse("batches", 307, _headers()),
+        f"/{SCRIPT_NAME}": lambda: Response(SCRIPT, 200, _headers(), "text/javascript"),
         "/run": _run,
         **{f"/{name}": _page_route(name, memory) for name in PAGES},
         **{f"/{name}": _file_route(name) for name in FILES},
@@ -78,14 +79,7 @@ def add_console(app: FastAPI) -> None:
         router.add_api_route(path, endpoint, methods=["GET", "HEAD"], response_class=Response)
     app.include_router(router)
     app.add_exception_handler(StarletteHTTPException, _refused)
-
-
-def _start(request: Request, user: Reader) -> Response:
-    return RedirectResponse("batches", status_code=307, headers=_headers())
-
-
-def _script(request: Request, user: Reader) -> Response:
-    return Response(SCRIPT, media_type="text/javascript", headers=_headers())
+    return app
 
 
 def _run(request: Request, user: Reader) -> Response:
@@ -104,7 +98,7 @@ def _page_route(name: str, memory: Memory) -> Endpoint:
         try:
             lake, campaign = the_lake(), current_campaign()
             about = f"Campaign {campaign.name}"
-            runs = _runs(lake, memory, with_errors=may_read_logs(user))
+            runs = partial(runs_of, lake=lake, memory=memory, with_errors=may_read_logs(user))
             site = Site(site.now, memory, runs, begun, AIRFLOW, paused)
             made = PAGES[name](lake, campaign, _query(request), site)
         except NotFound as error:
@@ -130,12 +124,6 @@ def _file_route(name: str) -> Endpoint:
         return StreamingResponse(served.chunks, headers={**kept, **served.headers})
 
     return answer
-
-
-def _runs(
-    lake: Lake, memory: Memory, *, with_errors: bool
-) -> Callable[[Sequence[str]], Mapping[str, Sequence[Run]]]:
-    return partial(runs_of, lake=lake, memory=memory, with_errors=with_errors)
 
 
 def _query(request: Request) -> dict[str, str]:

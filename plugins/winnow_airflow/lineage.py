@@ -53,7 +53,10 @@ def inputs_of(done: Done) -> Iterator[Any]:
         if read == "files":
             yield from (InputDataset(*file) for file in _files(done))
         elif read == "dataset":
-            yield InputDataset(*_dataset(done), facets=_published(done))
+            published = done.manifest("publish")
+            figures = published.figures if published is not None else {}
+            facets = _version(f"{figures['version']} {figures['digest']}") if figures else {}
+            yield InputDataset(*_dataset(done), facets=facets)
         elif place == "vendor":
             for ref, _ in _asked(done, name):
                 yield InputDataset(*_vendor(done, name), facets=_version(ref))
@@ -144,13 +147,6 @@ def _asked(done: Done, round: str) -> Iterator[tuple[str, int]]:
 
 def _dataset(done: Done) -> tuple[str, str]:
     return namespace(done.lake.uri), f"datasets/{done.campaign.publish.dataset}"
-
-
-def _published(done: Done) -> Facets:
-    manifest = done.manifest("publish")
-    if manifest is None:
-        return {}
-    return _version(f"{manifest.figures['version']} {manifest.figures['digest']}")
 
 
 def _version(digest: str) -> Facets:

@@ -21,11 +21,11 @@ from airflow.sdk import (
     RetryRule,
     task,
 )
+from airflow.sdk.configuration import conf
 
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
 from winnow.stages.tasks import DAGS, TASKS, Done
-from winnow_airflow.assets import ASSET_OF
-from winnow_airflow.context import batch_key, current_campaign, the_lake
+from winnow_airflow.context import ASSET_OF, batch_key, current_campaign, the_lake
 from winnow_airflow.plain_log import plain_logger
 
 RETRY_POLICY = ExceptionRetryPolicy(
@@ -174,3 +174,16 @@ def listed_task(function: Any = None, /, **settings: Any) -> Any:
     ends = [dag.stage for dag in DAGS if dag.stage and dag.tasks[-1].name == name]
     outlets = [ASSET_OF[stage] for stage in ends]
     return task(execution_timeout=time_limit(name), outlets=outlets, **settings)(function)
+
+
+def gpu_executor() -> str | None:
+    """The Edge executor, to which the GPU's tasks go; None: the first executor of the setting.
+
+    Its workers call the API server and need neither database nor broker. It goes by the name that
+    Airflow's own setting has for it, so that no host can name one that it does not know: its DAGs
+    could not be read there.
+    """
+    listed = [entry.strip() for entry in conf.get("core", "executor").split(",")]
+    # An entry is a name or a path, and may have an alias before it.
+    names = [entry.split(":")[0] for entry in listed if entry.endswith("EdgeExecutor")]
+    return names[0] if names else None
