@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from winnow.records import Quarantined
 
 Severity = Literal["warn", "block"]
@@ -94,17 +96,7 @@ class Verdict:
     @classmethod
     def from_bytes(cls, data: bytes) -> Verdict:
         """Read back what `to_bytes` wrote, this release or one before it."""
-        content = json.loads(data)
-        return cls(
-            content["verdict"],
-            [Check(**check) for check in content["checks"]],
-            content.get("figures", {}),
-            content.get("profile", {}),
-            [BadRow(**row) for row in content.get("bad_rows", [])],
-            [Suspect(**suspect) for suspect in content.get("suspects", [])],
-            content.get("quarantine"),
-            content.get("set_aside"),
-        )
+        return TypeAdapter(cls).validate_json(data)
 
     def failed(self) -> list[Check]:
         """The checks that did not pass, the blocking ones first."""

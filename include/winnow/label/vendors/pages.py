@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from winnow.ingest.brackets import parts
+from winnow.ingest.formats.json_rows import parts
 from winnow.ingest.values import Twice, Unreadable, read_json
 
 MOST_PARTS = 100_000

@@ -36,7 +36,7 @@ def funnel(facts: BatchFacts, version: Version) -> Chart:
     """From prompts to published rows."""
     prompts, responses = facts.n("ingest", "rows_out"), facts.n("expand", "responses")
     scored, bought = facts.n("select", "pairs_scored"), facts.n("select", "comparisons")
-    rows = n_rows_of(version, "reward", facts.batch)
+    rows = version.n_rows("reward", facts.batch)
     stages = [
         ("prompts", prompts, _in_quarantine(facts)),
         ("responses", responses, _each(responses, prompts, "a prompt")),
@@ -47,16 +47,6 @@ def funnel(facts: BatchFacts, version: Version) -> Chart:
         ("preferences", rows, _part(rows, bought, "of the pairs bought")),
     ]
     return charts.funnel("From prompts to published rows", stages)
-
-
-def n_rows_of(version: Version, view: str, batch: str) -> int:
-    """Rows of a view that one batch brought, by the names of its shards."""
-    mine = [
-        artifact.n_rows
-        for name, artifact in version.files.items()
-        if name.startswith(f"data/{view}/") and name.rsplit("/", 1)[-1].rpartition("-")[0] == batch
-    ]
-    return sum(mine)
 
 
 def floors(facts: BatchFacts) -> Table | None:

@@ -17,8 +17,11 @@ import numpy as np
 from winnow.intervals import wilson
 from winnow.publish.labelled import Labelled
 from winnow.reward.calibration import Calibration, expected_calibration_error
+from winnow.sql import statements
 
 Row = Mapping[str, Any]
+
+_SQL = statements(__file__)
 
 _BIN_VOTES = 8
 """Votes that a bin of the calibration holds at least, so that its interval says something."""
@@ -133,7 +136,7 @@ def lengths(labelled: Labelled) -> Lengths | None:
 
 def longer_wins(labelled: Labelled) -> LongerWins | None:
     """How often the longer response was chosen; None where no decided pair differs in length."""
-    [found] = labelled.rows(_LONGER)
+    [found] = labelled.rows(_SQL["longer"])
     return LongerWins(found["n"], found["hits"]) if found["n"] else None
 
 
@@ -142,16 +145,6 @@ BOUGHT = "SELECT unnest([first_id, second_id]) FROM comparisons"
 CHOSEN = """SELECT CASE WHEN preferred = 'first' THEN first_id ELSE second_id END FROM preferences
 WHERE preferred IN ('first', 'second')"""
 """SQL: the responses that a decided pair prefers."""
-
-_LONGER = """
-SELECT count(*) AS n, count(*) FILTER ((first > second) = (preferred = 'first')) AS hits FROM (
-    SELECT length(one.message) AS first, length(other.message) AS second, preferred
-    FROM preferences JOIN responses AS one ON one.response_id = first_id
-    JOIN responses AS other ON other.response_id = second_id
-    WHERE preferred IN ('first', 'second')
-)
-WHERE first <> second
-"""
 
 
 _SHOWN = [
@@ -166,23 +159,12 @@ _SHOWN = [
 ]
 """Why a pair is shown, which are in question, and what makes one of them the clearest."""
 
-_CLEAREST = """
-SELECT p.*, p_first FROM preferences AS p JOIN comparisons USING (pair_id)
-WHERE {among} ORDER BY {worth} DESC, pair_id LIMIT {n}
-"""
-_EXAMPLE = """
-SELECT messages[-1].content AS prompt, len(messages) AS turns, one.message AS first,
-    other.message AS second
-FROM prompts, responses AS one, responses AS other
-WHERE prompts.prompt_id = $prompt AND one.response_id = $first AND other.response_id = $second
-"""
-
 
 def examples(labelled: Labelled) -> list[Example]:
     """Up to four pairs that differ in kind, each the clearest of its kind."""
     shown: dict[str, Example] = {}
     for why, among, worth in _SHOWN:
-        clearest = labelled.rows(_CLEAREST.format(among=among, worth=worth, n=len(_SHOWN)))
+        clearest = labelled.rows(_SQL["clearest"].format(among=among, worth=worth, n=len(_SHOWN)))
         left = [row for row in clearest if row["pair_id"] not in shown]
         if left:
             shown[left[0]["pair_id"]] = _example(labelled, left[0], why)
@@ -191,7 +173,7 @@ def examples(labelled: Labelled) -> list[Example]:
 
 def _example(labelled: Labelled, row: Row, why: str) -> Example:
     [told] = labelled.rows(
-        _EXAMPLE, prompt=row["prompt_id"], first=row["first_id"], second=row["second_id"]
+        _SQL["example"], prompt=row["prompt_id"], first=row["first_id"], second=row["second_id"]
     )
     return Example(
         why=why,
