@@ -24,6 +24,9 @@ from winnow.reward.gate import GateVerdict, exploration_gate
 
 BATCHES = 10
 
+PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
+"""How far a vote is for the first response."""
+
 Row = Mapping[str, Any]
 
 
