@@ -32,14 +32,14 @@ def channels() -> dict[str, Callable[[Alarm], None]]:
     """The log, and whom WINNOW_ALARMS names. A malformed setting is a channel that fails."""
     from winnow.operate.telling import SETTING, recipients
 
-    found: dict[str, Callable[[Alarm], None]] = {"log": _log}
+    ways: dict[str, Callable[[Alarm], None]] = {"log": _log}
     ends = datetime.now(UTC).timestamp() + SECONDS
     try:
         for each in recipients(os.environ.get(SETTING)):
-            found[each.name] = _within(ends, _channel(each))
+            ways[each.name] = _within(ends, _channel(each))
     except Fatal as error:
-        found[SETTING] = _failing(error)
-    return found
+        ways[SETTING] = _failing(error)
+    return ways
 
 
 def _failing(error: Exception) -> Callable[[Alarm], None]:

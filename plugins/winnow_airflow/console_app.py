@@ -84,11 +84,11 @@ def create_app() -> FastAPI:
 
 def _run(request: Request, user: Reader) -> Response:
     """From a DAG run in Airflow's pages to its batch."""
-    asked = _query(request)
-    key = key_of(asked.get("dag", ""), asked.get("run", ""))
+    query = _query(request)
+    key = key_of(query.get("dag", ""), query.get("run", ""))
     if key is None:
-        told = "This run works on no batch of Winnow: it has no partition key, or another DAG."
-        return _html(404, _told("No batch", told), "", Site(datetime.now(UTC), ui=AIRFLOW))
+        words = "This run works on no batch of Winnow: it has no partition key, or another DAG."
+        return _html(404, _told("No batch", words), "", Site(datetime.now(UTC), ui=AIRFLOW))
     return RedirectResponse(to("batch", key=key), status_code=307, headers=_headers())
 
 
@@ -128,10 +128,10 @@ def _file_route(name: str) -> Endpoint:
 
 def _query(request: Request) -> dict[str, str]:
     """The first value of each parameter."""
-    found: dict[str, str] = {}
+    first: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        found.setdefault(name, value)
-    return found
+        first.setdefault(name, value)
+    return first
 
 
 def _told(title: str, words: str) -> Page:

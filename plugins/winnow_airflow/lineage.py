@@ -166,8 +166,8 @@ def _rows_read(artifact: Artifact) -> Facets:
     from openlineage.client.facet_v2 import data_quality_metrics_input_dataset as facet
 
     made = facet.DataQualityMetricsInputDatasetFacet
-    found = made(columnMetrics={}, rowCount=artifact.n_rows, bytes=artifact.n_bytes)
-    return {"dataQualityMetrics": found}
+    facet_of = made(columnMetrics={}, rowCount=artifact.n_rows, bytes=artifact.n_bytes)
+    return {"dataQualityMetrics": facet_of}
 
 
 def _checks(done: Done) -> Facets:

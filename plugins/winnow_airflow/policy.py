@@ -59,18 +59,18 @@ def time_limit(name: str = "default") -> timedelta:
     Raises:
         Fatal: WINNOW_TASK_HOURS is not `task=hours,...` of tasks that `HOURS` names.
     """
-    said = os.environ.get("WINNOW_TASK_HOURS", "")
-    asked = dict(part.partition("=")[::2] for part in said.replace(" ", "").split(",") if part)
+    setting = os.environ.get("WINNOW_TASK_HOURS", "")
+    entries = dict(part.partition("=")[::2] for part in setting.replace(" ", "").split(",") if part)
     try:
-        hours = {**HOURS, **{name: float(value) for name, value in asked.items()}}
+        hours = {**HOURS, **{name: float(value) for name, value in entries.items()}}
         if hours.keys() != HOURS.keys():
             raise ValueError("another task")
         if not all(0 < value <= 24 * 366 for value in hours.values()):
             raise ValueError("no hours")
     except ValueError:
         raise Fatal(
-            f"WINNOW_TASK_HOURS is {said!r}; write hours such as generate_responses=48,default=3, "
-            f"for any of {', '.join(HOURS)}."
+            f"WINNOW_TASK_HOURS is {setting!r}; write hours such as "
+            f"generate_responses=48,default=3, for any of {', '.join(HOURS)}."
         ) from None
     return timedelta(hours=hours.get(name, hours["default"]))
 
@@ -127,11 +127,11 @@ def _quietly(what: str, step: Callable[[Any], Any], about: Any) -> Done | None:
     from winnow.operate.alarms import cause_of
 
     try:
-        found: Done | None = step(about)
+        result: Done | None = step(about)
     except Exception as error:
         log.warning("After the task, %s failed: %s", what, cause_of(error))
         return None
-    return found
+    return result
 
 
 DAG_DEFAULTS: dict[str, Any] = {

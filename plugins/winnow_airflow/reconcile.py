@@ -177,13 +177,13 @@ def _read_runs(stage: str, run_ids: Iterable[str]) -> Iterator[Run]:
     from winnow.operate.standing import Run
 
     for run_id in run_ids:
-        found = SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_OF[stage], run_id=run_id))
-        if isinstance(found, DagRunResult) and found.partition_key:
-            state, key = str(found.state.value), found.partition_key
-            yield Run(stage, key, run_id, state, found.start_date, found.end_date)
+        answer = SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_OF[stage], run_id=run_id))
+        if isinstance(answer, DagRunResult) and answer.partition_key:
+            state, key = str(answer.state.value), answer.partition_key
+            yield Run(stage, key, run_id, state, answer.start_date, answer.end_date)
 
 
 def _may_be_after(run_id: str, first: datetime) -> bool:
     """Whether a run may have been made after a time: Airflow writes the time into most ids."""
-    found = _TIME_IN_ID.search(run_id)
-    return found is None or datetime.fromisoformat(found[1]) >= first
+    match = _TIME_IN_ID.search(run_id)
+    return match is None or datetime.fromisoformat(match[1]) >= first

@@ -142,8 +142,8 @@ def check_knows_all(lake: Lake, campaign: str, ledger: Ledger) -> None:
     Raises:
         Corrupt: There is one: the ledger is of an earlier time.
     """
-    known = set(ledger.keys)
-    strange = [key for key in lake.names(f"batches/{campaign}") if key not in known]
+    keys = set(ledger.keys)
+    strange = [key for key in lake.names(f"batches/{campaign}") if key not in keys]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         begun = pool.map(lambda key: lake.exists(manifest_path(campaign, key, STAGES[0])), strange)
         lost = [key for key, is_there in zip(strange, begun, strict=True) if is_there]
@@ -175,9 +175,9 @@ def parse_ledger(data: bytes, tag: str | None, where: str) -> Ledger:
             entries.append(typed(Entry, unsealed(row)))
         except (TypeError, ValueError) as error:
             name = row.get("batch") if isinstance(row, dict) else None
-            known = isinstance(name, str) and is_key(name)
-            told = f"entry {number} of {where} cannot be read ({type(error).__name__})"
-            damaged[str(name) if known else f"entry-{number}"] = told
+            is_named = isinstance(name, str) and is_key(name)
+            fault = f"entry {number} of {where} cannot be read ({type(error).__name__})"
+            damaged[str(name) if is_named else f"entry-{number}"] = fault
     return Ledger(tuple(entries), tag, damaged)
 
 

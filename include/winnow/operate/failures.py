@@ -37,13 +37,13 @@ def note_failure(
     An error that Winnow did not raise on purpose is named by its kind alone, a disk's by what it
     says: its text may hold what must not reach the lake.
     """
-    known = isinstance(error, WinnowError)
-    final = known and not isinstance(error, Retryable)
-    message = plain_line(str(error), SHOWN_CHARS) if known else ""
+    is_own = isinstance(error, WinnowError)
+    final = is_own and not isinstance(error, Retryable)
+    message = plain_line(str(error), SHOWN_CHARS) if is_own else ""
     if isinstance(error, OSError) and error.errno is not None:
         message = told_by_disk(OSError(error.errno, os.strerror(error.errno)))
-    told = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    failure = Failure(run_id, final, told, now.isoformat(timespec="seconds"))
+    words = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    failure = Failure(run_id, final, words, now.isoformat(timespec="seconds"))
     path = _path(campaign, key, stage)
     lake.swap(path, sealed_json(asdict(failure)), lake.read_tagged(path)[1])
 

@@ -86,5 +86,5 @@ def _notice(version: Version) -> str:
     back = version.rollback
     if back is None:
         return ""
-    told = f"{version.name} is {back.to} again: {back.by} rolled back to it ({back.reason})."
-    return f"{told} What is told of {back.to} holds for {version.name}."
+    notice = f"{version.name} is {back.to} again: {back.by} rolled back to it ({back.reason})."
+    return f"{notice} What is told of {back.to} holds for {version.name}."

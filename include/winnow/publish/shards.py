@@ -84,7 +84,7 @@ def configs(version: Version) -> list[dict[str, Any]]:
     Files are named one by one, so that a stray one never joins a view. Views without rows have no
     entry, nor have splits. Format: https://huggingface.co/docs/hub/datasets-manual-configuration.
     """
-    found = []
+    entries = []
     for view in VIEWS:
         folders = {split: f"data/{view}/{split}/" for split in SPLITS}
         files = {
@@ -93,8 +93,8 @@ def configs(version: Version) -> list[dict[str, Any]]:
         }
         data = [{"split": split, "path": names} for split, names in files.items() if names]
         default = {"default": True} if view == next(iter(VIEWS)) else {}
-        found.append({"config_name": view, "data_files": data, **default})
-    return [config for config in found if config["data_files"]]
+        entries.append({"config_name": view, "data_files": data, **default})
+    return [config for config in entries if config["data_files"]]
 
 
 def _share_of(version: Version) -> float:

@@ -170,15 +170,15 @@ def _blocks(labelled: Labelled, view: str, places: tuple[float, float]) -> Itera
     wanted = ", ".join(name for name in VIEWS[view].names if name != "batch")
     statement = f"{BLOCK_OF} SELECT {wanted}, $batch AS batch FROM ({query}) ORDER BY {order}"
     for start in range(0, _n_prompts(labelled), BLOCK):
-        told = {"start": start, "end": start + BLOCK, "low": places[0], "high": places[1]}
-        found = labelled.database.sql(statement, params={**told, "batch": labelled.batch})
-        yield found.to_arrow_table().select(VIEWS[view].names)
+        bounds = {"start": start, "end": start + BLOCK, "low": places[0], "high": places[1]}
+        relation = labelled.database.sql(statement, params={**bounds, "batch": labelled.batch})
+        yield relation.to_arrow_table().select(VIEWS[view].names)
 
 
 def _n_prompts(labelled: Labelled) -> int:
     """One more than the highest `q`."""
-    [asked] = labelled.rows("SELECT coalesce(max(q), -1) + 1 AS n FROM asked")
-    return int(asked["n"])
+    [row] = labelled.rows("SELECT coalesce(max(q), -1) + 1 AS n FROM asked")
+    return int(row["n"])
 
 
 def dataset_info(dataset: str) -> bytes:
@@ -201,7 +201,7 @@ _PLACES = pa.schema([("prompt_id", pa.string()), ("place", pa.float64())])
 
 
 def _places(labelled: Labelled) -> Iterator[pa.RecordBatch]:
-    found = labelled.database.sql("SELECT prompt_id, messages FROM prompts")
-    for batch in found.to_arrow_reader(10_000):
+    prompts = labelled.database.sql("SELECT prompt_id, messages FROM prompts")
+    for batch in prompts.to_arrow_reader(10_000):
         placed = np.array([place(messages) for messages in batch["messages"].to_pylist()])
         yield pa.record_batch([batch["prompt_id"], placed], schema=_PLACES)

@@ -67,7 +67,9 @@ SELECT
     (SELECT count(*) FROM single WHERE tells(favour)) AS kto,
     (SELECT count(*) FROM prompts) AS prompts,
     (SELECT count(*) FROM annotations WHERE kind IS DISTINCT FROM 'gold') AS annotations,
-    (SELECT count(*) FROM sure JOIN prompts USING (prompt_id) WHERE alternates(messages)) AS sharegpt
+    (SELECT count(*) FROM sure WHERE prompt_id IN (
+        SELECT prompt_id FROM prompts WHERE alternates(messages)
+    )) AS sharegpt
 
 -- no_singles
 CREATE OR REPLACE TEMP TABLE singles

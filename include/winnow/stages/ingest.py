@@ -38,14 +38,14 @@ def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
     if done is not None:
         return done
     source = source_of(batch)
-    found = look_for(batch.campaign.ingest.sources, batch.day, s3_client)
-    entry = _take(batch, source, found.files)
+    lying = look_for(batch.campaign.ingest.sources, batch.day, s3_client)
+    entry = _take(batch, source, lying.files)
     if entry is None:
         return None
     if source is not None:
         figures = {**source.ingested.figures, "pools_from": source.batch.campaign.name}
     else:
-        figures = {"files": sorted(entry.files.values()), "passed_over": told(found.passed_over)}
+        figures = {"files": sorted(entry.files.values()), "passed_over": told(lying.passed_over)}
     return batch.commit(
         STAGE,
         inputs=[source.ingested] if source else [],

@@ -49,8 +49,8 @@ class Held:
 
 def timed_counts(connection: duckdb.DuckDBPyConnection, limits: Validate) -> list[dict[str, Any]]:
     """`annotator_counts`, and how many answers came too fast; `READING` was executed."""
-    found = connection.sql(_SQL["fast"], params={"speed": limits.max_chars_per_second})
-    fast = {row["annotator"]: row for row in found.to_arrow_table().to_pylist()}
+    relation = connection.sql(_SQL["fast"], params={"speed": limits.max_chars_per_second})
+    fast = {row["annotator"]: row for row in relation.to_arrow_table().to_pylist()}
     return [{**row, **fast[row["annotator"]]} for row in annotator_counts(connection)]
 
 

@@ -70,9 +70,9 @@ class Aside:
     @classmethod
     def of(cls, verdict: Verdict) -> Aside:
         """What a verdict says is set aside; nothing in verdicts before 0.3."""
-        told = verdict.set_aside or {}
-        ids = {name: frozenset(told.get(name, ())) for name in ("pairs", "prompts", "responses")}
-        return cls(**ids, n_rows=told.get("n_rows", {}), checks=told.get("checks", {}))
+        content = verdict.set_aside or {}
+        ids = {name: frozenset(content.get(name, ())) for name in ("pairs", "prompts", "responses")}
+        return cls(**ids, n_rows=content.get("n_rows", {}), checks=content.get("checks", {}))
 
 
 def find_aside(

@@ -133,7 +133,7 @@ def leaked(prompts: Iterable[Row], evaluation: EvaluationSet, share: float) -> l
 
     It may stand in any turn: what a person says, a system prompt, what a tool gave back.
     """
-    found: dict[str, str] = {}
+    faults: dict[str, str] = {}
     texts: dict[str, str] = {}
     wholes: dict[str, str] = {}
     for row in prompts:
@@ -141,16 +141,16 @@ def leaked(prompts: Iterable[Row], evaluation: EvaluationSet, share: float) -> l
         asked = normalised("\n".join(t["content"] for t in turns if t["role"] == "user"))
         whole = normalised("\n".join(turn["content"] for turn in turns))
         if row["prompt_id"] in evaluation.ids:
-            found[row["prompt_id"]] = "its id is in the evaluation set"
+            faults[row["prompt_id"]] = "its id is in the evaluation set"
         elif asked in evaluation.texts:
-            found[row["prompt_id"]] = f"is the prompt of {evaluation.texts[asked]}"
+            faults[row["prompt_id"]] = f"is the prompt of {evaluation.texts[asked]}"
         else:
             texts[row["prompt_id"]] = asked
             wholes.update({row["prompt_id"]: whole} if whole != asked else {})
     near = (_near(looked_at, evaluation.texts, share) for looked_at in (texts, wholes))
     for prompt, where in chain.from_iterable(near):
-        found.setdefault(prompt, f"is nearly the prompt of {where}")
-    return [BadRow(CHECK, "prompts", prompt, found[prompt]) for prompt in sorted(found)]
+        faults.setdefault(prompt, f"is nearly the prompt of {where}")
+    return [BadRow(CHECK, "prompts", prompt, faults[prompt]) for prompt in sorted(faults)]
 
 
 def normalised(text: str) -> str:

@@ -35,8 +35,8 @@ def batch_figures(
 
     `cost_gap` is |charged - prices of all annotations| / charged.
     """
-    found = connection.sql(COUNTS, params={"speed": limits.max_chars_per_second})
-    counted = found.to_arrow_table().to_pylist()[0]
+    relation = connection.sql(COUNTS, params={"speed": limits.max_chars_per_second})
+    counted = relation.to_arrow_table().to_pylist()[0]
     sided, first = counted["n_shown"], counted["n_first_shown"]
     low, high = wilson(first, sided) if sided else (None, None)
     longer, longer_low, _ = _share(counted["n_longer"], counted["n_sided"])
@@ -129,14 +129,14 @@ def _beyond(past: float | None, n_hits: int, n: int) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    measured = [value for value in values if value is not None]
+    return sum(measured) / len(measured) if measured else None
 
 
 def _distance(mix: Mapping[str, float], past: Sequence[Mapping[str, float] | None]) -> float | None:
-    known = [each for each in past if each]
-    if not mix or not known:
+    mixes = [each for each in past if each]
+    if not mix or not mixes:
         return None
-    names = set(mix).union(*known)
-    usual = {name: sum(each.get(name, 0.0) for each in known) / len(known) for name in names}
+    names = set(mix).union(*mixes)
+    usual = {name: sum(each.get(name, 0.0) for each in mixes) / len(mixes) for name in names}
     return sum(abs(mix.get(name, 0.0) - usual[name]) for name in names) / 2.0

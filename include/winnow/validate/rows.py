@@ -76,7 +76,7 @@ def bad_rows(
 
     `connection` is of `tables.opened`.
     """
-    faults, found = {}, [QUARANTINE.empty_table()]
+    faults, broken = {}, [QUARANTINE.empty_table()]
     for check in checks:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE broken (id, detail) AS {check.sql}")
         n = count(connection, "broken")
@@ -84,10 +84,10 @@ def bad_rows(
         rows = [BadRow(check.name, check.table, str(row), str(detail)) for row, detail in first]
         faults[check.name] = Faults(n, rows)
         if n:
-            told = {"stage": STAGE, "check": check.name, "table": check.table}
-            named = connection.sql(_QUARANTINED, params=told).to_arrow_table()
-            found.append(named.cast(QUARANTINE))
-    return faults, pa.concat_tables(found)
+            named_by = {"stage": STAGE, "check": check.name, "table": check.table}
+            named = connection.sql(_QUARANTINED, params=named_by).to_arrow_table()
+            broken.append(named.cast(QUARANTINE))
+    return faults, pa.concat_tables(broken)
 
 
 _QUARANTINED = """

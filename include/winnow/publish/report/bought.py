@@ -88,9 +88,9 @@ def gains_chart(ranks: Sequence[RankGain]) -> Chart:
     names = [(r, str(r + 1)) for r in range(0, last + 1, every)]
     arms: dict[str, list[Point]] = {}
     for each in ranks:
-        said = f"rank {each.rank + 1}, {each.kind}: {number(each.mean, 3)} nats, {each.n} pairs"
+        words = f"rank {each.rank + 1}, {each.kind}: {number(each.mean, 3)} nats, {each.n} pairs"
         at = each.rank + (0.08 if each.kind == "exploration" else -0.08)
-        point = Point(at, each.mean, said, each.low, each.high, 4.5)
+        point = Point(at, each.mean, words, each.low, each.high, 4.5)
         arms.setdefault(ARMS.get(each.kind, "k2"), []).append(point)
     return charts.plane(
         "Expected information gain, nats, against rank",

@@ -78,11 +78,11 @@ class Example:
 
 def gain_by_rank(labelled: Labelled) -> list[RankGain]:
     """Expected information gain by rank in the prompt and kind, mean ± 1.96 standard errors."""
-    told = labelled.columns(
+    columns = labelled.columns(
         "SELECT rank, kind, info_gain FROM comparisons "
         "WHERE info_gain IS NOT NULL AND rank IS NOT NULL ORDER BY rank, kind, info_gain"
     )
-    return gains_by_rank(told["rank"], told["kind"], told["info_gain"])
+    return gains_by_rank(columns["rank"], columns["kind"], columns["info_gain"])
 
 
 def gains_by_rank(
@@ -90,37 +90,37 @@ def gains_by_rank(
 ) -> list[RankGain]:
     """The same of equally long columns in the order of rank and kind, without missing values."""
     gains = np.asarray(info_gain, dtype=np.float64)
-    found = []
+    gains_of = []
     for (rank, kind), places in groupby(range(len(gains)), lambda i: (int(ranks[i]), kinds[i])):
         values = gains[list(places)]
         mean, n = float(np.mean(values)), len(values)
         half = 1.96 * float(np.std(values, ddof=1)) / sqrt(n) if n > 1 else 0.0
-        found.append(RankGain(rank, kind, n, mean, mean - half, mean + half))
-    return found
+        gains_of.append(RankGain(rank, kind, n, mean, mean - half, mean + half))
+    return gains_of
 
 
 def calibration(labelled: Labelled) -> Calibration | None:
     """What the model stated before the label against each vote, on uniformly drawn pairs only."""
-    told = labelled.columns(
+    votes = labelled.columns(
         "SELECT c.p_first, CASE class_of(v.preferred) WHEN 0 THEN 1.0 WHEN 1 THEN 0.0 ELSE 0.5 END "
         "AS preferred FROM votes AS v JOIN comparisons AS c USING (pair_id) "
         "WHERE c.kind = 'exploration' AND c.p_first IS NOT NULL ORDER BY annotation_id"
     )
-    n = len(told["p_first"])
+    n = len(votes["p_first"])
     if not n:
         return None
     bins = min(10, max(1, n // _BIN_VOTES))
-    preferred = told["preferred"].astype(np.float64)
-    return expected_calibration_error(told["p_first"], preferred, n_bins=bins)
+    preferred = votes["preferred"].astype(np.float64)
+    return expected_calibration_error(votes["p_first"], preferred, n_bins=bins)
 
 
 def seconds_spent(labelled: Labelled) -> float | None:
     """Active time of all answers but gold's, seconds; None where the vendor does not tell it."""
-    told = labelled.columns(
+    answers = labelled.columns(
         "SELECT active_seconds FROM annotations "
         "WHERE active_seconds IS NOT NULL AND kind IS DISTINCT FROM 'gold' ORDER BY active_seconds"
     )
-    return float(np.sum(told["active_seconds"])) if len(told["active_seconds"]) else None
+    return float(np.sum(answers["active_seconds"])) if len(answers["active_seconds"]) else None
 
 
 def lengths(labelled: Labelled) -> Lengths | None:
@@ -136,8 +136,8 @@ def lengths(labelled: Labelled) -> Lengths | None:
 
 def longer_wins(labelled: Labelled) -> LongerWins | None:
     """How often the longer response was chosen; None where no decided pair differs in length."""
-    [found] = labelled.rows(_SQL["longer"])
-    return LongerWins(found["n"], found["hits"]) if found["n"] else None
+    [counts] = labelled.rows(_SQL["longer"])
+    return LongerWins(counts["n"], counts["hits"]) if counts["n"] else None
 
 
 BOUGHT = "SELECT unnest([first_id, second_id]) FROM comparisons"
@@ -172,15 +172,15 @@ def examples(labelled: Labelled) -> list[Example]:
 
 
 def _example(labelled: Labelled, row: Row, why: str) -> Example:
-    [told] = labelled.rows(
+    [texts] = labelled.rows(
         _SQL["example"], prompt=row["prompt_id"], first=row["first_id"], second=row["second_id"]
     )
     return Example(
         why=why,
-        prompt=told["prompt"] or "",
-        turns=told["turns"],
-        first=told["first"],
-        second=told["second"],
+        prompt=texts["prompt"] or "",
+        turns=texts["turns"],
+        first=texts["first"],
+        second=texts["second"],
         preferred=row["preferred"],
         p_first=row["p_first"],
         p_after=row["p_preferred"],

@@ -135,13 +135,13 @@ _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 UNKNOWN_PEOPLE = "unknown annotators, whom the vendor does not tell apart"
 
 
-def certainty_told(found: Mapping[str, Any]) -> str:
+def certainty_told(figures: Mapping[str, Any]) -> str:
     """How sure one vote is by the label stage's figures; empty where they do not tell.
 
     >>> certainty_told({"vote_certainty": 0.73, "n_agreement": 10})
     'One vote counts as 73.0 % sure, by the agreement of 10 pairs of votes.'
     """
-    sure, n = found.get("vote_certainty"), found.get("n_agreement")
+    sure, n = figures.get("vote_certainty"), figures.get("n_agreement")
     if sure is None:
         return ""
     if not n:
@@ -150,6 +150,6 @@ def certainty_told(found: Mapping[str, Any]) -> str:
             f"counts as {percent(sure)} sure is an assumption."
         )
     pairs = f"{n:,} pairs of votes"
-    if found.get("n_annotators", 0) is None:
+    if figures.get("n_annotators", 0) is None:
         pairs += f" of {UNKNOWN_PEOPLE}"
     return f"One vote counts as {percent(sure)} sure, by the agreement of {pairs}."

@@ -94,18 +94,18 @@ _COUNTS = (
 
 def _ordered(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, int]]:
     """Counts by name: the commonest of each group, the rest of a group as one, then the flags."""
-    found: dict[str, Mapping[str, int]] = {}
+    counts: dict[str, Mapping[str, int]] = {}
     for group in ("language", "dimension", "tag"):
         own = [row for row in rows if row["name"].startswith(f"{group} ")]
         # One dimension for all is no share that can move.
         if group == "dimension" and len(own) < 2:
             continue
-        found |= {row["name"]: row for row in own[:_MOST]}
+        counts |= {row["name"]: row for row in own[:_MOST]}
         if len(own) > _MOST and group != "tag":
-            found[f"{group} other"] = {step: sum(row[step] for row in own[_MOST:]) for step in _OF}
+            counts[f"{group} other"] = {step: sum(row[step] for row in own[_MOST:]) for step in _OF}
     flags = {row["name"]: row for row in rows if " " not in row["name"]}
     absent = dict.fromkeys(_OF, 0)
-    return found | {name: flags.get(name, absent) for name in sorted({*flags, *_ALWAYS})}
+    return counts | {name: flags.get(name, absent) for name in sorted({*flags, *_ALWAYS})}
 
 
 def _moved(whole: Step, part: Step) -> float:

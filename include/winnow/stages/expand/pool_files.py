@@ -155,10 +155,10 @@ def _rows(
 
 
 def _check_given(
-    path: Path, found: Sequence[object], refused: Sequence[Quarantined], needs: str
+    path: Path, rows: Sequence[object], refused: Sequence[Quarantined], needs: str
 ) -> None:
     """Say why a file gives nothing."""
-    if found:
+    if rows:
         return
     if not refused:
         raise Fatal(f"{path} is empty.")
@@ -335,11 +335,11 @@ def _preference_vectors(
 
 
 def _stacked(vectors: Sequence[Vector | None], name: str) -> Vector:
-    found = [vector for vector in vectors if vector is not None]
-    lengths = sorted({len(vector) for vector in found})
+    present = [vector for vector in vectors if vector is not None]
+    lengths = sorted({len(vector) for vector in present})
     if len(lengths) > 1:
         raise Fatal(f"`{name}` has {lengths} numbers: give all rows the same length.")
-    return np.stack(found)
+    return np.stack(present)
 
 
 def _comparison(

@@ -369,7 +369,7 @@ def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> Batch
     if now < deadline:
         raise Retryable(
             f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
-            + (f" {told}." if (told := unreadable.words(status)) else "")
+            + (f" {unread}." if (unread := unreadable.words(status)) else "")
         )
     why = "It may still bring answers."
     try:

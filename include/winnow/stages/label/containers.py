@@ -49,15 +49,15 @@ def open_container(batch: Batch, number: int, vendor: LabelVendor, terms: BatchT
     if noted_container(batch, number) is None:
         attempt = replace(terms, mark=f"{terms.mark}/{uuid.uuid4().hex}")
         ref = vendor.open_batch(batch_key(batch, number), attempt)
-        found = Container(ref, vendor.mark_of(ref), vendor.place)
-        if (found.mark or "").split("/")[0] != terms.mark:
+        container = Container(ref, vendor.mark_of(ref), vendor.place)
+        if (container.mark or "").split("/")[0] != terms.mark:
             raise Fatal(
-                f"{vendor.name} at {found.place} holds {ref} for {batch_key(batch, number)}, made "
-                f"by another lake than {batch.lake.uri}. Nothing was sent. Work in that lake; or "
-                "rename the campaign, or the batch, to buy these labels again on purpose."
+                f"{vendor.name} at {container.place} holds {ref} for {batch_key(batch, number)}, "
+                f"made by another lake than {batch.lake.uri}. Nothing was sent. Work in that lake; "
+                "or rename the campaign, or the batch, to buy these labels again on purpose."
             )
         # A twin whose connection leads elsewhere may be first: then this one was opened in vain.
-        write_round(batch, number, CONTAINER, found)
+        write_round(batch, number, CONTAINER, container)
     return check_container(batch, number, vendor).ref
 
 
@@ -89,10 +89,10 @@ def bought(batch: Batch, vendor: LabelVendor) -> dict[int, SubmissionRecord]:
     Raises:
         Fatal: The vendor's connection leads elsewhere.
     """
-    found = submissions(batch)
-    for number in found:
+    rounds = submissions(batch)
+    for number in rounds:
         check_container(batch, number, vendor)
-    return found
+    return rounds
 
 
 def noted_container(batch: Batch, number: int) -> Container | None:

@@ -53,7 +53,7 @@ def late_answers(batch: Batch, vendor: LabelVendor) -> list[Annotation]:
     """The kept answers that the batch's manifest does not hold, new ones and revisions."""
     stored = batch.require(STAGE).outputs
     held = read_table(batch.lake, stored["annotations"]).select(["annotation_id", "revision"])
-    known = {(row["annotation_id"], row["revision"]) for row in held.to_pylist()}
+    collected = {(row["annotation_id"], row["revision"]) for row in held.to_pylist()}
     tasks = read_table(batch.lake, stored["tasks"]).to_pylist()
     answers = answers_of(batch, vendor, tasks).annotations
-    return [each for each in answers if (each.annotation_id, each.revision) not in known]
+    return [each for each in answers if (each.annotation_id, each.revision) not in collected]

@@ -93,9 +93,9 @@ class _Page:
 
 def freeze_plan(batch: Batch, number: int, make: Callable[[], BuiltTasks]) -> BuiltTasks:
     """The round's plan, made now unless it is there."""
-    found = read_plan(batch, number)
-    if found is not None:
-        return found
+    frozen = read_plan(batch, number)
+    if frozen is not None:
+        return frozen
     built = make()
     batch.lake.create(round_path(batch, number, "plan.json"), _plan_bytes(built))
     return read_plan(batch, number) or built
@@ -198,8 +198,8 @@ def read_submission(batch: Batch, number: int = 0) -> SubmissionRecord | None:
 
 def submissions(batch: Batch) -> dict[int, SubmissionRecord]:
     """Every round that the vendor has, by its number."""
-    found = {number: read_submission(batch, number) for number in ROUNDS}
-    return {number: record for number, record in found.items() if record is not None}
+    records = {number: read_submission(batch, number) for number in ROUNDS}
+    return {number: record for number, record in records.items() if record is not None}
 
 
 def answers_until(batch: Batch) -> datetime | None:
@@ -253,12 +253,12 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
 
 def deliveries(batch: Batch, vendor: str) -> list[Delivery]:
     """Every record of every round, in the order of arrival."""
-    found = []
+    every = []
     for number, submission in submissions(batch).items():
         records = ((raw, page.look) for page in _pages(batch, number) for raw in page.records)
         source = f"{vendor}/{submission.ref}"
-        found += [Delivery(raw, source, line, look) for line, (raw, look) in enumerate(records, 1)]
-    return found
+        every += [Delivery(raw, source, line, look) for line, (raw, look) in enumerate(records, 1)]
+    return every
 
 
 def last_looks(batch: Batch, vendor: str) -> dict[str, int]:

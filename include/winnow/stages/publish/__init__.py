@@ -41,8 +41,8 @@ def check(batch: Batch) -> str:
     `row_faults: quarantine` those that would block the batch are set aside, and the rest is judged.
     """
     limits = batch.campaign.validation
-    with measured(batch) as found:
-        verdict, broken = judge(found, limits)
+    with measured(batch) as figures:
+        verdict, broken = judge(figures, limits)
     if limits.row_faults == "quarantine":
         with tables_of(batch) as tables:
             aside, along = find_aside(tables, verdict, broken)

@@ -105,17 +105,17 @@ def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel,
     version = batch.require("expand").figures["feature_version"]
     current = reward_model.newest_for(batch.lake, batch.campaign, version)
     if current is not None:
-        projection, known, gate = current.model.projection, current.model.heads, current.gate
+        projection, heads_so_far, gate = current.model.projection, current.model.heads, current.gate
     else:
         projection = fit_projection(
             candidates.sample(), candidates.n_embedding, batch.campaign.select.max_components
         )
-        known, gate = {}, "undecided"
+        heads_so_far, gate = {}, "undecided"
     unknown = prior(projection.n_features, float(max(projection.n_features, 1)))
     names = {OVERALL}
     if batch.campaign.select.head_per_dimension:
         names = {candidates.prompts[prompt]["dimension"] for prompt in candidates.rows_of}
-    heads = {name: known.get(name, unknown) for name in sorted(names)}
+    heads = {name: heads_so_far.get(name, unknown) for name in sorted(names)}
     return RewardModel(projection, heads, version), gate
 
 

@@ -109,21 +109,21 @@ def replayed(
     prompts = sorted({prompt_of[vote["pair_id"]] for vote in votes})[:MOST_PROMPTS]
     if not prompts:
         return {}
-    found: dict[str, Explored] = {}
+    explored: dict[str, Explored] = {}
     scored = 0
     for pool in _pools(batch, {prompt: drawn[prompt] for prompt in prompts}, model):
         n = len(pool.response_ids)
         scored += n * (n - 1) // 2
-        if found and scored > MOST_PAIRS:
+        if explored and scored > MOST_PAIRS:
             break
-        found |= _explored(batch, pool, model, drawn[pool.prompt_id])
+        explored |= _explored(batch, pool, model, drawn[pool.prompt_id])
     n_votes = Counter(vote["pair_id"] for vote in votes)
     return {
-        vote["annotation_id"]: found[vote["pair_id"]].voted(
+        vote["annotation_id"]: explored[vote["pair_id"]].voted(
             PREFERENCE[vote["preferred"]], n_votes[vote["pair_id"]]
         )
         for vote in votes
-        if vote["pair_id"] in found
+        if vote["pair_id"] in explored
     }
 
 
@@ -132,25 +132,25 @@ def _explored(
 ) -> dict[str, Explored]:
     """The drawn pairs of a pool by pair id."""
     name = pool.asked or next(iter(model.heads))
-    found = explored_pairs(
+    explored = explored_pairs(
         pool,
         {name: model.heads[name]},
         pool_rules(batch.campaign.select),
         {(pair["first_id"], pair["second_id"]): pair["propensity"] for pair in drawn},
     )
     ends = {pair["pair_id"]: (pair["first_id"], pair["second_id"]) for pair in drawn}
-    return {pair: found[both] for pair, both in ends.items() if both in found}
+    return {pair: explored[both] for pair, both in ends.items() if both in explored}
 
 
 def _pools(batch: Batch, drawn: Mapping[str, Sequence[Row]], model: RewardModel) -> Iterator[Pool]:
     """Pools of the prompts of some drawn pairs, as selection saw them, in order of prompt id."""
     ends = {p[side] for ps in drawn.values() for p in ps for side in ("first_id", "second_id")}
     ingested, expanded = batch.require("ingest"), batch.require("expand")
-    asked = _rows(batch.lake, ingested.outputs["prompts"], "prompt_id", drawn)
+    prompts = _rows(batch.lake, ingested.outputs["prompts"], "prompt_id", drawn)
     responses = _rows(batch.lake, expanded.outputs["responses"], "prompt_id", drawn)
     ids = responses["response_id"].to_pylist()
     features = _rows(batch.lake, expanded.outputs["features"], "response_id", ids)
-    return candidates_of(batch, asked, responses, features, fit=ends).pools(model)
+    return candidates_of(batch, prompts, responses, features, fit=ends).pools(model)
 
 
 def _rows(lake: Lake, artifact: Artifact, column: str, wanted: Collection[str]) -> pa.Table:
@@ -173,6 +173,6 @@ def _tallies(batch: Batch, stage: str, published: Version) -> Iterator[Tally]:
     for key in reversed(earlier[-_LOOKED_AT:]):
         manifest = read_manifest(batch.lake, batch.campaign.name, key, stage)
         if manifest is not None and NAME in manifest.outputs:
-            found = Tally.from_bytes(read_artifact(batch.lake, manifest.outputs[NAME]))
-            if found.names == COMPARED:
-                yield found
+            earlier_tally = Tally.from_bytes(read_artifact(batch.lake, manifest.outputs[NAME]))
+            if earlier_tally.names == COMPARED:
+                yield earlier_tally

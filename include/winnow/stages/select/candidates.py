@@ -173,7 +173,7 @@ def candidates_of(
     flags, texts = responses["flags"].to_pylist(), responses["message"].to_pylist()
     duplicates = pc.add(responses["duplicates"], responses["near_duplicates"]).to_pylist()
     prompt_row = {row["prompt_id"]: row for row in prompts.to_pylist()}
-    said = {
+    text_of = {
         prompt: "\n".join(message["content"] or "" for message in row["messages"])
         for prompt, row in prompt_row.items()
     }
@@ -183,7 +183,7 @@ def candidates_of(
         texts,
         responses["model"].to_pylist(),
         duplicates,
-        [said[prompt] for prompt in prompt_of],
+        [text_of[prompt] for prompt in prompt_of],
     )
     blocked_r &= np.array([each not in fit for each in ids], dtype=np.bool_)
     raw_rc, rows_of = _vectors(features, ids), rows_by_prompt(prompt_of)

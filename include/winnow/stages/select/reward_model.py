@@ -211,8 +211,10 @@ def _fit(
 
 
 def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest, Manifest]:
-    found = [read_manifest(lake, campaign, key, stage) for stage in ("expand", "select", "label")]
-    expand, select, label = found
+    manifests = [
+        read_manifest(lake, campaign, key, stage) for stage in ("expand", "select", "label")
+    ]
+    expand, select, label = manifests
     if expand is None or select is None or label is None:
         raise Corrupt(f"Batch {key} of {campaign} is published but a manifest of it is missing.")
     return expand, select, label
@@ -265,10 +267,10 @@ def _centred(votes: list[Row]) -> NDArray[np.float64]:
     """Raw features of the voted responses, each once, centred within their prompts."""
     prompts: dict[str, dict[str, NDArray[np.float64]]] = {}
     for vote in votes:
-        found = prompts.setdefault(vote["prompt_id"], {})
-        found[vote["first_id"]], found[vote["second_id"]] = vote["first"], vote["second"]
+        vectors = prompts.setdefault(vote["prompt_id"], {})
+        vectors[vote["first_id"]], vectors[vote["second_id"]] = vote["first"], vote["second"]
     return np.vstack(
-        [centre(np.array([found[i] for i in sorted(found)])) for found in prompts.values()]
+        [centre(np.array([vectors[i] for i in sorted(vectors)])) for vectors in prompts.values()]
     )
 
 
