@@ -96,7 +96,7 @@ class Verdict:
     @classmethod
     def from_bytes(cls, data: bytes) -> Verdict:
         """Read back what `to_bytes` wrote, this release or one before it."""
-        return TypeAdapter(cls).validate_json(data)
+        return _READ.validate_json(data)
 
     def failed(self) -> list[Check]:
         """The checks that did not pass, the blocking ones first."""
@@ -106,6 +106,9 @@ class Verdict:
     def reasons(self) -> list[str]:
         """A line for each check that did not pass, the blocking ones first."""
         return [check.reason for check in self.failed()]
+
+
+_READ = TypeAdapter(Verdict)
 
 
 def worst_of(checks: Sequence[Check]) -> Worst:
