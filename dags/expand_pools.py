@@ -16,8 +16,7 @@ on from the call it was at, on this or another host; what is finished is not gen
 from airflow.sdk import DAG
 
 from winnow_airflow.context import announce, batch_of, engine, server_of
-from winnow_airflow.placement import gpu_executor
-from winnow_airflow.policy import dag_settings, listed_task
+from winnow_airflow.policy import dag_settings, gpu_executor, listed_task
 
 with DAG(
     **dag_settings("expand_pools"),
@@ -41,9 +40,8 @@ with DAG(
     def generate_responses(shard, dag_run=None):
         from winnow.stages import expand
 
-        batch, host = batch_of(dag_run), engine()
-        server = server_of(batch)
-        return expand.generate(batch, shard, host.python, host.models, print, server)
+        batch = batch_of(dag_run)
+        return expand.generate(batch, shard, *engine(), print, server_of(batch))
 
     # Without shards (all done before, or pools taken over) the mapped task counts as skipped.
     @listed_task(trigger_rule="none_failed")

@@ -45,21 +45,23 @@ with DAG(
         from winnow.stages import label
 
         batch = batch_of(dag_run)
-        return label.submit(batch, vendor_of(batch))
+        return label.submit(batch, vendor_of(batch.campaign))
 
     @listed_task
     def submit_follow_up(dag_run=None):
         from winnow.stages import label
 
         batch = batch_of(dag_run)
-        return label.follow_up(batch, vendor_of(batch), annotator_salt(batch))
+        campaign = batch.campaign
+        return label.follow_up(batch, vendor_of(campaign), annotator_salt(campaign))
 
     @listed_task
     def collect_annotations(dag_run=None, outlet_events=None):
         from winnow.stages import label
 
         batch = batch_of(dag_run)
-        manifest = label.collect(batch, vendor_of(batch), annotator_salt(batch))
+        campaign = batch.campaign
+        manifest = label.collect(batch, vendor_of(campaign), annotator_salt(campaign))
         return announce(manifest, outlet_events)
 
     (

@@ -28,7 +28,7 @@ class WinnowDoor:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
-            from winnow_airflow.web_app import create_app
+            from winnow_airflow.console_app import create_app
 
             self._app = create_app()
         await self._app(scope, receive, send)

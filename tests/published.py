@@ -10,9 +10,9 @@ import yaml
 
 from winnow.campaign import Publish
 from winnow.lake import FolderLake
-from winnow.publish.formats import dataset_info
 from winnow.publish.shards import configs, cut, store_shards
 from winnow.publish.versions import Version, newest, publish, shelf, store_object
+from winnow.publish.views import dataset_info
 
 from .batch_rows import BatchRows
 

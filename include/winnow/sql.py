@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,6 +32,21 @@ _MOST_THREADS = 4
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     """Rows of a table or view."""
     return int(connection.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+
+
+@cache
+def statements(module: str) -> Mapping[str, str]:
+    """The SQL beside a module, in a file of its name: each statement by the word it is headed with.
+
+        -- word: what it is for
+        SELECT ...
+
+    Args:
+        module: The module's `__file__`.
+    """
+    text = Path(module).with_suffix(".sql").read_text()
+    _, *parts = re.split(r"(?:\A|\n\n)-- (\w+)(?:: .*)?\n", text)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def literal_path(path: Path) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, with_config
 
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json, sealed, unsealed
@@ -58,6 +60,35 @@ def read_sealed(data: bytes) -> dict[str, Any]:
     return unsealed(json.loads(data))
 
 
+def typed(kind: type[T], content: Any) -> T:
+    """A dataclass of `kind` from what JSON holds of it: each field of its own type, and no others.
+
+    Raises:
+        ValueError: It is nothing of the kind.
+    """
+    found: T = _adapter(kind).validate_json(json.dumps(content), strict=True)
+    return found
+
+
+def reader(kind: type[T]) -> Callable[[bytes], T]:
+    """What reads a `kind` that `sealed_json` wrote, for `parsed`; raises as `typed` does."""
+    return lambda data: typed(kind, read_sealed(data))
+
+
+def as_json(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON holds it; `typed` reads it."""
+    return dict(_adapter(type(value)).dump_python(value, mode="json"))
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(with_config(ConfigDict(extra="forbid"))(kind))
+    return _ADAPTERS[kind]
+
+
 def stored_time(told: str) -> datetime:
     """A time that Winnow wrote.
 
@@ -68,6 +99,10 @@ def stored_time(told: str) -> datetime:
     if time.tzinfo is None or not 1970 < time.year < 9000:
         raise ValueError("no time of Winnow's")
     return time
+
+
+StoredTime = Annotated[str, AfterValidator(lambda told: told if stored_time(told) else "")]
+"""A time that Winnow wrote, as its text."""
 
 
 def refuse_lost(lake: Lake, path: str, later: Iterable[str]) -> None:

@@ -91,7 +91,7 @@ def _heard(campaign: str, key: str, ti: Any) -> str:
     return f"{alarm_folder(campaign, key)}/heard/{attempt}"
 
 
-def tell_all(lake: Lake, found: Iterable[Alarm]) -> None:
+def tell_all(lake: Lake, alarms: Iterable[Alarm]) -> None:
     """Tell each, whatever becomes of the others.
 
     Raises:
@@ -100,7 +100,7 @@ def tell_all(lake: Lake, found: Iterable[Alarm]) -> None:
     from winnow.errors import Retryable
 
     faults = []
-    for alarm in found:
+    for alarm in alarms:
         try:
             tell(lake, alarm)
         except Retryable as fault:

@@ -64,7 +64,7 @@ class ApprovePurchase(ApprovalOperator):
 def describe(plan: dict[str, Any], batch: Batch) -> str:
     """What would be bought, in Markdown: numbers and the campaign's own words, no model's text."""
     label = batch.campaign.label
-    found = ", ".join(f"{count} {kind}" for kind, count in sorted(plan["pii"].items()) if count)
+    personal = ", ".join(f"{count} {kind}" for kind, count in sorted(plan["pii"].items()) if count)
     rows = {
         "Campaign": f"{batch.campaign.name}, batch {batch.key}",
         "Vendor": f"{plan['vendor']} (connection {label.connection})",
@@ -74,7 +74,7 @@ def describe(plan: dict[str, Any], batch: Batch) -> str:
         "At most, with follow-ups": f"${plan['most_usd']:,.2f}",
         "Budget": f"${plan['budget_usd']:,.2f}",
         "Asked above": f"${label.approve_above_usd or 0.0:,.2f}",
-        "Personal data found": f"{found or 'none'} (label.pii: {label.pii})",
+        "Personal data found": f"{personal or 'none'} (label.pii: {label.pii})",
     }
     lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())]
     covers = "An approval covers these tasks and their follow-ups, never more than the budget."

@@ -32,14 +32,14 @@ def channels() -> dict[str, Callable[[Alarm], None]]:
     """The log, and whom WINNOW_ALARMS names. A malformed setting is a channel that fails."""
     from winnow.operate.telling import SETTING, recipients
 
-    found: dict[str, Callable[[Alarm], None]] = {"log": _log}
+    ways: dict[str, Callable[[Alarm], None]] = {"log": _log}
     ends = datetime.now(UTC).timestamp() + SECONDS
     try:
         for each in recipients(os.environ.get(SETTING)):
-            found[each.name] = _within(ends, _channel(each))
+            ways[each.name] = _within(ends, _channel(each))
     except Fatal as error:
-        found[SETTING] = _failing(error)
-    return found
+        ways[SETTING] = _failing(error)
+    return ways
 
 
 def _failing(error: Exception) -> Callable[[Alarm], None]:
@@ -61,8 +61,12 @@ def _channel(recipient: Recipient) -> Callable[[Alarm], None]:
     """
 
     def send(alarm: Alarm) -> None:
+        from airflow.sdk.log import redact
+
+        # Without what Airflow knows as a secret of this process.
+        masked = replace(alarm, cause=str(redact(alarm.cause)))
         try:
-            _SENDERS[recipient.how](recipient, _masked(alarm))
+            _SENDERS[recipient.how](recipient, masked)
         except ModuleNotFoundError as error:
             package = recipient.how.partition("-")[0]
             raise Fatal(
@@ -73,36 +77,19 @@ def _channel(recipient: Recipient) -> Callable[[Alarm], None]:
     return send
 
 
-def _masked(alarm: Alarm) -> Alarm:
-    """The alarm without what Airflow knows as a secret of this process."""
-    from airflow.sdk.log import redact
-
-    return replace(alarm, cause=str(redact(alarm.cause)))
-
-
 def _by_slack(recipient: Recipient, alarm: Alarm) -> None:
+    # Slack reads &, < and > as marks: `<!channel>` would call everybody.
+    text = html.escape(f"*{alarm.subject}*\n{alarm.body}", quote=False)
+    plain = {"text": text, "timeout": int(SECONDS), "unfurl_links": False, "unfurl_media": False}
+    if recipient.how == "slack-webhook":
+        from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
+
+        SlackWebhookNotifier(slack_webhook_conn_id=recipient.connection, **plain).notify({})
+        return
     from airflow.providers.slack.notifications.slack import SlackNotifier
 
     SlackNotifier(
-        slack_conn_id=recipient.connection,
-        channel=recipient.target,
-        username="Winnow",
-        text=_for_slack(alarm),
-        timeout=int(SECONDS),
-        unfurl_links=False,
-        unfurl_media=False,
-    ).notify({})
-
-
-def _by_slack_webhook(recipient: Recipient, alarm: Alarm) -> None:
-    from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
-
-    SlackWebhookNotifier(
-        slack_webhook_conn_id=recipient.connection,
-        text=_for_slack(alarm),
-        timeout=int(SECONDS),
-        unfurl_links=False,
-        unfurl_media=False,
+        slack_conn_id=recipient.connection, channel=recipient.target, username="Winnow", **plain
     ).notify({})
 
 
@@ -137,16 +124,10 @@ def _by_apprise(recipient: Recipient, alarm: Alarm) -> None:
 
 _SENDERS: dict[str, Callable[[Recipient, Alarm], None]] = {
     "slack": _by_slack,
-    "slack-webhook": _by_slack_webhook,
+    "slack-webhook": _by_slack,
     "smtp": _by_smtp,
     "apprise": _by_apprise,
 }
-
-
-def _for_slack(alarm: Alarm) -> str:
-    """Slack reads &, < and > as marks: `<!channel>` would call everybody."""
-    text = f"*{alarm.subject}*\n{alarm.body}"
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _within(ends: float, send: Callable[[Alarm], None]) -> Callable[[Alarm], None]:

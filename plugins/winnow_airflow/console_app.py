@@ -11,7 +11,7 @@ read the five DAGs. Nothing here changes state, so there is nothing to forge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
@@ -31,7 +31,6 @@ from winnow.console.shell import (
     SCRIPT_NAME,
     NotFound,
     Page,
-    Run,
     Site,
     document,
     policy,
@@ -43,6 +42,7 @@ from winnow_airflow.console_access import Reader, may_read, may_read_logs
 from winnow_airflow.console_runs import begun, key_of, paused, runs_of
 from winnow_airflow.context import current_campaign, the_lake
 from winnow_airflow.plain_log import plain_logger
+from winnow_airflow.webhook_app import create_app as create_webhook_app
 
 PAGES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str], Site], Page]] = {
     "batches": batches.page,
@@ -60,16 +60,17 @@ AIRFLOW = "../"
 
 log = plain_logger(__name__)
 
-Endpoint = Callable[[Request, Reader], Response]
+Endpoint = Callable[..., Response]
 
 
-def add_console(app: FastAPI) -> None:
-    """Put the pages into an app; what refuses a person does it in words."""
+def create_app() -> FastAPI:
+    """The one app of Winnow's plugin: vendors' webhooks, and the pages; no docs, no schema."""
+    app = create_webhook_app()
     memory = Memory()
     router = APIRouter(dependencies=[Depends(may_read)])
     routes: dict[str, Endpoint] = {
-        "/": _start,
-        f"/{SCRIPT_NAME}": _script,
+        "/": lambda: RedirectResponse("batches", 307, _headers()),
+        f"/{SCRIPT_NAME}": lambda: Response(SCRIPT, 200, _headers(), "text/javascript"),
         "/run": _run,
         **{f"/{name}": _page_route(name, memory) for name in PAGES},
         **{f"/{name}": _file_route(name) for name in FILES},
@@ -78,23 +79,16 @@ def add_console(app: FastAPI) -> None:
         router.add_api_route(path, endpoint, methods=["GET", "HEAD"], response_class=Response)
     app.include_router(router)
     app.add_exception_handler(StarletteHTTPException, _refused)
-
-
-def _start(request: Request, user: Reader) -> Response:
-    return RedirectResponse("batches", status_code=307, headers=_headers())
-
-
-def _script(request: Request, user: Reader) -> Response:
-    return Response(SCRIPT, media_type="text/javascript", headers=_headers())
+    return app
 
 
 def _run(request: Request, user: Reader) -> Response:
     """From a DAG run in Airflow's pages to its batch."""
-    asked = _query(request)
-    key = key_of(asked.get("dag", ""), asked.get("run", ""))
+    query = _query(request)
+    key = key_of(query.get("dag", ""), query.get("run", ""))
     if key is None:
-        told = "This run works on no batch of Winnow: it has no partition key, or another DAG."
-        return _html(404, _told("No batch", told), "", Site(datetime.now(UTC), ui=AIRFLOW))
+        words = "This run works on no batch of Winnow: it has no partition key, or another DAG."
+        return _html(404, _told("No batch", words), "", Site(datetime.now(UTC), ui=AIRFLOW))
     return RedirectResponse(to("batch", key=key), status_code=307, headers=_headers())
 
 
@@ -104,7 +98,7 @@ def _page_route(name: str, memory: Memory) -> Endpoint:
         try:
             lake, campaign = the_lake(), current_campaign()
             about = f"Campaign {campaign.name}"
-            runs = _runs(lake, memory, with_errors=may_read_logs(user))
+            runs = partial(runs_of, lake=lake, memory=memory, with_errors=may_read_logs(user))
             site = Site(site.now, memory, runs, begun, AIRFLOW, paused)
             made = PAGES[name](lake, campaign, _query(request), site)
         except NotFound as error:
@@ -132,18 +126,12 @@ def _file_route(name: str) -> Endpoint:
     return answer
 
 
-def _runs(
-    lake: Lake, memory: Memory, *, with_errors: bool
-) -> Callable[[Sequence[str]], Mapping[str, Sequence[Run]]]:
-    return partial(runs_of, lake=lake, memory=memory, with_errors=with_errors)
-
-
 def _query(request: Request) -> dict[str, str]:
     """The first value of each parameter."""
-    found: dict[str, str] = {}
+    first: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        found.setdefault(name, value)
-    return found
+        first.setdefault(name, value)
+    return first
 
 
 def _told(title: str, words: str) -> Page:

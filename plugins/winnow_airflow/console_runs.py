@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
@@ -42,16 +42,30 @@ _STAGES = {dag: stage for stage, dag in DAG_OF.items()}
 log = plain_logger(__name__)
 
 
+class TaskRow(NamedTuple):
+    """A run with one of its tasks that failed or waits for a person, or with none of them."""
+
+    key: str
+    dag: str
+    run_id: str
+    state: Any
+    began: datetime | None
+    ended: datetime | None
+    task: Any
+    name: str | None
+    task_state: str | None
+
+
 def runs_of(
     keys: Sequence[str], lake: Lake, memory: Memory, *, with_errors: bool
 ) -> Mapping[str, Sequence[Run]]:
     """The runs of each batch, newest first; `with_errors` says that the user may read logs."""
-    told = and_(
+    stopped = and_(
         TaskInstance.dag_id == DagRun.dag_id,
         TaskInstance.run_id == DagRun.run_id,
         TaskInstance.state.in_((_FAILED, _WAITING)),
     )
-    asked = (
+    query = (
         select(
             DagRun.partition_key,
             DagRun.dag_id,
@@ -63,15 +77,15 @@ def runs_of(
             TaskInstance.task_id,
             TaskInstance.state,
         )
-        .outerjoin(TaskInstance, told)
+        .outerjoin(TaskInstance, stopped)
         .where(DagRun.dag_id.in_(_STAGES), DagRun.partition_key.in_(keys))
         .order_by(DagRun.id.desc(), TaskInstance.task_id, TaskInstance.map_index)
     )
     with create_session() as session:
-        rows = session.execute(asked).all()
+        rows = [TaskRow(*row) for row in session.execute(query)]
     errors = {
         task: memory.lately(lake, ("error", task), partial(_error, task), _seconds)
-        for task in (_asked(rows) if with_errors else ())
+        for task in (_logs_to_read(rows) if with_errors else ())
     }
     return _by_batch(rows, errors)
 
@@ -79,14 +93,14 @@ def runs_of(
 def begun() -> list[str]:
     """Keys of the batches whose newest first run goes on or failed, of the last days."""
     since = datetime.now(UTC) - timedelta(days=BEGUN_DAYS)
-    asked = (
+    query = (
         select(DagRun.partition_key, DagRun.state)
         .where(DagRun.dag_id == DAG_OF[STAGES[0]], DagRun.run_after >= since)
         .order_by(DagRun.id.desc())
     )
     newest: dict[str, str] = {}
     with create_session() as session:
-        for key, state in session.execute(asked):
+        for key, state in session.execute(query):
             if key:
                 newest.setdefault(key, str(getattr(state, "value", state)))
     return [key for key, state in newest.items() if state in (*ACTIVE, _FAILED)]
@@ -99,20 +113,20 @@ def paused() -> list[str]:
 
 def key_of(dag: str, run_id: str) -> str | None:
     """The batch that a run works on; None where it is no run of Winnow's, or has no key."""
-    asked = select(DagRun.partition_key).where(
+    query = select(DagRun.partition_key).where(
         DagRun.dag_id == dag, DagRun.dag_id.in_(_STAGES), DagRun.run_id == run_id
     )
     with create_session() as session:
-        key: str | None = session.scalar(asked)
+        key: str | None = session.scalar(query)
     return key
 
 
-def _asked(rows: Sequence[Any]) -> list[Any]:
+def _logs_to_read(rows: Sequence[TaskRow]) -> list[Any]:
     """The failed tasks whose logs are read: the first of each mapped task."""
-    first: dict[tuple[str, str, str], Any] = {}
+    first: dict[tuple[str, str, str | None], Any] = {}
     for row in rows:
-        if row[8] == _FAILED:
-            first.setdefault((row[1], row[2], row[7]), row[6])
+        if row.task_state == _FAILED:
+            first.setdefault((row.dag, row.run_id, row.name), row.task)
     return list(first.values())[:MOST_ERRORS]
 
 
@@ -120,30 +134,31 @@ def _seconds(error: str | None) -> float:
     return _ERROR_SECONDS if error else _UNREAD_SECONDS
 
 
-def _by_batch(rows: Sequence[Any], errors: Mapping[Any, str | None]) -> dict[str, list[Run]]:
-    of_run: dict[tuple[str, str, str], list[Any]] = {}
+def _by_batch(rows: Sequence[TaskRow], errors: Mapping[Any, str | None]) -> dict[str, list[Run]]:
+    of_run: dict[tuple[str, str, str], list[TaskRow]] = {}
     for row in rows:
-        of_run.setdefault((row[0], row[1], row[2]), []).append(row)
-    found: dict[str, list[Run]] = {}
+        of_run.setdefault((row.key, row.dag, row.run_id), []).append(row)
+    runs: dict[str, list[Run]] = {}
     for (key, dag, run_id), tasks in of_run.items():
-        first = tasks[0]
+        run = tasks[0]
         failures: dict[str, FailedTask] = {}
         for task in tasks:
-            if task[8] == _FAILED and not (task[7] in failures and failures[task[7]].error):
-                failures[task[7]] = FailedTask(task[7], errors.get(task[6]))
-        found.setdefault(key, []).append(
+            name = task.name or ""
+            if task.task_state == _FAILED and not (name in failures and failures[name].error):
+                failures[name] = FailedTask(name, errors.get(task.task))
+        runs.setdefault(key, []).append(
             Run(
                 stage=_STAGES[dag],
                 key=key,
                 run_id=run_id,
-                state=str(getattr(first[3], "value", first[3])),
-                began=first[4],
-                ended=first[5],
+                state=str(getattr(run.state, "value", run.state)),
+                began=run.began,
+                ended=run.ended,
                 failures=tuple(failures.values()),
-                waiting=tuple(t[7] for t in tasks if t[8] == _WAITING),
+                waiting=tuple(t.name or "" for t in tasks if t.task_state == _WAITING),
             )
         )
-    return found
+    return runs
 
 
 def _error(task: Any) -> str | None:
@@ -166,10 +181,8 @@ def _error(task: Any) -> str | None:
 
 
 def _last_error(lines: Any) -> str | None:
-    found = None
-    for line in lines:
-        detail = getattr(line, "error_detail", None)
-        if detail:
-            last = detail[-1]
-            found = f"{last['exc_type']}: {last['exc_value']}"[:_LONGEST_ERROR]
-    return found
+    details = [line.error_detail for line in lines if getattr(line, "error_detail", None)]
+    if not details:
+        return None
+    last = details[-1][-1]
+    return f"{last['exc_type']}: {last['exc_value']}"[:_LONGEST_ERROR]

@@ -20,9 +20,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Asset
+
 import winnow
 from winnow.errors import Fatal
-from winnow_airflow.assets import ASSET_OF
+from winnow.stages.tasks import DAGS
 
 if TYPE_CHECKING:
     from winnow.batch import Batch, Manifest
@@ -31,15 +33,14 @@ if TYPE_CHECKING:
     from winnow.label.vendor import LabelVendor, Webhook
     from winnow.lake import Lake
 
+ASSET_OF: Mapping[str, Asset] = {dag.stage: Asset(dag.asset) for dag in DAGS if dag.asset}
+"""The asset by which each stage is announced, in order.
+
+Its events are partitioned: the key is the batch, and with it a backfill of the first DAG goes
+through the whole chain. They carry the key and small counts; data goes through the lake.
+"""
+
 SHIPPED_CAMPAIGN = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Where generation runs: its interpreter and its models."""
-
-    python: Path
-    models: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,9 @@ def batch_key(dag_run: Any) -> str:
     return str(key)
 
 
-def engine() -> Engine:
-    """The generation environment of this host."""
-    return Engine(Path(_required("WINNOW_ENGINE_PYTHON")), Path(_required("WINNOW_MODELS")))
+def engine() -> tuple[Path, Path]:
+    """The generation environment of this host: its interpreter, and the folder of its models."""
+    return Path(_required("WINNOW_ENGINE_PYTHON")), Path(_required("WINNOW_MODELS"))
 
 
 def server_of(batch: Batch) -> ServerAddress | None:
@@ -129,12 +130,7 @@ def server_of(batch: Batch) -> ServerAddress | None:
     return ServerAddress(url_of(connection), connection.password or "")
 
 
-def vendor_of(batch: Batch) -> LabelVendor:
-    """The batch's labelling vendor, through its Airflow connection."""
-    return campaign_vendor(batch.campaign)
-
-
-def campaign_vendor(campaign: Campaign) -> LabelVendor:
+def vendor_of(campaign: Campaign) -> LabelVendor:
     """A campaign's labelling vendor, through its Airflow connection."""
     from airflow.sdk.bases.hook import BaseHook
 
@@ -191,17 +187,12 @@ def url_of(connection: Any) -> str:
     return f"{base}:{connection.port}" if connection.port else base
 
 
-def annotator_salt(batch: Batch) -> bytes:
+def annotator_salt(campaign: Campaign) -> bytes:
     """The secret that annotator ids are hashed with: `annotator_salt` in the extra, or the token.
 
     Set it before a token is rotated, to the old token: with another salt the same annotator gets
     another id.
     """
-    return annotator_salt_of(batch.campaign)
-
-
-def annotator_salt_of(campaign: Campaign) -> bytes:
-    """Like `annotator_salt`, of a campaign."""
     from airflow.sdk.bases.hook import BaseHook
 
     connection = BaseHook.get_connection(campaign.label.connection)

@@ -22,16 +22,12 @@ def on_task_instance_failed(task_instance: Any, error: Any) -> None:
     stage = next((stage for stage, dag in DAG_OF.items() if dag == task_instance.dag_id), None)
     if stage is None or not isinstance(error, BaseException):
         return
-    try:
-        _note(task_instance, stage, error)
-    except Exception as fault:
-        plain_logger(__name__).warning("The failure cannot be noted in the lake: %s", fault)
-
-
-def _note(task_instance: Any, stage: str, error: BaseException) -> None:
     from winnow.operate.failures import note_failure
     from winnow_airflow.context import batch_key, current_campaign, the_lake
 
-    key = batch_key(task_instance.get_template_context()["dag_run"])
-    campaign, now = current_campaign().name, datetime.now(UTC)
-    note_failure(the_lake(), campaign, key, stage, task_instance.run_id, error, now)
+    try:
+        key = batch_key(task_instance.get_template_context()["dag_run"])
+        campaign, run_id = current_campaign().name, task_instance.run_id
+        note_failure(the_lake(), campaign, key, stage, run_id, error, datetime.now(UTC))
+    except Exception as fault:
+        plain_logger(__name__).warning("The failure cannot be noted in the lake: %s", fault)

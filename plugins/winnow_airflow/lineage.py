@@ -53,7 +53,10 @@ def inputs_of(done: Done) -> Iterator[Any]:
         if read == "files":
             yield from (InputDataset(*file) for file in _files(done))
         elif read == "dataset":
-            yield InputDataset(*_dataset(done), facets=_published(done))
+            published = done.manifest("publish")
+            figures = published.figures if published is not None else {}
+            facets = _version(f"{figures['version']} {figures['digest']}") if figures else {}
+            yield InputDataset(*_dataset(done), facets=facets)
         elif place == "vendor":
             for ref, _ in _asked(done, name):
                 yield InputDataset(*_vendor(done, name), facets=_version(ref))
@@ -146,13 +149,6 @@ def _dataset(done: Done) -> tuple[str, str]:
     return namespace(done.lake.uri), f"datasets/{done.campaign.publish.dataset}"
 
 
-def _published(done: Done) -> Facets:
-    manifest = done.manifest("publish")
-    if manifest is None:
-        return {}
-    return _version(f"{manifest.figures['version']} {manifest.figures['digest']}")
-
-
 def _version(digest: str) -> Facets:
     from openlineage.client.facet_v2 import dataset_version_dataset as facet
 
@@ -170,8 +166,8 @@ def _rows_read(artifact: Artifact) -> Facets:
     from openlineage.client.facet_v2 import data_quality_metrics_input_dataset as facet
 
     made = facet.DataQualityMetricsInputDatasetFacet
-    found = made(columnMetrics={}, rowCount=artifact.n_rows, bytes=artifact.n_bytes)
-    return {"dataQualityMetrics": found}
+    facet_of = made(columnMetrics={}, rowCount=artifact.n_rows, bytes=artifact.n_bytes)
+    return {"dataQualityMetrics": facet_of}
 
 
 def _checks(done: Done) -> Facets:

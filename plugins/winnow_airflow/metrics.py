@@ -13,8 +13,12 @@ from winnow.stages.tasks import TASKS, Done
 
 def emit(done: Done) -> None:
     """Emit what the task gives, unless an earlier run of it has."""
+    from winnow.batch import batch_folder
+
     wanted = TASKS[done.task].metrics
-    if not wanted or not done.lake.create(_note(done), b""):
+    verdict = f"-{str(done.result)[-24:-8]}" if done.task == "check_labels" else ""
+    note = f"{batch_folder(done.campaign.name, done.key)}/emitted/{done.task}{verdict}"
+    if not wanted or not done.lake.create(note, b""):
         return
     from airflow.sdk.observability import stats
 
@@ -28,10 +32,3 @@ def emit(done: Done) -> None:
             stats.incr(f"winnow.{metric.name}", value, tags=tags)  # type: ignore[arg-type]
         else:
             stats.gauge(f"winnow.{metric.name}", value, tags=tags)
-
-
-def _note(done: Done) -> str:
-    from winnow.batch import batch_folder
-
-    verdict = f"-{str(done.result)[-24:-8]}" if done.task == "check_labels" else ""
-    return f"{batch_folder(done.campaign.name, done.key)}/emitted/{done.task}{verdict}"

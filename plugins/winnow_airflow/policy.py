@@ -21,11 +21,11 @@ from airflow.sdk import (
     RetryRule,
     task,
 )
+from airflow.sdk.configuration import conf
 
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
 from winnow.stages.tasks import DAGS, TASKS, Done
-from winnow_airflow.assets import ASSET_OF
-from winnow_airflow.context import batch_key, current_campaign, the_lake
+from winnow_airflow.context import ASSET_OF, batch_key, current_campaign, the_lake
 from winnow_airflow.plain_log import plain_logger
 
 RETRY_POLICY = ExceptionRetryPolicy(
@@ -59,18 +59,18 @@ def time_limit(name: str = "default") -> timedelta:
     Raises:
         Fatal: WINNOW_TASK_HOURS is not `task=hours,...` of tasks that `HOURS` names.
     """
-    said = os.environ.get("WINNOW_TASK_HOURS", "")
-    asked = dict(part.partition("=")[::2] for part in said.replace(" ", "").split(",") if part)
+    setting = os.environ.get("WINNOW_TASK_HOURS", "")
+    entries = dict(part.partition("=")[::2] for part in setting.replace(" ", "").split(",") if part)
     try:
-        hours = {**HOURS, **{name: float(value) for name, value in asked.items()}}
+        hours = {**HOURS, **{name: float(value) for name, value in entries.items()}}
         if hours.keys() != HOURS.keys():
             raise ValueError("another task")
         if not all(0 < value <= 24 * 366 for value in hours.values()):
             raise ValueError("no hours")
     except ValueError:
         raise Fatal(
-            f"WINNOW_TASK_HOURS is {said!r}; write hours such as generate_responses=48,default=3, "
-            f"for any of {', '.join(HOURS)}."
+            f"WINNOW_TASK_HOURS is {setting!r}; write hours such as "
+            f"generate_responses=48,default=3, for any of {', '.join(HOURS)}."
         ) from None
     return timedelta(hours=hours.get(name, hours["default"]))
 
@@ -127,11 +127,11 @@ def _quietly(what: str, step: Callable[[Any], Any], about: Any) -> Done | None:
     from winnow.operate.alarms import cause_of
 
     try:
-        found: Done | None = step(about)
+        result: Done | None = step(about)
     except Exception as error:
         log.warning("After the task, %s failed: %s", what, cause_of(error))
         return None
-    return found
+    return result
 
 
 DAG_DEFAULTS: dict[str, Any] = {
@@ -174,3 +174,16 @@ def listed_task(function: Any = None, /, **settings: Any) -> Any:
     ends = [dag.stage for dag in DAGS if dag.stage and dag.tasks[-1].name == name]
     outlets = [ASSET_OF[stage] for stage in ends]
     return task(execution_timeout=time_limit(name), outlets=outlets, **settings)(function)
+
+
+def gpu_executor() -> str | None:
+    """The Edge executor, to which the GPU's tasks go; None: the first executor of the setting.
+
+    Its workers call the API server and need neither database nor broker. It goes by the name that
+    Airflow's own setting has for it, so that no host can name one that it does not know: its DAGs
+    could not be read there.
+    """
+    listed = [entry.strip() for entry in conf.get("core", "executor").split(",")]
+    # An entry is a name or a path, and may have an alias before it.
+    names = [entry.split(":")[0] for entry in listed if entry.endswith("EdgeExecutor")]
+    return names[0] if names else None

@@ -15,8 +15,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from winnow.stages.tasks import DAG_OF, FIRST_TASK
-from winnow_airflow.assets import ASSET_OF
-from winnow_airflow.context import annotator_salt_of, campaign_vendor, current_campaign, the_lake
+from winnow_airflow.context import (
+    ASSET_OF,
+    annotator_salt,
+    current_campaign,
+    the_lake,
+    vendor_of,
+)
 
 if TYPE_CHECKING:
     from winnow.campaign import Campaign
@@ -42,22 +47,21 @@ def look_around(task_instance: Any) -> dict[str, Any]:
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from winnow.operate.reconcile.once import reconcile, unfinished
-    from winnow.operate.reconcile.text import alarm_of, alarm_text, report_text
+    from winnow.operate.reconcile import once
 
     lake, campaign, now = the_lake(), current_campaign(), datetime.now(UTC)
-    airflow = read_airflow(unfinished(lake, campaign), task_instance)
+    airflow = read_airflow(once.unfinished(lake, campaign), task_instance)
     vendor, salt = _vendor_and_salt(campaign)
-    report = reconcile(lake, campaign, airflow, now, vendor, salt)
-    print(report_text(report))
+    report = once.reconcile(lake, campaign, airflow, now, vendor, salt)
+    print(once.report_text(report))
     if not (report.announce or report.tell):
         raise AirflowSkipException("Nothing to announce again, nobody to tell.")
-    found = [alarm_of(campaign.name, finding, now) for finding in report.tell]
+    alarms = [once.alarm_of(campaign.name, finding, now) for finding in report.tell]
     return {
         "announce": dict(report.announce),
-        "alarms": [asdict(alarm) for alarm in found if alarm],
+        "alarms": [asdict(alarm) for alarm in alarms if alarm],
         "names": [finding.name for finding in report.tell],
-        "told": alarm_text(report.tell) if report.tell else "",
+        "told": once.alarm_text(report.tell) if report.tell else "",
     }
 
 
@@ -71,7 +75,7 @@ def _vendor_and_salt(campaign: Campaign) -> tuple[LabelVendor | None, bytes]:
     from winnow.errors import WinnowError
 
     try:
-        return campaign_vendor(campaign), annotator_salt_of(campaign)
+        return vendor_of(campaign), annotator_salt(campaign)
     except (AirflowNotFoundException, WinnowError) as error:
         print(f"Late answers are not looked for: {error}")
         return None, b""
@@ -173,13 +177,13 @@ def _read_runs(stage: str, run_ids: Iterable[str]) -> Iterator[Run]:
     from winnow.operate.standing import Run
 
     for run_id in run_ids:
-        found = SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_OF[stage], run_id=run_id))
-        if isinstance(found, DagRunResult) and found.partition_key:
-            state, key = str(found.state.value), found.partition_key
-            yield Run(stage, key, run_id, state, found.start_date, found.end_date)
+        answer = SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_OF[stage], run_id=run_id))
+        if isinstance(answer, DagRunResult) and answer.partition_key:
+            state, key = str(answer.state.value), answer.partition_key
+            yield Run(stage, key, run_id, state, answer.start_date, answer.end_date)
 
 
 def _may_be_after(run_id: str, first: datetime) -> bool:
     """Whether a run may have been made after a time: Airflow writes the time into most ids."""
-    found = _TIME_IN_ID.search(run_id)
-    return found is None or datetime.fromisoformat(found[1]) >= first
+    match = _TIME_IN_ID.search(run_id)
+    return match is None or datetime.fromisoformat(match[1]) >= first

@@ -250,7 +250,7 @@ class WaitForVendor(BaseOperator):
         from winnow.stages import label
 
         try:
-            label.call_off(batch, vendor_of(batch), self.round)
+            label.call_off(batch, vendor_of(batch.campaign), self.round)
         except Retryable as error:
             submission, now = label.read_submission(batch, self.round), batch.lake.now()
             end = datetime.fromisoformat(submission.deadline) + label.CALLING_OFF

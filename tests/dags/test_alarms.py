@@ -21,7 +21,7 @@ from winnow.lake import FolderLake
 from winnow.operate.alarms import Alarm
 from winnow.operate.memory import read_memory
 from winnow.operate.reconcile.findings import Finding
-from winnow.operate.reconcile.text import alarm_of
+from winnow.operate.reconcile.once import alarm_of
 from winnow.operate.telling import FORMS, told
 from winnow_airflow import alarms, channels, deadline, policy, reconcile
 

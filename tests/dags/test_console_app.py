@@ -20,7 +20,7 @@ from winnow.console.shell import policy
 from winnow.errors import Retryable
 from winnow.lake import FolderLake
 from winnow.stages.tasks import DAG_OF
-from winnow_airflow import console_access, console_app, console_runs, web_app
+from winnow_airflow import console_access, console_app, console_runs
 from winnow_plugin import WinnowPlugin
 
 from ..console_world import World, day, many
@@ -82,7 +82,7 @@ def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Door:
     monkeypatch.setattr(console_app, "begun", list)
     monkeypatch.setattr(console_app, "paused", list)
     monkeypatch.setattr(console_app, "key_of", lambda dag, run: day(3) if run == "r1" else None)
-    return Door(web_app.create_app(), manager, world)
+    return Door(console_app.create_app(), manager, world)
 
 
 def every_path(app: FastAPI) -> list[str]:
@@ -207,6 +207,10 @@ def test_errors_of_tasks_are_for_who_may_read_logs(door: Door, monkeypatch) -> N
     assert asked[-1] is False
 
 
+def typed(rows: list[tuple[Any, ...]]) -> list[console_runs.TaskRow]:
+    return [console_runs.TaskRow(*row) for row in rows]
+
+
 def test_runs_are_put_together_from_rows_newest_first() -> None:
     at = datetime(2026, 11, 25, tzinfo=UTC)
     rows = [
@@ -215,7 +219,7 @@ def test_runs_are_put_together_from_rows_newest_first() -> None:
         ("k", "label_pairs", "r1", "failed", at, at, 8, "wait", "failed"),
         ("j", "ingest_prompts", "r0", "success", at, at, None, None, None),
     ]
-    found = console_runs._by_batch(rows, {7: "Blocked: too dear"})
+    found = console_runs._by_batch(typed(rows), {7: "Blocked: too dear"})
     newest, oldest = found["k"]
     assert (newest.run_id, newest.waiting, newest.failures) == ("r2", ("approve_purchase",), ())
     assert [(f.task, f.error) for f in oldest.failures] == [
@@ -237,8 +241,8 @@ def test_of_a_mapped_task_one_log_is_read_and_its_error_kept() -> None:
         failed("r1", 30, "generate"),
         failed("r1", 40, "gather"),
     ]
-    assert console_runs._asked(rows) == [10, 20, 30]
-    newest, _ = console_runs._by_batch(rows, {10: "Fatal: no GPU", 20: None})["k"]
+    assert console_runs._logs_to_read(typed(rows)) == [10, 20, 30]
+    newest, _ = console_runs._by_batch(typed(rows), {10: "Fatal: no GPU", 20: None})["k"]
     assert [(f.task, f.error) for f in newest.failures] == [
         ("generate", "Fatal: no GPU"),
         ("gather", None),

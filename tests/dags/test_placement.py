@@ -21,7 +21,7 @@ EDGE = "airflow.providers.edge3.executors.EdgeExecutor"
 def test_the_edge_executor_is_named_as_the_setting_names_it(
     monkeypatch: pytest.MonkeyPatch, setting: str, named: str | None
 ) -> None:
-    from winnow_airflow.placement import gpu_executor
+    from winnow_airflow.policy import gpu_executor
 
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", setting)
     assert gpu_executor() == named

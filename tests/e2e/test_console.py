@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from winnow_airflow.web_app import create_app
+from winnow_airflow.console_app import create_app
 
 from ..console_world import day
 from .conftest import BLOCKED, DAGS, Server

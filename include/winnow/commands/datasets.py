@@ -16,11 +16,9 @@ from winnow.commands import options
 from winnow.commands.say import answer, progress_bar, say
 from winnow.errors import Fatal
 from winnow.lake import Lake
-from winnow.publish.diff import diff_versions
-from winnow.publish.diff_text import diff_text
+from winnow.publish.diff import diff_text, diff_versions
 from winnow.publish.garbage import find_garbage, remove_garbage
-from winnow.publish.lineage import trace
-from winnow.publish.lineage_text import lineage_text
+from winnow.publish.lineage import lineage_text, trace
 from winnow.publish.pull import pull as pull_version
 from winnow.publish.rollback import roll_back
 from winnow.publish.versions import Version, newest, read_version

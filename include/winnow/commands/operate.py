@@ -23,9 +23,8 @@ from winnow.ingest.sources import look_for
 from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
-from winnow.operate.reconcile.once import leave_alone, start_again, unfinished
+from winnow.operate.reconcile.once import leave_alone, report_text, start_again, unfinished
 from winnow.operate.reconcile.once import reconcile as make_pass
-from winnow.operate.reconcile.text import report_text
 from winnow.operate.standing import mend_name, standing_of
 from winnow.records import MICROS
 from winnow.stages.label.late import late_answers

@@ -34,8 +34,8 @@ def _id(row: Mapping[str, Any]) -> str | None:
         return None
     tools = row.get("tools")
     tools = json.loads(tools) if isinstance(tools, str) else tools
-    told = json.dumps(tools, sort_keys=True, ensure_ascii=False) if tools else None
-    return prompt_id([_message(turn) for turn in raw], told)
+    tools_json = json.dumps(tools, sort_keys=True, ensure_ascii=False) if tools else None
+    return prompt_id([_message(turn) for turn in raw], tools_json)
 
 
 def _message(turn: Mapping[str, Any]) -> dict[str, str]:

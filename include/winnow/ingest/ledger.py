@@ -17,15 +17,25 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from winnow.batch import STAGES, Artifact, batch_folder, is_key, manifest_path
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json, sealed, unsealed
 from winnow.lake import Lake
-from winnow.stored import RESTORE
+from winnow.stored import RESTORE, typed
 
 _AT_ONCE = 8
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _key(name: str) -> str:
+    if not is_key(name):
+        raise ValueError("no batch's key")
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +53,17 @@ class Dropped:
     who: str
     at: str
     reason: str
-    charged: int | None = 0
+    charged: Count | None = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What one batch took: files by id, its tables, and its row counts; and whether it gave up."""
 
-    batch: str
+    batch: Annotated[str, AfterValidator(_key)]
     files: Mapping[str, str]
     outputs: Mapping[str, Artifact]
-    counts: Mapping[str, int]
+    counts: Mapping[str, Count]
     dropped: Dropped | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -132,8 +142,8 @@ def check_knows_all(lake: Lake, campaign: str, ledger: Ledger) -> None:
     Raises:
         Corrupt: There is one: the ledger is of an earlier time.
     """
-    known = set(ledger.keys)
-    strange = [key for key in lake.names(f"batches/{campaign}") if key not in known]
+    keys = set(ledger.keys)
+    strange = [key for key in lake.names(f"batches/{campaign}") if key not in keys]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         begun = pool.map(lambda key: lake.exists(manifest_path(campaign, key, STAGES[0])), strange)
         lost = [key for key, is_there in zip(strange, begun, strict=True) if is_there]
@@ -162,12 +172,12 @@ def parse_ledger(data: bytes, tag: str | None, where: str) -> Ledger:
     damaged: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         try:
-            entries.append(_entry(row))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            entries.append(typed(Entry, unsealed(row)))
+        except (TypeError, ValueError) as error:
             name = row.get("batch") if isinstance(row, dict) else None
-            known = isinstance(name, str) and is_key(name)
-            told = f"entry {number} of {where} cannot be read ({type(error).__name__})"
-            damaged[str(name) if known else f"entry-{number}"] = told
+            is_named = isinstance(name, str) and is_key(name)
+            fault = f"entry {number} of {where} cannot be read ({type(error).__name__})"
+            damaged[str(name) if is_named else f"entry-{number}"] = fault
     return Ledger(tuple(entries), tag, damaged)
 
 
@@ -211,36 +221,6 @@ def _first_trace(lake: Lake, campaign: str) -> str | None:
         if stage in STAGES
     )
     return next(filter(lake.exists, stages), None)
-
-
-def _entry(content: dict[str, Any]) -> Entry:
-    content = unsealed(content)
-    key, dropped = content["batch"], content.get("dropped")
-    if not isinstance(key, str) or not is_key(key):
-        raise ValueError("no batch's key")
-    entry = Entry(
-        batch=key,
-        files=dict(content["files"]),
-        outputs={n: Artifact(**a) for n, a in content["outputs"].items()},
-        counts={n: _count(count) for n, count in content["counts"].items()},
-        dropped=None if dropped is None else _dropped(**dropped),
-    )
-    if content.keys() - {"batch", "files", "outputs", "counts", "dropped"}:
-        raise ValueError("columns that nobody knows")
-    return entry
-
-
-def _dropped(**content: Any) -> Dropped:
-    dropped = Dropped(**content)
-    if dropped.charged is not None:
-        _count(dropped.charged)
-    return dropped
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError("no count")
-    return value
 
 
 def _no_ledger(where: str) -> Corrupt:

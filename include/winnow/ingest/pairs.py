@@ -65,11 +65,11 @@ def read_answers(
         Unreadable: There is no prompt, one is no response, or what stands before them differs.
     """
     answers = [read_response(row.get(name), name) for name in names]
-    told = [turns_of(row)] if any(name in row for name in TURN_COLUMNS) else []
-    told += [before for before, _ in answers if before]
-    if not told:
+    talks = [turns_of(row)] if any(name in row for name in TURN_COLUMNS) else []
+    talks += [before for before, _ in answers if before]
+    if not talks:
         raise Unreadable("no_prompt", "the row has neither `prompt` nor `messages`")
-    prompts = [check_prompt(turns, max_chars) for turns in told]
+    prompts = [check_prompt(turns, max_chars) for turns in talks]
     if any(prompt != prompts[0] for prompt in prompts):
         raise Unreadable("context_differs", "the turns before the responses are not the same")
     return prompts[0], [text for _, text in answers]

@@ -72,9 +72,9 @@ def look_for(sources: Sequence[str], day: str, s3_client: Any = None) -> Found:
         Fatal: A source without `{day}` does not exist, or names a file that is never read. (What
             is dated may be missing.)
     """
-    found = [_look(source, day, s3_client) for source in sources]
-    files = sorted((f for each in found for f in each.files), key=lambda file: file.name)
-    passed_over = sorted((p for each in found for p in each.passed_over), key=lambda p: p.name)
+    places = [_look(source, day, s3_client) for source in sources]
+    files = sorted((f for each in places for f in each.files), key=lambda file: file.name)
+    passed_over = sorted((p for each in places for p in each.passed_over), key=lambda p: p.name)
     return Found(tuple(files), tuple(passed_over))
 
 
@@ -84,14 +84,14 @@ def named_files(source: str, day: str, setting: str) -> tuple[SourceFile, ...]:
     Raises:
         Fatal: There is none, unless the source is dated; or as `look_for`.
     """
-    found = look_for([source], day)
-    if not found.files and "{day}" not in source:
-        passed_over = told(found.passed_over)
+    lying = look_for([source], day)
+    if not lying.files and "{day}" not in source:
+        passed_over = told(lying.passed_over)
         raise Fatal(
             f"No file to read at {source}{f': passed over {passed_over}' if passed_over else ''}; "
             f"correct {setting} of the campaign."
         )
-    return found.files
+    return lying.files
 
 
 def told(passed_over: Sequence[PassedOver], most: int = 5) -> str:
@@ -111,17 +111,17 @@ def _look(source: str, day: str, s3_client: Any) -> Found:
     if not place:
         raise Fatal("A source is empty; name a folder, a file or s3://bucket/prefix.")
     if place.startswith("s3://"):
-        found = _on_s3(place, s3_client)
+        lying = _on_s3(place, s3_client)
     elif "://" in place and not place.startswith("file://"):
         raise Fatal(f"Source {source} is neither a folder, a file nor s3://bucket/prefix.")
     else:
         try:
-            found = _on_disk(Path(place.removeprefix("file://")))
+            lying = _on_disk(Path(place.removeprefix("file://")))
         except (OSError, ValueError) as error:
             raise Fatal(f"Source {plain_text(ascii(source))} cannot be read: {error}") from error
-    if found is None and "{day}" not in source:
+    if lying is None and "{day}" not in source:
         raise Fatal(f"Source {source} does not exist; correct ingest.sources of the campaign.")
-    return found or Found((), ())
+    return lying or Found((), ())
 
 
 def _on_disk(place: Path) -> Found | None:

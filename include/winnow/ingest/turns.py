@@ -103,11 +103,11 @@ def _of_columns(raw: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 def _turn(raw: Any, where: str) -> Turn:
     if not isinstance(raw, dict):
         raise Unreadable("wrong_type", f"{where} must be an object, not {kind(raw)}")
-    said = raw.get("role", raw.get("from"))
-    role = _ROLE_OF.get(said.lower()) if isinstance(said, str) else None
+    name = raw.get("role", raw.get("from"))
+    role = _ROLE_OF.get(name.lower()) if isinstance(name, str) else None
     if role is None:
-        known = ", ".join(ROLES)
-        raise Unreadable("wrong_role", f"{where} has role {shown(said)}; known: {known}")
+        names = ", ".join(ROLES)
+        raise Unreadable("wrong_role", f"{where} has role {shown(name)}; known: {names}")
     content = raw.get("content", raw.get("value"))
     calls = _calls(raw.get("tool_calls"), where)
     if content is None and calls:
@@ -123,8 +123,8 @@ def _part(part: Any, where: str) -> str:
         text = part.get("text", part.get("value"))
         if isinstance(text, str):
             return text
-    found = part.get("type") if isinstance(part, dict) else kind(part)
-    raise Unreadable("not_text", f"{where} holds a part that is no text: {shown(found)}")
+    what = part.get("type") if isinstance(part, dict) else kind(part)
+    raise Unreadable("not_text", f"{where} holds a part that is no text: {shown(what)}")
 
 
 def _calls(raw: Any, where: str) -> Sequence[str]:

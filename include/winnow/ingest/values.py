@@ -124,12 +124,12 @@ def columns_of(row: Any, names: Collection[str]) -> dict[str, Any]:
     twice = row.names.intersection(names) if isinstance(row, Twice) else None
     if twice:
         raise Unreadable("stands_twice", f"{', '.join(sorted(twice))}: more than one of a name")
-    found = {
+    columns = {
         name: row[name] if name in VECTORS else tidy(_unpacked(row[name], name), name)
         for name in names
         if name in row
     }
-    return {name: value for name, value in found.items() if not _is_absent(value)}
+    return {name: value for name, value in columns.items() if not _is_absent(value)}
 
 
 def _unpacked(value: Any, name: str) -> Any:
@@ -139,12 +139,12 @@ def _unpacked(value: Any, name: str) -> Any:
     if not value.lstrip().startswith(("[", "null")):
         return value
     try:
-        found = read_json(value)
+        unpacked = read_json(value)
     except Unreadable:
         return value
     kinds = (dict,) if LISTS[name] is dict else (str, type(None))
-    is_list = isinstance(found, list) and all(isinstance(each, kinds) for each in found)
-    return found if found is None or is_list else value
+    is_list = isinstance(unpacked, list) and all(isinstance(each, kinds) for each in unpacked)
+    return unpacked if unpacked is None or is_list else value
 
 
 def _is_absent(value: Any) -> bool:
@@ -190,11 +190,11 @@ class _TooLong(Exception):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
     times = Counter(name for name, _ in pairs)
-    twice = Twice(found)
+    twice = Twice(members)
     twice.names = frozenset(name for name, n in times.items() if n > 1)
     return twice
 

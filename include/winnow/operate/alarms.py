@@ -197,7 +197,7 @@ def agreement(
 
 def reward(campaign: str, batch: str, figures: Mapping[str, Any]) -> list[Alarm]:
     """What a publish manifest's `figures` say against the reward model."""
-    found = []
+    alarms = []
     judged = figures.get("gate") or {}
     if judged.get("state") == "closed":
         figured = (
@@ -206,7 +206,7 @@ def reward(campaign: str, batch: str, figures: Mapping[str, Any]) -> list[Alarm]
         )
         mend = "nothing at once: the next batch chooses by diversity"
         cause = f"The model beats no dull rival: {figured}."
-        found.append(Alarm(campaign, batch, "gate-closed", CLOSED_HEADING, cause, mend))
+        alarms.append(Alarm(campaign, batch, "gate-closed", CLOSED_HEADING, cause, mend))
     low = figures.get("ece_low")
     if low is not None and low > MISCALIBRATED and judged.get("n", 0) >= LEAST_JUDGED:
         cause = (
@@ -215,14 +215,14 @@ def reward(campaign: str, batch: str, figures: Mapping[str, Any]) -> list[Alarm]
             f"on {judged['n']} exploration labels."
         )
         mend = "read the calibration chart of the quality report"
-        found.append(Alarm(campaign, batch, "miscalibrated", CALIBRATION_HEADING, cause, mend))
-    return found
+        alarms.append(Alarm(campaign, batch, "miscalibrated", CALIBRATION_HEADING, cause, mend))
+    return alarms
 
 
 def found(done: Done) -> list[Alarm]:
     """What there is to tell of a task of a batch that is done."""
-    told = [alarm for kind in TASKS[done.task].alarms for alarm in _AFTER[kind](done)]
-    return [alarm for alarm in told if alarm is not None]
+    kinds = TASKS[done.task].alarms
+    return [alarm for kind in kinds for alarm in _AFTER[kind](done) if alarm is not None]
 
 
 def _budget_after(done: Done) -> Iterator[Alarm | None]:

@@ -83,11 +83,11 @@ def read_batches(
     # Told of published ones too: nothing can be taken until the ledger is whole again.
     unreadable = [damaged(key, cause) for key, cause in ledger.damaged.items()]
     for key in (entry.batch for entry in ledger.live if entry.batch not in left):
-        found = whole(partial(facts_of, lake, campaign, key))
-        if isinstance(found, Damage):
-            unreadable.append(damaged(key, found.cause))
+        facts = whole(partial(facts_of, lake, campaign, key))
+        if isinstance(facts, Damage):
+            unreadable.append(damaged(key, facts.cause))
         else:
-            batches.append(found)
+            batches.append(facts)
     return batches, unreadable
 
 

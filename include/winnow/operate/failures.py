@@ -17,7 +17,7 @@ from winnow.errors import Retryable, WinnowError
 from winnow.lake import Lake
 from winnow.lake.disk import in_words as told_by_disk
 from winnow.operate.standing import Failure
-from winnow.stored import parsed, read_sealed, sealed_json, stored_time
+from winnow.stored import parsed, reader, sealed_json
 from winnow.text import plain_line
 
 SHOWN_CHARS = 500
@@ -37,13 +37,13 @@ def note_failure(
     An error that Winnow did not raise on purpose is named by its kind alone, a disk's by what it
     says: its text may hold what must not reach the lake.
     """
-    known = isinstance(error, WinnowError)
-    final = known and not isinstance(error, Retryable)
-    message = plain_line(str(error), SHOWN_CHARS) if known else ""
+    is_own = isinstance(error, WinnowError)
+    final = is_own and not isinstance(error, Retryable)
+    message = plain_line(str(error), SHOWN_CHARS) if is_own else ""
     if isinstance(error, OSError) and error.errno is not None:
         message = told_by_disk(OSError(error.errno, os.strerror(error.errno)))
-    told = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    failure = Failure(run_id, final, told, now.isoformat(timespec="seconds"))
+    words = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    failure = Failure(run_id, final, words, now.isoformat(timespec="seconds"))
     path = _path(campaign, key, stage)
     lake.swap(path, sealed_json(asdict(failure)), lake.read_tagged(path)[1])
 
@@ -54,16 +54,9 @@ def read_failure(lake: Lake, campaign: str, key: str, stage: str) -> Failure | N
     Raises:
         Corrupt: The note cannot be read.
     """
-    data, _ = lake.read_tagged(_path(campaign, key, stage))
-    return None if data is None else parsed(lake, _path(campaign, key, stage), _failure, data)
-
-
-def _failure(data: bytes) -> Failure:
-    failure = Failure(**read_sealed(data))
-    stored_time(failure.at)
-    if not (isinstance(failure.run_id, str) and isinstance(failure.message, str)):
-        raise TypeError("run_id or message")
-    return failure
+    path = _path(campaign, key, stage)
+    data, _ = lake.read_tagged(path)
+    return None if data is None else parsed(lake, path, reader(Failure), data)
 
 
 def _path(campaign: str, key: str, stage: str) -> str:

@@ -9,12 +9,12 @@ try, and the next pass tries again; two passes at once never do the same thing t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from winnow.lake import Lake
 from winnow.operate.standing import Mended
-from winnow.stored import parsed, read_sealed, sealed_json
+from winnow.stored import as_json, parsed, reader, sealed_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +56,15 @@ def memory_path(campaign: str) -> str:
 
 def read_memory(lake: Lake, campaign: str) -> tuple[Memory, str | None]:
     """The memory as it is now, and the tag to swap against; empty before the first pass."""
-    data, tag = lake.read_tagged(memory_path(campaign))
+    path = memory_path(campaign)
+    data, tag = lake.read_tagged(path)
     if data is None:
         return Memory(), tag
-    return parsed(lake, memory_path(campaign), _memory, data), tag
+    memory = parsed(lake, path, reader(Memory), data)
+    return replace(memory, told={_name(name): at for name, at in memory.told.items()}), tag
 
 
-def _memory(data: bytes) -> Memory:
-    content = read_sealed(data)
-    at = datetime.fromisoformat
-    return Memory(
-        mends={n: Mended(m["n"], at(m["at"])) for n, m in content["mends"].items()},
-        told={_told(name): at(when) for name, when in content["told"].items()},
-        looked={
-            key: Looked(seen["n_answered"], seen["charged"], at(seen["at"]))
-            for key, seen in content["looked"].items()
-        },
-        through=frozenset(content["through"]),
-        closed=frozenset(content["closed"]),
-        left=frozenset(content["left"]),
-        finished=content["finished"],
-    )
-
-
-def _told(name: str) -> str:
+def _name(name: str) -> str:
     """The name of a finding; an earlier Winnow put what was found behind kind, batch and stage."""
     kind, key, *stage = name.split(" ")[:3]
     return name if kind == "failed" else " ".join([kind, key, *stage]).rstrip()
@@ -87,15 +72,4 @@ def _told(name: str) -> str:
 
 def write_memory(lake: Lake, campaign: str, memory: Memory, tag: str | None) -> bool:
     """Put `memory` in the place of the one with `tag`; False if another pass was first."""
-    content = {
-        "mends": {n: {"n": m.n, "at": m.at.isoformat()} for n, m in memory.mends.items()},
-        "told": {name: when.isoformat() for name, when in memory.told.items()},
-        "looked": {
-            key: {**asdict(seen), "at": seen.at.isoformat()} for key, seen in memory.looked.items()
-        },
-        "through": sorted(memory.through),
-        "closed": sorted(memory.closed),
-        "left": sorted(memory.left),
-        "finished": memory.finished,
-    }
-    return lake.swap(memory_path(campaign), sealed_json(content), tag)
+    return lake.swap(memory_path(campaign), sealed_json(as_json(memory)), tag)

@@ -33,6 +33,7 @@ from winnow.runbook import (
     STUCK_HEADING,
 )
 from winnow.stages.tasks import DAG_OF, clear_command
+from winnow.stored import StoredTime
 from winnow.text import plain_line
 from winnow.validate.verdict import Check
 
@@ -107,6 +108,12 @@ class Run:
         """The DAG that it is a run of."""
         return DAG_OF[self.stage]
 
+    @property
+    def last_seen(self) -> tuple[float, str]:
+        """When it ended or else began, seconds since 1970; its id tells equal ones apart."""
+        at = self.ended or self.began
+        return (at.timestamp() if at else 0.0, self.run_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -115,7 +122,7 @@ class Failure:
     run_id: str
     final: bool
     message: str
-    at: str
+    at: StoredTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +250,12 @@ def standing_of(
     stage = facts.stage
     if stage is None:
         return _over(facts)
-    found = Standing(facts.key, stage, "goes_on", "goes_on", since=facts.since)
+    so_far = Standing(facts.key, stage, "goes_on", "goes_on", since=facts.since)
     if runs is None:
-        found = _without_airflow(found, facts, now, mended)
+        so_far = _without_airflow(so_far, facts, now, mended)
     else:
-        found = _with_airflow(found, facts, now, own_runs(facts, stage, runs), paused, mended)
-    return replace(found, cause=plain_line(found.cause, LONGEST_CAUSE))
+        so_far = _with_airflow(so_far, facts, now, own_runs(facts, stage, runs), paused, mended)
+    return replace(so_far, cause=plain_line(so_far.cause, LONGEST_CAUSE))
 
 
 def _over(facts: Facts) -> Standing:
@@ -260,8 +267,10 @@ def _over(facts: Facts) -> Standing:
     if not facts.ended:
         return Standing(key, "", "done", "done", since=facts.since)
     cause = f"Stage {list(facts.done)[-1]} left nothing to hand on."
-    found = Standing(key, next_stage(facts.done) or "", "ended", "ended", cause, since=facts.since)
-    return replace(found, command=f"winnow quarantine --batch {key}")
+    standing = Standing(
+        key, next_stage(facts.done) or "", "ended", "ended", cause, since=facts.since
+    )
+    return replace(standing, command=f"winnow quarantine --batch {key}")
 
 
 def own_runs(facts: Facts, stage: str, runs: Sequence[Run]) -> list[Run]:
@@ -272,7 +281,7 @@ def own_runs(facts: Facts, stage: str, runs: Sequence[Run]) -> list[Run]:
 
 
 def _with_airflow(
-    found: Standing,
+    so_far: Standing,
     facts: Facts,
     now: datetime,
     runs: Sequence[Run],
@@ -281,174 +290,170 @@ def _with_airflow(
 ) -> Standing:
     asks = next((run for run in runs if run.waiting), None)
     if asks is not None:
-        return replace(_approval(found, facts), run=asks, since=asks.began)
+        return replace(_approval(so_far, facts), run=asks, since=asks.began)
     active = [run for run in runs if run.state in ACTIVE and not run.failures]
     if active:
-        return _active(replace(found, run=active[0]), facts, now, active)
-    last = max(runs, key=_by_time, default=None)
-    found = replace(found, run=last)
-    again = _again(found, facts, runs)
+        return _active(replace(so_far, run=active[0]), facts, now, active)
+    last = max(runs, key=lambda run: run.last_seen, default=None)
+    so_far = replace(so_far, run=last)
+    again = _again(so_far, facts, runs)
     if facts.checks:
-        return _gate(found, facts)
-    if found.stage in paused:
-        dag = DAG_OF[found.stage]
+        return _gate(so_far, facts)
+    if so_far.stage in paused:
+        dag = DAG_OF[so_far.stage]
         cause, command = f"{dag} is paused.", f"airflow dags unpause {dag}"
-        return _stuck(found, "paused", cause, command, level="waits")
+        return _stuck(so_far, "paused", cause, command, level="waits")
     if last is not None and last.state != "success":
-        found = replace(found, since=last.ended or last.began or found.since)
-        return _given_up(_failed(found, facts, last), mended, now)
-    if found.stage == STAGES[0]:
-        return _stuck(found, "taken_not_begun", _TAKEN, again if runs else "winnow reconcile")
-    found = replace(found, since=(last.ended if last else None) or found.since)
-    if found.since is None or now - found.since < GRACE:
-        return found
-    level = "waits" if now - found.since < PATIENCE else "stuck"
+        so_far = replace(so_far, since=last.ended or last.began or so_far.since)
+        return _given_up(_failed(so_far, facts, last), mended, now)
+    if so_far.stage == STAGES[0]:
+        return _stuck(so_far, "taken_not_begun", _TAKEN, again if runs else "winnow reconcile")
+    so_far = replace(so_far, since=(last.ended if last else None) or so_far.since)
+    if so_far.since is None or now - so_far.since < GRACE:
+        return so_far
+    level = "waits" if now - so_far.since < PATIENCE else "stuck"
     kind: Kind = "lost_event" if last is None else "no_manifest"
-    cause = f"The last run of {DAG_OF[found.stage]} ended and left no manifest."
+    cause = f"The last run of {DAG_OF[so_far.stage]} ended and left no manifest."
     if last is None:
-        before, told = STAGES[STAGES.index(found.stage) - 1], _hours(now - found.since)
-        cause = f"{DAG_OF[found.stage]} has not begun: {before} was done {told} ago, and no run "
+        before, hours = STAGES[STAGES.index(so_far.stage) - 1], _hours(now - so_far.since)
+        cause = f"{DAG_OF[so_far.stage]} has not begun: {before} was done {hours} ago, and no run "
         cause += "has taken the batch up."
-    return _given_up(_stuck(found, kind, cause, again, level=level), mended, now)
+    return _given_up(_stuck(so_far, kind, cause, again, level=level), mended, now)
 
 
 def _without_airflow(
-    found: Standing, facts: Facts, now: datetime, mended: Mended | None
+    so_far: Standing, facts: Facts, now: datetime, mended: Mended | None
 ) -> Standing:
-    stage, dag = found.stage, DAG_OF[found.stage]
-    again, touched = _again(found, facts, None), facts.touched
+    stage, dag = so_far.stage, DAG_OF[so_far.stage]
+    again, touched = _again(so_far, facts, None), facts.touched
     if facts.checks:
-        return _gate(found, facts)
+        return _gate(so_far, facts)
     failure = facts.failures.get(stage)
     if failure is not None and failure.final:
         at = datetime.fromisoformat(failure.at)
         later = [touched, mended.at if mended else None]
         if all(time is None or time <= at for time in later):
-            return _noted(replace(found, since=at), failure)
+            return _noted(replace(so_far, since=at), failure)
     if stage == STAGES[0]:
-        return _stuck(found, "taken_not_begun", _TAKEN, again)
+        return _stuck(so_far, "taken_not_begun", _TAKEN, again)
     if facts.over_usd is not None:
-        return _over_budget(found, facts.over_usd)
+        cost, budget = facts.over_usd
+        cause = f"The first votes cost about ${cost:,.2f}, the budget of a batch is ${budget:,.2f}."
+        first = "raise label.budget_usd in the campaign"
+        return _stuck(so_far, "over_budget", cause, clear_command(stage, so_far.key), first=first)
     if facts.approval_usd is not None:
-        return _approval(found, facts)
+        return _approval(so_far, facts)
     if facts.deadline is not None:
-        return _vendor(found, facts.deadline, now)
+        return _vendor(so_far, facts.deadline, now)
     if facts.planned_at is not None:
         if now - facts.planned_at <= PATIENCE:
-            return found
+            return so_far
         cause = f"The tasks were planned {_hours(now - facts.planned_at)} ago; no vendor has them."
-        return _given_up(_stuck(found, "not_bought", cause, again), mended, now)
-    if found.since is None or now - found.since <= PATIENCE:
-        return found
-    cause = f"Stage {stage} is not done {_hours(now - found.since)} after the stage before it"
+        return _given_up(_stuck(so_far, "not_bought", cause, again), mended, now)
+    if so_far.since is None or now - so_far.since <= PATIENCE:
+        return so_far
+    cause = f"Stage {stage} is not done {_hours(now - so_far.since)} after the stage before it"
     if touched is None:
         cause += f": {dag} has not begun, or its run goes on."
-        return _given_up(_stuck(found, "lost_event", cause, again), mended, now)
+        return _given_up(_stuck(so_far, "lost_event", cause, again), mended, now)
     if now - touched <= QUIET:
-        return found
+        return so_far
     cause += f", and has left nothing new for {_hours(now - touched)}."
-    return _given_up(_stuck(found, "quiet", cause, again), mended, now)
+    return _given_up(_stuck(so_far, "quiet", cause, again), mended, now)
 
 
-def _again(found: Standing, facts: Facts, runs: Sequence[Run] | None) -> str:
+def _again(so_far: Standing, facts: Facts, runs: Sequence[Run] | None) -> str:
     """The command that has the stage run: its own run cleared, where there is one."""
     has_begun = bool(runs)
     if runs is None:
-        has_begun = facts.touched is not None or found.stage in facts.failures
-    if has_begun or found.stage == STAGES[0]:
-        return clear_command(found.stage, found.key)
-    return clear_command(STAGES[STAGES.index(found.stage) - 1], found.key)
+        has_begun = facts.touched is not None or so_far.stage in facts.failures
+    if has_begun or so_far.stage == STAGES[0]:
+        return clear_command(so_far.stage, so_far.key)
+    return clear_command(STAGES[STAGES.index(so_far.stage) - 1], so_far.key)
 
 
-def _stuck(found: Standing, kind: Kind, cause: str, command: str, **more: Any) -> Standing:
-    said = {"level": "stuck", "heading": STUCK_HEADING, **more}
-    return replace(found, kind=kind, cause=cause, command=command, **said)
+def _stuck(so_far: Standing, kind: Kind, cause: str, command: str, **more: Any) -> Standing:
+    fields = {"level": "stuck", "heading": STUCK_HEADING, **more}
+    return replace(so_far, kind=kind, cause=cause, command=command, **fields)
 
 
-def _active(found: Standing, facts: Facts, now: datetime, active: Sequence[Run]) -> Standing:
-    if found.stage == "label" and facts.deadline is not None:
-        return _vendor(found, facts.deadline, now)
+def _active(so_far: Standing, facts: Facts, now: datetime, active: Sequence[Run]) -> Standing:
+    if so_far.stage == "label" and facts.deadline is not None:
+        return _vendor(so_far, facts.deadline, now)
     if facts.approval_usd is not None and all(run.waiting is None for run in active):
-        return _approval(found, facts)
+        return _approval(so_far, facts)
     began = min((run.began for run in active if run.began), default=None)
     if began is None or now <= began + RUN_LIMIT:
-        return replace(found, since=began or found.since)
-    dag, run = DAG_OF[found.stage], active[0]
+        return replace(so_far, since=began or so_far.since)
+    dag, run = DAG_OF[so_far.stage], active[0]
     cause = f"{dag} is {run.state} since {began:%Y-%m-%d %H:%M} UTC."
     first = f"see which task waits and for what: {dag} in Airflow, run {run.run_id}"
-    return _stuck(found, "hangs", cause, "", first=first, since=began)
+    return _stuck(so_far, "hangs", cause, "", first=first, since=began)
 
 
-def _vendor(found: Standing, deadline: datetime, now: datetime) -> Standing:
+def _vendor(so_far: Standing, deadline: datetime, now: datetime) -> Standing:
     until = f"{deadline:%Y-%m-%d %H:%M} UTC"
     if now <= deadline:
         cause = f"The vendor answers until {until}."
-        return replace(found, level="waits", kind="vendor", cause=cause)
+        return replace(so_far, level="waits", kind="vendor", cause=cause)
     if now <= deadline + QUIET:
         cause = f"The vendor's time ended at {until}; the answers are being collected."
-        return replace(found, level="waits", kind="collecting", cause=cause)
+        return replace(so_far, level="waits", kind="collecting", cause=cause)
     cause = f"The vendor's time ended at {until} and the answers are not collected."
-    command = clear_command(found.stage, found.key)
-    return _stuck(found, "uncollected", cause, command, heading=DEADLINE_HEADING)
+    command = clear_command(so_far.stage, so_far.key)
+    return _stuck(so_far, "uncollected", cause, command, heading=DEADLINE_HEADING)
 
 
-def _approval(found: Standing, facts: Facts) -> Standing:
+def _approval(so_far: Standing, facts: Facts) -> Standing:
     most = "" if facts.approval_usd is None else f" of up to about ${facts.approval_usd:,.2f}"
-    cause, said = f"A person must approve the purchase{most}.", {"first": APPROVAL_CLICK}
-    return _stuck(found, "approval", cause, "", level="waits", heading=APPROVAL_HEADING, **said)
+    cause, first = f"A person must approve the purchase{most}.", {"first": APPROVAL_CLICK}
+    return _stuck(so_far, "approval", cause, "", level="waits", heading=APPROVAL_HEADING, **first)
 
 
-def _gate(found: Standing, facts: Facts) -> Standing:
+def _gate(so_far: Standing, facts: Facts) -> Standing:
     cause = "; ".join(check.reason for check in facts.checks)
-    command = clear_command(found.stage, found.key)
-    return _stuck(found, "gate", cause, command, heading=GATE_HEADING)
+    command = clear_command(so_far.stage, so_far.key)
+    return _stuck(so_far, "gate", cause, command, heading=GATE_HEADING)
 
 
-def _over_budget(found: Standing, over_usd: tuple[float, float]) -> Standing:
-    cost, budget = over_usd
-    cause = f"The first votes cost about ${cost:,.2f}, the budget of a batch is ${budget:,.2f}."
-    command, first = clear_command(found.stage, found.key), "raise label.budget_usd in the campaign"
-    return _stuck(found, "over_budget", cause, command, first=first)
-
-
-def _failed(found: Standing, facts: Facts, last: Run) -> Standing:
+def _failed(so_far: Standing, facts: Facts, last: Run) -> Standing:
     """The last run failed: its own note says why, or the logs of its tasks."""
-    note = facts.failures.get(found.stage)
+    note = facts.failures.get(so_far.stage)
     noted = note is not None and note.run_id == last.run_id
     if note is not None and noted and note.final:
-        return _noted(found, note)
+        return _noted(so_far, note)
     cause = f"The last run of {last.dag} failed; its log says why."
-    told = next((task for task in last.failures or () if task.error), None)
-    if told is not None:
-        cause = f"{told.task}: {told.error}"
+    logged = next((task for task in last.failures or () if task.error), None)
+    if logged is not None:
+        cause = f"{logged.task}: {logged.error}"
     elif note is not None and noted:
         cause = f"The last run of {last.dag} failed: {note.message}"
     # A run that failed though none of its tasks did (it timed out, say) is cleared as a whole.
     some = last.failures is None or bool(last.failures) or noted
-    command = clear_command(found.stage, found.key, only_failed=some)
-    return _stuck(found, "failed_run", cause, command, level="failed")
+    command = clear_command(so_far.stage, so_far.key, only_failed=some)
+    return _stuck(so_far, "failed_run", cause, command, level="failed")
 
 
-def _noted(found: Standing, note: Failure) -> Standing:
+def _noted(so_far: Standing, note: Failure) -> Standing:
     cause = f"{note.message} (failed at {note.at})"
-    command = clear_command(found.stage, found.key, only_failed=True)
+    command = clear_command(so_far.stage, so_far.key, only_failed=True)
     first = "mend what the message says, then"
-    return _stuck(found, "failed", cause, command, level="failed", first=first)
+    return _stuck(so_far, "failed", cause, command, level="failed", first=first)
 
 
-def _given_up(found: Standing, mended: Mended | None, now: datetime) -> Standing:
+def _given_up(so_far: Standing, mended: Mended | None, now: datetime) -> Standing:
     """Nothing came of announcing the stage again, so nobody announces it any more."""
-    if found.kind == "failed" or mended is None or mended.n < MOST_MENDS:
-        return found
+    if so_far.kind == "failed" or mended is None or mended.n < MOST_MENDS:
+        return so_far
     if now - mended.at < PAUSES[-1]:
-        return found
+        return so_far
     return replace(
-        found,
+        so_far,
         kind="gave_up",
-        level="failed" if found.level == "failed" else "stuck",
-        cause=f"{found.cause.rstrip('.')}; announced again {mended.n} times",
-        first=f"read the log of {DAG_OF[found.stage]} in Airflow, mend what it says, then",
-        command=f"winnow reconcile --again {found.key}",
+        level="failed" if so_far.level == "failed" else "stuck",
+        cause=f"{so_far.cause.rstrip('.')}; announced again {mended.n} times",
+        first=f"read the log of {DAG_OF[so_far.stage]} in Airflow, mend what it says, then",
+        command=f"winnow reconcile --again {so_far.key}",
     )
 
 
@@ -457,8 +462,3 @@ def _hours(time: timedelta) -> str:
     if not hours:
         return f"{round(time / timedelta(minutes=1))} minutes"
     return f"{hours:,} hour{'' if hours == 1 else 's'}"
-
-
-def _by_time(run: Run) -> tuple[float, str]:
-    at = run.ended or run.began
-    return (at.timestamp() if at else 0.0, run.run_id)

@@ -57,7 +57,7 @@ def recipients(setting: str | None) -> list[Recipient]:
     Raises:
         Fatal: An entry is none of these.
     """
-    found = []
+    listed = []
     for entry in re.split(r"[,\s]+", setting or ""):
         if not entry:
             continue
@@ -70,8 +70,8 @@ def recipients(setting: str | None) -> list[Recipient]:
                 f"{SETTING} holds {plain_line(entry, 60)!r}; write {', '.join(others)} or {last}, "
                 "separated by commas."
             )
-        found.append(Recipient(how, connection, target))
-    return found
+        listed.append(Recipient(how, connection, target))
+    return listed
 
 
 def tell_once(lake: Lake | None, alarm: Alarm, now: datetime, channels: Mapping[str, Send]) -> bool:

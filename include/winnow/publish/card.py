@@ -12,7 +12,7 @@ from winnow.campaign import Campaign
 from winnow.pages.render import render
 from winnow.pages.words import NOT_MEASURED
 from winnow.publish.report import TEMPLATES
-from winnow.publish.report.text import UNKNOWN_PEOPLE, certainty_told
+from winnow.publish.report.labels import UNKNOWN_PEOPLE, certainty_told
 from winnow.publish.shards import configs
 from winnow.publish.versions import Version
 from winnow.publish.views import VIEWS

@@ -17,9 +17,10 @@ import duckdb
 
 from winnow.batch import Artifact
 from winnow.lake import Lake
-from winnow.publish.fetch import fetch
+from winnow.publish.pull import fetch
 from winnow.publish.versions import Version
-from winnow.sql import literal_path
+from winnow.sql import database, literal_path, statements
+from winnow.text import plain_rows
 
 KEYS = ("annotation_id", "pair_id", "response_id", "prompt_id")
 """What names a row of a view: the first of these columns that the view has."""
@@ -114,11 +115,12 @@ def _view_diff(lake: Lake, before: Version, after: Version, view: str, listed: i
     n_rows = before.n_rows(view), after.n_rows(view)
     if not any(only):
         return ViewDiff(*n_rows)
-    with tempfile.TemporaryDirectory(prefix="winnow-diff-") as folder:
-        sides = [_fetch(lake, only[i], Path(folder) / str(i)) for i in (0, 1)]
-        with _connection(Path(folder)) as connection:
-            _load(connection, *sides)
-            return _counted(connection, n_rows, listed)
+    with (
+        tempfile.TemporaryDirectory(prefix="winnow-diff-") as folder,
+        database({}, "1GB") as connection,
+    ):
+        old, new = (_fetch(lake, only[i], Path(folder) / str(i)) for i in (0, 1))
+        return _counted(connection, old, new, n_rows, listed)
 
 
 def _fetch(lake: Lake, shards: Sequence[Artifact], folder: Path) -> list[str]:
@@ -130,79 +132,39 @@ def _fetch(lake: Lake, shards: Sequence[Artifact], folder: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _connection(folder: Path) -> duckdb.DuckDBPyConnection:
-    settings = {"temp_directory": str(folder / "spill"), "preserve_insertion_order": "false"}
-    return duckdb.connect(config={**settings, "memory_limit": "1GB"})
-
-
-def _load(connection: duckdb.DuckDBPyConnection, before: list[str], after: list[str]) -> None:
-    """Table `met`: a row an id, with both sides' label, hash of the content and number of rows.
-
-    Both sides are read as one, so that a column which only newer shards have is null in the others
-    and not another content.
-    """
-    files = [literal_path(Path(file)) for file in (*before, *after)]
-    rows = connection.read_parquet(files, union_by_name=True, hive_partitioning=False)
-    columns = rows.columns
-    key = next(name for name in (*KEYS, *columns) if name in columns)
-    label = next((f'"{name}"' for name in LABELS if name in columns), "NULL")
-    content = ", ".join(f'"{name}"' for name in columns)
-    connection.execute(
-        f"""
-        CREATE TABLE sided AS
-        SELECT
-            "{key}"::VARCHAR AS id,
-            filename IN (SELECT unnest($before)) AS was,
-            string_agg(said, ', ' ORDER BY said) AS label,
-            sum(hash({content})::HUGEINT) AS content,
-            count(*) AS n
-        FROM (
-            SELECT *, coalesce({label}::VARCHAR, 'none') AS said
-            FROM read_parquet(
-                $files, union_by_name = true, filename = true, hive_partitioning = false
-            )
-        )
-        GROUP BY ALL
-        """,
-        {"before": before, "files": files},
-    )
-    connection.execute(
-        """
-        CREATE TABLE met AS
-        SELECT
-            id, coalesce(b.n, 0) AS n_before, coalesce(a.n, 0) AS n_after,
-            b.label AS label_before, a.label AS label_after,
-            b.id IS NOT NULL AND a.id IS NOT NULL AS in_both,
-            in_both AND b.label <> a.label AS relabelled,
-            in_both AND b.label = a.label AND b.content <> a.content AS rewritten
-        FROM (FROM sided WHERE was) AS b FULL JOIN (FROM sided WHERE NOT was) AS a USING (id)
-        """
-    )
-
-
 def _counted(
-    connection: duckdb.DuckDBPyConnection, n_rows: tuple[int, int], listed: int
+    connection: duckdb.DuckDBPyConnection,
+    before: list[str],
+    after: list[str],
+    n_rows: tuple[int, int],
+    listed: int,
 ) -> ViewDiff:
-    def ids(where: str) -> list[str]:
-        found = connection.execute(f"SELECT id FROM met WHERE {where} ORDER BY id LIMIT {listed}")
-        return [row[0] for row in found.fetchall()]
+    sql = statements(__file__)
+    files = [literal_path(Path(file)) for file in (*before, *after)]
+    columns = connection.read_parquet(files, union_by_name=True, hive_partitioning=False).columns
+    sided = sql["sided"].format(
+        key=next(name for name in (*KEYS, *columns) if name in columns),
+        label=next((f'"{name}"' for name in LABELS if name in columns), "NULL"),
+        content=", ".join(f'"{name}"' for name in columns),
+    )
+    connection.execute(sided, {"before": before, "files": files})
+    connection.execute(sql["met"])
+    [counts] = connection.execute(sql["counted"]).fetchall()
+    n_added, n_removed, n_relabelled, n_rewritten = map(int, counts)
 
-    n_added, n_removed, n_relabelled, n_rewritten = connection.execute(
-        "SELECT sum(greatest(n_after - n_before, 0)), sum(greatest(n_before - n_after, 0)), "
-        "count_if(relabelled), count_if(rewritten) FROM met"
-    ).fetchall()[0]
-    changed = connection.execute(
-        f"SELECT id, label_before, label_after FROM met WHERE relabelled ORDER BY id LIMIT {listed}"
-    ).fetchall()
+    def some(columns: str, where: str) -> list[tuple[str, ...]]:
+        query = f"SELECT {columns} FROM met WHERE {where} ORDER BY id LIMIT {listed}"
+        return connection.execute(query).fetchall()
+
+    changed = some("id, label_before, label_after", "relabelled")
     return ViewDiff(
-        n_before=n_rows[0],
-        n_after=n_rows[1],
-        n_added=int(n_added),
-        n_removed=int(n_removed),
-        n_relabelled=int(n_relabelled),
-        n_rewritten=int(n_rewritten),
-        added=ids("n_before = 0"),
-        removed=ids("n_after = 0"),
+        *n_rows,
+        n_added,
+        n_removed,
+        n_relabelled,
+        n_rewritten,
+        added=[row for (row,) in some("id", "n_before = 0")],
+        removed=[row for (row,) in some("id", "n_after = 0")],
         relabelled=[Relabelled(*row) for row in changed],
     )
 
@@ -221,3 +183,31 @@ def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def diff_text(diff: Diff) -> str:
+    """As plain text: batches, then a block a view, then the figures that moved."""
+    lines = [f"{diff.dataset} {diff.before} to {diff.after}"]
+    for word, batches in (("added", diff.batches_added), ("removed", diff.batches_removed)):
+        lines += [f"batches {word}: {', '.join(batches)}"] if batches else []
+    for name, view in diff.views.items():
+        lines.append(
+            f"{name:<12} {view.n_before} to {view.n_after} rows: {view.n_added} added, "
+            f"{view.n_removed} removed, {view.n_relabelled} with another label, "
+            f"{view.n_rewritten} with another value"
+        )
+        changed = [f"{row.row} {row.before} to {row.after}" for row in view.relabelled]
+        listed = {"+": (view.added, view.n_added), "-": (view.removed, view.n_removed)}
+        for sign, (rows, n_all) in {**listed, "~": (changed, view.n_relabelled)}.items():
+            lines += [f"  {sign} {row}" for row in rows]
+            lines += [f"  {sign} and {n_all - len(rows)} more"] if 0 < len(rows) < n_all else []
+    if diff.figures:
+        lines.append(f"figures of the newest batch, {diff.before} and {diff.after}")
+    lines += [f"  {m.figure}: {_plain(m.before)} to {_plain(m.after)}" for m in diff.figures]
+    return plain_rows(lines)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

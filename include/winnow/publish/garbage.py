@@ -41,11 +41,16 @@ def find_garbage(lake: Lake, dataset: str, before: datetime) -> Garbage:
         Corrupt: A version's manifest cannot be read or is missing, so what it names cannot be told.
     """
     number = newest_number(lake, dataset)
-    named = _named(lake, dataset, number)
+    versions = (read_version(lake, dataset, n) for n in range(1, number + 1))
+    named = {artifact.path for version in versions for artifact in version.files.values()}
     objects = tuple(
         stored
         for stored in lake.listing(objects_folder(dataset))
-        if _is_closed(stored.path, number) and stored.path not in named and stored.modified < before
+        # The only version that could name the object first is there.
+        if (base := stored_after(stored.path)) is not None
+        and base < number
+        and stored.path not in named
+        and stored.modified < before
     )
     unfinished = lake.unfinished(f"datasets/{dataset}", before, remove=False)
     return Garbage(dataset, before, objects, tuple(unfinished))
@@ -56,18 +61,3 @@ def remove_garbage(lake: Lake, garbage: Garbage) -> None:
     for stored in garbage.objects:
         lake.remove(stored.path)
     lake.unfinished(f"datasets/{garbage.dataset}", garbage.before, remove=True)
-
-
-def _named(lake: Lake, dataset: str, last: int) -> set[str]:
-    """Paths that the versions up to number `last` name."""
-    named: set[str] = set()
-    for number in range(1, last + 1):
-        version = read_version(lake, dataset, number)
-        named |= {artifact.path for artifact in version.files.values()}
-    return named
-
-
-def _is_closed(path: str, newest_number: int) -> bool:
-    """Whether the only version that could name the object first is there."""
-    base = stored_after(path)
-    return base is not None and base < newest_number

@@ -31,8 +31,8 @@ class Labelled:
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """What a query finds, where that is little."""
-        found = self.database.sql(query, params=parameters or None)
-        return list(found.to_arrow_table().to_pylist())
+        relation = self.database.sql(query, params=parameters or None)
+        return list(relation.to_arrow_table().to_pylist())
 
     def columns(self, query: str) -> dict[str, Any]:
         """What a query finds, as NumPy arrays by name."""

@@ -1,31 +1,36 @@
-"""Lineage: from a published row back to everything that made it.
+"""Lineage: from a published row back to everything that made it, and that as plain text.
 
 What a row went through lies in the tables of its batch, each found by a manifest. The batch is
 looked for from the newest to the oldest, by ids alone. A row that a rollback took out keeps its
-lineage, which says so.
+lineage, which says so. Texts of prompts, models and annotators are hostile: one line each, cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from winnow.batch import Artifact, Manifest, read_manifest
-from winnow.errors import Fatal
+from winnow.batch import Artifact, Manifest, arrow_file, read_artifact, read_manifest
+from winnow.errors import Corrupt, Fatal
 from winnow.label.aggregation.votes import latest_revisions
 from winnow.lake import Lake
-from winnow.publish.batch_rows import (
-    Kind,
-    Row,
-    find_batch,
-    read_columns,
-    rows_with,
-    stage_manifests,
-)
 from winnow.publish.versions import Version, newest, read_version
+from winnow.records import MICROS
+from winnow.text import plain_rows, plain_text
+
+Row = Mapping[str, Any]
+Kind = Literal["pair", "response", "annotation"]
+
+_AT_ONCE = 4
+_STAGES = ("ingest", "expand", "select", "label")
+_LONGEST = 160
+_GAINS = ("info_gain", "decision_gain", "score", "p_first", "propensity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,71 @@ class Lineage:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A published batch with its manifests up to its labels, as rows are looked for in it."""
+
+    lake: Lake
+    stages: Mapping[str, Manifest]
+
+    @classmethod
+    def of(cls, lake: Lake, campaign: str, key: str) -> _Batch:
+        stages = {stage: read_manifest(lake, campaign, key, stage) for stage in _STAGES}
+        missing = [stage for stage, manifest in stages.items() if manifest is None]
+        if missing:
+            raise Corrupt(
+                f"Batch {key} is published but campaign {campaign} in {lake.uri} has no manifest "
+                f"of {', '.join(missing)}; name the batch's campaign with --campaign, or restore "
+                "it."
+            )
+        return cls(lake, {stage: m for stage, m in stages.items() if m is not None})
+
+    def rows(self, stage: str, table: str, column: str, wanted: Sequence[str]) -> list[Row]:
+        """The rows of a stage's table whose `column` is among `wanted`."""
+        source = arrow_file(read_artifact(self.lake, self.stages[stage].outputs[table]))
+        return list(pq.read_table(source, filters=[(column, "in", wanted)]).to_pylist())
+
+    def kind_of(self, row: str) -> Kind | None:
+        """What the row of this id is; None where the batch has none."""
+        comparisons = self.stages["select"].outputs["comparisons"]
+        pairs = _columns(self.lake, comparisons, ["pair_id", "first_id", "second_id"])
+        if _has(pairs["pair_id"], row):
+            return "pair"
+        if _has(pairs["first_id"], row) or _has(pairs["second_id"], row):
+            return "response"
+        annotations = self.stages["label"].outputs["annotations"]
+        judged = _columns(self.lake, annotations, ["annotation_id", "kind"])
+        voted = judged.filter(pc.not_equal(judged["kind"], "gold"))
+        return "annotation" if _has(voted["annotation_id"], row) else None
+
+    def pairs_of(self, kind: Kind, row: str) -> list[Row]:
+        """The comparisons that the row is, is in, or judges, in the order of their ranks."""
+        columns = ["first_id", "second_id"] if kind == "response" else ["pair_id"]
+        if kind == "annotation":
+            row = self.rows("label", "annotations", "annotation_id", [row])[0]["pair_id"]
+        pairs = [p for column in columns for p in self.rows("select", "comparisons", column, [row])]
+        return sorted(pairs, key=lambda pair: (pair["rank"] or 0, pair["pair_id"]))
+
+    def story(self, pair: Row, added: Mapping[str, Artifact]) -> PairStory:
+        """What became of a pair; `added` are the files of the version that first held it."""
+        ids, wanted = [pair["first_id"], pair["second_id"]], [pair["pair_id"]]
+        responses = {
+            row["response_id"]: row for row in self.rows("expand", "responses", "response_id", ids)
+        }
+        annotations = latest_revisions(self.rows("label", "annotations", "pair_id", wanted))
+        preferences = self.rows("label", "preferences", "pair_id", wanted)
+        return PairStory(
+            comparison=pair,
+            first=responses[ids[0]],
+            second=responses[ids[1]],
+            tasks=self.rows("label", "tasks", "pair_id", wanted),
+            annotations=annotations,
+            preference=preferences[0] if preferences else None,
+            cost=sum(row["price"] for row in annotations),
+            places=list(_places(self.lake, added, pair["pair_id"])),
+        )
+
+
 def trace(lake: Lake, campaign: str, dataset: str, row: str, batch: str | None = None) -> Lineage:
     """Lineage of a pair, response or annotation by its id, of the newest batch that has it.
 
@@ -97,12 +167,16 @@ def trace(lake: Lake, campaign: str, dataset: str, row: str, batch: str | None =
     if last is None:
         raise Fatal(f"Dataset {dataset} in {lake.uri} has no version yet; run a batch first.")
     keys = [*reversed(last.batches), *reversed(last.withdrawn)]
-    key, kind = find_batch(lake, campaign, [k for k in keys if batch in (None, k)], row)
-    stages = stage_manifests(lake, campaign, key)
+    key, kind = _find_batch(lake, campaign, [k for k in keys if batch in (None, k)], row)
+    held = _Batch.of(lake, campaign, key)
     first = _first_version(lake, campaign, key, last)
-    pairs = _pairs(lake, stages, kind, row)
-    added = _added_files(lake, first)
-    prompts = rows_with(lake, stages["ingest"], "prompts", "prompt_id", [pairs[0]["prompt_id"]])
+    pairs = held.pairs_of(kind, row)
+    parent = read_version(lake, dataset, first.parent).files if first.parent else {}
+    added = {
+        name: artifact
+        for name, artifact in first.files.items()
+        if name.startswith("data/") and name not in parent
+    }
     return Lineage(
         asked=row,
         kind=kind,
@@ -113,56 +187,44 @@ def trace(lake: Lake, campaign: str, dataset: str, row: str, batch: str | None =
         published_at=first.published_at,
         newest=last.name,
         is_in_newest=key in last.batches,
-        engine=stages["expand"].figures.get("engine"),
-        prompt=prompts[0],
-        pairs=[_story(lake, stages, pair, added) for pair in pairs],
+        engine=held.stages["expand"].figures.get("engine"),
+        prompt=held.rows("ingest", "prompts", "prompt_id", [pairs[0]["prompt_id"]])[0],
+        pairs=[held.story(pair, added) for pair in pairs],
     )
 
 
-def _pairs(lake: Lake, stages: Mapping[str, Manifest], kind: Kind, row: str) -> list[Row]:
-    """The comparisons that the row is, is in, or judges, in the order of their ranks."""
-    select = stages["select"]
-    if kind == "response":
-        sides = [
-            rows_with(lake, select, "comparisons", side, [row])
-            for side in ("first_id", "second_id")
-        ]
-        found = [pair for side in sides for pair in side]
-    elif kind == "annotation":
-        judged = rows_with(lake, stages["label"], "annotations", "annotation_id", [row])
-        found = rows_with(lake, select, "comparisons", "pair_id", [judged[0]["pair_id"]])
-    else:
-        found = rows_with(lake, select, "comparisons", "pair_id", [row])
-    return sorted(found, key=lambda pair: (pair["rank"] or 0, pair["pair_id"]))
+def _find_batch(lake: Lake, campaign: str, keys: Sequence[str], row: str) -> tuple[str, Kind]:
+    """The first batch of `keys` that has the row, and what the row is."""
 
+    def look(key: str) -> Kind | None:
+        return _Batch.of(lake, campaign, key).kind_of(row)
 
-def _story(
-    lake: Lake,
-    stages: Mapping[str, Manifest],
-    pair: Row,
-    added: Mapping[str, Artifact],
-) -> PairStory:
-    ids = [pair["first_id"], pair["second_id"]]
-    found = rows_with(lake, stages["expand"], "responses", "response_id", ids)
-    responses = {row["response_id"]: row for row in found}
-    label, wanted = stages["label"], [pair["pair_id"]]
-    annotations = latest_revisions(rows_with(lake, label, "annotations", "pair_id", wanted))
-    preferences = rows_with(lake, label, "preferences", "pair_id", wanted)
-    return PairStory(
-        comparison=pair,
-        first=responses[ids[0]],
-        second=responses[ids[1]],
-        tasks=rows_with(lake, label, "tasks", "pair_id", wanted),
-        annotations=annotations,
-        preference=preferences[0] if preferences else None,
-        cost=sum(row["price"] for row in annotations),
-        places=list(_places(lake, added, pair["pair_id"])),
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            for key, kind in zip(some, pool.map(look, some), strict=True):
+                if kind is not None:
+                    return key, kind
+    raise Fatal(
+        f"None of {len(keys)} published batches of {campaign} in {lake.uri} has a pair, compared "
+        f"response or annotation {row!r}; ids are the columns pair_id, response_id, chosen_id, "
+        "rejected_id and annotation_id of a version's views."
     )
+
+
+def _columns(lake: Lake, artifact: Artifact, names: Sequence[str]) -> pa.Table:
+    """Those of the columns that the table has."""
+    file = pq.ParquetFile(arrow_file(read_artifact(lake, artifact)))
+    return file.read(columns=[name for name in names if name in file.schema_arrow.names])
+
+
+def _has(column: pa.ChunkedArray, value: str) -> bool:
+    return pc.any(pc.equal(column, value)).as_py() is True
 
 
 def _places(lake: Lake, files: Mapping[str, Artifact], pair: str) -> Iterator[Place]:
     for name, artifact in sorted(files.items()):
-        ids = read_columns(lake, artifact, ["pair_id", "pair_ids"])
+        ids = _columns(lake, artifact, ["pair_id", "pair_ids"])
         if "pair_id" in ids.column_names:
             hits = pc.indices_nonzero(pc.equal(ids["pair_id"], pair))
         elif "pair_ids" in ids.column_names:
@@ -173,16 +235,6 @@ def _places(lake: Lake, files: Mapping[str, Artifact], pair: str) -> Iterator[Pl
         yield from (Place(name, hit) for hit in hits.to_pylist())
 
 
-def _added_files(lake: Lake, version: Version) -> dict[str, Artifact]:
-    """The data files that `version` has and its parent has not."""
-    parent = read_version(lake, version.dataset, version.parent).files if version.parent else {}
-    return {
-        name: artifact
-        for name, artifact in version.files.items()
-        if name.startswith("data/") and name not in parent
-    }
-
-
 def _first_version(lake: Lake, campaign: str, key: str, last: Version) -> Version:
     """The version that brought the batch; its publish manifest names it, once that is written."""
     done = read_manifest(lake, campaign, key, "publish")
@@ -191,3 +243,86 @@ def _first_version(lake: Lake, campaign: str, key: str, last: Version) -> Versio
     numbers = range(1, last.number + 1)
     versions = (read_version(lake, last.dataset, number) for number in numbers)
     return next(version for version in versions if key in version.batches)
+
+
+def lineage_text(lineage: Lineage) -> str:
+    """Blocks of name and value: the row, its prompt, then each pair with responses and votes."""
+    blocks = [_head(lineage), *(_pair(pair) for pair in lineage.pairs)]
+    lines = [[f"{name:<12} {_cut(value)}" for name, value in block] for block in blocks]
+    return plain_rows([*lines[0], *(line for block in lines[1:] for line in ("", *block))])
+
+
+def _head(of: Lineage) -> Iterator[tuple[str, Any]]:
+    prompt = of.prompt
+    held = f"; also in the newest, {of.newest}" if of.newest != of.first_version else ""
+    if not of.is_in_newest:
+        held = f"; not in the newest, {of.newest}: taken out by a rollback"
+    yield of.kind, of.asked
+    yield "batch", f"{of.batch} of campaign {of.campaign}"
+    yield "version", f"{of.dataset} {of.first_version}, {of.published_at}{held}"
+    yield "prompt", prompt["prompt_id"]
+    yield "  from", f"{prompt['file']}:{prompt['line']} (source {prompt['source']})"
+    yield "  read", f"{prompt['received_at']}, language {prompt['language']}"
+    yield from ((f"  {message['role']}", message["content"]) for message in prompt["messages"])
+    if of.engine:
+        yield "engine", of.engine
+
+
+def _pair(pair: PairStory) -> Iterator[tuple[str, Any]]:
+    comparison, decided = pair.comparison, pair.preference
+    yield "pair", f"{comparison['pair_id']}, ${pair.cost / MICROS:.2f}"
+    for name, row in (("first", pair.first), ("second", pair.second)):
+        yield name, row["response_id"]
+        yield (
+            "  by",
+            f"{row['model']}, seed {row['seed']}, {row['sampling']}, {row['n_tokens']} tokens, "
+            f"ended by {row['finish_reason']}",
+        )
+        yield "  text", row["message"]
+    yield (
+        "chosen",
+        f"as {comparison['kind']} by {comparison['strategy']}, rank {comparison['rank']}: "
+        f"{comparison['reason']}",
+    )
+    yield "  gains", ", ".join(f"{name} {_figure(comparison[name])}" for name in _GAINS)
+    yield "  model", f"posterior {comparison['posterior_version']}"
+    for task in pair.tasks:
+        yield from _task(task, pair)
+    words = "none: no vote decides"
+    if decided is not None:
+        words = (
+            f"{decided['preferred']}, P(first better) {_figure(decided['p_preferred'])}, "
+            f"{decided['votes']} votes, agreement {_figure(decided['agreement'])}"
+        )
+    yield "preference", words
+    yield from (("row", f"{place.file} row {place.row}") for place in pair.places)
+
+
+def _task(task: Row, pair: PairStory) -> Iterator[tuple[str, Any]]:
+    side = "second" if task["swapped"] else "first"
+    bought_by = f"taken over from {task['taken_from']}, " if task.get("taken_from") else ""
+    yield (
+        "task",
+        f"{task['task_id']}, {task['kind']}, round {task['round']}, {side} shown as a, "
+        f"{bought_by}{task['vendor']} {task['vendor_ref']}, {task['submitted_at']}, "
+        f"${task['price'] / MICROS:.2f}, rubric {task['rubric_version']}",
+    )
+    votes = [row for row in pair.annotations if row["task_id"] == task["task_id"]]
+    if not votes:
+        yield "  vote", "none: unanswered, or refused (see winnow quarantine)"
+    for row in votes:
+        yield (
+            "  vote",
+            f"{row['preferred'] or 'skipped'} by annotator {row['annotator']}, {row['status']}, "
+            f"{_figure(row['active_seconds'])} s, ${row['price'] / MICROS:.2f}, "
+            f"annotation {row['annotation_id']}",
+        )
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def _cut(value: Any) -> str:
+    text = " ".join(plain_text(str(value)).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -18,9 +19,9 @@ from pathlib import Path, PurePosixPath
 
 from winnow.batch import Artifact
 from winnow.errors import Corrupt, Fatal, Retryable
+from winnow.ids import file_digest
 from winnow.lake import Lake
 from winnow.lake.folder import sync
-from winnow.publish.fetch import fetch, is_whole
 from winnow.publish.versions import Version
 
 MANIFEST = "manifest.json"
@@ -107,9 +108,13 @@ def _fetch_all(lake: Lake, version: Version, folder: Path, tell: Callable[[], No
     """Bring every file into `folder`; how many were fetched now."""
 
     def bring(name: str) -> bool:
-        fetched = _fetch(lake, version.files[name], folder / name)
+        artifact, target = version.files[name], folder / name
+        is_there = is_whole(target, artifact)
+        if not is_there:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fetch(lake, artifact, target)
         tell()
-        return fetched
+        return not is_there
 
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -119,15 +124,6 @@ def _fetch_all(lake: Lake, version: Version, folder: Path, tell: Callable[[], No
     for below in {(folder / name).parent for name in version.files}:
         sync(below)
     return sum(fetched)
-
-
-def _fetch(lake: Lake, artifact: Artifact, target: Path) -> bool:
-    """Bring one file home unless it is there, whole; True if it was fetched."""
-    if is_whole(target, artifact):
-        return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fetch(lake, artifact, target)
-    return True
 
 
 @contextlib.contextmanager
@@ -141,3 +137,34 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def fetch(lake: Lake, artifact: Artifact, target: Path) -> None:
+    """Write the artifact's bytes to `target`, which appears whole and checked or not at all.
+
+    Raises:
+        Corrupt: The bytes are missing or do not match the digest in the manifest.
+    """
+    where = f"{lake.uri}/{artifact.path}"
+    beside = target.with_name(f".{target.name}.part")
+    sha256 = hashlib.sha256()
+    try:
+        with beside.open("wb") as file:
+            for chunk in lake.chunks(artifact.path):
+                sha256.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileNotFoundError as error:
+        raise Corrupt(f"{where} is named by a manifest but missing; restore it.") from error
+    if sha256.hexdigest() != artifact.sha256:
+        beside.unlink()
+        raise Corrupt(f"{where} does not match its digest; restore it.")
+    beside.replace(target)
+
+
+def is_whole(path: Path, artifact: Artifact) -> bool:
+    """Whether the file at `path` has the artifact's bytes."""
+    if not path.is_file() or path.stat().st_size != artifact.n_bytes:
+        return False
+    return file_digest(path) == artifact.sha256

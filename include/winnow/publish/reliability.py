@@ -26,9 +26,9 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Chart:
 
 def _bin(each: ReliabilityBin, largest: int) -> Point:
     low, high = wilson(round(each.n * each.observed), each.n)
-    said = (
+    words = (
         f"stated {100 * each.stated:.1f} %, preferred {100 * each.observed:.1f} % "
         f"({100 * low:.1f} to {100 * high:.1f}) of {each.n} labels"
     )
     size = round(3 + 4 * math.sqrt(each.n / largest), 1)
-    return Point(each.stated, each.observed, said, low, high, size)
+    return Point(each.stated, each.observed, words, low, high, size)

@@ -8,7 +8,6 @@ nothing back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -48,7 +47,15 @@ def roll_back(lake: Lake, target: Version, reason: str, by: str, now: datetime) 
         if last.rollback is not None and last.rollback.to == target.name:
             finish(lake, last)
             return last
-        version = _again(target, last, Rollback(target.name, reason.strip(), by), now)
+        published = dict.fromkeys([*last.withdrawn, *last.batches])
+        version = replace(
+            target,
+            number=last.number + 1,
+            parent=last.number,
+            published_at=now.isoformat(timespec="seconds"),
+            withdrawn=tuple(batch for batch in published if batch not in target.batches),
+            rollback=Rollback(target.name, reason.strip(), by),
+        )
         version = replace(version, files={**target.files, **_pages(lake, target, version)})
         if commit(lake, version):
             finish(lake, version)
@@ -59,49 +66,25 @@ def _pages(lake: Lake, target: Version, version: Version) -> dict[str, Artifact]
     """The target's card and report, saying that they are of `version` now."""
     parent = read_version(lake, target.dataset, version.number - 1)
     objects = shelf(lake, target.dataset, parent)
-    written: list[tuple[str, str, Callable[[str], str]]] = [
-        (CARD, "md", lambda text: _card(text, target, version)),
-        (REPORT, "html", lambda text: _report(text, version)),
-    ]
     pages = {}
-    for name, suffix, write in written:
-        if name in target.files:
-            text = read_artifact(lake, target.files[name]).decode()
-            pages[name] = objects.put(write(text).encode(), suffix)
+    if CARD in target.files:
+        # Its own name stands in the title, the head and the commands; the notice follows the title.
+        card = read_artifact(lake, target.files[CARD]).decode().replace(target.name, version.name)
+        notice, title = f"> {inert(_notice(version))}\n", f"# {version.dataset} {version.name}\n"
+        has_title = title in card
+        card = card.replace(title, f"{title}\n{notice}", 1) if has_title else card + notice
+        pages[CARD] = objects.put(card.encode(), "md")
+    if REPORT in target.files:
+        # What it tells was measured for the target, so its name stays there.
+        report = read_artifact(lake, target.files[REPORT]).decode()
+        noticed = report.replace("<main>", f"<main>{remark(_notice(version))}", 1)
+        pages[REPORT] = objects.put(noticed.encode(), "html")
     return pages
-
-
-def _card(text: str, target: Version, version: Version) -> str:
-    """Its own name stands in the title, the head and the commands; the notice follows the title."""
-    named = text.replace(target.name, version.name)
-    notice = f"> {inert(_notice(version))}\n"
-    title = f"# {version.dataset} {version.name}\n"
-    return named.replace(title, f"{title}\n{notice}", 1) if title in named else named + notice
-
-
-def _report(text: str, version: Version) -> str:
-    """What it tells was measured for the target, so its name stays there."""
-    return text.replace("<main>", f"<main>{remark(_notice(version))}", 1)
 
 
 def _notice(version: Version) -> str:
     back = version.rollback
     if back is None:
         return ""
-    told = f"{version.name} is {back.to} again: {back.by} rolled back to it ({back.reason})."
-    return f"{told} What is told of {back.to} holds for {version.name}."
-
-
-def _again(target: Version, last: Version, rollback: Rollback, now: datetime) -> Version:
-    published = dict.fromkeys([*last.withdrawn, *last.batches])
-    return Version(
-        dataset=target.dataset,
-        number=last.number + 1,
-        parent=last.number,
-        batches=target.batches,
-        files=target.files,
-        figures=target.figures,
-        published_at=now.isoformat(timespec="seconds"),
-        withdrawn=tuple(batch for batch in published if batch not in target.batches),
-        rollback=rollback,
-    )
+    notice = f"{version.name} is {back.to} again: {back.by} rolled back to it ({back.reason})."
+    return f"{notice} What is told of {back.to} holds for {version.name}."

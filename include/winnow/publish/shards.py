@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 
 from winnow.batch import Artifact
 from winnow.campaign import Publish
-from winnow.errors import Fatal
+from winnow.errors import Corrupt, Fatal
 from winnow.publish.labelled import Labelled
 from winnow.publish.objects import Shelf
 from winnow.publish.splits import SPLITS, fitting_share, places_of
 from winnow.publish.versions import Version
-from winnow.publish.views import VIEWS, highest_places, prepare, read_view
+from winnow.publish.views import VIEWS, expected_rows, highest_places, prepare, read_view
 
 ROW_GROUP = 20_000
 """Rows that are written at once."""
@@ -44,27 +44,37 @@ def store_shards(shelf: Shelf, labelled: Labelled, test_share: float) -> dict[st
     """Store the rows of each view and split; the files of the next version by name.
 
     A split without rows has no file, for `datasets` loads none: it would refuse the whole view.
+
+    Raises:
+        Corrupt: The files of a view hold another number of rows than the batch's tables call for.
     """
     stored = {}
-    for view in VIEWS:
+    for view, n_expected in expected_rows(labelled).items():
+        n_written = 0
         for split in SPLITS:
             artifact = _store(shelf, labelled, view, places_of(split, test_share))
             if artifact is not None:
                 name = f"data/{view}/{split}/{labelled.batch}-{artifact.sha256[:8]}.parquet"
                 stored[name] = artifact
+                n_written += artifact.n_rows
+        if n_written != n_expected:
+            raise Corrupt(
+                f"Batch {labelled.batch}: its tables hold {n_expected} rows for the view {view}, "
+                f"and {n_written} were written; nothing is published."
+            )
     return stored
 
 
 def _store(
     shelf: Shelf, labelled: Labelled, view: str, places: tuple[float, float]
 ) -> Artifact | None:
-    n_rows = 0
     with tempfile.TemporaryDirectory(prefix="winnow-shard-") as folder:
         file = Path(folder) / "shard.parquet"
         with pq.ParquetWriter(file, VIEWS[view], compression="zstd") as writer:
             for table in read_view(labelled, view, places, ROW_GROUP):
                 writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
-                n_rows += table.num_rows
+        # As the file says, not as many as were handed to its writer.
+        n_rows = pq.read_metadata(file).num_rows
         return shelf.put_file(file, "parquet", n_rows) if n_rows else None
 
 
@@ -74,7 +84,7 @@ def configs(version: Version) -> list[dict[str, Any]]:
     Files are named one by one, so that a stray one never joins a view. Views without rows have no
     entry, nor have splits. Format: https://huggingface.co/docs/hub/datasets-manual-configuration.
     """
-    found = []
+    entries = []
     for view in VIEWS:
         folders = {split: f"data/{view}/{split}/" for split in SPLITS}
         files = {
@@ -83,8 +93,8 @@ def configs(version: Version) -> list[dict[str, Any]]:
         }
         data = [{"split": split, "path": names} for split, names in files.items() if names]
         default = {"default": True} if view == next(iter(VIEWS)) else {}
-        found.append({"config_name": view, "data_files": data, **default})
-    return [config for config in found if config["data_files"]]
+        entries.append({"config_name": view, "data_files": data, **default})
+    return [config for config in entries if config["data_files"]]
 
 
 def _share_of(version: Version) -> float:

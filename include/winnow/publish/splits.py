@@ -39,8 +39,8 @@ def place(messages: Sequence[Mapping[str, str]]) -> float:
     >>> place([one]) == place([two])
     True
     """
-    asked = [_folded(turn["content"]) for turn in messages if turn["role"] == "user"]
-    words = {word for text in asked for word in _WORD.findall(text)}
+    texts = [_folded(turn["content"]) for turn in messages if turn["role"] == "user"]
+    words = {word for text in texts for word in _WORD.findall(text)}
     # Signs or numbers alone, or no user's turn: then only the same text is the same prompt.
     words = words or {_folded(turn["content"]) for turn in messages}
     sketch = sorted(digest(word.encode()) for word in words)[:_SKETCH]

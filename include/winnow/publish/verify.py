@@ -31,17 +31,12 @@ def verify_version(lake: Lake, version: Version) -> None:
 def _faults(lake: Lake, version: Version) -> Iterator[str]:
     for name, artifact in sorted(version.files.items()):
         for path in (artifact.path, f"{version.folder}/{name}"):
+            sha256 = hashlib.sha256()
             try:
-                found = _sha256(lake, path)
+                for piece in lake.chunks(path):
+                    sha256.update(piece)
             except FileNotFoundError:
                 yield f"{path} is missing"
-            else:
-                if found != artifact.sha256:
-                    yield f"{path} has other bytes"
-
-
-def _sha256(lake: Lake, path: str) -> str:
-    sha256 = hashlib.sha256()
-    for piece in lake.chunks(path):
-        sha256.update(piece)
-    return sha256.hexdigest()
+                continue
+            if sha256.hexdigest() != artifact.sha256:
+                yield f"{path} has other bytes"

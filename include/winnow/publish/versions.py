@@ -25,7 +25,7 @@ from winnow.ids import canonical_json, digest, sealed
 from winnow.lake import Lake
 from winnow.publish.objects import Shelf
 from winnow.publish.probe import require_conditional_writes
-from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
+from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, typed
 
 Card = Callable[["Version"], str]
 """A page of a version that is about to be: its text."""
@@ -79,9 +79,14 @@ class Version:
         """Where the version's folder lies in the lake."""
         return f"datasets/{self.dataset}/{self.name}"
 
-    def n_rows(self, view: str) -> int:
-        """Rows of a view over all its shards."""
-        return sum(a.n_rows for name, a in self.files.items() if name.startswith(f"data/{view}/"))
+    def n_rows(self, view: str, batch: str | None = None) -> int:
+        """Rows of a view over all its shards, or over those of one batch."""
+        return sum(
+            artifact.n_rows
+            for name, artifact in self.files.items()
+            if name.startswith(f"data/{view}/")
+            and batch in (None, name.rpartition("/")[2].rpartition("-")[0])
+        )
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON, with the digest in it for readers."""
@@ -93,15 +98,10 @@ class Version:
         """Read back what `to_bytes` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError, AttributeError: It is nothing of the kind.
+            ValueError, TypeError: It is nothing of the kind.
         """
         content = read_sealed(data)
-        content["files"] = {n: Artifact(**a) for n, a in content["files"].items()}
-        content["batches"] = tuple(content["batches"])
-        content["withdrawn"] = tuple(content.get("withdrawn", ()))
-        rollback = content.get("rollback")
-        content["rollback"] = Rollback(**rollback) if rollback else None
-        return cls(**{k: v for k, v in content.items() if k not in ("version", "digest")})
+        return typed(cls, {k: v for k, v in content.items() if k not in ("version", "digest")})
 
 
 def store_object(lake: Lake, dataset: str, data: bytes, suffix: str, n_rows: int = 0) -> Artifact:

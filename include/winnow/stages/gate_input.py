@@ -63,25 +63,36 @@ def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
         Fatal: The campaign's evaluation prompts cannot be read.
         Corrupt: A table, or the verdict of a published batch, is not what its manifest says.
     """
-    label, limits = batch.require("label"), batch.campaign.validation
+    manifests = {table: batch.require(stage) for table, stage in _STAGE_OF.items()}
+    label = manifests["annotations"]
+    n_rows = {
+        table: manifest.counts.get(_COUNT_OF.get(table, ""), manifest.outputs[table].n_rows)
+        - aside.n_rows.get(table, 0)
+        for table, manifest in manifests.items()
+    }
+    figures, charged = LabelFigures.of(label.figures), label.cost
     with tables_of(batch) as whole, without(whole, aside) as files:
         with labelled(batch.key, files) as tables:
             shifts = largest_shifts(traits(tables))
-        figures = LabelFigures.of(label.figures)
+        if aside:
+            charged = max(0, charged - (_paid(whole) - _paid(files)))
+            with opened(files) as labels:
+                figures = label_figures(labels)
         yield measure(
-            _tables(batch, files, aside, _paid(whole) - _paid(files) if aside else 0),
-            _figures_of(files) if aside else figures,
-            limits,
+            BatchTables(
+                tables=files,
+                n_rows=n_rows,
+                charged=charged,
+                floors=batch.campaign.select.floors,
+                unmet_floors=manifests["comparisons"].figures.get("unmet_floors", ()),
+            ),
+            figures,
+            batch.campaign.validation,
             aggregation=batch.campaign.label.aggregation,
             history=_history(batch),
             evaluation=evaluation_of(batch.campaign, batch.day),
             shifts=shifts,
         )
-
-
-def _figures_of(files: Mapping[str, Source]) -> LabelFigures:
-    with opened(files) as labels:
-        return label_figures(labels)
 
 
 def _paid(files: Mapping[str, Source]) -> int:
@@ -91,34 +102,12 @@ def _paid(files: Mapping[str, Source]) -> int:
     return int(paid)
 
 
-def _tables(
-    batch: Batch, files: Mapping[str, Source], aside: Aside, cost_aside: int
-) -> BatchTables:
-    manifests = {table: batch.require(stage) for table, stage in _STAGE_OF.items()}
-    n_rows = {table: manifest.outputs[table].n_rows for table, manifest in manifests.items()}
-    told = {
-        table: manifests[table].counts[count]
-        for table, count in _COUNT_OF.items()
-        if count in manifests[table].counts
-    }
-    wanted = {table: n - aside.n_rows.get(table, 0) for table, n in {**n_rows, **told}.items()}
-    return BatchTables(
-        tables=files,
-        n_rows=wanted,
-        charged=max(0, manifests["annotations"].cost - cost_aside),
-        floors=batch.campaign.select.floors,
-        unmet_floors=manifests["comparisons"].figures.get("unmet_floors", ()),
-    )
-
-
 def _history(batch: Batch) -> list[Mapping[str, Any]]:
     """Profiles of the batches published last, this one's left out if it is among them."""
     version = newest(batch.lake, batch.campaign.publish.dataset)
-    if version is None:
-        return []
-    before = [key for key in version.batches if key != batch.key]
+    before = [key for key in version.batches if key != batch.key] if version else []
     names = [f"quality/{key}.json" for key in before[-batch.campaign.validation.history_versions :]]
-    stored = [version.files[name] for name in names if name in version.files]
+    stored = [version.files[name] for name in names if name in version.files] if version else []
     verdicts = [Verdict.from_bytes(read_artifact(batch.lake, artifact)) for artifact in stored]
     return [verdict.profile for verdict in verdicts if verdict.profile]
 

@@ -8,7 +8,6 @@ campaign's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,14 +38,14 @@ def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
     if done is not None:
         return done
     source = source_of(batch)
-    found = look_for(batch.campaign.ingest.sources, batch.day, s3_client)
-    entry = _take(batch, source, found.files)
+    lying = look_for(batch.campaign.ingest.sources, batch.day, s3_client)
+    entry = _take(batch, source, lying.files)
     if entry is None:
         return None
     if source is not None:
         figures = {**source.ingested.figures, "pools_from": source.batch.campaign.name}
     else:
-        figures = {"files": sorted(entry.files.values()), "passed_over": told(found.passed_over)}
+        figures = {"files": sorted(entry.files.values()), "passed_over": told(lying.passed_over)}
     return batch.commit(
         STAGE,
         inputs=[source.ingested] if source else [],
@@ -87,23 +86,24 @@ def _accepted_before(batch: Batch, ledger: Ledger) -> dict[str, str]:
 
 
 def _read(batch: Batch, files: Sequence[SourceFile], accepted: Mapping[str, str]) -> Entry:
-    read: Counter[str] = Counter()
-    rows = _counted((row for file in files for row in file.rows()), read)
-    prompts, quarantined = sort_rows(rows, accepted, batch.campaign.ingest.max_prompt_chars)
+    n_read = 0
+
+    def rows() -> Iterator[RawRow]:
+        # Counted where they are read, and not by what becomes of them.
+        nonlocal n_read
+        for row in (row for file in files for row in file.rows()):
+            n_read += 1
+            yield row
+
+    prompts, quarantined = sort_rows(rows(), accepted, batch.campaign.ingest.max_prompt_chars)
     ids = pa.table({"prompt_id": pa.array([p.prompt_id for p in prompts], pa.string())})
     outputs: dict[str, Artifact] = {
         "prompts": batch.write_table(STAGE, "prompts", to_table(prompts, PROMPTS)),
         "prompt_ids": batch.write_table(STAGE, "prompt_ids", ids),
         "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(quarantined)),
     }
-    counts = {"rows_in": read.total(), "rows_out": len(prompts), "quarantined": len(quarantined)}
+    counts = {"rows_in": n_read, "rows_out": len(prompts), "quarantined": len(quarantined)}
     return Entry(batch.key, {f.file_id: f.name for f in files}, outputs, counts)
-
-
-def _counted(rows: Iterable[RawRow], read: Counter[str]) -> Iterator[RawRow]:
-    for row in rows:
-        read[row.file] += 1
-        yield row
 
 
 def sort_rows(
@@ -125,11 +125,6 @@ def sort_rows(
         places[prompt.prompt_id] = f"{row.file}:{row.line}"
         return prompt
 
-    prompts: list[Prompt] = []
-    quarantined: list[Quarantined] = []
-    for found in parsed(rows, new_prompt, STAGE):
-        if isinstance(found, Prompt):
-            prompts.append(found)
-        else:
-            quarantined.append(found)
-    return prompts, quarantined
+    sorted_rows = list(parsed(rows, new_prompt, STAGE))
+    quarantined = [row for row in sorted_rows if isinstance(row, Quarantined)]
+    return [row for row in sorted_rows if isinstance(row, Prompt)], quarantined

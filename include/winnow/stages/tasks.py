@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from winnow.errors import Fatal
@@ -115,29 +116,36 @@ class Dag:
     """
 
     name: str
+    stage: str
+    asset: str
     tasks: tuple[Task, ...]
-    stage: str = ""
-    asset: str = ""
 
 
-def _counter(name: str, of: Callable[[Done], Value]) -> Metric:
-    return Metric(name, "counter", of)
+def _counts(stage: str, **counts: str) -> tuple[Metric, ...]:
+    """Counters, each of a count of a stage's manifest."""
+
+    def count(name: str, done: Done) -> Value:
+        return done.require(stage).counts.get(name)
+
+    return tuple(Metric(name, "counter", partial(count, of)) for name, of in counts.items())
 
 
-def _gauge(name: str, of: Callable[[Done], Value]) -> Metric:
-    return Metric(name, "gauge", of)
+def _figures(stage: str, **figures: str) -> tuple[Metric, ...]:
+    """Gauges, each of a figure of a stage's manifest."""
+
+    def figure(name: str, done: Done) -> Value:
+        return done.require(stage).figures.get(name)
+
+    return tuple(Metric(name, "gauge", partial(figure, of)) for name, of in figures.items())
 
 
-def _counted(stage: str, count: str) -> Callable[[Done], Value]:
-    return lambda done: done.require(stage).counts.get(count)
+def _returned(kind: Literal["counter", "gauge"], **names: str) -> tuple[Metric, ...]:
+    """Metrics, each of a figure of what the task returned."""
 
+    def returned(name: str, done: Done) -> Value:
+        return done.returned(name)
 
-def _figure(stage: str, figure: str) -> Callable[[Done], Value]:
-    return lambda done: done.require(stage).figures.get(figure)
-
-
-def _returned(name: str) -> Callable[[Done], Value]:
-    return lambda done: done.returned(name)
+    return tuple(Metric(name, kind, partial(returned, of)) for name, of in names.items())
 
 
 def _cost(done: Done) -> Value:
@@ -166,175 +174,141 @@ def _gate_open(done: Done) -> Value:
     return {"closed": 0, "open": 1}.get(done.require("publish").figures["gate"]["state"])
 
 
+_INGEST = (
+    Task(
+        "ingest_files",
+        reads=("files",),
+        writes="ingest",
+        metrics=_counts("ingest", prompts="rows_out", quarantined_prompts="quarantined"),
+    ),
+)
+_EXPAND = (
+    Task("plan_shards"),
+    # A shard on the slowest engine, a CPU.
+    Task("generate_responses", hours=24.0),
+    Task(
+        "gather_pools",
+        reads=("ingest/prompts",),
+        writes="expand",
+        metrics=(
+            *_counts(
+                "expand",
+                responses="sampled",
+                tokens="tokens",
+                quarantined_responses="quarantined",
+            ),
+            # Of one generation process.
+            Metric("tokens_per_second", "gauge", _tokens_per_second),
+        ),
+    ),
+)
+_SELECT = (
+    Task(
+        "choose_pairs",
+        reads=("ingest/prompts", "expand/responses", "expand/features"),
+        writes="select",
+        metrics=_counts("select", pairs_scored="pairs_scored", comparisons="comparisons"),
+    ),
+)
+_LABEL = (
+    Task(
+        "plan_tasks",
+        metrics=_returned("gauge", planned_usd="estimate_usd", budget_usd="budget_usd"),
+        alarms=("budget", "approval"),
+    ),
+    Task("approve_purchase"),
+    # A vendor that takes tasks, or gives answers, a few at a time.
+    Task(
+        "submit_tasks",
+        hours=6.0,
+        reads=("ingest/prompts", "expand/responses", "select/comparisons"),
+        writes="vendor/round-0",
+        metrics=(
+            *_returned("counter", bought_tasks="tasks"),
+            # What the batch costs if every task is answered.
+            *_returned("gauge", committed_usd="committed_usd"),
+        ),
+        alarms=("budget",),
+    ),
+    Task("wait_for_vendor"),
+    Task(
+        "submit_follow_up",
+        hours=6.0,
+        reads=("vendor/round-0",),
+        writes="vendor/round-1",
+        metrics=_returned("counter", follow_up_tasks="tasks", follow_up_usd="estimate_usd"),
+        alarms=("budget",),
+    ),
+    Task("wait_for_follow_up"),
+    Task(
+        "collect_annotations",
+        hours=6.0,
+        reads=("select/comparisons", "vendor/round-0", "vendor/round-1"),
+        writes="label",
+        metrics=(
+            *_counts(
+                "label",
+                tasks="tasks",
+                unanswered_tasks="unanswered",
+                annotations="annotations",
+                quarantined_annotations="annotations_quarantined",
+            ),
+            Metric("cost_usd", "counter", _cost),
+            Metric("batch_cost_usd", "gauge", _cost),
+            *_figures("label", agreement="agreement", gold_accuracy="gold_accuracy"),
+        ),
+        alarms=("budget",),
+    ),
+)
+_PUBLISH = (
+    Task(
+        "check_labels",
+        reads=("label/annotations", "label/preferences", "label/tasks"),
+        # 0 pass, 1 warn, 2 block.
+        metrics=(Metric("gate_verdict", "gauge", _verdict),),
+        alarms=("gate", "agreement"),
+    ),
+    Task(
+        "publish_version",
+        reads=(
+            *("ingest/prompts", "expand/responses", "select/comparisons"),
+            *("label/annotations", "label/preferences"),
+        ),
+        writes="dataset",
+    ),
+    Task(
+        "refit_posterior",
+        reads=("dataset",),
+        writes="reward_model",
+        metrics=(
+            Metric("version", "gauge", _version),
+            *_figures(
+                "publish",
+                preferences="reward_rows",
+                posterior_votes="posterior_labels",
+                calibration_error="ece",
+            ),
+            # 1 open, 0 closed; silent while undecided.
+            Metric("selection_gate", "gauge", _gate_open),
+        ),
+        alarms=("reward",),
+    ),
+)
 _STAGES = (
-    Dag(
-        "ingest_prompts",
-        stage="ingest",
-        asset="prompts",
-        tasks=(
-            Task(
-                "ingest_files",
-                reads=("files",),
-                writes="ingest",
-                metrics=(
-                    _counter("prompts", _counted("ingest", "rows_out")),
-                    _counter("quarantined_prompts", _counted("ingest", "quarantined")),
-                ),
-            ),
-        ),
-    ),
-    Dag(
-        "expand_pools",
-        stage="expand",
-        asset="candidate_pools",
-        tasks=(
-            Task("plan_shards"),
-            # A shard on the slowest engine, a CPU.
-            Task("generate_responses", hours=24.0),
-            Task(
-                "gather_pools",
-                reads=("ingest/prompts",),
-                writes="expand",
-                metrics=(
-                    _counter("responses", _counted("expand", "sampled")),
-                    _counter("tokens", _counted("expand", "tokens")),
-                    _counter("quarantined_responses", _counted("expand", "quarantined")),
-                    # Of one generation process.
-                    _gauge("tokens_per_second", _tokens_per_second),
-                ),
-            ),
-        ),
-    ),
-    Dag(
-        "select_pairs",
-        stage="select",
-        asset="comparisons",
-        tasks=(
-            Task(
-                "choose_pairs",
-                reads=("ingest/prompts", "expand/responses", "expand/features"),
-                writes="select",
-                metrics=(
-                    _counter("pairs_scored", _counted("select", "pairs_scored")),
-                    _counter("comparisons", _counted("select", "comparisons")),
-                ),
-            ),
-        ),
-    ),
-    Dag(
-        "label_pairs",
-        stage="label",
-        asset="annotations",
-        tasks=(
-            Task(
-                "plan_tasks",
-                metrics=(
-                    _gauge("planned_usd", _returned("estimate_usd")),
-                    _gauge("budget_usd", _returned("budget_usd")),
-                ),
-                alarms=("budget", "approval"),
-            ),
-            Task("approve_purchase"),
-            # A vendor that takes tasks, or gives answers, a few at a time.
-            Task(
-                "submit_tasks",
-                hours=6.0,
-                reads=("ingest/prompts", "expand/responses", "select/comparisons"),
-                writes="vendor/round-0",
-                metrics=(
-                    _counter("bought_tasks", _returned("tasks")),
-                    # What the batch costs if every task is answered.
-                    _gauge("committed_usd", _returned("committed_usd")),
-                ),
-                alarms=("budget",),
-            ),
-            Task("wait_for_vendor"),
-            Task(
-                "submit_follow_up",
-                hours=6.0,
-                reads=("vendor/round-0",),
-                writes="vendor/round-1",
-                metrics=(
-                    _counter("follow_up_tasks", _returned("tasks")),
-                    _counter("follow_up_usd", _returned("estimate_usd")),
-                ),
-                alarms=("budget",),
-            ),
-            Task("wait_for_follow_up"),
-            Task(
-                "collect_annotations",
-                hours=6.0,
-                reads=("select/comparisons", "vendor/round-0", "vendor/round-1"),
-                writes="label",
-                metrics=(
-                    _counter("tasks", _counted("label", "tasks")),
-                    _counter("unanswered_tasks", _counted("label", "unanswered")),
-                    _counter("annotations", _counted("label", "annotations")),
-                    _counter(
-                        "quarantined_annotations", _counted("label", "annotations_quarantined")
-                    ),
-                    _counter("cost_usd", _cost),
-                    _gauge("batch_cost_usd", _cost),
-                    _gauge("agreement", _figure("label", "agreement")),
-                    _gauge("gold_accuracy", _figure("label", "gold_accuracy")),
-                ),
-                alarms=("budget",),
-            ),
-        ),
-    ),
-    Dag(
-        "publish_dataset",
-        stage="publish",
-        asset="datasets",
-        tasks=(
-            Task(
-                "check_labels",
-                reads=("label/annotations", "label/preferences", "label/tasks"),
-                # 0 pass, 1 warn, 2 block.
-                metrics=(_gauge("gate_verdict", _verdict),),
-                alarms=("gate", "agreement"),
-            ),
-            Task(
-                "publish_version",
-                reads=(
-                    "ingest/prompts",
-                    "expand/responses",
-                    "select/comparisons",
-                    "label/annotations",
-                    "label/preferences",
-                ),
-                writes="dataset",
-            ),
-            Task(
-                "refit_posterior",
-                reads=("dataset",),
-                writes="reward_model",
-                metrics=(
-                    _gauge("version", _version),
-                    _gauge("preferences", _figure("publish", "reward_rows")),
-                    _gauge("posterior_votes", _figure("publish", "posterior_labels")),
-                    _gauge("calibration_error", _figure("publish", "ece")),
-                    # 1 open, 0 closed; silent while undecided.
-                    _gauge("selection_gate", _gate_open),
-                ),
-                alarms=("reward",),
-            ),
-        ),
-    ),
+    Dag("ingest_prompts", "ingest", "prompts", _INGEST),
+    Dag("expand_pools", "expand", "candidate_pools", _EXPAND),
+    Dag("select_pairs", "select", "comparisons", _SELECT),
+    Dag("label_pairs", "label", "annotations", _LABEL),
+    Dag("publish_dataset", "publish", "datasets", _PUBLISH),
+)
+_RECONCILE = (
+    # The next pass begins within a quarter of an hour.
+    Task("look_around", hours=0.5),
+    Task("tell"),
+    *(Task(f"announce_{dag.asset}") for dag in _STAGES[:-1]),
 )
 
-DAGS: tuple[Dag, ...] = (
-    *_STAGES,
-    Dag(
-        "reconcile",
-        (
-            # The next pass begins within a quarter of an hour.
-            Task("look_around", hours=0.5),
-            Task("tell"),
-            *(Task(f"announce_{dag.asset}") for dag in _STAGES[:-1]),
-        ),
-    ),
-)
+DAGS: tuple[Dag, ...] = (*_STAGES, Dag("reconcile", "", "", _RECONCILE))
 TASKS: Mapping[str, Task] = {task.name: task for dag in DAGS for task in dag.tasks}
 DAG_OF: Mapping[str, str] = {dag.stage: dag.name for dag in _STAGES}
 """The DAG of each stage, in order."""

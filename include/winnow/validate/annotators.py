@@ -17,47 +17,23 @@ import duckdb
 from winnow.campaign import Validate
 from winnow.intervals import wilson
 from winnow.label.aggregation.annotators import annotator_counts
+from winnow.sql import statements
 from winnow.validate.verdict import Suspect
 
-_FAST = """
-SELECT annotator, count(*) FILTER (seconds * $speed < n_chars) AS n_fast,
-    count(*) FILTER (seconds IS NOT NULL AND n_chars > 0) AS n_timed
-FROM (
-    SELECT annotator, n_chars,
-        coalesce(active_seconds, epoch(finished_at) - epoch(started_at)) AS seconds
-    FROM answers LEFT JOIN reading USING (task_id)
-)
-GROUP BY annotator
-"""
-
-READING = """
-CREATE TEMP TABLE reading AS
-SELECT tasks.task_id, length(one.message) + length(other.message)
-    + list_sum(list_transform(prompts.messages, lambda m: length(m.content))) AS n_chars
-FROM tasks JOIN responses AS one ON one.response_id = shown_a
-JOIN responses AS other ON other.response_id = shown_b
-JOIN prompts ON prompts.prompt_id = one.prompt_id
-"""
+_SQL = statements(__file__)
+READING = _SQL["reading"]
 """Characters that an answer takes to read, by task; gold is not among a batch's responses."""
 
 CHECKS = {
-    "annotator_gold_accuracy": "min_annotator_gold_accuracy",
-    "annotator_agreement": "min_annotator_agreement",
-    "annotator_consistency": "min_annotator_consistency",
-    "annotator_side_bias": "max_annotator_side_bias",
-    "annotator_same_choice": "max_annotator_same_choice",
-    "annotator_speeding": "max_annotator_speeding",
+    "annotator_gold_accuracy": ("min_annotator_gold_accuracy", "n_passed", "n_gold"),
+    "annotator_agreement": ("min_annotator_agreement", "n_agreed", "n_pairs"),
+    "annotator_consistency": ("min_annotator_consistency", "n_same", "n_repeats"),
+    "annotator_side_bias": ("max_annotator_side_bias", "n_first", "n_sided"),
+    "annotator_same_choice": ("max_annotator_same_choice", "n_top", "n_answers"),
+    "annotator_speeding": ("max_annotator_speeding", "n_fast", "n_timed"),
 }
-"""Limit of each check of an annotator, a setting of `campaign.Validate`."""
-
-_SHARES = {
-    "annotator_gold_accuracy": ("n_passed", "n_gold"),
-    "annotator_agreement": ("n_agreed", "n_pairs"),
-    "annotator_consistency": ("n_same", "n_repeats"),
-    "annotator_side_bias": ("n_first", "n_sided"),
-    "annotator_same_choice": ("n_top", "n_answers"),
-    "annotator_speeding": ("n_fast", "n_timed"),
-}
+"""Of each check of an annotator its limit, a setting of `campaign.Validate`, and the counts whose
+share it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +49,8 @@ class Held:
 
 def timed_counts(connection: duckdb.DuckDBPyConnection, limits: Validate) -> list[dict[str, Any]]:
     """`annotator_counts`, and how many answers came too fast; `READING` was executed."""
-    found = connection.sql(_FAST, params={"speed": limits.max_chars_per_second})
-    fast = {row["annotator"]: row for row in found.to_arrow_table().to_pylist()}
+    relation = connection.sql(_SQL["fast"], params={"speed": limits.max_chars_per_second})
+    fast = {row["annotator"]: row for row in relation.to_arrow_table().to_pylist()}
     return [{**row, **fast[row["annotator"]]} for row in annotator_counts(connection)]
 
 
@@ -87,7 +63,7 @@ def held_annotators(counts: Sequence[Mapping[str, Any]], limits: Validate) -> li
     return [
         _held(row, check, row[hits], row[n], z)
         for row in looked_at
-        for check, (hits, n) in _SHARES.items()
+        for check, (_, hits, n) in CHECKS.items()
         if row[n]
     ]
 
@@ -114,7 +90,7 @@ def suspects(
 
 def fails(held: Held, limits: Validate) -> bool:
     """Whether the bound is beyond its limit."""
-    limit = getattr(limits, CHECKS[held.check])
+    limit = getattr(limits, CHECKS[held.check][0])
     if limit is None:
         return False
     return bool(held.bound < limit if _is_least(held.check) else held.bound > limit)
@@ -122,11 +98,11 @@ def fails(held: Held, limits: Validate) -> bool:
 
 def limit_told(check: str, limits: Validate) -> str:
     """The limit of a check of annotators, in words."""
-    return f"{'>=' if _is_least(check) else '<='} {getattr(limits, CHECKS[check])}"
+    return f"{'>=' if _is_least(check) else '<='} {getattr(limits, CHECKS[check][0])}"
 
 
 def _is_least(check: str) -> bool:
-    return CHECKS[check].startswith("min_")
+    return CHECKS[check][0].startswith("min_")
 
 
 def _held(row: Mapping[str, Any], check: str, n_hits: int, n: int, z: float) -> Held:

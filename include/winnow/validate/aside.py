@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from winnow.records import QUARANTINE
-from winnow.sql import Source
+from winnow.sql import Source, statements
 from winnow.validate.tables import n_rows_of, opened, schema_of
 from winnow.validate.verdict import STAGE, Check, Verdict, worst_of
 
@@ -35,6 +35,9 @@ _KEYS = {
 
 _NO_ROWS = ("columns",)
 """Checks of whole tables, which no row can be set aside for."""
+
+
+_SQL = statements(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class Aside:
     def __bool__(self) -> bool:
         return bool(self.checks)
 
+    def leaves(self, pair: str | None) -> bool:
+        """Whether the rows of a pair stay; a row of no pair goes where any does."""
+        return not self or (pair is not None and pair not in self.pairs)
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(self).items()}
@@ -63,9 +70,9 @@ class Aside:
     @classmethod
     def of(cls, verdict: Verdict) -> Aside:
         """What a verdict says is set aside; nothing in verdicts before 0.3."""
-        told = verdict.set_aside or {}
-        ids = {name: frozenset(told.get(name, ())) for name in ("pairs", "prompts", "responses")}
-        return cls(**ids, n_rows=told.get("n_rows", {}), checks=told.get("checks", {}))
+        content = verdict.set_aside or {}
+        ids = {name: frozenset(content.get(name, ())) for name in ("pairs", "prompts", "responses")}
+        return cls(**ids, n_rows=content.get("n_rows", {}), checks=content.get("checks", {}))
 
 
 def find_aside(
@@ -80,8 +87,8 @@ def find_aside(
     names = [name for name in blocking if name not in _NO_ROWS]
     with opened(tables) as connection:
         connection.register("given_broken", broken)
-        connection.execute(_BROKEN, {"names": names})
-        connection.execute(_PAIRS)
+        connection.execute(_SQL["broken"], {"names": names})
+        connection.execute(_SQL["pairs"])
         counts = dict(connection.sql('SELECT "check", count(*) FROM broken GROUP BY 1').fetchall())
         aside = Aside(
             _ids(connection, "SELECT pair_id FROM aside"),
@@ -89,7 +96,7 @@ def find_aside(
             _ids(connection, "SELECT row_id FROM broken WHERE place = 'responses'"),
             checks=counts,
         )
-        rows = connection.sql(_GO_ALONG, params={"stage": STAGE}).to_arrow_table()
+        rows = connection.sql(_SQL["go_along"], params={"stage": STAGE}).to_arrow_table()
     if not aside:
         return aside, QUARANTINE.empty_table()
     with without(tables, aside) as left:
@@ -125,39 +132,6 @@ def noted(verdict: Verdict, aside: Aside, before: Verdict) -> Verdict:
         bad_rows=[*verdict.bad_rows, *named],
         set_aside=aside.as_dict(),
     )
-
-
-# The table stands before the colon of a detail: see `BadRow.quarantined`.
-_BROKEN = """
-CREATE TEMP TABLE broken AS
-SELECT DISTINCT reason AS "check", split_part(detail, ': ', 1) AS place, record_id AS row_id
-FROM given_broken WHERE reason IN (SELECT unnest($names::VARCHAR[]))
-"""
-_PAIRS = """
-CREATE TEMP TABLE aside AS
-SELECT pair_id, min("check") AS "check" FROM (
-    SELECT pair_id, "check" FROM broken JOIN comparisons ON prompt_id = row_id
-        WHERE place = 'prompts'
-    UNION ALL SELECT pair_id, "check"
-        FROM broken JOIN comparisons ON row_id IN (first_id, second_id) WHERE place = 'responses'
-    UNION ALL SELECT row_id, "check" FROM broken WHERE place IN ('comparisons', 'preferences')
-    UNION ALL SELECT pair_id, "check"
-        FROM broken JOIN tasks ON task_id IS NULL OR task_id = row_id WHERE place = 'tasks'
-    UNION ALL SELECT unnest([annotations.pair_id, tasks.pair_id]), "check"
-        FROM broken JOIN annotations ON annotation_id IS NULL OR annotation_id = row_id
-        LEFT JOIN tasks USING (task_id) WHERE place = 'annotations'
-) WHERE pair_id IS NOT NULL GROUP BY pair_id
-"""
-_GO_ALONG = """
-SELECT $stage AS stage, "check" AS reason, kind || ': set aside with pair ' || pair_id AS detail,
-    NULL::VARCHAR AS file, NULL::BIGINT AS line, id AS record_id, NULL::BLOB AS raw
-FROM (
-    SELECT DISTINCT 'annotations' AS kind, annotation_id AS id, pair_id FROM annotations
-    UNION ALL SELECT 'preferences', pair_id, pair_id FROM preferences
-) AS rows JOIN aside USING (pair_id)
-WHERE NOT EXISTS (FROM broken WHERE place = rows.kind AND row_id = rows.id)
-ORDER BY reason, detail, record_id
-"""
 
 
 def _ids(connection: duckdb.DuckDBPyConnection, query: str) -> frozenset[str]:

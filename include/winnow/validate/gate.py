@@ -12,9 +12,9 @@ the task.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -24,13 +24,7 @@ from winnow.campaign import Validate
 from winnow.validate.annotators import CHECKS
 from winnow.validate.measure import Measured
 from winnow.validate.rows import MOST_ROWS
-from winnow.validate.suites import (
-    ROW_SUITES,
-    Expected,
-    of_annotators,
-    of_faults,
-    of_figures,
-)
+from winnow.validate.suites import ROW_SUITES, Expected, of_annotators, of_faults, of_figures
 from winnow.validate.tables import read_columns
 from winnow.validate.verdict import BadRow, Check, Outcome, Verdict, worst_of
 
@@ -46,56 +40,39 @@ def judge(measured: Measured, limits: Validate) -> Judgement:
     """Hold what was measured of a batch against the campaign's limits."""
     context = _context()
     checks: list[Check] = []
-    found: list[BadRow] = []
+    broken: list[BadRow] = []
     tables = {"annotations": measured.annotations, "preferences": measured.preferences}
     for name, table in tables.items():
         suite = ROW_SUITES[name]
         frame = read_columns(table, suite.columns).to_pandas()
-        each, rows = _run(context, name, frame, suite.expected(), suite.key)
-        checks, found = [*checks, *each], [*found, *rows]
+        of_table, rows = _run(context, name, frame, suite.expected, suite.key)
+        checks, broken = [*checks, *of_table], [*broken, *rows]
     annotators = pa.Table.from_pylist(_annotator_rows(measured)).to_pandas()
     checks += _run(context, "annotators", annotators, of_annotators(measured, limits))[0]
     counts = {name: fault.n for name, fault in measured.faults.items()}
     expected = [*of_faults(measured), *of_figures(measured, limits)]
     one_row = pa.Table.from_pylist([{**measured.figures, **counts}]).to_pandas()
     checks += _run(context, "figures", one_row, expected)[0]
-    checks += _not_measured(measured)
-    found += _unmet(measured)
-    named = [row for fault in measured.faults.values() for row in fault.first]
+    checks += [
+        Check(name, "warn", "not_measured", None, "")
+        for name, value in measured.figures.items()
+        if value is None
+    ]
+    short = "fewer pairs were labelled than the campaign wants"
+    broken += [BadRow("floors_unmet", "strata", name, short) for name in measured.unmet_floors]
+    # Of each check as many rows as a verdict names.
+    places = {check: count() for check in {row.check for row in broken}}
+    first = [row for row in broken if next(places[row.check]) < MOST_ROWS]
     verdict = Verdict(
         worst_of(checks),
         checks,
         figures=dict(measured.figures),
         profile=dict(measured.profile),
-        bad_rows=[*_first(found), *named],
+        bad_rows=[*first, *(row for fault in measured.faults.values() for row in fault.first)],
         suspects=list(measured.suspects),
     )
-    broken = [measured.broken, quarantine_table(row.quarantined() for row in found)]
-    return Judgement(verdict, pa.concat_tables(broken))
-
-
-def _first(rows: Sequence[BadRow]) -> list[BadRow]:
-    """Of each check as many rows as a verdict names."""
-    so_far: Counter[str] = Counter()
-    first = []
-    for row in rows:
-        so_far[row.check] += 1
-        if so_far[row.check] <= MOST_ROWS:
-            first.append(row)
-    return first
-
-
-def _unmet(measured: Measured) -> list[BadRow]:
-    detail = "fewer pairs were labelled than the campaign wants"
-    return [BadRow("floors_unmet", "strata", name, detail) for name in measured.unmet_floors]
-
-
-def _not_measured(measured: Measured) -> list[Check]:
-    return [
-        Check(name, "warn", "not_measured", None, "")
-        for name, value in measured.figures.items()
-        if value is None
-    ]
+    quarantined = quarantine_table(row.quarantined() for row in broken)
+    return Judgement(verdict, pa.concat_tables([measured.broken, quarantined]))
 
 
 def _annotator_rows(measured: Measured) -> list[dict[str, Any]]:
@@ -131,20 +108,21 @@ def _run(
     source = context.data_sources.add_or_update_pandas(name)
     definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
     batch = definition.get_batch(batch_parameters={"dataframe": frame})
-    for number, each in enumerate(expected):
-        each.expectation.meta = {"number": number}
-    suite = gx.ExpectationSuite(name=name, expectations=[each.expectation for each in expected])
+    expectations = [each.made() for each in expected]
+    for number, expectation in enumerate(expectations):
+        expectation.meta = {"number": number}
+    suite = gx.ExpectationSuite(name=name, expectations=expectations)
     wanted: dict[str, Any] = {"result_format": "COMPLETE"}
     if key and set(key) <= set(frame.columns):
         wanted["unexpected_index_column_names"] = list(key)
     results = batch.validate(suite, result_format=wanted).results
-    told = {result.expectation_config.meta["number"]: result for result in results}
-    checks = [_check(each, told.get(number)) for number, each in enumerate(expected)]
+    result_of = {result.expectation_config.meta["number"]: result for result in results}
+    checks = [_check(each, result_of.get(number)) for number, each in enumerate(expected)]
     rows = [
         BadRow(check.name, name, str(row[key[0]]), _described(row, key))
         for number, check in enumerate(checks)
         if check.outcome == "fail"
-        for row in told[number].result.get("unexpected_index_list") or []
+        for row in result_of[number].result.get("unexpected_index_list") or []
         if key
     ]
     return checks, rows
@@ -163,7 +141,9 @@ def _check(expected: Expected, result: Any) -> Check:
         outcome = "fail"
     value = expected.figure
     if value is None and outcome != "error":
-        value = _observed(result)
+        # The number of rows, or of rows that break the expectation.
+        value = result.result.get("observed_value", result.result.get("unexpected_count"))
+        value = None if value is None else int(value)
     return Check(expected.name, expected.severity, outcome, value, expected.limit)
 
 
@@ -173,9 +153,3 @@ def _erred(result: Any) -> bool:
     if "raised_exception" in info:
         return bool(info["raised_exception"])
     return any(entry.get("raised_exception") for entry in info.values() if isinstance(entry, dict))
-
-
-def _observed(result: Any) -> int | None:
-    """The number of rows, or of rows that break the expectation."""
-    observed = result.result.get("observed_value", result.result.get("unexpected_count"))
-    return None if observed is None else int(observed)

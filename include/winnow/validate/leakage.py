@@ -133,22 +133,24 @@ def leaked(prompts: Iterable[Row], evaluation: EvaluationSet, share: float) -> l
 
     It may stand in any turn: what a person says, a system prompt, what a tool gave back.
     """
-    found: dict[str, str] = {}
+    faults: dict[str, str] = {}
     texts: dict[str, str] = {}
     wholes: dict[str, str] = {}
     for row in prompts:
-        asked, whole = (normalised("\n".join(said)) for said in _said(row["messages"]))
+        turns = row["messages"]
+        asked = normalised("\n".join(t["content"] for t in turns if t["role"] == "user"))
+        whole = normalised("\n".join(turn["content"] for turn in turns))
         if row["prompt_id"] in evaluation.ids:
-            found[row["prompt_id"]] = "its id is in the evaluation set"
+            faults[row["prompt_id"]] = "its id is in the evaluation set"
         elif asked in evaluation.texts:
-            found[row["prompt_id"]] = f"is the prompt of {evaluation.texts[asked]}"
+            faults[row["prompt_id"]] = f"is the prompt of {evaluation.texts[asked]}"
         else:
             texts[row["prompt_id"]] = asked
             wholes.update({row["prompt_id"]: whole} if whole != asked else {})
     near = (_near(looked_at, evaluation.texts, share) for looked_at in (texts, wholes))
     for prompt, where in chain.from_iterable(near):
-        found.setdefault(prompt, f"is nearly the prompt of {where}")
-    return [BadRow(CHECK, "prompts", prompt, found[prompt]) for prompt in sorted(found)]
+        faults.setdefault(prompt, f"is nearly the prompt of {where}")
+    return [BadRow(CHECK, "prompts", prompt, faults[prompt]) for prompt in sorted(faults)]
 
 
 def normalised(text: str) -> str:
@@ -199,22 +201,12 @@ def _near(
     for prompt, text in texts.items():
         held = _pieces(text)
         for near in sorted({each for piece in held & lookup.keys() for each in lookup[piece]}):
-            if _is_near(held, asked[near], len(near), share):
+            wanted = asked[near]
+            whole = len(wanted) if len(near) >= _LONG else len(held | wanted)
+            if len(held & wanted) >= share * whole:
                 yield prompt, evaluation[near]
-
-
-def _is_near(held: frozenset[str], wanted: frozenset[str], length: int, share: float) -> bool:
-    shared = len(held & wanted)
-    whole = len(wanted) if length >= _LONG else len(held | wanted)
-    return shared >= share * whole
 
 
 def _pieces(text: str) -> frozenset[str]:
     last = max(1, len(text) - _PIECE + 1)
     return frozenset(text[i : i + _PIECE] for i in range(last))
-
-
-def _said(messages: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """What a person said in a prompt of the lake, and what everybody did."""
-    asked = [turn["content"] for turn in messages if turn["role"] == "user"]
-    return asked, [turn["content"] for turn in messages]

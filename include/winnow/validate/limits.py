@@ -46,7 +46,7 @@ def setting_of(figure: str, severity: Severity) -> str | None:
 
 def bounds(limits: Validate, figures: Collection[str]) -> list[Bound]:
     """All bounds of a batch whose figures have these names, in a fixed order."""
-    found = []
+    limited = []
     for setting, limit in limits:
         parts = _SETTING.fullmatch(setting)
         if parts is None or limit is None:
@@ -54,9 +54,9 @@ def bounds(limits: Validate, figures: Collection[str]) -> list[Bound]:
         side, name, severity = parts.groups()
         figure = f"{name}{_END[side]}" if f"{name}{_END[side]}" in figures else name
         low, high = (limit, None) if side == "min" else (None, limit)
-        found.append(Bound(figure, cast("Severity", severity), low, high))
+        limited.append(Bound(figure, cast("Severity", severity), low, high))
     return [
-        *found,
+        *limited,
         Bound("rows_lost", "block", None, 0),
         Bound("floors_unmet", "warn", None, 0),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -22,9 +21,9 @@ from winnow.validate.leakage import CHECK as LEAKED
 from winnow.validate.leakage import EvaluationSet, leaked
 from winnow.validate.metrics import LabelFigures
 from winnow.validate.profile import Profile, batch_figures, drift, profile_of, unmet_floors
-from winnow.validate.rows import Faults, bad_rows, faults_of, row_checks
+from winnow.validate.rows import MOST_ROWS, Faults, bad_rows, row_checks
 from winnow.validate.tables import BatchTables, opened, rows_of, schema_of, wrong_columns
-from winnow.validate.verdict import BadRow, Severity, Suspect
+from winnow.validate.verdict import Severity, Suspect
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,18 +87,25 @@ def measure(
     severities: dict[str, Severity] = {check.name: check.severity for check in checks}
     others = {"columns": wrong_columns(batch.tables)}
     if evaluation is not None:
-        others[LEAKED] = _leaked(batch.tables["prompts"], evaluation, limits)
-    faults |= {name: faults_of(rows) for name, rows in others.items()}
+        prompts, wanted = batch.tables["prompts"], ("prompt_id", "messages")
+        has_all = set(wanted) <= set(schema_of(prompts).names)
+        rows = (row for row in rows_of(prompts, wanted) if row["prompt_id"] is not None)
+        limit = limits.near_duplicate_prompt
+        others[LEAKED] = leaked(rows, evaluation, limit) if has_all else []
+    faults |= {name: Faults(len(rows), rows[:MOST_ROWS]) for name, rows in others.items()}
     severities |= dict.fromkeys(others, "block")
     named = [row.quarantined() for rows in others.values() for row in rows]
     held = held_annotators(counts, limits)
     suspected = suspects(held, counts, limits)
+    n_votes = sum(row["n_votes"] for row in counts)
+    votes = {suspect.annotator: suspect.votes for suspect in suspected}
     figures = {
         **label.as_dict(),
         **own,
         **(shifts or {}),
         "floors_unmet": len(unmet),
-        "suspects": _share_of_votes(suspected, counts),
+        # As a share of the votes.
+        "suspects": sum(votes.values()) / n_votes if n_votes else None,
     }
     return Measured(
         annotations=batch.tables["annotations"],
@@ -113,17 +119,3 @@ def measure(
         profile=profile,
         unmet_floors=unmet,
     )
-
-
-def _leaked(prompts: Source, evaluation: EvaluationSet, limits: Validate) -> list[BadRow]:
-    wanted = ("prompt_id", "messages")
-    if not set(wanted) <= set(schema_of(prompts).names):
-        return []
-    rows = (row for row in rows_of(prompts, wanted) if row["prompt_id"] is not None)
-    return leaked(rows, evaluation, limits.near_duplicate_prompt)
-
-
-def _share_of_votes(found: Sequence[Suspect], counts: Sequence[Mapping[str, Any]]) -> float | None:
-    total = sum(row["n_votes"] for row in counts)
-    votes = {suspect.annotator: suspect.votes for suspect in found}
-    return sum(votes.values()) / total if total else None

@@ -14,63 +14,16 @@ import duckdb
 
 from winnow.campaign import Validate
 from winnow.intervals import wilson
+from winnow.sql import statements
 from winnow.validate.metrics import LabelFigures
 from winnow.validate.tables import BatchTables, n_rows_of
 
 Profile = Mapping[str, Any]
 
-COUNTS = """
-WITH decided AS (
-    SELECT length(one.message) AS first_length, length(other.message) AS second_length, preferred
-    FROM preferences AS p JOIN responses AS one ON one.response_id = p.first_id
-    JOIN responses AS other ON other.response_id = p.second_id
-),
-sided AS (
-    SELECT (first_length > second_length) = (preferred = 'first') AS longer_won FROM decided
-    WHERE preferred IN ('first', 'second') AND first_length <> second_length
-),
-timed AS (
-    SELECT coalesce(active_seconds, epoch(finished_at) - epoch(started_at)) * $speed < n_chars
-        AS fast
-    FROM answers JOIN reading USING (task_id)
-),
-repeated AS (
-    SELECT class_of(again.preferred) = class_of(before.preferred) AS same
-    FROM judged AS again JOIN votes AS before USING (pair_id, annotator)
-    WHERE again.kind = 'repeat'
-)
-SELECT
-    (SELECT count(*) FROM sided) AS n_sided,
-    (SELECT count(*) FROM sided WHERE longer_won) AS n_longer,
-    (SELECT count(*) FROM timed WHERE fast IS NOT NULL) AS n_timed,
-    (SELECT count(*) FROM timed WHERE fast) AS n_fast,
-    (SELECT count(*) FROM repeated) AS n_repeats,
-    (SELECT count(*) FROM repeated WHERE same) AS n_same,
-    (SELECT count(*) FROM votes) AS n_votes,
-    (SELECT count(*) FROM votes WHERE preferred IN ('tie', 'both_bad')) AS n_ties,
-    (SELECT count(*) FROM votes WHERE choice IN ('a', 'b')) AS n_shown,
-    (SELECT count(*) FROM votes WHERE choice = 'a') AS n_first_shown,
-    (SELECT avg((first_length + second_length) / 2) FROM decided) AS mean_chars,
-    (SELECT coalesce(sum(price), 0)::BIGINT FROM latest) AS paid
-"""
+_SQL = statements(__file__)
+COUNTS = _SQL["counts"]
 
-_MIX = """
-SELECT coalesce({name}, 'unknown') AS name, count(*) AS n
-FROM comparisons JOIN prompts USING (prompt_id) GROUP BY 1 ORDER BY 1
-"""
 
-_STRATA = """
-WITH labelled AS (SELECT pair_id, prompt_id, first_id, second_id FROM preferences),
-named AS (
-    SELECT pair_id, 'language:' || language AS stratum FROM labelled JOIN prompts USING (prompt_id)
-    UNION SELECT pair_id, 'dimension:' || dimension FROM labelled JOIN prompts USING (prompt_id)
-    UNION SELECT pair_id, 'tag:' || unnest(tags) FROM labelled JOIN prompts USING (prompt_id)
-    UNION SELECT pair_id, 'failure:' || unnest(flags)
-        FROM (SELECT pair_id, unnest([first_id, second_id]) AS response_id FROM labelled)
-        JOIN responses USING (response_id)
-)
-SELECT stratum, count(*) FROM named GROUP BY stratum
-"""
 _COUNTED = ("language:", "dimension:", "tag:", "failure:")
 """Strata that a batch's tables tell of; topics and contested dimensions only choosing can."""
 
@@ -82,8 +35,8 @@ def batch_figures(
 
     `cost_gap` is |charged - prices of all annotations| / charged.
     """
-    found = connection.sql(COUNTS, params={"speed": limits.max_chars_per_second})
-    counted = found.to_arrow_table().to_pylist()[0]
+    relation = connection.sql(COUNTS, params={"speed": limits.max_chars_per_second})
+    counted = relation.to_arrow_table().to_pylist()[0]
     sided, first = counted["n_shown"], counted["n_first_shown"]
     low, high = wilson(first, sided) if sided else (None, None)
     longer, longer_low, _ = _share(counted["n_longer"], counted["n_sided"])
@@ -111,7 +64,7 @@ def batch_figures(
 
 def unmet_floors(connection: duckdb.DuckDBPyConnection, batch: BatchTables) -> list[str]:
     """Strata of which fewer pairs were labelled than the campaign wants, sorted."""
-    held = dict(connection.sql(_STRATA).fetchall())
+    held = dict(connection.sql(_SQL["strata"]).fetchall())
     short = {
         stratum
         for stratum, wanted in batch.floors.items()
@@ -159,7 +112,7 @@ def drift(
 
 
 def _mix(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, float]:
-    counted = connection.sql(_MIX.format(name=name)).fetchall()
+    counted = connection.sql(_SQL["mix"].format(name=name)).fetchall()
     total = sum(n for _, n in counted)
     return {value: n / total for value, n in counted}
 
@@ -176,14 +129,14 @@ def _beyond(past: float | None, n_hits: int, n: int) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    measured = [value for value in values if value is not None]
+    return sum(measured) / len(measured) if measured else None
 
 
 def _distance(mix: Mapping[str, float], past: Sequence[Mapping[str, float] | None]) -> float | None:
-    known = [each for each in past if each]
-    if not mix or not known:
+    mixes = [each for each in past if each]
+    if not mix or not mixes:
         return None
-    names = set(mix).union(*known)
-    usual = {name: sum(each.get(name, 0.0) for each in known) / len(known) for name in names}
+    names = set(mix).union(*mixes)
+    usual = {name: sum(each.get(name, 0.0) for each in mixes) / len(mixes) for name in names}
     return sum(abs(mix.get(name, 0.0) - usual[name]) for name in names) / 2.0

@@ -7,15 +7,16 @@ column can tell of annotations and preferences; here is what takes more than one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from winnow.records import QUARANTINE
 from winnow.sql import count
-from winnow.validate.row_queries import QUERIES
 from winnow.validate.tables import REQUIRED
 from winnow.validate.verdict import STAGE, BadRow, Severity
 
@@ -41,18 +42,23 @@ class RowCheck:
     sql: str
 
 
+_HEADED = re.compile(r"^-- (\w+): (block|warn), (\w+)\n(.+?)(?=^-- |\Z)", re.MULTILINE | re.DOTALL)
+
+
 def row_checks(aggregation: str = "bradley_terry") -> list[RowCheck]:
     """Every check of rows; `aggregation` is how the batch's preferences were made.
 
     Dawid and Skene's model may find that an annotator means the opposite of what they say, so there
     a preference for what nobody named is only worth a warning.
     """
-    filled = [RowCheck(f"{table}_filled", "block", table, _unfilled(table)) for table in KEYS]
-    unique = [RowCheck(f"{table}_unique", "block", table, _repeated(table)) for table in KEYS]
-    others = [RowCheck(*query) for query in QUERIES]
-    if aggregation == "dawid_skene":
-        others = [_milder(check) for check in others]
-    return [*filled, *unique, *others]
+    written = _HEADED.findall(Path(__file__).with_name("row_checks.sql").read_text())
+    checks = [
+        *(RowCheck(f"{table}_filled", "block", table, _unfilled(table)) for table in KEYS),
+        *(RowCheck(f"{table}_unique", "block", table, _repeated(table)) for table in KEYS),
+        *(RowCheck(*check) for check in written),
+    ]
+    mild = "preference_has_a_vote" if aggregation == "dawid_skene" else None
+    return [replace(check, severity="warn") if check.name == mild else check for check in checks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +69,6 @@ class Faults:
     first: Sequence[BadRow]
 
 
-def faults_of(rows: Sequence[BadRow]) -> Faults:
-    """Of rows that another way than SQL has found."""
-    return Faults(len(rows), rows[:MOST_ROWS])
-
-
 def bad_rows(
     connection: duckdb.DuckDBPyConnection, checks: Sequence[RowCheck]
 ) -> tuple[dict[str, Faults], pa.Table]:
@@ -75,7 +76,7 @@ def bad_rows(
 
     `connection` is of `tables.opened`.
     """
-    faults, found = {}, [QUARANTINE.empty_table()]
+    faults, broken = {}, [QUARANTINE.empty_table()]
     for check in checks:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE broken (id, detail) AS {check.sql}")
         n = count(connection, "broken")
@@ -83,10 +84,10 @@ def bad_rows(
         rows = [BadRow(check.name, check.table, str(row), str(detail)) for row, detail in first]
         faults[check.name] = Faults(n, rows)
         if n:
-            told = {"stage": STAGE, "check": check.name, "table": check.table}
-            named = connection.sql(_QUARANTINED, params=told).to_arrow_table()
-            found.append(named.cast(QUARANTINE))
-    return faults, pa.concat_tables(found)
+            named_by = {"stage": STAGE, "check": check.name, "table": check.table}
+            named = connection.sql(_QUARANTINED, params=named_by).to_arrow_table()
+            broken.append(named.cast(QUARANTINE))
+    return faults, pa.concat_tables(broken)
 
 
 _QUARANTINED = """
@@ -94,12 +95,6 @@ SELECT $stage AS stage, $check AS reason, $table || ': ' || detail AS detail, NU
     NULL::BIGINT AS line, id::VARCHAR AS record_id, NULL::BLOB AS raw
 FROM broken ORDER BY record_id, detail
 """
-
-
-def _milder(check: RowCheck) -> RowCheck:
-    if check.name != "preference_has_a_vote":
-        return check
-    return RowCheck(check.name, "warn", check.table, check.sql)
 
 
 def _unfilled(table: str) -> str:

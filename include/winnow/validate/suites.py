@@ -5,9 +5,9 @@ Only over what was measured: Great Expectations lets an absent figure pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from winnow.campaign import Validate
 from winnow.label.vendor import Choice, DeliveredAnnotation
@@ -26,22 +26,31 @@ _GX_SEVERITY = {"warn": "warning", "block": "critical"}
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An expectation with its name and limit in words, and the figure it is about if any."""
+    """An expectation by its class in Great Expectations and what that is given.
+
+    It has a name and its limit in words, and the figure that it is about, if any.
+    """
 
     name: str
     severity: Severity
     limit: str
-    expectation: Any
+    kind: str
+    given: Mapping[str, Any]
     figure: float | None = None
 
+    def made(self) -> Any:
+        """The expectation itself."""
+        import great_expectations.expectations as gxe
 
-@dataclass(frozen=True, slots=True)
-class RowSuite:
+        return getattr(gxe, self.kind)(**self.given, severity=_GX_SEVERITY[self.severity])
+
+
+class RowSuite(NamedTuple):
     """What is expected of a table's rows, which of its columns that takes, and their key."""
 
     columns: Sequence[str]
     key: Sequence[str]
-    expected: Callable[[], list[Expected]]
+    expected: list[Expected]
 
 
 def of_faults(measured: Measured) -> list[Expected]:
@@ -63,88 +72,15 @@ def of_figures(measured: Measured, limits: Validate) -> list[Expected]:
 
 def of_annotators(measured: Measured, limits: Validate) -> list[Expected]:
     """That no annotator is beyond a limit of their own; the figure is how many are."""
-    return [
-        _between(
-            check,
-            "warn",
-            limit if setting.startswith("min_") else None,
-            limit if setting.startswith("max_") else None,
-            f"no annotator {'below' if setting.startswith('min_') else 'above'} {limit}",
-            sum(held.check == check and fails(held, limits) for held in measured.held),
-        )
-        for check, setting in CHECKS.items()
-        if (limit := getattr(limits, setting)) is not None
-        and any(held.check == check for held in measured.held)
-    ]
-
-
-def _of_annotations() -> list[Expected]:
-    import great_expectations.expectations as gxe
-
-    unique = gxe.ExpectCompoundColumnsToBeUnique(
-        column_list=["annotation_id", "revision"], severity="critical"
-    )
-    return [
-        _some_rows("annotations"),
-        *_filled("annotations"),
-        _one_of("choice", CHOICES),
-        _one_of("status", STATUSES),
-        Expected("annotation is unique", "block", "no repeat", unique),
-        _between("active_seconds", "warn", 0, None, "> 0", None, strict_min=True),
-    ]
-
-
-def _of_preferences() -> list[Expected]:
-    import great_expectations.expectations as gxe
-
-    unique = gxe.ExpectColumnValuesToBeUnique(column="pair_id", severity="critical")
-    return [
-        _some_rows("preferences"),
-        *_filled("preferences"),
-        _one_of("preferred", PREFERRED),
-        Expected("preference is unique", "block", "no repeat", unique),
-        _between(
-            "p_preferred", "block", 0, 1, "> 0 and < 1", None, strict_min=True, strict_max=True
-        ),
-    ]
-
-
-ROW_SUITES = {
-    "annotations": RowSuite(
-        (*REQUIRED["annotations"], "active_seconds"), ("annotation_id",), _of_annotations
-    ),
-    "preferences": RowSuite(REQUIRED["preferences"], ("pair_id",), _of_preferences),
-}
-
-
-def _some_rows(table: str) -> Expected:
-    import great_expectations.expectations as gxe
-
-    some = gxe.ExpectTableRowCountToBeBetween(min_value=1, severity="critical")
-    return Expected(f"{table}: rows", "block", ">= 1", some)
-
-
-def _filled(table: str) -> list[Expected]:
-    import great_expectations.expectations as gxe
-
-    return [
-        Expected(
-            f"{table}: {name} is filled",
-            "block",
-            "no null",
-            gxe.ExpectColumnValuesToNotBeNull(column=name, severity="critical"),
-        )
-        for name in REQUIRED[table]
-    ]
-
-
-def _one_of(column: str, values: Sequence[str]) -> Expected:
-    import great_expectations.expectations as gxe
-
-    known = gxe.ExpectColumnValuesToBeInSet(
-        column=column, value_set=list(values), severity="critical"
-    )
-    return Expected(f"{column} is known", "block", ", ".join(values), known)
+    expected = []
+    for check, (setting, *_) in CHECKS.items():
+        held, limit = [h for h in measured.held if h.check == check], getattr(limits, setting)
+        if held and limit is not None:
+            low, high = (limit, None) if setting.startswith("min_") else (None, limit)
+            told = f"no annotator {'above' if low is None else 'below'} {limit}"
+            n_beyond = sum(fails(each, limits) for each in held)
+            expected.append(_between(check, "warn", low, high, told, n_beyond))
+    return expected
 
 
 def _between(
@@ -153,12 +89,59 @@ def _between(
     low: float | None,
     high: float | None,
     told: str,
-    figure: float | None,
+    figure: float | None = None,
     **strict: bool,
 ) -> Expected:
-    import great_expectations.expectations as gxe
+    given = {"column": column, "min_value": low, "max_value": high, **strict}
+    return Expected(column, severity, told, "ExpectColumnValuesToBeBetween", given, figure)
 
-    within = gxe.ExpectColumnValuesToBeBetween(
-        column=column, min_value=low, max_value=high, severity=_GX_SEVERITY[severity], **strict
-    )
-    return Expected(column, severity, told, within, figure)
+
+def _whole(table: str) -> list[Expected]:
+    """That a table has rows, and no null in a column that it must have."""
+    some, filled = "ExpectTableRowCountToBeBetween", "ExpectColumnValuesToNotBeNull"
+    return [
+        Expected(f"{table}: rows", "block", ">= 1", some, {"min_value": 1}),
+        *(
+            Expected(f"{table}: {name} is filled", "block", "no null", filled, {"column": name})
+            for name in REQUIRED[table]
+        ),
+    ]
+
+
+def _one_of(column: str, values: Sequence[str]) -> Expected:
+    given = {"column": column, "value_set": list(values)}
+    told = ", ".join(values)
+    return Expected(f"{column} is known", "block", told, "ExpectColumnValuesToBeInSet", given)
+
+
+def _unique(name: str, kind: str, **given: Any) -> Expected:
+    return Expected(f"{name} is unique", "block", "no repeat", kind, given)
+
+
+ROW_SUITES = {
+    "annotations": RowSuite(
+        (*REQUIRED["annotations"], "active_seconds"),
+        ("annotation_id",),
+        [
+            *_whole("annotations"),
+            _one_of("choice", CHOICES),
+            _one_of("status", STATUSES),
+            _unique(
+                "annotation",
+                "ExpectCompoundColumnsToBeUnique",
+                column_list=["annotation_id", "revision"],
+            ),
+            _between("active_seconds", "warn", 0, None, "> 0", strict_min=True),
+        ],
+    ),
+    "preferences": RowSuite(
+        REQUIRED["preferences"],
+        ("pair_id",),
+        [
+            *_whole("preferences"),
+            _one_of("preferred", PREFERRED),
+            _unique("preference", "ExpectColumnValuesToBeUnique", column="pair_id"),
+            _between("p_preferred", "block", 0, 1, "> 0 and < 1", strict_min=True, strict_max=True),
+        ],
+    ),
+}

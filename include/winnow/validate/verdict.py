@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from winnow.records import Quarantined
 
 Severity = Literal["warn", "block"]
@@ -94,17 +96,7 @@ class Verdict:
     @classmethod
     def from_bytes(cls, data: bytes) -> Verdict:
         """Read back what `to_bytes` wrote, this release or one before it."""
-        content = json.loads(data)
-        return cls(
-            content["verdict"],
-            [Check(**check) for check in content["checks"]],
-            content.get("figures", {}),
-            content.get("profile", {}),
-            [BadRow(**row) for row in content.get("bad_rows", [])],
-            [Suspect(**suspect) for suspect in content.get("suspects", [])],
-            content.get("quarantine"),
-            content.get("set_aside"),
-        )
+        return _READ.validate_json(data)
 
     def failed(self) -> list[Check]:
         """The checks that did not pass, the blocking ones first."""
@@ -114,6 +106,9 @@ class Verdict:
     def reasons(self) -> list[str]:
         """A line for each check that did not pass, the blocking ones first."""
         return [check.reason for check in self.failed()]
+
+
+_READ = TypeAdapter(Verdict)
 
 
 def worst_of(checks: Sequence[Check]) -> Worst:

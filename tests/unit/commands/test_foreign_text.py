@@ -28,10 +28,8 @@ from winnow.ingest.ledger import ledger_path
 from winnow.lake import FolderLake
 from winnow.operate.alarms import cause_of, failure_of
 from winnow.operate.reconcile.findings import Finding
-from winnow.operate.reconcile.once import Report
-from winnow.operate.reconcile.text import alarm_of, alarm_text, report_text
-from winnow.publish.diff import Diff, Moved, Relabelled, ViewDiff
-from winnow.publish.diff_text import diff_text
+from winnow.operate.reconcile.once import Report, alarm_of, alarm_text, report_text
+from winnow.publish.diff import Diff, Moved, Relabelled, ViewDiff, diff_text
 from winnow.records import Quarantined
 from winnow_airflow.plain_log import plain_logger
 

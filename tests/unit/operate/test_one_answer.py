@@ -32,8 +32,7 @@ from winnow.operate import alarms
 from winnow.operate.facts import facts_of
 from winnow.operate.failures import note_failure
 from winnow.operate.memory import read_memory, write_memory
-from winnow.operate.reconcile.once import Airflow, Report, reconcile
-from winnow.operate.reconcile.text import alarm_of
+from winnow.operate.reconcile.once import Airflow, Report, alarm_of, reconcile
 from winnow.operate.standing import FailedTask, Mended, Run, Standing, mend_name, standing_of
 from winnow.progress import Progress, progress_of
 from winnow.stages import label

@@ -20,13 +20,14 @@ from winnow.operate.reconcile.findings import TELL_AGAIN
 from winnow.operate.reconcile.once import (
     Airflow,
     Report,
+    alarm_text,
     leave_alone,
     note_told,
     reconcile,
+    report_text,
     start_again,
     unfinished,
 )
-from winnow.operate.reconcile.text import alarm_text, report_text
 from winnow.operate.standing import GRACE, Run
 from winnow.publish import versions
 from winnow.publish.versions import is_finished, publish, store_object

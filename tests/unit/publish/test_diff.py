@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from winnow.batch import Artifact, table_bytes
 from winnow.errors import Corrupt
 from winnow.lake import FolderLake, Lake
-from winnow.publish.diff import Diff, Moved, Relabelled, diff_versions
-from winnow.publish.diff_text import diff_text
+from winnow.publish.diff import Diff, Moved, Relabelled, diff_text, diff_versions
 from winnow.publish.versions import Version, store_object
 
 Row = dict[str, Any]

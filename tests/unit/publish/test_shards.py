@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.batch import read_table
-from winnow.errors import Fatal
+from winnow.errors import Corrupt, Fatal
 from winnow.lake import FolderLake
+from winnow.publish import shards
 from winnow.publish.shards import cut, store_shards
 from winnow.publish.splits import place
-from winnow.publish.versions import Version, shelf
+from winnow.publish.versions import Version, newest, shelf
+from winnow.publish.views import VIEWS
 
 from ...published import labelled, night, prompt, wanting
 
@@ -93,3 +98,36 @@ def test_a_dataset_from_before_splits_says_what_to_do(tmp_path: Path) -> None:
         pytest.raises(Fatal, match=r"Give publish\.dataset a new name"),
     ):
         cut(batch, wanting(0.05), replace(version, figures={}))
+
+
+CHANGES: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "drops a row": lambda table: table.slice(1),
+    "invents a row": lambda table: pa.concat_tables([table, table.slice(0, 1)]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_version_whose_writer_drops_or_invents_a_row_is_not_published(
+    view: str, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = shards.read_view
+
+    def wrong(labelled: Any, name: str, *rest: Any) -> Iterator[pa.Table]:
+        for table in whole(labelled, name, *rest):
+            yield CHANGES[change](table) if name == view else table
+
+    monkeypatch.setattr(shards, "read_view", wrong)
+    lake = FolderLake(tmp_path)
+    with pytest.raises(Corrupt, match=f"rows for the view {view}, and"):
+        night(lake, labelled("d1", WORDS[:3]), 0.0)
+    assert newest(lake, "d") is None
+
+
+def test_a_pair_whose_text_is_lost_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    batch = labelled("d1", WORDS[:3])
+    texts = {name: row for name, row in batch.responses.items() if name != "d10a"}
+    lake = FolderLake(tmp_path)
+    with pytest.raises(Corrupt, match="hold 3 rows for the view reward, and 2 were written"):
+        night(lake, replace(batch, responses=texts), 0.0)
+    assert newest(lake, "d") is None

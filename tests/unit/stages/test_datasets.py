@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from winnow.batch import manifest_path
 from winnow.cli import main
+from winnow.errors import Corrupt
 from winnow.expand.features import feature_version
 from winnow.publish.lineage import trace
 from winnow.publish.versions import newest, read_version
+from winnow.stages import publish
 from winnow.stages.select import reward_model
 
 from . import conftest as world
@@ -62,6 +66,25 @@ def test_a_refit_reads_features_of_one_version_alone(nights: Callable[[str, int]
     votes = [row for row in one.rows("label", "annotations") if row["preferred"] != "skip"]
     assert fitted.model.feature_version == feature_version(other)
     assert fitted.model.posterior.n_labels == len(votes)
+
+
+def test_a_batch_is_not_closed_on_a_version_that_lacks_a_row_of_it(
+    night: Callable[..., Night], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = night()
+    one.run()
+    version, batch = read_version(one.lake, "small", 1), one.batch()
+    files = {
+        name: replace(file, n_rows=file.n_rows - 1) if "data/reward/train" in name else file
+        for name, file in version.files.items()
+    }
+    short = replace(version, files=files)
+    monkeypatch.setattr(publish, "read_version", lambda *_: short)
+    one.lake.remove(manifest_path("small", DAY, "publish"))
+    with pytest.raises(Corrupt, match=r"stage publish: .* rows came in but"):
+        publish.refit(batch, 1)
+    monkeypatch.undo()
+    assert publish.refit(batch, 1).counts["rows_in"] == len(one.rows("label", "preferences"))
 
 
 @pytest.fixture

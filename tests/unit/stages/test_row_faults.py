@@ -25,7 +25,7 @@ CHECK = "sides_as_asked"
 def spoilt(night: Callable[..., Night], monkeypatch: pytest.MonkeyPatch) -> Night:
     """A night whose labels are home, one of them as if its sides had been shown otherwise."""
     made = night()
-    collected = label._collected
+    collected = label.answers_of
 
     def one_wrong(*args: Any) -> Any:
         found = collected(*args)
@@ -34,7 +34,7 @@ def spoilt(night: Callable[..., Night], monkeypatch: pytest.MonkeyPatch) -> Nigh
         others = [wrong if a is first else a for a in found.annotations]
         return replace(found, annotations=others)
 
-    monkeypatch.setattr(label, "_collected", one_wrong)
+    monkeypatch.setattr(label, "answers_of", one_wrong)
     monkeypatch.setattr(publish, "judge", judged_in_sql)
     made.choose(made.batch())
     made.buy(made.batch())

@@ -24,8 +24,7 @@ from winnow.ingest.ledger import read_ledger
 from winnow.label.collect import Collection
 from winnow.lake import FolderLake
 from winnow.progress import progress, summary
-from winnow.publish.lineage import trace
-from winnow.publish.lineage_text import lineage_text
+from winnow.publish.lineage import lineage_text, trace
 from winnow.publish.versions import newest, read_version
 from winnow.stages import expand, ingest, label
 from winnow.stages.expand import pools_from

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from winnow.ingest.brackets import parts
 from winnow.ingest.formats.raw import MAX_ROW_BYTES, PIECE_BYTES, RAW_LIMIT, RawRow, text_lines
 from winnow.ingest.values import Unreadable, read_json
 
@@ -111,3 +110,24 @@ def _row(file: str, line: int, raw: bytes) -> RawRow:
         return RawRow(file, line, raw, value=read_json(raw))
     except Unreadable as fault:
         return RawRow(file, line, raw[:RAW_LIMIT], fault=str(fault))
+
+
+# Possessive: a long text must not be remembered letter by letter.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
+
+
+def parts(data: bytes, start: int) -> Iterator[tuple[int, int, bytes]]:
+    """Begin and end of each part from `start` on, just behind the opening bracket.
+
+    Each comes with the sign that ends it: a comma, or the closing bracket, which is the last. Where
+    no bracket closes, what follows the last comma is no part.
+    """
+    depth = 0
+    for token in _TOKEN.finditer(data, start):
+        sign, place = token[0], token.start()
+        depth += (sign in (b"[", b"{")) - (sign in (b"]", b"}"))
+        if depth < 0 or (depth == 0 and sign == b","):
+            yield start, place, sign
+            start = place + 1
+        if depth < 0:
+            return

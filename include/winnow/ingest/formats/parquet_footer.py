@@ -50,13 +50,13 @@ class _Reader:
 
     def struct(self, depth: int) -> dict[int, Any]:
         """A struct as its fields by number."""
-        found: dict[int, Any] = {}
+        fields: dict[int, Any] = {}
         number = 0
         while header := self._byte():
             step, kind = header >> 4, header & 15
             number = number + step if step else self._signed()
-            found[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
-        return found
+            fields[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
+        return fields
 
     def _value(self, kind: int, depth: int) -> Any:
         if depth > _MAX_DEPTH:

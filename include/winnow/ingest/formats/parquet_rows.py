@@ -230,8 +230,8 @@ def _numbers(array: pa.Array) -> NDArray[np.int64]:
 
 
 def _damaged(error: Exception) -> str:
-    told = str(error).splitlines() or [type(error).__name__]
-    return f"invalid_parquet: {told[0][:200]}"
+    lines = str(error).splitlines() or [type(error).__name__]
+    return f"invalid_parquet: {lines[0][:200]}"
 
 
 def _head(data: Data) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from winnow.ingest.brackets import parts
+from winnow.ingest.formats.json_rows import parts
 from winnow.ingest.values import Twice, Unreadable, read_json
 
 _T = TypeVar("_T")

@@ -24,7 +24,6 @@ from winnow.operate.standing import (
     Facts,
     Mended,
     Run,
-    Standing,
     mend_name,
     standing_of,
 )
@@ -79,6 +78,11 @@ class Finding:
         return f"{self.kind} {self.key} {self.stage} {self.occasion}".rstrip()
 
     @property
+    def sentence(self) -> str:
+        """Of which batch and stage it is, and what it is."""
+        return f"{f'{self.key} {self.stage}'.strip()}: {self.detail}"
+
+    @property
     def is_alarm(self) -> bool:
         """Whether a person has to hear of it."""
         return self.mend is None and bool(self.command)
@@ -105,16 +109,26 @@ def find(
     of_batch: dict[str, list[Run]] = {}
     for run in runs:
         of_batch.setdefault(run.key, []).append(run)
-    known, stopped = list(batches), frozenset(paused)
-    found = [
+    batches, stopped = list(batches), frozenset(paused)
+    findings = [
         finding
-        for batch in known
+        for batch in batches
         if batch.stage is not None
         for finding in _of_batch(
             batch, batch.stage, of_batch.get(batch.key, []), stopped, mends, now
         )
     ]
-    return [*found, *_nights_that_failed(of_batch, {*through, *(b.key for b in known)})]
+    first = STAGES[0]
+    for key in sorted(of_batch.keys() - {*through, *(batch.key for batch in batches)}):
+        nights = [run for run in of_batch[key] if run.stage == first]
+        if nights and all(run.state == "failed" for run in nights):
+            detail = f"its run of {DAG_OF[first]} failed before a file was taken"
+            command = (
+                "read its log, mend what it says, then "
+                f"winnow backfill --from {key} --to {key} --failed"
+            )
+            findings.append(Finding("night_failed", key, first, detail, command=command))
+    return findings
 
 
 def _of_batch(
@@ -127,21 +141,31 @@ def _of_batch(
 ) -> Iterator[Finding]:
     active = [run for run in runs if run.stage == stage and run.state in ACTIVE]
     if len(active) > 1:
-        yield _twins(batch.key, stage, active)
+        ids = ", ".join(sorted(run.run_id for run in active))
+        detail = f"{len(active)} runs of {DAG_OF[stage]} work on it: {ids}"
+        command = (
+            "nothing is bought or published twice; to save the work, mark all but one as failed in "
+            "Airflow"
+        )
+        yield Finding("twin_runs", batch.key, stage, detail, command=command)
     mended = mends.get(mend_name(batch.key, stage))
     standing = standing_of(batch, now, runs, paused, mended)
     kind = _KINDS.get(standing.kind)
     if stage == STAGES[0] and not active:
         yield Finding("taken_not_begun", batch.key, stage, standing.cause, mend="commit_ingest")
     elif kind in ("lost_event", "failed_run", "no_manifest"):
-        if _is_due(standing, mended, now):
+        # Airflow had its time, and no mend was tried just now.
+        had_time = standing.since is None or now - standing.since >= GRACE
+        pause = PAUSES[min(mended.n if mended else 0, len(PAUSES) - 1)]
+        if had_time and (mended is None or now - mended.at >= pause):
             yield Finding(kind, batch.key, stage, standing.cause, mend="announce")
     elif kind == "paused":
         yield Finding(kind, batch.key, stage, standing.cause)
     elif kind is not None:
-        yield Finding(
-            kind, batch.key, stage, standing.cause, None, standing.mend, _occasion(batch, kind)
-        )
+        failure, occasion = batch.failures.get(stage), ""
+        if kind == "failed" and failure is not None:
+            occasion = content_id(failure.run_id, failure.at)[:12]
+        yield Finding(kind, batch.key, stage, standing.cause, None, standing.mend, occasion)
 
 
 _KINDS: Mapping[str, Kind] = {
@@ -156,48 +180,3 @@ _KINDS: Mapping[str, Kind] = {
     "uncollected": "stuck",
 }
 """Under which name a cause is told and remembered; of the others nobody is told."""
-
-
-def _is_due(standing: Standing, mended: Mended | None, now: datetime) -> bool:
-    """Whether Airflow had its time, and no mend was tried just now."""
-    if standing.since is not None and now - standing.since < GRACE:
-        return False
-    n = mended.n if mended else 0
-    return mended is None or now - mended.at >= PAUSES[min(n, len(PAUSES) - 1)]
-
-
-def _occasion(batch: Facts, kind: Kind) -> str:
-    failure = batch.failures.get(batch.stage or "")
-    if kind != "failed" or failure is None:
-        return ""
-    return content_id(failure.run_id, failure.at)[:12]
-
-
-def _twins(key: str, stage: str, active: Sequence[Run]) -> Finding:
-    ids = sorted(run.run_id for run in active)
-    return Finding(
-        "twin_runs",
-        key,
-        stage,
-        f"{len(active)} runs of {DAG_OF[stage]} work on it: {', '.join(ids)}",
-        command="nothing is bought or published twice; to save the work, mark all but one as "
-        "failed in Airflow",
-    )
-
-
-def _nights_that_failed(
-    of_batch: Mapping[str, Sequence[Run]], known: set[str]
-) -> Iterator[Finding]:
-    """Nights of which no file was taken because their run failed."""
-    for key, all_runs in sorted(of_batch.items()):
-        runs = [run for run in all_runs if run.stage == STAGES[0]]
-        if key in known or not runs or any(run.state != "failed" for run in runs):
-            continue
-        yield Finding(
-            "night_failed",
-            key,
-            STAGES[0],
-            f"its run of {DAG_OF[STAGES[0]]} failed before a file was taken",
-            command="read its log, mend what it says, then "
-            f"winnow backfill --from {key} --to {key} --failed",
-        )

@@ -2,28 +2,40 @@
 
 What Airflow has to do is handed back: which stages to announce again for which batches, and what a
 person is to be told. A pass may be killed at any instruction and run again.
+
+A batch that is through is asked about every few hours, for a month: answers that came after it was
+collected are brought into the lake and told of once, for they are paid for and in no dataset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
-from winnow.batch import STAGES, open_batch
+from winnow.batch import STAGES, Batch, open_batch, read_manifest
 from winnow.campaign import Campaign
-from winnow.errors import WinnowError
+from winnow.errors import Blocked, Corrupt, Retryable, WinnowError
 from winnow.ingest.ledger import read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
+from winnow.operate.alarms import HEADING_OF, Alarm, alarm_kind, cause_of
+from winnow.operate.damage import Damage, whole
 from winnow.operate.facts import read_batches
-from winnow.operate.memory import Memory, read_memory, write_memory
+from winnow.operate.memory import Looked, Memory, read_memory, write_memory
 from winnow.operate.reconcile.findings import TELL_AGAIN, Finding, find
-from winnow.operate.reconcile.late import LateLook, look_for_late
 from winnow.operate.standing import Facts, Mended, Run, mend_name
 from winnow.publish.versions import finish, is_finished, newest, read_version
+from winnow.records import MICROS
+from winnow.runbook import DEADLINE_HEADING, STUCK_HEADING, TWINS_HEADING
 from winnow.stages import ingest
-from winnow.text import plain_line
+from winnow.stages.label import late
+from winnow.text import plain_line, plain_rows
+
+LOOK_FOR = timedelta(days=30)
+"""How long after it was collected a batch is asked about."""
+LOOK_EVERY = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +63,20 @@ class Report:
     mended: Sequence[str] = ()
 
 
+@dataclass(slots=True)
+class _LateLook:
+    """What looks at the vendor found and saw, and which batches need no further look."""
+
+    findings: list[Finding] = field(default_factory=list)
+    looked: dict[str, Looked] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
+
+
 def unfinished(lake: Lake, campaign: Campaign) -> list[Facts]:
     """The batches that are not through: those of which Airflow's runs have to be known."""
     memory, _ = read_memory(lake, campaign.name)
-    states, _ = read_batches(lake, campaign, memory.through | memory.left)
-    return [state for state in states if state.stage is not None]
+    batches, _ = read_batches(lake, campaign, memory.through | memory.left)
+    return [batch for batch in batches if batch.stage is not None]
 
 
 def reconcile(
@@ -73,20 +94,23 @@ def reconcile(
     """
     while True:
         memory, tag = read_memory(lake, campaign.name)
-        states, unreadable = read_batches(lake, campaign, memory.through | memory.left)
-        damaged = [
-            Finding("unreadable", each.key, "", each.cause, command=each.mend)
-            for each in unreadable
-        ]
-        findings = [*damaged, *_of_batches(states, airflow, memory, now)]
+        batches, damaged = read_batches(lake, campaign, memory.through | memory.left)
+        findings = [Finding("unreadable", d.key, "", d.cause, command=d.mend) for d in damaged]
+        if airflow is not None:
+            runs, paused = airflow.runs, airflow.paused
+            findings += find(batches, runs, paused, memory.mends, now, memory.through)
+        else:
+            begun = [batch for batch in batches if batch.stage == "ingest"]
+            findings += find(begun, [], (), memory.mends, now)
         half, finished = _half_published(lake, campaign, memory.finished)
-        late = LateLook()
+        looks = _LateLook()
         if vendor is not None:
-            late = look_for_late(lake, campaign, memory, vendor, salt, now)
-        ended = memory.left | _dropped(lake, campaign.name)
-        findings = [f for f in [*findings, *half, *late.findings] if f.key not in ended]
-        tell = [f for f in findings if f.is_alarm and _is_due(memory, f, now)]
-        after = replace(_after(memory, states, findings, late, now), finished=finished)
+            _look_for_late(lake, campaign, memory, vendor, salt, now, looks)
+        # Of what a person gave up nothing is mended, nor told.
+        entries = read_ledger(lake, campaign.name).entries
+        ended = memory.left | {entry.batch for entry in entries if entry.dropped is not None}
+        findings = [f for f in [*findings, *half, *looks.findings] if f.key not in ended]
+        after = replace(_after(memory, batches, findings, looks, now), finished=finished)
         if write_memory(lake, campaign.name, after, tag):
             break
     announce: dict[str, list[str]] = {}
@@ -94,6 +118,9 @@ def reconcile(
         if finding.mend == "announce":
             before = STAGES[STAGES.index(finding.stage) - 1]
             announce.setdefault(before, []).append(finding.key)
+    last = {f.name: memory.told.get(f.name) for f in findings if f.is_alarm}
+    due = {name for name, at in last.items() if at is None or now - at >= TELL_AGAIN}
+    tell = [finding for finding in findings if finding.is_alarm and finding.name in due]
     return Report(findings, announce, tell, _mend_lake(lake, campaign, findings, now))
 
 
@@ -115,8 +142,8 @@ def start_again(lake: Lake, campaign: str, key: str) -> None:
 
 def note_told(lake: Lake, campaign: str, names: Iterable[str], now: datetime) -> None:
     """Remember that a person was told of the findings of these names."""
-    told = dict.fromkeys(names, now)
-    _change(lake, campaign, lambda memory: replace(memory, told={**memory.told, **told}))
+    times = dict.fromkeys(names, now)
+    _change(lake, campaign, lambda memory: replace(memory, told={**memory.told, **times}))
 
 
 def leave_alone(lake: Lake, campaign: str, key: str) -> None:
@@ -124,13 +151,41 @@ def leave_alone(lake: Lake, campaign: str, key: str) -> None:
     _change(lake, campaign, lambda memory: replace(memory, left=memory.left | {key}))
 
 
-def _of_batches(
-    states: Iterable[Facts], airflow: Airflow | None, memory: Memory, now: datetime
-) -> list[Finding]:
-    if airflow is not None:
-        return find(states, airflow.runs, airflow.paused, memory.mends, now, memory.through)
-    begun = [state for state in states if state.stage == "ingest"]
-    return find(begun, [], (), memory.mends, now)
+def alarm_of(campaign: str, finding: Finding, now: datetime) -> Alarm | None:
+    """The finding as an alarm, another one each day; None where its task has told it already."""
+    if finding.kind == "failed":
+        return None
+    heading = {
+        "unreadable": HEADING_OF[Corrupt],
+        "late_answers": DEADLINE_HEADING,
+        "twin_runs": TWINS_HEADING,
+    }.get(finding.kind, STUCK_HEADING)
+    kind = alarm_kind(f"reconcile-{finding.kind}-{finding.stage}-{now:%Y-%m-%d}")
+    cause = cause_of(Blocked(finding.detail))
+    return Alarm(campaign, finding.key, kind, heading, cause, finding.command)
+
+
+def alarm_text(findings: Sequence[Finding]) -> str:
+    """One message over all of them: what it is, and the command that mends it."""
+    n = len(findings)
+    lines = ["1 thing needs a person:" if n == 1 else f"{n} things need a person:"]
+    for finding in findings:
+        lines += [f"- {finding.sentence}", f"    {finding.command}"]
+    return plain_rows(lines)
+
+
+def report_text(report: Report) -> str:
+    """Everything a pass found, a line each, and what was done."""
+    lines = []
+    for finding in report.findings:
+        if finding.mend is not None:
+            done = "announced again" if finding.mend == "announce" else "mended"
+            lines.append(f"{finding.sentence}; {done}")
+        elif finding.command:
+            lines += [finding.sentence, f"    {finding.command}"]
+        else:
+            lines.append(f"{finding.sentence}; left alone")
+    return plain_rows([*lines, *report.mended]) or "Nothing is lost."
 
 
 def _half_published(lake: Lake, campaign: Campaign, finished: int) -> tuple[list[Finding], int]:
@@ -140,51 +195,105 @@ def _half_published(lake: Lake, campaign: Campaign, finished: int) -> tuple[list
     """
     dataset = campaign.publish.dataset
     last = newest(lake, dataset)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for number in range(finished + 1, last.number + 1 if last else 1):
         version = read_version(lake, dataset, number)
         if not is_finished(lake, version):
             detail = f"{dataset} {version.name} is committed, its folder or the pointer is missing"
-            found.append(
-                Finding("half_published", version.name, "publish", detail, mend="finish_version")
-            )
-        elif not found:
+            half = Finding("half_published", version.name, "publish", detail, "finish_version")
+            findings.append(half)
+        elif not findings:
             finished = number
-    return found, finished
+    return findings, finished
 
 
-def _dropped(lake: Lake, campaign: str) -> frozenset[str]:
-    """Batches that a person gave up: nothing of theirs is mended, nor told of."""
-    return frozenset(e.batch for e in read_ledger(lake, campaign).entries if e.dropped is not None)
+def _look_for_late(
+    lake: Lake,
+    campaign: Campaign,
+    memory: Memory,
+    vendor: LabelVendor,
+    salt: bytes,
+    now: datetime,
+    looks: _LateLook,
+) -> None:
+    """Ask the vendor about every batch that is due."""
+    for key in sorted(memory.through - memory.closed):
+        before = memory.looked.get(key)
+        if before is not None and now - before.at < LOOK_EVERY:
+            continue
+        manifest = whole(partial(read_manifest, lake, campaign.name, key, "label"))
+        if isinstance(manifest, Damage):
+            continue  # told of where the batch is read
+        if manifest is None or now - datetime.fromisoformat(manifest.committed_at) > LOOK_FOR:
+            looks.closed.add(key)
+            continue
+        batch = whole(partial(open_batch, campaign, key, lake, lambda: now))
+        if isinstance(batch, Damage):
+            looks.findings.append(_cannot_ask(key, Corrupt(batch.cause)))
+            continue
+        if batch.campaign.label.vendor != vendor.name:
+            continue
+        try:
+            _look(batch, vendor, salt, before, now, looks)
+        except Retryable:
+            return
+        except WinnowError as error:
+            looks.findings.append(_cannot_ask(key, error))
+            looks.looked[key] = replace(before or Looked(0, 0, now), at=now)
 
 
-def _is_due(memory: Memory, finding: Finding, now: datetime) -> bool:
-    at = memory.told.get(finding.name)
-    return at is None or now - at >= TELL_AGAIN
+def _look(
+    batch: Batch,
+    vendor: LabelVendor,
+    salt: bytes,
+    before: Looked | None,
+    now: datetime,
+    looks: _LateLook,
+) -> None:
+    bill, collected = late.bill_of(batch, vendor), late.collected_bill(batch)
+    if bill.n_answered > collected.n_answered or bill.charged > collected.charged:
+        # Some vendors count what went to quarantine, for ever: one look at an equal bill is enough.
+        if before is None or (before.n_answered, before.charged) != (bill.n_answered, bill.charged):
+            late.keep_late(batch, vendor, salt)
+        n_late, over = len(late.late_answers(batch, vendor)), bill.charged - collected.charged
+        if n_late or over > 0:
+            detail = (
+                f"{n_late} answers came after it was collected, ${over / MICROS:.2f} charged for "
+                "what is in no dataset; they are kept in the lake"
+            )
+            command = f"winnow late --batch {batch.key}"
+            came = Finding("late_answers", batch.key, "label", detail, command=command)
+            looks.findings.append(came)
+    looks.looked[batch.key] = Looked(bill.n_answered, bill.charged, now)
+
+
+def _cannot_ask(key: str, error: WinnowError) -> Finding:
+    detail = f"the vendor cannot be asked about it: {plain_line(str(error))}"
+    command = "check label.connection: address and token"
+    return Finding("unreadable", key, "label", detail, command=command)
 
 
 def _after(
     memory: Memory,
-    states: Iterable[Facts],
+    batches: Iterable[Facts],
     findings: Sequence[Finding],
-    late: LateLook,
+    looks: _LateLook,
     now: datetime,
 ) -> Memory:
     """The memory once the pass has done what it is about to do."""
-    waiting = {mend_name(s.key, s.stage) for s in states if s.stage is not None}
+    waiting = {mend_name(b.key, b.stage) for b in batches if b.stage is not None}
     mends = {name: mended for name, mended in memory.mends.items() if name in waiting}
     for finding in findings:
         if finding.mend == "announce":
             name = mend_name(finding.key, finding.stage)
             mends[name] = Mended(mends[name].n + 1 if name in mends else 1, now)
-    told = {name: at for name, at in memory.told.items() if now - at < TELL_AGAIN}
     return replace(
         memory,
         mends=mends,
-        told=told,
-        looked={**memory.looked, **late.looked},
-        through=memory.through | {s.key for s in states if s.stage is None},
-        closed=memory.closed | late.closed,
+        told={name: at for name, at in memory.told.items() if now - at < TELL_AGAIN},
+        looked={**memory.looked, **looks.looked},
+        through=memory.through | {batch.key for batch in batches if batch.stage is None},
+        closed=memory.closed | looks.closed,
     )
 
 
@@ -192,24 +301,19 @@ def _mend_lake(
     lake: Lake, campaign: Campaign, findings: Iterable[Finding], now: datetime
 ) -> list[str]:
     """Do what needs no Airflow; a line for each thing done. What fails is tried the next time."""
-    mended = []
+    mended, dataset = [], campaign.publish.dataset
     for finding in findings:
-        if finding.mend not in ("commit_ingest", "finish_version"):
-            continue
+        key = finding.key
         try:
-            mended.append(_mend(lake, campaign, finding, now))
+            if finding.mend == "commit_ingest":
+                ingest.run(open_batch(campaign, key, lake, lambda: now))
+                mended.append(f"{key}: the manifest of ingest is written")
+            elif finding.mend == "finish_version":
+                finish(lake, read_version(lake, dataset, int(key.removeprefix("v"))))
+                mended.append(f"{dataset} {key} has its folder and the pointer")
         except (OSError, WinnowError) as error:
-            mended.append(f"{finding.key} is not mended: {plain_line(str(error))}")
+            mended.append(f"{key} is not mended: {plain_line(str(error))}")
     return mended
-
-
-def _mend(lake: Lake, campaign: Campaign, finding: Finding, now: datetime) -> str:
-    if finding.mend == "commit_ingest":
-        ingest.run(open_batch(campaign, finding.key, lake, lambda: now))
-        return f"{finding.key}: the manifest of ingest is written"
-    number = int(finding.key.removeprefix("v"))
-    finish(lake, read_version(lake, campaign.publish.dataset, number))
-    return f"{campaign.publish.dataset} {finding.key} has its folder and the pointer"
 
 
 def _change(lake: Lake, campaign: str, change: Callable[[Memory], Memory]) -> None:

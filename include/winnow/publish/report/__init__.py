@@ -20,7 +20,7 @@ from winnow.publish.report import labels as report_labels
 from winnow.publish.report import pool as report_pool
 from winnow.publish.report.facts import BatchFacts, History
 from winnow.publish.report.gate import gate
-from winnow.publish.report.text import certainty_told
+from winnow.publish.report.labels import certainty_told
 from winnow.publish.versions import Version
 from winnow.publish.views import VIEWS
 
@@ -47,7 +47,7 @@ def quality_report(version: Version, facts: BatchFacts, history: History) -> str
         version=version,
         facts=facts,
         history=history,
-        rows=report_bought.n_rows_of(version, "reward", facts.batch),
+        rows=version.n_rows("reward", facts.batch),
         failed=[check for check in facts.checks if check["outcome"] in ("fail", "error")],
         funnel=report_bought.funnel(facts, version),
         floors=report_bought.floors(facts),

@@ -36,7 +36,7 @@ def funnel(facts: BatchFacts, version: Version) -> Chart:
     """From prompts to published rows."""
     prompts, responses = facts.n("ingest", "rows_out"), facts.n("expand", "responses")
     scored, bought = facts.n("select", "pairs_scored"), facts.n("select", "comparisons")
-    rows = n_rows_of(version, "reward", facts.batch)
+    rows = version.n_rows("reward", facts.batch)
     stages = [
         ("prompts", prompts, _in_quarantine(facts)),
         ("responses", responses, _each(responses, prompts, "a prompt")),
@@ -47,16 +47,6 @@ def funnel(facts: BatchFacts, version: Version) -> Chart:
         ("preferences", rows, _part(rows, bought, "of the pairs bought")),
     ]
     return charts.funnel("From prompts to published rows", stages)
-
-
-def n_rows_of(version: Version, view: str, batch: str) -> int:
-    """Rows of a view that one batch brought, by the names of its shards."""
-    mine = [
-        artifact.n_rows
-        for name, artifact in version.files.items()
-        if name.startswith(f"data/{view}/") and name.rsplit("/", 1)[-1].rpartition("-")[0] == batch
-    ]
-    return sum(mine)
 
 
 def floors(facts: BatchFacts) -> Table | None:
@@ -98,9 +88,9 @@ def gains_chart(ranks: Sequence[RankGain]) -> Chart:
     names = [(r, str(r + 1)) for r in range(0, last + 1, every)]
     arms: dict[str, list[Point]] = {}
     for each in ranks:
-        said = f"rank {each.rank + 1}, {each.kind}: {number(each.mean, 3)} nats, {each.n} pairs"
+        words = f"rank {each.rank + 1}, {each.kind}: {number(each.mean, 3)} nats, {each.n} pairs"
         at = each.rank + (0.08 if each.kind == "exploration" else -0.08)
-        point = Point(at, each.mean, said, each.low, each.high, 4.5)
+        point = Point(at, each.mean, words, each.low, each.high, 4.5)
         arms.setdefault(ARMS.get(each.kind, "k2"), []).append(point)
     return charts.plane(
         "Expected information gain, nats, against rank",

@@ -72,8 +72,8 @@ class BatchFacts:
     @property
     def checks(self) -> Sequence[Mapping[str, Any]]:
         """The gate's checks."""
-        found: Sequence[Mapping[str, Any]] = self.verdict["checks"]
-        return found
+        checks: Sequence[Mapping[str, Any]] = self.verdict["checks"]
+        return checks
 
     @property
     def paid(self) -> int:

@@ -17,8 +17,11 @@ import numpy as np
 from winnow.intervals import wilson
 from winnow.publish.labelled import Labelled
 from winnow.reward.calibration import Calibration, expected_calibration_error
+from winnow.sql import statements
 
 Row = Mapping[str, Any]
+
+_SQL = statements(__file__)
 
 _BIN_VOTES = 8
 """Votes that a bin of the calibration holds at least, so that its interval says something."""
@@ -75,11 +78,11 @@ class Example:
 
 def gain_by_rank(labelled: Labelled) -> list[RankGain]:
     """Expected information gain by rank in the prompt and kind, mean ± 1.96 standard errors."""
-    told = labelled.columns(
+    columns = labelled.columns(
         "SELECT rank, kind, info_gain FROM comparisons "
         "WHERE info_gain IS NOT NULL AND rank IS NOT NULL ORDER BY rank, kind, info_gain"
     )
-    return gains_by_rank(told["rank"], told["kind"], told["info_gain"])
+    return gains_by_rank(columns["rank"], columns["kind"], columns["info_gain"])
 
 
 def gains_by_rank(
@@ -87,37 +90,37 @@ def gains_by_rank(
 ) -> list[RankGain]:
     """The same of equally long columns in the order of rank and kind, without missing values."""
     gains = np.asarray(info_gain, dtype=np.float64)
-    found = []
+    gains_of = []
     for (rank, kind), places in groupby(range(len(gains)), lambda i: (int(ranks[i]), kinds[i])):
         values = gains[list(places)]
         mean, n = float(np.mean(values)), len(values)
         half = 1.96 * float(np.std(values, ddof=1)) / sqrt(n) if n > 1 else 0.0
-        found.append(RankGain(rank, kind, n, mean, mean - half, mean + half))
-    return found
+        gains_of.append(RankGain(rank, kind, n, mean, mean - half, mean + half))
+    return gains_of
 
 
 def calibration(labelled: Labelled) -> Calibration | None:
     """What the model stated before the label against each vote, on uniformly drawn pairs only."""
-    told = labelled.columns(
+    votes = labelled.columns(
         "SELECT c.p_first, CASE class_of(v.preferred) WHEN 0 THEN 1.0 WHEN 1 THEN 0.0 ELSE 0.5 END "
         "AS preferred FROM votes AS v JOIN comparisons AS c USING (pair_id) "
         "WHERE c.kind = 'exploration' AND c.p_first IS NOT NULL ORDER BY annotation_id"
     )
-    n = len(told["p_first"])
+    n = len(votes["p_first"])
     if not n:
         return None
     bins = min(10, max(1, n // _BIN_VOTES))
-    preferred = told["preferred"].astype(np.float64)
-    return expected_calibration_error(told["p_first"], preferred, n_bins=bins)
+    preferred = votes["preferred"].astype(np.float64)
+    return expected_calibration_error(votes["p_first"], preferred, n_bins=bins)
 
 
 def seconds_spent(labelled: Labelled) -> float | None:
     """Active time of all answers but gold's, seconds; None where the vendor does not tell it."""
-    told = labelled.columns(
+    answers = labelled.columns(
         "SELECT active_seconds FROM annotations "
         "WHERE active_seconds IS NOT NULL AND kind IS DISTINCT FROM 'gold' ORDER BY active_seconds"
     )
-    return float(np.sum(told["active_seconds"])) if len(told["active_seconds"]) else None
+    return float(np.sum(answers["active_seconds"])) if len(answers["active_seconds"]) else None
 
 
 def lengths(labelled: Labelled) -> Lengths | None:
@@ -133,8 +136,8 @@ def lengths(labelled: Labelled) -> Lengths | None:
 
 def longer_wins(labelled: Labelled) -> LongerWins | None:
     """How often the longer response was chosen; None where no decided pair differs in length."""
-    [found] = labelled.rows(_LONGER)
-    return LongerWins(found["n"], found["hits"]) if found["n"] else None
+    [counts] = labelled.rows(_SQL["longer"])
+    return LongerWins(counts["n"], counts["hits"]) if counts["n"] else None
 
 
 BOUGHT = "SELECT unnest([first_id, second_id]) FROM comparisons"
@@ -142,16 +145,6 @@ BOUGHT = "SELECT unnest([first_id, second_id]) FROM comparisons"
 CHOSEN = """SELECT CASE WHEN preferred = 'first' THEN first_id ELSE second_id END FROM preferences
 WHERE preferred IN ('first', 'second')"""
 """SQL: the responses that a decided pair prefers."""
-
-_LONGER = """
-SELECT count(*) AS n, count(*) FILTER ((first > second) = (preferred = 'first')) AS hits FROM (
-    SELECT length(one.message) AS first, length(other.message) AS second, preferred
-    FROM preferences JOIN responses AS one ON one.response_id = first_id
-    JOIN responses AS other ON other.response_id = second_id
-    WHERE preferred IN ('first', 'second')
-)
-WHERE first <> second
-"""
 
 
 _SHOWN = [
@@ -166,23 +159,12 @@ _SHOWN = [
 ]
 """Why a pair is shown, which are in question, and what makes one of them the clearest."""
 
-_CLEAREST = """
-SELECT p.*, p_first FROM preferences AS p JOIN comparisons USING (pair_id)
-WHERE {among} ORDER BY {worth} DESC, pair_id LIMIT {n}
-"""
-_EXAMPLE = """
-SELECT messages[-1].content AS prompt, len(messages) AS turns, one.message AS first,
-    other.message AS second
-FROM prompts, responses AS one, responses AS other
-WHERE prompts.prompt_id = $prompt AND one.response_id = $first AND other.response_id = $second
-"""
-
 
 def examples(labelled: Labelled) -> list[Example]:
     """Up to four pairs that differ in kind, each the clearest of its kind."""
     shown: dict[str, Example] = {}
     for why, among, worth in _SHOWN:
-        clearest = labelled.rows(_CLEAREST.format(among=among, worth=worth, n=len(_SHOWN)))
+        clearest = labelled.rows(_SQL["clearest"].format(among=among, worth=worth, n=len(_SHOWN)))
         left = [row for row in clearest if row["pair_id"] not in shown]
         if left:
             shown[left[0]["pair_id"]] = _example(labelled, left[0], why)
@@ -190,15 +172,15 @@ def examples(labelled: Labelled) -> list[Example]:
 
 
 def _example(labelled: Labelled, row: Row, why: str) -> Example:
-    [told] = labelled.rows(
-        _EXAMPLE, prompt=row["prompt_id"], first=row["first_id"], second=row["second_id"]
+    [texts] = labelled.rows(
+        _SQL["example"], prompt=row["prompt_id"], first=row["first_id"], second=row["second_id"]
     )
     return Example(
         why=why,
-        prompt=told["prompt"] or "",
-        turns=told["turns"],
-        first=told["first"],
-        second=told["second"],
+        prompt=texts["prompt"] or "",
+        turns=texts["turns"],
+        first=texts["first"],
+        second=texts["second"],
         preferred=row["preferred"],
         p_first=row["p_first"],
         p_after=row["p_preferred"],

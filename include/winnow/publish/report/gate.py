@@ -30,9 +30,11 @@ def gate(facts: BatchFacts) -> Gate:
     checks = sorted(grouped.values(), key=lambda same: _WORST.index(_worst(same)))
     unmeasured = [same for same in checks if _worst(same) == "not_measured"]
     clean = [same for same in checks if _worst(same) == "pass" and _value(same[0]) == "0"]
-    told = [same for same in checks if same not in clean and same not in unmeasured]
+    looked_at = [same for same in checks if same not in clean and same not in unmeasured]
     names = [line(spaced(same[0]["name"])) for same in unmeasured]
-    return Gate(_table("The gate's checks", told), names, _table("Checks without a fault", clean))
+    return Gate(
+        _table("The gate's checks", looked_at), names, _table("Checks without a fault", clean)
+    )
 
 
 def _table(label: str, checks: Sequence[_Same]) -> Table:

@@ -24,9 +24,32 @@ class Annotators:
     n_left: int
 
 
-def agreement_intervals(found: Mapping[str, Any]) -> list[Row]:
+_SHARES = {
+    "agreement": ("two votes name one side", "n_agreement"),
+    "alpha": ("Krippendorff's alpha", ""),
+    "gold_accuracy": ("gold answered right", "n_gold"),
+    "repeat_consistency": ("repeats answered alike", "n_repeats"),
+    "tie_rate": ("no difference seen", ""),
+    "side_bias": ("distance from one half per side", ""),
+    "completion": ("tasks answered", ""),
+}
+"""Figures of the labels in words, and of how many each is the share, where that is told."""
+
+
+def agreement_intervals(figures: Mapping[str, Any]) -> list[Row]:
     """Those of the label stage's figures that were measured, with their intervals."""
-    return [each for each in (_agreement(found), _alpha(found), *_shares(found)) if each]
+    rows = []
+    for figure, (name, n_name) in _SHARES.items():
+        value, n = figures.get(figure), figures.get(n_name)
+        if value is None:
+            continue
+        low, high = wilson(round(value * n), n) if n else (None, None)
+        words = f"{percent(value)} {between(low, high)} of {n:,}" if n else percent(value)
+        if figure == "alpha":
+            low, high = figures.get("alpha_low"), figures.get("alpha_high")
+            words = f"{number(value)} ({number(low)} to {number(high)})"
+        rows.append(Row(name, value, words, low, high))
+    return rows
 
 
 def agreement_chart(rows: Sequence[Row]) -> Chart:
@@ -86,50 +109,9 @@ def calibration(facts: BatchFacts) -> Table | None:
     return Table("Calibration", ["Stated", "Preferred", "Interval", "Votes"], rows)
 
 
-def unmeasured(found: Mapping[str, Any]) -> list[str]:
+def unmeasured(figures: Mapping[str, Any]) -> list[str]:
     """Figures of the labels that nobody could take, by name."""
-    names = ("agreement", "alpha", "gold_accuracy", "repeat_consistency", "tie_rate", "side_bias")
-    return [spaced(name) for name in names if found.get(name) is None]
-
-
-def _agreement(found: Mapping[str, Any]) -> Row | None:
-    value = found.get("agreement")
-    if value is None:
-        return None
-    low, high = found.get("agreement_low"), found.get("agreement_high")
-    n = found.get("n_agreement")
-    words = f"{percent(value)} {between(low, high)} of {n:,}" if n else percent(value)
-    return Row("two votes name one side", value, words, low, high)
-
-
-def _alpha(found: Mapping[str, Any]) -> Row | None:
-    value = found.get("alpha")
-    if value is None:
-        return None
-    low, high = found.get("alpha_low"), found.get("alpha_high")
-    words = f"{number(value)} ({number(low)} to {number(high)})"
-    return Row("Krippendorff's alpha", value, words, low, high)
-
-
-def _shares(found: Mapping[str, Any]) -> list[Row | None]:
-    return [
-        _share(found, "gold_accuracy", "gold answered right", "n_gold"),
-        _share(found, "repeat_consistency", "repeats answered alike", "n_repeats"),
-        _share(found, "tie_rate", "no difference seen", None),
-        _share(found, "side_bias", "distance from one half per side", None),
-        _share(found, "completion", "tasks answered", None),
-    ]
-
-
-def _share(found: Mapping[str, Any], figure_name: str, name: str, n_name: str | None) -> Row | None:
-    value = found.get(figure_name)
-    if value is None:
-        return None
-    n = found.get(n_name) if n_name else None
-    if not n:
-        return Row(name, value, percent(value))
-    low, high = wilson(round(value * n), n)
-    return Row(name, value, f"{percent(value)} {between(low, high)} of {n:,}", low, high)
+    return [spaced(n) for n in _SHARES if n != "completion" and figures.get(n) is None]
 
 
 def _of(share: float | None, n: int) -> str:
@@ -148,3 +130,26 @@ _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "Median": _known("median_seconds", lambda seconds: f"{number(seconds, 0)} s"),
     "Skill": _known("skill", number),
 }
+
+
+UNKNOWN_PEOPLE = "unknown annotators, whom the vendor does not tell apart"
+
+
+def certainty_told(figures: Mapping[str, Any]) -> str:
+    """How sure one vote is by the label stage's figures; empty where they do not tell.
+
+    >>> certainty_told({"vote_certainty": 0.73, "n_agreement": 10})
+    'One vote counts as 73.0 % sure, by the agreement of 10 pairs of votes.'
+    """
+    sure, n = figures.get("vote_certainty"), figures.get("n_agreement")
+    if sure is None:
+        return ""
+    if not n:
+        return (
+            "Agreement was not measured, no pair having been judged by two people: that one vote "
+            f"counts as {percent(sure)} sure is an assumption."
+        )
+    pairs = f"{n:,} pairs of votes"
+    if figures.get("n_annotators", 0) is None:
+        pairs += f" of {UNKNOWN_PEOPLE}"
+    return f"One vote counts as {percent(sure)} sure, by the agreement of {pairs}."

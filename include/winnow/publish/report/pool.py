@@ -89,10 +89,10 @@ def without_folders(detail: str) -> str:
     return _FOLDERS.sub("", detail)
 
 
-def _range(found: Mapping[str, Any]) -> str:
-    if found["low"] is None or found["high"] is None:
+def _range(figure: Mapping[str, Any]) -> str:
+    if figure["low"] is None or figure["high"] is None:
         return "–"
-    return f"{number(found['low'])} to {number(found['high'])}"
+    return f"{number(figure['low'])} to {number(figure['high'])}"
 
 
 def _step(step: Step) -> str:

@@ -16,12 +16,16 @@ from typing import Any
 
 from winnow.publish.labelled import Labelled
 from winnow.publish.report.figures import BOUGHT, CHOSEN
+from winnow.sql import statements
 
 _ALPHA = 0.05
 _MOST = 12
 """Languages, dimensions and tags with a row of their own, the commonest of the pool."""
 _ALWAYS = ("refusal", "truncated")
 """Flags that have a row even where nobody has them."""
+
+
+_SQL = statements(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,11 @@ class Trait:
 def traits(labelled: Labelled) -> list[Trait]:
     """A row per language, dimension, tag and flag; the steps are pool, bought and chosen."""
     connection = labelled.database
-    connection.execute(_STEPS.format(bought=BOUGHT, chosen=CHOSEN))
+    connection.execute(_SQL["steps"].format(bought=BOUGHT, chosen=CHOSEN))
     [sizes] = labelled.rows(f"SELECT {_COUNTS} FROM steps")
     if not sizes["pool"]:
         return []
-    counted = _ordered(labelled.rows(_TRAITS.format(counts=_COUNTS)))
+    counted = _ordered(labelled.rows(_SQL["traits"].format(counts=_COUNTS)))
     names = list(counted)
     rows = [[Step(counted[name][step], sizes[step]) for step in _OF] for name in names]
     tests = [_chance(row[step], row[step + 1]) for row in rows for step in (0, 1)]
@@ -86,42 +90,22 @@ _OF = ("pool", "bought", "chosen")
 _COUNTS = (
     "count(*) AS pool, count(*) FILTER (is_bought) AS bought, count(*) FILTER (is_chosen) AS chosen"
 )
-_STEPS = """
-CREATE OR REPLACE TEMP TABLE steps AS
-SELECT response_id, prompt_id, flags, response_id IN ({bought}) AS is_bought,
-    response_id IN ({chosen}) AND response_id IN ({bought}) AS is_chosen
-FROM responses
-"""
-_TRAITS = """
-WITH traits AS (
-    SELECT 'language ' || coalesce(nullif(language, ''), 'unknown') AS name, is_bought, is_chosen
-    FROM steps JOIN prompts USING (prompt_id)
-    UNION ALL SELECT 'dimension ' || dimension, is_bought, is_chosen
-    FROM steps JOIN prompts USING (prompt_id) WHERE dimension IS NOT NULL
-    UNION ALL SELECT 'tag ' || tag, is_bought, is_chosen FROM steps JOIN (
-        SELECT prompt_id, unnest(list_distinct(tags)) AS tag FROM prompts
-    ) USING (prompt_id)
-    UNION ALL SELECT flag, is_bought, is_chosen
-    FROM (SELECT unnest(list_distinct(flags)) AS flag, is_bought, is_chosen FROM steps)
-)
-SELECT name, {counts} FROM traits GROUP BY name ORDER BY pool DESC, name
-"""
 
 
 def _ordered(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, int]]:
     """Counts by name: the commonest of each group, the rest of a group as one, then the flags."""
-    found: dict[str, Mapping[str, int]] = {}
+    counts: dict[str, Mapping[str, int]] = {}
     for group in ("language", "dimension", "tag"):
         own = [row for row in rows if row["name"].startswith(f"{group} ")]
         # One dimension for all is no share that can move.
         if group == "dimension" and len(own) < 2:
             continue
-        found |= {row["name"]: row for row in own[:_MOST]}
+        counts |= {row["name"]: row for row in own[:_MOST]}
         if len(own) > _MOST and group != "tag":
-            found[f"{group} other"] = {step: sum(row[step] for row in own[_MOST:]) for step in _OF}
+            counts[f"{group} other"] = {step: sum(row[step] for row in own[_MOST:]) for step in _OF}
     flags = {row["name"]: row for row in rows if " " not in row["name"]}
     absent = dict.fromkeys(_OF, 0)
-    return found | {name: flags.get(name, absent) for name in sorted({*flags, *_ALWAYS})}
+    return counts | {name: flags.get(name, absent) for name in sorted({*flags, *_ALWAYS})}
 
 
 def _moved(whole: Step, part: Step) -> float:

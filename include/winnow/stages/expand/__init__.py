@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,7 +18,6 @@ from typing import IO, Any, cast
 import numpy as np
 
 from winnow.batch import Batch, Manifest, read_table
-from winnow.campaign import Expand
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal, Retryable
 from winnow.expand import audit
@@ -67,8 +66,13 @@ def generate(
     """
     spec = _spec(batch, shard_id, models)
     if not batch.lake.exists(shard_path(spec.folder, shard_id)):
-        command = [str(python), "-m", "winnow.stages.generate"]
-        _run_process(command, spec, say, {**_server_variables(server), **_hub_variables(spec)})
+        variables = {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
+        read = [spec.settings.embedding_model]
+        read += [] if spec.settings.engine == "server" else [spec.shard.model]
+        if all(map(is_local, read)):
+            # Without a model to download there is no use for the hub's token.
+            variables |= dict.fromkeys(HUB_TOKENS, "")
+        _run_process([str(python), "-m", "winnow.stages.generate"], spec, say, variables)
     done = _read_shard(batch, shard_id)
     return {"prompts": done.n_prompts, "tokens": sum(each.tokens for each in done.calls)}
 
@@ -88,6 +92,7 @@ def gather(batch: Batch) -> Manifest:
         return take_pools(batch, source)
     prompts = read_table(batch.lake, ingested.outputs["prompts"]).to_pylist()
     settings = batch.campaign.expand
+    version = feature_version(settings)
     tables = PoolTables()
     auditor = PoolAuditor(len(prompts), settings.audit)
     row_of = {row["prompt_id"]: row for row in prompts}
@@ -117,7 +122,9 @@ def gather(batch: Batch) -> Manifest:
         },
         figures={
             "engine": ", ".join(sorted(tables.engines)),
-            "feature_version": _version(settings, tables.versions),
+            # Where shards were done before an upgrade, the earlier version: of the two it promises
+            # less, that responses of one window are read alike.
+            "feature_version": earlier_version(version) if tables.versions - {version} else version,
             "n_embedding": tables.n_columns - len(style_names()),
             "audit": auditor.batch().as_dict(),
             "audit_told": audit.sentence(auditor.batch()),
@@ -125,32 +132,19 @@ def gather(batch: Batch) -> Manifest:
     )
 
 
-def _version(settings: Expand, found: Set[str]) -> str:
-    """The version of all vectors; the earlier one where shards of it were done before an upgrade.
-
-    Of both, it promises less: that responses of one window are read alike.
-    """
-    version = feature_version(settings)
-    return earlier_version(version) if found - {version} else version
-
-
 def progress(batch: Batch) -> str:
     """How many of the batch's prompts have the first round of their pool."""
     if batch.campaign.pools_from is not None:
         return f"pools are to be taken over from {batch.campaign.pools_from}"
+    settings = batch.campaign.expand
     asked, done = set[str](), set[str]()
     for shard in _shards(batch):
-        for call in _first_calls(batch, shard):
-            asked |= set(call.prompts)
-            if _is_generated(batch, shard, call):
-                done |= set(call.prompts)
+        for group in shard.groups:
+            for call in calls_of(group, 0, round_ends(settings)[0], shard.model, settings):
+                asked |= set(call.prompts)
+                if _is_generated(batch, shard, call):
+                    done |= set(call.prompts)
     return f"{len(done)} of {len(asked)} prompts generated"
-
-
-def _first_calls(batch: Batch, shard: Shard) -> Iterator[Call]:
-    settings = batch.campaign.expand
-    for group in shard.groups:
-        yield from calls_of(group, 0, round_ends(settings)[0], shard.model, settings)
 
 
 def _is_generated(batch: Batch, shard: Shard, call: Call) -> bool:
@@ -223,8 +217,8 @@ def _steering_model(batch: Batch) -> str | None:
     )
     chosen = {"reward_model": current.path if current and trusted else None}
     batch.lake.create(path, sealed_json(chosen))
-    found: str | None = parsed(batch.lake, path, lambda data: read_sealed(data)["reward_model"])
-    return found
+    first: str | None = parsed(batch.lake, path, lambda data: read_sealed(data)["reward_model"])
+    return first
 
 
 def tokens_per_second(batch: Batch) -> float | None:
@@ -233,21 +227,9 @@ def tokens_per_second(batch: Batch) -> float | None:
     if source is not None:
         return tokens_per_second(source.batch)
     paths = [speed_path(_folder(batch), shard.shard_id) for shard in _shards(batch)]
-    told = [parsed(batch.lake, path, json.loads) for path in paths if batch.lake.exists(path)]
-    seconds = sum(each["seconds"] for each in told)
-    return sum(each["tokens"] for each in told) / seconds if seconds else None
-
-
-def _server_variables(server: ServerAddress | None) -> dict[str, str]:
-    return {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
-
-
-def _hub_variables(spec: Spec) -> dict[str, str]:
-    """Without a model to download there is no use for the hub's token."""
-    settings = spec.settings
-    generates = [] if settings.engine == "server" else [spec.shard.model]
-    read = [settings.embedding_model, *generates]
-    return dict.fromkeys(HUB_TOKENS, "") if all(map(is_local, read)) else {}
+    speeds = [parsed(batch.lake, path, json.loads) for path in paths if batch.lake.exists(path)]
+    seconds = sum(each["seconds"] for each in speeds)
+    return sum(each["tokens"] for each in speeds) / seconds if seconds else None
 
 
 def _run_process(
@@ -266,18 +248,15 @@ def _run_process(
         control, output = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
         control.write(spec.model_dump_json() + "\n")
         control.flush()
-        events = [_told(line, say) for line in output]
+        events: list[Mapping[str, Any]] = []
+        for line in output:
+            events.append(json.loads(line))
+            say(", ".join(f"{name} {value}" for name, value in events[-1].items()))
     if process.returncode:
         error = next((event for event in events if event["event"] == "error"), None)
         if error is None:
             raise Retryable(f"The generation process ended with status {process.returncode}.")
         raise (Fatal if error["kind"] == "fatal" else Retryable)(error["message"])
-
-
-def _told(line: str, say: Callable[[str], None]) -> Mapping[str, Any]:
-    event: Mapping[str, Any] = json.loads(line)
-    say(", ".join(f"{name} {value}" for name, value in event.items()))
-    return event
 
 
 def _read_shard(batch: Batch, shard_id: str) -> ShardManifest:

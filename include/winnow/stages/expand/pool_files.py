@@ -33,7 +33,7 @@ from winnow.ingest.pairs import PAIR_COLUMNS, read_answers, read_pair
 from winnow.ingest.readers import ENDINGS, is_read, parsed, read_rows
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.records import Quarantined
-from winnow.reward import Posterior, centre, fit, fit_projection, prior
+from winnow.reward import centre, fit, fit_projection, prior
 from winnow.select import Choice, Pool, Rules, choose_for_pools, one_blas_thread
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.screen import answers_nothing, near_duplicates
@@ -43,6 +43,9 @@ WRITTEN = (".jsonl", ".parquet")
 
 POOL_COLUMNS = (*PROMPT_COLUMNS, "response", "vector", "model", "topic")
 PREFERENCE_COLUMNS = (*PAIR_COLUMNS, "chosen_vector", "rejected_vector")
+
+_TOLD = ("rank", "reason", "info_gain", "decision_gain", "p_first", "propensity")
+"""What a comparison tells of why it was chosen."""
 
 _MAX_PROMPT_CHARS = 1_000_000
 _MAX_COMPONENTS = 64
@@ -119,50 +122,48 @@ def select_file(pools: Path, out: Path, rules: Rules, preferences: Path | None) 
             raise Fatal(f"{path}: the ending must be one of {', '.join(ENDINGS)}.")
     if out.suffix not in WRITTEN:
         raise Fatal(f"{out}: the ending must be one of {', '.join(WRITTEN)}.")
+    needs = "a response: a row needs `prompt` and `response`"
     responses, refused = _rows(pools, POOL_COLUMNS, _response)
     known: list[Preference] = []
-    n_rows = len(responses) + len(refused)
+    wrong: list[Quarantined] = []
     if preferences is not None:
         known, wrong = _rows(preferences, PREFERENCE_COLUMNS, _preference)
-        n_rows, refused = n_rows + len(known) + len(wrong), refused + wrong
-    _write_refused(out, refused)
-    _check_given(pools, responses, refused, "a response: a row needs `prompt` and `response`")
+    beside = Path(f"{out}.quarantine.jsonl")
+    beside.unlink(missing_ok=True)
+    if refused or wrong:
+        _write(beside, [asdict(row) for row in (*refused, *wrong)])
+    _check_given(pools, responses, refused, needs)
     if preferences is not None:
         needs = "a preference: a row needs `prompt`, `chosen` and `rejected`"
-        _check_given(preferences, known, refused, needs)
+        _check_given(preferences, known, wrong, needs)
     comparisons, note = _choose(responses, known, rules)
     _write(out, comparisons)
-    return Selected(n_rows, comparisons, refused, note)
+    n_rows = len(responses) + len(known) + len(refused) + len(wrong)
+    return Selected(n_rows, comparisons, [*refused, *wrong], note)
 
 
 def _rows(
     path: Path, columns: Sequence[str], parse: Callable[[RawRow], Row]
 ) -> tuple[list[Row], list[Quarantined]]:
     """What `parse` makes of each row, and the rows of which it makes nothing."""
-    found: list[Row] = []
-    refused: list[Quarantined] = []
     try:
-        for row in parsed(read_rows(path.name, path, columns), parse, "select"):
-            if isinstance(row, Quarantined):
-                refused.append(row)
-            else:
-                found.append(row)
+        rows = list(parsed(read_rows(path.name, path, columns), parse, "select"))
     except OSError as error:
         raise Fatal(f"{path} cannot be read: {error.strerror}.") from error
-    return found, refused
+    refused = [row for row in rows if isinstance(row, Quarantined)]
+    return [row for row in rows if not isinstance(row, Quarantined)], refused
 
 
 def _check_given(
-    path: Path, found: Sequence[object], refused: Sequence[Quarantined], needs: str
+    path: Path, rows: Sequence[object], refused: Sequence[Quarantined], needs: str
 ) -> None:
     """Say why a file gives nothing."""
-    if found:
+    if rows:
         return
-    bad = [row for row in refused if row.file == path.name]
-    if not bad:
+    if not refused:
         raise Fatal(f"{path} is empty.")
-    first = f"line {bad[0].line}, {bad[0].reason}: {bad[0].detail}"
-    raise Fatal(f"None of the {len(bad)} rows of {path} is {needs}. The first: {first}.")
+    first = f"line {refused[0].line}, {refused[0].reason}: {refused[0].detail}"
+    raise Fatal(f"None of the {len(refused)} rows of {path} is {needs}. The first: {first}.")
 
 
 def _response(raw: RawRow) -> Response:
@@ -233,7 +234,11 @@ def _choose(
     centred = np.vstack([*(centre(raw_rc[rows]) for rows in rows_of.values()), half_ec, -half_ec])
     projection = fit_projection(centred, given.n_embedding, _MAX_COMPONENTS)
     z_ed = projection.apply(given.chosen_ec) - projection.apply(given.rejected_ec)
-    posterior = _posterior(z_ed, known)
+    posterior = prior(z_ed.shape[1], float(max(z_ed.shape[1], 1)))
+    if known:
+        ones_e = np.ones(len(known))
+        longer_e = [np.log1p(len(p.chosen)) - np.log1p(len(p.rejected)) for p in known]
+        posterior = fit(z_ed, ones_e, ones_e, np.zeros(len(known)), longer_e)
     rules, note = effective_rules(
         rules, posterior.n_labels, effective_dimension(posterior), "undecided"
     )
@@ -330,19 +335,11 @@ def _preference_vectors(
 
 
 def _stacked(vectors: Sequence[Vector | None], name: str) -> Vector:
-    found = [vector for vector in vectors if vector is not None]
-    lengths = sorted({len(vector) for vector in found})
+    present = [vector for vector in vectors if vector is not None]
+    lengths = sorted({len(vector) for vector in present})
     if len(lengths) > 1:
         raise Fatal(f"`{name}` has {lengths} numbers: give all rows the same length.")
-    return np.stack(found)
-
-
-def _posterior(z_ed: NDArray[np.float64], known: Sequence[Preference]) -> Posterior:
-    if not known:
-        return prior(z_ed.shape[1], float(max(z_ed.shape[1], 1)))
-    n_labels = len(known)
-    longer_e = [np.log1p(len(p.chosen)) - np.log1p(len(p.rejected)) for p in known]
-    return fit(z_ed, np.ones(n_labels), np.ones(n_labels), np.zeros(n_labels), longer_e)
+    return np.stack(present)
 
 
 def _comparison(
@@ -357,31 +354,18 @@ def _comparison(
         "second": second.text,
         "kind": choice.kind,
         "strategy": rules.strategy,
-        "rank": choice.rank,
-        "reason": choice.reason,
-        "info_gain": choice.info_gain,
-        "decision_gain": choice.decision_gain,
-        "p_first": choice.p_first,
-        "propensity": choice.propensity,
+        **{name: getattr(choice, name) for name in _TOLD},
     }
 
 
-def _write_refused(out: Path, refused: Sequence[Quarantined]) -> None:
-    told = Path(f"{out}.quarantine.jsonl")
-    told.unlink(missing_ok=True)
-    if refused:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(asdict(row), default=_readable) for row in refused)
-        told.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _write(out: Path, comparisons: list[dict[str, Any]]) -> None:
+def _write(out: Path, rows: list[dict[str, Any]]) -> None:
+    """A file of the rows, which appears whole."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f"{out.name}.part")
     if out.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(comparisons), part)
+        pq.write_table(pa.Table.from_pylist(rows), part)
     else:
-        lines = (json.dumps(row, ensure_ascii=False) for row in comparisons)
+        lines = (json.dumps(row, ensure_ascii=False, default=_readable) for row in rows)
         part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     part.replace(out)
 

@@ -151,13 +151,13 @@ def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]]) -> MergedPool:
         else:
             first["duplicates"] += row["duplicates"]
     rows = list(texts.values())
-    said: dict[str, int] = {}
+    first_of: dict[str, int] = {}
     for number, row in enumerate(rows):
         key = normalised(row["message"]) or row["message"]
-        first_number = said.setdefault(key, number)
+        first_number = first_of.setdefault(key, number)
         if first_number != number:
             rows[first_number]["near_duplicates"] += row["duplicates"]
-    kept = list(said.values())
+    kept = list(first_of.values())
     return MergedPool(prompt_id, rows, np.array(vectors, np.float16), kept, drawn[0][2])
 
 

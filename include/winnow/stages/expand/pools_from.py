@@ -43,8 +43,10 @@ def source_of(batch: Batch) -> Source | None:
         return None
     check_exists(batch, name, "pools_from")
     source = read_batch(batch.lake, name, batch.key, batch.clock)
-    found = [read_manifest(batch.lake, name, batch.key, stage) for stage in ("ingest", "expand")]
-    ingested, expanded = found
+    manifests = [
+        read_manifest(batch.lake, name, batch.key, stage) for stage in ("ingest", "expand")
+    ]
+    ingested, expanded = manifests
     if source is None or ingested is None or expanded is None:
         dropped = read_ledger(batch.lake, name).dropped(batch.key)
         if dropped is not None:
@@ -84,11 +86,11 @@ def entry_of(batch: Batch, source: Source, accepted: Mapping[str, str]) -> Entry
     """
     outputs = source.ingested.outputs
     ids = read_table(batch.lake, outputs["prompt_ids"]).column(0).to_pylist()
-    known = [prompt for prompt in ids if prompt in accepted]
-    if known:
+    taken = [prompt for prompt in ids if prompt in accepted]
+    if taken:
         raise Fatal(
-            f"{len(known)} prompts of batch {batch.key} of {source.batch.campaign.name} are in "
-            f"{batch.campaign.name} already ({known[0]} by {accepted[known[0]]}): votes on them "
+            f"{len(taken)} prompts of batch {batch.key} of {source.batch.campaign.name} are in "
+            f"{batch.campaign.name} already ({taken[0]} by {accepted[taken[0]]}): votes on them "
             "would test a reward model that knows them. Take these pools over under another `name`."
         )
     return Entry(batch.key, {}, outputs, source.ingested.counts)

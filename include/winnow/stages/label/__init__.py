@@ -25,7 +25,7 @@ from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.sources import named_files
 from winnow.label import unreadable
 from winnow.label.aggregation.votes import COMPARISON
-from winnow.label.collect import Collection, read_deliveries
+from winnow.label.collect import Collection
 from winnow.label.gold import read_gold
 from winnow.label.rounds import follow_up as follow_up_tasks
 from winnow.label.shown import ShownPair
@@ -33,27 +33,18 @@ from winnow.label.submit import submit_tasks
 from winnow.label.tasks import BuiltTasks, Task, build_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.records import ANNOTATIONS, MICROS, TASKS, Quarantined, to_table
-from winnow.stages.label import results as label_results
-from winnow.stages.label.annotations_from import (
-    stored_votes,
-    taken_by_campaign,
-    taken_votes,
-    votes_bought_before,
-    with_own_ids,
-    with_votes,
-)
+from winnow.stages.label import annotations_from
 from winnow.stages.label.approvals import approved, note_approval
 from winnow.stages.label.containers import bought, check_container, noted_container, open_container
 from winnow.stages.label.drop import refuse_dropped
-from winnow.stages.label.results import BroughtHome, commit_results
+from winnow.stages.label.results import STAGE, BroughtHome, commit_results
 from winnow.stages.label.rounds import (
     ROUNDS,
     SubmissionRecord,
+    answers_of,
     batch_key,
-    deliveries,
     freeze_plan,
     has_plan,
-    last_looks,
     look,
     note_begun,
     read_plan,
@@ -64,8 +55,6 @@ from winnow.stages.label.rounds import (
 )
 from winnow.stages.label.turns import turn_to_buy
 from winnow.text import plain_text
-
-STAGE = label_results.STAGE
 
 CALLING_OFF = timedelta(days=1)
 """How long after its deadline a vendor's batch is waited for that does not end."""
@@ -117,7 +106,15 @@ def submit(batch: Batch, vendor: LabelVendor) -> dict[str, Any]:
     """
     if batch.manifest(STAGE) is not None:
         return {"sent": 0}
-    _check_approved(batch)
+    if _needs_approval(batch):
+        given = approved(batch.lake, batch.folder)
+        so_far = f", who gave it for ${given / MICROS:.2f}" if given else ""
+        raise Blocked(
+            f"Labels of batch {batch.key} may cost ${plan(batch)['most_usd']:.2f}; above "
+            f"${batch.campaign.label.approve_above_usd:.2f} the campaign wants a person's "
+            f"approval{so_far}: answer approve_purchase in Airflow (clear it to be asked again), "
+            "or run with --approve."
+        )
     built = freeze_plan(batch, 0, lambda: _first_round(batch))
     return _buy(batch, vendor, 0, built) if built.tasks else {"sent": 0, "tasks": 0}
 
@@ -164,36 +161,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
         return done
     if not _asks_nothing(batch):
         _submitted(batch)
-    _refuse_half_bought(batch)
-    statuses = []
-    for number, record in bought(batch, vendor).items():
-        _close(batch, vendor, record)
-        look(batch, number, vendor, record.ref, salt)
-        statuses.append(vendor.status(record.ref))
-    tasks = _asked(batch)
-    found = _collected(batch, vendor, tasks)
-    _check_completion(batch, tasks, found)
-    taken = taken_votes(batch)
-    asked, found = [*_rows(taken.tasks), *tasks], taken.beside(found)
-    rounds = sorted({0, *submissions(batch)})
-    plans = [built for n in rounds if (built := read_plan(batch, n)) is not None]
-    home = BroughtHome(
-        tasks=batch.write_table(STAGE, "tasks", to_table(asked, TASKS)),
-        annotations=batch.write_table(
-            STAGE, "annotations", to_table(found.annotations, ANNOTATIONS)
-        ),
-        unasked=[row for built in plans for row in built.quarantined],
-        rejected=found.quarantined,
-        charged=sum(status.charged for status in statuses),
-        pii=dict(sum((Counter(built.pii) for built in plans), Counter[str]())),
-        taken_over=taken_by_campaign(asked),
-    )
-    return commit_results(batch, home)
-
-
-def _refuse_half_bought(batch: Batch) -> None:
-    """Raise Fatal where a container is noted and its purchase not: people may answer there."""
     for number in ROUNDS[1:]:
+        # A container is noted and its purchase is not: people may answer there.
         is_noted = has_plan(batch, number) and noted_container(batch, number) is not None
         if is_noted and read_submission(batch, number) is None:
             raise Fatal(
@@ -201,6 +170,34 @@ def _refuse_half_bought(batch: Batch) -> None:
                 "what the vendor has of it is not noted: run submit_follow_up again, which buys "
                 "nothing twice, then collect_annotations."
             )
+    statuses = []
+    for number, record in bought(batch, vendor).items():
+        _close(batch, vendor, record)
+        look(batch, number, vendor, record.ref, salt)
+        statuses.append(vendor.status(record.ref))
+    records = submissions(batch)
+    plans = {n: built for n in sorted({0, *records}) if (built := read_plan(batch, n)) is not None}
+    tasks: list[dict[str, Any]] = []
+    for number, record in records.items():
+        at = datetime.fromisoformat(record.submitted_at)
+        asked = plans[number].tasks if number in plans else []
+        tasks += _rows([replace(t, vendor_ref=record.ref, submitted_at=at) for t in asked])
+    answers = answers_of(batch, vendor, tasks)
+    _check_completion(batch, tasks, answers)
+    taken = annotations_from.taken_votes(batch)
+    tasks, answers = [*_rows(taken.tasks), *tasks], taken.beside(answers)
+    home = BroughtHome(
+        tasks=batch.write_table(STAGE, "tasks", to_table(tasks, TASKS)),
+        annotations=batch.write_table(
+            STAGE, "annotations", to_table(answers.annotations, ANNOTATIONS)
+        ),
+        unasked=[row for built in plans.values() for row in built.quarantined],
+        rejected=answers.quarantined,
+        charged=sum(status.charged for status in statuses),
+        pii=dict(sum((Counter(built.pii) for built in plans.values()), Counter[str]())),
+        taken_over=annotations_from.taken_by_campaign(tasks),
+    )
+    return commit_results(batch, home)
 
 
 def is_submitted(batch: Batch) -> bool:
@@ -213,10 +210,10 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
     if not has_plan(batch, 0):
         return None
     if not is_submitted(batch):
-        told = plan(batch)
-        taken = f", {told['taken_over']} votes taken over" if told["taken_over"] else ""
+        planned = plan(batch)
+        taken = f", {planned['taken_over']} votes taken over" if planned["taken_over"] else ""
         waits = ", waiting for a person's approval" if _needs_approval(batch) else ""
-        return f"{told['tasks']} tasks planned, ${told['estimate_usd']:.2f}{taken}{waits}"
+        return f"{planned['tasks']} tasks planned, ${planned['estimate_usd']:.2f}{taken}{waits}"
     try:
         statuses = [vendor.status(r.ref) for r in bought(batch, vendor).values()] if vendor else []
     except Retryable:
@@ -237,7 +234,7 @@ def _first_round(batch: Batch) -> BuiltTasks:
     label = batch.campaign.label
     gold, bad = gold_of(batch.campaign, batch.day)
     comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
-    votes = votes_bought_before(batch, comparisons)
+    votes = annotations_from.votes_bought_before(batch, comparisons)
     built = build_tasks(
         comparisons,
         read_table(batch.lake, expanded.outputs["responses"]).to_pylist(),
@@ -247,21 +244,19 @@ def _first_round(batch: Batch) -> BuiltTasks:
         batch.campaign.select.seed,
         votes.held,
     )
-    built = with_votes(batch, built, votes)
+    built = annotations_from.with_votes(batch, built, votes)
     return replace(built, quarantined=[*built.quarantined, *bad])
 
 
 def gold_of(campaign: Campaign, day: str) -> tuple[list[ShownPair], list[Quarantined]]:
     """The campaign's tasks with a known answer, and the rows that are none."""
-    asked = campaign.label.gold
-    if asked is None:
-        return [], []
-    items, bad = [], []
-    for file in named_files(asked, day, "label.gold"):
+    items: list[ShownPair] = []
+    bad: list[Quarantined] = []
+    gold = campaign.label.gold
+    for file in named_files(gold, day, "label.gold") if gold is not None else ():
         with file.local() as path:
-            found, wrong = read_gold(file.name, path)
-        items += found
-        bad += wrong
+            some, wrong = read_gold(file.name, path)
+        items, bad = [*items, *some], [*bad, *wrong]
     return items, bad
 
 
@@ -271,18 +266,18 @@ def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> Bui
     if first is None:
         raise Fatal(f"Batch {batch.key} has no plan of what to ask; run plan_tasks first.")
     label = batch.campaign.label
-    taken = stored_votes(batch, first.taken)
-    found = taken.beside(_collected(batch, vendor, _rows(first.tasks)))
-    annotations = [asdict(a) for a in found.annotations]
+    taken = annotations_from.stored_votes(batch, first.taken)
+    answers = taken.beside(answers_of(batch, vendor, _rows(first.tasks)))
+    annotations = [asdict(a) for a in answers.annotations]
     # What was answered so that nobody can read it is paid: it is not bought again.
-    answered = {row["task_id"] for row in annotations} | found.refused
+    answered = {row["task_id"] for row in annotations} | answers.refused
     asked = {task.task_id for task in first.tasks}
     # Nor what a vendor that is not done may still bring, nor while answers are there of which
     # nobody can tell the task.
-    is_told = status.n_unreadable <= len(found.refused) and status.n_tasks >= len(asked)
+    is_told = status.n_unreadable <= len(answers.refused) and status.n_tasks >= len(asked)
     unanswered = asked - answered if status.is_final and is_told else set()
     built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
-    built = with_own_ids(batch, built)
+    built = annotations_from.with_own_ids(batch, built)
     left = max(0, _limit(batch) - status.committed)
     affordable = len(built.tasks) if not label.price else min(len(built.tasks), left // label.price)
     return replace(built, tasks=built.tasks[:affordable], requests=built.requests[:affordable])
@@ -300,7 +295,9 @@ def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
 def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
     refuse_dropped(batch)
     batch.check_whole("select")
-    left = _left(batch, vendor, number)
+    # What the other rounds leave; below 0 if they took more.
+    others = [r.ref for n, r in bought(batch, vendor).items() if n != number]
+    left = _limit(batch) - sum(vendor.status(ref).committed for ref in others)
     # Money that is gone since a follow-up was planned ends the purchase, not the batch.
     is_too_dear = number > 0 and vendor.estimate(built.requests) > left
     if is_too_dear and noted_container(batch, number) is None:
@@ -327,12 +324,6 @@ def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> d
     }
 
 
-def _left(batch: Batch, vendor: LabelVendor, number: int) -> int:
-    """What round `number` may cost, micro-dollars: what the other rounds leave; below 0 if less."""
-    others = [r.ref for n, r in bought(batch, vendor).items() if n != number]
-    return _limit(batch) - sum(vendor.status(ref).committed for ref in others)
-
-
 def _limit(batch: Batch) -> int:
     """Most that the batch may cost, micro-dollars: its budget, as far as no approval is wanting.
 
@@ -350,26 +341,11 @@ def _needs_approval(batch: Batch) -> bool:
     return settings.approve_above_usd is not None and is_dear(plan(batch), settings)
 
 
-def _check_approved(batch: Batch) -> None:
-    if _needs_approval(batch):
-        raise Blocked(
-            f"Labels of batch {batch.key} may cost ${plan(batch)['most_usd']:.2f}; above "
-            f"${batch.campaign.label.approve_above_usd:.2f} the campaign wants a person's "
-            f"approval{_so_far(batch)}: answer approve_purchase in Airflow (clear it to be asked "
-            "again), or run with --approve."
-        )
-
-
-def _so_far(batch: Batch) -> str:
-    given = approved(batch.lake, batch.folder)
-    return f", who gave it for ${given / MICROS:.2f}" if given else ""
-
-
 def _submitted(batch: Batch) -> SubmissionRecord:
-    found = read_submission(batch)
-    if found is None:
+    submission = read_submission(batch)
+    if submission is None:
         raise Fatal(f"Batch {batch.key} was not submitted; run submit_tasks first.")
-    return found
+    return submission
 
 
 def _asks_nothing(batch: Batch) -> bool:
@@ -394,7 +370,7 @@ def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> Batch
     if now < deadline:
         raise Retryable(
             f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
-            + (f" {told}." if (told := unreadable.words(status)) else "")
+            + (f" {unread}." if (unread := unreadable.words(status)) else "")
         )
     why = "It may still bring answers."
     try:
@@ -409,28 +385,11 @@ def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> Batch
     return status
 
 
-def _asked(batch: Batch) -> list[dict[str, Any]]:
-    """Rows of `records.TASKS` of every round that was bought."""
-    rows: list[dict[str, Any]] = []
-    for number, record in submissions(batch).items():
-        built = read_plan(batch, number)
-        if built is not None:
-            at = datetime.fromisoformat(record.submitted_at)
-            told = [replace(t, vendor_ref=record.ref, submitted_at=at) for t in built.tasks]
-            rows += _rows(told)
-    return rows
-
-
 def _rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
     return [asdict(task) for task in tasks]
 
 
-def _collected(batch: Batch, vendor: LabelVendor, tasks: Sequence[Row]) -> Collection:
-    last = last_looks(batch, vendor.name) if vendor.snapshot else {}
-    return read_deliveries(deliveries(batch, vendor.name), tasks, last, vendor.names_people)
-
-
-def _check_completion(batch: Batch, tasks: Sequence[Row], found: Collection) -> None:
+def _check_completion(batch: Batch, tasks: Sequence[Row], answers: Collection) -> None:
     """Hold what came back against what the first round asked; a task bought again stands for one.
 
     Raises:
@@ -438,13 +397,13 @@ def _check_completion(batch: Batch, tasks: Sequence[Row], found: Collection) -> 
     """
     pair_of = {task["task_id"]: (task["pair_id"], task["kind"]) for task in tasks}
     wanted = Counter(pair_of[task["task_id"]] for task in tasks if task["round"] == 0)
-    came = Counter(pair_of[task_id] for task_id in {a.task_id for a in found.annotations})
+    came = Counter(pair_of[task_id] for task_id in {a.task_id for a in answers.annotations})
     n_came = sum(min(n, came[pair]) for pair, n in wanted.items())
     needed = batch.campaign.label.min_completion
     if n_came < needed * wanted.total():
-        first = found.quarantined[:1]
+        first = answers.quarantined[:1]
         refused = "".join(
-            f" {len(found.quarantined)} records cannot be used, the first ({row.file}, record "
+            f" {len(answers.quarantined)} records cannot be used, the first ({row.file}, record "
             f"{row.line}) for {row.reason}: {row.detail}."
             for row in first
         )

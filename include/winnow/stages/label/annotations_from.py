@@ -67,11 +67,13 @@ class Taken:
         kept = [n for n, task in enumerate(self.tasks) if task.pair_id not in pairs]
         return Taken([self.tasks[n] for n in kept], [self.annotations[n] for n in kept])
 
-    def beside(self, found: Collection) -> Collection:
+    def beside(self, answers: Collection) -> Collection:
         """`found` with these as well; who judged a pair before gave a repeat and no second vote."""
         if not self.annotations:
-            return found
-        return replace(found, annotations=one_vote_each([*self.annotations, *found.annotations]))
+            return answers
+        return replace(
+            answers, annotations=one_vote_each([*self.annotations, *answers.annotations])
+        )
 
 
 def votes_bought_before(batch: Batch, comparisons: Sequence[Row]) -> Taken:
@@ -233,11 +235,11 @@ def _annotation(vote: Row, pair: Row, task: Row) -> Annotation:
         }
         for rating in vote["ratings"] or ()
     ]
-    told = {
+    changed = {
         "kind": COMPARISON,
         "swapped": swapped,
         "preferred": preferred_response(vote["choice"], swapped),
         "ratings": ratings,
         "price": 0,
     }
-    return Annotation(**{**vote, **told})
+    return Annotation(**{**vote, **changed})

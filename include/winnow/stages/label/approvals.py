@@ -34,8 +34,8 @@ def note_approval(batch: Batch, who: str, most_usd: float) -> None:
         if any(each["most_usd"] >= most_usd for each in earlier):
             return
         note = {"who": who, "at": batch.clock().isoformat(), "most_usd": most_usd}
-        told = sealed_json({**note, "earlier": earlier})
-        if batch.lake.swap(f"{batch.folder}/{_PATH}", told, tag):
+        stored = sealed_json({**note, "earlier": earlier})
+        if batch.lake.swap(f"{batch.folder}/{_PATH}", stored, tag):
             return
 
 
@@ -58,7 +58,7 @@ def _approvals(lake: Lake, folder: str) -> list[dict[str, Any]]:
 
 def _read(data: bytes) -> list[dict[str, Any]]:
     last = read_sealed(data)
-    found = [last, *last.pop("earlier", [])]
-    if not all(0.0 <= each["most_usd"] < math.inf for each in found):
+    approvals = [last, *last.pop("earlier", [])]
+    if not all(0.0 <= each["most_usd"] < math.inf for each in approvals):
         raise ValueError("most_usd")
-    return found
+    return approvals

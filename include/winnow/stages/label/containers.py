@@ -11,7 +11,7 @@ was replaced, buys nothing and brings no foreign answers.
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from winnow.batch import Batch
 from winnow.errors import Fatal
@@ -25,6 +25,7 @@ from winnow.stages.label.rounds import (
     submissions,
     write_round,
 )
+from winnow.stored import reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,15 @@ def open_container(batch: Batch, number: int, vendor: LabelVendor, terms: BatchT
     if noted_container(batch, number) is None:
         attempt = replace(terms, mark=f"{terms.mark}/{uuid.uuid4().hex}")
         ref = vendor.open_batch(batch_key(batch, number), attempt)
-        found = Container(ref, vendor.mark_of(ref), vendor.place)
-        _check_maker(batch, number, vendor, terms, found)
+        container = Container(ref, vendor.mark_of(ref), vendor.place)
+        if (container.mark or "").split("/")[0] != terms.mark:
+            raise Fatal(
+                f"{vendor.name} at {container.place} holds {ref} for {batch_key(batch, number)}, "
+                f"made by another lake than {batch.lake.uri}. Nothing was sent. Work in that lake; "
+                "or rename the campaign, or the batch, to buy these labels again on purpose."
+            )
         # A twin whose connection leads elsewhere may be first: then this one was opened in vain.
-        write_round(batch, number, CONTAINER, asdict(found))
+        write_round(batch, number, CONTAINER, container)
     return check_container(batch, number, vendor).ref
 
 
@@ -83,30 +89,19 @@ def bought(batch: Batch, vendor: LabelVendor) -> dict[int, SubmissionRecord]:
     Raises:
         Fatal: The vendor's connection leads elsewhere.
     """
-    found = submissions(batch)
-    for number in found:
+    rounds = submissions(batch)
+    for number in rounds:
         check_container(batch, number, vendor)
-    return found
+    return rounds
 
 
 def noted_container(batch: Batch, number: int) -> Container | None:
     """What is noted of the round's container; None before it was opened."""
-    content = read_round(batch, number, CONTAINER)
-    if content is not None:
-        return Container(**content)
+    container = read_round(batch, number, CONTAINER, reader(Container))
+    if container is not None:
+        return container
     submission = submissions(batch).get(number)
     return None if submission is None else Container(submission.ref, None)
-
-
-def _check_maker(
-    batch: Batch, number: int, vendor: LabelVendor, terms: BatchTerms, found: Container
-) -> None:
-    if (found.mark or "").split("/")[0] != terms.mark:
-        raise Fatal(
-            f"{vendor.name} at {found.place} holds {found.ref} for {batch_key(batch, number)}, "
-            f"made by another lake than {batch.lake.uri}. Nothing was sent. Work in that lake; or "
-            "rename the campaign, or the batch, to buy these labels again on purpose."
-        )
 
 
 def _elsewhere(batch: Batch, number: int, noted: Container, vendor: LabelVendor, why: str) -> Fatal:

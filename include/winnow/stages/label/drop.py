@@ -15,15 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from winnow.batch import (
-    STAGES,
-    Batch,
-    Manifest,
-    batch_folder,
-    open_batch,
-    read_batch,
-    read_manifest,
-)
+from winnow.batch import STAGES, Batch, batch_folder, open_batch, read_batch, read_manifest
 from winnow.campaign import Campaign
 from winnow.dataset_owner import owner_of
 from winnow.errors import Blocked, Corrupt, Fatal, Retryable, WinnowError
@@ -32,12 +24,7 @@ from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.publish.versions import newest
 from winnow.stages.label.containers import open_container
-from winnow.stages.label.rounds import (
-    look,
-    opened_rounds,
-    read_submission,
-    terms_of,
-)
+from winnow.stages.label.rounds import look, opened_rounds, read_submission, terms_of
 from winnow.stored import RESTORE
 
 REASON = "dropped"
@@ -92,7 +79,8 @@ def drop(
     try:
         _check_unpublished(lake, campaign, key, clock)
     except Blocked:
-        _take_back(lake, campaign.name, key)
+        while not mark(lake, campaign.name, read_ledger(lake, campaign.name), key, None):
+            pass
         raise
     _call_off(lake, campaign, key, clock, vendor, salt, called_off)
     return dropped
@@ -174,8 +162,10 @@ def _call_off(
 
     What was answered is brought into the lake first. Micro-dollars; None where nobody can tell.
     """
-    opened = opened_rounds(lake, batch_folder(campaign.name, key))
-    if not opened or _collected(lake, campaign.name, key) is not None:
+    opened, collected = opened_rounds(lake, batch_folder(campaign.name, key)), None
+    with suppress(Corrupt):
+        collected = read_manifest(lake, campaign.name, key, "label")
+    if not opened or collected is not None:
         return 0
     if called_off:
         return None
@@ -213,14 +203,3 @@ def _end(batch: Batch, number: int, vendor: LabelVendor, salt: bytes) -> int:
         with suppress(Corrupt, Fatal):
             look(batch, number, vendor, ref, salt)
     return status.charged
-
-
-def _collected(lake: Lake, campaign: str, key: str) -> Manifest | None:
-    with suppress(Corrupt):
-        return read_manifest(lake, campaign, key, "label")
-    return None
-
-
-def _take_back(lake: Lake, campaign: str, key: str) -> None:
-    while not mark(lake, campaign, read_ledger(lake, campaign), key, None):
-        pass

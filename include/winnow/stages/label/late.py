@@ -6,17 +6,14 @@ all the same: it is brought into the lake, counted, and priced by the vendor's b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from winnow.batch import Batch, read_table
 from winnow.label.annotation import Annotation
-from winnow.label.collect import read_deliveries
 from winnow.label.vendor import LabelVendor
-from winnow.stages import label
 from winnow.stages.label.containers import bought
-from winnow.stages.label.rounds import deliveries, last_looks, look
+from winnow.stages.label.results import STAGE
+from winnow.stages.label.rounds import answers_of, look
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ def bill_of(batch: Batch, vendor: LabelVendor) -> Bill:
 
 def collected_bill(batch: Batch) -> Bill:
     """What the batch's manifest says came, and what it cost."""
-    manifest = batch.require(label.STAGE)
+    manifest = batch.require(STAGE)
     counts = manifest.counts
     bought = counts["tasks"] - counts.get("taken_over", 0)
     return Bill(bought - counts["unanswered"], manifest.cost)
@@ -54,16 +51,9 @@ def keep_late(batch: Batch, vendor: LabelVendor, salt: bytes) -> None:
 
 def late_answers(batch: Batch, vendor: LabelVendor) -> list[Annotation]:
     """The kept answers that the batch's manifest does not hold, new ones and revisions."""
-    held = {
-        (row["annotation_id"], row["revision"])
-        for row in _rows(batch, "annotations", ["annotation_id", "revision"])
-    }
-    tasks = list(_rows(batch, "tasks"))
-    last = last_looks(batch, vendor.name) if vendor.snapshot else {}
-    found = read_deliveries(deliveries(batch, vendor.name), tasks, last, vendor.names_people)
-    return [each for each in found.annotations if (each.annotation_id, each.revision) not in held]
-
-
-def _rows(batch: Batch, name: str, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    table = read_table(batch.lake, batch.require(label.STAGE).outputs[name])
-    yield from (table.select(columns) if columns else table).to_pylist()
+    stored = batch.require(STAGE).outputs
+    held = read_table(batch.lake, stored["annotations"]).select(["annotation_id", "revision"])
+    collected = {(row["annotation_id"], row["revision"]) for row in held.to_pylist()}
+    tasks = read_table(batch.lake, stored["tasks"]).to_pylist()
+    answers = answers_of(batch, vendor, tasks).annotations
+    return [each for each in answers if (each.annotation_id, each.revision) not in collected]

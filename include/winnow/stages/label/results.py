@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import duckdb
-
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, table_files
 from winnow.ids import canonical_json
 from winnow.label.aggregation.aggregate import aggregate
@@ -59,7 +57,12 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
         preferences = aggregate(labels, batch.campaign.label.aggregation)
         report = [each.as_dict() for each in annotator_report(labels)]
         figures = label_figures(labels).as_dict()
-        silent = _without_vote(labels)
+        # Asked, and nobody decided: expired, skipped, or retracted.
+        detail = "no annotation of this pair counts: unanswered, skipped or retracted"
+        silent = [
+            Quarantined(STAGE, "no_vote", detail, record_id=pair)
+            for (pair,) in labels.sql(_SILENT).fetchall()
+        ]
         counts = {
             "tasks": count(labels, "tasks"),
             "follow_ups": count(labels, "tasks WHERE round > 0"),
@@ -106,12 +109,3 @@ SELECT pair_id FROM comparisons
 WHERE pair_id IN (SELECT pair_id FROM tasks) AND pair_id NOT IN (SELECT pair_id FROM votes)
 ORDER BY row_n
 """
-
-
-def _without_vote(labels: duckdb.DuckDBPyConnection) -> list[Quarantined]:
-    """The asked pairs that nobody decided on: expired, skipped, or retracted."""
-    detail = "no annotation of this pair counts: unanswered, skipped or retracted"
-    return [
-        Quarantined(STAGE, "no_vote", detail, record_id=pair)
-        for (pair,) in labels.sql(_SILENT).fetchall()
-    ]

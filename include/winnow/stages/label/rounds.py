@@ -16,19 +16,20 @@ there.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, PlainSerializer
 
 from winnow.batch import Artifact, Batch
 from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.label.annotation import AnnotatorKey, pseudonymous
-from winnow.label.collect import Delivery
+from winnow.label.collect import Collection, Delivery, read_deliveries
 from winnow.label.tasks import BuiltTasks, Task, rubric_version
 from winnow.label.vendor import (
     MAX_PRICE,
-    AnnotationPage,
     BatchTerms,
     LabelVendor,
     Message,
@@ -36,7 +37,23 @@ from winnow.label.vendor import (
 )
 from winnow.lake import Lake, lake_id
 from winnow.records import Quarantined
-from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
+from winnow.stored import (
+    RESTORE,
+    StoredTime,
+    as_json,
+    parsed,
+    read_sealed,
+    reader,
+    refuse_lost,
+    sealed_json,
+)
+
+T = TypeVar("T")
+_Raw = Annotated[
+    bytes,
+    BeforeValidator(lambda text: base64.b64decode(text, validate=True)),
+    PlainSerializer(lambda raw: base64.b64encode(raw).decode("ascii")),
+]
 
 ROUNDS = (0, 1)
 MOST_PAGES, MOST_PAGES_A_TASK = 1_000, 10
@@ -51,15 +68,34 @@ class SubmissionRecord:
     """Where a round lies at the vendor, since when, and until when to wait (UTC, ISO 8601)."""
 
     ref: str
-    submitted_at: str
-    deadline: str
+    submitted_at: StoredTime
+    deadline: StoredTime
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """Until when to wait, and the mark of the lake; versions before 0.3 left no mark."""
+
+    deadline: StoredTime
+    lake: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One page of what the vendor sent; the last of a look makes it whole."""
+
+    look: int
+    records: list[_Raw]
+    whole: bool
+    next_cursor: str | None = None
+    resume_cursor: str | None = None
 
 
 def freeze_plan(batch: Batch, number: int, make: Callable[[], BuiltTasks]) -> BuiltTasks:
     """The round's plan, made now unless it is there."""
-    found = read_plan(batch, number)
-    if found is not None:
-        return found
+    frozen = read_plan(batch, number)
+    if frozen is not None:
+        return frozen
     built = make()
     batch.lake.create(round_path(batch, number, "plan.json"), _plan_bytes(built))
     return read_plan(batch, number) or built
@@ -75,8 +111,7 @@ def has_plan(batch: Batch, number: int) -> bool:
 
 def read_plan(batch: Batch, number: int) -> BuiltTasks | None:
     """The round's plan, or None if it was not made."""
-    found: BuiltTasks | None = read_round(batch, number, "plan.json", _plan)
-    return found
+    return read_round(batch, number, "plan.json", _plan)
 
 
 def _plan(data: bytes) -> BuiltTasks:
@@ -86,8 +121,16 @@ def _plan(data: bytes) -> BuiltTasks:
         raise ValueError("price")
     return BuiltTasks(
         tasks=[Task(**task) for task in content["tasks"]],
-        requests=[_request(request) for request in content["requests"]],
-        quarantined=[_quarantined(row) for row in content["quarantined"]],
+        requests=[
+            TaskRequest(
+                messages=tuple(Message(**each) for each in request.pop("messages")), **request
+            )
+            for request in content["requests"]
+        ],
+        quarantined=[
+            Quarantined(**{**row, "raw": base64.b64decode(row["raw"])})
+            for row in content["quarantined"]
+        ],
         pii=content["pii"],
         taken={name: Artifact(**table) for name, table in content.get("taken", {}).items()},
     )
@@ -102,20 +145,19 @@ def batch_key(batch: Batch, number: int) -> str:
 def terms_of(batch: Batch, number: int) -> BatchTerms:
     """What holds for the round's tasks, fixed at the first call; the mark is the lake's id."""
     label = batch.campaign.label
-    opened = read_round(batch, number, "opening.json", _opening)
-    if opened is None:
+    opening = read_round(batch, number, "opening.json", reader(_Opening))
+    if opening is None:
         # By the store's time, as where it is held against: a worker's own clock may be days off.
         deadline = batch.lake.now() + timedelta(minutes=label.deadline_minutes)
-        told = {"deadline": deadline.isoformat(), "lake": lake_id(batch.lake)}
-        opened = write_round(batch, number, "opening.json", told)
+        opening = _Opening(deadline.isoformat(), lake_id(batch.lake))
+        opening = write_round(batch, number, "opening.json", opening)
     return BatchTerms(
         instructions=label.instructions,
         rubric_version=rubric_version(label),
         dimensions=tuple(label.rated_dimensions),
-        deadline=datetime.fromisoformat(opened["deadline"]),
+        deadline=datetime.fromisoformat(opening.deadline),
         session_minutes=label.session_minutes,
-        # Versions before 0.3 left no mark.
-        mark=opened.get("lake", ""),
+        mark=opening.lake,
     )
 
 
@@ -146,34 +188,18 @@ def note_begun(batch: Batch, number: int) -> None:
 def record_submission(batch: Batch, number: int, ref: str, deadline: datetime) -> None:
     """Note that the vendor has the round."""
     record = SubmissionRecord(ref, batch.clock().isoformat(), deadline.isoformat())
-    batch.lake.create(round_path(batch, number, "submission.json"), sealed_json(asdict(record)))
+    write_round(batch, number, "submission.json", record)
 
 
 def read_submission(batch: Batch, number: int = 0) -> SubmissionRecord | None:
     """Where the round lies at the vendor, or None if nothing of it was bought."""
-    found: SubmissionRecord | None = read_round(batch, number, "submission.json", _record)
-    return found
-
-
-def _record(data: bytes) -> SubmissionRecord:
-    record = SubmissionRecord(**read_sealed(data))
-    if not isinstance(record.ref, str):
-        raise TypeError("ref")
-    for time in (record.submitted_at, record.deadline):
-        stored_time(time)
-    return record
-
-
-def _opening(data: bytes) -> dict[str, Any]:
-    opening = read_sealed(data)
-    stored_time(opening["deadline"])
-    return opening
+    return read_round(batch, number, "submission.json", reader(SubmissionRecord))
 
 
 def submissions(batch: Batch) -> dict[int, SubmissionRecord]:
     """Every round that the vendor has, by its number."""
-    found = {number: read_submission(batch, number) for number in ROUNDS}
-    return {number: record for number, record in found.items() if record is not None}
+    records = {number: read_submission(batch, number) for number in ROUNDS}
+    return {number: record for number, record in records.items() if record is not None}
 
 
 def answers_until(batch: Batch) -> datetime | None:
@@ -195,12 +221,14 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
     if not salt:
         raise Fatal("The salt of annotator hashes is empty: set it in the vendor's connection.")
     key = AnnotatorKey(vendor.name, salt)
-    entries = list(_entries(batch, number))
-    place, last = len(entries), entries[-1] if entries else None
+    pages = list(_pages(batch, number))
+    place, last = len(pages), pages[-1] if pages else None
     seen: set[str | None] = set()
-    whole = False
-    while not whole:
-        if len(seen) >= MOST_PAGES and len(seen) >= MOST_PAGES_A_TASK * _n_tasks(batch, number):
+    while last is None or not seen or not last.whole:
+        if len(seen) >= MOST_PAGES and (
+            (plan := read_plan(batch, number)) is None
+            or len(seen) >= MOST_PAGES_A_TASK * len(plan.tasks)
+        ):
             raise Retryable(
                 f"{vendor.name} lists {ref} on more than {len(seen):,} pages, without an end; see "
                 "there what it holds. The next look goes on from here."
@@ -211,89 +239,68 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
                 f"{vendor.name} sent cursor {cursor} of {ref} twice: its pages run in a circle."
             )
         seen.add(cursor)
-        entry = _entry(vendor.fetch(ref, cursor), number_of_look, key)
-        last = write_round(batch, number, _inbox_page(place), entry)
+        sent = vendor.fetch(ref, cursor)
+        page = _Page(
+            look=number_of_look,
+            records=[pseudonymous(raw, key) for raw in sent.records],
+            whole=sent.next_cursor is None,
+            next_cursor=sent.next_cursor,
+            resume_cursor=sent.resume_cursor,
+        )
+        last = write_round(batch, number, _page_name(place), page)
         place += 1
-        whole = last["whole"]
-
-
-def _n_tasks(batch: Batch, number: int) -> int:
-    plan = read_plan(batch, number)
-    return len(plan.tasks) if plan is not None else 0
 
 
 def deliveries(batch: Batch, vendor: str) -> list[Delivery]:
     """Every record of every round, in the order of arrival."""
-    return [
-        delivery
-        for number, record in submissions(batch).items()
-        for delivery in _deliveries(batch, number, f"{vendor}/{record.ref}")
-    ]
+    every = []
+    for number, submission in submissions(batch).items():
+        records = ((raw, page.look) for page in _pages(batch, number) for raw in page.records)
+        source = f"{vendor}/{submission.ref}"
+        every += [Delivery(raw, source, line, look) for line, (raw, look) in enumerate(records, 1)]
+    return every
 
 
 def last_looks(batch: Batch, vendor: str) -> dict[str, int]:
     """The number of the last whole look at each round's container."""
-    found = {}
-    for number, record in submissions(batch).items():
-        whole = [entry["look"] for entry in _entries(batch, number) if entry["whole"]]
-        if whole:
-            found[f"{vendor}/{record.ref}"] = max(whole)
-    return found
+    looks = {
+        f"{vendor}/{submission.ref}": [p.look for p in _pages(batch, number) if p.whole]
+        for number, submission in submissions(batch).items()
+    }
+    return {source: max(whole) for source, whole in looks.items() if whole}
 
 
-def _deliveries(batch: Batch, number: int, source: str) -> Iterator[Delivery]:
-    line = 0
-    for entry in _entries(batch, number):
-        for record in entry["records"]:
-            line += 1
-            yield Delivery(base64.b64decode(record), source, line, entry["look"])
+def answers_of(batch: Batch, vendor: LabelVendor, tasks: Sequence[Mapping[str, Any]]) -> Collection:
+    """What the vendor sent of the tasks, rows of `records.TASKS`: annotations, and what is none.
+
+    Of a vendor that lists all it has at each look, what the last whole one lacks is retracted.
+    """
+    last = last_looks(batch, vendor.name) if vendor.snapshot else {}
+    return read_deliveries(deliveries(batch, vendor.name), tasks, last, vendor.names_people)
 
 
-def _where(last: Mapping[str, Any] | None) -> tuple[int, str | None]:
-    """Number and cursor of the next fetch, after the entry `last`."""
+def _where(last: _Page | None) -> tuple[int, str | None]:
+    """Number and cursor of the next fetch, after the page `last`."""
     if last is None:
         return 0, None
-    if last["whole"]:
-        return last["look"] + 1, last["resume_cursor"]
-    return last["look"], last["next_cursor"]
+    return (last.look + 1, last.resume_cursor) if last.whole else (last.look, last.next_cursor)
 
 
-def _entry(page: AnnotationPage, number_of_look: int, key: AnnotatorKey) -> dict[str, Any]:
-    return {
-        "look": number_of_look,
-        "records": [
-            base64.b64encode(pseudonymous(raw, key)).decode("ascii") for raw in page.records
-        ],
-        "next_cursor": page.next_cursor,
-        "resume_cursor": page.resume_cursor,
-        "whole": page.next_cursor is None,
-    }
-
-
-def _entries(batch: Batch, number: int) -> Iterator[dict[str, Any]]:
+def _pages(batch: Batch, number: int) -> Iterator[_Page]:
     place = 0
-    while (entry := read_round(batch, number, _inbox_page(place), _inbox_entry)) is not None:
-        yield entry
+    while (page := read_round(batch, number, _page_name(place), reader(_Page))) is not None:
+        yield page
         place += 1
     inbox = round_path(batch, number, "inbox")
-    later = next(batch.lake.names(inbox, after=_inbox_page(place).removeprefix("inbox/")), None)
+    later = next(batch.lake.names(inbox, after=_page_name(place).removeprefix("inbox/")), None)
     if later is not None:
         raise Corrupt(
-            f"{batch.lake.uri}/{round_path(batch, number, _inbox_page(place))} is missing, though "
+            f"{batch.lake.uri}/{round_path(batch, number, _page_name(place))} is missing, though "
             f"{later} came after it: what a vendor sent, and was paid for, is lost; {RESTORE}."
         )
 
 
-def _inbox_entry(data: bytes) -> dict[str, Any]:
-    entry = read_sealed(data)
-    if type(entry["look"]) is not int or type(entry["whole"]) is not bool:
-        raise TypeError("look")
-    for record in entry["records"]:
-        base64.b64decode(record, validate=True)
-    return {"next_cursor": None, "resume_cursor": None, **entry}
-
-
-def _inbox_page(place: int) -> str:
+def _page_name(place: int) -> str:
     return f"inbox/{place:06d}.json"
 
 
@@ -312,24 +319,13 @@ def _plan_bytes(built: BuiltTasks) -> bytes:
     )
 
 
-def _request(content: dict[str, Any]) -> TaskRequest:
-    messages = tuple(Message(**message) for message in content.pop("messages"))
-    return TaskRequest(messages=messages, **content)
-
-
-def _quarantined(content: dict[str, Any]) -> Quarantined:
-    return Quarantined(**{**content, "raw": base64.b64decode(content["raw"])})
-
-
-def write_round(batch: Batch, number: int, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+def write_round(batch: Batch, number: int, name: str, content: T) -> T:
     """Write a file of the round unless it is there; what it holds then."""
-    batch.lake.create(round_path(batch, number, name), sealed_json(content))
-    return read_round(batch, number, name) or {}
+    batch.lake.create(round_path(batch, number, name), sealed_json(as_json(content)))
+    return read_round(batch, number, name, reader(type(content))) or content
 
 
-def read_round(
-    batch: Batch, number: int, name: str, parse: Callable[[bytes], Any] = read_sealed
-) -> Any:
+def read_round(batch: Batch, number: int, name: str, parse: Callable[[bytes], T]) -> T | None:
     """What `parse` makes of a file of the round; None where it is not there.
 
     Raises:

@@ -11,17 +11,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from winnow.batch import Batch
 from winnow.errors import Retryable
 from winnow.label.vendor import LabelVendor, TaskRequest
-from winnow.stored import parsed, read_sealed, sealed_json
+from winnow.stored import as_json, parsed, reader, sealed_json
 
 TURN = timedelta(minutes=5)
-
-_ENDED = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @contextmanager
@@ -34,7 +33,7 @@ def turn_to_buy(batch: Batch, number: int, vendor: LabelVendor) -> Iterator[Labe
     if vendor.takes_a_task_once:
         yield vendor
         return
-    turn = _Turn(batch, f"{batch.folder}/label/round-{number}/turn.json")
+    turn = _Turns(batch, f"{batch.folder}/label/round-{number}/turn.json")
     turn.take()
     try:
         yield _InTurn(vendor, turn.take)
@@ -56,39 +55,39 @@ class _InTurn:
         self._vendor.add_tasks(ref, tasks)
 
 
+@dataclass(frozen=True, slots=True)
 class _Turn:
+    """Who has the turn, and until when."""
+
+    holder: str = ""
+    until: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Turns:
     def __init__(self, batch: Batch, path: str) -> None:
         self._batch, self._path, self._holder = batch, path, uuid.uuid4().hex
 
     def take(self) -> None:
         """Have the turn from now on."""
-        holder, until, tag = self._held()
-        if holder != self._holder and until > self._batch.lake.now():
+        turn, tag = self._held()
+        if turn.holder != self._holder and turn.until > self._batch.lake.now():
             raise Retryable(
                 f"Another process buys labels of batch {self._batch.key}; its turn ends at "
-                f"{until:%Y-%m-%d %H:%M:%S} UTC at the latest. Try again then."
+                f"{turn.until:%Y-%m-%d %H:%M:%S} UTC at the latest. Try again then."
             )
-        if not self._write(self._batch.lake.now() + TURN, tag):
+        if not self._write(_Turn(self._holder, self._batch.lake.now() + TURN), tag):
             raise Retryable(f"Another process was first to buy labels of batch {self._batch.key}.")
 
     def end(self) -> None:
         """Let others in; one that took the turn meanwhile keeps it."""
-        holder, _, tag = self._held()
-        if holder == self._holder:
-            self._write(_ENDED, tag)
+        turn, tag = self._held()
+        if turn.holder == self._holder:
+            self._write(_Turn(self._holder), tag)
 
-    def _held(self) -> tuple[str, datetime, str | None]:
+    def _held(self) -> tuple[_Turn, str | None]:
         data, tag = self._batch.lake.read_tagged(self._path)
-        if data is None:
-            return "", _ENDED, tag
-        holder, until = parsed(self._batch.lake, self._path, _read, data)
-        return holder, until, tag
+        path, lake = self._path, self._batch.lake
+        return (parsed(lake, path, reader(_Turn), data) if data is not None else _Turn()), tag
 
-    def _write(self, until: datetime, tag: str | None) -> bool:
-        told = sealed_json({"holder": self._holder, "until": until.isoformat()})
-        return self._batch.lake.swap(self._path, told, tag)
-
-
-def _read(data: bytes) -> tuple[str, datetime]:
-    content = read_sealed(data)
-    return str(content["holder"]), datetime.fromisoformat(content["until"]).astimezone(UTC)
+    def _write(self, turn: _Turn, tag: str | None) -> bool:
+        return self._batch.lake.swap(self._path, sealed_json(as_json(turn)), tag)

@@ -6,21 +6,21 @@ version is out and the next batch can learn from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
 
-from winnow.batch import Artifact, Batch, Manifest, read_artifact, table_files
+from winnow.batch import Artifact, Batch, Manifest, read_artifact, read_table, table_files
 from winnow.errors import Blocked
 from winnow.label.vendors import kind_of
 from winnow.publish.card import dataset_card
-from winnow.publish.formats import dataset_info
 from winnow.publish.labelled import TABLES, Labelled, labelled
 from winnow.publish.shards import cut, store_shards
-from winnow.publish.versions import Version, newest, publish, read_version, shelf
+from winnow.publish.versions import newest, publish, read_version, shelf
+from winnow.publish.views import dataset_info
 from winnow.stages.gate_input import measured, tables_of
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.publish import quality
@@ -41,8 +41,8 @@ def check(batch: Batch) -> str:
     `row_faults: quarantine` those that would block the batch are set aside, and the rest is judged.
     """
     limits = batch.campaign.validation
-    with measured(batch) as found:
-        verdict, broken = judge(found, limits)
+    with measured(batch) as figures:
+        verdict, broken = judge(figures, limits)
     if limits.row_faults == "quarantine":
         with tables_of(batch) as tables:
             aside, along = find_aside(tables, verdict, broken)
@@ -110,17 +110,27 @@ def refit(batch: Batch, number: int) -> Manifest:
     path = reward_model.store(batch.lake, batch.campaign.name, fitted, number)
     baked = bake_off.run(batch, STAGE, published)
     collected = batch.require("label")
-    n_preferences = collected.outputs["preferences"].n_rows
-    verdict = _verdict_of(batch, published)
-    n_aside = Aside.of(verdict).n_rows.get("preferences", 0)
+    stored = published.files[f"quality/{batch.key}.json"]
+    verdict = Verdict.from_bytes(read_artifact(batch.lake, stored))
+    aside = Aside.of(verdict)
+    preferences = read_table(batch.lake, collected.outputs["preferences"])
+    n_undecided = sum(
+        row["preferred"] not in ("first", "second") and aside.leaves(row["pair_id"])
+        for row in preferences.select(["preferred", "pair_id"]).to_pylist()
+    )
     return batch.commit(
         STAGE,
         inputs=[collected],
-        outputs={**baked.outputs, **_quarantine(verdict)},
+        outputs={
+            **baked.outputs,
+            # The rows behind failed checks, by the verdict that the version carries.
+            **({"quarantine": Artifact(**verdict.quarantine)} if verdict.quarantine else {}),
+        },
         counts={
-            "rows_in": n_preferences,
-            "rows_out": n_preferences - n_aside,
-            "quarantined": n_aside,
+            "rows_in": preferences.num_rows,
+            # What lies in the version's files, not what is left of the rows that came in.
+            "rows_out": published.n_rows("reward", batch.key) + n_undecided,
+            "quarantined": aside.n_rows.get("preferences", 0),
         },
         cost=collected.cost,
         figures={
@@ -170,6 +180,11 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
     ingest, expand, select, label = (
         batch.require(s) for s in ("ingest", "expand", "select", "label")
     )
+    aside, rest = Aside.of(verdict), {}
+    if aside:
+        # Figures of the labels without what is set aside, and how many pairs that is.
+        rest = {name: verdict.figures[name] for name in label.figures if name in verdict.figures}
+        rest["pairs_set_aside"] = len(aside.pairs)
     return {
         "verdict": verdict.verdict,
         "prompts": ingest.counts["rows_out"],
@@ -182,26 +197,6 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
         "unmet_floors": ", ".join(select.figures["unmet_floors"]) or "none",
         "mean_info_gain": select.figures["mean_info_gain"],
         **label.figures,
-        **_of_the_rest(verdict, label.figures),
+        **rest,
         "cost": label.cost,
     }
-
-
-def _of_the_rest(verdict: Verdict, whole: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of the labels without what is set aside, and how many pairs that is."""
-    aside = Aside.of(verdict)
-    if not aside:
-        return {}
-    anew = {name: verdict.figures[name] for name in whole if name in verdict.figures}
-    return {**anew, "pairs_set_aside": len(aside.pairs)}
-
-
-def _verdict_of(batch: Batch, published: Version) -> Verdict:
-    return Verdict.from_bytes(
-        read_artifact(batch.lake, published.files[f"quality/{batch.key}.json"])
-    )
-
-
-def _quarantine(verdict: Verdict) -> dict[str, Artifact]:
-    """Where the rows behind failed checks lie, by the verdict that the version carries."""
-    return {"quarantine": Artifact(**verdict.quarantine)} if verdict.quarantine else {}

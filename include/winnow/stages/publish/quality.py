@@ -24,7 +24,10 @@ def report_of(batch: Batch, facts: BatchFacts, version: Version) -> str:
     parent = None
     if version.parent is not None:
         parent = read_version(batch.lake, version.dataset, version.parent)
-    return quality_report(version, facts, History(parent, _paid(batch, version)))
+    books = [read_manifest(batch.lake, batch.campaign.name, k, "label") for k in version.batches]
+    costs = [manifest.cost for manifest in books if manifest is not None]
+    paid = sum(costs) if len(costs) == len(books) else None
+    return quality_report(version, facts, History(parent, paid))
 
 
 def facts_of(batch: Batch, labelled: Labelled, verdict: Mapping[str, Any]) -> BatchFacts:
@@ -36,13 +39,15 @@ def facts_of(batch: Batch, labelled: Labelled, verdict: Mapping[str, Any]) -> Ba
         verdict: What the gate said, as JSON has it.
     """
     manifests = {stage: batch.require(stage) for stage in STAGES}
+    # A batch of a time before it has no report on annotators.
+    annotators = manifests["label"].outputs.get("annotators")
     return BatchFacts(
         batch=batch.key,
         campaign=batch.campaign,
         vendor_note=kind_of(batch.campaign.label.vendor).note,
         manifests=manifests,
         verdict=verdict,
-        annotators=_annotators(batch, manifests["label"]),
+        annotators=json.loads(read_artifact(batch.lake, annotators)) if annotators else [],
         refused=[
             *(each for stage in STAGES for each in _refused(batch, manifests[stage])),
             *_bad_rows(verdict),
@@ -55,14 +60,6 @@ def facts_of(batch: Batch, labelled: Labelled, verdict: Mapping[str, Any]) -> Ba
         examples=figures.examples(labelled),
         seconds=figures.seconds_spent(labelled),
     )
-
-
-def _annotators(batch: Batch, label: Manifest) -> list[dict[str, Any]]:
-    """Rows of the label stage's report; none where a batch is of a time before it."""
-    if "annotators" not in label.outputs:
-        return []
-    rows: list[dict[str, Any]] = json.loads(read_artifact(batch.lake, label.outputs["annotators"]))
-    return rows
 
 
 def _refused(batch: Batch, manifest: Manifest) -> list[Refused]:
@@ -93,10 +90,3 @@ def _bad_rows(verdict: Mapping[str, Any]) -> list[Refused]:
     return [
         Refused("publish", name, n.get(name, len(rows)), rows[0]) for name, rows in details.items()
     ]
-
-
-def _paid(batch: Batch, version: Version) -> int | None:
-    """What the labels of all the version's batches cost, micro-dollars."""
-    books = [read_manifest(batch.lake, batch.campaign.name, k, "label") for k in version.batches]
-    known = [manifest.cost for manifest in books if manifest is not None]
-    return sum(known) if len(known) == len(books) else None

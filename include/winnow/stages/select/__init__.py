@@ -6,7 +6,7 @@ was used is stored with them, and each pair says why it was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,6 +28,12 @@ STAGE = "select"
 
 Row = Mapping[str, Any]
 
+_OF_CHOICE = (
+    *("kind", "rank", "reason", "info_gain", "decision_gain", "score"),
+    *("p_first", "contested", "conflict", "propensity"),
+)
+"""Columns of `records.COMPARISONS` that a choice has."""
+
 
 @one_blas_thread()
 def run(batch: Batch) -> Manifest:
@@ -46,7 +52,11 @@ def run(batch: Batch) -> Manifest:
         prompt = candidates.prompts[pool.prompt_id]
         comparisons += [_comparison(batch, rules, prompt, pool, c, model.version) for c in choices]
         if not choices:
-            alone.append(_alone(pool))
+            detail = (
+                f"the pool holds {len(set(pool.response_ids))} distinct response(s) and no pair of "
+                "them is worth comparing"
+            )
+            alone.append(Quarantined(STAGE, "no_pair", detail, record_id=pool.prompt_id))
     report = night.report
     return batch.commit(
         STAGE,
@@ -95,22 +105,18 @@ def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel,
     version = batch.require("expand").figures["feature_version"]
     current = reward_model.newest_for(batch.lake, batch.campaign, version)
     if current is not None:
-        projection, known, gate = current.model.projection, current.model.heads, current.gate
+        projection, heads_so_far, gate = current.model.projection, current.model.heads, current.gate
     else:
         projection = fit_projection(
             candidates.sample(), candidates.n_embedding, batch.campaign.select.max_components
         )
-        known, gate = {}, "undecided"
+        heads_so_far, gate = {}, "undecided"
     unknown = prior(projection.n_features, float(max(projection.n_features, 1)))
-    heads = {name: known.get(name, unknown) for name in _dimensions(batch, candidates)}
+    names = {OVERALL}
+    if batch.campaign.select.head_per_dimension:
+        names = {candidates.prompts[prompt]["dimension"] for prompt in candidates.rows_of}
+    heads = {name: heads_so_far.get(name, unknown) for name in sorted(names)}
     return RewardModel(projection, heads, version), gate
-
-
-def _dimensions(batch: Batch, candidates: Candidates) -> list[str]:
-    """Names of the heads that tonight's prompts need."""
-    if not batch.campaign.select.head_per_dimension:
-        return [OVERALL]
-    return sorted({candidates.prompts[prompt]["dimension"] for prompt in candidates.rows_of})
 
 
 def pool_rules(settings: Select) -> Rules:
@@ -152,17 +158,8 @@ def _comparison(
         "prompt_id": pool.prompt_id,
         "first_id": first,
         "second_id": second,
-        "kind": choice.kind,
         "strategy": rules.pool_rules.strategy,
-        "rank": choice.rank,
-        "reason": choice.reason,
-        "info_gain": choice.info_gain,
-        "decision_gain": choice.decision_gain,
-        "score": choice.score,
-        "p_first": choice.p_first,
-        "contested": choice.contested,
-        "conflict": choice.conflict,
-        "propensity": choice.propensity,
+        **{name: getattr(choice, name) for name in _OF_CHOICE},
         "dimension": prompt["dimension"],
         "posterior_version": model_version,
         "expected_cost": expected_cost(batch.campaign.label),
@@ -176,26 +173,14 @@ def expected_cost(label: Label) -> int:
 
 def _compared(candidates: Candidates, comparisons: Sequence[Row], feature_version: str) -> pa.Table:
     """Features of the compared responses only: what every later refit reads."""
-    wanted = {c[side] for c in comparisons for side in ("first_id", "second_id")}
-    return to_table(_feature_rows(candidates, wanted, feature_version), FEATURES)
-
-
-def _feature_rows(
-    candidates: Candidates, wanted: set[str], feature_version: str
-) -> Iterator[dict[str, Any]]:
+    compared = {c[side] for c in comparisons for side in ("first_id", "second_id")}
     place = {response: row for row, response in enumerate(candidates.response_ids)}
-    for response in sorted(wanted):
-        vector = candidates.raw_rc[place[response]]
-        yield {
+    rows = (
+        {
             "response_id": response,
-            "vector": vector,
+            "vector": candidates.raw_rc[place[response]],
             "feature_version": feature_version,
         }
-
-
-def _alone(pool: Pool) -> Quarantined:
-    detail = (
-        f"the pool holds {len(set(pool.response_ids))} distinct response(s) and no pair of them "
-        "is worth comparing"
+        for response in sorted(compared)
     )
-    return Quarantined(STAGE, "no_pair", detail, record_id=pool.prompt_id)
+    return to_table(rows, FEATURES)

@@ -11,7 +11,7 @@ Shapes: r responses of the batch, n responses of one prompt, c raw feature colum
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -146,40 +146,65 @@ def read_candidates(batch: Batch) -> Candidates:
         Corrupt: Responses and features do not match.
     """
     ingested, expanded = batch.require("ingest"), batch.require("expand")
-    prompts = read_table(batch.lake, ingested.outputs["prompts"]).to_pylist()
-    responses = read_table(batch.lake, expanded.outputs["responses"])
-    features = read_table(batch.lake, expanded.outputs["features"])
-    ids = responses["response_id"].to_pylist()
-    flags = responses["flags"].to_pylist()
-    unfit_r = np.array([not UNFIT.isdisjoint(each) for each in flags], dtype=np.bool_)
-    prompt_of = responses["prompt_id"].to_pylist()
-    rows_of = rows_by_prompt(prompt_of)
-    prompt_row = {row["prompt_id"]: row for row in prompts}
-    messages = responses["message"].to_pylist()
-    duplicates = pc.add(responses["duplicates"], responses["near_duplicates"]).to_pylist()
-    raw_rc = _vectors(features, ids)
-    n_embedding = expanded.figures["n_embedding"]
+    return candidates_of(
+        batch,
+        read_table(batch.lake, ingested.outputs["prompts"]),
+        read_table(batch.lake, expanded.outputs["responses"]),
+        read_table(batch.lake, expanded.outputs["features"]),
+        topics=batch.campaign.select.topics,
+    )
+
+
+def candidates_of(
+    batch: Batch,
+    prompts: pa.Table,
+    responses: pa.Table,
+    features: pa.Table,
+    *,
+    topics: int = 0,
+    fit: Collection[str] = (),
+) -> Candidates:
+    """Candidates from these tables of a batch, or parts of them.
+
+    The responses `fit`, by id, are blocked for nothing; raises as `read_candidates` does.
+    """
     settings = batch.campaign.select
+    ids, prompt_of = responses["response_id"].to_pylist(), responses["prompt_id"].to_pylist()
+    flags, texts = responses["flags"].to_pylist(), responses["message"].to_pylist()
+    duplicates = pc.add(responses["duplicates"], responses["near_duplicates"]).to_pylist()
+    prompt_row = {row["prompt_id"]: row for row in prompts.to_pylist()}
+    text_of = {
+        prompt: "\n".join(message["content"] or "" for message in row["messages"])
+        for prompt, row in prompt_row.items()
+    }
+    blocked_r = np.array([not UNFIT.isdisjoint(each or ()) for each in flags], dtype=np.bool_)
+    blocked_r |= answers_nothing(
+        prompt_of,
+        texts,
+        responses["model"].to_pylist(),
+        duplicates,
+        [text_of[prompt] for prompt in prompt_of],
+    )
+    blocked_r &= np.array([each not in fit for each in ids], dtype=np.bool_)
+    raw_rc, rows_of = _vectors(features, ids), rows_by_prompt(prompt_of)
+    n_embedding = batch.require("expand").figures["n_embedding"]
+    clusters_r = np.zeros(len(ids), np.intp)
+    for rows in rows_of.values():
+        embedding_nh, text_n = raw_rc[rows, :n_embedding], [texts[row] for row in rows]
+        clusters_r[rows] = near_duplicates(embedding_nh, settings.near_duplicate, text_n)
     return Candidates(
         prompts=prompt_row,
         response_ids=ids,
         n_tokens=responses["n_tokens"].to_pylist(),
         duplicates=duplicates,
         flags=flags,
-        blocked_r=unfit_r
-        | answers_nothing(
-            prompt_of,
-            messages,
-            responses["model"].to_pylist(),
-            duplicates,
-            said_by(prompt_row, prompt_of),
-        ),
+        blocked_r=blocked_r,
         raw_rc=raw_rc,
         rows_of=rows_of,
         n_embedding=n_embedding,
         one_dimension=settings.head_per_dimension,
-        topics=settings.topics,
-        clusters=clustered(rows_of, raw_rc[:, :n_embedding], messages, settings.near_duplicate),
+        topics=topics,
+        clusters=clusters_r.tolist(),
     )
 
 
@@ -189,30 +214,6 @@ def rows_by_prompt(prompt_of: Sequence[str]) -> dict[str, list[int]]:
     for row, prompt in enumerate(prompt_of):
         rows_of[prompt].append(row)
     return dict(sorted(rows_of.items()))
-
-
-def said_by(prompts: Mapping[str, Row], prompt_of: Sequence[str]) -> list[str]:
-    """What the prompt of each response says."""
-    text_of = {
-        prompt: "\n".join(message["content"] or "" for message in row["messages"])
-        for prompt, row in prompts.items()
-    }
-    return [text_of[prompt] for prompt in prompt_of]
-
-
-def clustered(
-    rows_of: Mapping[str, Sequence[int]],
-    embedding_rh: NDArray[np.float16],
-    text_r: Sequence[str],
-    cosine: float,
-) -> list[int]:
-    """Number of each response's near-duplicate cluster among those to its prompt, (r,)."""
-    clusters_r = np.zeros(len(text_r), np.intp)
-    for rows in rows_of.values():
-        texts = [text_r[row] for row in rows]
-        clusters_r[rows] = near_duplicates(embedding_rh[rows], cosine, texts)
-    found: list[int] = clusters_r.tolist()
-    return found
 
 
 def _vectors(features: pa.Table, ids: list[str]) -> NDArray[np.float16]:

@@ -35,15 +35,13 @@ from winnow.reward import (
 )
 from winnow.select import one_blas_thread
 from winnow.stages.label.set_aside import pairs_set_aside
-from winnow.stages.select.trust import Trust, measure
-from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
+from winnow.stages.select.trust import PREFERENCE, Trust, measure
+from winnow.stored import RESTORE, parsed, reader, refuse_lost, sealed_json
 
 Row = Mapping[str, Any]
 
 GUESSING = 0.5
 """Share of guesses from which an annotator is named."""
-
-_PREFERRED = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ def newest(lake: Lake, campaign: str) -> Current | None:
         models = f"campaigns/{campaign}/reward"
         refuse_lost(lake, pointer, [f"{models}/{name}" for name in lake.names(models)])
         return None
-    target = parsed(lake, pointer, _target, data)
+    target = parsed(lake, pointer, reader(_Target), data)
     try:
         model = parsed(lake, target.path, RewardModel.from_bytes)
     except FileNotFoundError as error:
@@ -159,8 +157,12 @@ def _refitted(
     n_embedding = judged[-1][0].figures["n_embedding"]
     projection = fit_projection(_centred(votes), n_embedding, campaign.select.max_components)
     trust = measure(lake, [(select, batch_votes) for _, select, batch_votes in judged])
+    votes_of_head: dict[str, list[Row]] = {}
+    for vote in votes:
+        name = vote["dimension"] if campaign.select.head_per_dimension else OVERALL
+        votes_of_head.setdefault(name, []).append(vote)
     heads, epsilon = {}, dict[str, float]()
-    for dimension, own in sorted(_by_dimension(votes, campaign.select).items()):
+    for dimension, own in sorted(votes_of_head.items()):
         head, guesses = _fit(projection, own, campaign.select)
         heads[dimension] = head.at_temperature(trust.temperature)
         epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
@@ -182,27 +184,10 @@ def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
     while True:
         pointer = _pointer_path(campaign)
         data, tag = lake.read_tagged(pointer)
-        if data is not None and parsed(lake, pointer, _target, data).number >= number:
+        if data is not None and parsed(lake, pointer, reader(_Target), data).number >= number:
             return path
         if lake.swap(pointer, target, tag):
             return path
-
-
-def _target(data: bytes) -> _Target:
-    content = read_sealed(data)
-    if type(content["number"]) is not int:
-        raise TypeError("number")
-    return _Target(**content)
-
-
-def _by_dimension(votes: list[Row], settings: Select) -> dict[str, list[Row]]:
-    """Votes by the head that learns from them."""
-    if not settings.head_per_dimension:
-        return {OVERALL: votes}
-    found: dict[str, list[Row]] = {}
-    for vote in votes:
-        found.setdefault(vote["dimension"], []).append(vote)
-    return found
 
 
 def _fit(
@@ -226,8 +211,10 @@ def _fit(
 
 
 def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest, Manifest]:
-    found = [read_manifest(lake, campaign, key, stage) for stage in ("expand", "select", "label")]
-    expand, select, label = found
+    manifests = [
+        read_manifest(lake, campaign, key, stage) for stage in ("expand", "select", "label")
+    ]
+    expand, select, label = manifests
     if expand is None or select is None or label is None:
         raise Corrupt(f"Batch {key} of {campaign} is published but a manifest of it is missing.")
     return expand, select, label
@@ -267,7 +254,7 @@ def _votes(
                 {
                     **row,
                     **pair,
-                    "preference": _PREFERRED[row["preferred"]],
+                    "preference": PREFERENCE[row["preferred"]],
                     "length": log1p(len(text_of[first])) - log1p(len(text_of[second])),
                     "first": vectors[first],
                     "second": vectors[second],
@@ -280,10 +267,10 @@ def _centred(votes: list[Row]) -> NDArray[np.float64]:
     """Raw features of the voted responses, each once, centred within their prompts."""
     prompts: dict[str, dict[str, NDArray[np.float64]]] = {}
     for vote in votes:
-        found = prompts.setdefault(vote["prompt_id"], {})
-        found[vote["first_id"]], found[vote["second_id"]] = vote["first"], vote["second"]
+        vectors = prompts.setdefault(vote["prompt_id"], {})
+        vectors[vote["first_id"]], vectors[vote["second_id"]] = vote["first"], vote["second"]
     return np.vstack(
-        [centre(np.array([found[i] for i in sorted(found)])) for found in prompts.values()]
+        [centre(np.array([vectors[i] for i in sorted(vectors)])) for vectors in prompts.values()]
     )
 
 

@@ -24,6 +24,9 @@ from winnow.reward.gate import GateVerdict, exploration_gate
 
 BATCHES = 10
 
+PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
+"""How far a vote is for the first response."""
+
 Row = Mapping[str, Any]
 
 
@@ -43,15 +46,18 @@ class Trust:
 
     def figures(self) -> dict[str, Any]:
         """For a manifest: numbers, the gate's sentence, and bins (n, stated, observed)."""
-        found = self.calibration
+        calibration = self.calibration
         return {
             "temperature": self.temperature,
             "gate": asdict(self.gate),
-            "ece": found and found.ece,
-            "ece_low": found and found.low,
-            "ece_high": found and found.high,
-            "reliability": found
-            and [[each.n, round(each.stated, 4), round(each.observed, 4)] for each in found.bins],
+            "ece": calibration and calibration.ece,
+            "ece_low": calibration and calibration.low,
+            "ece_high": calibration and calibration.high,
+            "reliability": calibration
+            and [
+                [each.n, round(each.stated, 4), round(each.observed, 4)]
+                for each in calibration.bins
+            ],
         }
 
 

@@ -1,0 +1,148 @@
+-- What the views of `winnow.publish.views` are read from, and how: `$start` to `$end` is a block of
+-- prompts, `$low` to `$high` are places of a split.
+
+-- macros: LLaMA-Factory's turns of a prompt, a first one of the system aside, must alternate
+CREATE OR REPLACE TEMP MACRO talk(messages) AS
+    CASE WHEN messages[1].role = 'system' THEN messages[2:] ELSE messages END;
+CREATE OR REPLACE TEMP MACRO alternates(messages) AS len(list_filter(talk(messages),
+    lambda turn, place: turn.role = 'system' OR (turn.role = 'assistant') = (place % 2 = 1))) = 0;
+CREATE OR REPLACE TEMP MACRO by_model(text) AS {'from': 'gpt', 'value': text};
+CREATE OR REPLACE TEMP MACRO said(message) AS [{'role': 'assistant', 'content': message}];
+-- What is beyond rounding: the votes on a response's pairs may cancel out.
+CREATE OR REPLACE TEMP MACRO tells(favour) AS abs(favour) > 1e-9;
+
+-- asked: the prompts, with their places in the splits
+CREATE OR REPLACE TEMP TABLE asked AS
+SELECT prompts.prompt_id, row_n AS q, messages, tools, dimension, language, place,
+    alternates(messages) AS alternates
+FROM prompts JOIN given_places USING (prompt_id) ORDER BY q
+
+-- texts: what was compared; sorted, so that a block's texts lie together
+CREATE OR REPLACE TEMP TABLE texts AS
+SELECT q, response_id, message FROM responses JOIN (SELECT q, prompt_id FROM asked)
+USING (prompt_id)
+WHERE response_id IN (SELECT unnest([first_id, second_id]) FROM comparisons) ORDER BY q
+
+-- decided: pairs whose votes name a side
+CREATE OR REPLACE TEMP TABLE decided AS
+SELECT q, p.row_n AS n, p.pair_id, p.prompt_id, p.votes, p.agreement,
+    p.cost / 1_000_000 AS cost_usd, chosen_id, rejected_id, p_chosen,
+    greatest(0.0, ln(p_chosen / (1.0 - p_chosen))) AS margin,
+    greatest(0.0, 2.0 * p_chosen - 1.0) AS weight,
+    c.dimension, c.kind, c.strategy, c.info_gain, c.propensity
+FROM (
+    SELECT *, CASE WHEN preferred = 'first' THEN first_id ELSE second_id END AS chosen_id,
+        CASE WHEN preferred = 'first' THEN second_id ELSE first_id END AS rejected_id,
+        CASE WHEN preferred = 'first' THEN p_preferred ELSE 1.0 - p_preferred END AS p_chosen
+    FROM preferences WHERE preferred IN ('first', 'second')
+) AS p JOIN comparisons AS c USING (pair_id)
+JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = p.prompt_id ORDER BY q
+
+-- certain: those of them that are sure enough
+CREATE OR REPLACE TEMP TABLE certain AS
+SELECT * FROM decided WHERE p_chosen >= $certain ORDER BY q
+
+-- expected: how many rows each view must have
+-- Counted in the tables alone, without the joins and slices by which views are read: what is published
+-- is held against it.
+CREATE OR REPLACE TEMP TABLE expected AS
+WITH sided AS (
+    SELECT *, CASE preferred WHEN 'first' THEN p_preferred ELSE 1.0 - p_preferred END AS p_chosen
+    FROM preferences WHERE preferred IN ('first', 'second')
+),
+sure AS (
+    SELECT prompt_id, first_id, second_id, CASE preferred WHEN 'first' THEN 1 ELSE -1 END
+        * greatest(0.0, ln(p_chosen / (1.0 - p_chosen))) AS favour
+    FROM sided WHERE p_chosen >= $certain
+),
+single AS (
+    SELECT sum(favour) AS favour FROM (
+        SELECT prompt_id, first_id AS id, favour FROM sure
+        UNION ALL SELECT prompt_id, second_id, -favour FROM sure
+    ) GROUP BY prompt_id, id
+)
+SELECT
+    (SELECT count(*) FROM sided) AS reward,
+    (SELECT count(*) FROM sure) AS dpo,
+    (SELECT count(*) FROM single WHERE tells(favour)) AS kto,
+    (SELECT count(*) FROM prompts) AS prompts,
+    (SELECT count(*) FROM annotations WHERE kind IS DISTINCT FROM 'gold') AS annotations,
+    (SELECT count(*) FROM sure WHERE prompt_id IN (
+        SELECT prompt_id FROM prompts WHERE alternates(messages)
+    )) AS sharegpt
+
+-- no_singles
+CREATE OR REPLACE TEMP TABLE singles
+    (q BIGINT, response_id VARCHAR, prompt_id VARCHAR, pair_ids VARCHAR[], favour DOUBLE)
+
+-- singles: a row a response of a certain pair
+-- One row a pair and side would tell a trainer that a response which wins one pair and loses another
+-- is both good and bad, so the log-odds of its pairs are added up. In the order of ids, which are
+-- hashes: TRL's KTO takes the answers of neighbours for answers to other prompts. Slice by slice:
+-- lists that grow beside each other are what DuckDB cannot put aside.
+INSERT INTO singles
+SELECT q, response_id, any_value(prompt_id) AS prompt_id, list(pair_id ORDER BY n) AS pair_ids,
+    list_sum(list(favour ORDER BY n)) AS favour
+FROM (
+    SELECT q, n, pair_id, prompt_id, chosen_id AS response_id, margin AS favour FROM certain
+    UNION ALL SELECT q, n, pair_id, prompt_id, rejected_id, -margin FROM certain
+)
+WHERE q >= $start AND q < $end
+GROUP BY q, response_id HAVING tells(favour) ORDER BY q
+
+-- answered: annotations of prompts
+CREATE OR REPLACE TEMP TABLE answered AS
+SELECT q, a.* EXCLUDE (row_n), c.prompt_id, first_id, second_id
+FROM annotations AS a JOIN comparisons AS c USING (pair_id)
+JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = c.prompt_id
+WHERE a.kind IS DISTINCT FROM 'gold' ORDER BY q
+
+-- block: what is joined is cut down to a block first, its prompts and their texts
+WITH block AS (FROM asked WHERE q >= $start AND q < $end AND place >= $low AND place < $high),
+told AS (FROM texts WHERE q >= $start AND q < $end)
+
+-- reward: in the order of n
+SELECT block.messages AS prompt, said(better.message) AS chosen,
+    said(worse.message) AS rejected, tools, language,
+    pairs.*
+FROM decided AS pairs JOIN block USING (q) JOIN told AS better ON better.response_id = chosen_id
+JOIN told AS worse ON worse.response_id = rejected_id
+WHERE pairs.q >= $start AND pairs.q < $end
+
+-- dpo: in the order of n
+SELECT block.messages AS prompt, said(better.message) AS chosen,
+    said(worse.message) AS rejected, tools, language,
+    pairs.*
+FROM certain AS pairs JOIN block USING (q) JOIN told AS better ON better.response_id = chosen_id
+JOIN told AS worse ON worse.response_id = rejected_id
+WHERE pairs.q >= $start AND pairs.q < $end
+
+-- kto: in the order of response_id
+SELECT block.messages AS prompt, said(message) AS completion,
+    favour > 0.0 AS label, tools, response_id, singles.prompt_id, pair_ids
+FROM singles JOIN block USING (q) JOIN told USING (response_id)
+WHERE singles.q >= $start AND singles.q < $end
+
+-- prompts: in the order of q
+SELECT *, messages AS prompt FROM block
+
+-- annotations: in the order of annotation_id, revision
+SELECT a.* EXCLUDE (prompt_id), block.messages AS prompt, tools, block.prompt_id,
+    one.message AS first, other.message AS second
+FROM answered AS a JOIN block USING (q)
+JOIN told AS one ON one.response_id = first_id
+JOIN told AS other ON other.response_id = second_id
+WHERE a.q >= $start AND a.q < $end
+
+-- sharegpt: in the order of n
+SELECT list_transform(talk(messages), lambda turn: {
+        'from': CASE turn.role WHEN 'user' THEN 'human' WHEN 'tool' THEN 'observation' ELSE 'gpt' END,
+        'value': turn.content
+    }) AS conversations,
+    by_model(better.message) AS chosen, by_model(worse.message) AS rejected,
+    CASE WHEN messages[1].role = 'system' THEN messages[1].content ELSE '' END AS system,
+    coalesce(tools, '') AS tools, certain.*
+FROM certain JOIN block USING (q)
+JOIN told AS better ON better.response_id = chosen_id
+JOIN told AS worse ON worse.response_id = rejected_id
+WHERE alternates AND certain.q >= $start AND certain.q < $end
