@@ -131,7 +131,7 @@ def _told(done: Done) -> str:
     if done.stage == "select":
         return f"{counts.get('comparisons', counts['rows_out']):,} pairs"
     if done.stage == "label":
-        return f"{counts.get('annotations', counts['rows_out']):,} votes"
+        return f"{counts.get('annotations', counts['rows_out']):,} annotations"
     return f"{figures.get('version', 'published')}, gate: {figures.get('verdict', 'not known')}"
 
 

@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 
 from winnow.batch import STAGES
 from winnow.console.parts import Kind as Colour
-from winnow.console.parts import age
 from winnow.console.state import BatchState
 from winnow.operate.damage import Damage, whole
 from winnow.operate.standing import Facts, Kind, Run, Standing
 from winnow.operate.standing import damaged as damaged_standing
-from winnow.pages.words import cut, number, percent
+from winnow.pages.words import age, cut, number, percent
 from winnow.stages.tasks import DAG_OF
 from winnow.validate.limits import setting_of
 from winnow.validate.verdict import Check

@@ -15,7 +15,7 @@ from datetime import datetime
 from winnow.batch import Artifact, read_artifact
 from winnow.errors import Fatal
 from winnow.lake import Lake
-from winnow.pages.pieces import remark
+from winnow.pages.render import with_remark
 from winnow.publish.card import inert
 from winnow.publish.versions import (
     CARD,
@@ -81,7 +81,7 @@ def _card(text: str, target: Version, version: Version) -> str:
 
 def _report(text: str, version: Version) -> str:
     """What it tells was measured for the target, so its name stays there."""
-    return text.replace("<main>", f"<main>{remark(_notice(version))}", 1)
+    return with_remark(text, _notice(version))
 
 
 def _notice(version: Version) -> str:
