@@ -33,6 +33,9 @@ DISK_GB = 6
 SHIPPED_MODEL = "SmolLM2-135M-Instruct"
 TORCH_SOURCES: list[list[str]] = [[], ["--torch-backend", "cpu"]]
 """Options of uv to try in turn: a wheel folder that pip knows, then PyTorch's own CPU builds."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""Programs in which the tests can look at the pages."""
+APT = ["apt-get", "-q", "-o", "Acquire::http::Timeout=20"]
 
 
 class SetupError(Exception):
@@ -50,6 +53,7 @@ def main(arguments: list[str]) -> int:
         if dev:
             install_trainer()
             install_label_studio()
+            install_browser()
         if "--cluster" in arguments:
             install_cluster()
         prepare_models(home)
@@ -106,6 +110,23 @@ def install_label_studio() -> None:
     """Label Studio's server, whose libraries fit beside nothing else."""
     lock = TESTS / "label_studio.lock"
     _install(LABEL_STUDIO, [lock], "Label Studio, for the tests", attempts=[[]])
+
+
+def install_browser() -> None:
+    """Debian's Chromium, where nothing like it is there and who sets up may install packages.
+
+    Without a browser the tests of the pages in one are skipped, and fail where `CI` is set.
+    """
+    is_there = any(map(shutil.which, BROWSERS))
+    if is_there or os.geteuid() != 0 or shutil.which(APT[0]) is None:
+        return
+    print("winnow: installing Chromium, for the tests of the pages", flush=True)
+    env, failure = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "no Chromium"
+    try:
+        _run([*APT, "update"], failure, env)
+        _run([*APT, "install", "-y", "--no-install-recommends", "chromium"], failure, env)
+    except SetupError as error:
+        print(f"winnow: the pages are not tested in a browser: {error}", file=sys.stderr)
 
 
 def install_cluster() -> None:
