@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from winnow.pages.render import policy, render, style_of
 from winnow_simulator.books import Books
 from winnow_simulator.form import LONGEST_NAME, LONGEST_RATIONALE, Sitting
@@ -88,7 +86,6 @@ def task_page(row: sqlite3.Row, sitting: Sitting) -> str:
         n_by_hand=sitting.n_by_hand,
         longest_name=LONGEST_NAME,
         longest_rationale=LONGEST_RATIONALE,
-        script=Markup(_KEYS),
     )
 
 

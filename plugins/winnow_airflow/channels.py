@@ -7,7 +7,6 @@ providers' own notifiers, which are optional: one that is not installed is named
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -109,11 +108,13 @@ def _by_slack_webhook(recipient: Recipient, alarm: Alarm) -> None:
 def _by_smtp(recipient: Recipient, alarm: Alarm) -> None:
     from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
+    from winnow.pages.render import piece
+
     SmtpNotifier(
         smtp_conn_id=recipient.connection,
         to=recipient.target,
         subject=alarm.subject,
-        html_content="".join(f"<p>{html.escape(line)}</p>\n" for line in alarm.body.splitlines()),
+        html_content=piece("paragraphs", alarm.body.splitlines()),
     ).notify({})
 
 
