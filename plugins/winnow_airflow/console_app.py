@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 
 from airflow.api_fastapi.app import get_auth_manager
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
@@ -22,9 +23,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from winnow.campaign import Campaign
-from winnow.console import batch, batches, datasets, selector, spend
 from winnow.console.datasets.files import Served, file_of, report_of
 from winnow.console.memory import Memory
+from winnow.console.nav import NAV, UNDER
 from winnow.console.shell import (
     POLICY,
     SCRIPT,
@@ -45,11 +46,7 @@ from winnow_airflow.context import current_campaign, the_lake
 from winnow_airflow.plain_log import plain_logger
 
 PAGES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str], Site], Page]] = {
-    "batches": batches.page,
-    "batch": batch.page,
-    "datasets": datasets.page,
-    "spend": spend.page,
-    "selector": selector.page,
+    name: import_module(f"winnow.console.{name}").page for name in (*NAV, *UNDER)
 }
 FILES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str]], Served]] = {
     "report": report_of,

@@ -11,7 +11,6 @@ Kind = Literal["good", "warn", "bad", "soft"]
 
 PER_PAGE = 50
 LONGEST_QUERY = 100
-_MOST_PAGES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +60,8 @@ def paging(
     per_page: int = PER_PAGE,
 ) -> tuple[Paging, slice]:
     """The page that a query's `page` asks for of a list of `n`, and the part of the list on it."""
-    n_pages = max(1, -(-n // per_page))
-    number = min(page_number(query), n_pages)
+    n_pages, asked = max(1, -(-n // per_page)), query.get("page", "")
+    is_number = asked.isascii() and asked.isdigit()
+    number = max(1, min(int(asked[:9]), n_pages)) if is_number else 1
     part = slice((number - 1) * per_page, number * per_page)
     return Paging(label, number, n_pages, address), part
-
-
-def page_number(query: Mapping[str, str]) -> int:
-    """The page asked for, from 1; 1 where the query does not say a number."""
-    asked = query.get("page", "")
-    if not (asked.isascii() and asked.isdigit()):
-        return 1
-    return max(1, min(int(asked[:9]), _MOST_PAGES))

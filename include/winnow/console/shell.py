@@ -16,20 +16,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from winnow.console.memory import Memory
+from winnow.console.nav import NAV, UNDER
 from winnow.console.state import WORDS
 from winnow.operate.standing import Run
 from winnow.pages.render import fragment, policy, render, style_of
-
-NAV = {
-    "batches": "Batches",
-    "datasets": "Datasets",
-    "spend": "Spend",
-    "selector": "Selector",
-}
-"""Pages in the navigation, by address. A batch's own page is reached from its row."""
-
-UNDER = {"batch": "batches"}
-"""Pages that belong to one of the navigation."""
 
 SCRIPT_NAME = "frame.js"
 
