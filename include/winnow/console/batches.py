@@ -60,7 +60,9 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         return page_of("Batches", "batches.html", site, n_all=0, **given)
     published = published_of(lake, campaign.name, keys, site.memory)
     unfinished = [key for key in keys if key not in published]
-    standing = _standing(lake, campaign, unfinished, site)
+    stages = stages_of(lake, campaign.name, unfinished, site.memory)
+    runs = site.runs_known([key for key in unfinished if not stages[key].ended][:MOST_OPEN])
+    standing = batch_states(lake, campaign, stages, runs, site)
     shown = _matching(keys, published, standing, query)
     of_query = {field.name: field.asked(query) for field in (STATE, SEARCH)}
     pages, part = paging(
@@ -70,8 +72,13 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         lambda n: to("batches", **of_query, page=n if n > 1 else None),
     )
     settled = [k for k in shown[part] if k in published or standing[k].state == "ended"]
-    rows = {**standing, **_finished(lake, campaign, settled, site)}
-    troubles = _troubles([rows[key] for key in _told_of(shown[part], rows)], site)
+    stages = stages_of(lake, campaign.name, settled, site.memory)
+    runs = site.runs_known(settled)
+    rows = {**standing, **batch_states(lake, campaign, stages, runs, site)}
+    # Of batches on this page, and of all that are not done.
+    unsettled = {key for key, batch in rows.items() if batch.state not in SETTLED}
+    told_of = sorted({*shown[part], *unsettled}, reverse=True)
+    troubles = _troubles([rows[key] for key in told_of], site)
     return page_of(
         "Batches",
         "batches.html",
@@ -111,9 +118,9 @@ def batch_states(
     paused = site.paused() if open_ones else ()
 
     def state(each: Stages) -> BatchState:
-        facts, told = facts_of(lake, campaign, each, site.memory)
+        facts, words = facts_of(lake, campaign, each, site.memory)
         mended = mends.get(mend_name(each.key, each.next or ""))
-        return state_of(each, facts, site.now, runs.get(each.key), paused, mended, told)
+        return state_of(each, facts, site.now, runs.get(each.key), paused, mended, words)
 
     found = {key: whole(partial(state, each)) for key, each in stages.items()}
     return {
@@ -132,22 +139,6 @@ def _mends(lake: Lake, campaign: Campaign, site: Site) -> Mapping[str, Mended]:
     return site.memory.lately(lake, ("mends", campaign.name), read)
 
 
-def _standing(
-    lake: Lake, campaign: Campaign, keys: Sequence[str], site: Site
-) -> dict[str, BatchState]:
-    stages = stages_of(lake, campaign.name, keys, site.memory)
-    unsettled = [key for key in keys if not stages[key].ended]
-    runs = site.runs_known(unsettled[:MOST_OPEN])
-    return batch_states(lake, campaign, stages, runs, site)
-
-
-def _finished(
-    lake: Lake, campaign: Campaign, keys: Sequence[str], site: Site
-) -> dict[str, BatchState]:
-    stages = stages_of(lake, campaign.name, keys, site.memory)
-    return batch_states(lake, campaign, stages, site.runs_known(keys), site)
-
-
 def _matching(
     keys: Sequence[str],
     published: Mapping[str, Done],
@@ -164,12 +155,6 @@ def _matching(
         return text in key.casefold() or text in version.casefold()
 
     return [key for key in keys if matches(key)]
-
-
-def _told_of(part: Sequence[str], rows: Mapping[str, BatchState]) -> list[str]:
-    """Batches whose troubles are told: those on this page, and all that are not done."""
-    unfinished = {key for key, batch in rows.items() if batch.state not in SETTLED}
-    return sorted({*part, *unfinished}, reverse=True)
 
 
 def _troubles(batches: Sequence[BatchState], site: Site) -> list[Trouble]:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-Kind = Literal["good", "warn", "bad", "soft"]
-"""How good something is: a class of the style's."""
 
 PER_PAGE = 50
 LONGEST_QUERY = 100
