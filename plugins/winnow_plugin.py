@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+from winnow.console.nav import NAV
 from winnow_airflow import failures
 
 ICON = (
@@ -53,10 +54,10 @@ class WinnowPlugin(AirflowPlugin):
         {"app": WinnowDoor(), "url_prefix": "/winnow", "name": "winnow"}
     ]
     external_views: ClassVar[list[Any]] = [
-        _view("Batches", "batches", "nav", category="browse", url_route="winnow-batches"),
-        _view("Datasets", "datasets", "nav", category="browse", url_route="winnow-datasets"),
-        _view("Spend", "spend", "nav", category="browse", url_route="winnow-spend"),
-        _view("Selector", "selector", "nav", category="browse", url_route="winnow-selector"),
+        *(
+            _view(title, page, "nav", category="browse", url_route=f"winnow-{page}")
+            for page, title in NAV.items()
+        ),
         _view("Batch", "run?dag={DAG_ID}&run={RUN_ID}", "dag_run", url_route="winnow-batch"),
     ]
     listeners: ClassVar[list[Any]] = [failures]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,6 +16,13 @@ from winnow.lake.aws import end_calls
 # A failed assertion of the shared suites shows its values, as in a test file.
 for _suite in ("vendor_answers", "vendor_buying", "vendor_world"):
     pytest.register_assert_rewrite(f"{__package__}.{_suite}" if __package__ else f"tests.{_suite}")
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip a test that this machine lacks something for; where the variable CI is set, fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} (CI is set, so this is no reason to skip)")
+    pytest.skip(what)
 
 
 @pytest.fixture

@@ -39,6 +39,9 @@ FOR_TESTS: tuple[tuple[Path, Path, str, list[list[str]]], ...] = (
     (LABEL_STUDIO, TESTS / "label_studio.lock", "Label Studio", [[]]),
 )
 """Environments that have never heard of Winnow: its lock, what is in it, where it comes from."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""Programs in which the tests can look at the pages."""
+APT = ["apt-get", "-q", "-o", "Acquire::http::Timeout=20"]
 
 
 class SetupError(Exception):
@@ -57,6 +60,7 @@ def main(arguments: list[str]) -> int:
         if dev:
             for venv, lock, what, sources in FOR_TESTS:
                 install(venv, [lock], f"{what}, for the tests", sources, with_winnow=False)
+            install_browser()
         if "--cluster" in arguments:
             locks = [ROOT / "docker" / "airflow.lock", TESTS / "cluster.lock"]
             install(CLUSTER, locks, "a deployment's parts, for the tests")
@@ -94,6 +98,23 @@ def install_engine(dev: bool) -> None:
         lines = lock.read_text().splitlines(keepends=True)
         slim.write_text("".join(line for line in lines if not line.startswith("vllm")))
         install(ENGINE, [slim, *tools], "transformers and torch", TORCH_SOURCES)
+
+
+def install_browser() -> None:
+    """Debian's Chromium, where nothing like it is there and who sets up may install packages.
+
+    Without a browser the tests of the pages in one are skipped, and fail where `CI` is set.
+    """
+    is_there = any(map(shutil.which, BROWSERS))
+    if is_there or os.geteuid() != 0 or shutil.which(APT[0]) is None:
+        return
+    print("winnow: installing Chromium, for the tests of the pages", flush=True)
+    env, failure = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "no Chromium"
+    try:
+        _run([*APT, "update"], failure, env)
+        _run([*APT, "install", "-y", "--no-install-recommends", "chromium"], failure, env)
+    except SetupError as error:
+        print(f"winnow: the pages are not tested in a browser: {error}", file=sys.stderr)
 
 
 def prepare_models(home: Path) -> None:

@@ -24,7 +24,6 @@ from urllib.parse import parse_qsl, quote
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from markupsafe import Markup
 
 from winnow.label.vendor import Choice
 from winnow.pages.render import policy, render, style_of
@@ -122,7 +121,6 @@ def people_routes(books: Books, guard: Guard) -> APIRouter:
             n_pending=books.status(task["ref"]).n_pending,
             longest_name=LONGEST_NAME,
             longest_rationale=LONGEST_RATIONALE,
-            script=Markup(_KEYS),
         )
 
     def go_on(ref: str, name: str) -> Response:

@@ -96,11 +96,13 @@ def _by_slack(recipient: Recipient, alarm: Alarm) -> None:
 def _by_smtp(recipient: Recipient, alarm: Alarm) -> None:
     from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
+    from winnow.pages.render import piece
+
     SmtpNotifier(
         smtp_conn_id=recipient.connection,
         to=recipient.target,
         subject=alarm.subject,
-        html_content="".join(f"<p>{html.escape(line)}</p>\n" for line in alarm.body.splitlines()),
+        html_content=piece("paragraphs", alarm.body.splitlines()),
     ).notify({})
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from html import escape
+from importlib import import_module
 
 from airflow.api_fastapi.app import get_auth_manager
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
@@ -23,17 +23,18 @@ from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from winnow.campaign import Campaign
-from winnow.console import batch, batches, datasets, selector, spend
 from winnow.console.datasets.files import Served, file_of, report_of
 from winnow.console.memory import Memory
+from winnow.console.nav import NAV, UNDER
 from winnow.console.shell import (
+    POLICY,
     SCRIPT,
     SCRIPT_NAME,
     NotFound,
     Page,
     Site,
     document,
-    policy,
+    page_of,
     to,
 )
 from winnow.errors import WinnowError
@@ -45,11 +46,7 @@ from winnow_airflow.plain_log import plain_logger
 from winnow_airflow.webhook_app import create_app as create_webhook_app
 
 PAGES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str], Site], Page]] = {
-    "batches": batches.page,
-    "batch": batch.page,
-    "datasets": datasets.page,
-    "spend": spend.page,
-    "selector": selector.page,
+    name: import_module(f"winnow.console.{name}").page for name in (*NAV, *UNDER)
 }
 FILES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str]], Served]] = {
     "report": report_of,
@@ -87,8 +84,8 @@ def _run(request: Request, user: Reader) -> Response:
     query = _query(request)
     key = key_of(query.get("dag", ""), query.get("run", ""))
     if key is None:
-        words = "This run works on no batch of Winnow: it has no partition key, or another DAG."
-        return _html(404, _told("No batch", words), "", Site(datetime.now(UTC), ui=AIRFLOW))
+        why = "This run works on no batch of Winnow: it has no partition key, or another DAG."
+        return _sorry(404, "No batch", why, "", Site(datetime.now(UTC), ui=AIRFLOW))
     return RedirectResponse(to("batch", key=key), status_code=307, headers=_headers())
 
 
@@ -102,10 +99,10 @@ def _page_route(name: str, memory: Memory) -> Endpoint:
             site = Site(site.now, memory, runs, begun, AIRFLOW, paused)
             made = PAGES[name](lake, campaign, _query(request), site)
         except NotFound as error:
-            return _html(404, _told("Not found", str(error)), name, site)
+            return _sorry(404, "Not found", str(error), name, site)
         except WinnowError as error:
             log.warning("Page %s cannot be shown: %s", name, error)
-            return _html(503, _told("This page cannot be shown now", str(error)), name, site)
+            return _sorry(503, "This page cannot be shown now", str(error), name, site)
         return _html(200, made, name, site, about)
 
     return answer
@@ -117,9 +114,9 @@ def _file_route(name: str) -> Endpoint:
         try:
             served = FILES[name](the_lake(), current_campaign(), _query(request))
         except NotFound as error:
-            return _html(404, _told("Not found", str(error)), "datasets", site)
+            return _sorry(404, "Not found", str(error), "datasets", site)
         except WinnowError as error:
-            return _html(503, _told("This file cannot be had now", str(error)), "datasets", site)
+            return _sorry(503, "This file cannot be had now", str(error), "datasets", site)
         kept = {"Cache-Control": "private, no-store"}
         return StreamingResponse(served.chunks, headers={**kept, **served.headers})
 
@@ -134,8 +131,12 @@ def _query(request: Request) -> dict[str, str]:
     return first
 
 
-def _told(title: str, words: str) -> Page:
-    return Page(title, f'<p class="lead">{escape(words)}</p>')
+def _sorry(
+    status: int, title: str, words: str, here: str, site: Site, address: str = ""
+) -> Response:
+    """A sentence in place of a page; `address` is where its words lead."""
+    page = page_of(title, "told.html", site, words=words, address=address)
+    return _html(status, page, here, site)
 
 
 def _html(status: int, page: Page, here: str, site: Site, about: str = "") -> Response:
@@ -144,7 +145,7 @@ def _html(status: int, page: Page, here: str, site: Site, about: str = "") -> Re
 
 def _headers() -> dict[str, str]:
     return {
-        "Content-Security-Policy": policy(),
+        "Content-Security-Policy": POLICY,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
         "Cache-Control": "private, no-store",
@@ -157,13 +158,10 @@ async def _refused(request: Request, error: Exception) -> Response:
     wants_page = "text/html" in request.headers.get("accept", "")
     if error.status_code not in (401, 403) or not wants_page:
         return await http_exception_handler(request, error)
+    site = Site(datetime.now(UTC))
     if error.status_code == 403:
-        page = _told("Not allowed", str(error.detail))
-    else:
-        login = get_auth_manager().get_url_login(next_url=str(request.url))
-        is_whole = login.startswith(("http://", "https://"))
-        address = escape(login if is_whole else AIRFLOW + login.lstrip("/"))
-        page = Page(
-            "Log in", f'<p class="lead"><a href="{address}">Log in to Airflow</a> first.</p>'
-        )
-    return _html(error.status_code, page, "", Site(datetime.now(UTC)))
+        return _sorry(403, "Not allowed", str(error.detail), "", site)
+    login = get_auth_manager().get_url_login(next_url=str(request.url))
+    is_whole = login.startswith(("http://", "https://"))
+    address = login if is_whole else AIRFLOW + login.lstrip("/")
+    return _sorry(error.status_code, "Log in", "Log in to Airflow", "", site, address)

@@ -16,7 +16,7 @@ from airflow.api_fastapi.core_api.security import get_user
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from winnow.console.shell import policy
+from winnow.console.shell import POLICY
 from winnow.errors import Retryable
 from winnow.lake import FolderLake
 from winnow.stages.tasks import DAG_OF
@@ -118,7 +118,7 @@ def test_who_may_not_read_one_dag_sees_nothing_of_any(door: Door, entity: Any) -
     for path in set(every_path(door.app)) - OPEN:
         answer = door.ask(path.lstrip("/"))
         assert answer.status_code == 403, path
-        assert "You may not read Winnow&#x27;s DAGs" in answer.text
+        assert "You may not read Winnow&#39;s DAGs" in answer.text
         assert "batch?key" not in answer.text
 
 
@@ -142,7 +142,7 @@ def test_every_page_is_whole_and_forbids_what_it_does_not_need(door: Door) -> No
     for name in PAGES:
         answer = door.ask(f"{name}?key={day(3)}")
         assert answer.status_code == 200, name
-        assert answer.headers["content-security-policy"] == policy()
+        assert answer.headers["content-security-policy"] == POLICY
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "private, no-store"
         assert answer.headers["content-type"] == "text/html; charset=utf-8"

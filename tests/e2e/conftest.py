@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,13 @@ import yaml
 
 from winnow.lake import FolderLake
 from winnow_local import stack
+from winnow_local.setup import BROWSERS
 
+from ..conftest import lacking
 from ..console_world import campaign, day, many
 from ..integration.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 USERS = {"admin": "admin", "operator": "op", "viewer": "viewer"}
 """Role of each user of the tests, by name; the password is the name."""
 
@@ -116,11 +119,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """A headless browser of this machine, or a skip that says why."""
+    """A headless browser of this machine; without one the tests of the pages are skipped."""
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
-        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+        lacking(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
+    if find_spec("playwright") is None:
+        lacking("playwright is not installed; `make test` does it")
+    api = import_module("playwright.sync_api")
     with api.sync_playwright() as play:
         opened = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield opened

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
 
+from winnow.lake import FolderLake
 from winnow_airflow.console_app import create_app
 
 from ..console_world import day
@@ -69,6 +71,7 @@ def test_runs_of_airflow_stand_beside_what_the_lake_says(server: Server) -> None
 
 def test_a_walk_by_keyboard_from_airflows_menu_to_a_batch(server: Server, browser: Any) -> None:
     with logged_in(server, browser, "wide") as (page, wrong):
+        page.goto(server.url)
         page.get_by_role("button", name="Browse").focus()
         page.keyboard.press("Enter")
         choose(page, "Batches")
@@ -117,12 +120,34 @@ def test_filters_and_pages_work_in_a_browser_without_script(server: Server, brow
         assert wrong == []
 
 
+def test_times_are_the_viewers_and_an_id_is_copied_by_a_click(server: Server, browser: Any) -> None:
+    place = {"timezone_id": "America/New_York", "permissions": ["clipboard-read"]}
+    with logged_in(server, browser, "wide", **place) as (page, wrong):
+        page.goto(f"{server.url}/winnow/datasets?version=v000001")
+        digest = FolderLake(server.lake).read("datasets/nightly/versions/v000001.json")
+        time = page.locator(".lead time")
+        utc = page.evaluate("e => e.title", time.element_handle())
+        said = datetime.strptime(utc, "%Y-%m-%d %H:%M UTC")
+        assert time.inner_text().startswith(f"{said - timedelta(hours=5):%Y-%m-%d %H:%M}, ")
+        short = page.locator("td code").first
+        short.click()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert len(copied) == 64 and copied.startswith(short.inner_text())
+        assert copied.encode() in digest
+        assert short.get_attribute("data-said") == "copied"
+        assert wrong == []
+    with logged_in(server, browser, "wide", java_script_enabled=False) as (page, _):
+        page.goto(f"{server.url}/winnow/datasets?version=v000001")
+        assert f"{utc}, " in page.locator(".lead time").inner_text()
+
+
 @pytest.mark.parametrize(("size", "scheme"), [("wide", "light"), ("narrow", "dark")])
 def test_every_page_is_sound_in_either_scheme_and_on_a_phone(
     server: Server, browser: Any, size: str, scheme: str
 ) -> None:
     with logged_in(server, browser, size, color_scheme=scheme) as (page, wrong):
-        for path in ("batches", f"batch?key={day(3)}", "datasets", "spend", "selector"):
+        version = "datasets?version=v000001"
+        for path in ("batches", f"batch?key={day(3)}", "datasets", version, "spend", "selector"):
             page.goto(f"{server.url}/winnow/{path}")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -146,14 +171,8 @@ def logged_in(
     wrong: list[str] = []
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    yield page_ready(page, server, told), wrong
+    yield page, wrong
     context.close()
-
-
-def page_ready(page: Any, server: Server, told: dict[str, Any]) -> Any:
-    """The page on Airflow's home, where it has its script."""
-    page.goto(server.url if told.get("java_script_enabled", True) else f"{server.url}/winnow/")
-    return page
 
 
 def choose(page: Any, name: str) -> None:

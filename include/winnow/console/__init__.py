@@ -1,11 +1,13 @@
 """Winnow's pages for people: what a lake holds, as HTML, on a server that has Airflow or none.
 
     shell    the frame of every page: navigation, style, policy, addresses of pages
-    parts    tables, tiles, chips, notices, paging and forms that pages are made of
+    parts    what a query asks for: filters, and a part of a list
     memory   what was read before, bounded; immutable objects are read once
     batches, batch, datasets, spend, selector      a page each
+    templates/   their HTML, and `console.html`, the pieces that they share
 
 A page is a function `page(lake, campaign, query, site) -> shell.Page` that reads the lake through
-`site.memory` and raises `shell.NotFound` for what is not there. Pages lie side by side under one
-address, so that every link between them is relative and survives any prefix.
+`site.memory`, hands plain data to its template, and raises `shell.NotFound` for what is not there.
+Pages lie side by side under one address, so that every link between them is relative and survives
+any prefix.
 """

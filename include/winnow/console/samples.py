@@ -61,6 +61,7 @@ class Reason:
 class Pair:
     """A chosen pair to look at. `preferred` is first, second or tie; None before any vote."""
 
+    pair_id: str
     kind: str
     rank: int | None
     prompt: str
@@ -101,6 +102,18 @@ def pairs(lake: Lake, stages: Stages, memory: Memory) -> list[Pair]:
     known = {name: table for name, table in tables.items() if table is not None}
     name = ("pairs", known["comparisons"].path, votes.path if votes else "")
     return _once(lake, memory, name, lambda: _pairs(lake, known, votes))
+
+
+def votes(lake: Lake, stages: Stages, memory: Memory) -> int | None:
+    """Votes behind the preferences; None where there are none yet, or too many pairs to look at."""
+    table = _table(stages, "label", "preferences")
+    if table is None or table.n_rows > MOST_PAIRS:
+        return None
+    return _once(lake, memory, ("votes", table.path), lambda: _votes(lake, table))
+
+
+def _votes(lake: Lake, table: Artifact) -> int:
+    return sum(first_rows(lake, table, ("votes",), MOST_PAIRS).column("votes").to_pylist())
 
 
 def _gains(lake: Lake, table: Artifact) -> list[RankGain]:
@@ -169,6 +182,7 @@ def _pair(
     messages = prompts[first["prompt_id"]]["messages"] or []
     vote = judged.get(row["pair_id"], {})
     return Pair(
+        pair_id=row["pair_id"],
         kind=row["kind"] or "",
         rank=row["rank"],
         prompt=cut(messages[-1]["content"] or "", _LONGEST_TEXT) if messages else "",

@@ -1,49 +1,37 @@
 """The frame of every page: navigation, style, policy, and the addresses of pages.
 
-A page is whole without script. The one script there is (`SCRIPT`) opens a link to Airflow in the
-window around the page, where Airflow shows the page in a frame that may not navigate its window.
-Text that slipped through escaping could do nothing: the policy allows one style, by its digest,
-that one script, and no address but the page's own.
+A page is whole without script. The one script there is (`frame.js`) opens a link to Airflow in the
+window around the page, shows times in the viewer's zone, and copies ids. Text that slipped through
+escaping could do nothing: the policy allows one style, by its digest, that one script, and no
+address but the page's own.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from html import escape
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from winnow.console.memory import Memory
-from winnow.console.style import STYLE
+from winnow.console.nav import NAV, UNDER
+from winnow.console.state import WORDS
 from winnow.operate.standing import Run
-
-NAV = {
-    "batches": "Batches",
-    "datasets": "Datasets",
-    "spend": "Spend",
-    "selector": "Selector",
-}
-"""Pages in the navigation, by address. A batch's own page is reached from its row."""
-
-UNDER = {"batch": "batches"}
-"""Pages that belong to one of the navigation."""
+from winnow.pages.render import fragment, policy, render, style_of
 
 SCRIPT_NAME = "frame.js"
 
-SCRIPT = """\
-"use strict";
-document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-airflow]");
-  if (!link || window.top === window || event.defaultPrevented) return;
-  if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-  event.preventDefault();
-  window.top.history.pushState({}, "", link.href);
-  window.top.dispatchEvent(new PopStateEvent("popstate", { state: {} }));
-});
-"""
+_TEMPLATES = Path(__file__).with_name("templates")
+
+SCRIPT = (_TEMPLATES / SCRIPT_NAME).read_text()
+
+POLICY = (
+    f"{policy(style_of(_TEMPLATES))}; script-src 'self'; img-src data:; form-action 'self'; "
+    "frame-ancestors 'self'"
+)
+"""The Content-Security-Policy of every page, for the header."""
 
 
 class NotFound(LookupError):
@@ -91,13 +79,23 @@ class Site:
             return {}
         return {**dict.fromkeys(keys, ()), **self.runs(keys)}
 
+    def run_address(self, run: Run) -> str:
+        """The address of a run in Airflow's pages, of which there must be some."""
+        return f"{self.ui}dags/{quote(run.dag, safe='')}/runs/{quote(run.run_id, safe='')}"
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page: `title` is plain text, `body` markup."""
+    """A page: `title` is plain text, `body` what its template gave."""
 
     title: str
     body: str
+
+
+def page_of(title: str, template: str, site: Site, **shown: Any) -> Page:
+    """A page from its template, which is given plain data by name."""
+    given = {"to": to, "site": site, "state_words": WORDS, **shown}
+    return Page(title, fragment(template, _TEMPLATES, **given))
 
 
 def to(page: str, /, **query: str | int | None) -> str:
@@ -119,37 +117,15 @@ def document(page: Page, here: str, site: Site, about: str = "") -> str:
         site: What stands around it.
         about: What the pages are about, plain text for the foot: the campaign.
     """
-    script = f'<script src="{SCRIPT_NAME}" defer></script>' if site.ui else ""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<link rel="icon" href="data:,">'
-        f"<title>{escape(page.title)} · Winnow</title><style>{STYLE}</style>{script}</head>\n"
-        '<body><a class="skip" href="#page">Skip to the page</a>'
-        f'<header><nav aria-label="Winnow"><ul>{_nav(UNDER.get(here, here), here)}</ul></nav>'
-        f'</header>\n<main id="page" tabindex="-1"><h1>{escape(page.title)}</h1>\n'
-        f"{page.body}</main>\n<footer><p>{escape(about)}{'. ' if about else ''}"
-        f"Read at {site.now:%Y-%m-%d %H:%M:%S} UTC.</p></footer></body></html>\n"
+    return render(
+        "frame.html",
+        _TEMPLATES,
+        heading=page.title,
+        body=page.body,
+        nav=NAV,
+        here=here,
+        under=UNDER.get(here),
+        site=site,
+        about=about,
+        script=SCRIPT_NAME,
     )
-
-
-def policy() -> str:
-    """The Content-Security-Policy of every page, for the header."""
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
-    )
-
-
-def _nav(current: str, here: str) -> str:
-    return "".join(
-        f'<li><a href="{address}"{_current(address, current, here)}>{name}</a></li>'
-        for address, name in NAV.items()
-    )
-
-
-def _current(address: str, current: str, here: str) -> str:
-    if address == here:
-        return ' aria-current="page"'
-    return ' aria-current="true"' if address == current else ""

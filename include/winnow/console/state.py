@@ -53,7 +53,7 @@ class Cell:
 
     stage: str
     state: State
-    told: str = ""
+    words: str = ""
     since: datetime | None = None
     runs: Sequence[Run] = ()
     quarantined: int = 0
@@ -92,9 +92,9 @@ def state_of(
     runs: Sequence[Run] | None = None,
     paused: Collection[str] = (),
     mended: Mended | None = None,
-    told: str = "",
+    words: str = "",
 ) -> BatchState:
-    """How a batch looks; `told` says in a few words what the stage it is in has left so far."""
+    """How a batch looks; `words` say in a few words what the stage it is in has left so far."""
     standing = standing_of(facts, now, runs, paused, mended)
     cells = []
     for stage in STAGES:
@@ -104,7 +104,7 @@ def state_of(
             continue
         own = own_runs(facts, stage, own)
         if stage == stages.next:
-            cells.append(_current(standing, facts, own, told))
+            cells.append(_current(standing, facts, own, words))
         else:
             cells.append(Cell(stage, "idle", runs=own))
     return BatchState(stages, cells, facts, standing)
@@ -131,15 +131,15 @@ def _told(done: Done) -> str:
     if done.stage == "select":
         return f"{counts.get('comparisons', counts['rows_out']):,} pairs"
     if done.stage == "label":
-        return f"{counts.get('annotations', counts['rows_out']):,} votes"
+        return f"{counts.get('annotations', counts['rows_out']):,} annotations"
     return f"{figures.get('version', 'published')}, gate: {figures.get('verdict', 'not known')}"
 
 
-def _current(standing: Standing, facts: Facts, runs: Sequence[Run], told: str) -> Cell:
+def _current(standing: Standing, facts: Facts, runs: Sequence[Run], words: str) -> Cell:
     run = standing.run
     if standing.kind == "approval" and run is not None:
-        told = "for a person's answer"
+        words = "for a person's answer"
     since = facts.touched if run is None else run.ended or run.began
     has_begun = facts.touched is not None or (run is not None and run.state in ACTIVE)
     state = _OF_LEVEL.get(standing.level, "running" if has_begun else "idle")
-    return Cell(standing.stage, state, told, since, runs)
+    return Cell(standing.stage, state, words, since, runs)

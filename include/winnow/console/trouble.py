@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from winnow.batch import STAGES
-from winnow.console.parts import Kind as Colour
-from winnow.console.parts import age
 from winnow.console.state import BatchState
 from winnow.operate.damage import Damage, whole
 from winnow.operate.standing import Facts, Kind, Run, Standing
 from winnow.operate.standing import damaged as damaged_standing
-from winnow.pages.words import cut, number, percent
+from winnow.pages.words import age, cut, number, percent
 from winnow.stages.tasks import DAG_OF
 from winnow.validate.limits import setting_of
 from winnow.validate.verdict import Check
@@ -24,6 +23,9 @@ HEAVY_SHARE, HEAVY_DAYS = 0.2, 7
 _LONGEST_ERROR = 400
 _MOST_CHECKS = 5
 _AGAIN = "Run the stage again: nothing is bought or made twice."
+
+Colour = Literal["good", "warn", "bad", "soft"]
+"""How bad something is: a class of the style's."""
 
 _TITLES: Mapping[Kind, tuple[Colour, str, str]] = {
     "dropped": ("soft", "A person gave the batch up", ""),

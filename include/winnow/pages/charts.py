@@ -231,12 +231,12 @@ def bars(label: str, rows: Sequence[Row], limits: Sequence[tuple[float, str]]) -
     return Chart(label, WIDTH, bottom + 6, shapes)
 
 
-def funnel(label: str, stages: Sequence[tuple[str, int | None, str]]) -> Chart:
+def funnel(label: str, stages: Sequence[tuple[str, int | None, str]], width: int = _WIDE) -> Chart:
     """A centred bar per stage: its name, how many, and what that is of the stage before.
 
     Bars are as wide as the logarithm of their number; an unmeasured one is none.
     """
-    left, right = 130, 430
+    left, right = 130, width - 210
     largest = max((n or 1 for _, n, _ in stages), default=1)
     middle, half = (left + right) / 2, (right - left) / 2
     shapes: list[Shape] = []
@@ -247,7 +247,7 @@ def funnel(label: str, stages: Sequence[tuple[str, int | None, str]]) -> Chart:
         shapes.append(words(left - 12, top + 16, name, "end"))
         shapes.append(words(middle, top + 16, count(n), "big halo"))
         shapes.append(words(right + 12, top + 16, note, "tick start"))
-    return Chart(label, _WIDE, 8 + 30 * len(stages), shapes)
+    return Chart(label, width, 8 + 30 * len(stages), shapes)
 
 
 def line(

@@ -41,9 +41,19 @@ def render(
     return templates(folder, shown).get_template(template).render(**told)
 
 
+def fragment(template: str, folder: Path, **told: Any) -> Markup:
+    """A part of a page, which another template shows as it is."""
+    return Markup(render(template, folder, **told))
+
+
 def piece(name: str, *args: Any) -> str:
     """One macro of `parts.html` by itself, as markup."""
     return str(getattr(_parts(), name)(*args))
+
+
+def with_remark(page: str, text: str) -> str:
+    """A whole page, made before, with a box at its head for what somebody should know."""
+    return page.replace("<main>", f"<main>{piece('remark', text)}", 1)
 
 
 @cache

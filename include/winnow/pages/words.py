@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from markupsafe import Markup
 
@@ -103,6 +104,21 @@ def dollars(micros: float | None) -> str:
     return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"
 
 
+def age(when: datetime, now: datetime) -> str:
+    """How long ago, in the largest whole unit.
+
+    >>> from datetime import UTC
+    >>> age(datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, 23, tzinfo=UTC))
+    '1 day'
+    """
+    seconds = max(0, int((now - when).total_seconds()))
+    for length, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= length:
+            n = seconds // length
+            return f"{n:,} {unit}{'s' if n > 1 else ''}"
+    return "0 seconds"
+
+
 def between(low: float | None, high: float | None) -> str:
     """An interval of shares in brackets; nothing where it is unknown."""
     return "" if low is None or high is None else f"({percent(low)} to {percent(high)})"
@@ -113,5 +129,5 @@ def ratio(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
 
 
-FILTERS = (between, code, count, cut, dollars, line, lines, number, percent, ratio, spaced)
+FILTERS = (age, between, code, count, cut, dollars, line, lines, number, percent, ratio, spaced)
 """What templates may use, by name."""

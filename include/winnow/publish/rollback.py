@@ -14,7 +14,7 @@ from datetime import datetime
 from winnow.batch import Artifact, read_artifact
 from winnow.errors import Fatal
 from winnow.lake import Lake
-from winnow.pages.pieces import remark
+from winnow.pages.render import with_remark
 from winnow.publish.card import inert
 from winnow.publish.versions import (
     CARD,
@@ -77,7 +77,7 @@ def _pages(lake: Lake, target: Version, version: Version) -> dict[str, Artifact]
     if REPORT in target.files:
         # What it tells was measured for the target, so its name stays there.
         report = read_artifact(lake, target.files[REPORT]).decode()
-        noticed = report.replace("<main>", f"<main>{remark(_notice(version))}", 1)
+        noticed = with_remark(report, _notice(version))
         pages[REPORT] = objects.put(noticed.encode(), "html")
     return pages
 

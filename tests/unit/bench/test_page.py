@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.errors import Corrupt, Fatal
-from winnow.pages.pieces import picture
+from winnow.pages.render import piece
 from winnow.publish.reliability import reliability
 from winnow.reward.calibration import ReliabilityBin
 from winnow_bench.page import labels_page
@@ -314,7 +314,7 @@ def test_a_metric_without_a_known_direction_is_refused() -> None:
 
 def test_an_honest_bin_lies_on_the_diagonal() -> None:
     bins = [ReliabilityBin(100, 0.25, 0.25), ReliabilityBin(50, 0.5, 0.9)]
-    drawn = picture(reliability(bins))
+    drawn = piece("chart", reliability(bins))
     diagonal = re.search(r'class="zero" x1="(.+?)" y1="(.+?)" x2="(.+?)" y2="(.+?)"', drawn)
     assert diagonal
     x1, y1, x2, y2 = map(float, diagonal.groups())
@@ -327,7 +327,7 @@ def test_an_honest_bin_lies_on_the_diagonal() -> None:
 
 
 def test_no_bins_make_an_empty_picture() -> None:
-    assert "<circle" not in picture(reliability([]))
+    assert "<circle" not in piece("chart", reliability([]))
 
 
 def speed_row(strategy: str, ratio: float = 2.0, **others: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from winnow.lake import FolderLake
 from winnow.operate.standing import Run
 from winnow.records import RESPONSES, Quarantined, to_table
 
+from ... import console_world
 from ...console_world import BLOCKING, World, campaign, day
 
 KEY = day(0)
@@ -87,6 +88,32 @@ def test_votes_that_were_taken_over_are_not_told_as_bought(world: World, site: S
     seen = text(shown(world, site))
     assert "per answer $0.40 votes taken over 6" in seen
     assert "pairs chosen" in seen and "pairs bought" not in seen
+
+
+def test_annotations_are_told_from_votes_and_a_pair_by_its_whole_id(
+    world: World, site: Site
+) -> None:
+    world.make(KEY)
+    body = shown(world, site)
+    # Of 8 annotations 6 are votes on the 6 pairs, one each.
+    assert "8 annotations of 8 tasks; 6 are votes" in text(body)
+    assert f"<code>p{KEY}0</code>" in body
+    assert "8 votes" not in text(body)
+
+
+def test_one_rank_and_one_figure_are_told_and_not_drawn(world: World, site: Site) -> None:
+    class Small(World):
+        def select(self, batch: Any, text: str) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                rows = [{**row, "rank": 0} for row in console_world._comparisons(batch.key)]
+                patch.setattr(console_world, "_comparisons", lambda _: rows)
+                super().select(batch, text)
+
+    small = Small(world.lake)
+    small.make(KEY, "select")
+    body = shown(small, site)
+    assert "Expected information gain of 4 selected pairs: 0.260 nats" in text(body)
+    assert body.count("<svg") == 1, "the funnel"
 
 
 def test_a_batch_that_ended_says_so(world: World, site: Site) -> None:

@@ -61,7 +61,14 @@ def test_a_campaign_without_batches_says_when_there_will_be_one(world: World, si
 def test_a_batch_that_is_done_shows_each_stage_with_counts_age_and_cost(world, site) -> None:
     world.make(KEY)
     seen = text(shown(world, site))
-    for said in ("6 prompts", "1 in quarantine", "24 responses", "6 pairs", "8 votes", "v000001"):
+    for said in (
+        "6 prompts",
+        "1 in quarantine",
+        "24 responses",
+        "6 pairs",
+        "8 annotations",
+        "v000001",
+    ):
         assert said in seen
     assert "$0.80" in seen
     assert "11 hours ago" in seen
@@ -155,7 +162,7 @@ def test_an_approval_is_asked_for_where_it_is_answered(tmp_path: Path, site: Sit
     world = World(FolderLake(tmp_path), asked)
     world.plan(world.make(KEY, "select"))
     body = shown(world, replace(site, ui="../"))
-    assert "waits for a person&#x27;s yes" in body
+    assert "waits for a person&#39;s yes" in body
     assert 'href="../required_actions" data-airflow' in body
     assert keys_in(shown(world, site, state="waiting")) == [KEY]
 
@@ -166,11 +173,11 @@ def test_of_an_approval_airflow_knows_more_than_an_estimate(tmp_path: Path, site
     world.plan(world.make(KEY, "select"))
     assert "Nothing is." in shown(world, with_runs(site, ran("running", "label")))
     waits = ran("running", "label", waiting=("approve_purchase",))
-    assert "waits for a person&#x27;s yes" in shown(world, with_runs(site, waits))
+    assert "waits for a person&#39;s yes" in shown(world, with_runs(site, waits))
     rejected = Failure("approve_purchase", "Blocked: Rejected by Ada")
     body = shown(world, with_runs(site, ran("failed", "label", failures=(rejected,))))
     assert "Rejected by Ada" in body
-    assert "person&#x27;s yes" not in body
+    assert "person&#39;s yes" not in body
 
 
 def test_labels_with_the_vendor_wait_until_the_deadline_and_then_are_told(world, site) -> None:

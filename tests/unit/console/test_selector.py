@@ -158,6 +158,25 @@ def test_nights_are_told_with_when_the_gate_moved(world: Trusted, site: Site) ->
     assert page.body.count("2026-11-20, model") == 0 and "2026-11-22, model: 0.670" in page.body
 
 
+def test_an_undecided_gate_says_what_to_do_and_nothing_is_drawn_of_one_night(
+    tmp_path: Path, site: Site
+) -> None:
+    made = Trusted(FolderLake(tmp_path))
+    few = [Contender(name, 3.0, *[Measured(None, None, None)] * 3) for name in COMPARED]
+    made.changed = {"bake_off": as_figures(few, 1, together([])), "reliability": [[40, 0.2, 0.25]]}
+    made.make("2026-11-23")
+    page = selector.page(made.lake, made.campaign, {}, site)
+    shown = text(page)
+    assert "What to do: go on labelling until there are that many" in shown
+    assert "<svg" not in page.body
+    bake_off = shown.partition("Bake-off of the strategies")[2].partition("Night by night")[0]
+    assert bake_off.count("ot enough votes") == 2, "a sentence and a line, no table"
+    assert f"Not enough votes for any figure of {', '.join(sorted(COMPARED))}." in bake_off
+    made.make("2026-11-24")
+    again = selector.page(made.lake, made.campaign, {}, replace(site, memory=Memory()))
+    assert again.body.count("<svg") == 1, "labels of two nights"
+
+
 def test_a_night_without_figures_says_not_measured(tmp_path: Path, site: Site) -> None:
     older = World(FolderLake(tmp_path))
     older.make("2026-11-24")

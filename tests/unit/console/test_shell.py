@@ -7,9 +7,16 @@ import hashlib
 import re
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
-from winnow.console import parts, shell
+from markupsafe import Markup
+
+from winnow.console import shell
+from winnow.console.parts import Field, Paging
 from winnow.console.shell import Page, Site
+from winnow.pages.render import templates
+from winnow.pages.words import age
 
 
 def test_the_policy_allows_the_one_style_and_no_address(site: Site) -> None:
@@ -17,14 +24,14 @@ def test_the_policy_allows_the_one_style_and_no_address(site: Site) -> None:
     style = re.findall(r"<style>(.*?)</style>", whole, re.DOTALL)
     assert len(style) == 1
     digest = base64.b64encode(hashlib.sha256(style[0].encode()).digest()).decode()
-    rules = shell.policy().split("; ")
+    rules = shell.POLICY.split("; ")
     assert f"style-src 'sha256-{digest}'" in rules
     assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'self'"} <= set(rules)
-    assert "unsafe" not in shell.policy()
+    assert "unsafe" not in shell.POLICY
 
 
 def test_the_frame_says_where_one_is_and_escapes_what_it_is_given(site: Site) -> None:
-    whole = shell.document(Page("<b>", "<p>ready</p>"), "batch", site, "<i>")
+    whole = shell.document(Page("<b>", Markup("<p>ready</p>")), "batch", site, "<i>")
     assert '<a href="batches" aria-current="true">' in whole
     assert "<title>&lt;b&gt; · Winnow</title>" in whole
     assert "<h1>&lt;b&gt;</h1>" in whole
@@ -49,24 +56,30 @@ def test_every_link_is_relative() -> None:
         assert re.match(r"[a-z]+(\?|$)", shell.to(name, key="//evil.example/?a=b"))
 
 
+def macro(name: str, *args: Any) -> str:
+    """One macro of the console's templates."""
+    known = templates(Path(shell.__file__).with_name("templates")).get_template("console.html")
+    return str(getattr(known.make_module({"to": shell.to}), name)(*args))
+
+
 def test_pages_are_few_and_the_current_one_is_said() -> None:
-    assert parts.pages(str, 1, 1, "Pages") == ""
-    markup = parts.pages(lambda n: f"x?page={n}", 50, 100, "Pages")
+    assert macro("pages", Paging("Pages", 1, 1, str)).strip() == ""
+    markup = macro("pages", Paging("Pages", 50, 100, lambda n: f"x?page={n}"))
     assert re.findall(r">(\d+|…)<", markup) == ["1", "…", "48", "49", "50", "51", "52", "…", "100"]
     assert markup.count('aria-current="page"') == 1
 
 
 def test_fields_keep_what_was_asked_and_cannot_be_left() -> None:
     asked = {"q": '"><img src=x>', "state": "done"}
-    choice = parts.Choice("state", "State", (("", "all"), ("done", "done")))
-    markup = parts.filters("batches", [choice, parts.Text("q", "Text")], asked)
+    choice = Field("state", "State", (("", "all"), ("done", "done")))
+    markup = macro("filters", "batches", [choice, Field("q", "Text")], asked)
     assert '<option value="done" selected>' in markup
     assert "<img" not in markup
-    assert parts.asked_choice({"state": "nonsense"}, choice) == ""
-    assert parts.asked_text({"q": " " + "x" * 10_000}, "q") == "x" * 100
+    assert choice.asked({"state": "nonsense"}) == ""
+    assert Field("q", "Text").asked({"q": " " + "x" * 10_000}) == "x" * 100
 
 
 def test_an_age_is_said_in_its_largest_unit(site: Site) -> None:
     ages = {0: "0 seconds", 61: "1 minute", 7200: "2 hours", 86_400: "1 day", -5: "0 seconds"}
     for seconds, said in ages.items():
-        assert parts.age(site.now - timedelta(seconds=seconds), site.now) == said
+        assert age(site.now - timedelta(seconds=seconds), site.now) == said

@@ -35,7 +35,7 @@ from winnow.console.spend.figures import (
 )
 from winnow.console.spend.nights import nights_of
 from winnow.lake import FolderLake
-from winnow.pages.pieces import picture
+from winnow.pages.render import piece
 from winnow.pages.words import dollars
 from winnow.records import MICROS
 from winnow.stages import label
@@ -148,13 +148,13 @@ def test_a_day_at_80_percent_of_its_budget_is_marked() -> None:
     days = days_of_month(nights, "2026-11")
     assert len(days) == 30
     assert [n for n, each in enumerate(days, start=1) if each.is_marked] == [4]
-    drawn = picture(spend_chart(days, "2026-11"))
+    drawn = piece("chart", spend_chart(days, "2026-11"))
     assert drawn.count("at 80 % of it or above") == 2 and "2026-11-03: $7.90 spent" in drawn
     assert "$2.00 committed" in drawn and drawn.count('stroke-dasharray="3 2"') == 2
 
 
 def test_a_month_without_money_can_be_drawn() -> None:
-    assert "<rect" not in picture(spend_chart(days_of_month([], "2026-02"), "2026-02"))
+    assert "<rect" not in piece("chart", spend_chart(days_of_month([], "2026-02"), "2026-02"))
 
 
 @pytest.fixture(scope="module")

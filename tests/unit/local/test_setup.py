@@ -12,6 +12,8 @@ import pytest
 
 from winnow_local import setup
 
+from ...conftest import lacking
+
 
 @pytest.mark.parametrize("version", [(3, 9), (3, 10), (3, 14)])
 def test_an_unsuitable_python_is_named(
@@ -45,6 +47,50 @@ def test_a_failed_step_ends_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("winnow: pip cannot install uv: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def commands_of(monkeypatch: pytest.MonkeyPatch, there: set[str], fails: str = "") -> list[str]:
+    """What installing a browser runs, as root on a machine with these programs."""
+    ran: list[str] = []
+
+    def run(command: list[str], failure: str, env: object) -> None:
+        ran.append(" ".join(command))
+        if fails and fails in command:
+            raise setup.SetupError(f"{failure}: E: Unable to locate package chromium")
+
+    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(setup.shutil, "which", lambda name: name if name in there else None)
+    monkeypatch.setattr(setup, "_run", run)
+    setup.install_browser()
+    return ran
+
+
+def test_a_browser_is_installed_once_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    *_, last = commands_of(monkeypatch, {"apt-get"})
+    assert last.endswith("install -y --no-install-recommends chromium")
+    assert commands_of(monkeypatch, {"apt-get", "google-chrome"}) == []
+    assert commands_of(monkeypatch, set()) == []
+
+
+def test_a_browser_that_cannot_be_installed_is_a_line_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands_of(monkeypatch, {"apt-get"}, fails="install")
+    assert capsys.readouterr().err.splitlines() == [
+        "winnow: the pages are not tested in a browser: no Chromium: "
+        "E: Unable to locate package chromium"
+    ]
+
+
+def test_what_is_lacking_is_skipped_here_and_a_failure_in_ci(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no browser"):
+        lacking("no browser")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no browser"):
+        lacking("no browser")
 
 
 def test_the_set_up_needs_the_standard_library_alone() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
+from markupsafe import Markup
 
 from winnow.pages.charts import Axis, Point, Row, Series, intervals, plane
-from winnow.pages.pieces import facts_list, legend, picture, said, table
-from winnow.pages.render import render
+from winnow.pages.render import piece, render, with_remark
+from winnow.pages.words import Table
 
 HOSTILE = "<b onclick=x>\u202e\x00\"'&{{ 7 * 7 }}"
 
@@ -38,14 +39,20 @@ def test_no_text_of_a_chart_acts() -> None:
         plane(HOSTILE, axis, axis, [points], levels=[(1, HOSTILE)]),
         intervals(HOSTILE, [Row(HOSTILE, 0.5, HOSTILE, 0.1, 0.9)]),
     ):
-        drawn = picture(chart)
+        drawn = piece("chart", chart)
         assert drawn.count("&lt;b onclick") >= 4
         assert not [each for each in ("<b ", "\u202e", "\x00", "49") if each in drawn]
 
 
 def test_pieces_escape_texts_and_keep_markup() -> None:
-    assert said("a <b>") == "<bdi>a &lt;b&gt;</bdi>"
-    assert "<dt>&lt;i&gt;</dt><dd><i>1</i></dd>" in facts_list([("<i>", "<i>1</i>")])
-    made = table("<i>", ["<i>", "n"], [("<i>x</i>", "1")], ["n"])
-    assert made.count("&lt;i&gt;") == 2 and '<td class="words">1</td>' in made
-    assert "&lt;i&gt;</li>" in legend([("<i>", "k0")])
+    assert piece("said", "a <b>") == "<bdi>a &lt;b&gt;</bdi>"
+    assert "<dt>&lt;i&gt;</dt><dd><i>1</i></dd>" in piece("facts", [("<i>", Markup("<i>1</i>"))])
+    made = piece("table", Table("<i>", ["<i>", "n"], [(Markup("<i>x</i>"), "1")], ["n"]))
+    assert made.count("&lt;i&gt;") == 2 and '<td class="words"><bdi>1</bdi></td>' in made
+    assert "&lt;i&gt;</li>" in piece("legend", [("<i>", "k0")])
+
+
+def test_a_remark_stands_at_the_head_of_a_page_that_is_there() -> None:
+    made = with_remark("<main><h1>x</h1></main>", HOSTILE)
+    assert made.startswith('<main><div class="notice"><p><bdi>&lt;b onclick=x&gt;')
+    assert made.endswith("<h1>x</h1></main>")

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from winnow.campaign import Campaign
-from winnow.console import parts
 from winnow.console.datasets.figures import Opened, open_version, version_name, view_of
-from winnow.console.datasets.words import batches_line
-from winnow.console.shell import Page, Site
+from winnow.console.parts import Field
+from winnow.console.shell import Page, Site, page_of
 from winnow.lake import Lake
-from winnow.pages.pieces import folded, paragraphs, said, section
-from winnow.pages.words import NOT_MEASURED, count, number
+from winnow.pages.words import NOT_MEASURED, number
 from winnow.publish.diff import Diff, ViewDiff, diff_versions, moved_figures
 from winnow.publish.versions import read_version
 
@@ -47,47 +44,59 @@ def page(
         Corrupt: A file of theirs is not the published one.
     """
     before, after = (open_version(lake, dataset, query[side]) for side in ("before", "after"))
-    form = chooser(
-        dataset,
-        campaign.publish.dataset,
-        newest,
-        {**query, "before": before.name, "after": after.name},
-    )
-    differing = _differing(before, after)
-    if _is_small(differing):
-        found = site.memory.lately(
+    shards = _differing(before, after)
+    diff = None
+    if len(shards) <= MOST_SHARDS and sum(shards) <= MOST_BYTES:
+        diff = site.memory.lately(
             lake,
             ("diff", dataset, before.number, after.number),
             lambda: _compare(lake, dataset, before.number, after.number),
             _KEPT_SECONDS,
         )
-        rows = _rows_compared(found)
-    else:
-        rows = _rows_counted(lake, before, after, differing)
-    body = form + _batches(before, after) + rows + _figures(before, after)
-    return Page(f"{dataset}: {before.name} to {after.name}", body)
+    was, now = before.summary.rows, after.summary.rows
+    names = [f"{version.dataset}@{version.name}" for version in (before, after)]
+    moved = list(moved_figures(before.figures, after.figures))
+    return page_of(
+        f"{dataset}: {before.name} to {after.name}",
+        "diff.html",
+        site,
+        before=before,
+        after=after,
+        chooser=chooser(dataset, campaign.publish.dataset, newest),
+        query={**query, "before": before.name, "after": after.name},
+        added=[batch for batch in after.batches if batch not in set(before.batches)],
+        removed=[batch for batch in before.batches if batch not in set(after.batches)],
+        diff=diff,
+        rows=[(view, was.get(view, 0), now.get(view, 0)) for view in sorted({*was, *now})],
+        listed={name: _listed(view) for name, view in diff.views.items()} if diff else {},
+        n_shards=len(shards),
+        megabytes=sum(shards) / 1e6,
+        command=shlex.join(["winnow", "diff", *names, "--lake", lake.uri, "--rows", "1000"]),
+        moved=[(m.figure, _value(m.before), _value(m.after)) for m in moved[:_MOST_FIGURES]],
+        n_moved=len(moved),
+    )
+
+
+def chooser(dataset: str, default: str, newest: int) -> list[Field]:
+    """Two versions to choose; nothing while there is one to choose from.
+
+    `default` is the dataset that is meant where a query names none.
+    """
+    if newest < 2:
+        return []
+    names = [version_name(n) for n in range(newest, 0, -1)]
+    fields = [
+        Field("before", "From version", [(n, n) for n in [*names[1:], names[0]]]),
+        Field("after", "To version", [(n, n) for n in names]),
+    ]
+    if dataset != default:
+        fields.append(Field("dataset", "Of dataset", [(dataset, dataset)]))
+    return fields
 
 
 def _compare(lake: Lake, dataset: str, before: int, after: int) -> Diff:
     was, now = read_version(lake, dataset, before), read_version(lake, dataset, after)
     return diff_versions(lake, was, now, LISTED)
-
-
-def chooser(dataset: str, default: str, newest: int, query: Mapping[str, str]) -> str:
-    """Two selects and a button; nothing while there is one version to choose from.
-
-    `default` is the dataset that is meant where a query names none.
-    """
-    if newest < 2:
-        return ""
-    names = [version_name(n) for n in range(newest, 0, -1)]
-    fields = [
-        parts.Choice("before", "From version", [(n, n) for n in [*names[1:], names[0]]]),
-        parts.Choice("after", "To version", [(n, n) for n in names]),
-    ]
-    if dataset != default:
-        fields.append(parts.Choice("dataset", "Of dataset", [(dataset, dataset)]))
-    return parts.filters("datasets", fields, query)
 
 
 def _differing(before: Opened, after: Opened) -> list[int]:
@@ -99,121 +108,20 @@ def _differing(before: Opened, after: Opened) -> list[int]:
     return [size for i in (0, 1) for sha, size in held[i].items() if sha not in held[1 - i]]
 
 
-def _is_small(shards: Sequence[int]) -> bool:
-    return len(shards) <= MOST_SHARDS and sum(shards) <= MOST_BYTES
-
-
-def _rows_compared(diff: Diff) -> str:
-    heads = ["View", diff.before, diff.after, "Added", "Removed", "Other label", "Other value"]
-    rows = [
-        (
-            f"<code>{said(name)}</code>",
-            count(view.n_before),
-            count(view.n_after),
-            count(view.n_added),
-            count(view.n_removed),
-            count(view.n_relabelled),
-            count(view.n_rewritten),
-        )
-        for name, view in diff.views.items()
-    ]
-    told = (
-        "Rows meet by their ids. Other label: the same row says another side now; other value: "
-        "its label stands and something else of it changed, such as its margin."
-    )
-    listed = "".join(_listed(name, view) for name, view in diff.views.items())
-    return section(
-        "Rows", paragraphs([told], "soft") + parts.table("Rows by view", heads, rows) + listed
-    )
-
-
-def _listed(name: str, view: ViewDiff) -> str:
-    """Some of the rows that differ, closed until asked for."""
+def _listed(view: ViewDiff) -> list[tuple[str, int, Sequence[str]]]:
+    """Some of the rows that differ, by what happened to them, and how many there are."""
     changed = [f"{row.row}: {row.before} to {row.after}" for row in view.relabelled]
     kinds = [
-        ("added", view.added, view.n_added),
-        ("removed", view.removed, view.n_removed),
-        ("with another label", changed, view.n_relabelled),
+        ("added", view.n_added, view.added),
+        ("removed", view.n_removed, view.removed),
+        ("with another label", view.n_relabelled, changed),
     ]
-    blocks = "".join(
-        f"<h3>{escape(f'{n:,} {kind}')}</h3><ul>"
-        + "".join(f"<li><code>{said(row, 160)}</code></li>" for row in rows)
-        + (f"<li>and {n - len(rows):,} more</li>" if n > len(rows) else "")
-        + "</ul>"
-        for kind, rows, n in kinds
-        if rows
-    )
-    return folded(f"Rows of {name} that differ", blocks) if blocks else ""
-
-
-def _rows_counted(lake: Lake, before: Opened, after: Opened, shards: Sequence[int]) -> str:
-    was, now = before.summary.rows, after.summary.rows
-    rows = [
-        (
-            f"<code>{said(view)}</code>",
-            count(was.get(view, 0)),
-            count(now.get(view, 0)),
-            _signed(now.get(view, 0) - was.get(view, 0)),
-        )
-        for view in sorted({*was, *now})
-    ]
-    megabytes = sum(shards) / 1e6
-    told = (
-        f"{len(shards):,} files of {megabytes:,.1f} MB differ, too much to compare row by row "
-        "while a page waits. This names the rows:"
-    )
-    names = [f"{version.dataset}@{version.name}" for version in (before, after)]
-    asked = shlex.join(["winnow", "diff", *names, "--lake", lake.uri, "--rows", "1000"])
-    return section(
-        "Rows",
-        parts.table("Rows by view", ["View", before.name, after.name, "Change"], rows)
-        + parts.notice(paragraphs([told]) + parts.command(asked), "soft"),
-    )
-
-
-def _batches(before: Opened, after: Opened) -> str:
-    held, kept = set(before.batches), set(after.batches)
-    lines = [
-        ("Added", [b for b in after.batches if b not in held]),
-        ("Removed", [b for b in before.batches if b not in kept]),
-    ]
-    told = "".join(batches_line(word, keys) for word, keys in lines if keys)
-    return section("Batches", told or paragraphs(["Both versions hold the same batches."]))
-
-
-def _figures(before: Opened, after: Opened) -> str:
-    moved = list(moved_figures(before.figures, after.figures))
-    if not moved:
-        return section("Figures", paragraphs(["No figure of the newest batches differs."]))
-    rows = [
-        (said(each.figure.replace("_", " ")), _value(each.before), _value(each.after))
-        for each in moved[:_MOST_FIGURES]
-    ]
-    left = len(moved) - len(rows)
-    more = paragraphs([f"{left:,} more figures differ."], "soft") if left > 0 else ""
-    told = (
-        f"Of the newest batch of each: {_newest(before)} in {before.name}, {_newest(after)} in "
-        f"{after.name}."
-    )
-    return section(
-        "Figures",
-        paragraphs([told], "soft")
-        + parts.table("Figures that differ", ["Figure", before.name, after.name], rows)
-        + more,
-    )
-
-
-def _newest(version: Opened) -> str:
-    return version.batches[-1] if version.batches else "none"
+    return [(kind, n, rows) for kind, n, rows in kinds if rows]
 
 
 def _value(value: Any) -> str:
     if value is None:
         return NOT_MEASURED
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return said(str(value), 120)
+        return str(value)
     return number(value, 0 if isinstance(value, int) else 3)
-
-
-def _signed(n: int) -> str:
-    return f"+{n:,}" if n > 0 else number(n, 0)

@@ -60,6 +60,11 @@ class Contender:
     taught: tuple[float, float, float] | None
     gain: tuple[float, float, float] | None
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether any figure speaks of it."""
+        return any((self.information, self.taught, self.gain))
+
 
 @dataclass(frozen=True, slots=True)
 class BakeOff:

@@ -25,6 +25,7 @@ from statistics import fmean, stdev
 from scipy.special import stdtrit
 
 from winnow.campaign import Label
+from winnow.pages.words import ratio
 
 LAST_NIGHTS = 14
 """Nights that the forecast looks back on, at most."""
@@ -70,6 +71,11 @@ class Night:
     votes: int | None = None
     taken_over: int = 0
     estimated: bool = False
+
+    @property
+    def used(self) -> float | None:
+        """The share of its budget that is spent or committed; None where it has none."""
+        return ratio((self.spent or 0) + self.committed, self.budget)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ neither used nor removed.
 
 from __future__ import annotations
 
-import html
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from winnow.ids import content_id
 from winnow.label.vendor import BatchTerms
+from winnow.pages.render import piece
 
 _SHORTEST_TITLE, _LONGEST_TITLE = 3, 50
 NO_PAGE = "<View></View>"
@@ -58,7 +58,7 @@ def new_project(batch_key: str, terms: BatchTerms) -> dict[str, Any]:
         "label_config": NO_PAGE,
         "is_draft": True,
         "is_published": False,
-        "expert_instruction": html.escape(terms.instructions).replace("\n", "<br>"),
+        "expert_instruction": piece("broken", terms.instructions),
         "show_instruction": True,
         "maximum_annotations": 1,
         "sampling": "Sequential sampling",
