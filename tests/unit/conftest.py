@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
 import pytest
 import uvicorn
@@ -29,6 +30,39 @@ TOKEN = "test-token"
 # How long an example takes says more of the machine's other work than of the code.
 settings.register_profile("winnow", deadline=None)
 settings.load_profile("winnow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_loss_of_power() -> Iterator[None]:
+    """A lake of a unit test need not outlast the machine's loss of power: no wait for its disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("winnow.lake.folder.sync", lambda path: None)
+        yield
+
+
+class _OneEngine:
+    """Stands for DuckDB in `winnow.sql`: its databases are connections to one.
+
+    Views and temporary tables are a connection's own. To start a database takes longer than most
+    of what a small night asks of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._started = folder, dict[str, duckdb.DuckDBPyConnection]()
+
+    def connect(self, config: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+        own = {**config, "temp_directory": str(self._folder)}
+        key = str(own)
+        if key not in self._started:
+            self._started[key] = duckdb.connect(config=own)
+        return self._started[key].cursor()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("winnow.sql.duckdb", _OneEngine(tmp_path_factory.mktemp("duckdb")))
+        yield
 
 
 @dataclass
@@ -122,7 +156,7 @@ def start_simulator(
 
     `rates` switches faults on; `staff` is whom it hires.
     """
-    with _starting(_front, loopback) as start:
+    with starting(_front, loopback) as start:
         yield start
 
 
@@ -131,12 +165,13 @@ def start_other_account(
     _other_front: _Front, loopback: httpx.HTTPTransport
 ) -> Iterator[Callable[..., Simulator]]:
     """Starts a second simulator, beside the first."""
-    with _starting(_other_front, loopback) as start:
+    with starting(_other_front, loopback) as start:
         yield start
 
 
 @contextmanager
-def _starting(front: _Front, loopback: httpx.HTTPTransport) -> Iterator[Callable[..., Simulator]]:
+def starting(front: _Front, loopback: httpx.HTTPTransport) -> Iterator[Callable[..., Simulator]]:
+    """What `start_simulator` gives, for fixtures that live longer than a test."""
     opened: list[Books] = []
 
     def start(
