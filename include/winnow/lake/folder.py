@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import os
 import re
 import shutil
@@ -60,22 +59,23 @@ class FolderLake:
             return (self.root / path).exists()
 
     def create(self, path: str, data: bytes) -> bool:
-        return self._create(path, io.BytesIO(data))
+        return self._create(path, lambda temporary: temporary.write_bytes(data))
 
     def create_file(self, path: str, source: Path) -> bool:
-        with self._errors(path):
-            body = source.open("rb")
-        with body:
-            return self._create(path, body)
+        def fill(temporary: Path) -> None:
+            with temporary.open("wb") as copy:
+                shutil.copyfileobj(body, copy, _PIECE_BYTES)
 
-    def _create(self, path: str, body: BinaryIO) -> bool:
+        with self._errors(path), source.open("rb") as body:
+            return self._create(path, fill)
+
+    def _create(self, path: str, fill: Callable[[Path], object]) -> bool:
         target = self.root / path
         with self._errors(path):
             if target.exists():
                 return False
             with _beside(target) as temporary:
-                with temporary.open("wb") as copy:
-                    shutil.copyfileobj(body, copy, _PIECE_BYTES)
+                fill(temporary)
                 return _link_synced(temporary, target)
 
     def copy(self, source: str, target: str) -> None:
