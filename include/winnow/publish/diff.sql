@@ -3,7 +3,7 @@
 -- sided: a row an id and side, with its label, the hash of its content and its number of rows
 -- Both sides are read as one, so that a column which only newer shards have is null in the others and
 -- not another content.
-CREATE TABLE sided AS
+CREATE TEMP TABLE sided AS
 SELECT
     "{key}"::VARCHAR AS id,
     filename IN (SELECT unnest($before)) AS was,
@@ -17,7 +17,7 @@ FROM (
 GROUP BY ALL
 
 -- met: a row an id, with both sides
-CREATE TABLE met AS
+CREATE TEMP TABLE met AS
 SELECT
     id, coalesce(b.n, 0) AS n_before, coalesce(a.n, 0) AS n_after,
     b.label AS label_before, a.label AS label_after,
