@@ -8,15 +8,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+ALL = bool(os.environ.get("WINNOW_TEST_ALL"))
+"""Whether every case is taken."""
+
 
 def some(cases: Sequence[T], every: int) -> Sequence[T]:
     """Every so many of the cases from the first on; all where WINNOW_TEST_ALL is set.
 
     The test is marked `sampled`, by which `make kill` finds it.
     """
-    return cases if os.environ.get("WINNOW_TEST_ALL") else cases[::every]
+    return cases if ALL else cases[::every]
 
 
 def examples(n: int) -> int:
     """How many examples of a slow property are drawn: `n`; by `make test` a third of them."""
-    return n if os.environ.get("WINNOW_TEST_ALL") else max(1, n // 3)
+    return n if ALL else max(1, n // 3)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from typing import get_args
 
 import pytest
 
 from winnow.label.vendor import Choice, TaskRequest
 
-from .vendor_faults import Fault, Strike
+from .vendor_faults import Fault, Strike, calls_to_strike
 from .vendor_world import (
     World,
     answered_batch,
@@ -82,6 +81,7 @@ class Answers:
         assert sorted(a.task_id for a in latest(records)) == sorted(t.task_id for t in tasks)
         assert_equal_where_same(records)
 
+    @pytest.mark.sampled
     @every_fault
     def test_reading_survives_a_fault_at_any_call(
         self, world: World, make_tasks: Make, fault: Fault
@@ -89,7 +89,7 @@ class Answers:
         ref, _ = answered_batch(world, make_tasks(4))
         expected = read_all(world.connect(), ref)[0]
         status = world.connect().status(ref)
-        for at in count(1):
+        for at in calls_to_strike(fault):
             strike = Strike(fault, at)
             vendor = attempt(fault, lambda s=strike: world.connect(s))
             if vendor is not None:

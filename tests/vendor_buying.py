@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from winnow.errors import Ambiguous, Fatal
 from winnow.label.vendor import TaskRequest
 
-from .vendor_faults import Fault, Strike
+from .vendor_faults import Fault, Strike, calls_to_strike
 from .vendor_world import (
     World,
     assert_held_once,
@@ -62,11 +61,12 @@ class Buying:
         assert status.committed == vendor.estimate(make_tasks(2))
         assert not vendor.fetch(ref, None).complete
 
+    @pytest.mark.sampled
     @every_fault
     def test_each_task_is_held_once_whatever_the_fault(
         self, world: World, make_tasks: Make, fault: Fault
     ) -> None:
-        for at in count(1):
+        for at in calls_to_strike(fault):
             tasks = make_tasks(world.n_tasks, subject=f"tides {at}")
             strike = Strike(fault, at)
             attempt(fault, lambda t=tasks, s=strike: submit(world, f"night/{s.at}", t, s))
@@ -170,11 +170,12 @@ class Buying:
         status = checked_status(world, ref)
         assert (status.state, status.n_expired, status.committed) == ("cancelled", 2, 0)
 
+    @pytest.mark.sampled
     @every_fault
     def test_cancelling_again_after_a_fault(
         self, world: World, make_tasks: Make, fault: Fault
     ) -> None:
-        for at in count(1):
+        for at in calls_to_strike(fault):
             tasks = make_tasks(2, subject=f"tides {at}")
             ref = submit(world, f"night/{at}", tasks).ref
             world.answer(ref, tasks[0].task_id, "ann", "b")

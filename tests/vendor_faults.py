@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 
 import httpx
+
+from .sampling import ALL
 
 
 class Killed(BaseException):
@@ -25,6 +29,14 @@ class Fault(StrEnum):
     BROKEN_BEFORE = "500, nothing was done"
     BROKEN_AFTER = "500, the vendor had done it"
     CUT_AFTER = "the answer was cut in half"
+
+
+def calls_to_strike(fault: Fault) -> Iterator[int]:
+    """Each call in turn, counted from 1; by `make test` every other, half the faults on each.
+
+    A test that asks is marked `sampled`.
+    """
+    return count(1) if ALL else count(1 + list(Fault).index(fault) // 2 % 2, 2)
 
 
 @dataclass

@@ -31,6 +31,14 @@ settings.register_profile("winnow", deadline=None)
 settings.load_profile("winnow")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_loss_of_power() -> Iterator[None]:
+    """A lake of a unit test need not outlast the machine's loss of power: no wait for its disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("winnow.lake.folder.sync", lambda path: None)
+        yield
+
+
 @dataclass
 class ManualClock:
     """Seconds since 1970 that stand still until a test moves them."""
@@ -122,7 +130,7 @@ def start_simulator(
 
     `rates` switches faults on; `staff` is whom it hires.
     """
-    with _starting(_front, loopback) as start:
+    with starting(_front, loopback) as start:
         yield start
 
 
@@ -131,12 +139,13 @@ def start_other_account(
     _other_front: _Front, loopback: httpx.HTTPTransport
 ) -> Iterator[Callable[..., Simulator]]:
     """Starts a second simulator, beside the first."""
-    with _starting(_other_front, loopback) as start:
+    with starting(_other_front, loopback) as start:
         yield start
 
 
 @contextmanager
-def _starting(front: _Front, loopback: httpx.HTTPTransport) -> Iterator[Callable[..., Simulator]]:
+def starting(front: _Front, loopback: httpx.HTTPTransport) -> Iterator[Callable[..., Simulator]]:
+    """What `start_simulator` gives, for fixtures that live longer than a test."""
     opened: list[Books] = []
 
     def start(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -68,23 +70,36 @@ def bought(seed: int, error_rate: float, n: int = 120, second: float = 0.25) -> 
     return annotations, comparisons, tasks, truth
 
 
-def decided(batch: tuple[Any, ...], method: str) -> tuple[Any, Any, float | None]:
-    """P(chosen is better) of each decided pair, whether it is, and the batch's agreement."""
-    annotations, comparisons, tasks, truth = batch
+Decided = tuple[Any, Any, float | None]
+
+
+@cache
+def decided(seed: int, error_rate: float, n: int = 120, second: float = 0.25) -> dict[str, Decided]:
+    """P(chosen is better) of each decided pair, whether it is, and the batch's agreement.
+
+    By each method, in one database: to open it takes longer than to aggregate.
+    """
+    annotations, comparisons, tasks, truth = bought(seed, error_rate, n, second)
     with labels(annotations=annotations, comparisons=comparisons, tasks=tasks) as connection:
-        table = by_votes.aggregate(connection, method)
         agreement = label_figures(connection).agreement
-    found = [row for row in table.to_pylist() if row["preferred"] != "tie"]
+        return {
+            method: (*_certainty(by_votes.aggregate(connection, method), truth), agreement)
+            for method in METHODS
+        }
+
+
+def _certainty(preferences: pa.Table, truth: Any) -> tuple[Any, Any]:
+    found = [row for row in preferences.to_pylist() if row["preferred"] != "tie"]
     first = np.array([row["preferred"] == "first" for row in found])
     p_first = np.array([row["p_preferred"] for row in found])
     right = truth[[int(row["pair_id"][1:]) for row in found]] == first
-    return np.where(first, p_first, 1.0 - p_first), right, agreement
+    return np.where(first, p_first, 1.0 - p_first), right
 
 
 @EVERY_METHOD
 def test_of_pairs_said_to_be_so_sure_so_many_are_right(method: str) -> None:
     batches = [
-        decided(bought(seed, rate), method)
+        decided(seed, rate)[method]
         for seed, rate in enumerate(np.tile([0.05, 0.12, 0.2, AT_SIXTY_PERCENT, 0.35], 12))
     ]
     sure, right = (np.concatenate([batch[k] for batch in batches]) for k in (0, 1))
@@ -97,7 +112,7 @@ def test_of_pairs_said_to_be_so_sure_so_many_are_right(method: str) -> None:
 
 @EVERY_METHOD
 def test_where_people_agree_to_sixty_percent_most_lone_votes_are_not_certain(method: str) -> None:
-    batches = [decided(bought(seed, AT_SIXTY_PERCENT, n=400), method) for seed in range(6)]
+    batches = [decided(seed, AT_SIXTY_PERCENT, n=400)[method] for seed in range(6)]
     assert np.mean([agreement for _, _, agreement in batches]) == pytest.approx(0.6, abs=0.03)
     certain = np.concatenate([sure >= CERTAIN for sure, _, _ in batches])
     assert certain.mean() < 0.5
@@ -164,6 +179,6 @@ def test_a_method_keeps_its_order_and_gives_up_what_is_too_sure(pairs: list[tupl
 def test_third_votes_which_are_asked_where_two_differ_are_no_measure_of_agreement() -> None:
     rates = [0.1, AT_SIXTY_PERCENT]
     for error_rate in rates:
-        batches = [bought(seed, error_rate, n=400, second=0.5) for seed in range(4)]
-        seen = np.mean([decided(batch, "majority")[2] for batch in batches])
+        batches = [decided(seed, error_rate, n=400, second=0.5) for seed in range(4)]
+        seen = np.mean([batch["majority"][2] for batch in batches])
         assert seen == pytest.approx((1 - error_rate) ** 2 + error_rate**2, abs=0.03)

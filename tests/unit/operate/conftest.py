@@ -1,5 +1,5 @@
 """The small night of the stages, for what is told of it."""
 
-from ..stages.conftest import inbox, night
+from ..stages.conftest import inbox, night, quick_gate
 
-__all__ = ["inbox", "night"]
+__all__ = ["inbox", "night", "quick_gate"]

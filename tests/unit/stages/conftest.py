@@ -58,14 +58,22 @@ class Dying:
 
 @pytest.fixture(autouse=True)
 def quick_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        publish, "judge", lambda *_: Judgement(Verdict("pass", []), QUARANTINE.empty_table())
-    )
+    pass_all(monkeypatch)
+
+
+def pass_all(patch: pytest.MonkeyPatch) -> None:
+    """A gate that passes whatever it is shown."""
+    passed = Judgement(Verdict("pass", []), QUARANTINE.empty_table())
+    patch.setattr(publish, "judge", lambda *_: passed)
 
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> Path:
-    folder = tmp_path / "inbox"
+    return filled(tmp_path / "inbox")
+
+
+def filled(folder: Path) -> Path:
+    """An inbox of six prompts and a row that is none."""
     folder.mkdir()
     rows = [{"prompt": f"why does number {n} follow number {n - 1}?"} for n in range(6)]
     (folder / "a.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, 42]))
@@ -76,6 +84,7 @@ class Night:
     """One batch over a lake folder and the simulator's books."""
 
     def __init__(self, folder: Path, inbox: Path, simulator: Any, label: dict[str, Any]) -> None:
+        self.day = DAY
         self.time = datetime(2026, 11, 23, tzinfo=UTC)
         self.lake, self.simulator = FolderLake(folder, lambda: self.time), simulator
         self.campaign = parse_campaign(
@@ -111,7 +120,7 @@ class Night:
 
     def batch(self, lake: Any = None) -> Batch:
         """The batch, over `lake` where it is another one."""
-        return open_batch(self.campaign, DAY, lake or self.lake, lambda: self.time)
+        return open_batch(self.campaign, self.day, lake or self.lake, lambda: self.time)
 
     def choose(self, batch: Batch) -> None:
         """The stages up to the comparisons."""

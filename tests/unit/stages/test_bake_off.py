@@ -23,7 +23,6 @@ from winnow.select.bake_off import COMPARED, UNIFORM
 from winnow.select.bake_off_tally import Tally, together
 from winnow.stages.select import bake_off
 
-from . import conftest as world
 from .conftest import DAY, Night
 
 DAYS = (DAY, "2026-11-23", "2026-11-24")
@@ -31,9 +30,7 @@ N_PROMPTS = 22
 
 
 @pytest.fixture
-def three(
-    night: Callable[..., Night], inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Night, Callable[[str], Batch]]:
+def three(night: Callable[..., Night], inbox: Path) -> tuple[Night, Callable[[str], Batch]]:
     """Three nights over one lake, and each day's batch; 1.5 exploration pairs a prompt."""
     one = night(third_votes=False)
     asked = one.campaign.model_dump(mode="json")
@@ -43,11 +40,11 @@ def three(
     for day in DAYS:
         rows = [{"prompt": f"{day}: why is {k} a number?"} for k in range(N_PROMPTS)]
         (inbox / f"{day}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        monkeypatch.setattr(world, "DAY", day)
+        one.day = day
         one.run()
 
     def batch_of(day: str) -> Batch:
-        monkeypatch.setattr(world, "DAY", day)
+        one.day = day
         return one.batch()
 
     return one, batch_of

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -17,37 +19,41 @@ from winnow.publish.lineage import trace
 from winnow.publish.versions import newest, read_version
 from winnow.stages.select import reward_model
 
-from . import conftest as world
-from .conftest import DAY, Night
+from ..conftest import starting
+from .conftest import DAY, Night, filled, pass_all
 
 NEXT_DAY = "2026-11-23"
 
 
-@pytest.fixture
-def nights(
-    night: Callable[..., Night], inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str, int], Night]:
-    """Runs a night a day over one lake; the second argument makes the day's prompts."""
-    one = night(third_votes=False)
-
-    def run(day: str, start: int) -> Night:
-        if day != DAY:
-            rows = [
-                {"prompt": f"why does number {n} come before it?"} for n in range(start, start + 6)
-            ]
-            (inbox / f"{day}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-        monkeypatch.setattr(world, "DAY", day)
-        one.run()
-        return one
-
-    return run
+def run(night: Night, inbox: Path, day: str, start: int) -> Night:
+    """A night of a day more; `start` makes its prompts."""
+    if day != DAY:
+        rows = [{"prompt": f"why does number {n} come before it?"} for n in range(start, start + 6)]
+        (inbox / f"{day}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    night.day = day
+    night.run()
+    return night
 
 
 @pytest.fixture
-def two(nights: Callable[[str, int], Night]) -> Night:
-    """The lake after two nights."""
-    nights(DAY, 0)
-    return nights(NEXT_DAY, 50)
+def nights(night: Callable[..., Night], inbox: Path) -> Callable[[str, int], Night]:
+    """Runs a night a day over one lake."""
+    return partial(run, night(third_votes=False), inbox)
+
+
+@pytest.fixture(scope="module")
+def two(
+    tmp_path_factory: pytest.TempPathFactory, _front: Any, loopback: httpx.HTTPTransport
+) -> Iterator[Night]:
+    """The lake after two nights; who takes it only reads."""
+    folder = tmp_path_factory.mktemp("two")
+    inbox = filled(folder / "inbox")
+    with pytest.MonkeyPatch.context() as patch, starting(_front, loopback) as start:
+        pass_all(patch)
+        simulator = start(folder / "books.sqlite")
+        one = Night(folder / "night", inbox, simulator, {"third_votes": False})
+        run(one, inbox, DAY, 0)
+        yield run(one, inbox, NEXT_DAY, 50)
 
 
 def test_a_refit_reads_features_of_one_version_alone(nights: Callable[[str, int], Night]) -> None:

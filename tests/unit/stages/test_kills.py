@@ -23,7 +23,7 @@ def test_a_kill_before_any_step_changes_nothing(
     expected = undisturbed.outcome()
     assert n_steps >= (5 if in_vendor else 25)
     assert set(expected[-1].values()) == {1}
-    for step in some(range(n_steps), 5):
+    for step in some(range(n_steps), 8):
         killed = night(f"killed-{step}")
         with pytest.raises(Killed):
             killed.run(die_at=step, in_vendor=in_vendor)
