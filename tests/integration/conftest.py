@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,10 +142,49 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(is_so: Callable[[], bool], pause: float = 1.0) -> float:
-    """Seconds until it was so: an end for what hangs, which no slow machine reaches."""
-    began = time.monotonic()
+def wait_for(
+    is_so: Callable[[], bool], pause: float = 1.0, progress: Callable[[], object] = lambda: None
+) -> float:
+    """Seconds until it was so.
+
+    It ends what hangs: ten minutes without another `progress`, which no slow machine reaches.
+    """
+    began = moved = time.monotonic()
+    last = progress()
     while not is_so():
-        assert time.monotonic() - began < 600.0, "not within ten minutes"
+        current = progress()
+        if current != last:
+            last, moved = current, time.monotonic()
+        assert time.monotonic() - moved < 600.0, "nothing moved for ten minutes"
         time.sleep(pause)
     return time.monotonic() - began
+
+
+def simulator_at(speed: float) -> Callable[[stack.Home], AbstractContextManager[None]]:
+    """Stands in for `stack.simulator`: its people work `speed` times as fast as the clock."""
+
+    @contextmanager
+    def simulator(home: stack.Home) -> Iterator[None]:
+        home.run.mkdir(parents=True, exist_ok=True)
+        database = home.folder / "vendor-simulator.sqlite"
+        options = ["--port", str(home.vendor_port), "--database", str(database)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "winnow_simulator", *options, "--speed", str(speed)],
+            env=stack.simulator_environment(home),
+            cwd=home.run,
+        )
+        try:
+            wait_for(lambda: _answers(f"{home.vendor}/health"), pause=0.2)
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+    return simulator
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False

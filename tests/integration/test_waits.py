@@ -73,7 +73,7 @@ def _ends(waits: Waits) -> list[float]:
 
 
 def test_a_person_approves_and_the_batch_goes_through(waits: Waits) -> None:
-    batch = waits.batch("dear-yes", n_pairs=8)
+    batch = waits.batch("dear-yes", n_pairs=8, poll_seconds=2.0)
     run = waits.start("label_pairs", batch.key)
     wait_for(lambda: waits.state(run, "approve_purchase") == "awaiting_input")
     assert waits.bought(batch.key) == 0

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ from winnow.stages import label
 from winnow_local import stack
 
 from ..fabricated import fabricate
-from .conftest import free_port, wait_for
+from .conftest import free_port, simulator_at, wait_for
 
 POLL_SECONDS = 15.0
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-SIMULATOR_SPEED = "0.001"
+SIMULATOR_SPEED = 0.001
 """So slow that a vendor's batch is done when a test says so, and not before."""
 CAMPAIGN = {
     "name": "nightly",
@@ -165,8 +166,12 @@ class Waits:
     def answer(self, run: str, chosen: str) -> None:
         """What a person does in Required Actions, until it is settled.
 
-        Airflow 3.3.2 asks again when an answer comes within a beat of its scheduler.
+        Airflow 3.3.2 asks again, half a minute later, when an answer comes within a beat of its
+        scheduler: so that two of its beats are waited for.
         """
+        for _ in range(2):
+            beat = self._beat()
+            wait_for(partial(self._has_beaten, beat), pause=0.2)
         path = f"/api/v2/dags/label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1"
         body = {"chosen_options": [chosen], "params_input": {}}
 
@@ -175,7 +180,13 @@ class Waits:
                 self.http.patch(f"{path}/hitlDetails", json=body)
             return self.state(run, "approve_purchase") in ("success", "failed")
 
-        wait_for(is_settled, pause=5.0)
+        wait_for(is_settled)
+
+    def _has_beaten(self, since: str) -> bool:
+        return self._beat() != since
+
+    def _beat(self) -> str:
+        return str(self.get("monitor/health")["scheduler"]["latest_scheduler_heartbeat"])
 
     def bought(self, key: str) -> int:
         """Tasks that the vendor sold for a batch."""
@@ -214,36 +225,6 @@ class Waits:
 
 
 @contextlib.contextmanager
-def slow_simulator(home: stack.Home) -> Iterator[None]:
-    """The simulator, so slow that it finishes nothing by itself."""
-    home.run.mkdir(parents=True, exist_ok=True)
-    database = home.folder / "vendor-simulator.sqlite"
-    options = ["--port", str(home.vendor_port), "--database", str(database)]
-    process = subprocess.Popen(
-        [
-            str(stack.ROOT / ".venv" / "bin" / "python"),
-            *("-m", "winnow_simulator", *options),
-            *("--speed", SIMULATOR_SPEED),
-        ],
-        env=stack.simulator_environment(home),
-        cwd=home.run,
-    )
-    try:
-        wait_for(lambda: _answers(f"{home.vendor}/health"))
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
-
-
-@contextlib.contextmanager
 def waiting_airflow(folder: Path) -> Iterator[Waits]:
     """Airflow over three DAGs, and the simulator, all running."""
     dags = folder / "dags"
@@ -259,7 +240,7 @@ def waiting_airflow(folder: Path) -> Iterator[Waits]:
     env = _environment(home, dags)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "environment", lambda _: env)
-        patch.setattr(stack, "simulator", slow_simulator)
+        patch.setattr(stack, "simulator", simulator_at(SIMULATOR_SPEED))
         stack.migrate(home, env)
         try:
             with stack.running(home):
@@ -278,5 +259,6 @@ def _environment(home: stack.Home, dags: Path) -> dict[str, str]:
     return {
         **env,
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW_CONN_WINNOW_VENDOR": json.dumps(connection),
     }

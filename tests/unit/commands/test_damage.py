@@ -118,7 +118,7 @@ def test_no_damaged_object_takes_other_batches_with_it(
         data = path.read_bytes()
         other = list(damages(data))
         other = other[:: max(1, len(other) // 25)]
-        for content in [None, *some(other, 3)]:
+        for content in [None, *some(other, 5)]:
             path.unlink()
             if content is not None:
                 path.write_bytes(content)
