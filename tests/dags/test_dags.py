@@ -241,28 +241,36 @@ def test_a_dag_file_imports_only_airflow_sdk_and_the_adapters(path: Path) -> Non
     assert len(path.read_text().splitlines()) <= 80
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_parsing_a_dag_file_is_quick_and_imports_nothing_heavy(
-    airflow_home: Path, path: Path
-) -> None:
-    script = (
-        "import runpy, sys, time\nimport airflow.sdk\nbefore = set(sys.modules)\n"
-        "start = time.process_time()\n"
-        f"runpy.run_path({str(path)!r})\n"
-        "print(time.process_time() - start)\n"
-        f"print([m for m in {HEAVY!r} if m in set(sys.modules) - before])\n"
-    )
+PARSED = """
+import os, runpy, sys, time
+start = time.process_time()
+import airflow.sdk
+airflow_took, before = time.process_time() - start, set(sys.modules)
+for path in sys.argv[2:]:
+    if os.fork() == 0:
+        start = time.process_time()
+        runpy.run_path(path)
+        heavy = [m for m in sys.argv[1].split() if m in set(sys.modules) - before]
+        print(path, (time.process_time() - start) / airflow_took, *heavy, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+"""Each file as if alone in a process that has imported Airflow's SDK: what it took beside that."""
+
+
+def test_parsing_a_dag_file_is_quick_and_imports_nothing_heavy(airflow_home: Path) -> None:
     paths = os.pathsep.join([str(ROOT / "plugins"), str(ROOT / "include")])
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", PARSED, " ".join(HEAVY), *map(str, FILES)],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=True,
     )
-    seconds, heavy = done.stdout.strip().splitlines()[-2:]
-    assert float(seconds) < 1.0
-    assert heavy == "[]"
+    lines = [line.split() for line in done.stdout.splitlines()]
+    parsed = {path: (float(share), heavy) for path, share, *heavy in lines if path.endswith(".py")}
+    assert set(parsed) == set(map(str, FILES))
+    assert not [path for path, (share, heavy) in parsed.items() if share >= 0.5 or heavy], parsed
 
 
 def test_the_product_imports_no_airflow() -> None:
