@@ -20,8 +20,11 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
 from pathlib import Path
+from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.dagbag import DagBag
 
+migrate = get_parser().parse_args(["db", "migrate"])
+migrate.func(migrate)
 [dag] = DagBag(sys.argv[1]).dags.values()
 inbox = Path(sys.argv[2])
 print("STATE", dag.test(run_conf={"partition": "2026-11-22"}).state)
@@ -52,7 +55,6 @@ class Ran:
         dags = folder / "dags"
         dags.mkdir()
         (dags / "ingest_prompts.py").symlink_to(ROOT / "dags" / "ingest_prompts.py")
-        self.run(env, "-m", "airflow", "db", "migrate")
         self.said = self.run(env, "-c", SCRIPT, str(dags), str(inbox))
         self.mail, self.statsd = list(mail.items), list(statsd.items)
 

@@ -174,7 +174,9 @@ def simulator_at(speed: float) -> Callable[[stack.Home], AbstractContextManager[
             cwd=home.run,
         )
         try:
-            wait_for(lambda: _answers(f"{home.vendor}/health"), pause=0.2)
+            while not _answers(f"{home.vendor}/health"):
+                assert process.poll() is None, "the simulator stopped at start"
+                time.sleep(0.2)
             yield
         finally:
             process.terminate()
