@@ -93,8 +93,13 @@ def test_a_whole_deployment_is_well(examined: Any, start_simulator: Any, tmp_pat
     assert list(tmp_path.glob("lake/doctor/**/*.*")) == []
 
 
-def test_airflow_is_asked_where_its_tasks_find_it(examined: Any) -> None:
+def test_airflow_is_asked_where_its_tasks_find_it(
+    examined: Any, start_simulator: Any, tmp_path: Path
+) -> None:
+    # Else it asks Airflow's command line for the vendor's connection: seconds.
+    simulator = start_simulator(tmp_path / "books.sqlite")
     _, checks = examined(
+        AIRFLOW_CONN_WINNOW_VENDOR=connection(simulator.url),
         AIRFLOW__CORE__EXECUTION_API_SERVER_URL="http://127.0.0.1:9/execution/",
         AIRFLOW__API__BASE_URL="http://airflow.example.org",
     )

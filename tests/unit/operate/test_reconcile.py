@@ -128,6 +128,8 @@ def test_a_failure_that_needs_a_person_is_told_once_and_again_after_a_week(lake:
     assert passed(lake, failed("publish", "r2"), LATER + TELL_AGAIN).tell, "it failed otherwise"
 
 
+# On a folder alone: two dozen passes ask a store nothing that those of the other tests do not.
+@pytest.mark.parametrize("lake", ["folder"], indirect=True)
 @pytest.mark.parametrize("error", [Retryable("busy"), OSError("token=secret")])
 def test_a_failure_that_may_pass_is_tried_three_times(lake: Lake, error: Exception) -> None:
     up_to(lake, "label")
