@@ -1,11 +1,13 @@
 PYTHON ?= python3
 SETUP = $(PYTHON) include/winnow_local/setup.py
 RUN = .venv/bin/python -m winnow_local
-# A test that hangs ends the run and shows where each thread stands.
-PYTEST = -m pytest -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
+# A test that hangs fails after a quarter of an hour and shows where each thread stands.
+PYTEST = -m pytest --timeout=900
 LOCK_GPU = .venv/bin/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header
 
-.PHONY: help demo up airflow winnow doctor test test_services test_others kill lint style lock
+.PHONY: help demo up airflow winnow doctor test unit kill lint style lock test_nights test_services test_units
+# BLAS that waits for its other threads by spinning takes the cores that other tests would use.
+test unit kill: export OPENBLAS_NUM_THREADS = 1
 help:  ## what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 demo:  ## set everything up and run one nightly batch (DAY=2026-11-20 for another night)
@@ -19,10 +21,17 @@ winnow:  ## Winnow's command line for this checkout: make winnow CMD="backfill -
 doctor:  ## is everything there that tonight's batch needs? (`make up` runs beside it)
 	@$(RUN) winnow doctor
 test:  ## set everything up, pass the tests, hold style and types
-	@$(SETUP) --dev && $(MAKE) -s -j2 test_services test_others style
+	@$(SETUP) --dev && $(MAKE) -s -j3 test_nights test_services test_units style
+unit:  ## set everything up and pass the tests that start no service (three minutes on two cores)
+	@$(SETUP) --dev && .venv/bin/python $(PYTEST) -n 2 --dist worksteal include tests/unit
+# Three at once on two cores: the first mostly waits. Models are loaded at the start of the second
+# and at the end of the first, so that memory holds one at a time.
+NIGHTS = tests/integration/test_waits.py tests/integration/test_nightly.py
+test_nights:
+	@.venv/bin/python $(PYTEST) tests/dags tests/bench tests/unit/validate && .venv/bin/python $(PYTEST) $(NIGHTS)
 test_services:
-	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e && .venv/bin/python $(PYTEST) tests/dags tests/bench tests/unit/validate
-test_others:
+	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e $(addprefix --ignore=,$(NIGHTS))
+test_units:
 	@.venv/bin/python $(PYTEST) include tests/unit --ignore=tests/unit/validate
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
