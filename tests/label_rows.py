@@ -43,6 +43,19 @@ def aggregate(
     return [SimpleNamespace(**row) for row in found.to_pylist()]
 
 
+def aggregate_by_each(
+    annotations: Sequence[Row], comparisons: Sequence[Row]
+) -> Mapping[str, list[Any]]:
+    """Rows of the preferences by method, from one database."""
+    with labels(annotations=annotations, comparisons=comparisons) as connection:
+        return {
+            method: [
+                SimpleNamespace(**row) for row in by_votes.aggregate(connection, method).to_pylist()
+            ]
+            for method in by_votes.METHODS
+        }
+
+
 def annotator_report(
     annotations: Sequence[Row], comparisons: Sequence[Row], expected: Mapping[str, str]
 ) -> list[by_annotator.AnnotatorFigures]:

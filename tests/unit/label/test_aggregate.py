@@ -15,7 +15,7 @@ from winnow.errors import Corrupt, Fatal
 from winnow.label.aggregation.aggregate import METHODS
 from winnow.label.aggregation.certainty import error_rates
 
-from ...label_rows import aggregate
+from ...label_rows import aggregate, aggregate_by_each
 from ...sampling import examples
 
 Row = dict[str, Any]
@@ -113,43 +113,38 @@ def test_the_probability_is_bayes_rule(batch: tuple[list[Row], list[Row]]) -> No
         assert preference.cost == 100 * len(rows)
 
 
-@EVERY_METHOD
 @given(batch=batches(), data=st.data())
 @pytest.mark.sampled
 @settings(max_examples=examples(25), deadline=None)
 def test_no_belief_of_the_model_makes_a_pair_surer_than_people_agree(
-    method: str, batch: Any, data: st.DataObject
+    batch: Any, data: st.DataObject
 ) -> None:
     annotations, comparisons = batch
     believed = [{**c, "p_first": data.draw(st.floats(0.0, 1.0))} for c in comparisons]
-    plain = aggregate(annotations, comparisons, method)
-    found = aggregate(annotations, believed, method)
-    if method != "bradley_terry":
-        assert found == plain
-    counted = aggregate(annotations, comparisons, "majority")
-    sure, allowed = (sum(abs(each.p_preferred - 0.5) for each in rows) for rows in (found, counted))
-    assert sure <= allowed + 1e-6
+    plain = aggregate_by_each(annotations, comparisons)
+    allowed = sum(abs(each.p_preferred - 0.5) for each in plain["majority"])
+    for method, found in aggregate_by_each(annotations, believed).items():
+        if method != "bradley_terry":
+            assert found == plain[method], method
+        assert sum(abs(each.p_preferred - 0.5) for each in found) <= allowed + 1e-6, method
 
 
-@EVERY_METHOD
 @given(batch=batches(), rng=st.randoms(use_true_random=False))
 @pytest.mark.sampled
 @settings(max_examples=examples(25), deadline=None)
-def test_the_order_of_annotations_does_not_matter(
-    method: str, batch: Any, rng: random.Random
-) -> None:
+def test_the_order_of_annotations_does_not_matter(batch: Any, rng: random.Random) -> None:
     annotations, comparisons = batch
     shuffled = rng.sample(annotations, len(annotations))
-    assert aggregate(shuffled, comparisons, method) == aggregate(annotations, comparisons, method)
+    in_order = aggregate_by_each(annotations, comparisons)
+    assert aggregate_by_each(shuffled, comparisons) == in_order
 
 
-@EVERY_METHOD
 @given(batch=batches())
 @pytest.mark.sampled
 @settings(max_examples=examples(40), deadline=None)
-def test_exchanging_first_and_second_mirrors_the_result(method: str, batch: Any) -> None:
+def test_exchanging_first_and_second_mirrors_the_result(batch: Any) -> None:
     annotations, comparisons = batch
-    mirrored = aggregate(
+    mirrored = aggregate_by_each(
         [
             {
                 **r,
@@ -159,34 +154,32 @@ def test_exchanging_first_and_second_mirrors_the_result(method: str, batch: Any)
             for r in annotations
         ],
         [{**c, "p_first": 1.0 - c["p_first"]} for c in comparisons],
-        method,
     )
-    plain_rows = aggregate(annotations, comparisons, method)
-    for plain, mirror in zip(plain_rows, mirrored, strict=True):
-        assert mirror.p_preferred == pytest.approx(1.0 - plain.p_preferred, abs=1e-6)
-        assert mirror.preferred == MIRROR.get(plain.preferred, plain.preferred)
+    for method, plain_rows in aggregate_by_each(annotations, comparisons).items():
+        for plain, mirror in zip(plain_rows, mirrored[method], strict=True):
+            opposite = 1.0 - plain.p_preferred
+            assert mirror.p_preferred == pytest.approx(opposite, abs=1e-6), method
+            assert mirror.preferred == MIRROR.get(plain.preferred, plain.preferred), method
 
 
-@EVERY_METHOD
 @given(batch=batches())
 @pytest.mark.sampled
 @settings(max_examples=examples(25), deadline=None)
-def test_each_comparison_with_a_vote_has_one_preference(method: str, batch: Any) -> None:
+def test_each_comparison_with_a_vote_has_one_preference(batch: Any) -> None:
     annotations, comparisons = batch
-    found = aggregate(annotations, comparisons, method)
     voted = {row["pair_id"] for row in annotations if row["preferred"] is not None}
-    assert [p.pair_id for p in found] == [
-        c["pair_id"] for c in comparisons if c["pair_id"] in voted
-    ]
-    assert sum(p.votes for p in found) == sum(r["preferred"] is not None for r in annotations)
-    assert all(0.0 <= p.p_preferred <= 1.0 for p in found)
+    expected = [c["pair_id"] for c in comparisons if c["pair_id"] in voted]
+    n_votes = sum(row["preferred"] is not None for row in annotations)
+    for method, found in aggregate_by_each(annotations, comparisons).items():
+        assert [p.pair_id for p in found] == expected, method
+        assert sum(p.votes for p in found) == n_votes, method
+        assert all(0.0 <= p.p_preferred <= 1.0 for p in found), method
 
 
-@EVERY_METHOD
 @given(batch=batches(), data=st.data())
 @pytest.mark.sampled
 @settings(max_examples=examples(25), deadline=None)
-def test_gold_and_repeats_are_no_votes(method: str, batch: Any, data: st.DataObject) -> None:
+def test_gold_and_repeats_are_no_votes(batch: Any, data: st.DataObject) -> None:
     annotations, comparisons = batch
     extra = [
         vote("first", "a-gold-pair", "ann-0", kind="gold"),
@@ -195,12 +188,13 @@ def test_gold_and_repeats_are_no_votes(method: str, batch: Any, data: st.DataObj
             for n, c in enumerate(comparisons)
         ),
     ]
-    plain = aggregate(annotations, comparisons, method)
-    found = aggregate([*annotations, *extra], comparisons, method)
-    counted = [(p.pair_id, p.votes, p.agreement, p.cost) for p in plain]
-    assert [(p.pair_id, p.votes, p.agreement, p.cost) for p in found] == counted
-    if method != "bradley_terry":
-        assert found == plain
+    with_extra = aggregate_by_each([*annotations, *extra], comparisons)
+    for method, plain in aggregate_by_each(annotations, comparisons).items():
+        found = with_extra[method]
+        counted = [(p.pair_id, p.votes, p.agreement, p.cost) for p in plain]
+        assert [(p.pair_id, p.votes, p.agreement, p.cost) for p in found] == counted, method
+        if method != "bradley_terry":
+            assert found == plain, method
 
 
 @EVERY_METHOD
