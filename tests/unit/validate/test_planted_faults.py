@@ -13,7 +13,7 @@ from .world import make_world
 
 @pytest.mark.slow
 @pytest.mark.sampled
-@pytest.mark.parametrize("fault", some(FAULTS, 3), ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", some(FAULTS, 5), ids=lambda fault: fault.name)
 def test_a_planted_fault_is_named_by_its_check(fault: Fault) -> None:
     world = make_world(7)
     fault.plant(world)
