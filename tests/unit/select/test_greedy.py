@@ -577,7 +577,6 @@ def test_only_exploration_picks_carry_a_propensity() -> None:
         {"exploration": 1.1},
         {"exploration": -0.1},
         {"max_pairs_per_response": 0},
-        {"strategy": "best"},
         {"kappa": 0.0},
         {"alpha": 1.5},
         {"cost_base": 0.0},
@@ -591,6 +590,11 @@ def test_only_exploration_picks_carry_a_propensity() -> None:
 def test_impossible_rules_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(Fatal):
         Rules(**{"budget": 4, **wrong})
+
+
+def test_a_strategy_that_there_is_not_is_refused() -> None:
+    with pytest.raises(Fatal):
+        choose_pairs(pool_of(6), posterior_of(), Rules(4, strategy="best"))
 
 
 @pytest.mark.parametrize(
