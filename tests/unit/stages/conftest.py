@@ -83,8 +83,9 @@ def filled(folder: Path) -> Path:
 class Night:
     """One batch over a lake folder and the simulator's books."""
 
+    day = DAY
+
     def __init__(self, folder: Path, inbox: Path, simulator: Any, label: dict[str, Any]) -> None:
-        self.day = DAY
         self.time = datetime(2026, 11, 23, tzinfo=UTC)
         self.lake, self.simulator = FolderLake(folder, lambda: self.time), simulator
         self.campaign = parse_campaign(
