@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,27 +165,26 @@ class Waits:
     def answer(self, run: str, chosen: str) -> None:
         """What a person does in Required Actions, until it is settled.
 
-        Airflow 3.3.2 asks again, half a minute later, when an answer comes within a beat of its
-        scheduler: so that two of its beats are waited for.
+        Airflow 3.3.2 fails the task and asks again, half a minute later, when an answer comes
+        before its scheduler has heard that the process which asked has ended.
         """
-        for _ in range(2):
-            beat = self._beat()
-            wait_for(partial(self._has_beaten, beat), pause=0.2)
         path = f"/api/v2/dags/label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1"
         body = {"chosen_options": [chosen], "params_input": {}}
 
         def is_settled() -> bool:
-            if self.state(run, "approve_purchase") == "awaiting_input":
+            if self.state(run, "approve_purchase") == "awaiting_input" and self._asked(run):
                 self.http.patch(f"{path}/hitlDetails", json=body)
             return self.state(run, "approve_purchase") in ("success", "failed")
 
         wait_for(is_settled)
 
-    def _has_beaten(self, since: str) -> bool:
-        return self._beat() != since
-
-    def _beat(self) -> str:
-        return str(self.get("monitor/health")["scheduler"]["latest_scheduler_heartbeat"])
+    def _asked(self, run: str) -> bool:
+        """Whether the scheduler has heard of the end of the process which asked."""
+        path = f"dags/label_pairs/dagRuns/{run}/taskInstances/approve_purchase"
+        names = f"task_id='approve_purchase', run_id='{run}', "
+        heard = f"{names}try_number={self.get(path)['try_number']}"
+        log = (self.home.folder / "logs" / "scheduler.log").read_text(errors="replace")
+        return any(heard in line for line in log.splitlines() if "Received executor event" in line)
 
     def bought(self, key: str) -> int:
         """Tasks that the vendor sold for a batch."""
@@ -259,6 +257,5 @@ def _environment(home: stack.Home, dags: Path) -> dict[str, str]:
     return {
         **env,
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW_CONN_WINNOW_VENDOR": json.dumps(connection),
     }

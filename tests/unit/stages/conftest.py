@@ -83,6 +83,8 @@ def filled(folder: Path) -> Path:
 class Night:
     """One batch over a lake folder and the simulator's books."""
 
+    day = DAY
+
     def __init__(self, folder: Path, inbox: Path, simulator: Any, label: dict[str, Any]) -> None:
         self.day = DAY
         self.time = datetime(2026, 11, 23, tzinfo=UTC)
