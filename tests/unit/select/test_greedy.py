@@ -598,11 +598,6 @@ def test_a_strategy_that_there_is_not_is_refused() -> None:
         choose_pairs(pool_of(6), posterior_of(), Rules(4, strategy="best"))
 
 
-def test_a_strategy_that_there_is_not_is_refused() -> None:
-    with pytest.raises(Fatal):
-        choose_pairs(pool_of(6), posterior_of(), Rules(4, strategy="best"))
-
-
 @pytest.mark.parametrize(
     ("n_ids", "features", "mask"),
     [
