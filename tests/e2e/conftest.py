@@ -117,9 +117,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless browser of this machine; without one the tests of the pages are skipped."""
+    """A headless browser of this machine; without one the tests of the pages are skipped.
+
+    It is closed after its module: while it is open, no other test can run an event loop.
+    """
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
         lacking(f"no browser here: none of {', '.join(BROWSERS)} is on the path")

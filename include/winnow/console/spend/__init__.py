@@ -35,6 +35,7 @@ _MONTHS = 12
 """Months in the list of months, the one shown being the last."""
 
 _MOST_DEAR = 5
+_UNITS = ("prompts", "preferences", "votes", "pairs")
 
 
 def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -> Page:
@@ -115,6 +116,3 @@ def _unit_costs(campaign: Campaign, nights: Sequence[Night]) -> dict[str, Any]:
         "is_own_k": bool(campaign.select.traditional_k),
         "taken": [night.taken_over for night in nights if night.taken_over],
     }
-
-
-_UNITS = ("prompts", "preferences", "votes", "pairs")
