@@ -21,11 +21,11 @@ winnow:  ## Winnow's command line for this checkout: make winnow CMD="backfill -
 doctor:  ## is everything there that tonight's batch needs? (`make up` runs beside it)
 	@$(RUN) winnow doctor
 test:  ## set everything up, pass the tests, hold style and types
-	@$(SETUP) --dev && $(MAKE) -s -j3 test_nights test_services test_units style
+	@$(SETUP) --dev && $(MAKE) -s -k -j3 test_nights test_services test_units style
 unit:  ## set everything up and pass the tests that start no service (three minutes on two cores)
 	@$(SETUP) --dev && .venv/bin/python $(PYTEST) -n 2 --dist worksteal include tests/unit
 # Three at once on two cores: the first mostly waits. Models are loaded at the start of the second
-# and at the end of the first, so that memory holds one at a time.
+# and at the end of the first, so that memory holds one at a time. Each tells all that fails in it.
 NIGHTS = tests/integration/test_waits.py tests/integration/test_nightly.py
 test_nights:
 	@.venv/bin/python $(PYTEST) tests/dags tests/bench tests/unit/validate && .venv/bin/python $(PYTEST) $(NIGHTS)
