@@ -6,6 +6,7 @@ and words in it.
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -27,8 +28,12 @@ def say_text(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print a value as JSON: in ASCII, which holds no sign that a terminal obeys."""
-    print(json.dumps(value, indent=1, default=str).replace("\x7f", "\\u007f"))
+    """Print a value as JSON in ASCII, which no terminal obeys; bytes in base64."""
+    print(json.dumps(value, indent=1, default=_as_json).replace("\x7f", "\\u007f"))
+
+
+def _as_json(value: Any) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def answer(rows: Any, lines: Iterable[str], as_json: bool) -> None:

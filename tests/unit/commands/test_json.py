@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -81,6 +82,7 @@ def test_garbage(rows: Callable[..., Any], store: FolderLake) -> None:
     torn = store.root / "datasets/small" / f".a.{'0' * 32}"
     torn.parent.mkdir(parents=True)
     torn.touch()
+    os.utime(torn, (0, 0))
     (row,) = rows("gc", "--grace-hours", "0", "--delete")
     assert row["path"].endswith(torn.name) and row["unfinished"] and row["removed"]
     assert not torn.exists()

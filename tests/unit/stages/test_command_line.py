@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -84,6 +85,8 @@ def test_programs_get_rows_in_quarantine_and_versions_as_json(
     rows = json.loads(capsys.readouterr().out)
     assert [(row["batch"], row["stage"]) for row in rows] == [(DAY, "ingest")]
     assert rows[0]["reason"] and rows[0]["file"] and rows[0]["line"]
+    (row,) = made.rows("ingest", "quarantine")
+    assert base64.b64decode(rows[0]["raw"], validate=True) == row["raw"] != b""
     assert main(["versions", "--json", *places]) == 0
     (version,) = json.loads(capsys.readouterr().out)
     assert (version["number"], version["batches"]) == (1, [DAY])
