@@ -167,8 +167,8 @@ def trace(lake: Lake, campaign: str, dataset: str, row: str, batch: str | None =
     if last is None:
         raise Fatal(f"Dataset {dataset} in {lake.uri} has no version yet; run a batch first.")
     keys = [*reversed(last.batches), *reversed(last.withdrawn)]
-    key, kind = _find_batch(lake, campaign, [k for k in keys if batch in (None, k)], row)
-    held = _Batch.of(lake, campaign, key)
+    keys = [key for key in keys if batch in (None, key)]
+    key, held, kind = _find_batch(lake, campaign, keys, row)
     first = _first_version(lake, campaign, key, last)
     pairs = held.pairs_of(kind, row)
     parent = read_version(lake, dataset, first.parent).files if first.parent else {}
@@ -193,18 +193,21 @@ def trace(lake: Lake, campaign: str, dataset: str, row: str, batch: str | None =
     )
 
 
-def _find_batch(lake: Lake, campaign: str, keys: Sequence[str], row: str) -> tuple[str, Kind]:
-    """The first batch of `keys` that has the row, and what the row is."""
+def _find_batch(
+    lake: Lake, campaign: str, keys: Sequence[str], row: str
+) -> tuple[str, _Batch, Kind]:
+    """The first batch of `keys` that has the row, by its key, and what the row is."""
 
-    def look(key: str) -> Kind | None:
-        return _Batch.of(lake, campaign, key).kind_of(row)
+    def look(key: str) -> tuple[_Batch, Kind | None]:
+        held = _Batch.of(lake, campaign, key)
+        return held, held.kind_of(row)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
-            for key, kind in zip(some, pool.map(look, some), strict=True):
+            for key, (held, kind) in zip(some, pool.map(look, some), strict=True):
                 if kind is not None:
-                    return key, kind
+                    return key, held, kind
     raise Fatal(
         f"None of {len(keys)} published batches of {campaign} in {lake.uri} has a pair, compared "
         f"response or annotation {row!r}; ids are the columns pair_id, response_id, chosen_id, "

@@ -102,8 +102,8 @@ _SQL = statements(__file__)
 BLOCK_OF = _SQL["block"]
 """SQL: the prompts of a block and their texts, which each view's query goes on with."""
 QUERIES = {
-    "reward": (_SQL["reward"], "n"),
-    "dpo": (_SQL["dpo"], "n"),
+    "reward": (_SQL["pairs"].format(pairs="decided"), "n"),
+    "dpo": (_SQL["pairs"].format(pairs="certain"), "n"),
     "kto": (_SQL["kto"], "response_id"),
     "prompts": (_SQL["prompts"], "q"),
     "annotations": (_SQL["annotations"], "annotation_id, revision"),

@@ -101,19 +101,11 @@ WHERE a.kind IS DISTINCT FROM 'gold' ORDER BY q
 WITH block AS (FROM asked WHERE q >= $start AND q < $end AND place >= $low AND place < $high),
 told AS (FROM texts WHERE q >= $start AND q < $end)
 
--- reward: in the order of n
+-- pairs: of the table in braces, in the order of n
 SELECT block.messages AS prompt, said(better.message) AS chosen,
     said(worse.message) AS rejected, tools, language,
     pairs.*
-FROM decided AS pairs JOIN block USING (q) JOIN told AS better ON better.response_id = chosen_id
-JOIN told AS worse ON worse.response_id = rejected_id
-WHERE pairs.q >= $start AND pairs.q < $end
-
--- dpo: in the order of n
-SELECT block.messages AS prompt, said(better.message) AS chosen,
-    said(worse.message) AS rejected, tools, language,
-    pairs.*
-FROM certain AS pairs JOIN block USING (q) JOIN told AS better ON better.response_id = chosen_id
+FROM {pairs} AS pairs JOIN block USING (q) JOIN told AS better ON better.response_id = chosen_id
 JOIN told AS worse ON worse.response_id = rejected_id
 WHERE pairs.q >= $start AND pairs.q < $end
 
