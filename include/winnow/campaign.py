@@ -41,7 +41,10 @@ Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 MOST = 10**12
 """No number of a campaign is larger: what is counted and paid must fit 64 bits."""
 
-Dollars = Annotated[float, Field(ge=0.0, le=1e9)]
+MOST_USD = 1e9
+"""No budget and no approval is for more dollars."""
+
+Dollars = Annotated[float, Field(ge=0.0, le=MOST_USD)]
 Price = Annotated[float, Field(ge=0.0, lt=1e6)]
 Minutes = Annotated[float, Field(gt=0.0, le=1e7)]
 Seconds = Annotated[float, Field(gt=0.0, le=7 * 24 * 3600.0)]

@@ -101,7 +101,12 @@ def stored_time(told: str) -> datetime:
     return time
 
 
-StoredTime = Annotated[str, AfterValidator(lambda told: told if stored_time(told) else "")]
+def _is_time(text: str) -> str:
+    stored_time(text)
+    return text
+
+
+StoredTime = Annotated[str, AfterValidator(_is_time)]
 """A time that Winnow wrote, as its text."""
 
 

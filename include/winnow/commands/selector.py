@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from winnow.batch import Batch, done_stages, open_batch
-from winnow.campaign import Campaign
+from winnow.campaign import MOST_USD, Campaign
 from winnow.commands import options
 from winnow.commands.say import answer, say
 from winnow.errors import Corrupt, Fatal
@@ -31,7 +31,8 @@ def plan(
     gpu_usd_per_hour: Annotated[float, options.decimal(0, 1e6, help="price of one GPU")],
     campaign: options.CampaignOption = options.SHIPPED,
     budget: Annotated[
-        float | None, options.decimal(0, 1e9, help="dollars; the campaign's label budget if absent")
+        float | None,
+        options.decimal(0, MOST_USD, help="dollars; the campaign's label budget if absent"),
     ] = None,
     prompts: Annotated[
         int | None, options.whole_number(1, help="prompts of a night; the last batch's if absent")

@@ -9,13 +9,12 @@ import math
 from typing import Any
 
 from winnow.batch import Batch
+from winnow.campaign import MOST_USD
 from winnow.errors import Fatal
 from winnow.lake import Lake
 from winnow.records import MICROS
 from winnow.stored import parsed, read_sealed, sealed_json
 
-MOST_USD = 1e9
-"""As much as a campaign's budget may be."""
 _PATH = "label/approval.json"
 
 
