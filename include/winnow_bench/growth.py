@@ -202,6 +202,10 @@ def _so_far(pool: Prompted, rows: IndexArray) -> PoolSoFar:
     first = [drawn[0] for drawn in places.values()]
     return PoolSoFar(
         prompt_id=response_id("prompt", pool.prompt),
+        rows=[
+            {"message": pool.texts[row], "logprob": None, "n_tokens": int(pool.n_tokens[row])}
+            for row in first
+        ],
         response_ids=[response_id(pool.prompt, text) for text in places],
         duplicates=[len(drawn) for drawn in places.values()],
         flags=[flags_of(pool.prompt, pool.texts[row], pool.finish[row]) for row in first],

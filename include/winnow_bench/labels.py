@@ -29,12 +29,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from winnow.arrays import BoolArray, IndexArray
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.campaign import Select
 from winnow.commands.say import progress_bar
 from winnow.errors import Fatal
 from winnow.ids import seed_from
-from winnow.reward import Posterior, fit, prior
+from winnow.reward import Block, Blocks, Posterior, centre, fit, prior_of
+from winnow.reward.blocks import one_block
 from winnow.select import STRATEGIES, Pool, Rules, choose_for_pools
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.stages.select import pool_rules
@@ -57,7 +58,7 @@ N_PROMPTS = 200
 N_NIGHTS = 5
 POOL_SIZE = 50
 BUDGETS = (4, 8)
-CURVE_BUDGETS = (1, 2, 16)
+CURVE_BUDGETS = (1, 2, 3, 16)
 """Further budgets, from a pool of `POOL_SIZE`, for the curves."""
 
 LABEL_USD = 0.10
@@ -67,7 +68,19 @@ TRADITIONAL = "traditional"
 UNGUIDED = frozenset({"random", TRADITIONAL})
 """Rows that use no model: no exploration share, no cold start."""
 
-BASELINES = ("traditional-4", "traditional-8", "random-4", "random-8", "random")
+BEFORE = "0.3"
+"""What the reward of release 0.3 saw: no place in the pool, and one prior precision for all."""
+
+SCORES = (50, 60, 70, 80, 90)
+"""Shares of pairs, in percent, that a planted score orders as the judge does."""
+
+INVERTED = 20
+"""A score that is right on 80 % of pairs, with the wrong sign."""
+
+BASELINES = (
+    *("traditional-4", "traditional-8", "random-4", "random-8", "random"),
+    *("traditional (0.3)-8", "decision_gain (0.3)-4"),
+)
 
 LIMITS = (
     "Whether people would agree: a language model judged every response, and it likes long ones.",
@@ -85,11 +98,21 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One row of the bench: a strategy with its labels per prompt and candidates per prompt."""
+    """One row of the bench: a strategy with its labels per prompt and candidates per prompt.
+
+    `sees` says what the reward sees beside or instead of today's features: `BEFORE`, or a planted
+    score by the share of pairs that it is right on, percent.
+    """
 
     strategy: str
     labels: int
     pool_size: int
+    sees: str | int = ""
+
+    @property
+    def name(self) -> str:
+        """The strategy with what it sees."""
+        return f"{self.strategy} ({_seen(self.sees)})" if self.sees else self.strategy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +122,7 @@ class _Seed:
     seed: int
     labelled: tuple[JudgedPool, ...]
     held_out: tuple[JudgedPool, ...]
+    blocks: Blocks
 
     def offered(self, pool: JudgedPool, cell: Cell) -> IndexArray:
         """Indices of the candidates of a prompt; a smaller pool is part of a larger one.
@@ -115,6 +139,15 @@ class _Seed:
         n = len(pool.response_ids)
         luck_nn = self._rng("labels", pool).random((n, n))
         return luck_nn[i, j] < label_chance(pool.quality_n, i, j)
+
+    def score(self, pool: JudgedPool, share: float, sd: float) -> FloatArray:
+        """A score (n,) of variance 1 that orders about this share of pairs as quality does.
+
+        Two normal variables of correlation ρ order a pair alike with chance 1/2 + asin(ρ) / π.
+        """
+        rho = np.sin(np.pi * (share - 0.5))
+        noise_n = self._rng("score", pool).standard_normal(len(pool.response_ids))
+        return np.asarray(rho * pool.quality_n / sd + np.sqrt(1.0 - rho**2) * noise_n)
 
     def _rng(self, purpose: str, pool: JudgedPool) -> np.random.Generator:
         return np.random.default_rng(seed_from("bench", purpose, self.seed, pool.prompt_id))
@@ -152,26 +185,38 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
 def compared(table: pa.Table) -> list[Comparison]:
     """Differences from the baselines, each strategy against `random` at its own pool size."""
     rows = table.to_pylist()
-    traditional = [row for row in rows if row["strategy"] == TRADITIONAL]
+    traditional = [row for row in rows if _is_traditional(row)]
     sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
     differences = [
         row
         for size in sizes
         for row in compare(
-            traditional
-            + [r for r in rows if r["pool_size"] == size and r["strategy"] != TRADITIONAL],
-            BASELINES,
+            traditional + [r for r in rows if r["pool_size"] == size and not _is_traditional(r)],
+            _baselines(rows),
         )
         if row.pool_size == size or size == sizes[0]
     ]
     return sorted(differences, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
 
 
+def _is_traditional(row: Mapping[str, Any]) -> bool:
+    return bool(row["strategy"].startswith(TRADITIONAL))
+
+
+def _baselines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The baselines that the results have."""
+    held = {f"{row['strategy']}-{row['labels']}" for row in rows} | {r["strategy"] for r in rows}
+    return [name for name in BASELINES if name in held]
+
+
 def cells(world: World) -> list[Cell]:
     """The rows to run in a world; one pool size where its pools hold no more than `POOL_SIZE`."""
     largest = world.largest_pool
     small = min(POOL_SIZE, largest)
-    wanted = [Cell(TRADITIONAL, k, k) for k in BUDGETS]
+    default = Select().strategy
+    wanted = [Cell(TRADITIONAL, k, k, sees) for sees in ("", BEFORE) for k in BUDGETS]
+    wanted += [Cell(default, k, small, BEFORE) for k in BUDGETS]
+    wanted += [Cell(default, BUDGETS[0], small, share) for share in (INVERTED, *SCORES)]
     for strategy in sorted(set(STRATEGIES) - {TRADITIONAL}):
         sizes = sorted({small, largest})
         wanted += [Cell(strategy, labels, size) for labels in BUDGETS for size in sizes]
@@ -185,7 +230,8 @@ def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
         drawn = _draw(world, seed)
         rows = list(_references(world, drawn))
         for cell in wanted:
-            rows += _as_rows(world, cell, seed, _run_cell(drawn, cell))
+            seen = _seeing(drawn, cell.sees) if cell.sees else drawn
+            rows += _as_rows(world, cell, seed, _run_cell(seen, cell))
         n_pairs = (size := min(POOL_SIZE, world.largest_pool)) * (size - 1) // 2
         everything = Cell("all-pairs", n_pairs, size)
         return [*rows, *_as_rows(world, everything, seed, _run_all_pairs(drawn, everything))]
@@ -215,7 +261,35 @@ def _draw(world: World, seed: int) -> _Seed:
     order = np.random.default_rng(seed_from("bench", "prompts", seed)).permutation(len(world.pools))
     n_labelled = _n_labelled(world)
     pools = [world.pools[k] for k in order]
-    return _Seed(seed, tuple(pools[:n_labelled]), tuple(pools[n_labelled:]))
+    return _Seed(seed, tuple(pools[:n_labelled]), tuple(pools[n_labelled:]), world.blocks)
+
+
+def _seen(sees: str | int) -> str:
+    if isinstance(sees, str):
+        return sees
+    return f"score inverted, {100 - sees} %" if sees < 50 else f"score {sees} %"
+
+
+def _seeing(drawn: _Seed, sees: str | int) -> _Seed:
+    """The same prompts, candidates and labels with other features."""
+    every = [*drawn.labelled, *drawn.held_out]
+    if isinstance(sees, str):
+        d = sum(block.size for block in drawn.blocks if block.name != "pool")
+        blocks: Blocks = one_block(d)
+        views = {pool.prompt_id: pool.features_nd[:, :d] for pool in every}
+    else:
+        sd = float(np.concatenate([p.quality_n - p.quality_n.mean() for p in every]).std())
+        blocks = (*drawn.blocks, Block("score:planted", 1))
+        scores = {pool.prompt_id: drawn.score(pool, sees / 100.0, sd) for pool in every}
+        views = {
+            pool.prompt_id: np.column_stack([pool.features_nd, centre(scores[pool.prompt_id])])
+            for pool in every
+        }
+    labelled, held_out = (
+        tuple(replace(pool, features_nd=views[pool.prompt_id]) for pool in pools)
+        for pools in (drawn.labelled, drawn.held_out)
+    )
+    return replace(drawn, labelled=labelled, held_out=held_out, blocks=blocks)
 
 
 def _n_labelled(world: World) -> int:
@@ -224,13 +298,12 @@ def _n_labelled(world: World) -> int:
 
 def _run_cell(drawn: _Seed, cell: Cell) -> dict[str, float]:
     """Nights of choosing, labelling and refitting, then the figures."""
-    d = drawn.labelled[0].features_nd.shape[1]
-    posterior, labels = prior(d, float(d)), dict[str, list[Bought]]()
+    posterior, labels = prior_of(drawn.blocks), dict[str, list[Bought]]()
     offered = {p.prompt_id: drawn.offered(p, cell) for p in drawn.labelled}
     for night in np.array_split(np.arange(len(drawn.labelled)), N_NIGHTS):
         tonight = [drawn.labelled[k] for k in night]
         labels.update(_buy(drawn, cell, posterior, tonight, offered))
-        posterior = _refit(drawn.labelled, labels)
+        posterior = _refit(drawn, labels)
     return _figures(drawn, cell, posterior, labels, offered)
 
 
@@ -270,14 +343,16 @@ def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
     return effective_rules(rules, posterior.n_labels, dimension, "undecided")[0]
 
 
-def _refit(pools: Sequence[JudgedPool], labels: Mapping[str, Sequence[Bought]]) -> Posterior:
+def _refit(drawn: _Seed, labels: Mapping[str, Sequence[Bought]]) -> Posterior:
     z, preferred = [], []
-    for pool in pools:
+    for pool in drawn.labelled:
         bought = labels.get(pool.prompt_id, [])
         z.append(pool.features_nd[[b.i for b in bought]] - pool.features_nd[[b.j for b in bought]])
         preferred += [b.preferred for b in bought]
     nothing = np.zeros(len(preferred))
-    return fit(np.vstack(z), preferred, np.ones(len(preferred)), nothing, nothing)
+    return fit(
+        np.vstack(z), preferred, np.ones(len(preferred)), nothing, nothing, blocks=drawn.blocks
+    )
 
 
 def _run_all_pairs(drawn: _Seed, cell: Cell) -> dict[str, float]:
@@ -290,7 +365,7 @@ def _run_all_pairs(drawn: _Seed, cell: Cell) -> dict[str, float]:
         first, second = np.triu_indices(len(open_m), 1)
         i, j = open_m[first], open_m[second]
         labels[pool.prompt_id] = _bought(i, j, drawn.preferred(pool, i, j))
-    return _figures(drawn, cell, _refit(drawn.labelled, labels), labels, offered)
+    return _figures(drawn, cell, _refit(drawn, labels), labels, offered)
 
 
 def _figures(
@@ -333,7 +408,8 @@ def _references(world: World, drawn: _Seed) -> Iterator[Row]:
 def _as_rows(world: World, cell: Cell, seed: int, figures: Mapping[str, float]) -> Iterator[Row]:
     for metric, value in figures.items():
         measured = {"seed": seed, "metric": metric, "value": value if isfinite(value) else None}
-        yield {"pool": world.name, **asdict(cell), **measured}
+        of_cell = {"labels": cell.labels, "pool_size": cell.pool_size}
+        yield {"pool": world.name, "strategy": cell.name, **of_cell, **measured}
 
 
 def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) -> Row:

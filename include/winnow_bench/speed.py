@@ -114,7 +114,7 @@ def random_head(d: int, seed: int = 0) -> Posterior:
     rng = np.random.default_rng(seed)
     z_ed = rng.standard_normal((2 * d, d)) * np.sqrt(2.0 / d)
     cov_dd = np.linalg.inv(0.25 * np.eye(d) + 0.2 * z_ed.T @ z_ed)
-    return Posterior(rng.standard_normal(d), cov_dd, 0.25, n_labels=2 * d)
+    return Posterior(rng.standard_normal(d), cov_dd, np.full(d, 0.25), n_labels=2 * d)
 
 
 def floor_products(n: int, d: int, n_draws: int = 64) -> Callable[[], None]:

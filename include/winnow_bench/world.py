@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt
 from winnow.expand.features import style_figures
+from winnow.expand.pool_features import POOL_FIGURES, pool_figures
 from winnow.expand.text_features import text_features
 from winnow.ids import content_id
-from winnow.reward import centre, fit_projection
+from winnow.reward import Block, Blocks, centre, fit_projection
 from winnow.select.screen import answers_nothing
 
 POOL_FILE = "alpaca_pool.parquet"
@@ -75,10 +76,16 @@ class JudgedPool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """Judged pools under one name; `features` tells in words where their features come from."""
+    """Judged pools under one name.
+
+    Attributes:
+        features: Tells in words where the features come from.
+        blocks: What the columns of the features are.
+    """
 
     name: str
     features: str
+    blocks: Blocks
     pools: tuple[JudgedPool, ...]
 
     @property
@@ -112,14 +119,14 @@ def read_worlds(folder: Path) -> tuple[World, ...]:
             outside [0, 1], embeddings and rows differ in number, or no prompt is left.
     """
     rows = _read_rows(folder / POOL_FILE)
-    features, raw_rc, n_embedding = _raw_features(folder, rows)
+    features, raw_rc, blocks = _raw_features(folder, rows)
     weak_r = _of_models(rows.model_r, rows.p_win_r, lambda own: own.mean() <= STRONG_MODEL)
     worlds = []
     for name, kept_r in (("all", ~rows.reference_r), ("homogeneous", ~rows.reference_r & weak_r)):
         pools = [index_n[kept_r[index_n]] for index_n in _by_prompt(rows.prompt_id_r)]
         pools = [index_n for index_n in pools if (~rows.ignored_r[index_n]).sum() > 1]
         if pools:
-            worlds.append(World(name, features, _judged_pools(rows, raw_rc, n_embedding, pools)))
+            worlds.append(World(name, features, *_judged_pools(rows, raw_rc, blocks, pools)))
     if not worlds:
         raise Corrupt(f"{folder / POOL_FILE}: no prompt has two responses that can be compared.")
     return tuple(worlds)
@@ -189,11 +196,17 @@ def _longer_than_reference(
     return np.asarray(np.tanh(beyond_r / max(float(beyond_r.std()), 1.0)))
 
 
-def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], int]:
-    """What the features are, the raw columns (r, c), and how many of them are an embedding."""
+def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], Blocks]:
+    """What the features are, the raw columns (r, c) but those of the pool, and their blocks."""
     path, texts = folder / EMBEDDING_FILE, (list(rows.prompt_r), list(rows.response_r))
     if not path.exists():
-        return "text alone: LSA and style", text_features(*texts, MAX_COMPONENTS), MAX_COMPONENTS
+        text_rc = text_features(*texts, MAX_COMPONENTS)
+        style = Block("style", text_rc.shape[1] - MAX_COMPONENTS)
+        return (
+            "text alone: LSA, style and pool",
+            text_rc,
+            (Block("embedding", MAX_COMPONENTS), style),
+        )
     try:
         embedding_rc = np.load(path, allow_pickle=False).astype(np.float32)
     except (OSError, ValueError, EOFError) as error:
@@ -204,29 +217,44 @@ def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], 
             "they must match row by row; remove the embeddings to use features of the text alone."
         )
     style_rc = np.stack([style_figures(*row) for row in zip(*texts, strict=True)])
-    return f"{path.name} and style", np.hstack([embedding_rc, style_rc]), embedding_rc.shape[1]
+    blocks = Block("embedding", embedding_rc.shape[1]), Block("style", style_rc.shape[1])
+    return f"{path.name}, style and pool", np.hstack([embedding_rc, style_rc]), blocks
 
 
 def _judged_pools(
     rows: _Rows,
-    raw_rc: NDArray[np.float32],
-    n_embedding: int,
+    stored_rc: NDArray[np.float32],
+    stored: Blocks,
     pools: Sequence[IndexArray],
-) -> tuple[JudgedPool, ...]:
-    centred = np.vstack([centre(raw_rc[index_n].astype(np.float64)) for index_n in pools])
-    projection = fit_projection(centred, n_embedding, MAX_COMPONENTS)
-    return tuple(
+) -> tuple[Blocks, tuple[JudgedPool, ...]]:
+    """What the features of the pools are, and the pools."""
+    n_embedding = stored[0].size
+    raw = [
+        np.hstack(
+            [
+                stored_rc[index_n].astype(np.float64),
+                pool_figures(
+                    list(rows.response_r[index_n]),
+                    stored_rc[index_n, :n_embedding].astype(np.float64),
+                ),
+            ]
+        )
+        for index_n in pools
+    ]
+    blocks = (*stored, Block("pool", len(POOL_FIGURES)))
+    projection = fit_projection(np.vstack([centre(each) for each in raw]), blocks, MAX_COMPONENTS)
+    return projection.blocks, tuple(
         JudgedPool(
             prompt_id=rows.prompt_id_r[index_n[0]],
             response_ids=tuple(content_id("response", rows.response_r[k]) for k in index_n),
-            features_nd=centre(projection.apply(raw_rc[index_n])),
+            features_nd=centre(projection.apply(raw_nc)),
             p_win_n=rows.p_win_r[index_n],
             length_n=np.log1p([len(rows.response_r[k]) for k in index_n]),
             longer_n=rows.longer_r[index_n],
             blocked_n=rows.blocked_r[index_n],
             ignored_n=rows.ignored_r[index_n],
         )
-        for index_n in pools
+        for index_n, raw_nc in zip(pools, raw, strict=True)
     )
 
 

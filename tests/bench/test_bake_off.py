@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _replayed(world: World, seed: int) -> tuple[list[Explored], Posterior]:
     for night in np.array_split(np.arange(N_LEARNT), 3):
         tonight = [pools[k] for k in night]
         bought.update(bench._buy(drawn, cell, head, tonight, offered))
-        head = bench._refit(pools, bought)
+        head = bench._refit(replace(drawn, labelled=tuple(pools)), bought)
     rng = np.random.default_rng(seed)
     votes = [v for p in pools[N_LEARNT:] for v in _votes(drawn, p, offered, head, rng)]
     return votes, head

@@ -6,7 +6,7 @@ Who answers is not decided here: `Grows` is given the pools after a round, and s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ class PoolSoFar:
     """The distinct responses to one prompt after some rounds.
 
     Attributes:
-        response_ids: In the order in which they were drawn.
+        rows: Rows of the `responses` table, in the order in which they were drawn.
+        response_ids: Their ids.
         duplicates: How often each was drawn.
         flags: Faults of each, by name.
         mean_tokens: Tokens of a response on average, over all draws.
@@ -31,6 +32,7 @@ class PoolSoFar:
     """
 
     prompt_id: str
+    rows: Sequence[Mapping[str, Any]]
     response_ids: list[str]
     duplicates: list[int]
     flags: list[list[str]]
@@ -70,6 +72,7 @@ def pools_so_far(
 def _pool(prompt_id: str, rows: Sequence[dict[str, Any]]) -> PoolSoFar:
     return PoolSoFar(
         prompt_id=prompt_id,
+        rows=rows,
         response_ids=[row["response_id"] for row in rows],
         duplicates=[row["duplicates"] for row in rows],
         flags=[row["flags"] for row in rows],

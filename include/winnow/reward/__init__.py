@@ -8,6 +8,7 @@ lake, a batch or a vendor.
 """
 
 from winnow.reward.annotators import fit_with_annotators
+from winnow.reward.blocks import Block, Blocks
 from winnow.reward.calibration import (
     Calibration,
     expected_calibration_error,
@@ -19,12 +20,14 @@ from winnow.reward.ensemble_fit import fit_ensemble
 from winnow.reward.gate import GateState, GateVerdict, exploration_gate
 from winnow.reward.laplace import fit
 from winnow.reward.logistic import preference_by_quadrature
-from winnow.reward.model import OVERALL, RewardModel
-from winnow.reward.posterior import Head, Posterior, observe_pairs, prior
+from winnow.reward.model import OVERALL, RewardModel, stored_version
+from winnow.reward.posterior import Head, Posterior, observe_pairs, prior, prior_of
 from winnow.reward.projection import Projection, centre, fit_projection
 
 __all__ = [
     "OVERALL",
+    "Block",
+    "Blocks",
     "Calibration",
     "Ensemble",
     "GateState",
@@ -44,5 +47,7 @@ __all__ = [
     "observe_pairs",
     "preference_by_quadrature",
     "prior",
+    "prior_of",
+    "stored_version",
     "temperature",
 ]

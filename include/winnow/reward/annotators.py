@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 
 from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt, Fatal
+from winnow.reward.blocks import Blocks
 from winnow.reward.laplace import fit
 from winnow.reward.logistic import preference_by_quadrature, sigmoid
 from winnow.reward.posterior import Posterior
@@ -55,6 +56,7 @@ def fit_with_annotators(
     annotator_e: Sequence[str],
     prior_precision: float | None = None,
     known_epsilon: Mapping[str, float] | None = None,
+    blocks: Blocks | None = None,
 ) -> tuple[Posterior, dict[str, float]]:
     """Posterior and ε of every annotator, after votes on pairs, given as in `winnow.reward.fit`.
 
@@ -65,8 +67,9 @@ def fit_with_annotators(
         side_e: +1 or -1.
         length_e: Difference of length.
         annotator_e: Who gave each vote.
-        prior_precision: λ; chosen by evidence at every round when absent.
+        prior_precision: λ of every feature; chosen by evidence at every round when absent.
         known_epsilon: ε within [0, 1/2] of annotators whose ε is not to be fitted.
+        blocks: The features' blocks; all are one when absent.
 
     Raises:
         Corrupt: As `fit`, or the annotators are not as many as the votes.
@@ -80,7 +83,7 @@ def fit_with_annotators(
     epsilon_a, chance_e = votes.start_a, np.full(len(z), 0.5)
     for _ in range(_MAX_ROUNDS):
         meant_e, trusted_e = votes.meant(epsilon_a, chance_e)
-        posterior = fit(z, meant_e, trusted_e, side, length, prior_precision)
+        posterior = fit(z, meant_e, trusted_e, side, length, prior_precision, blocks)
         logit_e = z @ posterior.mean_d + posterior.side * side + posterior.length * length
         variance_e = np.einsum("ed,ed->e", z @ posterior.cov_dd, z)
         chance_e = _left_out_chance(logit_e, variance_e, meant_e, trusted_e)

@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from winnow.arrays import FloatArray
 from winnow.errors import Fatal
 from winnow.ids import seed_from
+from winnow.reward.blocks import one_block
 from winnow.reward.ensemble import Ensemble
-from winnow.reward.evidence import precision_by_evidence
+from winnow.reward.evidence import fit_by_evidence
 from winnow.reward.logistic import N_NUISANCE, Labels, checked_labels, sigmoid
 
 _MAX_STEPS = 60
@@ -137,7 +138,8 @@ def _draw_anchor(data: _Data, n_hidden: int, rng: np.random.Generator) -> _Membe
 def _scale(labels: Labels, data: _Data, anchors: list[_Member]) -> float:
     """Size of the rewards at which the untrained members doubt a pair as a linear prior would."""
     z_ed = labels.effects_ek[:, :-N_NUISANCE]
-    wanted = (z_ed**2).sum(axis=1).mean() / precision_by_evidence(labels)[0]
+    precision_d, _ = fit_by_evidence(labels, one_block(z_ed.shape[1]))
+    wanted = (z_ed**2 / precision_d).sum(axis=1).mean()
     spread = np.mean([_differences(anchor, data)[0] ** 2 for anchor in anchors])
     return float(np.sqrt(wanted / spread)) if spread else 1.0
 

@@ -3,32 +3,24 @@
     P(i preferred to j) = σ(wᵀ(φ_i - φ_j) + b·side + γ·length)
 
 Side and length are nuisance effects: fitted with w, so that w does not have to explain them, then
-left out of the reward. The prior precision λ is chosen by the Laplace evidence at every fit.
+left out of the reward. The prior precision λ of each block of features is chosen by the Laplace
+evidence at every fit.
 
 Always holds: the order of labels does not matter, (i, j, y) and (j, i, 1 - y) fit alike, a label
 of weight 0 changes nothing, and separable labels give finite weights.
 
-Shapes: e labels, d features, r directions that the labels compare, k = r + 2 effects (with side
-and length).
+Shapes: e labels, d features, k = d + 2 effects (with side and length).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from winnow.arrays import FloatArray
-from winnow.reward.evidence import precision_by_evidence
-from winnow.reward.logistic import (
-    N_NUISANCE,
-    Labels,
-    checked_labels,
-    most_probable,
-    precisions,
-)
-from winnow.reward.posterior import Posterior, prior
+from winnow.reward.blocks import Blocks, one_block, prior_mean
+from winnow.reward.evidence import fit_at, fit_by_evidence
+from winnow.reward.logistic import N_NUISANCE, checked_labels
+from winnow.reward.posterior import Posterior, prior_of
 
 
 def fit(
@@ -38,6 +30,7 @@ def fit(
     side_e: ArrayLike,
     length_e: ArrayLike,
     prior_precision: float | None = None,
+    blocks: Blocks | None = None,
 ) -> Posterior:
     """Posterior after labels of pairs (i, j).
 
@@ -47,57 +40,30 @@ def fit(
         weight_e: Trust in each label; 1 is one vote of a good annotator, 0 leaves it out.
         side_e: +1 when i was shown first, -1 when j was.
         length_e: Length of i less that of j, in a unit where 1 is a large difference.
-        prior_precision: λ; chosen by evidence when absent.
+        prior_precision: λ of every feature; chosen by evidence, a number a block, when absent.
+        blocks: The features' blocks; all are one when absent.
 
     Raises:
         Corrupt: A value is not finite, a preference outside [0, 1] or a weight below 0.
     """
     labels = checked_labels(z_ed, preferred_e, weight_e, side_e, length_e)
-    n_labels, d = len(labels.weight_e), labels.effects_ek.shape[1] - N_NUISANCE
-    if not n_labels:
-        # Standardised features: this λ puts the prior variance of a pair near 2.
-        return prior(d, float(max(d, 1)) if prior_precision is None else prior_precision)
-    if n_labels >= d:
-        return _fit_labels(labels, prior_precision)
-    directions_dr = np.linalg.qr(labels.effects_ek[:, :d].T)[0]
-    return _embed(_fit_labels(_along(labels, directions_dr), prior_precision), directions_dr)
-
-
-def _fit_labels(labels: Labels, prior_precision: float | None) -> Posterior:
-    k = labels.effects_ek.shape[1]
-    start_k = np.zeros(k)
+    d = labels.effects_ek.shape[1] - N_NUISANCE
+    blocks = one_block(d) if blocks is None else blocks
+    if not len(labels.weight_e):
+        return prior_of(blocks, prior_precision)
     if prior_precision is None:
-        prior_precision, start_k = precision_by_evidence(labels)
-    mode = most_probable(labels, precisions(prior_precision, k), start_k)
-    d = k - N_NUISANCE
+        precision_d, mode = fit_by_evidence(labels, blocks)
+    else:
+        precision_d = np.full(d, prior_precision)
+        start_k = np.append(prior_mean(blocks), [0.0] * N_NUISANCE)
+        mode = fit_at(labels, precision_d, blocks, start_k)
     # The block of the whole inverse: uncertainty about side and length stays in the reward's.
     cov_dd = np.linalg.inv(mode.hessian_kk)[:d, :d]
     return Posterior(
         mean_d=mode.theta_k[:d],
         cov_dd=0.5 * (cov_dd + cov_dd.T),
-        prior_precision=prior_precision,
+        precision_d=precision_d,
         n_labels=len(labels.weight_e),
         side=float(mode.theta_k[d]),
         length=float(mode.theta_k[d + 1]),
-    )
-
-
-def _along(labels: Labels, directions_dr: FloatArray) -> Labels:
-    """Labels with their features in orthonormal directions that hold every z.
-
-    Fewer labels than features: the other directions keep their prior exactly, and the evidence
-    does not see them.
-    """
-    d = len(directions_dr)
-    z_er = labels.effects_ek[:, :d] @ directions_dr
-    return replace(labels, effects_ek=np.hstack([z_er, labels.effects_ek[:, d:]]))
-
-
-def _embed(posterior: Posterior, directions_dr: FloatArray) -> Posterior:
-    """A posterior along directions as one over all features: the prior holds in the others."""
-    variance = 1.0 / posterior.prior_precision
-    learnt_rr = posterior.cov_dd - variance * np.eye(len(posterior.cov_dd))
-    cov_dd = directions_dr @ learnt_rr @ directions_dr.T + variance * np.eye(len(directions_dr))
-    return replace(
-        posterior, mean_d=directions_dr @ posterior.mean_d, cov_dd=0.5 * (cov_dd + cov_dd.T)
     )

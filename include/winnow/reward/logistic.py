@@ -86,11 +86,9 @@ def checked_labels(
     return Labels(effects_ek[counts], preferred[counts], weight[counts])
 
 
-def precisions(prior_precision: float, k: int) -> FloatArray:
-    """Prior precision of each effect: λ for the features, a fixed one for side and length."""
-    precision_k = np.full(k, prior_precision)
-    precision_k[k - N_NUISANCE :] = NUISANCE_PRECISION
-    return precision_k
+def with_nuisance(precision_d: FloatArray) -> FloatArray:
+    """Prior precision of each effect (k,): of the features as given, one for side and length."""
+    return np.append(precision_d, [NUISANCE_PRECISION] * N_NUISANCE)
 
 
 def most_probable(

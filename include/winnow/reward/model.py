@@ -13,12 +13,14 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from winnow.arrays import FloatArray
 from winnow.errors import Corrupt, Fatal
+from winnow.reward.blocks import REDUCED, Block
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.posterior import Head, Posterior, content_digest
 from winnow.reward.projection import Projection, centre
@@ -68,12 +70,7 @@ class RewardModel:
     @property
     def version(self) -> str:
         """SHA-256 of the contents, 64 hexadecimal digits."""
-        texts = _texts(self)
-        bytes_of_text = np.frombuffer(repr(sorted(texts.items())).encode(), dtype=np.uint8)
-        arrays = _arrays(self)
-        return content_digest(
-            bytes_of_text.astype(np.float64), *(arrays[name] for name in sorted(arrays))
-        )
+        return _version(_texts(self), _arrays(self))
 
     def to_bytes(self) -> bytes:
         """The model as an uncompressed .npz file without pickles."""
@@ -96,13 +93,8 @@ class RewardModel:
             Corrupt: The bytes are not a stored reward model.
         """
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            projection = Projection(
-                arrays["projection_mean"],
-                arrays["projection_inverse_scale"],
-                arrays["projection_components"],
-            )
+            arrays = _entries(data)
+            projection = _projection(arrays)
             heads = {
                 str(dimension): _KINDS[str(kind)].from_arrays(_with_prefix(arrays, f"head{k}_"))
                 for k, (dimension, kind) in enumerate(
@@ -114,6 +106,7 @@ class RewardModel:
             OSError,
             ValueError,
             KeyError,
+            IndexError,
             TypeError,
             EOFError,
             Fatal,
@@ -125,9 +118,29 @@ class RewardModel:
             ) from error
 
 
+def stored_version(data: bytes) -> str:
+    """`version` of the model as it was stored, also by a release that stored other arrays."""
+    arrays = _entries(data)
+    texts = {name: array.tolist() for name, array in arrays.items() if array.dtype.kind == "U"}
+    return _version(texts, {name: arrays[name] for name in arrays.keys() - texts.keys()})
+
+
+def _version(texts: Mapping[str, str | list[str]], arrays: Mapping[str, FloatArray]) -> str:
+    bytes_of_text = np.frombuffer(repr(sorted(texts.items())).encode(), dtype=np.uint8)
+    return content_digest(
+        bytes_of_text.astype(np.float64), *(arrays[name] for name in sorted(arrays))
+    )
+
+
+def _entries(data: bytes) -> dict[str, Any]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
 def _texts(model: RewardModel) -> dict[str, str | list[str]]:
     """Everything stored that is not a number; heads are numbered in the order of their names."""
     return {
+        "blocks": [block.name for block in model.projection.raw_blocks],
         "dimensions": list(model.dimensions),
         "feature_version": model.feature_version,
         "kinds": [model.heads[name].kind for name in model.dimensions],
@@ -137,14 +150,32 @@ def _texts(model: RewardModel) -> dict[str, str | list[str]]:
 def _arrays(model: RewardModel) -> dict[str, FloatArray]:
     projection = model.projection
     arrays = {
-        "projection_components": projection.components_mk,
+        "projection_block_sizes": np.array([b.size for b in projection.raw_blocks], np.float64),
         "projection_inverse_scale": projection.inverse_scale_c,
         "projection_mean": projection.mean_c,
     }
+    for k, loadings_mk in enumerate(projection.components):
+        arrays[f"projection_components{k}"] = loadings_mk
     for k, dimension in enumerate(model.dimensions):
         contents = model.heads[dimension].arrays()
         arrays.update({f"head{k}_{name}": array for name, array in contents.items()})
     return {name: np.ascontiguousarray(array, dtype="<f8") for name, array in arrays.items()}
+
+
+def _projection(arrays: Mapping[str, Any]) -> Projection:
+    moments = arrays["projection_mean"], arrays["projection_inverse_scale"]
+    if "blocks" not in arrays:  # Until 0.3: an embedding, and the form of the response.
+        loadings_mk = arrays["projection_components"]
+        sizes = len(loadings_mk), len(moments[0]) - len(loadings_mk)
+        blocks = tuple(Block(*each) for each in zip(("embedding", "style"), sizes, strict=True))
+        return Projection(*moments, blocks, (loadings_mk,))
+    sizes = arrays["projection_block_sizes"].astype(int).tolist()
+    blocks = tuple(
+        Block(str(name), size) for name, size in zip(arrays["blocks"], sizes, strict=True)
+    )
+    n_reduced = sum(block.kind in REDUCED for block in blocks)
+    components = tuple(arrays[f"projection_components{k}"] for k in range(n_reduced))
+    return Projection(*moments, blocks, components)
 
 
 def _with_prefix(arrays: Mapping[str, FloatArray], prefix: str) -> dict[str, FloatArray]:

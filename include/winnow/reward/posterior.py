@@ -23,6 +23,7 @@ import numpy as np
 
 from winnow.arrays import FloatArray
 from winnow.errors import Fatal
+from winnow.reward.blocks import Blocks, prior_mean, prior_precision
 
 
 class Head(ABC):
@@ -107,7 +108,7 @@ class Posterior(Head):
     """Weights of the reward, with the effects of side and length kept apart from it.
 
     Attributes:
-        prior_precision: λ of the prior N(0, I/λ) behind it.
+        precision_d: λ of each weight in the prior behind it; one number stands for all.
         side: Fitted advantage of the response shown first, in logits; no part of the reward.
         length: Fitted advantage per unit of length difference, in logits; no part of the reward.
     """
@@ -116,11 +117,15 @@ class Posterior(Head):
 
     mean_d: FloatArray
     cov_dd: FloatArray
-    prior_precision: float
+    precision_d: FloatArray
     n_labels: int = 0
     side: float = 0.0
     length: float = 0.0
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        precision_d = np.broadcast_to(np.asarray(self.precision_d, np.float64), self.mean_d.shape)
+        object.__setattr__(self, "precision_d", precision_d)
 
     @property
     def cov_qq(self) -> FloatArray:
@@ -140,14 +145,15 @@ class Posterior(Head):
         return {
             "mean_d": self.mean_d / temperature,
             "cov_dd": self.cov_dd / temperature**2,
-            "prior_precision": self.prior_precision * temperature**2,
+            "precision_d": self.precision_d * temperature**2,
             "side": self.side / temperature,
             "length": self.length / temperature,
         }
 
     def arrays(self) -> dict[str, FloatArray]:
-        scalars = [self.prior_precision, self.n_labels, self.side, self.length, self.temperature]
-        return {"cov": self.cov_dd, "mean": self.mean_d, "scalars": np.array(scalars)}
+        scalars = np.array([self.n_labels, self.side, self.length, self.temperature])
+        arrays = {"cov": self.cov_dd, "mean": self.mean_d, "scalars": scalars}
+        return {**arrays, "precision": self.precision_d}
 
     @classmethod
     def from_arrays(cls, stored: Mapping[str, FloatArray]) -> Posterior:
@@ -156,13 +162,23 @@ class Posterior(Head):
         Raises:
             KeyError, ValueError: An array is missing or not what it should be.
         """
-        prior_precision, n_labels, *others = stored["scalars"].tolist()
-        return cls(stored["mean"], stored["cov"], prior_precision, int(n_labels), *others)
+        *first, n_labels, side, length, temperature = stored["scalars"].tolist()
+        # Until 0.3 one λ for all features was stored, before the other numbers.
+        precision_d = np.full(len(stored["mean"]), first[0]) if first else stored["precision"]
+        beside = int(n_labels), side, length, temperature
+        return cls(stored["mean"], stored["cov"], precision_d, *beside)
 
 
 def prior(d: int, prior_precision: float) -> Posterior:
     """What is known before any label: weights around 0 with variance 1/λ each."""
-    return Posterior(np.zeros(d), np.eye(d) / prior_precision, prior_precision)
+    return Posterior(np.zeros(d), np.eye(d) / prior_precision, np.full(d, prior_precision))
+
+
+def prior_of(blocks: Blocks, precision: float | None = None) -> Posterior:
+    """What is known of standardised features before any label, with λ of each weight if given."""
+    mean_d = prior_mean(blocks)
+    precision_d = prior_precision(blocks) if precision is None else np.full(len(mean_d), precision)
+    return Posterior(mean_d, np.diag(1.0 / precision_d), precision_d)
 
 
 def observe_pairs(head: H, basis_eq: FloatArray, fisher_e: FloatArray) -> H:

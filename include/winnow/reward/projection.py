@@ -1,19 +1,20 @@
 """Raw response features to the few numbers that the reward model sees.
 
-A raw vector is an embedding followed by cheap text features (length, list items, ...). Both are
-standardised; the embedding is then reduced by PCA, the cheap columns pass through. The block of
-components shares one scale, so that an average component weighs as much as a cheap column while
-the components keep their relative sizes: one prior precision then fits all columns, and the
+A raw vector is made of blocks: an embedding, figures of form, the response's place in its pool,
+scores, ... All columns are standardised; blocks of many columns (an embedding, hidden states) are
+then reduced by PCA, the others pass through. The components of a block share one scale, so that an
+average component weighs as much as a plain column while the components keep their relative sizes:
 directions that PCA found small stay small.
 
 Always holds: the same features give the same projection (each component's sign is fixed), at most
 `MAX_FEATURES` columns come out, and a column that never varied is 0 ever after.
 
-Shapes: n responses, c raw columns, m embedding columns, k components, d = k + (c - m) features.
+Shapes: n responses, c raw columns, m columns of a reduced block, k components, d features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from winnow.arrays import FloatArray
 from winnow.errors import Corrupt, Fatal
+from winnow.reward.blocks import REDUCED, Block, Blocks, spans
 
 MAX_FEATURES = 256
 """Most columns a projection gives; the posterior's covariance is the square of this."""
@@ -34,17 +36,33 @@ _EMPTY_COMPONENT = 1e-10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projection:
-    """A fitted map from raw columns to features; `components_mk` carries the block's scale."""
+    """A fitted map from raw columns to features.
+
+    Attributes:
+        mean_c: Taken off each raw column.
+        inverse_scale_c: What the difference is then multiplied by.
+        raw_blocks: What the raw columns are.
+        components: Loadings (m, k) of each reduced block, with the block's scale, in order.
+    """
 
     mean_c: FloatArray
     inverse_scale_c: FloatArray
-    components_mk: FloatArray
+    raw_blocks: Blocks
+    components: tuple[FloatArray, ...]
+
+    @property
+    def blocks(self) -> Blocks:
+        """What the features are."""
+        sizes = iter([int(loadings_mk.shape[1]) for loadings_mk in self.components])
+        return tuple(
+            Block(block.name, next(sizes) if block.kind in REDUCED else block.size)
+            for block in self.raw_blocks
+        )
 
     @property
     def n_features(self) -> int:
         """d, the number of columns that `apply` gives."""
-        n_cheap = len(self.mean_c) - len(self.components_mk)
-        return n_cheap + int(self.components_mk.shape[1])
+        return sum(block.size for block in self.blocks)
 
     def apply(self, features_nc: ArrayLike) -> FloatArray:
         """Raw features as float64 (n, d), not yet centred within the prompt.
@@ -60,33 +78,50 @@ class Projection:
                 f"{len(self.mean_c)}: refit it on features of this version."
             )
         standard_nc = (raw_nc - self.mean_c) * self.inverse_scale_c
-        m = len(self.components_mk)
-        return np.hstack([standard_nc[:, :m] @ self.components_mk, standard_nc[:, m:]])
+        loadings = iter(self.components)
+        return np.hstack(
+            [
+                standard_nc[:, span] @ next(loadings)
+                if block.kind in REDUCED
+                else standard_nc[:, span]
+                for block, span in zip(self.raw_blocks, spans(self.raw_blocks), strict=True)
+            ]
+        )
 
 
-def fit_projection(features_nc: ArrayLike, n_embedding: int, max_components: int) -> Projection:
-    """Learn a projection from responses, of which the first `n_embedding` columns are embeddings.
+def fit_projection(
+    features_nc: ArrayLike, blocks: Sequence[Block], max_components: int
+) -> Projection:
+    """Learn a projection from responses whose raw columns are `blocks`.
 
     Pass features centred within each prompt: components are then spent on what tells responses
-    apart, not on what tells prompts apart.
+    apart, not on what tells prompts apart. Each reduced block has at most `max_components`.
 
     Raises:
-        Fatal: No rows, or more cheap columns than `MAX_FEATURES`.
+        Fatal: No rows, blocks of another number of columns, or more plain columns than
+            `MAX_FEATURES`.
         Corrupt: A value is not finite.
     """
     raw_nc = _finite(features_nc)
-    n_cheap = raw_nc.shape[1] - n_embedding
-    if not len(raw_nc) or not 0 <= n_cheap <= MAX_FEATURES:
+    n_plain = sum(block.size for block in blocks if block.kind not in REDUCED)
+    n_columns = sum(block.size for block in blocks)
+    if not len(raw_nc) or raw_nc.shape[1] != n_columns or n_plain > MAX_FEATURES:
         raise Fatal(
-            f"A projection needs at least one row and 0 to {MAX_FEATURES} columns after the "
-            f"embedding; got {len(raw_nc)} rows and {n_cheap} columns."
+            f"A projection needs at least one row, columns as its blocks say and at most "
+            f"{MAX_FEATURES} that it does not reduce; got {len(raw_nc)} rows of {raw_nc.shape[1]} "
+            f"columns for {', '.join(f'{block.name} ({block.size})' for block in blocks)}."
         )
     mean_c, scale_c = raw_nc.mean(axis=0), raw_nc.std(axis=0)
     varies_c = scale_c > _CONSTANT * np.maximum(1.0, np.abs(mean_c))
     inverse_scale_c = np.divide(1.0, scale_c, out=np.zeros_like(scale_c), where=varies_c)
-    standard_nm = ((raw_nc - mean_c) * inverse_scale_c)[:, :n_embedding]
-    limit = min(max_components, MAX_FEATURES - n_cheap)
-    return Projection(mean_c, inverse_scale_c, _principal_components(standard_nm, limit))
+    standard_nc = (raw_nc - mean_c) * inverse_scale_c
+    components, left = list[FloatArray](), MAX_FEATURES - n_plain
+    for block, span in zip(blocks, spans(blocks), strict=True):
+        if block.kind in REDUCED:
+            loadings_mk = _principal_components(standard_nc[:, span], min(max_components, left))
+            components.append(loadings_mk)
+            left -= loadings_mk.shape[1]
+    return Projection(mean_c, inverse_scale_c, tuple(blocks), tuple(components))
 
 
 def centre(features_nd: FloatArray) -> FloatArray:

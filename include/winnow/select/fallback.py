@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from winnow.reward.gate import GateState
 from winnow.reward.posterior import Posterior
 from winnow.select.rules import Rules
@@ -37,14 +35,14 @@ LABELS_PER_DIRECTION = 2
 def effective_dimension(posterior: Posterior) -> float:
     """How many directions of the weights the labels have pinned down, between 0 and d.
 
-    With γ_i the eigenvalues of the labels' Fisher information, Σ_i γ_i / (γ_i + λ) = d - λ tr Σ.
-    λ and Σ must be of one scale: pass the posterior as fitted, before any temperature.
+    With Λ the prior precisions of the weights, this is d - tr(Λ Σ): each weight counts by how much
+    less is unknown of it than before any label.
 
     >>> from winnow.reward import prior
     >>> effective_dimension(prior(3, 2.0))
     0.0
     """
-    unpinned = posterior.prior_precision * float(np.trace(posterior.cov_dd))
+    unpinned = float(posterior.precision_d @ posterior.cov_dd.diagonal())
     return min(max(len(posterior.cov_dd) - unpinned, 0.0), float(len(posterior.cov_dd)))
 
 

@@ -41,7 +41,7 @@ def test_gaming_texts_are_blocked_without_a_column_that_says_so(tmp_path: Path) 
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / POOL_FILE)
     world = read_worlds(tmp_path)[0]
     assert all(pool.p_win_n[pool.blocked_n].tolist() == [0.9] for pool in world.pools)
-    assert world.features == "text alone: LSA and style"
+    assert world.features == "text alone: LSA, style and pool"
 
 
 def test_rows_in_another_order_give_the_same_pools(judged_folder: Path, tmp_path: Path) -> None:

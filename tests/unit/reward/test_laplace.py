@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.errors import Corrupt
-from winnow.reward import Posterior, fit
+from winnow.reward import Block, Posterior, fit
 
 
 class Labels(NamedTuple):
@@ -56,7 +57,7 @@ def log_loss(posterior: Posterior, z: np.ndarray, w: np.ndarray) -> float:
 def assert_same_fit(one: Posterior, other: Posterior) -> None:
     np.testing.assert_allclose(one.mean_d, other.mean_d, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(one.cov_dd, other.cov_dd, rtol=1e-5, atol=1e-8)
-    assert one.prior_precision == pytest.approx(other.prior_precision, rel=1e-5)
+    np.testing.assert_allclose(one.precision_d, other.precision_d, rtol=1e-4)
     assert (one.side, one.length) == pytest.approx((other.side, other.length), abs=1e-6)
 
 
@@ -93,51 +94,85 @@ def test_side_bias_and_length_are_recovered_and_left_out_of_the_reward() -> None
     assert np.abs(posterior.mean_d - w).max() < np.abs(ignored.mean_d - w).max()
 
 
-def slow_mode(labels: Labels, prior_precision: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Most probable effects, Hessian and prior precisions, by damped steps in all dimensions."""
+def slow_mode(labels: Labels, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Most probable effects and the Hessian there, by damped steps in all dimensions."""
     effects = np.column_stack([labels.z, labels.side, labels.length])
-    precision = np.append(np.full(labels.z.shape[1], prior_precision), [1.0, 1.0])
     theta = np.zeros(len(precision))
     for _ in range(200):
         p = sigmoid(effects @ theta)
         gradient = precision * theta + effects.T @ (labels.weight * (p - labels.preferred))
         hessian = np.diag(precision) + (effects.T * (labels.weight * p * (1 - p))) @ effects
         theta = theta - 0.5 * np.linalg.solve(hessian, gradient)
-    return theta, hessian, precision
+    return theta, hessian
 
 
-def slow_precision(labels: Labels) -> float:
-    """λ of the highest evidence over the whole grid, refined by the parabola through three."""
+def slow_evidence(labels: Labels, sizes: list[int], log_precision: np.ndarray) -> float:
+    """Laplace evidence with the log-normal prior of each block's λ."""
     effects = np.column_stack([labels.z, labels.side, labels.length])
-    unit, log_ratios = (labels.z**2).sum(axis=1).mean(), np.log(10.0) * np.linspace(3, -3, 13)
-    scores = []
-    for log_ratio in log_ratios:
-        theta, hessian, precision = slow_mode(labels, unit * np.exp(log_ratio))
-        logit = effects @ theta
-        loss = labels.weight @ (np.logaddexp(0.0, logit) - labels.preferred * logit)
-        evidence = 0.5 * (np.log(precision).sum() - precision @ theta**2) - loss
-        evidence -= 0.5 * np.linalg.slogdet(hessian)[1]
-        scores.append(evidence - 0.5 * (log_ratio / np.log(10.0)) ** 2)
-    best = int(np.argmax(scores))
-    assert 0 < best < 12
-    a, b, c = scores[best - 1 : best + 2]
-    step = log_ratios[1] - log_ratios[0]
-    return float(unit * np.exp(log_ratios[best] + step * 0.5 * (a - c) / (a - 2 * b + c)))
+    precision = np.append(np.repeat(np.exp(log_precision), sizes), [1.0, 1.0])
+    theta, hessian = slow_mode(labels, precision)
+    logit = effects @ theta
+    loss = labels.weight @ (np.logaddexp(0.0, logit) - labels.preferred * logit)
+    evidence = 0.5 * (np.log(precision).sum() - precision @ theta**2) - loss
+    evidence -= 0.5 * np.linalg.slogdet(hessian)[1]
+    ends = np.cumsum([0, *sizes])
+    units = [(labels.z[:, a:b] ** 2).sum(axis=1).mean() for a, b in pairwise(ends)]
+    away = (log_precision - np.log(units) - np.log(len(sizes))) / np.log(10.0)
+    return float(evidence - 0.5 * away @ away)
 
 
 @pytest.mark.parametrize(
-    ("n", "d", "size"), [(5, 12, 1.0), (11, 12, 0.1), (60, 12, 3.0), (300, 12, 0.02), (300, 4, 1.0)]
+    ("n", "sizes"), [(5, [12]), (60, [12]), (300, [4]), (40, [3, 5]), (300, [6, 2]), (900, [8, 4])]
 )
-def test_the_short_search_finds_what_the_whole_grid_finds(n: int, d: int, size: float) -> None:
-    labels, _ = planted(n, d=d, seed=n, size=size, nuisance=(0.3, 0.2))
-    expected = slow_precision(labels)
-    posterior = labels.fit()
-    assert posterior.prior_precision == pytest.approx(expected, rel=1e-6)
-    theta, hessian, _ = slow_mode(labels, expected)
-    np.testing.assert_allclose(posterior.mean_d, theta[:-2], atol=1e-6)
+def test_no_precisions_on_a_grid_have_much_more_evidence(n: int, sizes: list[int]) -> None:
+    labels, _ = planted(n, d=sum(sizes), seed=n, size=0.7, nuisance=(0.3, 0.2))
+    blocks = tuple(Block(f"b{k}", size) for k, size in enumerate(sizes))
+    posterior = fit(*labels, blocks=blocks)
+    starts = np.cumsum([0, *sizes[:-1]])
+    chosen = np.log(posterior.precision_d[starts])
+    steps = [np.array(step) for step in product(np.linspace(-4, 4, 9), repeat=len(sizes))]
+    best = max(slow_evidence(labels, sizes, chosen + step) for step in steps)
+    # The search leaves out that λ moves the labels' Fisher information too.
+    assert slow_evidence(labels, sizes, chosen) > best - 0.35
+    precision = np.append(posterior.precision_d, [1.0, 1.0])
+    theta, hessian = slow_mode(labels, precision)
+    np.testing.assert_allclose(posterior.mean_d, theta[:-2], atol=1e-5)
     np.testing.assert_allclose(
-        posterior.cov_dd, np.linalg.inv(hessian)[:-2, :-2], rtol=0, atol=2e-6
+        posterior.cov_dd, np.linalg.inv(hessian)[:-2, :-2], rtol=0, atol=1e-5
     )
+
+
+def two_blocks(n: int, seed: int) -> tuple[Labels, np.ndarray]:
+    """Labels of which 20 features tell nothing and 2 much."""
+    labels, _ = planted(n, d=22, seed=seed)
+    w = np.append(np.zeros(20), [1.2, -0.9])
+    p = sigmoid(labels.z @ w)
+    return labels._replace(preferred=(np.random.default_rng(seed).random(n) < p) * 1.0), w
+
+
+def test_a_block_that_says_nothing_does_not_silence_one_that_does() -> None:
+    losses = []
+    for seed in range(8):
+        labels, w = two_blocks(120, seed)
+        unseen = np.random.default_rng(900 + seed).normal(size=(500, 22))
+        apart = fit(*labels, blocks=(Block("noise", 20), Block("signal", 2)))
+        assert apart.precision_d[0] > 5 * apart.precision_d[-1]
+        losses.append([log_loss(apart, unseen, w), log_loss(labels.fit(), unseen, w)])
+    apart_loss, together_loss = np.mean(losses, axis=0)
+    assert apart_loss < together_loss - 0.01
+
+
+def test_a_score_counts_before_any_label_and_loses_its_weight_if_it_is_wrong() -> None:
+    blocks = (Block("style", 3), Block("score:rm", 1))
+    nothing, w = planted(0, d=4)[0], np.array([0.5, 0.0, 0.0, 1.1])
+    assert fit(*nothing, blocks=blocks).mean_d.tolist() == [0.0, 0.0, 0.0, 1.0]
+    labels, _ = planted(300, d=4, seed=3)
+    rng = np.random.default_rng(4)
+    for sign in (1.0, 0.0, -1.0):
+        truth = w * np.array([1.0, 1.0, 1.0, sign])
+        preferred = (rng.random(300) < sigmoid(labels.z @ truth)) * 1.0
+        posterior = fit(*labels._replace(preferred=preferred), blocks=blocks)
+        assert posterior.mean_d[-1] == pytest.approx(truth[-1], abs=0.35)
 
 
 @pytest.mark.parametrize("ratio", [1e-3, 1e3])
@@ -153,8 +188,8 @@ def test_precision_by_evidence_beats_a_badly_fixed_one(ratio: float) -> None:
 
 
 def test_evidence_finds_the_scale_of_the_weights() -> None:
-    small = planted(800, d=20, size=0.1)[0].fit().prior_precision
-    large = planted(800, d=20, size=1.0)[0].fit().prior_precision
+    small = planted(800, d=20, size=0.1)[0].fit().precision_d[0]
+    large = planted(800, d=20, size=1.0)[0].fit().precision_d[0]
     assert 30 < small < 300  # 1 / 0.1²
     assert 0.3 < large < 3
 
@@ -162,7 +197,7 @@ def test_evidence_finds_the_scale_of_the_weights() -> None:
 def test_evidence_follows_the_unit_of_the_features() -> None:
     labels, _ = planted(200)
     scaled = labels._replace(z=labels.z * 10.0)
-    assert scaled.fit().prior_precision == pytest.approx(100 * labels.fit().prior_precision)
+    assert scaled.fit().precision_d[0] == pytest.approx(100 * labels.fit().precision_d[0])
 
 
 def test_labels_that_say_nothing_leave_rewards_near_zero() -> None:
@@ -234,7 +269,7 @@ def test_one_label_moves_the_reward_its_way_and_keeps_most_doubt() -> None:
     posterior = one.fit()
     assert posterior.mean_d[0] > 0
     assert posterior.mean_d[1] == 0
-    assert 0.1 < posterior.prior_precision < 10
+    assert 0.1 < posterior.precision_d[0] < 10
 
 
 def test_separable_labels_give_finite_weights() -> None:

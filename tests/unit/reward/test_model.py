@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from dataclasses import replace
@@ -10,7 +11,17 @@ import numpy as np
 import pytest
 
 from winnow.errors import Corrupt, Fatal
-from winnow.reward import RewardModel, fit, fit_ensemble, fit_projection
+from winnow.reward import (
+    Block,
+    Posterior,
+    RewardModel,
+    fit,
+    fit_ensemble,
+    fit_projection,
+    stored_version,
+)
+
+BLOCKS = (Block("embedding", 198), Block("style", 2))
 
 
 def raw_features(n: int, seed: int) -> np.ndarray:
@@ -19,7 +30,7 @@ def raw_features(n: int, seed: int) -> np.ndarray:
 
 @pytest.fixture
 def model() -> RewardModel:
-    projection = fit_projection(raw_features(80, seed=0), 198, 40)
+    projection = fit_projection(raw_features(80, seed=0), BLOCKS, 40)
     rng = np.random.default_rng(1)
     z = rng.normal(size=(30, projection.n_features))
     preferred, side = rng.choice([0.0, 0.5, 1.0], 30), rng.choice([-1.0, 1.0], 30)
@@ -100,7 +111,7 @@ def test_features_are_projected_and_centred(model: RewardModel) -> None:
 
 
 def test_the_version_covers_every_part(model: RewardModel) -> None:
-    other_projection = fit_projection(raw_features(80, seed=9), 198, 40)
+    other_projection = fit_projection(raw_features(80, seed=9), BLOCKS, 40)
     versions = {
         model.version,
         replace(model, feature_version="minilm-2").version,
@@ -109,6 +120,38 @@ def test_the_version_covers_every_part(model: RewardModel) -> None:
         replace(model, heads={"harmlessness": model.posterior}).version,
     }
     assert len(versions) == 5
+
+
+def test_a_model_of_release_0_3_is_read_and_keeps_the_version_it_was_stored_under() -> None:
+    rng, d = np.random.default_rng(5), 4
+    arrays = {
+        "head0_cov": np.eye(d),
+        "head0_mean": rng.normal(size=d),
+        "head0_scalars": np.array([2.5, 30.0, 0.1, -0.2, 1.5]),
+        "projection_components": rng.normal(size=(6, 2)),
+        "projection_inverse_scale": np.ones(8),
+        "projection_mean": np.zeros(8),
+    }
+    texts = {"dimensions": ["overall"], "feature_version": "minilm-1", "kinds": ["posterior"]}
+    state = hashlib.sha256()
+    of_texts = np.frombuffer(repr(sorted(texts.items())).encode(), np.uint8).astype("<f8")
+    for array in (of_texts, *(arrays[name] for name in sorted(arrays))):
+        state.update(repr(array.shape).encode() + array.astype("<f8").tobytes())
+    stored = _npz(**arrays, **{name: np.array(text) for name, text in texts.items()})
+    assert stored_version(stored) == state.hexdigest()
+    read = RewardModel.from_bytes(stored)
+    posterior = read.posterior
+    assert isinstance(posterior, Posterior)
+    assert posterior.precision_d.tolist() == [2.5] * d
+    assert (posterior.n_labels, posterior.temperature) == (30, 1.5)
+    raw = rng.normal(size=(3, 8))
+    expected = np.hstack([raw[:, :6] @ arrays["projection_components"], raw[:, 6:]])
+    np.testing.assert_allclose(read.projection.apply(raw), expected)
+    assert RewardModel.from_bytes(read.to_bytes()).version == read.version
+
+
+def test_the_version_of_stored_bytes_is_that_of_the_model(model: RewardModel) -> None:
+    assert stored_version(model.to_bytes()) == model.version
 
 
 def test_the_file_can_be_opened_by_numpy_without_pickles(model: RewardModel) -> None:

@@ -17,7 +17,9 @@ from winnow.reward.posterior import shrink
 def posterior_of(d: int, seed: int = 0) -> Posterior:
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(d, d))
-    return Posterior(rng.normal(size=d), root @ root.T / d + 0.1 * np.eye(d), 2.0, 12, 0.3, -0.1)
+    return Posterior(
+        rng.normal(size=d), root @ root.T / d + 0.1 * np.eye(d), np.full(d, 2.0), 12, 0.3, -0.1
+    )
 
 
 def test_mean_and_covariance_of_one_difference_follow_the_definition() -> None:
@@ -107,7 +109,7 @@ def test_a_temperature_divides_every_logit() -> None:
     np.testing.assert_allclose(cooled.mean(features), posterior.mean(features) / 2.0)
     np.testing.assert_allclose(cooled.cov(features), posterior.cov(features) / 4.0)
     assert (cooled.side, cooled.length) == (posterior.side / 2.0, posterior.length / 2.0)
-    assert cooled.prior_precision == 4.0 * posterior.prior_precision
+    np.testing.assert_allclose(cooled.precision_d, 4.0 * posterior.precision_d)
     assert cooled.at_temperature(3.0).temperature == 6.0
 
 
@@ -129,7 +131,7 @@ def test_equal_contents_have_an_equal_version_in_any_memory_layout() -> None:
     [
         {"mean_d": np.ones(4)},
         {"cov_dd": np.eye(4)},
-        {"prior_precision": 2.5},
+        {"precision_d": np.full(4, 2.5)},
         {"n_labels": 13},
         {"side": 0.31},
         {"length": 0.1},

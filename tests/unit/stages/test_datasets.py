@@ -18,6 +18,7 @@ from winnow.batch import manifest_path
 from winnow.cli import main
 from winnow.errors import Corrupt
 from winnow.expand.features import feature_version
+from winnow.expand.pool_features import in_pool_version
 from winnow.publish.lineage import trace
 from winnow.publish.versions import newest, read_version
 from winnow.stages import publish
@@ -70,7 +71,7 @@ def test_a_refit_reads_features_of_one_version_alone(nights: Callable[[str, int]
     assert set(version.batches) == {DAY, NEXT_DAY}
     fitted = reward_model.refit(one.lake, one.campaign, version)
     votes = [row for row in one.rows("label", "annotations") if row["preferred"] != "skip"]
-    assert fitted.model.feature_version == feature_version(other)
+    assert fitted.model.feature_version == in_pool_version(feature_version(other), ["m"])
     assert fitted.model.posterior.n_labels == len(votes)
 
 

@@ -8,7 +8,8 @@ import pytest
 from winnow.campaign import Expand, Select
 from winnow.expand.features import style_names
 from winnow.expand.growth import PoolSoFar
-from winnow.reward import OVERALL, Posterior, RewardModel, fit_projection
+from winnow.expand.pool_features import in_pool_blocks
+from winnow.reward import OVERALL, Block, Posterior, RewardModel, fit_projection
 from winnow.stages.select.growth import growth_rule, promise
 
 H = 12
@@ -26,8 +27,10 @@ def pool_of(directions, duplicates=None, flags=None, prompt="p", tokens=100.0) -
     rows = np.asarray(directions, dtype=np.float64)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     style = np.zeros((len(rows), len(style_names())))
+    said = [{"message": f"answer {k}", "logprob": None, "n_tokens": 9} for k in range(len(rows))]
     return PoolSoFar(
         prompt,
+        said,
         [f"{prompt}-{k}" for k in range(len(rows))],
         duplicates or [1] * len(rows),
         flags or [[] for _ in rows],
@@ -101,12 +104,15 @@ def test_the_answer_depends_on_the_pool_alone():
 def test_a_trusted_model_decides_what_a_difference_is_worth():
     """A model that is certain has nothing left to ask about."""
     raw = np.hstack([spread(64), np.zeros((64, len(style_names())))])
-    projection = fit_projection(raw, H, H)
+    blocks = (Block("embedding", H), Block("style", len(style_names())))
+    blocks += in_pool_blocks(["m"])
+    raw = np.hstack([raw, np.zeros((64, sum(block.size for block in blocks) - raw.shape[1]))])
+    projection = fit_projection(raw, blocks, H)
     d = projection.n_features
     sure, unsure = (
         RewardModel(
             projection,
-            {OVERALL: Posterior(np.zeros(d), np.eye(d) * variance, 1.0, n_labels=500)},
+            {OVERALL: Posterior(np.zeros(d), np.eye(d) * variance, np.ones(d), n_labels=500)},
             "v",
         )
         for variance in (1e-8, 1.0)

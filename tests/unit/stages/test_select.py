@@ -15,12 +15,14 @@ from winnow.batch import read_table
 from winnow.campaign import Select, Strategy, parse_campaign
 from winnow.expand import features
 from winnow.expand.features import feature_version
+from winnow.expand.pool_features import in_pool_version
 from winnow.progress import progress
-from winnow.reward import OVERALL, Posterior, Projection, RewardModel
+from winnow.reward import OVERALL, Block, Posterior, Projection, RewardModel
 from winnow.select import STRATEGIES
 from winnow.stages import select
 from winnow.stages.select import reward_model
 from winnow.stages.select.candidates import read_candidates
+from winnow.stages.select.vectors import columns_of
 
 from .conftest import Night
 
@@ -39,7 +41,7 @@ def with_select(night: Night, **settings: Any) -> Night:
 
 
 def model_of(n_labels: int, d: int = 3) -> RewardModel:
-    projection = Projection(np.zeros(d), np.ones(d), np.zeros((0, 0)))
+    projection = Projection(np.zeros(d), np.ones(d), (Block("style", d),), ())
     head = Posterior(np.zeros(d), np.eye(d), 1.0, n_labels)
     return RewardModel(projection, {OVERALL: head}, "v")
 
@@ -166,17 +168,19 @@ def test_labels_of_before_an_upgrade_teach_the_first_night_after_it(
         old = night()
         old.run()
     batch = old.batch()
-    version = feature_version(batch.campaign.expand)
+    version = in_pool_version(feature_version(batch.campaign.expand), ["m"])
+    columns = replace(columns_of(batch.require("expand"), batch.campaign.expand), version=version)
     current = reward_model.newest(old.lake, "small")
     assert current is not None
     assert current.model.feature_version == features.earlier_version(version) != version
-    upgraded = reward_model.newest_for(old.lake, batch.campaign, version)
+    upgraded = reward_model.newest_for(old.lake, batch.campaign, columns)
     assert upgraded is not None
     assert upgraded.model.feature_version == version
     assert upgraded.model.posterior.n_labels == current.model.posterior.n_labels > 0
-    assert reward_model.newest_for(old.lake, batch.campaign, "other-256+style-1") is None
+    other = replace(columns, version="other-256+style-1")
+    assert reward_model.newest_for(old.lake, batch.campaign, other) is None
     monkeypatch.setattr(reward_model, "fits_one_window", lambda _: False)
-    assert reward_model.newest_for(old.lake, batch.campaign, version) is None
+    assert reward_model.newest_for(old.lake, batch.campaign, columns) is None
 
 
 def test_a_pointer_of_an_older_version_does_not_replace_a_newer_one(night: MakeNight) -> None:

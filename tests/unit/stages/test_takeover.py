@@ -172,7 +172,7 @@ def test_another_strategy_buys_only_what_nobody_bought(first: Callable[..., Nigh
 
 
 def test_the_plan_counts_and_prices_only_what_is_bought(first: Callable[..., Night]) -> None:
-    again = other_strategy(first(), label={"approve_above_usd": 0.9, "third_votes": False})
+    again = other_strategy(first(), label={"approve_above_usd": 0.1, "third_votes": False})
     batch = again.batch()
     again.choose(batch)
     told = label.plan(batch)
@@ -559,7 +559,8 @@ def test_lineage_card_and_report_say_what_was_taken_over(first: Callable[..., Ni
     )
     assert "pools are those of campaign `small`" in card and "taken_over" in card
     assert "votes taken over" in report and "by campaign small" in report
-    assert "14 votes taken over" in summary(again.batch())
+    n_held = sum(held.n for held in taken_votes(again.batch()).held.values())
+    assert f"{n_held} votes taken over" in summary(again.batch())
 
 
 def test_the_command_line_runs_such_a_batch(

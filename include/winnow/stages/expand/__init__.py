@@ -33,6 +33,8 @@ from winnow.expand.manifests import (
     speed_path,
 )
 from winnow.expand.models import is_local
+from winnow.expand.pool_features import in_pool_version
+from winnow.expand.samplers import models_of
 from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
 from winnow.records import to_table
 from winnow.stages.expand.pool_tables import MergedPool, PoolTables
@@ -212,7 +214,8 @@ def _steering_model(batch: Batch) -> str | None:
     current = reward_model.newest(batch.lake, batch.campaign.name)
     trusted = (
         current is not None
-        and current.model.feature_version == feature_version(settings)
+        and current.model.feature_version
+        == in_pool_version(feature_version(settings), models_of(settings))
         and not night_rules(batch.campaign.select, current.model, current.gate)[1]
     )
     chosen = {"reward_model": current.path if current and trusted else None}

@@ -33,7 +33,7 @@ from winnow.ingest.pairs import PAIR_COLUMNS, read_answers, read_pair
 from winnow.ingest.readers import ENDINGS, is_read, parsed, read_rows
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.records import Quarantined
-from winnow.reward import centre, fit, fit_projection, prior
+from winnow.reward import Block, Blocks, centre, fit, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, choose_for_pools, one_blas_thread
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.screen import answers_nothing, near_duplicates
@@ -97,13 +97,13 @@ class Selected:
 class _Features:
     """Raw features: of the r responses, and of both sides of the e preferences.
 
-    The first `n_embedding` columns are an embedding. `near_rc` is what near duplicates are told by.
+    `near_rc` is what near duplicates are told by.
     """
 
     raw_rc: Vector
     chosen_ec: Vector
     rejected_ec: Vector
-    n_embedding: int
+    blocks: Blocks
     near_rc: Vector
     note: str
 
@@ -232,13 +232,15 @@ def _choose(
         raise Fatal("No prompt has two responses that differ: there is no pair to choose.")
     half_ec = 0.5 * (given.chosen_ec - given.rejected_ec)
     centred = np.vstack([*(centre(raw_rc[rows]) for rows in rows_of.values()), half_ec, -half_ec])
-    projection = fit_projection(centred, given.n_embedding, _MAX_COMPONENTS)
+    projection = fit_projection(centred, given.blocks, _MAX_COMPONENTS)
     z_ed = projection.apply(given.chosen_ec) - projection.apply(given.rejected_ec)
-    posterior = prior(z_ed.shape[1], float(max(z_ed.shape[1], 1)))
+    posterior = prior_of(projection.blocks)
     if known:
         ones_e = np.ones(len(known))
         longer_e = [np.log1p(len(p.chosen)) - np.log1p(len(p.rejected)) for p in known]
-        posterior = fit(z_ed, ones_e, ones_e, np.zeros(len(known)), longer_e)
+        posterior = fit(
+            z_ed, ones_e, ones_e, np.zeros(len(known)), longer_e, blocks=projection.blocks
+        )
     rules, note = effective_rules(
         rules, posterior.n_labels, effective_dimension(posterior), "undecided"
     )
@@ -279,7 +281,7 @@ def _features(responses: Sequence[Response], known: Sequence[Preference]) -> _Fe
     pairs = None if near_rc is None else _preference_vectors(responses, known)
     if near_rc is not None and pairs is not None:
         n_columns = near_rc.shape[1]
-        return _Features(near_rc, *pairs, n_columns, near_rc, "")
+        return _Features(near_rc, *pairs, (Block("vector", n_columns),), near_rc, "")
     prompts = [r.prompt for r in responses] + [p.prompt for p in known] * 2
     texts = [r.text for r in responses] + [p.chosen for p in known] + [p.rejected for p in known]
     raw = text_features(prompts, texts, _MAX_COMPONENTS).astype(np.float64)
@@ -294,7 +296,7 @@ def _features(responses: Sequence[Response], known: Sequence[Preference]) -> _Fe
         raw[:n],
         raw[n : n + e],
         raw[n + e :],
-        _MAX_COMPONENTS,
+        (Block("embedding", _MAX_COMPONENTS), Block("style", raw.shape[1] - _MAX_COMPONENTS)),
         raw[:n, :_MAX_COMPONENTS] if near_rc is None else near_rc,
         note,
     )

@@ -16,7 +16,7 @@ from winnow.batch import Batch, Manifest, quarantine_table
 from winnow.campaign import Label, Select
 from winnow.ids import pair_id
 from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
-from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior
+from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import NightRules, count_capacity
 from winnow.select.fallback import effective_dimension, effective_rules
@@ -102,21 +102,21 @@ def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel,
     Before any label on features of this version it is a prior over this batch's own features, and
     so is the head of a dimension that no label spoke of yet.
     """
-    version = batch.require("expand").figures["feature_version"]
-    current = reward_model.newest_for(batch.lake, batch.campaign, version)
+    columns = candidates.columns
+    current = reward_model.newest_for(batch.lake, batch.campaign, columns)
     if current is not None:
         projection, heads_so_far, gate = current.model.projection, current.model.heads, current.gate
     else:
         projection = fit_projection(
-            candidates.sample(), candidates.n_embedding, batch.campaign.select.max_components
+            candidates.sample(), columns.blocks, batch.campaign.select.max_components
         )
         heads_so_far, gate = {}, "undecided"
-    unknown = prior(projection.n_features, float(max(projection.n_features, 1)))
+    unknown = prior_of(projection.blocks)
     names = {OVERALL}
     if batch.campaign.select.head_per_dimension:
         names = {candidates.prompts[prompt]["dimension"] for prompt in candidates.rows_of}
     heads = {name: heads_so_far.get(name, unknown) for name in sorted(names)}
-    return RewardModel(projection, heads, version), gate
+    return RewardModel(projection, heads, columns.version), gate
 
 
 def pool_rules(settings: Select) -> Rules:

@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from winnow.batch import Batch, read_table
-from winnow.errors import Corrupt
-from winnow.expand.features import style_names
 from winnow.reward import RewardModel, centre
 from winnow.select import Pool
 from winnow.select.curves import part_of
 from winnow.select.screen import answers_nothing, near_duplicates
+from winnow.stages.select.vectors import Columns, columns_of, stored_vectors
 
 Row = Mapping[str, Any]
 
@@ -54,8 +53,8 @@ class Candidates:
         flags: Faults of each response, (r,).
         blocked_r: Responses that are part of no pair.
         raw_rc: Raw features, float16.
+        columns: What they are.
         rows_of: Row numbers of each prompt's responses.
-        n_embedding: Leading raw columns that are an embedding.
         one_dimension: Whether a label teaches only the head of its prompt's dimension.
         topics: Clusters that prompts are sorted into; 0: none.
         clusters: Number of each response's near-duplicate cluster among those to its prompt, (r,).
@@ -68,8 +67,8 @@ class Candidates:
     flags: list[list[str]]
     blocked_r: NDArray[np.bool_]
     raw_rc: NDArray[np.float16]
+    columns: Columns
     rows_of: Mapping[str, list[int]]
-    n_embedding: int
     one_dimension: bool
     topics: int
     clusters: list[int]
@@ -93,9 +92,13 @@ class Candidates:
         ]
 
     def pools(self, model: RewardModel) -> Iterator[Pool]:
-        """Every pool in order of prompt id, with the features that `model` reads."""
+        """Every pool in order of prompt id, with the features that `model` reads.
+
+        One of release 0.3, replayed on its batch, reads the stored columns alone.
+        """
+        n_columns = len(model.projection.mean_c)
         for pool in self.bare_pools:
-            raw_nc = self.raw_rc[self.rows_of[pool.prompt_id]].astype(np.float64)
+            raw_nc = self.raw_rc[self.rows_of[pool.prompt_id], :n_columns].astype(np.float64)
             yield replace(pool, features_nd=model.features(raw_nc))
 
     def sample(self) -> NDArray[np.float64]:
@@ -130,7 +133,7 @@ class Candidates:
     @cached_property
     def _topic_of(self) -> dict[str, int]:
         """k-means clusters of the prompts by the mean embedding of their responses."""
-        embedding_rc = self.raw_rc[:, : self.n_embedding]
+        embedding_rc = self.raw_rc[:, : self.columns.n_embedding]
         means = [
             embedding_rc[rows].mean(axis=0, dtype=np.float64) for rows in self.rows_of.values()
         ]
@@ -186,11 +189,15 @@ def candidates_of(
         [text_of[prompt] for prompt in prompt_of],
     )
     blocked_r &= np.array([each not in fit for each in ids], dtype=np.bool_)
-    raw_rc, rows_of = _vectors(features, ids), rows_by_prompt(prompt_of)
-    n_embedding = batch.require("expand").figures["n_embedding"]
+    columns = columns_of(batch.require("expand"), batch.campaign.expand)
+    stored_rc, rows_of = stored_vectors(features, ids), rows_by_prompt(prompt_of)
+    in_pool = responses.select(["message", "logprob", "n_tokens", "model"]).to_pylist()
+    raw_rc = np.zeros((len(ids), sum(block.size for block in columns.blocks)), np.float16)
     clusters_r = np.zeros(len(ids), np.intp)
     for rows in rows_of.values():
-        embedding_nh, text_n = raw_rc[rows, :n_embedding], [texts[row] for row in rows]
+        raw_rc[rows] = columns.of_pool([in_pool[row] for row in rows], stored_rc[rows])
+        embedding_nh = stored_rc[rows, : columns.n_embedding]
+        text_n = [texts[row] for row in rows]
         clusters_r[rows] = near_duplicates(embedding_nh, settings.near_duplicate, text_n)
     return Candidates(
         prompts=prompt_row,
@@ -201,7 +208,7 @@ def candidates_of(
         blocked_r=blocked_r,
         raw_rc=raw_rc,
         rows_of=rows_of,
-        n_embedding=n_embedding,
+        columns=columns,
         one_dimension=settings.head_per_dimension,
         topics=topics,
         clusters=clusters_r.tolist(),
@@ -214,16 +221,3 @@ def rows_by_prompt(prompt_of: Sequence[str]) -> dict[str, list[int]]:
     for row, prompt in enumerate(prompt_of):
         rows_of[prompt].append(row)
     return dict(sorted(rows_of.items()))
-
-
-def _vectors(features: pa.Table, ids: list[str]) -> NDArray[np.float16]:
-    """Vectors (r, c) in the order of `ids`."""
-    if not features.num_rows:
-        return np.zeros((0, len(style_names())), dtype=np.float16)
-    place = {response: row for row, response in enumerate(features["response_id"].to_pylist())}
-    missing = [response for response in ids if response not in place]
-    if missing:
-        raise Corrupt(f"{len(missing)} responses have no features: run expand_pools again.")
-    column = features["vector"].combine_chunks()
-    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
-    return np.asarray(flat.reshape(features.num_rows, -1)[[place[response] for response in ids]])

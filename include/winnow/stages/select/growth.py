@@ -28,6 +28,8 @@ import numpy as np
 from winnow.campaign import Expand, Select
 from winnow.expand.features import style_names
 from winnow.expand.growth import Grows, PoolSoFar
+from winnow.expand.pool_features import in_pool
+from winnow.expand.samplers import models_of
 from winnow.ids import content_id
 from winnow.records import MICROS
 from winnow.reward import Head, RewardModel, centre, prior
@@ -100,7 +102,7 @@ def promise(
     """What to expect of a pool that goes on to `size` responses."""
     more = max(size - pool.n_sampled, 0)
     fit = [k for k, flags in enumerate(pool.flags) if UNFIT.isdisjoint(flags)]
-    gain_of = _gain(pool, select, model)
+    gain_of = _gain(pool, settings, select, model)
     gain = gain_of(fit)
     growth = max(gain - _gain_of_halves(pool, fit, gain_of), 0.0)
     labels = select.pairs_per_prompt * growth / gain if gain > 0.0 else 0.0
@@ -115,15 +117,16 @@ def promise(
 
 
 def _gain(
-    pool: PoolSoFar, select: Select, model: RewardModel | None
+    pool: PoolSoFar, settings: Expand, select: Select, model: RewardModel | None
 ) -> Callable[[Sequence[int]], float]:
     """Information of the best pairs among some responses of a pool, nats."""
-    raw_nc = pool.vectors_nc.astype(np.float64)
-    embedding_nh = raw_nc[:, : raw_nc.shape[1] - len(style_names())]
+    stored_nc = pool.vectors_nc.astype(np.float64)
+    embedding_nh = stored_nc[:, : stored_nc.shape[1] - len(style_names())]
     heads: Mapping[str, Head] = {"prior": prior(embedding_nh.shape[1], _PRIOR_PRECISION)}
     features_nd = centre(embedding_nh)
     if model is not None:
-        heads, features_nd = model.heads, model.features(raw_nc)
+        beside = in_pool(pool.rows, embedding_nh, models_of(settings))
+        heads, features_nd = model.heads, model.features(np.hstack([stored_nc, beside]))
     clusters = near_duplicates(embedding_nh, select.near_duplicate)
     rules = Rules(select.pairs_per_prompt, "info_gain", exploration=0.0, seed=select.seed)
 

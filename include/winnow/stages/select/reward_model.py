@@ -6,19 +6,20 @@ the dataset's versions, so a late twin never brings an old posterior back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import log1p
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from winnow.batch import Manifest, read_manifest, read_table
 from winnow.campaign import Campaign, Select
 from winnow.errors import Corrupt
-from winnow.expand.features import are_related, fits_one_window
+from winnow.expand.features import fits_one_window
 from winnow.label.aggregation.votes import votes_of
 from winnow.lake import Lake
 from winnow.publish.versions import Version, read_version
@@ -32,10 +33,13 @@ from winnow.reward import (
     fit_ensemble,
     fit_projection,
     fit_with_annotators,
+    stored_version,
 )
 from winnow.select import one_blas_thread
 from winnow.stages.label.set_aside import pairs_set_aside
+from winnow.stages.select.candidates import rows_by_prompt
 from winnow.stages.select.trust import PREFERENCE, Trust, measure
+from winnow.stages.select.vectors import Columns, columns_of, stored_vectors
 from winnow.stored import RESTORE, parsed, reader, refuse_lost, sealed_json
 
 Row = Mapping[str, Any]
@@ -97,30 +101,34 @@ def newest(lake: Lake, campaign: str) -> Current | None:
         return None
     target = parsed(lake, pointer, reader(_Target), data)
     try:
-        model = parsed(lake, target.path, RewardModel.from_bytes)
+        model, version = parsed(lake, target.path, _model_and_version)
     except FileNotFoundError as error:
         raise Corrupt(f"{lake.uri}/{target.path} is named by {pointer} but missing.") from error
-    if model.version != target.version:
+    if version != target.version:
         raise Corrupt(f"{lake.uri}/{target.path} is not the model that {pointer} names; {RESTORE}.")
     return Current(model, target.gate, target.path, target.number)
 
 
-@one_blas_thread()
-def newest_for(lake: Lake, campaign: Campaign, features: str) -> Current | None:
-    """The newest model as far as it reads features of this version; None if none does.
+def _model_and_version(data: bytes) -> tuple[RewardModel, str]:
+    return RewardModel.from_bytes(data), stored_version(data)
 
-    One of a related version, as after an upgrade, is fitted again to the votes that both share.
+
+@one_blas_thread()
+def newest_for(lake: Lake, campaign: Campaign, columns: Columns) -> Current | None:
+    """The newest model as far as it reads these columns; None if none does.
+
+    One of related columns, as after an upgrade, is fitted again to the votes that both share.
     """
     current = newest(lake, campaign.name)
-    if current is None or current.model.feature_version == features:
+    if current is None or current.model.feature_version == columns.version:
         return current
-    if not are_related(current.model.feature_version, features):
+    if not columns.are_related(current.model.feature_version):
         return None
     version = read_version(lake, campaign.publish.dataset, current.number)
-    judged = _judged(lake, campaign, version, features)
+    judged = _judged(lake, campaign, version, columns)
     if not any(votes for _, _, votes in judged):
         return None
-    return replace(current, model=_refitted(lake, campaign, judged, features).model)
+    return replace(current, model=_refitted(lake, campaign, judged, columns).model)
 
 
 @one_blas_thread()
@@ -129,21 +137,21 @@ def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
 
     Batches whose vectors cannot be compared with these are left out.
     """
-    figures = _manifests(lake, campaign.name, version.batches[-1])[0].figures
-    features = figures["feature_version"]
-    return _refitted(lake, campaign, _judged(lake, campaign, version, features), features)
+    newest_batch = _manifests(lake, campaign.name, version.batches[-1])[0]
+    columns = columns_of(newest_batch, campaign.expand)
+    return _refitted(lake, campaign, _judged(lake, campaign, version, columns), columns)
 
 
 def _judged(
-    lake: Lake, campaign: Campaign, version: Version, features: str
+    lake: Lake, campaign: Campaign, version: Version, columns: Columns
 ) -> list[tuple[Manifest, Manifest, list[Row]]]:
     """Batches whose vectors can be compared with those of a version: expand, select and votes."""
     manifests = [_manifests(lake, campaign.name, key) for key in sorted(version.batches)]
     aside = partial(pairs_set_aside, lake, version)
     return [
-        (expand, select, _votes(lake, (expand, select, label), features, aside(label.batch)))
+        (expand, select, _votes(lake, (expand, select, label), columns, aside(label.batch)))
         for expand, select, label in manifests
-        if are_related(expand.figures["feature_version"], features)
+        if columns.are_related(expand.figures["feature_version"])
     ]
 
 
@@ -151,11 +159,11 @@ def _refitted(
     lake: Lake,
     campaign: Campaign,
     judged: Sequence[tuple[Manifest, Manifest, list[Row]]],
-    features: str,
+    columns: Columns,
 ) -> Refitted:
     votes = [vote for _, _, batch_votes in judged for vote in batch_votes]
-    n_embedding = judged[-1][0].figures["n_embedding"]
-    projection = fit_projection(_centred(votes), n_embedding, campaign.select.max_components)
+    most = campaign.select.max_components
+    projection = fit_projection(_centred(votes), columns.blocks, most)
     trust = measure(lake, [(select, batch_votes) for _, select, batch_votes in judged])
     votes_of_head: dict[str, list[Row]] = {}
     for vote in votes:
@@ -167,7 +175,7 @@ def _refitted(
         heads[dimension] = head.at_temperature(trust.temperature)
         epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
     return Refitted(
-        RewardModel(projection, heads, features),
+        RewardModel(projection, heads, columns.version),
         trust,
         {a: share for a, share in sorted(epsilon.items()) if share > GUESSING},
     )
@@ -202,7 +210,13 @@ def _fit(
     length = [vote["length"] for vote in votes]
     weight = np.ones(len(votes))
     posterior, epsilon = fit_with_annotators(
-        first - second, preferred, weight, side, length, [vote["annotator"] for vote in votes]
+        first - second,
+        preferred,
+        weight,
+        side,
+        length,
+        [vote["annotator"] for vote in votes],
+        blocks=projection.blocks,
     )
     if settings.head == "laplace":
         return posterior, epsilon
@@ -223,24 +237,24 @@ def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest,
 def _votes(
     lake: Lake,
     stages: tuple[Manifest, Manifest, Manifest],
-    version: str,
+    columns: Columns,
     aside: frozenset[str],
 ) -> list[Row]:
     """A row a vote: its comparison, preference (1, 1/2, 0), lengths and raw features of both.
 
-    Votes on a response whose vector would be another one by `version` are left out, and those on
-    the pairs that are set `aside`.
+    Votes on a response whose vector would be another one are left out, and those on the pairs that
+    are set `aside`.
     """
     expand, select, label = stages
-    texts = read_table(lake, expand.outputs["responses"]).select(["response_id", "message"])
-    text_of = {row["response_id"]: row["message"] for row in texts.to_pylist()}
+    responses = read_table(lake, expand.outputs["responses"])
     pairs = {c["pair_id"]: c for c in read_table(lake, select.outputs["comparisons"]).to_pylist()}
-    compared = read_table(lake, select.outputs["compared"]).to_pylist()
-    every = expand.figures["feature_version"] == version
+    texts = zip(responses["response_id"].to_pylist(), responses["message"].to_pylist(), strict=True)
+    text_of = dict(texts)
+    every = columns.are_stored_as(expand.figures["feature_version"])
     vectors = {
-        row["response_id"]: np.array(row["vector"], dtype=np.float64)
-        for row in compared
-        if every or fits_one_window(text_of[row["response_id"]])
+        response: vector
+        for response, vector in _compared_vectors(lake, expand, select, columns, responses)
+        if every or fits_one_window(text_of[response])
     }
     annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
     votes: list[Row] = []
@@ -261,6 +275,31 @@ def _votes(
                 }
             )
     return votes
+
+
+def _compared_vectors(
+    lake: Lake, expand: Manifest, select: Manifest, columns: Columns, responses: pa.Table
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Vectors of the responses of a batch's comparisons, by id.
+
+    Where other columns were kept with the comparisons, as by an earlier release, they are made
+    again from the whole pools.
+    """
+    compared = read_table(lake, select.outputs["compared"])
+    ids = compared["response_id"].to_pylist()
+    if set(compared["feature_version"].to_pylist()) <= {columns.version}:
+        yield from zip(ids, stored_vectors(compared, ids).astype(np.float64), strict=True)
+        return
+    rows = responses.to_pylist()
+    every = [row["response_id"] for row in rows]
+    stored_rc = stored_vectors(read_table(lake, expand.outputs["features"]), every)
+    wanted = set(ids)
+    for places in rows_by_prompt([row["prompt_id"] for row in rows]).values():
+        if not wanted.isdisjoint(every[place] for place in places):
+            vectors = columns.of_pool([rows[place] for place in places], stored_rc[places])
+            for place, vector in zip(places, vectors.astype(np.float64), strict=True):
+                if every[place] in wanted:
+                    yield every[place], vector
 
 
 def _centred(votes: list[Row]) -> NDArray[np.float64]:

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from winnow.batch import Manifest, read_artifact
+from winnow.batch import Manifest, read_artifact, read_table
 from winnow.lake import Lake
 from winnow.reward import RewardModel
 from winnow.reward.calibration import Calibration, expected_calibration_error, temperature
 from winnow.reward.gate import GateVerdict, exploration_gate
+from winnow.stages.select.vectors import stored_vectors
 
 BATCHES = 10
 
@@ -91,9 +92,14 @@ def _beliefs(lake: Lake, select: Manifest, votes: list[Row]) -> Iterator[Row]:
     if not votes:
         return
     model = RewardModel.from_bytes(read_artifact(lake, select.outputs["reward_model"]))
+    # As that model saw them: a later one may see other columns.
+    compared = read_table(lake, select.outputs["compared"])
+    ids = compared["response_id"].to_pylist()
+    vector_of = dict(zip(ids, stored_vectors(compared, ids), strict=True))
     for vote in votes:
         head = model.heads.get(vote["contested"], model.posterior)
-        pair_2d = model.projection.apply(np.stack([vote["first"], vote["second"]]))
+        pair = [vector_of[vote["first_id"]], vector_of[vote["second_id"]]]
+        pair_2d = model.projection.apply(np.stack(pair))
         mean_2, cov_22 = head.mean(pair_2d), head.cov(pair_2d)
         variance = cov_22[0, 0] + cov_22[1, 1] - 2.0 * cov_22[0, 1]
         yield {

@@ -1,0 +1,156 @@
+"""What a response is within its pool: figures that only the other answers give a meaning to.
+
+Each is the response's against all others to the prompt, so it tells what the embedding and the form
+of one response cannot: whether it says what the others say and more.
+
+They are worked out when a pool is read, from its texts and stored vectors, so that batches of a
+release that knew fewer figures serve on.
+
+Always holds: the order of the responses changes nothing, and every share lies in [0, 1] whatever
+the pool's size.
+
+Shapes: n responses of one pool, h columns of an embedding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from winnow.arrays import FloatArray, unit_rows
+from winnow.ids import content_id
+from winnow.reward.blocks import Block, Blocks
+from winnow.text import UNSPACED
+
+# Characters of scripts written without spaces are words of their own.
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+
+POOL_FIGURES = ("recall", "coverage", "idf_coverage", "rare_share", "likeness", "answer_agreement")
+"""Names of the figures, in the order of their columns."""
+
+LOGPROB_FIGURES = ("mean_logprob", "logprob_rank")
+
+_POOL_VERSION = "+pool-1"
+
+Row = Mapping[str, Any]
+"""A row of the `responses` table."""
+
+
+def in_pool_blocks(models: Sequence[str]) -> Blocks:
+    """Columns that `in_pool` gives where pools mix these models."""
+    blocks = (Block("pool", len(POOL_FIGURES)), Block("logprob", len(LOGPROB_FIGURES)))
+    return (*blocks, Block(f"model:{'|'.join(models)}", len(models))) if models[1:] else blocks
+
+
+def in_pool_version(version: str, models: Sequence[str]) -> str:
+    """Identity of stored vectors of `version` with the columns of `in_pool` behind them."""
+    mixed = f"+models-{content_id('models', *models)[:12]}" if models[1:] else ""
+    return f"{version}{_POOL_VERSION}{mixed}"
+
+
+def stored_version(version: str) -> str:
+    """The version of the stored vectors in one of `in_pool_version`."""
+    return version.partition(_POOL_VERSION)[0]
+
+
+def in_pool(rows: Sequence[Row], embedding_nh: FloatArray, models: Sequence[str]) -> FloatArray:
+    """Figures of the distinct responses to one prompt, of the policy and of who wrote them.
+
+    Returns:
+        (n, columns of `in_pool_blocks`).
+    """
+    parts = [
+        pool_figures([row["message"] for row in rows], embedding_nh),
+        logprob_figures([row["logprob"] for row in rows], [row["n_tokens"] for row in rows]),
+    ]
+    if models[1:]:
+        wrote = np.array([row["model"] for row in rows], dtype=object)
+        parts.append((wrote[:, None] == np.array(models, dtype=object)).astype(np.float64))
+    return np.hstack(parts)
+
+
+def pool_figures(texts: Sequence[str], embedding_nh: FloatArray) -> FloatArray:
+    """Figures (n, 6) of the distinct responses to one prompt, in the order of `POOL_FIGURES`.
+
+    `recall`: mean share of another response's words that this one has too. `coverage`: share of
+    the words that two or more responses have. `idf_coverage`: the same, a word counting more the
+    fewer have it. `rare_share`: share of its words that no other has. `likeness`: mean cosine with
+    the others. `answer_agreement`: share of the others that name the same last number.
+    """
+    n = len(texts)
+    words = [_WORD.findall(text.lower()) for text in texts]
+    vocabulary = [set(each) for each in words]
+    n_texts = Counter(word for each in vocabulary for word in each)
+    shared = {word for word, count in n_texts.items() if count > 1}
+    # A word's share of each vocabulary that has it, summed: what knowing it recalls of them all.
+    recalled = defaultdict[str, float](float)
+    for each in vocabulary:
+        for word in each & shared:
+            recalled[word] += 1.0 / len(each)
+    weight = {word: float(np.log((n + 1) / n_texts[word])) for word in shared}
+    total = sum(weight.values())
+    others = max(n - 1, 1)
+    answers = [_last_number(text) for text in texts]
+    n_answers = Counter(answers)
+    rows = [
+        (
+            # Its own share of what it recalls of itself is taken off.
+            (sum(recalled[word] for word in common) - _share(len(common), len(each))) / others,
+            _share(len(common), len(shared)),
+            _share(sum(weight[word] for word in common), total),
+            _share(len(each) - len(common), len(each)),
+            like,
+            (n_answers[answer] - 1) / others if answer else 0.0,
+        )
+        for each, common, like, answer in zip(
+            vocabulary,
+            (each & shared for each in vocabulary),
+            _likeness(embedding_nh).tolist(),
+            answers,
+            strict=True,
+        )
+    ]
+    return np.array(rows, np.float64).reshape(n, len(POOL_FIGURES))
+
+
+def logprob_figures(logprobs: Sequence[float | None], n_tokens: Sequence[int]) -> FloatArray:
+    """Mean log-probability of a response's tokens, and its rank in the pool: (n, 2).
+
+    A response whose engine told none has the mean of the others, and so the middle rank.
+    """
+    mean_n = np.array(
+        [
+            np.nan if total is None else total / max(count, 1)
+            for total, count in zip(logprobs, n_tokens, strict=True)
+        ],
+        np.float64,
+    )
+    unknown_n = np.isnan(mean_n)
+    if unknown_n.all():
+        return np.zeros((len(mean_n), len(LOGPROB_FIGURES)))
+    mean_n[unknown_n] = mean_n[~unknown_n].mean()
+    below_nn = np.sign(mean_n[:, None] - mean_n[None, :])
+    return np.column_stack([mean_n, 0.5 + 0.5 * below_nn.sum(axis=1) / max(len(mean_n) - 1, 1)])
+
+
+def _likeness(embedding_nh: FloatArray) -> FloatArray:
+    """Mean cosine (n,) of each response with the others."""
+    unit_nh = unit_rows(embedding_nh)
+    others_n = unit_nh @ unit_nh.sum(axis=0) - (unit_nh * unit_nh).sum(axis=1)
+    return np.asarray(others_n / max(len(unit_nh) - 1, 1))
+
+
+def _last_number(text: str) -> str | None:
+    """The last number of a text, as a short answer to a question of quantity ends; None: none."""
+    numbers = _NUMBER.findall(text)
+    return numbers[-1].replace(",", "") if numbers else None
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

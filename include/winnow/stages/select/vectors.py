@@ -1,0 +1,93 @@
+"""Raw vectors of a batch: what is stored of each response, and behind it what it is in its pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from winnow.batch import Manifest
+from winnow.campaign import Expand
+from winnow.errors import Corrupt
+from winnow.expand.features import are_related, style_names
+from winnow.expand.pool_features import (
+    in_pool,
+    in_pool_blocks,
+    in_pool_version,
+    stored_version,
+)
+from winnow.expand.samplers import models_of
+from winnow.reward import Block, Blocks
+
+Row = Mapping[str, Any]
+HalfArray = NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns of a batch's raw vectors are.
+
+    Attributes:
+        version: Their identity: vectors of two versions never meet in one reward model.
+        stored: Blocks that the lake holds, an embedding first.
+        models: The models that pools mix.
+    """
+
+    version: str
+    stored: Blocks
+    models: tuple[str, ...]
+
+    @property
+    def blocks(self) -> Blocks:
+        """All blocks, in the order of the columns."""
+        return self.stored + in_pool_blocks(self.models)
+
+    @property
+    def n_embedding(self) -> int:
+        """Leading columns that are an embedding."""
+        names = [block.name for block in self.stored]
+        return sum(block.size for block in self.stored[: names.index("style")])
+
+    def are_stored_as(self, version: str) -> bool:
+        """Whether vectors stored for `version` are these as far as they are stored."""
+        return stored_version(self.version) == stored_version(version)
+
+    def are_related(self, version: str) -> bool:
+        """Whether they are at least for a response of one window."""
+        return are_related(stored_version(self.version), stored_version(version))
+
+    def of_pool(self, rows: Sequence[Row], stored_nc: HalfArray) -> HalfArray:
+        """Vectors of the responses to one prompt, from their rows and what is stored of them."""
+        embedding_nh = stored_nc[:, : self.n_embedding].astype(np.float64)
+        beside = in_pool(rows, embedding_nh, self.models).astype(np.float16)
+        return np.hstack([stored_nc, beside])
+
+
+def columns_of(expanded: Manifest, settings: Expand) -> Columns:
+    """What the vectors of a batch are, by its expand stage and the campaign's samplers."""
+    figures, models = expanded.figures, tuple(models_of(settings))
+    version = in_pool_version(figures["feature_version"], models)
+    # Until 0.3 an embedding and the figures of style were all.
+    before = [("embedding", figures["n_embedding"]), ("style", len(style_names()))]
+    return Columns(version, tuple(Block(*each) for each in figures.get("blocks", before)), models)
+
+
+def stored_vectors(features: pa.Table, ids: Sequence[str]) -> HalfArray:
+    """Stored vectors (r, c) in the order of `ids`.
+
+    Raises:
+        Corrupt: A response has none.
+    """
+    if not features.num_rows:
+        return np.zeros((0, len(style_names())), dtype=np.float16)
+    place = {response: row for row, response in enumerate(features["response_id"].to_pylist())}
+    missing = [response for response in ids if response not in place]
+    if missing:
+        raise Corrupt(f"{len(missing)} responses have no features: run expand_pools again.")
+    column = features["vector"].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
+    return np.asarray(flat.reshape(features.num_rows, -1)[[place[response] for response in ids]])
