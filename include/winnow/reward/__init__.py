@@ -16,7 +16,13 @@ from winnow.reward.calibration import (
 )
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.ensemble_fit import fit_ensemble
-from winnow.reward.gate import GateState, GateVerdict, exploration_gate
+from winnow.reward.gate import (
+    ExplorationNight,
+    Gate,
+    GateState,
+    GateVerdict,
+    exploration_gate,
+)
 from winnow.reward.laplace import fit
 from winnow.reward.logistic import preference_by_quadrature
 from winnow.reward.model import OVERALL, RewardModel
@@ -27,6 +33,8 @@ __all__ = [
     "OVERALL",
     "Calibration",
     "Ensemble",
+    "ExplorationNight",
+    "Gate",
     "GateState",
     "GateVerdict",
     "Head",

@@ -239,9 +239,8 @@ def _choose(
         ones_e = np.ones(len(known))
         longer_e = [np.log1p(len(p.chosen)) - np.log1p(len(p.rejected)) for p in known]
         posterior = fit(z_ed, ones_e, ones_e, np.zeros(len(known)), longer_e)
-    rules, note = effective_rules(
-        rules, posterior.n_labels, effective_dimension(posterior), "undecided"
-    )
+    # Preferences that come along have judged no model: enough of them open the gate.
+    rules, note = effective_rules(rules, posterior.n_labels, effective_dimension(posterior), "open")
     note = " ".join(part for part in (note, given.note) if part)
     blocked_r = answers_nothing(
         [r.prompt_id for r in responses],
