@@ -152,16 +152,17 @@ def test_a_model_that_turns_bad_late_closes_the_gate() -> None:
 
 def test_a_closed_gate_opens_again_when_later_models_are_good_and_closes_again() -> None:
     for seed in range(10):
-        bad, good = shuffled(arm(600, seed)), arm(1200, seed + 100)
+        bad, good = shuffled(arm(2400, seed)), arm(1200, seed + 100)
         history = states(bad.then(good).then(shuffled(arm(1200, seed + 200))))
         moves = [after for before, after in pairwise(["undecided", *history]) if before != after]
         assert moves == ["closed", "open", "closed"]
 
 
 def test_good_nights_before_it_closed_do_not_open_it_again() -> None:
-    good, bad = arm(600), shuffled(arm(1500, 1))
-    one = good.then(bad).then(arm(30, 2))
-    assert one.verdict().state == "closed"
+    history = states(arm(3000).then(shuffled(arm(1500, 1))))
+    assert history[99] == "open" and history[-1] == "closed"
+    assert set(history[history.index("closed") :]) == {"closed"}
+    one = arm(600).then(shuffled(arm(1500, 1))).then(arm(30, 2))
     assert one.verdict().log_help < 0.0
 
 
