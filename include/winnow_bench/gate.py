@@ -148,7 +148,7 @@ class TwoErrors:
         return "open" if beaten else "closed"
 
 
-GATES: Mapping[str, Callable[[], _Judge]] = {"gate": Gate, "two standard errors": TwoErrors}
+GATES: Mapping[str, Callable[[], _Judge]] = {"by evidence": Gate, "two standard errors": TwoErrors}
 
 
 def run(
@@ -276,7 +276,7 @@ class Prompt:
 
 ARMS: Mapping[str, Callable[[], _Judge | GateState]] = {
     "no gate": lambda: "open",
-    "gate": Gate,
+    "by evidence": Gate,
     "two standard errors": TwoErrors,
     "always fallen back": lambda: "closed",
 }

@@ -11,14 +11,15 @@ claim "the model is no better" (or "no worse"): with d the rival's log-loss less
 prompt's mean over its labels, a stake λ multiplies what is bet by 1 + λd. Under the claim no bet
 grows in expectation, so capital seldom gets large, whenever one looks (Ville's inequality). Half of
 the capital is bet from the first night and a 200th more from each later one, so that a model which
-turns bad late is caught by money that its good nights have not cost. In a hundred nights a model no
-worse than either rival is closed with a chance of `CLOSING_RISK` at most, one no better than either
-is opened with a chance of `OPENING_RISK`. Stakes are a fixed mixture and depend on no label, hence
-the order of labels within a night does not matter.
+turns bad late is caught by money that its good nights have not cost. In a hundred nights a model
+that is worse than neither rival on any is closed with a chance of `CLOSING_RISK` at most; one that
+is never better than one of them is opened with a chance of `OPENING_RISK`, counted anew from each
+change between open and closed. Stakes are a fixed mixture and depend on no label, hence the order
+of labels within a night does not matter.
 
 Worse than the better of two is worse than one of them: closing takes the mean of both evidences.
-Opening takes the lesser. The length rival is fitted to the labels of earlier nights alone; fitted
-to those that it is judged on it would know what nobody can. A model of length alone is its equal
+Opening takes the lesser. The length rival is fitted to the labels of earlier nights alone: with
+those that it is judged on it would know what no model can. A model of length alone is its equal
 and does not open the gate.
 
 Probabilities, the rival's too, are clipped to [0.1, 0.9], for bets need bounded differences. That
@@ -241,24 +242,23 @@ def _reason(
         f"on the last {n:,} exploration labels the model's log-loss is {log_loss:.3f}, against "
         f"{np.log(2.0):.3f} for a coin and {length:.3f} for response length alone"
     )
-    helps = f"{_times(log_help)} of the {1 / OPENING_RISK:.0f} that open the gate"
-    harms = f"{_times(log_harm)} of the {1 / CLOSING_RISK:.0f} that close it"
+    helps = f"evidence {_times(log_help)}, {1 / OPENING_RISK:.0f} opens the gate"
+    harms = f"evidence {_times(log_harm)}, {1 / CLOSING_RISK:.0f} closes the gate"
     if state == "open":
         return (
             f"The gate is open: {figures}, and it was shown to predict better than both. There is "
-            f"nothing to do: the model chooses the pairs (evidence against it: {harms})."
+            f"nothing to do: the model chooses until it is shown to harm ({harms})."
         )
     if state == "closed":
         return (
             f"The gate is closed: {figures}, and it was shown to predict worse than the better of "
             "them. Go on labelling: pairs are chosen by diversity, half of them drawn uniformly, "
-            f"until later models are shown to predict better (evidence so far: {helps}); look at "
-            "agreement and gold meanwhile."
+            f"until later models are shown to help ({helps}); look at agreement and gold meanwhile."
         )
     return (
-        f"The gate is undecided: {figures}; the evidence that it predicts better than both is "
-        f"{helps}, and that it predicts worse {harms}. Go on labelling: the model chooses, and "
-        "more pairs are drawn uniformly while labels are few."
+        f"The gate is undecided: {figures}, which shows neither that it helps ({helps}) nor that "
+        f"it harms ({harms}). Go on labelling: the model chooses, and more pairs are drawn "
+        "uniformly while labels are few."
     )
 
 

@@ -37,12 +37,12 @@ def test_shares_of_a_night_add_up_and_lie_within_their_intervals() -> None:
 def test_the_gate_errs_less_than_the_one_before_it_and_finds_what_is_bad() -> None:
     rows = {(r["kind"], r["gate"]): r for k in ("weak", "inverted") for r in gate.operating(k, 8)}
     last = {key: row["nights"][-1] for key, row in rows.items()}
-    assert last["weak", "gate"]["ever_closed"][0] == 0.0
+    assert last["weak", "by evidence"]["ever_closed"][0] == 0.0
     assert last["weak", "two standard errors"]["ever_closed"][0] > 0.8
-    assert last["inverted", "gate"]["closed"][0] == 1.0
-    median, most = rows["inverted", "gate"]["labels_until_closed"]
+    assert last["inverted", "by evidence"]["closed"][0] == 1.0
+    median, most = rows["inverted", "by evidence"]["labels_until_closed"]
     assert 0 < median <= most < 500
-    assert rows["weak", "gate"]["labels_until_closed"] == [None, None]
+    assert rows["weak", "by evidence"]["labels_until_closed"] == [None, None]
 
 
 def test_labels_after_a_turn_are_counted_from_it() -> None:
