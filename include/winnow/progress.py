@@ -127,6 +127,7 @@ def summary(batch: Batch) -> str:
         "gold": _gold(label.figures),
         "personal data": _pii(label.figures["pii"], batch.campaign.label.pii),
         "posterior": f"{publish.figures['posterior_labels']} votes, for the next batch",
+        "selection": publish.figures["gate"]["reason"],
         "dataset": f"{batch.campaign.publish.dataset} {publish.figures['version']}, "
         f"{publish.figures['reward_rows']} preferences, gate: {publish.figures['verdict']}",
         "folder": f"{batch.lake.uri}/{publish.figures['folder']}",
@@ -204,11 +205,18 @@ def _done(manifest: Manifest) -> str:
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
         f"by {manifest.figures.get('strategy')}",
         "label": f"{counts.get('annotations')} annotations, {taken}${manifest.cost / MICROS:.2f}",
-        "publish": f"{manifest.figures.get('version')}, gate: {manifest.figures.get('verdict')}",
+        "publish": f"{manifest.figures.get('version')}, gate: {manifest.figures.get('verdict')}"
+        f"{_selection_gate(manifest)}",
     }[manifest.stage]
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
     return f"done: {lines}{kept}{f', floors not met: {unmet}' if unmet else ''}"
+
+
+def _selection_gate(manifest: Manifest) -> str:
+    """Whether the model may choose the next batch's pairs, where a publish manifest tells it."""
+    judged = manifest.figures.get("gate")
+    return f", selection gate: {judged['state']}" if isinstance(judged, Mapping) else ""
 
 
 def _warned(manifest: Manifest) -> str:

@@ -340,7 +340,7 @@ def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
         return Rules(cell.labels, cell.strategy, 0.0, max_pairs_per_response=None, seed=seed)
     rules = replace(pool_rules(Select()), budget=cell.labels, strategy=cell.strategy, seed=seed)
     dimension = effective_dimension(posterior)
-    return effective_rules(rules, posterior.n_labels, dimension, "undecided")[0]
+    return effective_rules(rules, posterior.n_labels, dimension, "open")[0]
 
 
 def _refit(drawn: _Seed, labels: Mapping[str, Sequence[Bought]]) -> Posterior:

@@ -39,6 +39,22 @@ def labels(
     say(f"Written: {out / 'labels.html'}, labels.json, labels.parquet")
 
 
+@bench.command(help="How often the gate errs, how soon it finds a bad model, what it costs")
+def gate(
+    out: OutOption,
+    campaigns: Annotated[int, whole_number(1, help="simulated campaigns a cell")] = 200,
+    seeds: Annotated[int, whole_number(2, help="paired repetitions of what it costs")] = 20,
+    pool: Annotated[
+        Path | None, typer.Option(help="folder of alpaca_pool.parquet; absent: planted pools")
+    ] = None,
+) -> None:
+    """Writes gate.json and .html."""
+    from winnow_bench import gate as measured
+
+    measured.run(out, campaigns, seeds, pool, say_text)
+    say_text(f"Written: {out / 'gate.html'}, gate.json")
+
+
 @bench.command(help="How fast pairs are chosen, beside the floor of the matrix products")
 def speed(out: OutOption, quick: QuickOption = False) -> None:
     """Writes speed.json."""

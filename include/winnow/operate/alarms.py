@@ -205,7 +205,7 @@ def reward(campaign: str, batch: str, figures: Mapping[str, Any]) -> list[Alarm]
             f"length alone has {judged['length_log_loss']:.3f}, a coin 0.693"
         )
         mend = "nothing at once: the next batch chooses by diversity"
-        cause = f"The model beats no dull rival: {figured}."
+        cause = f"The model was shown to predict worse than a dull rival: {figured}."
         alarms.append(Alarm(campaign, batch, "gate-closed", CLOSED_HEADING, cause, mend))
     low = figures.get("ece_low")
     if low is not None and low > MISCALIBRATED and judged.get("n", 0) >= LEAST_JUDGED:

@@ -17,7 +17,13 @@ from winnow.reward.calibration import (
 )
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.ensemble_fit import fit_ensemble
-from winnow.reward.gate import GateState, GateVerdict, exploration_gate
+from winnow.reward.gate import (
+    ExplorationNight,
+    Gate,
+    GateState,
+    GateVerdict,
+    exploration_gate,
+)
 from winnow.reward.laplace import fit
 from winnow.reward.logistic import preference_by_quadrature
 from winnow.reward.model import OVERALL, RewardModel, stored_version
@@ -30,6 +36,8 @@ __all__ = [
     "Blocks",
     "Calibration",
     "Ensemble",
+    "ExplorationNight",
+    "Gate",
     "GateState",
     "GateVerdict",
     "Head",

@@ -1,7 +1,9 @@
 """What to select with when the reward model has not earned trust: diversity and more exploration.
 
-Gains computed from such a model mean nothing. Diversity needs only the features, and the larger
-exploration share buys the labels that show when the model can be trusted again.
+Gains computed from a model with next to no labels, or from one that was shown to do harm, mean
+nothing. Diversity needs only the features, and the larger exploration share buys the labels that
+show when the model can be trusted again. While it is shown neither to help nor to harm, the
+campaign's strategy goes on, with an exploration share that falls as labels come.
 
 Always holds: the exploration share is never lowered here, and the reason is empty exactly when the
 campaign's own rules stand.
@@ -31,6 +33,9 @@ K = 8 fell from +0.006 ± 0.004 to -0.001 ± 0.003."""
 LABELS_PER_DIRECTION = 2
 """Labels wanted for each direction that they have pinned down."""
 
+UNGUIDED = frozenset({"random", "traditional"})
+"""Strategies that no model guides: an undecided gate changes nothing about them."""
+
 
 def effective_dimension(posterior: Posterior) -> float:
     """How many directions of the weights the labels have pinned down, between 0 and d.
@@ -46,31 +51,51 @@ def effective_dimension(posterior: Posterior) -> float:
     return min(max(len(posterior.cov_dd) - unpinned, 0.0), float(len(posterior.cov_dd)))
 
 
+def untrusted_because(n_labels: int, effective_dimension: float, gate_state: GateState) -> str:
+    """Why the model may not choose tonight; empty where it may.
+
+    `effective_dimension` counts the directions that the labels have pinned down.
+    """
+    needed = _needed(effective_dimension)
+    if n_labels < needed:
+        return f"the reward model has {n_labels} labels and needs {needed:.0f} to be trusted"
+    if gate_state == "closed":
+        return (
+            "the gate is closed: on the exploration labels the reward model was shown to predict "
+            "worse than a coin or the length of the responses"
+        )
+    return ""
+
+
 def effective_rules(
     rules: Rules, n_labels: int, effective_dimension: float, gate_state: GateState
 ) -> tuple[Rules, str]:
     """The rules to select by tonight, with a sentence that says why they are not the campaign's.
 
-    `effective_dimension` counts the directions that the labels have pinned down; a gate that is
-    "undecided" trusts the model.
+    While the gate is "undecided" the model chooses; the share drawn uniformly falls from the
+    fallback's to the campaign's with one over the labels. On the label bench's mixed pool (200
+    prompts in 10 nights, 4 labels each, 24 seeds) that cost 0.0 ± 0.4 points of win rate, falling
+    with the root of the labels 0.8 ± 0.4, and staying at a half 2.1 ± 0.6.
     """
-    needed = max(MIN_LABELS, LABELS_PER_DIRECTION * effective_dimension)
-    if n_labels < needed:
-        return _fall_back(
-            rules, f"the reward model has {n_labels} labels and needs {needed:.0f} to be trusted"
-        )
-    if gate_state == "closed":
-        return _fall_back(
-            rules,
-            "the gate is closed: on the exploration labels the reward model does not beat a coin "
-            "and the length of the responses",
-        )
+    cause = untrusted_because(n_labels, effective_dimension, gate_state)
+    if cause:
+        share = max(rules.exploration, FALLBACK_EXPLORATION)
+        return _explored(replace(rules, strategy=FALLBACK_STRATEGY), share, cause)
+    if gate_state == "undecided" and rules.strategy not in UNGUIDED:
+        share = FALLBACK_EXPLORATION * _needed(effective_dimension) / n_labels
+        if share > rules.exploration:
+            cause = (
+                "the gate is undecided, so more are drawn than the "
+                f"{rules.exploration:.0%} asked for until there are more labels"
+            )
+            return _explored(rules, share, cause)
     return rules, ""
 
 
-def _fall_back(rules: Rules, cause: str) -> tuple[Rules, str]:
-    exploration = max(rules.exploration, FALLBACK_EXPLORATION)
-    reason = (
-        f"Pairs are chosen by {FALLBACK_STRATEGY} with {exploration:.0%} drawn uniformly: {cause}."
-    )
-    return replace(rules, strategy=FALLBACK_STRATEGY, exploration=exploration), reason
+def _needed(effective_dimension: float) -> float:
+    return max(MIN_LABELS, LABELS_PER_DIRECTION * effective_dimension)
+
+
+def _explored(rules: Rules, share: float, cause: str) -> tuple[Rules, str]:
+    reason = f"Pairs are chosen by {rules.strategy} with {share:.0%} drawn uniformly: {cause}."
+    return replace(rules, exploration=share), reason

@@ -167,7 +167,7 @@ def test_an_undecided_gate_says_what_to_do_and_nothing_is_drawn_of_one_night(
     made.make("2026-11-23")
     page = selector.page(made.lake, made.campaign, {}, site)
     shown = text(page)
-    assert "What to do: go on labelling until there are that many" in shown
+    assert "gate undecided The gate is undecided after night 1." in shown
     assert "<svg" not in page.body
     bake_off = shown.partition("Bake-off of the strategies")[2].partition("Night by night")[0]
     assert bake_off.count("ot enough votes") == 2, "a sentence and a line, no table"

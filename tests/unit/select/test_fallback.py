@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 
 from winnow.reward import Posterior, prior
 from winnow.select import Rules
-from winnow.select.fallback import effective_dimension, effective_rules
+from winnow.select.fallback import (
+    effective_dimension,
+    effective_rules,
+    untrusted_because,
+)
 
 RULES = Rules(4, "info_gain", exploration=0.15, seed=3)
 FALLBACK = replace(RULES, strategy="diversity", exploration=0.5)
@@ -19,7 +23,44 @@ FALLBACK = replace(RULES, strategy="diversity", exploration=0.5)
 
 def test_a_trusted_model_leaves_the_rules_alone() -> None:
     assert effective_rules(RULES, 200, 100.0, "open") == (RULES, "")
-    assert effective_rules(RULES, 200, 100.0, "undecided") == (RULES, "")
+    assert effective_rules(RULES, 100_000, 100.0, "undecided") == (RULES, "")
+
+
+@pytest.mark.parametrize(("n_labels", "share"), [(200, 0.5), (400, 0.25), (600, 1 / 6)])
+def test_an_undecided_gate_lets_the_model_choose_and_explores_less_the_more_labels(
+    n_labels: int, share: float
+) -> None:
+    rules, reason = effective_rules(RULES, n_labels, 100.0, "undecided")
+    assert rules == replace(RULES, exploration=rules.exploration)
+    assert rules.exploration == pytest.approx(share)
+    assert reason.startswith(f"Pairs are chosen by info_gain with {share:.0%} drawn uniformly")
+    assert "the gate is undecided" in reason and "the 15% asked for" in reason
+    assert untrusted_because(n_labels, 100.0, "undecided") == ""
+
+
+def test_an_undecided_gate_changes_nothing_about_what_no_model_guides() -> None:
+    for strategy in ("random", "traditional"):
+        rules = replace(RULES, strategy=strategy, exploration=0.0)
+        assert effective_rules(rules, 200, 100.0, "undecided") == (rules, "")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    own=st.floats(0.0, 1.0),
+    labels=st.lists(st.integers(0, 5000), min_size=2, max_size=6),
+    dimension=st.floats(0.0, 300.0),
+)
+def test_the_share_never_falls_below_the_campaigns_nor_rises_with_labels(
+    own: float, labels: list[int], dimension: float
+) -> None:
+    rules = replace(RULES, exploration=own)
+    shares = []
+    for n_labels in sorted(labels):
+        tonight, reason = effective_rules(rules, n_labels, dimension, "undecided")
+        assert tonight.exploration >= own
+        assert (tonight == rules) == (not reason) or own >= 0.5
+        shares.append(tonight.exploration)
+    assert shares == sorted(shares, reverse=True)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,15 @@ def test_a_closed_gate_falls_back_and_says_so() -> None:
     assert "gate is closed" in reason
 
 
+def test_an_undecided_gate_lets_the_model_choose_and_steer_and_explores_more() -> None:
+    rules, reason = select.night_rules(Select(), model_of(200), "undecided")
+    assert (rules.pool_rules.strategy, rules.pool_rules.exploration) == ("decision_gain", 0.25)
+    assert "25% drawn uniformly: the gate is undecided" in reason
+    assert select.why_untrusted(model_of(200), "undecided") == ""
+    assert "gate is closed" in select.why_untrusted(model_of(200), "closed")
+    assert "99 labels" in select.why_untrusted(model_of(99), "open")
+
+
 def test_a_floor_is_kept_and_one_that_cannot_be_is_named(night: MakeNight) -> None:
     floors = {"dimension:helpfulness": 5, "language:de": 3}
     asked = with_select(night(), floors=floors)

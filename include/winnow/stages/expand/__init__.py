@@ -208,7 +208,7 @@ def _steering_model(batch: Batch) -> str | None:
     if settings.first_round is None:
         return None
     # Here and not above: it takes a second, which the other tasks of a night need not spend.
-    from winnow.stages.select import night_rules, reward_model
+    from winnow.stages.select import reward_model, why_untrusted
 
     path = f"{_folder(batch)}/steered_by.json"
     current = reward_model.newest(batch.lake, batch.campaign.name)
@@ -216,7 +216,7 @@ def _steering_model(batch: Batch) -> str | None:
         current is not None
         and current.model.feature_version
         == in_pool_version(feature_version(settings), models_of(settings))
-        and not night_rules(batch.campaign.select, current.model, current.gate)[1]
+        and not why_untrusted(current.model, current.gate)
     )
     chosen = {"reward_model": current.path if current and trusted else None}
     batch.lake.create(path, sealed_json(chosen))

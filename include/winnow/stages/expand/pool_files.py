@@ -241,9 +241,8 @@ def _choose(
         posterior = fit(
             z_ed, ones_e, ones_e, np.zeros(len(known)), longer_e, blocks=projection.blocks
         )
-    rules, note = effective_rules(
-        rules, posterior.n_labels, effective_dimension(posterior), "undecided"
-    )
+    # Preferences that come along have judged no model: enough of them open the gate.
+    rules, note = effective_rules(rules, posterior.n_labels, effective_dimension(posterior), "open")
     note = " ".join(part for part in (note, given.note) if part)
     blocked_r = answers_nothing(
         [r.prompt_id for r in responses],

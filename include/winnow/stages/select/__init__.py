@@ -19,7 +19,7 @@ from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import NightRules, count_capacity
-from winnow.select.fallback import effective_dimension, effective_rules
+from winnow.select.fallback import effective_dimension, effective_rules, untrusted_because
 from winnow.select.night import Night
 from winnow.stages.select import reward_model
 from winnow.stages.select.candidates import Candidates, read_candidates
@@ -43,7 +43,8 @@ def run(batch: Batch) -> Manifest:
         return done
     ingested, expanded = batch.require("ingest"), batch.require("expand")
     candidates = read_candidates(batch)
-    model, gate = reward_model_for(batch, candidates)
+    current = _newest(batch, candidates)
+    model, gate = _model_of(batch, candidates, current)
     rules, fallback = night_rules(batch.campaign.select, model, gate)
     capacity = count_capacity(candidates.bare_pools, rules)
     night = Night(candidates.pools(model), model.heads, rules, capacity)
@@ -84,6 +85,7 @@ def run(batch: Batch) -> Manifest:
             "strategy": rules.pool_rules.strategy,
             "fallback": fallback,
             "gate": gate,
+            "gate_reason": current.gate_reason if current else "",
             "posterior_version": model.version,
             "posterior_labels": _n_labels(model),
             "mean_info_gain": report.mean_info_gain,
@@ -102,8 +104,17 @@ def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel,
     Before any label on features of this version it is a prior over this batch's own features, and
     so is the head of a dimension that no label spoke of yet.
     """
+    return _model_of(batch, candidates, _newest(batch, candidates))
+
+
+def _newest(batch: Batch, candidates: Candidates) -> reward_model.Current | None:
+    return reward_model.newest_for(batch.lake, batch.campaign, candidates.columns)
+
+
+def _model_of(
+    batch: Batch, candidates: Candidates, current: reward_model.Current | None
+) -> tuple[RewardModel, GateState]:
     columns = candidates.columns
-    current = reward_model.newest_for(batch.lake, batch.campaign, columns)
     if current is not None:
         projection, heads_so_far, gate = current.model.projection, current.model.heads, current.gate
     else:
@@ -134,15 +145,25 @@ def pool_rules(settings: Select) -> Rules:
 
 
 def night_rules(settings: Select, model: RewardModel, gate: GateState) -> tuple[NightRules, str]:
-    """What the campaign asks for, or the fallback with its reason while no model is trusted."""
+    """What the campaign asks for, or what is done instead with the reason."""
     least, most = settings.pair_limits
-    heads = [head for head in model.heads.values() if isinstance(head, Posterior)]
-    dimension = sum(effective_dimension(head) for head in heads)
-    chosen, reason = effective_rules(pool_rules(settings), _n_labels(model), dimension, gate)
+    chosen, reason = effective_rules(
+        pool_rules(settings), _n_labels(model), _dimension(model), gate
+    )
     rules = NightRules(
         chosen, least, most, floors=settings.floors, shard_size=settings.prompts_per_shard
     )
     return rules, reason
+
+
+def why_untrusted(model: RewardModel, gate: GateState) -> str:
+    """Why the model may not choose or steer; empty where it may."""
+    return untrusted_because(_n_labels(model), _dimension(model), gate)
+
+
+def _dimension(model: RewardModel) -> float:
+    heads = [head for head in model.heads.values() if isinstance(head, Posterior)]
+    return sum(effective_dimension(head) for head in heads)
 
 
 def _n_labels(model: RewardModel) -> int:

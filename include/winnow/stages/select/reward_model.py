@@ -40,7 +40,7 @@ from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select.candidates import rows_by_prompt
 from winnow.stages.select.trust import PREFERENCE, Trust, measure
 from winnow.stages.select.vectors import Columns, columns_of, stored_vectors
-from winnow.stored import RESTORE, parsed, reader, refuse_lost, sealed_json
+from winnow.stored import RESTORE, as_json, parsed, reader, refuse_lost, sealed_json
 
 Row = Mapping[str, Any]
 
@@ -52,13 +52,14 @@ GUESSING = 0.5
 class Current:
     """The newest model, where it lies, whether its gate lets it choose, and what version taught it.
 
-    `number` is that of the dataset.
+    `number` is that of the dataset, `gate_reason` the gate's sentence.
     """
 
     model: RewardModel
     gate: GateState
     path: str
     number: int
+    gate_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class _Target:
     path: str
     version: str
     gate: GateState
+    gate_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def newest(lake: Lake, campaign: str) -> Current | None:
         raise Corrupt(f"{lake.uri}/{target.path} is named by {pointer} but missing.") from error
     if version != target.version:
         raise Corrupt(f"{lake.uri}/{target.path} is not the model that {pointer} names; {RESTORE}.")
-    return Current(model, target.gate, target.path, target.number)
+    return Current(model, target.gate, target.path, target.number, target.gate_reason)
 
 
 def _model_and_version(data: bytes) -> tuple[RewardModel, str]:
@@ -186,9 +188,8 @@ def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
     version = fitted.model.version
     path = f"campaigns/{campaign}/reward/{version[:16]}.npz"
     lake.create(path, fitted.model.to_bytes())
-    target = sealed_json(
-        {"number": number, "path": path, "version": version, "gate": fitted.trust.gate.state}
-    )
+    gate = fitted.trust.gate
+    target = sealed_json(as_json(_Target(number, path, version, gate.state, gate.reason)))
     while True:
         pointer = _pointer_path(campaign)
         data, tag = lake.read_tagged(pointer)

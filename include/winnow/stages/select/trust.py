@@ -2,10 +2,11 @@
 
 Exploration pairs were drawn uniformly, and a batch's model never saw its votes, so their log-loss
 is an honest test. From it come the temperature of the next model and the gate that closes on a
-model which beats neither a coin nor the length of the responses.
+model which was shown to predict worse than a coin or the length of the responses.
 
-Always holds: only batches chosen by a model with labels count, only their latest annotations, and
-figures are of the last `BATCHES` such batches, so that a model which went wrong is seen in nights.
+Always holds: only batches chosen by a model with labels count, and only their latest annotations.
+The gate's evidence is of all these batches in order of their keys, gathered anew each time: it
+reads what the comparisons say, and no model. All else is of the last `BATCHES`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ from winnow.batch import Manifest, read_artifact, read_table
 from winnow.lake import Lake
 from winnow.reward import RewardModel
 from winnow.reward.calibration import Calibration, expected_calibration_error, temperature
-from winnow.reward.gate import GateVerdict, exploration_gate
+from winnow.reward.gate import (
+    RECENT_NIGHTS,
+    ExplorationNight,
+    GateVerdict,
+    exploration_gate,
+)
 from winnow.stages.select.vectors import stored_vectors
 
-BATCHES = 10
+BATCHES = RECENT_NIGHTS
 
 PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 """How far a vote is for the first response."""
@@ -68,22 +74,35 @@ def measure(lake: Lake, batches: Sequence[tuple[Manifest, list[Row]]]) -> Trust:
     A vote is a row with its comparison's columns, `preference` (1, 1/2 or 0) and `length`, the
     difference of the responses' log lengths.
     """
-    judged = [(select, votes) for select, votes in batches if select.figures["posterior_labels"]]
-    rows = [
-        row
-        for select, votes in judged[-BATCHES:]
-        for row in _beliefs(lake, select, [v for v in votes if v["kind"] == "exploration"])
+    explored = [
+        (select, [vote for vote in votes if vote["kind"] == "exploration"])
+        for select, votes in batches
     ]
+    judged = [(select, votes) for select, votes in explored if _has_labels(select)]
+    rows = [row for each in judged[-BATCHES:] for row in _beliefs(lake, *each)]
     preferred = [row["preference"] for row in rows]
-    p_first = [row["p_first"] for row in rows]
     return Trust(
         temperature=temperature(
             [row["mu"] for row in rows], [row["sd"] for row in rows], preferred, np.ones(len(rows))
         ),
-        gate=exploration_gate(
-            p_first, [row["length"] for row in rows], preferred, [row["prompt_id"] for row in rows]
-        ),
-        calibration=expected_calibration_error(p_first, preferred) if rows else None,
+        gate=exploration_gate(_night(*each) for each in explored),
+        calibration=expected_calibration_error([row["p_first"] for row in rows], preferred)
+        if rows
+        else None,
+    )
+
+
+def _has_labels(select: Manifest) -> bool:
+    """Whether the model that chose the batch had any."""
+    return bool(select.figures["posterior_labels"])
+
+
+def _night(select: Manifest, votes: Sequence[Row]) -> ExplorationNight:
+    return ExplorationNight(
+        [vote["p_first"] for vote in votes] if _has_labels(select) else None,
+        [vote["length"] for vote in votes],
+        [vote["preference"] for vote in votes],
+        [vote["prompt_id"] for vote in votes],
     )
 
 
