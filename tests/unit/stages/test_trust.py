@@ -11,7 +11,7 @@ import numpy as np
 from winnow.batch import Artifact, Manifest
 from winnow.ids import digest
 from winnow.lake import FolderLake, Lake
-from winnow.reward import OVERALL, Posterior, Projection, RewardModel
+from winnow.reward import OVERALL, Block, Posterior, Projection, RewardModel
 from winnow.stages.select import reward_model
 from winnow.stages.select.trust import BATCHES, measure
 from winnow.stored import read_sealed, sealed_json
@@ -20,7 +20,7 @@ Night = tuple[Manifest, list[dict[str, Any]]]
 
 
 def model() -> RewardModel:
-    projection = Projection(np.zeros(1), np.ones(1), np.zeros((0, 0)))
+    projection = Projection(np.zeros(1), np.ones(1), (Block("style", 1),), ())
     return RewardModel(projection, {OVERALL: Posterior(np.ones(1), np.eye(1), 1.0, 500)}, "v")
 
 
@@ -45,8 +45,7 @@ def nights(lake: Lake, n: int, labels: int = 500, knows: bool = True) -> list[Ni
             {
                 "kind": "exploration" if k < 30 else "selected",
                 "contested": OVERALL,
-                "first": np.zeros(1),
-                "second": np.ones(1),
+                "seen": (np.zeros(1), np.ones(1)),
                 "p_first": float(p[k]),
                 "length": float(rng.normal()),
                 "preference": float(y[k]) if k < 30 else float(p[k] < 0.5),

@@ -6,7 +6,7 @@ the dataset's versions, so a late twin never brings an old posterior back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from math import log1p
@@ -243,6 +243,8 @@ def _votes(
 ) -> list[Row]:
     """A row a vote: its comparison, preference (1, 1/2, 0), lengths and raw features of both.
 
+    `first` and `second` are in these columns, `seen` holds both as the model that chose saw them.
+
     Votes on a response whose vector would be another one are left out, and those on the pairs that
     are set `aside`.
     """
@@ -252,9 +254,15 @@ def _votes(
     texts = zip(responses["response_id"].to_pylist(), responses["message"].to_pylist(), strict=True)
     text_of = dict(texts)
     every = columns.are_stored_as(expand.figures["feature_version"])
+    compared = read_table(lake, select.outputs["compared"])
+    ids = compared["response_id"].to_pylist()
+    seen = dict(zip(ids, stored_vectors(compared, ids).astype(np.float64), strict=True))
+    vectors = seen
+    if not set(compared["feature_version"].to_pylist()) <= {columns.version}:
+        vectors = dict(_vectors_again(lake, expand, columns, responses, seen.keys()))
     vectors = {
         response: vector
-        for response, vector in _compared_vectors(lake, expand, select, columns, responses)
+        for response, vector in vectors.items()
         if every or fits_one_window(text_of[response])
     }
     annotations = read_table(lake, label.outputs["annotations"]).to_pylist()
@@ -273,34 +281,28 @@ def _votes(
                     "length": log1p(len(text_of[first])) - log1p(len(text_of[second])),
                     "first": vectors[first],
                     "second": vectors[second],
+                    "seen": (seen[first], seen[second]),
                 }
             )
     return votes
 
 
-def _compared_vectors(
-    lake: Lake, expand: Manifest, select: Manifest, columns: Columns, responses: pa.Table
+def _vectors_again(
+    lake: Lake, expand: Manifest, columns: Columns, responses: pa.Table, wanted: Set[str]
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Vectors of the responses of a batch's comparisons, by id.
+    """Vectors of some responses in these columns, from their whole pools.
 
-    Where other columns were kept with the comparisons, as by an earlier release, they are made
-    again from the whole pools.
+    The comparisons of a batch of an earlier release, or of other samplers, were kept with others.
     """
-    compared = read_table(lake, select.outputs["compared"])
-    ids = compared["response_id"].to_pylist()
-    if set(compared["feature_version"].to_pylist()) <= {columns.version}:
-        yield from zip(ids, stored_vectors(compared, ids).astype(np.float64), strict=True)
-        return
     rows = responses.to_pylist()
-    every = [row["response_id"] for row in rows]
-    stored_rc = stored_vectors(read_table(lake, expand.outputs["features"]), every)
-    wanted = set(ids)
+    ids = [row["response_id"] for row in rows]
+    stored_rc = stored_vectors(read_table(lake, expand.outputs["features"]), ids)
     for places in rows_by_prompt([row["prompt_id"] for row in rows]).values():
-        if not wanted.isdisjoint(every[place] for place in places):
+        if not wanted.isdisjoint(ids[place] for place in places):
             vectors = columns.of_pool([rows[place] for place in places], stored_rc[places])
             for place, vector in zip(places, vectors.astype(np.float64), strict=True):
-                if every[place] in wanted:
-                    yield every[place], vector
+                if ids[place] in wanted:
+                    yield ids[place], vector
 
 
 def _centred(votes: list[Row]) -> NDArray[np.float64]:

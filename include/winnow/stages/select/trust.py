@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from winnow.batch import Manifest, read_artifact, read_table
+from winnow.batch import Manifest, read_artifact
 from winnow.lake import Lake
 from winnow.reward import RewardModel
 from winnow.reward.calibration import Calibration, expected_calibration_error, temperature
@@ -27,7 +27,6 @@ from winnow.reward.gate import (
     GateVerdict,
     exploration_gate,
 )
-from winnow.stages.select.vectors import stored_vectors
 
 BATCHES = RECENT_NIGHTS
 
@@ -71,8 +70,8 @@ class Trust:
 def measure(lake: Lake, batches: Sequence[tuple[Manifest, list[Row]]]) -> Trust:
     """Trust from the select manifests of published batches, oldest first, each with its votes.
 
-    A vote is a row with its comparison's columns, `preference` (1, 1/2 or 0) and `length`, the
-    difference of the responses' log lengths.
+    A vote is a row with its comparison's columns, `preference` (1, 1/2 or 0), `length`, the
+    difference of the responses' log lengths, and `seen`, the raw vectors that its model saw.
     """
     explored = [
         (select, [vote for vote in votes if vote["kind"] == "exploration"])
@@ -111,14 +110,9 @@ def _beliefs(lake: Lake, select: Manifest, votes: list[Row]) -> Iterator[Row]:
     if not votes:
         return
     model = RewardModel.from_bytes(read_artifact(lake, select.outputs["reward_model"]))
-    # As that model saw them: a later one may see other columns.
-    compared = read_table(lake, select.outputs["compared"])
-    ids = compared["response_id"].to_pylist()
-    vector_of = dict(zip(ids, stored_vectors(compared, ids), strict=True))
     for vote in votes:
         head = model.heads.get(vote["contested"], model.posterior)
-        pair = [vector_of[vote["first_id"]], vector_of[vote["second_id"]]]
-        pair_2d = model.projection.apply(np.stack(pair))
+        pair_2d = model.projection.apply(np.stack(vote["seen"]))
         mean_2, cov_22 = head.mean(pair_2d), head.cov(pair_2d)
         variance = cov_22[0, 0] + cov_22[1, 1] - 2.0 * cov_22[0, 1]
         yield {
