@@ -65,6 +65,20 @@ def per_feature(blocks: Sequence[Block], values: Sequence[float]) -> FloatArray:
     return np.repeat(np.asarray(values, dtype=np.float64), sizes)
 
 
+def contributions(
+    weight_d: FloatArray, z_ed: FloatArray, blocks: Sequence[Block]
+) -> dict[str, float]:
+    """What each block adds to the reward difference of a pair, root mean square in logits.
+
+    A block without columns is left out: nothing in it ever varied.
+    """
+    return {
+        block.name: float(np.sqrt(((z_ed[:, span] @ weight_d[span]) ** 2).mean()))
+        for block, span in zip(blocks, spans(blocks), strict=True)
+        if block.size and len(z_ed)
+    }
+
+
 def prior_mean(blocks: Sequence[Block]) -> FloatArray:
     """Expected weights (d,) before any label."""
     return per_feature(blocks, [block.slope for block in blocks])

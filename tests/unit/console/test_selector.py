@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from winnow.batch import Batch, Manifest
 from winnow.console import selector
 from winnow.console.memory import Memory
-from winnow.console.selector.figures import bake_off_of, night_of, reliability_of, verdict
+from winnow.console.selector.figures import bake_off_of, heard_of, night_of, reliability_of, verdict
 from winnow.console.shell import Site
 from winnow.console.stages import Done, parse_done
 from winnow.lake import FolderLake
@@ -57,6 +57,7 @@ def figures(night: int) -> dict[str, Any]:
             "margin_length": None,
             "reason": f"The gate is {state} after night {night}.",
         },
+        "listens_to": {"style": 0.2, "embedding": 1.25, "score:acme/rm": 0.75},
         "bake_off": baked(),
     }
 
@@ -143,6 +144,13 @@ def test_calibration_is_drawn_with_its_numbers(world: Trusted, site: Site) -> No
     assert "stated 20.0 %, preferred 25.0 %" in page.body
 
 
+def test_what_the_model_listens_to_is_told_loudest_first(world: Trusted, site: Site) -> None:
+    page = selector.page(world.lake, world.campaign, {}, site)
+    row = "what it says (embedding) 1.25 score of acme/rm 0.75 length and form 0.20"
+    assert row in text(page)
+    assert "length and form: 0.20 logits" in page.body
+
+
 def test_nights_are_told_with_when_the_gate_moved(world: Trusted, site: Site) -> None:
     page = selector.page(world.lake, world.campaign, {}, site)
     shown = text(page)
@@ -168,7 +176,7 @@ def test_an_undecided_gate_says_what_to_do_and_nothing_is_drawn_of_one_night(
     page = selector.page(made.lake, made.campaign, {}, site)
     shown = text(page)
     assert "gate undecided The gate is undecided after night 1." in shown
-    assert "<svg" not in page.body
+    assert page.body.count("<svg") == 1, "what the model listens to needs no second night"
     bake_off = shown.partition("Bake-off of the strategies")[2].partition("Night by night")[0]
     assert bake_off.count("ot enough votes") == 2, "a sentence and a line, no table"
     assert f"Not enough votes for any figure of {', '.join(sorted(COMPARED))}." in bake_off
@@ -215,6 +223,7 @@ def test_hostile_figures_are_shown_as_text(tmp_path: Path, site: Site) -> None:
     made.changed = {
         "gate": {"state": HOSTILE, "reason": HOSTILE, "n": HOSTILE, "log_loss": HOSTILE},
         "reliability": [[HOSTILE, 0.1, 0.1]],
+        "listens_to": {HOSTILE: 0.5, f"score:{HOSTILE}": 0.1},
         "temperature": HOSTILE,
         "bake_off": {"batches": HOSTILE, "votes": True, "strategies": strategies},
     }
@@ -301,11 +310,12 @@ def test_no_manifest_breaks_the_page(gate: Any, bins: Any, found: Any, rows: Any
             "publish",
             {},
             0,
-            {"gate": gate, "reliability": bins, "bake_off": baked_off, "ece": found},
+            {"gate": gate, "reliability": bins, "bake_off": baked_off, "listens_to": found},
             parse_done(Manifest("c", "b", "s", {}, {}, "", "", {}).to_bytes()).committed_at,
             {},
         )
         night_of("b", stage, None)
+        assert all(each.logits >= 0.0 for each in heard_of(stage))
         for each in reliability_of(stage):
             assert each.n > 0 and 0 <= each.stated <= 1 and 0 <= each.observed <= 1
         told_of = bake_off_of(stage)

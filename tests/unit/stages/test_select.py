@@ -159,6 +159,9 @@ def test_the_next_night_learns_from_this_one(
     assert figures["temperature"] == 1.0
     n_labels = [head.n_labels for head in current.model.heads.values()]
     assert sum(n_labels) == figures["posterior_labels"] > 0
+    if settings.get("head") != "ensemble":
+        assert set(figures["listens_to"]) >= {"embedding", "style", "pool"}
+        assert all(logits >= 0.0 for logits in figures["listens_to"].values())
     wanted = dimensions[:2] if settings.get("head_per_dimension") else [OVERALL]
     assert list(current.model.heads) == wanted
     candidates = read_candidates(batch)
@@ -196,7 +199,8 @@ def test_a_pointer_of_an_older_version_does_not_replace_a_newer_one(night: MakeN
     lake = night().lake
     verdict = select.reward_model.measure(lake, [])
     old, new = (
-        reward_model.Refitted(model_of(n), replace(verdict, temperature=1.0), {}) for n in (1, 2)
+        reward_model.Refitted(model_of(n), replace(verdict, temperature=1.0), {}, {})
+        for n in (1, 2)
     )
     reward_model.store(lake, "small", new, 2)
     reward_model.store(lake, "small", old, 1)

@@ -8,11 +8,18 @@ from itertools import pairwise
 from winnow.campaign import Campaign
 from winnow.console.datasets.figures import Summary, newest_number, summaries
 from winnow.console.parts import paging
-from winnow.console.selector.charts import MILLI, gains_chart, labels_chart, log_loss_chart
+from winnow.console.selector.charts import (
+    MILLI,
+    gains_chart,
+    heard_chart,
+    labels_chart,
+    log_loss_chart,
+)
 from winnow.console.selector.figures import (
     Contender,
     Night,
     bake_off_of,
+    heard_of,
     night_of,
     reliability_of,
     verdict,
@@ -41,7 +48,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     nights = [night_of(key, done, stages.get(key)) for key, done in published.items()]
     now = night_of(last, every[last], stages.get(last))
     bins, found = reliability_of(every[last]), bake_off_of(every[last])
-    contenders = found.contenders if found else ()
+    contenders, heard = found.contenders if found else (), heard_of(every[last])
     return page_of(
         "Selector",
         "selector.html",
@@ -52,6 +59,8 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         rolled_back=_rolled_back(lake, campaign.publish.dataset, site),
         bins=bins,
         reliability=reliability(bins) if len(bins) > 1 else None,
+        heard=heard,
+        heard_chart=heard_chart(heard) if len(heard) > 1 else None,
         bake_off=found,
         verdict=verdict(found, now.strategy) if found else "",
         measured=[each for each in contenders if each.is_measured],

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from winnow.console.selector.figures import Contender, Night
-from winnow.pages.charts import Axis, Chart, Point, Row, Series, intervals, plane, value_axis
+from winnow.console.selector.figures import Contender, Heard, Night
+from winnow.pages.charts import Axis, Chart, Point, Row, Series, bars, intervals, plane, value_axis
 from winnow.pages.words import cut, number
 
 _SIZE = (520, 228)
@@ -54,6 +54,13 @@ def gains_chart(contenders: Sequence[Contender]) -> Chart:
             rows.append(Row(each.strategy, mean, said, low, high))
     label = "What picks of each strategy taught beyond uniform draws, thousandths of a nat"
     return intervals(label, rows, sides=("← less than uniform", "more →"), width=700)
+
+
+def heard_chart(heard: Sequence[Heard]) -> Chart:
+    """What each block of features adds to the reward difference of a pair."""
+    rows = [Row(each.block, each.logits, f"{number(each.logits, 2)} logits") for each in heard]
+    label = "What each kind of feature adds to a pair's reward difference, logits"
+    return bars(label, rows, [])
 
 
 def _nights(nights: Sequence[Night]) -> Axis:

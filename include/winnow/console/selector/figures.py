@@ -50,6 +50,28 @@ class Night:
     labels: int | None
 
 
+_BLOCKS = {
+    "embedding": "what it says (embedding)",
+    "style": "length and form",
+    "pool": "its place in the pool",
+    "logprob": "log-probability by the policy",
+    "model": "which model wrote it",
+    "score": "score of",
+    "state": "hidden state of",
+}
+"""What a block of features tells of a response."""
+
+_NAMED = frozenset({"score", "state"})
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A block of features in words, and what it adds to a pair's reward difference, logits."""
+
+    block: str
+    logits: float
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """A strategy of the bake-off: (mean, low, high) each, None where too few votes speak of it."""
@@ -115,6 +137,24 @@ def reliability_of(published: Done) -> list[ReliabilityBin]:
             return []
         bins.append(ReliabilityBin(count, stated, observed))
     return bins
+
+
+def heard_of(published: Done) -> list[Heard]:
+    """What the model listens to, the loudest first; empty where the manifest does not tell."""
+    rows = published.figures.get("listens_to")
+    logits = {
+        plain_text(str(name)): value
+        for name, each in (rows.items() if isinstance(rows, dict) else ())
+        if (value := _number(each)) is not None and value >= 0.0
+    }
+    loudest = sorted(logits, key=lambda name: (-logits[name], name))
+    return [Heard(_block_in_words(name), logits[name]) for name in loudest]
+
+
+def _block_in_words(name: str) -> str:
+    kind, _, whose = name.partition(":")
+    words = _BLOCKS.get(kind, kind)
+    return f"{words} {whose[:60]}" if kind in _NAMED else words
 
 
 def bake_off_of(published: Done) -> BakeOff | None:

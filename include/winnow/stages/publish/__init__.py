@@ -143,6 +143,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             "posterior": path,
             "posterior_labels": sum(head.n_labels for head in fitted.model.heads.values()),
             "annotators_guessing": fitted.guessing,
+            "listens_to": fitted.listens_to,
             **fitted.trust.figures(),
             **baked.figures,
         },

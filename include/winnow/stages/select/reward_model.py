@@ -27,6 +27,7 @@ from winnow.reward import (
     OVERALL,
     GateState,
     Head,
+    Posterior,
     Projection,
     RewardModel,
     centre,
@@ -35,6 +36,7 @@ from winnow.reward import (
     fit_with_annotators,
     stored_version,
 )
+from winnow.reward.blocks import contributions
 from winnow.select import one_blas_thread
 from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select.candidates import rows_by_prompt
@@ -82,11 +84,14 @@ class Refitted:
         trust: What those votes say.
         guessing: Annotators (hashes) with the share of their votes that are guesses, above
             `GUESSING`.
+        listens_to: What each block of features adds to the reward difference of a labelled pair,
+            root mean square in logits; empty where a head is no linear one.
     """
 
     model: RewardModel
     trust: Trust
     guessing: dict[str, float]
+    listens_to: dict[str, float]
 
 
 def newest(lake: Lake, campaign: str) -> Current | None:
@@ -176,11 +181,24 @@ def _refitted(
         head, guesses = _fit(projection, own, campaign.select)
         heads[dimension] = head.at_temperature(trust.temperature)
         epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
+    model = RewardModel(projection, heads, columns.version)
     return Refitted(
-        RewardModel(projection, heads, columns.version),
+        model,
         trust,
         {a: share for a, share in sorted(epsilon.items()) if share > GUESSING},
+        _listens_to(model, votes),
     )
+
+
+def _listens_to(model: RewardModel, votes: Sequence[Row]) -> dict[str, float]:
+    head = model.posterior
+    if not isinstance(head, Posterior) or not votes:
+        return {}
+    first, second = (
+        model.projection.apply(np.array([vote[side] for vote in votes]))
+        for side in ("first", "second")
+    )
+    return contributions(head.mean_d, first - second, model.projection.blocks)
 
 
 def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
