@@ -214,6 +214,9 @@ class Select(_Settings):
     max_pairs_per_response: int | None = setting(
         2, "Pairs that one response may be in; null: any number", ge=1
     )
+    fresh_first: bool = setting(
+        True, "A response is compared again only when no pair of two fresh ones is left"
+    )
     floors: dict[str, int] = Field(
         default_factory=dict,
         description="Least pairs a batch holds of a stratum: language:de, dimension:correctness, "
@@ -222,7 +225,7 @@ class Select(_Settings):
     topics: int = setting(0, "Clusters of prompts named topic:0, ...", ge=0, le=1000)
     kappa: float = setting(4.0, "Sharpness of the policy softmax(kappa reward)", gt=0.0)
     residual_sd: float = setting(
-        0.4, "Reward that features do not explain, logits, per response", ge=0.0
+        0.2, "Reward that features do not explain, logits, per response", ge=0.0
     )
     traditional_k: int | None = setting(
         None, "Responses compared by the strategy traditional; null: the pairs", ge=2

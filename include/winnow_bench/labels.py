@@ -38,6 +38,7 @@ from winnow.reward import Block, Blocks, Posterior, centre, fit, prior_of
 from winnow.reward.blocks import one_block
 from winnow.select import STRATEGIES, Pool, Rules, choose_for_pools
 from winnow.select.fallback import effective_dimension, effective_rules
+from winnow.select.rules import UNGUIDED
 from winnow.stages.select import pool_rules
 from winnow_bench.document import machine, write_report
 from winnow_bench.evaluate import (
@@ -65,9 +66,6 @@ LABEL_USD = 0.10
 RESPONSE_USD = 0.0005
 
 TRADITIONAL = "traditional"
-UNGUIDED = frozenset({"random", TRADITIONAL})
-"""Rows that use no model: no exploration share, no cold start."""
-
 BEFORE = "0.3"
 """What the reward of release 0.3 saw: no place in the pool, and one prior precision for all."""
 
@@ -337,6 +335,7 @@ def _bought(i_e: IndexArray, j_e: IndexArray, preferred_e: BoolArray) -> list[Bo
 
 def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
     if cell.strategy in UNGUIDED:
+        # They use no model: no exploration share, no cold start.
         return Rules(cell.labels, cell.strategy, 0.0, max_pairs_per_response=None, seed=seed)
     rules = replace(pool_rules(Select()), budget=cell.labels, strategy=cell.strategy, seed=seed)
     dimension = effective_dimension(posterior)

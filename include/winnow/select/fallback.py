@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from winnow.reward.gate import GateState
 from winnow.reward.posterior import Posterior
-from winnow.select.rules import Rules
+from winnow.select.rules import UNGUIDED, Rules
 
 FALLBACK_STRATEGY = "diversity"
 FALLBACK_EXPLORATION = 0.5
@@ -32,9 +32,6 @@ K = 8 fell from +0.006 ± 0.004 to -0.001 ± 0.003."""
 
 LABELS_PER_DIRECTION = 2
 """Labels wanted for each direction that they have pinned down."""
-
-UNGUIDED = frozenset({"random", "traditional"})
-"""Strategies that no model guides: an undecided gate changes nothing about them."""
 
 
 def effective_dimension(posterior: Posterior) -> float:

@@ -32,7 +32,7 @@ from winnow.select.blas import one_blas_thread
 from winnow.select.contest import SLACK
 from winnow.select.packing import pairs_of_each
 from winnow.select.pool import Pool
-from winnow.select.rules import Candidate, Choice, Rules
+from winnow.select.rules import UNGUIDED, Candidate, Choice, Rules
 from winnow.select.state import EVERY, PoolState
 from winnow.select.strategies import strategy_named
 
@@ -58,7 +58,9 @@ class PoolChooser:
         self._state = state
         open_e = pool.open_pairs(state.order_m, state.first_e, state.second_e)
         self._penalty_e = np.where(open_e, 0.0, -np.inf)
+        self._spreads = rules.fresh_first and rules.strategy not in UNGUIDED
         self._uses_m = [0] * len(state.order_m)
+        self._stale_e = np.zeros(len(open_e), dtype=np.bool_)
         self._last_e: FloatArray | None = None
         self.choices: list[Choice] = []
 
@@ -113,6 +115,9 @@ class PoolChooser:
         penalty_e = self._penalty_e
         if among_e is not None:
             penalty_e = np.where(among_e, penalty_e, -np.inf)
+        if self._spreads and self.choices:
+            fresh_e = np.where(self._stale_e, -np.inf, penalty_e)
+            penalty_e = fresh_e if (fresh_e == 0.0).any() else penalty_e
         if self._strategy.weights is not None:
             best = self._state.best_pair(self._strategy.weights(self._state), penalty_e)
         else:
@@ -185,6 +190,7 @@ class PoolChooser:
         positions = state.ends(pair)
         for m in positions:
             self._uses_m[m] += 1
+            self._stale_e[pairs_of_each(len(state.order_m))[m]] = True
             if cap is not None and self._uses_m[m] >= cap:
                 self._penalty_e[pairs_of_each(len(state.order_m))[m]] = -np.inf
         clusters = state.pool.clusters

@@ -8,6 +8,9 @@ from typing import Literal
 from winnow.errors import Fatal
 from winnow.select.labels import Prospects
 
+UNGUIDED = frozenset({"random", "traditional"})
+"""Strategies that draw uniformly, whatever the model, its gate and `fresh_first` say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -18,6 +21,8 @@ class Rules:
         strategy: A name in `winnow.select.STRATEGIES`; `PoolChooser` refuses another.
         exploration: Share of the budget drawn uniformly.
         max_pairs_per_response: Pairs that a response may be greedily chosen for; None: no cap.
+        fresh_first: Whether a response is greedily chosen again only when no open pair of two
+            responses is left of which neither was chosen.
         seed: Together with the prompt id it decides every random draw.
         kappa: Sharpness of the policy softmax(κ r) that `decision_gain` has in mind, per logit.
         alpha: Weight of the information gain in `hybrid`, in [0, 1]; None: 1 before any label and
@@ -38,6 +43,7 @@ class Rules:
     strategy: str = "info_gain"
     exploration: float = 0.15
     max_pairs_per_response: int | None = 2
+    fresh_first: bool = False
     seed: int = 0
     kappa: float = 4.0
     alpha: float | None = None

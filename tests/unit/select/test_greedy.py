@@ -391,6 +391,37 @@ def test_no_response_exceeds_its_cap_whatever_the_budget(
     assert counts.max() <= cap
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(2, 9),
+    exploration=st.sampled_from([0.0, 0.4]),
+    strategy=st.sampled_from(sorted(set(STRATEGIES) - {"random", "traditional"})),
+)
+def test_fresh_responses_come_first_and_no_pair_is_lost_for_it(
+    seed: int, n: int, exploration: float, strategy: str
+) -> None:
+    rules = Rules(50, strategy, exploration, max_pairs_per_response=None, seed=seed)
+    pool, head = pool_of(n, seed=seed), posterior_of(seed=seed)
+    choices = choose_pairs(pool, head, replace(rules, fresh_first=True))
+    assert len(choices) == len(choose_pairs(pool, head, rules)) == n * (n - 1) // 2
+    used: set[int] = set()
+    for choice in choices:
+        pair = {choice.i, choice.j}
+        if choice.arm == "exploit" and len(used) <= n - 2:
+            assert used.isdisjoint(pair)
+        used |= pair
+
+
+def test_uniform_strategies_stay_uniform_where_fresh_responses_come_first() -> None:
+    for strategy in ("random", "traditional"):
+        rules = Rules(6, strategy, 0.0, max_pairs_per_response=None, traditional_k=5)
+        fresh = choose_pairs(pool_of(8), posterior_of(), replace(rules, fresh_first=True))
+        assert ids(pool_of(8), fresh) == ids(
+            pool_of(8), choose_pairs(pool_of(8), posterior_of(), rules)
+        )
+
+
 def test_the_cap_counts_exploration_picks() -> None:
     for seed in range(30):
         rules = Rules(3, exploration=1 / 3, max_pairs_per_response=1, seed=seed)

@@ -137,6 +137,7 @@ def pool_rules(settings: Select) -> Rules:
         strategy=settings.strategy,
         exploration=settings.exploration,
         max_pairs_per_response=settings.max_pairs_per_response,
+        fresh_first=settings.fresh_first,
         seed=settings.seed,
         kappa=settings.kappa,
         residual_sd=settings.residual_sd,
