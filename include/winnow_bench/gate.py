@@ -29,7 +29,8 @@ from winnow.commands.say import progress_bar
 from winnow.errors import Fatal
 from winnow.ids import seed_from
 from winnow.intervals import wilson
-from winnow.reward import ExplorationNight, Gate, GateState, Posterior, fit, prior
+from winnow.reward import Blocks, ExplorationNight, Gate, GateState, Posterior, fit, prior_of
+from winnow.reward.blocks import one_block
 from winnow.reward.calibration import label_losses
 from winnow.reward.logistic import Labels, most_probable, sigmoid
 from winnow.select import Pool, Rules, choose_for_pools
@@ -39,7 +40,7 @@ from winnow_bench.document import machine, write_report
 from winnow_bench.evaluate import POLICY_SHARPNESS, label_chance
 from winnow_bench.gate_page import gate_page, labels, points, share
 from winnow_bench.statistics import compare
-from winnow_bench.world import JudgedPool, read_worlds
+from winnow_bench.world import World, read_worlds
 
 NIGHTS = (5, 10, 20, 50, 100)
 LABELS_A_NIGHT = 30
@@ -272,6 +273,7 @@ class Prompt:
     quality_n: FloatArray
     length_n: FloatArray
     blocked_n: BoolArray
+    blocks: Blocks
 
 
 ARMS: Mapping[str, Callable[[], _Judge | GateState]] = {
@@ -318,8 +320,7 @@ def learnt(prompts: Sequence[Prompt], arm: str, seed: int) -> dict[str, float]:
         nights closed: Nights chosen by the fallback after the first.
     """
     labelled, unseen = prompts[:_LABELLED], prompts[_LABELLED:]
-    d = prompts[0].features_nd.shape[1]
-    posterior, judge, state = prior(d, float(d)), ARMS[arm](), "open"
+    posterior, judge, state = prior_of(prompts[0].blocks), ARMS[arm](), "open"
     bought: list[tuple[Prompt, int, int, bool]] = []
     n_closed = 0
     for number, night in enumerate(np.array_split(np.arange(len(labelled)), _LEARNING_NIGHTS)):
@@ -370,7 +371,8 @@ def _buy(
 def _fitted(bought: Sequence[tuple[Prompt, int, int, bool]]) -> Posterior:
     z = np.stack([prompt.features_nd[i] - prompt.features_nd[j] for prompt, i, j, _ in bought])
     nothing = np.zeros(len(bought))
-    return fit(z, [won for *_, won in bought], np.ones(len(bought)), nothing, nothing)
+    preferred, blocks = [won for *_, won in bought], bought[0][0].blocks
+    return fit(z, preferred, np.ones(len(bought)), nothing, nothing, blocks=blocks)
 
 
 def _figures(
@@ -408,16 +410,18 @@ def planted(seed: int) -> list[Prompt]:
         blocked_n = np.zeros(20, dtype=np.bool_)
         length_n = 0.5 * features_nd[:, 0]
         centred_nd = features_nd - features_nd.mean(axis=0)
-        prompts.append(Prompt(f"{number}", ids, centred_nd, quality_n, length_n, blocked_n))
+        facts = quality_n, length_n, blocked_n, one_block(24)
+        prompts.append(Prompt(f"{number}", ids, centred_nd, *facts))
     return prompts
 
 
 def _judged_worlds(folder: Path) -> dict[str, Callable[[int], Sequence[Prompt]]]:
-    return {world.name: partial(_drawn, world.pools) for world in read_worlds(folder)}
+    return {world.name: partial(_drawn, world) for world in read_worlds(folder)}
 
 
-def _drawn(pools: Sequence[JudgedPool], seed: int) -> list[Prompt]:
+def _drawn(world: World, seed: int) -> list[Prompt]:
     """The pools in the seed's order, each without what counts for no figure."""
+    pools = world.pools
     rng = np.random.default_rng(seed_from("bench", "gate", "judged", seed))
     prompts = []
     for k in rng.permutation(len(pools)):
@@ -425,7 +429,7 @@ def _drawn(pools: Sequence[JudgedPool], seed: int) -> list[Prompt]:
         kept = np.flatnonzero(~pool.ignored_n)
         ids = [pool.response_ids[n] for n in kept]
         columns = (pool.features_nd, pool.quality_n, pool.length_n, pool.blocked_n)
-        prompts.append(Prompt(pool.prompt_id, ids, *(column[kept] for column in columns)))
+        prompts.append(Prompt(pool.prompt_id, ids, *(c[kept] for c in columns), world.blocks))
     return prompts
 
 
