@@ -428,8 +428,17 @@ def _drawn(world: World, seed: int) -> list[Prompt]:
         pool = pools[k]
         kept = np.flatnonzero(~pool.ignored_n)
         ids = [pool.response_ids[n] for n in kept]
-        columns = (pool.features_nd, pool.quality_n, pool.length_n, pool.blocked_n)
-        prompts.append(Prompt(pool.prompt_id, ids, *(c[kept] for c in columns), world.blocks))
+        prompts.append(
+            Prompt(
+                pool.prompt_id,
+                ids,
+                pool.features_nd[kept],
+                pool.quality_n[kept],
+                pool.length_n[kept],
+                pool.blocked_n[kept],
+                world.blocks,
+            )
+        )
     return prompts
 
 
