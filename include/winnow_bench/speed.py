@@ -183,7 +183,7 @@ def table(report: Row) -> str:
 
 def _row(plan: Plan, n: int, d: int, picks: int, strategy: str = STRATEGY, threads: int = 1) -> Row:
     pools, head = list(random_pools(plan.n_pools, n, d)), random_head(d)
-    rules = Rules(picks, strategy, exploration=0.0)
+    rules = Rules(picks, strategy, exploration=0.0, fresh_first=True)
 
     def choose() -> None:
         for _ in choose_for_pools(pools, head, rules, threads=threads):
