@@ -29,9 +29,7 @@ from winnow.text import UNSPACED
 # Characters of scripts written without spaces are words of their own.
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
-_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-
-POOL_FIGURES = ("recall", "coverage", "idf_coverage", "rare_share", "likeness", "answer_agreement")
+POOL_FIGURES = ("recall", "coverage", "likeness")
 """Names of the figures, in the order of their columns."""
 
 LOGPROB_FIGURES = ("mean_logprob", "logprob_rank")
@@ -76,47 +74,31 @@ def in_pool(rows: Sequence[Row], embedding_nh: FloatArray, models: Sequence[str]
 
 
 def pool_figures(texts: Sequence[str], embedding_nh: FloatArray) -> FloatArray:
-    """Figures (n, 6) of the distinct responses to one prompt, in the order of `POOL_FIGURES`.
+    """Figures (n, 3) of the distinct responses to one prompt, in the order of `POOL_FIGURES`.
 
     `recall`: mean share of another response's words that this one has too. `coverage`: share of
-    the words that two or more responses have. `idf_coverage`: the same, a word counting more the
-    fewer have it. `rare_share`: share of its words that no other has. `likeness`: mean cosine with
-    the others. `answer_agreement`: share of the others that name the same last number.
+    the words that two or more responses have, a word counting ln((n + 1) / responses that have
+    it). `likeness`: mean cosine with the others.
     """
     n = len(texts)
-    words = [_WORD.findall(text.lower()) for text in texts]
-    vocabulary = [set(each) for each in words]
-    n_texts = Counter(word for each in vocabulary for word in each)
-    shared = {word for word, count in n_texts.items() if count > 1}
+    vocabulary = [set(_WORD.findall(text.lower())) for text in texts]
+    n_texts = Counter(word for words in vocabulary for word in words)
+    weight = {w: float(np.log((n + 1) / count)) for w, count in n_texts.items() if count > 1}
     # A word's share of each vocabulary that has it, summed: what knowing it recalls of them all.
     recalled = defaultdict[str, float](float)
-    for each in vocabulary:
-        for word in each & shared:
-            recalled[word] += 1.0 / len(each)
-    weight = {word: float(np.log((n + 1) / n_texts[word])) for word in shared}
+    for words in vocabulary:
+        for word in words & weight.keys():
+            recalled[word] += 1.0 / len(words)
     total = sum(weight.values())
-    others = max(n - 1, 1)
-    answers = [_last_number(text) for text in texts]
-    n_answers = Counter(answers)
-    rows = [
-        (
-            # Its own share of what it recalls of itself is taken off.
-            (sum(recalled[word] for word in common) - _share(len(common), len(each))) / others,
-            _share(len(common), len(shared)),
-            _share(sum(weight[word] for word in common), total),
-            _share(len(each) - len(common), len(each)),
-            like,
-            (n_answers[answer] - 1) / others if answer else 0.0,
-        )
-        for each, common, like, answer in zip(
-            vocabulary,
-            (each & shared for each in vocabulary),
-            _likeness(embedding_nh).tolist(),
-            answers,
-            strict=True,
-        )
-    ]
-    return np.array(rows, np.float64).reshape(n, len(POOL_FIGURES))
+    figures = np.zeros((n, len(POOL_FIGURES)))
+    for k, words in enumerate(vocabulary):
+        common = words & weight.keys()
+        # Its own share of what it recalls of itself is taken off.
+        of_others = sum(recalled[word] for word in common) - _share(len(common), len(words))
+        figures[k, 0] = of_others / max(n - 1, 1)
+        figures[k, 1] = _share(sum(weight[word] for word in common), total)
+    figures[:, 2] = _likeness(embedding_nh)
+    return figures
 
 
 def logprob_figures(logprobs: Sequence[float | None], n_tokens: Sequence[int]) -> FloatArray:
@@ -144,12 +126,6 @@ def _likeness(embedding_nh: FloatArray) -> FloatArray:
     unit_nh = unit_rows(embedding_nh)
     others_n = unit_nh @ unit_nh.sum(axis=0) - (unit_nh * unit_nh).sum(axis=1)
     return np.asarray(others_n / max(len(unit_nh) - 1, 1))
-
-
-def _last_number(text: str) -> str | None:
-    """The last number of a text, as a short answer to a question of quantity ends; None: none."""
-    numbers = _NUMBER.findall(text)
-    return numbers[-1].replace(",", "") if numbers else None
 
 
 def _share(part: float, whole: float) -> float:

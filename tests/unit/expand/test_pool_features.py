@@ -30,18 +30,13 @@ def reference(texts: list[str], embedding: np.ndarray) -> list[list[float]]:
         others = [words[j] for j in range(len(words)) if j != i]
         shared = {w for one in words for w in one if sum(w in each for each in words) > 1}
         weight = {w: np.log((len(words) + 1) / sum(w in each for each in words)) for w in shared}
-        numbers = [[w for w in text.split() if w in ("42", "1,000")][-1:] for text in texts]
         recalls = [len(own & other) / len(other) if other else 0.0 for other in others]
-        agree = [numbers[j] == numbers[i] for j in range(len(texts)) if j != i and numbers[i]]
         likes = [embedding[i] @ embedding[j] for j in range(len(texts)) if j != i]
         rows.append(
             [
                 sum(recalls) / max(len(others), 1),
-                len(own & shared) / max(len(shared), 1),
                 sum(weight[w] for w in own & shared) / max(sum(weight.values()), 1e-300),
-                len(own - shared) / max(len(own), 1),
                 sum(likes) / max(len(likes), 1),
-                sum(agree) / max(len(others), 1),
             ]
         )
     return rows
@@ -55,7 +50,7 @@ def test_the_figures_are_those_of_their_definitions(texts: list[str], seed: int)
     figures = pool_figures(texts, embedding)
     assert figures.shape == (len(texts), len(POOL_FIGURES))
     np.testing.assert_allclose(figures, reference(texts, embedding), atol=1e-12)
-    shares = np.delete(figures, POOL_FIGURES.index("likeness"), axis=1)
+    shares = figures[:, :2]
     assert ((shares >= -1e-12) & (shares <= 1.0 + 1e-12)).all()
 
 
