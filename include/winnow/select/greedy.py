@@ -34,9 +34,10 @@ from winnow.select.packing import pairs_of_each
 from winnow.select.pool import Pool
 from winnow.select.rules import UNGUIDED, Candidate, Choice, Rules
 from winnow.select.state import EVERY, PoolState
-from winnow.select.strategies import strategy_named
+from winnow.select.strategies import STRATEGIES, Strategy, strategy_named
 
 Heads = Mapping[str, Head] | Head
+Strategies = Mapping[str, Strategy]
 
 _REACH = 0.05
 """How far below the highest bound a score is looked for first."""
@@ -48,12 +49,17 @@ class PoolChooser:
     Call `explore` first, then `best` and `take` in turn. Callers that want the same bytes on every
     machine hold `one_blas_thread` around all of it, as `choose_pairs` does.
 
+    Args:
+        strategies: What the rules may name, for a caller with strategies of their own.
+
     Attributes:
         choices: What was chosen so far, in order.
     """
 
-    def __init__(self, pool: Pool, heads: Heads, rules: Rules) -> None:
-        self._rules, self._strategy = rules, strategy_named(rules.strategy)
+    def __init__(
+        self, pool: Pool, heads: Heads, rules: Rules, strategies: Strategies = STRATEGIES
+    ) -> None:
+        self._rules, self._strategy = rules, strategy_named(rules.strategy, strategies)
         state = PoolState(pool, by_dimension(heads), rules, self._strategy.with_policy)
         self._state = state
         open_e = pool.open_pairs(state.order_m, state.first_e, state.second_e)
@@ -206,13 +212,15 @@ def by_dimension(heads: Heads) -> Mapping[str, Head]:
     return heads if isinstance(heads, Mapping) else {"reward": heads}
 
 
-def choose_pairs(pool: Pool, heads: Heads, rules: Rules) -> list[Choice]:
+def choose_pairs(
+    pool: Pool, heads: Heads, rules: Rules, strategies: Strategies = STRATEGIES
+) -> list[Choice]:
     """The pairs of one pool worth a label, in the order chosen.
 
     Fewer than the budget come back when the eligible pairs or a cap run out.
     """
     with one_blas_thread():
-        return _choose(pool, by_dimension(heads), rules).choices
+        return _choose(pool, by_dimension(heads), rules, strategies).choices
 
 
 class _Chosen(NamedTuple):
@@ -222,8 +230,8 @@ class _Chosen(NamedTuple):
     compared_2ed: FloatArray
 
 
-def _choose(pool: Pool, heads: Mapping[str, Head], rules: Rules) -> _Chosen:
-    chooser = PoolChooser(pool, heads, rules)
+def _choose(pool: Pool, heads: Mapping[str, Head], rules: Rules, strategies: Strategies) -> _Chosen:
+    chooser = PoolChooser(pool, heads, rules, strategies)
     chooser.explore()
     while len(chooser.choices) < rules.budget:
         candidate = chooser.best()
@@ -272,7 +280,12 @@ def _taught(
 
 
 def choose_for_pools(
-    pools: Iterable[Pool], heads: Heads, rules: Rules, shard_size: int = 64, threads: int = 1
+    pools: Iterable[Pool],
+    heads: Heads,
+    rules: Rules,
+    shard_size: int = 64,
+    threads: int = 1,
+    strategies: Strategies = STRATEGIES,
 ) -> Iterator[tuple[Pool, list[Choice]]]:
     """The pairs of many pools, which the caller passes in order of prompt id.
 
@@ -292,16 +305,23 @@ def choose_for_pools(
                     "prompt."
                 )
             last_id = pool.prompt_id
-        chosen = _choose_shard(shard, heads, rules, threads)
+        chosen = _choose_shard(shard, heads, rules, threads, strategies)
         heads = _taught(heads, chosen, rules.residual_sd)
         yield from ((pool, choices) for pool, (choices, _) in zip(shard, chosen, strict=True))
 
 
 def _choose_shard(
-    shard: Sequence[Pool], heads: Mapping[str, Head], rules: Rules, threads: int
+    shard: Sequence[Pool],
+    heads: Mapping[str, Head],
+    rules: Rules,
+    threads: int,
+    strategies: Strategies,
 ) -> list[_Chosen]:
+    def choose(pool: Pool) -> _Chosen:
+        return _choose(pool, heads, rules, strategies)
+
     with one_blas_thread():
         if threads == 1:
-            return [_choose(pool, heads, rules) for pool in shard]
+            return [choose(pool) for pool in shard]
         with ThreadPoolExecutor(threads) as executor:
-            return list(executor.map(lambda pool: _choose(pool, heads, rules), shard))
+            return list(executor.map(choose, shard))

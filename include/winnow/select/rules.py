@@ -18,7 +18,8 @@ class Rules:
 
     Attributes:
         budget: Pairs per pool at most.
-        strategy: A name in `winnow.select.STRATEGIES`; `PoolChooser` refuses another.
+        strategy: A name in `winnow.select.STRATEGIES`, or in what the chooser is given instead;
+            it refuses another.
         exploration: Share of the budget drawn uniformly.
         max_pairs_per_response: Pairs that a response may be greedily chosen for; None: no cap.
         fresh_first: Whether a response is greedily chosen again only when no open pair of two

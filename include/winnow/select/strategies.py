@@ -158,12 +158,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 )
 
 
-def strategy_named(name: str) -> Strategy:
-    """The strategy that a campaign names.
+def strategy_named(name: str, strategies: Mapping[str, Strategy] = STRATEGIES) -> Strategy:
+    """The strategy that a campaign, or whoever brings strategies of their own, names.
 
     Raises:
         Fatal: No strategy has this name.
     """
-    if name not in STRATEGIES:
-        raise Fatal(f"Strategy {name!r} is unknown: choose one of {', '.join(STRATEGIES)}.")
-    return STRATEGIES[name]
+    if name not in strategies:
+        raise Fatal(f"Strategy {name!r} is unknown: choose one of {', '.join(strategies)}.")
+    return strategies[name]

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from winnow.errors import Fatal
 from winnow.reward import Posterior, centre
-from winnow.select import STRATEGIES, Pool, PoolState, Rules, choose_pairs
+from winnow.select import (
+    STRATEGIES,
+    Pool,
+    PoolState,
+    Rules,
+    Strategy,
+    choose_for_pools,
+    choose_pairs,
+)
 from winnow.select.belief import policy_covariance
 from winnow.select.gains import exact_expected_fisher, exact_info_gain
 from winnow.select.state import EVERY
@@ -195,3 +203,16 @@ def test_a_strategy_that_reads_the_decision_gain_undeclared_is_told() -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(Fatal, match=r"'infogain' is unknown.*diversity, dts, hybrid, info_gain"):
         strategy_named("infogain")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_caller_may_bring_strategies_that_no_campaign_can_name(threads: int) -> None:
+    last = Strategy(lambda state, rows: np.arange(float(len(state.first_e)))[rows])
+    rules = Rules(2, "last", exploration=0.0)
+    own = choose_for_pools([pool_of()], HEADS, rules, threads=threads, strategies={"last": last})
+    assert [(c.i, c.j) for _, choices in own for c in choices] == [(4, 5), (3, 5)]
+    assert choose_pairs(pool_of(), HEADS, rules, {"last": last})[0].score == 14.0
+    with pytest.raises(Fatal, match="'last' is unknown"):
+        choose_pairs(pool_of(), HEADS, rules)
+    with pytest.raises(Fatal, match="'random' is unknown: choose one of last"):
+        choose_pairs(pool_of(), HEADS, Rules(2, "random"), {"last": last})
