@@ -49,8 +49,9 @@ from winnow_bench.evaluate import (
     published_figures,
 )
 from winnow_bench.page import labels_page
+from winnow_bench.peers import PEERS
 from winnow_bench.statistics import Comparison, compare, summarise
-from winnow_bench.verdicts import sentences
+from winnow_bench.verdicts import FEW_LABELS, OURS, sentences
 from winnow_bench.world import JudgedPool, World, read_worlds
 
 N_PROMPTS = 200
@@ -194,7 +195,23 @@ def compared(table: pa.Table) -> list[Comparison]:
         )
         if row.pool_size == size or size == sizes[0]
     ]
+    differences += _against_peers(rows)
     return sorted(differences, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
+
+
+def _against_peers(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+    """Our rule against each peer's, at the labels and pool size that the peers have."""
+    sizes = {(row["pool"], row["pool_size"]) for row in rows if row["strategy"] in PEERS}
+    rivals = [
+        row
+        for row in rows
+        if (row["pool"], row["pool_size"]) in sizes
+        and row["labels"] == FEW_LABELS
+        and row["strategy"] in {OURS, *PEERS}
+    ]
+    held = sorted({row["strategy"] for row in rivals} & set(PEERS))
+    compared_to = compare(rivals, [f"{peer}-{FEW_LABELS}" for peer in held])
+    return [row for row in compared_to if row.strategy == OURS]
 
 
 def _is_traditional(row: Mapping[str, Any]) -> bool:
@@ -215,6 +232,7 @@ def cells(world: World) -> list[Cell]:
     wanted = [Cell(TRADITIONAL, k, k, sees) for sees in ("", BEFORE) for k in BUDGETS]
     wanted += [Cell(default, k, small, BEFORE) for k in BUDGETS]
     wanted += [Cell(default, BUDGETS[0], small, share) for share in (INVERTED, *SCORES)]
+    wanted += [Cell(peer, FEW_LABELS, small) for peer in PEERS]
     for strategy in sorted(set(STRATEGIES) - {TRADITIONAL}):
         sizes = sorted({small, largest})
         wanted += [Cell(strategy, labels, size) for labels in BUDGETS for size in sizes]
@@ -320,7 +338,10 @@ def _buy(
         ids = [pool.response_ids[k] for k in index]
         blocked = pool.blocked_n[index]
         candidates.append(Pool(prompt, ids, pool.features_nd[index], blocked=blocked))
-    for chosen_from, choices in choose_for_pools(candidates, posterior, rules):
+    strategies = {**STRATEGIES, **PEERS}
+    for chosen_from, choices in choose_for_pools(
+        candidates, posterior, rules, strategies=strategies
+    ):
         pool, index = by_id[chosen_from.prompt_id], offered[chosen_from.prompt_id]
         one, other = (index[[getattr(c, side) for c in choices]] for side in ("i", "j"))
         i, j = np.minimum(one, other), np.maximum(one, other)

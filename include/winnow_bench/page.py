@@ -22,12 +22,14 @@ from winnow.publish.reliability import reliability
 from winnow_bench.charts import Line, curves, forest, near, slots
 from winnow_bench.document import TEMPLATES, definitions
 from winnow_bench.metrics import METRICS, Metric, metric
+from winnow_bench.peers import PEERS
 from winnow_bench.statistics import Comparison, Summary
 from winnow_bench.verdicts import (
     CONTROL,
     FEW_LABELS,
     MANY_LABELS,
     RIVAL,
+    against_peers,
     against_rival,
     flagship_against_control,
     gap,
@@ -81,7 +83,7 @@ def labels_page(
     summaries = [Summary(**row) for row in summary_rows]
     comparisons = [Comparison(**row) for row in comparison_rows]
     slot = slots(row.strategy for row in summaries)
-    drawn = {row.strategy for row in summaries if _has_budget(row)}
+    drawn = {row.strategy for row in summaries if _has_curve(row)}
     pools = [
         _pool(
             name,
@@ -114,13 +116,14 @@ def _pool(
     against = against_rival(comparisons)
     metrics = _metrics(summaries)
     quality = [each for each in metrics if each.is_quality]
+    n_looked_at = sum(f.n_looked_at for f in against + flagship_against_control(comparisons))
     main = [r for r in summaries if r.labels in (FEW_LABELS, MANY_LABELS) or not _has_budget(r)]
     rest = [row for row in summaries if row not in main]
     return Pool(
         name=name,
         sentences=pool_sentences(summaries, comparisons),
         verdicts=[(each.metric.title, _names(each.better), _names(each.worse)) for each in against],
-        n_looked_at=sum(f.n_looked_at for f in against + flagship_against_control(comparisons)),
+        n_looked_at=n_looked_at + len(against_peers(comparisons)),
         curves=[drawn for each in quality if (drawn := _curves(each, summaries, slot))],
         forests=[both for each in quality if (both := _forests(each, comparisons, slot))],
         main=results(main, comparisons, metrics, slot),
@@ -142,12 +145,17 @@ def _has_budget(row: Summary) -> bool:
     return 0 < row.labels <= LARGEST_BUDGET
 
 
+def _has_curve(row: Summary) -> bool:
+    """Whether it has a budget among others; peers' rules run at one."""
+    return _has_budget(row) and row.strategy not in PEERS
+
+
 def _curves(measured: Metric, summaries: Sequence[Summary], slot: Slots) -> Picture | None:
     """The curves of a metric; None where they would be a single dot."""
     rows = [row for row in summaries if row.metric == measured.name]
     lines = [
         Line(name_of(strategy), slot[strategy], points)
-        for strategy, points in _points([row for row in rows if _has_budget(row)])
+        for strategy, points in _points([row for row in rows if _has_curve(row)])
     ]
     if sum(len(line.points) for line in lines) < 2:
         return None

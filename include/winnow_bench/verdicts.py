@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from statistics import mode
 
 from winnow_bench.metrics import METRICS, Metric, metric
+from winnow_bench.peers import PEERS
 from winnow_bench.statistics import Comparison, Summary
 
 FEW_LABELS = 4
@@ -18,6 +19,8 @@ MANY_LABELS = 8
 RIVAL = f"traditional-{MANY_LABELS}"
 CONTROL = "random"
 FLAGSHIP = "hybrid"
+OURS = "decision_gain"
+"""The rule that campaigns choose by, held against the best of the peers'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,12 @@ def usual_size(rows: Iterable[Comparison | Summary]) -> int:
 
 
 def against_rival(rows: Sequence[Comparison]) -> list[Found]:
-    """Strategies at `FEW_LABELS` and the usual pool size against `RIVAL`, a metric at a time."""
-    rival = RIVAL.rpartition("-")[0]
-    others = [row for row in rows if row.baseline == RIVAL and row.strategy != rival]
+    """Strategies at `FEW_LABELS` and the usual pool size against `RIVAL`, a metric at a time.
+
+    Peers' rules are no strategies of Winnow: they have a sentence of their own.
+    """
+    apart = {RIVAL.rpartition("-")[0], *PEERS}
+    others = [row for row in rows if row.baseline == RIVAL and row.strategy not in apart]
     size = usual_size(others) if others else 0
     return _found(r for r in others if (r.labels, r.pool_size) == (FEW_LABELS, size))
 
@@ -60,6 +66,18 @@ def against_rival(rows: Sequence[Comparison]) -> list[Found]:
 def flagship_against_control(rows: Sequence[Comparison]) -> list[Found]:
     """The flagship at every budget and pool size against random pairs of the same."""
     return _found(row for row in rows if row.baseline == CONTROL and row.strategy == FLAGSHIP)
+
+
+def against_peers(rows: Sequence[Comparison]) -> list[Comparison]:
+    """Our rule against each peer's at `FEW_LABELS` on win rate, that of the best peer first."""
+    peers = {f"{name}-{FEW_LABELS}" for name in PEERS}
+    measured = [
+        (advantage[0], row.baseline, row)
+        for row in rows
+        if (row.metric, row.strategy) == ("win_rate", OURS) and row.baseline in peers
+        if (advantage := metric(row.metric).advantage(row)) is not None
+    ]
+    return [row for *_, row in sorted(measured, key=lambda each: each[:2])]
 
 
 def sentences(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> list[str]:
@@ -75,13 +93,14 @@ def sentences(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -
 
 
 def pool_sentences(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> list[str]:
-    """The verdict on one pool: on winning, on the other figures, on money, on the flagship."""
+    """The verdict on one pool: on winning, other figures, money, the flagship and the peers."""
     against = against_rival(comparisons)
     return [
         _winning(next((each for each in against if each.metric.name == "win_rate"), None)),
         *_nowhere_better([each for each in against if each.metric.name != "win_rate"]),
         *_money(summaries),
         _flagship(flagship_against_control(comparisons)),
+        *_best_known(against_peers(comparisons)),
     ]
 
 
@@ -156,6 +175,22 @@ def _flagship(found: list[Found]) -> str:
     plural = "" if looked_at == 1 else "s"
     counts = f"Of {looked_at} comparison{plural} of {against}, it is better in {better}"
     return f"{counts} and worse in {len(worse)}" + (f": {join(worse)}." if worse else ".")
+
+
+def _best_known(rows: Sequence[Comparison]) -> list[str]:
+    """Whether our rule is the best known, as far as these peers and seeds can say."""
+    if not rows:
+        return []
+    best, measured = rows[0], metric("win_rate")
+    _, low, high = measured.advantage(best) or (0.0, 0.0, 0.0)
+    rules = f"the best of {len(rows)} rules of peers" if len(rows) > 1 else "the one rule of a peer"
+    peer = f"{rules}, {name_of(best.baseline.rpartition('-')[0])} ({gap(measured, best)})"
+    few = f"With {FEW_LABELS} labels per prompt"
+    if low > 0:
+        return [f"{few}, {name_of(OURS)} wins more often than {peer}."]
+    if high < 0:
+        return [f"{few}, {name_of(OURS)} wins less often than {peer}: it is not the best known."]
+    return [f"{few}, it is undecided whether {name_of(OURS)} wins more often than {peer}."]
 
 
 def gap(measured: Metric, row: Comparison) -> str:

@@ -15,6 +15,7 @@ from winnow.errors import Fatal
 from winnow.select import STRATEGIES
 from winnow_bench import labels as bench
 from winnow_bench.labels import Cell, cells, run, run_seed
+from winnow_bench.peers import PEERS
 from winnow_bench.world import POOL_FILE, World, read_worlds
 
 from .conftest import judged_rows
@@ -29,6 +30,8 @@ def test_every_strategy_has_its_rows_at_four_and_eight_labels(world: World) -> N
     found = cells(world)
     for strategy in STRATEGIES:
         assert {c.labels for c in found if c.strategy == strategy} >= {4, 8}
+    for peer in PEERS:
+        assert [(c.labels, c.pool_size) for c in found if c.strategy == peer] == [(4, 10)]
     assert Cell("traditional", 8, 8) in found
     assert len(found) == len(set(found))
 
@@ -41,12 +44,13 @@ def test_a_seed_gives_the_same_figures_twice_and_another_seed_others(world: Worl
 
 
 def test_no_strategy_buys_a_blocked_response_and_all_buy_what_was_asked(world: World) -> None:
-    wanted = [Cell(strategy, 4, world.largest_pool) for strategy in STRATEGIES]
+    wanted = [Cell(strategy, 4, world.largest_pool) for strategy in (*STRATEGIES, *PEERS)]
     rows = run_seed(world, 0, [*wanted, Cell("traditional", 4, 4)])
     assert {row["value"] for row in rows if row["metric"] == "blocked_pairs"} == {0.0}
     cost = {r["strategy"]: r["value"] for r in rows if r["metric"] == "cost_usd"}
     expected = 20 * (4 * bench.LABEL_USD + world.largest_pool * bench.RESPONSE_USD)
-    assert cost["hybrid"] == pytest.approx(expected)
+    for strategy in ("hybrid", *PEERS):
+        assert cost[strategy] == pytest.approx(expected)
 
 
 def test_a_pair_has_one_label_whoever_asks(world: World) -> None:
@@ -69,15 +73,22 @@ def test_the_bench_writes_what_others_read(
 ) -> None:
     few = [Cell(s, n, 10) for s in ("hybrid", "random") for n in (4, 8)]
     few += [Cell("traditional", n, n) for n in (4, 8)]
+    few += [Cell(strategy, 4, 10) for strategy in ("decision_gain", *PEERS)]
     monkeypatch.setattr(bench, "cells", lambda world: few)
     told: list[str] = []
-    run(judged_folder, tmp_path / "out", 2, told.append)
+    verdicts = run(judged_folder, tmp_path / "out", 2, told.append)
     found = json.loads((tmp_path / "out" / "labels.json").read_text())
     wanted = {"pool", "metric", "strategy", "labels", "baseline", "difference", "low", "high"}
     assert all(wanted <= set(row) for row in found["comparisons"])
     assert {row["pool"] for row in found["comparisons"]} == {"all", "homogeneous"}
     baselines = {row["baseline"] for row in found["comparisons"] if row["metric"] == "win_rate"}
     assert baselines >= {"traditional-4", "traditional-8", "random-4", "random-8"}
+    ours = [row for row in found["comparisons"] if row["baseline"] in {f"{p}-4" for p in PEERS}]
+    assert {row["baseline"] for row in ours} == {f"{peer}-4" for peer in PEERS}
+    assert {(row["strategy"], row["labels"]) for row in ours} == {("decision_gain", 4)}
+    for pool in ("all", "homogeneous"):
+        of_pool = [each for each in verdicts if each.startswith(pool)]
+        assert sum("the best of 10 rules of peers" in each for each in of_pool) == 1
     table = pq.read_table(tmp_path / "out" / "labels.parquet")
     assert np.isfinite(table["value"].to_numpy()).all()
     assert set(table["seed"].to_pylist()) == {0, 1}

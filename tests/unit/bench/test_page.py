@@ -18,7 +18,7 @@ from winnow.reward.calibration import ReliabilityBin
 from winnow_bench.page import labels_page
 from winnow_bench.speed_page import speed_page
 from winnow_bench.statistics import compare, summarise
-from winnow_bench.verdicts import sentences
+from winnow_bench.verdicts import OURS, sentences
 
 VOID = {"meta", "input"}
 BASELINES = ("traditional-8", "random")
@@ -137,6 +137,53 @@ def test_a_better_mean_alone_wins_nothing() -> None:
     said = Outline(page(RIVAL, cell("hybrid", 4, [0.60, 0.40, 0.70, 0.46]))).said
     assert "the best, hybrid, differs by +3." in said
     assert "Win rate – –" in said
+
+
+PEER, BETTER_PEER = "drts (ActiveUltraFeedback)", "ee-ts (SEA)"
+
+
+def versus_peers(ours: list[float], *peers: list[float]) -> str:
+    cells = [cell(OURS, 4, ours)]
+    cells += [
+        cell(name, 4, values) for name, values in zip((PEER, BETTER_PEER), peers, strict=False)
+    ]
+    rows = [row for each in cells for row in each]
+    names = [f"{name}-4" for name in (PEER, BETTER_PEER)[: len(peers)]]
+    return sentences(summarise(rows), compare(rows, names))[-1]
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [
+        (around(0.60), r"wins more often than BEST \(\+10\.\d points, 9\.\d to 10\.\d\)\.$"),
+        (
+            around(0.40),
+            r"wins less often than BEST \(−10\.\d points.*\): it is not the best",
+        ),
+        (
+            [0.60, 0.42, 0.52, 0.50],
+            r"it is undecided whether .* more often than BEST \(\+\d.*\)",
+        ),
+    ],
+)
+def test_our_rule_is_held_against_the_best_of_the_peers(ours: list[float], verdict: str) -> None:
+    best = r"the best of 2 rules of peers, ee ts \(SEA\)"
+    assert re.search(verdict.replace("BEST", best), versus_peers(ours, around(0.45), around(0.50)))
+
+
+def test_one_seed_or_no_peer_says_nothing_of_peers() -> None:
+    assert "rules of peers" not in versus_peers([0.6], [0.5], [0.4])
+    assert "peers" not in versus_peers(around(0.5))
+    assert "the one rule of a peer, drts" in versus_peers(around(0.6), around(0.5))
+
+
+def test_a_peer_is_no_strategy_and_has_no_curve() -> None:
+    peer = cell(PEER, 4, around(0.60))
+    shown = page(RIVAL, CONTROL, cell("hybrid", 4, around(0.48)), peer)
+    said = Outline(shown).said
+    assert "no strategy wins more often than traditional sampling with 8: the best, hybrid" in said
+    legend = shown[shown.index("<legend>") : shown.index("</fieldset>")]
+    assert "hybrid" in legend and "drts" not in legend and "drts (ActiveUltraFeedback)" in said
 
 
 def test_verdicts_are_about_the_usual_pool_size() -> None:
