@@ -158,14 +158,14 @@ def deltaucb(view: View) -> FloatArray:
 def maxminlcb(view: View) -> FloatArray:
     """I = argmaxᵢ minⱼ Lᵢⱼ, j = argminⱼ Lᵢⱼ with Lᵢⱼ = rᵢ − rⱼ − β(σᵢ + σⱼ).
 
-    Among the responses that may be the best; the others follow where these have no pair left.
+    j is among the responses that may be the best while one is left, which makes i one of them.
     """
     lower_mm = np.subtract.outer(view.mean_m - view.reach_m, view.mean_m + view.reach_m)
     beyond = 1.0 + float(np.ptp(lower_mm))
     may_win_m = _may_win(view)
     rival_mm = may_win_m & ~np.eye(len(may_win_m), dtype=np.bool_)
     worst_m = np.where(rival_mm, lower_mm, lower_mm.max()).min(axis=1)
-    return _first_then(worst_m - beyond * ~may_win_m, -lower_mm - beyond * ~may_win_m)
+    return _first_then(worst_m, -lower_mm - beyond * ~may_win_m)
 
 
 def rucb(view: View) -> FloatArray:

@@ -45,14 +45,17 @@ def chosen(pool: Pool, peer: str, seed: int, **rules: object) -> list[Choice]:
 class Obvious:
     """One pick by the sentences of the papers, response by response, from the weights."""
 
-    def __init__(self, pool: Pool, posterior: Posterior, seed: int, used: list[set[int]]) -> None:
+    def __init__(
+        self, pool: Pool, posterior: Posterior, rules: Rules, used: list[set[int]]
+    ) -> None:
         features = centre(pool.features_nd)
         self.r, self.cov = features @ posterior.mean_d, features @ posterior.cov_dd @ features.T
         self.s = [float(np.sqrt(max(self.cov[i, i], 0.0))) for i in range(len(self.r))]
-        self.rng = np.random.default_rng(seed_from("peer", seed, pool.prompt_id, len(used)))
+        self.rng = np.random.default_rng(seed_from("peer", rules.seed, pool.prompt_id, len(used)))
         assert pool.blocked is not None and pool.clusters is not None
         uses = [sum(i in pair for pair in used) for i in range(len(self.r))]
-        self.playing = [i for i, n in enumerate(uses) if n < 2 and not pool.blocked[i]]
+        cap = rules.max_pairs_per_response or np.inf
+        self.playing = [i for i, n in enumerate(uses) if n < cap and not pool.blocked[i]]
         between = [{pool.clusters[i] for i in pair} for pair in used]
         self.open = {
             (i, j)
@@ -143,7 +146,7 @@ class Obvious:
                 )
             case "maxminlcb":
                 return self.first_then(
-                    lambda i: worst(i) if i in may_win else worst(i) - 1e6,
+                    worst,
                     lambda i, j: -self.lcb(i, j) - (0.0 if j in may_win else 1e6),
                 )
         raise AssertionError(peer)
@@ -151,17 +154,20 @@ class Obvious:
 
 @pytest.mark.parametrize("peer", EVERY_PEER)
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), n=st.integers(3, 9))
-def test_each_rule_chooses_what_its_paper_says(peer: str, seed: int, n: int) -> None:
+@given(seed=st.integers(0, 10_000), n=st.integers(3, 9), cap=st.sampled_from([None, 2]))
+def test_each_rule_chooses_what_its_paper_says(
+    peer: str, seed: int, n: int, cap: int | None
+) -> None:
     pool, posterior = pool_of(n, seed=seed), posterior_of(seed=seed)
+    rules = Rules(8, peer, exploration=0.0, max_pairs_per_response=cap, seed=seed)
     used: list[set[int]] = []
-    for choice in chosen(pool, peer, seed):
-        assert {choice.i, choice.j} == Obvious(pool, posterior, seed, used).pick(peer)
+    for choice in choose_pairs(pool, posterior, rules, PEERS):
+        assert {choice.i, choice.j} == Obvious(pool, posterior, rules, used).pick(peer)
         z = pool.features_nd[choice.i] - pool.features_nd[choice.j]
         precision = np.linalg.inv(posterior.cov_dd) + choice.fisher * np.outer(z, z)
         posterior = replace(posterior, cov_dd=np.linalg.inv(precision))
         used.append({choice.i, choice.j})
-    assert len(used) == 4 or not Obvious(pool, posterior, seed, used).open
+    assert len(used) == 8 or not Obvious(pool, posterior, rules, used).open
 
 
 @settings(max_examples=60, deadline=None)
