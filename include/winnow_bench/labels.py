@@ -186,16 +186,14 @@ def compared(table: pa.Table) -> list[Comparison]:
     rows = table.to_pylist()
     traditional = [row for row in rows if _is_traditional(row)]
     sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
-    differences = [
-        row
-        for size in sizes
-        for row in compare(
-            traditional + [r for r in rows if r["pool_size"] == size and not _is_traditional(r)],
-            _baselines(rows),
-        )
-        if row.pool_size == size or size == sizes[0]
-    ]
-    differences += _against_peers(rows)
+    differences = _against_peers(rows)
+    for size in sizes:
+        own = [r for r in rows if r["pool_size"] == size and not _is_traditional(r)]
+        differences += [
+            row
+            for row in compare(traditional + own, _baselines(traditional + own))
+            if row.pool_size == size or size == sizes[0]
+        ]
     return sorted(differences, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
 
 

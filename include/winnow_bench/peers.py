@@ -3,8 +3,10 @@
 They run on Winnow's posterior, features, exploration share and cold start, so that only the rule
 differs, and are written from the papers' descriptions. A paper's rule picks one pair of a prompt,
 once. What is ours in them:
-    - they pick again and again, never a pair twice; after a pick the posterior shrinks as if
-      the label had come, as it does for our own rules, and chance is drawn anew;
+    - they pick again and again, never a pair twice, fresh responses first as the campaign's rules
+      ask (over 6 seeds that raised the win rate of all ten on the mixed pool, and of half of them
+      on the other); after a pick the posterior shrinks as if the label had come, as it does for
+      our own rules, and chance is drawn anew;
     - where a paper has an error bar for each response, r ± βσ is the posterior's mean and the
       diagonal of its joint covariance, of rewards centred within the pool (β = 1, the default of
       ActiveUltraFeedback's code);
@@ -53,7 +55,8 @@ class View:
         mean_m: Expected rewards, centred, logits.
         cov_mm: Their joint covariance, squared logits.
         var_mm: Variance of each reward difference.
-        playing_m: Responses that may still be paired: neither blocked nor in their most pairs.
+        playing_m: Responses that may still be paired: neither blocked nor in their most pairs,
+            nor in any where fresh ones come first.
         rng: Chance of this pick alone.
     """
 
@@ -122,12 +125,14 @@ def view_of(state: PoolState) -> View:
     mean_var_m = var_mm.mean(axis=1)
     cov_mm = 0.5 * (np.add.outer(mean_var_m, mean_var_m) - var_mm - mean_var_m.mean())
     ends = np.concatenate([state.first_e[picked], state.second_e[picked]])
-    cap = state.rules.max_pairs_per_response
-    playing_m = np.bincount(ends, minlength=m) < (len(picked) + 1 if cap is None else cap)
+    uses_m = np.bincount(ends, minlength=m)
     if state.pool.blocked is not None:
-        playing_m &= ~np.asarray(state.pool.blocked)[state.order_m]
+        uses_m[np.asarray(state.pool.blocked)[state.order_m]] = 2 * m
+    cap = state.rules.max_pairs_per_response or m
+    if state.rules.fresh_first and np.count_nonzero(uses_m == 0) > 1:
+        cap = 1
     seed = seed_from("peer", state.rules.seed, state.pool.prompt_id, len(picked))
-    return View(mu_mm.mean(axis=1), cov_mm, var_mm, playing_m, np.random.default_rng(seed))
+    return View(mu_mm.mean(axis=1), cov_mm, var_mm, uses_m < cap, np.random.default_rng(seed))
 
 
 def infomax(view: View) -> FloatArray:

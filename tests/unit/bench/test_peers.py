@@ -55,14 +55,18 @@ class Obvious:
         assert pool.blocked is not None and pool.clusters is not None
         uses = [sum(i in pair for pair in used) for i in range(len(self.r))]
         cap = rules.max_pairs_per_response or np.inf
-        self.playing = [i for i, n in enumerate(uses) if n < cap and not pool.blocked[i]]
+        self.usable = [i for i, n in enumerate(uses) if n < cap and not pool.blocked[i]]
+        fresh = [i for i in self.usable if not uses[i]]
+        self.playing = fresh if rules.fresh_first and len(fresh) > 1 else self.usable
         between = [{pool.clusters[i] for i in pair} for pair in used]
         self.open = {
             (i, j)
-            for i, j in permutations(self.playing, 2)
+            for i, j in permutations(self.usable, 2)
             if pool.clusters[i] != pool.clusters[j] and {i, j} not in used
             if {pool.clusters[i], pool.clusters[j]} not in between
         }
+        if rules.fresh_first:
+            self.open = {pair for pair in self.open if {*pair} <= {*fresh}} or self.open
 
     def upper(self, i: int) -> float:
         return float(self.r[i] + self.s[i])
@@ -97,8 +101,8 @@ class Obvious:
     def first_then(
         self, first: Callable[[int], float], second: Callable[[int, int], float]
     ) -> set[int]:
-        for i in sorted(self.playing, key=first, reverse=True):
-            rivals = [j for j in self.playing if (i, j) in self.open]
+        for i in sorted(self.usable, key=first, reverse=True):
+            rivals = [j for j in self.usable if (i, j) in self.open]
             if rivals:
                 return {i, max(rivals, key=lambda j: second(i, j))}
         raise AssertionError("no pair is open")
@@ -154,12 +158,17 @@ class Obvious:
 
 @pytest.mark.parametrize("peer", EVERY_PEER)
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), n=st.integers(3, 9), cap=st.sampled_from([None, 2]))
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(3, 9),
+    cap=st.sampled_from([None, 2]),
+    fresh_first=st.booleans(),
+)
 def test_each_rule_chooses_what_its_paper_says(
-    peer: str, seed: int, n: int, cap: int | None
+    peer: str, seed: int, n: int, cap: int | None, fresh_first: bool
 ) -> None:
     pool, posterior = pool_of(n, seed=seed), posterior_of(seed=seed)
-    rules = Rules(8, peer, exploration=0.0, max_pairs_per_response=cap, seed=seed)
+    rules = Rules(8, peer, 0.0, max_pairs_per_response=cap, fresh_first=fresh_first, seed=seed)
     used: list[set[int]] = []
     for choice in choose_pairs(pool, posterior, rules, PEERS):
         assert {choice.i, choice.j} == Obvious(pool, posterior, rules, used).pick(peer)
@@ -183,8 +192,7 @@ def test_no_pair_is_of_one_response_a_blocked_one_or_a_cluster(
 ) -> None:
     pool = pool_of(n, seed=seed)
     assert pool.blocked is not None and pool.clusters is not None
-    rules = {"exploration": exploration, "max_pairs_per_response": cap}
-    choices = chosen(pool, peer, seed, **rules)
+    choices = chosen(pool, peer, seed, exploration=exploration, max_pairs_per_response=cap)
     for choice in choices:
         assert pool.clusters[choice.i] != pool.clusters[choice.j]
         assert not pool.blocked[choice.i] and not pool.blocked[choice.j]
