@@ -182,13 +182,12 @@ def _best_known(rows: Sequence[Comparison]) -> list[str]:
     if not rows:
         return []
     best, measured = rows[0], metric("win_rate")
-    _, low, high = measured.advantage(best) or (0.0, 0.0, 0.0)
     rules = f"the best of {len(rows)} rules of peers" if len(rows) > 1 else "the one rule of a peer"
     peer = f"{rules}, {name_of(best.baseline.rpartition('-')[0])} ({gap(measured, best)})"
     few = f"With {FEW_LABELS} labels per prompt"
-    if low > 0:
+    if (best.low or 0.0) > 0:
         return [f"{few}, {name_of(OURS)} wins more often than {peer}."]
-    if high < 0:
+    if (best.high or 0.0) < 0:
         return [f"{few}, {name_of(OURS)} wins less often than {peer}: it is not the best known."]
     return [f"{few}, it is undecided whether {name_of(OURS)} wins more often than {peer}."]
 

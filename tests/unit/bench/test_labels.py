@@ -98,6 +98,24 @@ def test_the_bench_writes_what_others_read(
     assert told[-1].startswith("4/4")
 
 
+def test_a_baseline_of_one_pool_size_stands_beside_a_larger_pool() -> None:
+    sizes = {"random": (50, 57), "decision_gain": (50, 57), "decision_gain (0.3)": (50,)}
+    rows = [
+        {"pool": "all", "strategy": strategy, "labels": 4, "pool_size": size}
+        for strategy, each in {**sizes, "traditional": (4,), "ee-ts (SEA)": (50,)}.items()
+        for size in each
+    ]
+    measured = {"seed": 0, "metric": "win_rate", "value": 0.5}
+    table = pa.Table.from_pylist([{**row, **measured} for row in rows])
+    ours = [row for row in bench.compared(table) if row.strategy == "decision_gain"]
+    against = {
+        size: {row.baseline for row in ours if row.pool_size == size and row.labels == 4}
+        for size in (50, 57)
+    }
+    assert against[57] == {"traditional-4", "random-4", "random"}
+    assert against[50] == {*against[57], "decision_gain (0.3)-4", "ee-ts (SEA)-4"}
+
+
 def test_no_seeds_and_too_few_prompts_are_refused(judged_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(Fatal, match="0 seeds"):
         run(judged_folder, tmp_path, 0, print)
