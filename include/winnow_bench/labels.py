@@ -87,6 +87,7 @@ LIMITS = (
     "One model's own pool: the responses come from different models and differ more than draws of "
     "one policy do. The homogeneous pool, without the strong models, is nearer to that.",
     "Real labelling noise: labels are drawn from the scores, independently, with one temperature.",
+    "The peers' systems: their rules alone run here, on Winnow's reward, several times a prompt.",
     "Languages other than English, conversations of many turns, and safety.",
     "New prompts at large: the seeds split one set of prompts again and again, so the intervals "
     "cover the split, the candidates and the labels, not another set of prompts.",
