@@ -78,7 +78,7 @@ INVERTED = 20
 
 BASELINES = (
     *("traditional-4", "traditional-8", "random-4", "random-8", "random"),
-    *("traditional (0.3)-8", "decision_gain (0.3)-4"),
+    *("traditional (0.3)-8", "decision_gain (0.3)-4", "decision_gain-4"),
 )
 
 LIMITS = (

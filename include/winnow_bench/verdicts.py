@@ -22,6 +22,13 @@ FLAGSHIP = "hybrid"
 OURS = "decision_gain"
 """The rule that campaigns choose by, held against the best of the peers'."""
 
+_SINCE = (
+    (4, "traditional (0.3)-8"),
+    (2, "traditional (0.3)-8"),
+    (3, f"{OURS} (0.3)-4"),
+)
+"""Labels of our rule, and what of the release before they are held against."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -55,10 +62,13 @@ def usual_size(rows: Iterable[Comparison | Summary]) -> int:
 def against_rival(rows: Sequence[Comparison]) -> list[Found]:
     """Strategies at `FEW_LABELS` and the usual pool size against `RIVAL`, a metric at a time.
 
-    Peers' rules are no strategies of Winnow: they have a sentence of their own.
+    Peers' rules, rows of the release before and rows with a planted score, whose names have
+    brackets, are no strategies of Winnow: they have sentences of their own.
     """
-    apart = {RIVAL.rpartition("-")[0], *PEERS}
-    others = [row for row in rows if row.baseline == RIVAL and row.strategy not in apart]
+    rival = RIVAL.rpartition("-")[0]
+    others = [
+        r for r in rows if r.baseline == RIVAL and r.strategy != rival and "(" not in r.strategy
+    ]
     size = usual_size(others) if others else 0
     return _found(r for r in others if (r.labels, r.pool_size) == (FEW_LABELS, size))
 
@@ -100,6 +110,8 @@ def pool_sentences(summaries: Sequence[Summary], comparisons: Sequence[Compariso
         *_nowhere_better([each for each in against if each.metric.name != "win_rate"]),
         *_money(summaries),
         _flagship(flagship_against_control(comparisons)),
+        *_since_before(comparisons),
+        *_with_scores(comparisons),
         *_best_known(against_peers(comparisons)),
     ]
 
@@ -175,6 +187,32 @@ def _flagship(found: list[Found]) -> str:
     plural = "" if looked_at == 1 else "s"
     counts = f"Of {looked_at} comparison{plural} of {against}, it is better in {better}"
     return f"{counts} and worse in {len(worse)}" + (f": {join(worse)}." if worse else ".")
+
+
+def _since_before(rows: Sequence[Comparison]) -> list[str]:
+    """What today's features and priors changed, beside both ways of the release before."""
+    ours = [row for row in rows if (row.metric, row.strategy) == ("win_rate", OURS)]
+    size = usual_size(ours) if ours else 0
+    parts = [
+        f"{labels} labels {gap(metric(row.metric), row)} against {name_of(strategy)} with {n}"
+        for labels, baseline in _SINCE
+        for strategy, _, n in [baseline.rpartition("-")]
+        for row in ours
+        if (row.labels, row.pool_size, row.baseline) == (labels, size, baseline)
+    ]
+    return [f"Win rate of {name_of(OURS)} as it is today: {'; '.join(parts)}."] if parts else []
+
+
+def _with_scores(rows: Sequence[Comparison]) -> list[str]:
+    """What a planted score changes, beside the same choice without one."""
+    scored = [
+        f"{row.strategy.partition('(')[2].rstrip(')')}: {gap(metric(row.metric), row)}"
+        for row in rows
+        if row.metric == "win_rate" and row.strategy.startswith(f"{OURS} (score")
+        if row.baseline == f"{OURS}-{FEW_LABELS}"
+    ]
+    whole = f"Win rate with a score that is right on so many pairs: {'; '.join(scored)}."
+    return [whole] if scored else []
 
 
 def _best_known(rows: Sequence[Comparison]) -> list[str]:
