@@ -6,7 +6,7 @@ A bench is imported when it is asked for.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from winnow.commands.options import MODELS, ModelsOption, OutOption, whole_numbe
 from winnow.commands.say import say, say_text
 
 SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "prompts"
+PolicyKind = Literal["linear"]
 QuickOption = Annotated[bool, typer.Option("--quick", help="a few cases only")]
 
 bench = plain_app(
@@ -53,6 +54,22 @@ def gate(
 
     measured.run(out, campaigns, seeds, pool, say_text)
     say_text(f"Written: {out / 'gate.html'}, gate.json")
+
+
+@bench.command(help="Whether a policy trained on each strategy's labels gets better")
+def policy(
+    pool: Annotated[Path, typer.Option(help="folder of alpaca_pool.parquet")],
+    out: OutOption,
+    policy: Annotated[PolicyKind, typer.Option(help="what is trained")] = "linear",
+    seeds: Annotated[int, whole_number(1, help="paired repetitions")] = 20,
+) -> None:
+    """Writes policy.parquet, .json, .html and .md."""
+    from winnow_bench import policy as measured
+
+    sentences, tables = measured.run(pool, out, seeds, say)
+    for line in (*tables, "", *sentences, *(f"Cannot show: {each}" for each in measured.LIMITS)):
+        say(line)
+    say(f"Written: {out / 'policy.html'}, policy.md, policy.json, policy.parquet")
 
 
 @bench.command(help="How fast pairs are chosen, beside the floor of the matrix products")
