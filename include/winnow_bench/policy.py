@@ -147,32 +147,25 @@ def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
         return rows
 
 
-def compared(rows: list[Row]) -> list[Comparison]:
-    """Differences from `BASELINES` in every figure but costs and counts.
+def compared(rows: Sequence[Row]) -> list[Comparison]:
+    """Differences from those of `BASELINES` that were measured, in every figure of a policy.
 
-    The strategies of larger pools are held against what is not of a pool size, and against random
-    pairs of their own.
+    The strategies of larger pools are held against random pairs of their own.
     """
-    judged = [row for row in rows if row["metric"].startswith(tuple(LOSSES))]
+    judged = [r for r in rows if r["metric"].startswith(tuple(LOSSES)) and r["value"] is not None]
     sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
-    shared = [row for row in judged if row["strategy"] == TRADITIONAL]
-    differences = [
-        difference
-        for size in sizes
-        for difference in compare(
-            [
-                *shared,
-                *_same_money(rows, size),
-                *(r for r in judged if r["pool_size"] == size and r["strategy"] != TRADITIONAL),
-            ],
-            BASELINES,
-        )
-        if difference.pool_size == size or size == sizes[0]
-    ]
+    differences: list[Comparison] = []
+    for size in sizes:
+        fair = [row for row in judged if row["strategy"] == TRADITIONAL or row["pool_size"] == size]
+        fair += _same_money(judged, size)
+        present = {f"{row['strategy']}{end}" for row in fair for end in ("", f"-{row['labels']}")}
+        against = compare(fair, [name for name in BASELINES if name in present])
+        # Traditional sampling is in the comparisons of every size: once is enough.
+        differences += [r for r in against if r.pool_size == size or size == sizes[0]]
     return [row for row in differences if row.strategy != SAME_MONEY]
 
 
-def _same_money(rows: list[Row], size: int) -> Iterator[Row]:
+def _same_money(rows: Sequence[Row], size: int) -> Iterator[Row]:
     """What traditional sampling gives for a row's dollars, for the budgets at a pool size.
 
     Its figures at its two budgets, joined by a line in the logarithm of dollars.
@@ -182,11 +175,11 @@ def _same_money(rows: list[Row], size: int) -> Iterator[Row]:
     value = {
         (row["pool"], row["seed"], row["metric"], row["labels"]): row["value"]
         for row in rows
-        if row["strategy"] == TRADITIONAL and row["metric"].startswith(tuple(LOSSES))
+        if row["strategy"] == TRADITIONAL
     }
     for (pool, seed, metric, labels), low in value.items():
         high = value.get((pool, seed, metric, many))
-        if labels != few or low is None or high is None:
+        if labels != few or high is None:
             continue
         for budget in BUDGETS:
             dollars = budget * LABEL_USD + size * RESPONSE_USD

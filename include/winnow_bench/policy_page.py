@@ -7,7 +7,7 @@ called equal; where choosing does not pay, a sentence says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,9 @@ from winnow.pages.words import Table
 from winnow_bench.charts import forest, slots
 from winnow_bench.document import TEMPLATES, definitions
 from winnow_bench.labels import BUDGETS, LABEL_USD, RESPONSE_USD, TRADITIONAL
-from winnow_bench.metrics import Metric, Unit
+from winnow_bench.metrics import MINUS, Metric
 from winnow_bench.statistics import Comparison, Summary
-from winnow_bench.verdicts import CONTROL, gap, join, name_of, usual_size
+from winnow_bench.verdicts import CONTROL, join, name_of, usual_size
 
 KLS = (1, 2)
 """Mean KL to the uniform policy, in nats, at which policies are compared."""
@@ -45,7 +45,6 @@ _RIVALS = {
 _REFERENCES = ("uniform", "length")
 _BOUNDS = ("all-pairs", "linear-oracle", "oracle")
 _DEFAULT = Select().strategy
-_NATS = Metric("log_length", "Log length", "Mean log of the characters drawn.", unit=Unit.NATS)
 
 
 def win_rate(training: str, kl: int) -> str:
@@ -147,36 +146,38 @@ class _Found:
 
     def _against(self, labels: int, baseline: str) -> str:
         """Every strategy at a budget against a baseline, at the first KL."""
-        kl, rival = KLS[0], _RIVALS[baseline]
         better, open_, worse = self._split(labels, baseline)
-        head = f"At KL {kl}, {labels} labels a prompt from pools of {self.size} against {rival}"
+        rival = _RIVALS[baseline]
+        head = f"At KL {KLS[0]}, {labels} labels a prompt from pools of {self.size} against {rival}"
         parts = [
-            f"{_listed(rows, kl)} {verb}"
-            for rows, verb in (
-                (better, "win more often"),
-                (worse, "win less often"),
-                (open_, "are not told apart"),
+            f"{verb} {_listed(rows)}"
+            for verb, rows in (
+                ("more often", better),
+                ("less often", worse),
+                ("not told apart", open_),
             )
             if rows
         ]
-        return f"{head}: {'; '.join(parts) or 'nothing was measured'}."
+        sides = "; ".join(parts) or "nothing was measured"
+        return f"{head}, how often the policy wins, in points: {sides}."
 
     def _does_not_pay(self) -> str:
         """Strategies that are no better than random pairs at the same price, with the budget."""
-        kl = KLS[0]
         for_nothing = [
-            f"{name_of(row.strategy)} with {labels} labels ({gap(_rate(kl), row)})"
+            f"with {labels} labels by {join(name_of(row.strategy) for row in [*open_, *worse])}"
             for labels in BUDGETS
-            for row in [r for rows in self._split(labels, CONTROL)[1:] for r in rows]
+            for _, open_, worse in [self._split(labels, CONTROL)]
+            if open_ or worse
         ]
+        against = f"random pairs of the same pool and price at KL {KLS[0]}"
         if not for_nothing:
-            return "Every strategy beats random pairs of the same pool at both budgets."
-        return f"Choosing does not pay, against random pairs at KL {kl}: {join(for_nothing)}."
+            return f"Choosing pays at both budgets by every strategy, against {against}."
+        return f"Choosing is not shown to pay, against {against}, {join(for_nothing)}."
 
     def _other_trainings(self) -> list[str]:
         kl = KLS[0]
         gaps = [
-            f"{words} {gap(_rate(kl, training), row)}"
+            f"{_gap(row)} by {words}"
             for training, words in TRAININGS.items()
             for row in self._rows(FEW, RIVAL, win_rate(training, kl))
             if row.strategy == _DEFAULT
@@ -185,7 +186,7 @@ class _Found:
             return []
         return [
             f"{name_of(_DEFAULT).capitalize()} with {FEW} labels against traditional with {MANY} "
-            f"at KL {kl}, by training: {join(gaps)}."
+            f"at KL {kl}, in points: {join(gaps)}."
         ]
 
     def _sure_pairs(self) -> list[str]:
@@ -193,14 +194,12 @@ class _Found:
         key = (_DEFAULT, FEW, self.size)
         row, sure = self._of(*key, sure_gain(kl)), self._of(*key, "sure_pairs")
         every = self._of(*key, "pairs")
-        if row is None or row.low is None or row.high is None or sure is None or every is None:
+        if row is None or sure is None or every is None:
             return []
-        rate = _rate(kl)
         return [
             f"Of {every.mean:,.0f} pairs of {name_of(_DEFAULT)} with {FEW} labels the reward gives "
             f"{sure.mean:,.0f} a P(chosen is better) of {_min_p_chosen():.2f}; trained on these "
-            f"alone DPO's policy differs by {rate.signed(row.mean)} points "
-            f"({rate.bare(row.low)} to {rate.bare(row.high)}) at KL {kl}."
+            f"alone DPO's policy differs by {_gap(row)} points at KL {kl}."
         ]
 
     def _one_vote(self) -> list[str]:
@@ -222,8 +221,7 @@ class _Found:
         metric = "dpo_log_length"
         return [
             f"What {name_of(_DEFAULT)} with {FEW} labels draws at KL {KLS[0]} differs in log "
-            f"length from what traditional with {MANY} draws by "
-            f"{gap(_NATS, row).replace(' nats', '')}."
+            f"length from what traditional with {MANY} draws by {_gap(row, 1.0)}."
             for row in self._rows(FEW, RIVAL, metric)
             if row.strategy == _DEFAULT
         ]
@@ -271,7 +269,7 @@ class _Found:
                 Row(
                     name_of(row.strategy),
                     row.difference or 0.0,
-                    gap(_rate(kl), row),
+                    _gap(row),
                     row.low,
                     row.high,
                     slot[row.strategy],
@@ -351,7 +349,8 @@ class _Found:
         key = (strategy, labels, size, metric, rival)
         for row in self.comparisons:
             if (row.strategy, row.labels, row.pool_size, row.metric, row.baseline) == key:
-                return _plus_minus(row)
+                is_clear = (row.low or 0.0) > 0.0 or (row.high or 0.0) < 0.0
+                return f"**{_gap(row)}**" if is_clear else _gap(row)
         return "–"
 
 
@@ -359,22 +358,21 @@ def _has(row: Comparison) -> bool:
     return row.low is not None and row.high is not None
 
 
-def _listed(rows: Sequence[Comparison], kl: int) -> str:
-    return join(f"{name_of(row.strategy)} ({gap(_rate(kl), row)})" for row in rows)
+def _listed(rows: Sequence[Comparison]) -> str:
+    return join(f"{name_of(row.strategy)} ({_gap(row)})" for row in rows)
 
 
 def _mean(row: Summary | None, metric: Metric) -> str:
     return "–" if row is None else metric.bare(row.mean)
 
 
-def _plus_minus(row: Comparison) -> str:
-    """A difference and half of its interval, in points; bold where it is clear of zero."""
-    if row.difference is None or row.low is None or row.high is None:
+def _gap(row: Comparison | Summary, factor: float = 100.0) -> str:
+    """A difference and half of its interval, in points: "+0.31 ± 0.21"."""
+    mean = row.difference if isinstance(row, Comparison) else row.mean
+    if mean is None or row.high is None:
         return "–"
-    two: Callable[[float], str] = "{:z.2f}".format
-    text = f"{'+' if row.difference > 0 else ''}{two(100 * row.difference)}".replace("-", "−")
-    text += f" ± {two(100 * (row.high - row.difference))}"
-    return f"**{text}**" if row.low > 0 or row.high < 0 else text
+    sign = "+" if mean > 0 else ""
+    return f"{sign}{factor * mean:z.2f} ± {factor * (row.high - mean):.2f}".replace("-", MINUS)
 
 
 def _min_p_chosen() -> float:
