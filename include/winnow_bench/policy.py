@@ -62,7 +62,9 @@ from winnow_bench.policy_page import (
     KLS,
     SAME_MONEY,
     markdown,
+    overview,
     policy_page,
+    report,
     sure_gain,
     verdicts,
     win_rate,
@@ -89,7 +91,7 @@ def run(
     """Run the bench on `folder`; write `policy.parquet`, `.json`, `.html` and `.md` to `out`.
 
     Returns:
-        What it found in sentences, and the tables as lines of Markdown.
+        What it found in sentences, and its main table as lines of Markdown.
 
     Raises:
         Corrupt: The folder does not hold judged pools.
@@ -111,17 +113,15 @@ def run(
         "seconds": round(time.monotonic() - began, 1),
         "limits": list(LIMITS),
     }
-    found = verdicts(summaries, comparisons)
-    tables = markdown(summaries, comparisons)
-    report = {
+    figures = {
         "summaries": [asdict(row) for row in summaries],
         "comparisons": [asdict(row) for row in comparisons],
         "facts": facts,
     }
-    write_report(out, "policy", report, policy_page(summaries, comparisons, facts))
-    (out / "policy.md").write_text("\n".join([*tables, ""]), encoding="utf-8")
+    write_report(out, "policy", figures, policy_page(summaries, comparisons, facts))
+    (out / "policy.md").write_text(report(summaries, comparisons), encoding="utf-8")
     pq.write_table(pa.Table.from_pylist(rows), out / "policy.parquet")
-    return found, tables
+    return verdicts(summaries, comparisons), markdown(overview(summaries, comparisons))
 
 
 def cells(world: World) -> list[Cell]:

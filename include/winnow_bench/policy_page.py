@@ -66,15 +66,44 @@ def verdicts(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) ->
     ]
 
 
-def markdown(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> list[str]:
-    """The tables of all pools, in lines of Markdown."""
-    lines = []
-    for pool in _pools(summaries):
-        for table in _Found.of(pool, summaries, comparisons).tables():
-            lines += [f"{table.label}:", "", _line(table.heads), _line(["---"] * len(table.heads))]
-            lines += [_line([str(cell) for cell in row]) for row in table.rows]
-            lines.append("")
-    return lines[:-1]
+def overview(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> Table:
+    """The main figures of all pools side by side, as the documentation has them."""
+    found = [_Found.of(pool, summaries, comparisons) for pool in _pools(summaries)]
+    columns = [(f"less {RIVAL}, KL {kl}", kl, RIVAL) for kl in KLS]
+    columns.append((f"less {RANDOM_MANY}, KL {KLS[0]}", KLS[0], RANDOM_MANY))
+    heads = ["row, pool/labels", "$ a prompt"]
+    for each in found:
+        heads += [f"*{each.pool}*, KL {KLS[0]}", *(title for title, _, _ in columns)]
+    sizes_of = [each.sizes() for each in found]
+    rows = []
+    for key in max(sizes_of, key=len):
+        strategy, labels, _ = key
+        sizes = [own[key] for own in sizes_of if key in own]
+        several = "·".join(dict.fromkeys(map(str, sizes)))
+        row = [_row_name(strategy, labels, several), _price(labels, sizes[0])]
+        for each, sizes_here in zip(found, sizes_of, strict=True):
+            own = (strategy, labels, sizes_here.get(key, 0))
+            rate = each.of_row(*own, win_rate("dpo", KLS[0]))
+            row.append(_mean(rate, _rate(KLS[0])))
+            row += [each.difference(*own, win_rate("dpo", kl), b) for _, kl, b in columns]
+        rows.append(row)
+    return Table("Win rate in % of policies trained by DPO, differences in points", heads, rows)
+
+
+def markdown(table: Table) -> list[str]:
+    """A table in lines of Markdown."""
+    heads = [_line(table.heads), _line(["---"] * len(table.heads))]
+    rows = [_line([str(cell) for cell in row]) for row in table.rows]
+    return [f"{table.label}:", "", *heads, *rows]
+
+
+def report(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) -> str:
+    """Every sentence and table, in Markdown."""
+    found = [_Found.of(pool, summaries, comparisons) for pool in _pools(summaries)]
+    tables = [table for each in found for table in each.tables()]
+    tables.insert(0, overview(summaries, comparisons))
+    sentences = [f"- {sentence}" for sentence in verdicts(summaries, comparisons)]
+    return "\n\n".join(["\n".join(lines) for lines in (sentences, *map(markdown, tables))]) + "\n"
 
 
 def policy_page(
@@ -88,7 +117,10 @@ def policy_page(
     return render(
         "policy.html",
         TEMPLATES,
-        pools=[(each.pool, each.sentences(), each.forests(), each.tables()) for each in found],
+        pools=[
+            (each.pool, each.sentences(), each.forests(), [_bare(t) for t in each.tables()])
+            for each in found
+        ],
         limits=facts["limits"],
         command=facts["command"],
         others=definitions({name: v for name, v in facts.items() if name not in apart}),
@@ -97,6 +129,20 @@ def policy_page(
 
 def _pools(summaries: Iterable[Summary]) -> list[str]:
     return sorted({row.pool for row in summaries})
+
+
+def _bare(table: Table) -> Table:
+    """A table without Markdown's marks."""
+    rows = [[str(cell).replace("**", "") for cell in row] for row in table.rows]
+    return Table(table.label, table.heads, rows)
+
+
+def _row_name(strategy: str, labels: int, size: object) -> str:
+    return f"{name_of(strategy)} {size}/{labels}" if labels else name_of(strategy)
+
+
+def _price(labels: int, size: int) -> str:
+    return f"{labels * LABEL_USD + size * RESPONSE_USD:.2f}" if labels else "–"
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -192,8 +238,8 @@ class _Found:
     def _sure_pairs(self) -> list[str]:
         kl = KLS[0]
         key = (_DEFAULT, FEW, self.size)
-        row, sure = self._of(*key, sure_gain(kl)), self._of(*key, "sure_pairs")
-        every = self._of(*key, "pairs")
+        row, sure = self.of_row(*key, sure_gain(kl)), self.of_row(*key, "sure_pairs")
+        every = self.of_row(*key, "pairs")
         if row is None or sure is None or every is None:
             return []
         return [
@@ -255,7 +301,8 @@ class _Found:
             and row.strategy != TRADITIONAL
         ]
 
-    def _of(self, strategy: str, labels: int, pool_size: int, metric: str) -> Summary | None:
+    def of_row(self, strategy: str, labels: int, pool_size: int, metric: str) -> Summary | None:
+        """One figure of a row; None where it was not measured."""
         return self.summaries.get((strategy, labels, pool_size, metric))
 
     def forests(self) -> list[tuple[str, str, Chart]]:
@@ -285,7 +332,7 @@ class _Found:
         """Every row trained by DPO, and the main ones by training."""
         return [self._by_row(), self._by_training()]
 
-    def _cells(self) -> list[tuple[str, int, int]]:
+    def cells(self) -> list[tuple[str, int, int]]:
         """Strategy, labels and pool size of each row, in a table's order."""
         order = (*_REFERENCES, TRADITIONAL, CONTROL)
 
@@ -298,22 +345,28 @@ class _Found:
 
         return sorted({key[:3] for key in self.summaries}, key=place)
 
+    def sizes(self) -> dict[tuple[str, int, int], int]:
+        """Pool size of each row, by strategy, labels and whether it is the first or second size."""
+        found: dict[tuple[str, int, int], int] = {}
+        for strategy, labels, size in self.cells():
+            found[strategy, labels, int((strategy, labels, 0) in found)] = size
+        return found
+
     def _by_row(self) -> Table:
         heads = ["row, pool/labels", "$ a prompt", *(f"KL {kl}" for kl in KLS)]
         columns = [(kl, rival) for rival in (RIVAL, RANDOM_MANY, SAME_MONEY) for kl in KLS]
         short = {RIVAL: RIVAL, RANDOM_MANY: RANDOM_MANY, SAME_MONEY: "traditional, same $"}
         heads += [f"less {short[rival]}, KL {kl}" for kl, rival in columns]
         rows = []
-        for strategy, labels, size in self._cells():
-            price = f"{labels * LABEL_USD + size * RESPONSE_USD:.2f}" if labels else "–"
-            rates = [self._of(strategy, labels, size, win_rate("dpo", kl)) for kl in KLS]
+        for strategy, labels, size in self.cells():
+            rates = [self.of_row(strategy, labels, size, win_rate("dpo", kl)) for kl in KLS]
             rows.append(
                 [
-                    f"{name_of(strategy)} {size}/{labels}" if labels else name_of(strategy),
-                    price,
+                    _row_name(strategy, labels, size),
+                    _price(labels, size),
                     *(_mean(rate, _rate(kl)) for kl, rate in zip(KLS, rates, strict=True)),
                     *(
-                        self._difference(strategy, labels, size, win_rate("dpo", kl), rival)
+                        self.difference(strategy, labels, size, win_rate("dpo", kl), rival)
                         for kl, rival in columns
                     ),
                 ]
@@ -325,12 +378,12 @@ class _Found:
         heads += [f"{name}, KL {kl}" for name in TRAININGS for kl in KLS]
         wanted = [(TRADITIONAL, k, k) for k in BUDGETS]
         wanted += [(name, k, self.size) for name in (CONTROL, _DEFAULT) for k in BUDGETS]
-        wanted += [key for key in self._cells() if key[0] == "all-pairs"]
+        wanted += [key for key in self.cells() if key[0] == "all-pairs"]
         rows = [
             [
-                f"{name_of(strategy)} {size}/{labels}",
+                _row_name(strategy, labels, size),
                 *(
-                    _mean(self._of(strategy, labels, size, win_rate(name, kl)), _rate(kl))
+                    _mean(self.of_row(strategy, labels, size, win_rate(name, kl)), _rate(kl))
                     + self._beside(strategy, labels, size, win_rate(name, kl))
                     for name in TRAININGS
                     for kl in KLS
@@ -342,10 +395,11 @@ class _Found:
         return Table(label, heads, rows)
 
     def _beside(self, strategy: str, labels: int, size: int, metric: str) -> str:
-        difference = self._difference(strategy, labels, size, metric, RIVAL)
+        difference = self.difference(strategy, labels, size, metric, RIVAL)
         return "" if difference == "–" else f" ({difference})"
 
-    def _difference(self, strategy: str, labels: int, size: int, metric: str, rival: str) -> str:
+    def difference(self, strategy: str, labels: int, size: int, metric: str, rival: str) -> str:
+        """A difference of a row in words, bold where its interval is clear of zero."""
         key = (strategy, labels, size, metric, rival)
         for row in self.comparisons:
             if (row.strategy, row.labels, row.pool_size, row.metric, row.baseline) == key:

@@ -85,8 +85,8 @@ def policy(
         return
     from winnow_bench import policy as measured
 
-    sentences, tables = measured.run(pool, out, seeds, say)
-    for line in (*tables, "", *sentences, *(f"Cannot show: {each}" for each in measured.LIMITS)):
+    sentences, table = measured.run(pool, out, seeds, say)
+    for line in (*table, "", *sentences, *(f"Cannot show: {each}" for each in measured.LIMITS)):
         say(line)
     say(f"Written: {out / 'policy.html'}, policy.md, policy.json, policy.parquet")
 

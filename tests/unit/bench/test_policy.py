@@ -15,7 +15,8 @@ from winnow_bench import policy_fit
 from winnow_bench.labels import Cell, Purchase, buy_in_nights, draw
 from winnow_bench.policy import cells, compared, run_seed
 from winnow_bench.policy_fit import LABEL_LOG_ODDS, LOSSES, Field, Preferences, preferences, train
-from winnow_bench.policy_page import KLS, SAME_MONEY, win_rate
+from winnow_bench.policy_page import KLS, SAME_MONEY, overview, verdicts, win_rate
+from winnow_bench.statistics import summarise
 from winnow_bench.world import JudgedPool, World, read_worlds
 
 D = 5
@@ -279,3 +280,35 @@ def test_a_baseline_that_was_not_measured_has_no_differences() -> None:
         *rows_of("dts", 4, 50, [0.31]),
     ]
     assert {row.baseline for row in compared(rows)} == {"random"}
+
+
+def test_pools_of_other_sizes_stand_in_one_table() -> None:
+    def of(pool: str, sizes: list[int], more: float) -> list[dict[str, object]]:
+        rows = [
+            *rows_of("traditional", 4, 4, [0.30, 0.31]),
+            *rows_of("traditional", 8, 8, [0.34, 0.36]),
+            *(r for n in sizes for r in rows_of("random", 8, n, [0.33, 0.35])),
+            *(r for n in sizes for r in rows_of("dts", 8, n, [0.34 + more, 0.36 + more])),
+        ]
+        return [{**row, "pool": pool} for row in rows]
+
+    rows = [*of("large", [50, 57], 0.01), *of("small", [9], -0.02)]
+    table = overview(summarise(rows), compared(rows))
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert cells["dts 50·9/8"][1:3] == ["36.0", "**+1.00 ± 0.00**"]
+    assert cells["dts 50·9/8"][5:7] == ["33.0", "**−2.00 ± 0.00**"]
+    assert cells["dts 57/8"][5:7] == ["–", "–"]
+
+
+def test_a_strategy_that_does_not_pay_is_named() -> None:
+    rows = [
+        *rows_of("traditional", 8, 8, [0.34, 0.36, 0.35]),
+        *(r for n in (4, 8) for r in rows_of("random", n, 50, [0.33, 0.35, 0.34])),
+        *(r for n in (4, 8) for r in rows_of("dts", n, 50, [0.36, 0.38, 0.37])),
+        *(r for n in (4, 8) for r in rows_of("delta", n, 50, [0.32, 0.34, 0.33])),
+        *(r for n in (4, 8) for r in rows_of("hybrid", n, 50, [0.30, 0.38, 0.34])),
+    ]
+    sentences = " ".join(verdicts(summarise(rows), compared(rows)))
+    assert "with 4 labels by hybrid and delta and with 8 labels by hybrid and delta" in sentences
+    worse = "random (−1.00 ± 0.00) and delta (−2.00 ± 0.00)"
+    assert f"more often dts (+2.00 ± 0.00); less often {worse}; not told" in sentences
