@@ -22,8 +22,12 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-_BATCH = 8
-_LONGEST_PROMPT = 512
+_AT_ONCE = 2
+"""Pairs, or texts to judge, in one forward pass: memory is theirs times the vocabulary."""
+_STEP = 8
+"""Pairs of one step of the optimiser."""
+_LONGEST_PROMPT = 256
+"""Tokens of a prompt, its end."""
 
 
 def main(job: dict[str, Any]) -> None:
@@ -65,7 +69,9 @@ def _trained(job: dict[str, Any], tokenizer: Any) -> tuple[Any, list[float]]:
     rows = rows.select_columns(["prompt", "chosen", "rejected"])
 
     def cut(row: dict[str, Any]) -> dict[str, Any]:
-        short = {}
+        asked = row["prompt"][-1]["content"]
+        ids = _ids(tokenizer, asked)[-_LONGEST_PROMPT:]
+        short = {"prompt": [{"role": "user", "content": tokenizer.decode(ids)}]}
         for side in ("chosen", "rejected"):
             ids = _ids(tokenizer, row[side][0]["content"])[: job["tokens"]]
             short[side] = [{"role": "assistant", "content": tokenizer.decode(ids)}]
@@ -74,11 +80,12 @@ def _trained(job: dict[str, Any], tokenizer: Any) -> tuple[Any, list[float]]:
     on_gpu = torch.cuda.is_available()
     settings = DPOConfig(
         output_dir=f"{job['result']}.run",
-        per_device_train_batch_size=_BATCH,
+        per_device_train_batch_size=_AT_ONCE,
+        gradient_accumulation_steps=_STEP // _AT_ONCE,
         num_train_epochs=job["epochs"],
         learning_rate=job["learning_rate"],
         beta=job["beta"],
-        max_length=job["tokens"] + _LONGEST_PROMPT,
+        max_length=None,
         logging_steps=1,
         save_strategy="no",
         report_to="none",
@@ -132,8 +139,8 @@ def _before_and_after(
     import torch
 
     pairs = []
-    for start in range(0, len(texts), _BATCH):
-        batch = texts[start : start + _BATCH]
+    for start in range(0, len(texts), _AT_ONCE):
+        batch = texts[start : start + _AT_ONCE]
         with torch.no_grad():
             with model.disable_adapter():
                 before = _likelihoods(model, batch, pad)
@@ -152,7 +159,8 @@ def _likelihoods(model: Any, batch: list[tuple[list[int], list[int]]], pad: int)
         [[1] * len(row) + [0] * (longest - len(row)) for row in whole], device=model.device
     )
     logits = model(input_ids=ids, attention_mask=there).logits[:, :-1].float()
-    chance = torch.log_softmax(logits, dim=-1).gather(-1, ids[:, 1:, None])[..., 0]
+    chosen = logits.gather(-1, ids[:, 1:, None])[..., 0]
+    chance = chosen - torch.logsumexp(logits, dim=-1)
     return [
         float(row[len(prompt) - 1 : len(prompt) + len(response) - 1].sum())
         for row, (prompt, response) in zip(chance, batch, strict=True)
@@ -160,8 +168,10 @@ def _likelihoods(model: Any, batch: list[tuple[list[int], list[int]]], pad: int)
 
 
 def _prompt_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
+    ids = _ids(tokenizer, messages[-1]["content"])[-_LONGEST_PROMPT:]
+    messages = [{"role": "user", "content": tokenizer.decode(ids)}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return _ids(tokenizer, text)[-_LONGEST_PROMPT:]
+    return _ids(tokenizer, text)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
