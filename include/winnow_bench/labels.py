@@ -194,13 +194,13 @@ def worlds_for(folder: Path, n_seeds: int) -> list[World]:
 def compared(table: pa.Table) -> list[Comparison]:
     """Differences from the baselines, each strategy against `random` at its own pool size."""
     rows = table.to_pylist()
-    traditional = [row for row in rows if _is_traditional(row)]
+    traditional = [row for row in rows if is_traditional(row)]
     sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
     differences = [
         row
         for size in sizes
         for row in compare(
-            traditional + [r for r in rows if r["pool_size"] == size and not _is_traditional(r)],
+            traditional + [r for r in rows if r["pool_size"] == size and not is_traditional(r)],
             _baselines(rows),
         )
         if row.pool_size == size or size == sizes[0]
@@ -208,7 +208,8 @@ def compared(table: pa.Table) -> list[Comparison]:
     return sorted(differences, key=lambda r: (r.pool, r.metric, r.baseline, r.strategy, r.labels))
 
 
-def _is_traditional(row: Mapping[str, Any]) -> bool:
+def is_traditional(row: Mapping[str, Any]) -> bool:
+    """Whether a row of results is of traditional sampling, whatever its reward saw."""
     return bool(row["strategy"].startswith(TRADITIONAL))
 
 

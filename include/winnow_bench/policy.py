@@ -11,6 +11,8 @@ What a policy is trained on, by name:
     dpo, kto, listwise    every labelled pair. That is what the view `dpo` holds where each pair has
                           one vote: a vote's certainty comes from people's agreement (0.80 before
                           any was measured, `min_p_chosen` being 0.75), not from the reward model
+    dpo_blocks            DPO with a ridge for each block of features, in the proportions of the
+                          reward's own prior precisions
     dpo_sure              DPO on the pairs alone to which the reward gives P(chosen is better) of at
                           least `min_p_chosen` after all labels
 
@@ -39,6 +41,7 @@ from winnow.select import STRATEGIES
 from winnow_bench.document import machine, write_report
 from winnow_bench.evaluate import Bought, label_chance
 from winnow_bench.labels import (
+    BEFORE,
     BUDGETS,
     LABEL_USD,
     POOL_SIZE,
@@ -53,8 +56,10 @@ from winnow_bench.labels import (
     buy_all_pairs,
     buy_in_nights,
     draw,
+    is_traditional,
     n_labelled,
     over_seeds,
+    seeing,
     worlds_for,
 )
 from winnow_bench.policy_fit import LOSSES, Field, preferences, train
@@ -72,7 +77,7 @@ from winnow_bench.policy_page import (
 from winnow_bench.statistics import Comparison, compare, summarise
 from winnow_bench.world import JudgedPool, World
 
-BASELINES = ("traditional-8", "random-8", "random", SAME_MONEY)
+BASELINES = ("traditional-8", f"{TRADITIONAL} ({BEFORE})-8", "random-8", "random", SAME_MONEY)
 MIN_P_CHOSEN = float(Publish.model_fields["min_p_chosen"].default)
 SECOND_VOTES = float(Label.model_fields["second_vote_share"].default)
 DEFAULT_STRATEGY = Select().strategy
@@ -128,7 +133,8 @@ def cells(world: World) -> list[Cell]:
     """Each strategy at each budget, and the default one from the largest pools at the last."""
     largest = world.largest_pool
     small = min(POOL_SIZE, largest)
-    wanted = [Cell(TRADITIONAL, k, k) for k in BUDGETS]
+    wanted = [Cell(TRADITIONAL, k, k, sees) for sees in ("", BEFORE) for k in BUDGETS]
+    wanted += [Cell(DEFAULT_STRATEGY, k, small, BEFORE) for k in BUDGETS]
     wanted += [Cell(s, k, small) for s in sorted({*STRATEGIES} - {TRADITIONAL}) for k in BUDGETS]
     if largest > small:
         wanted += [Cell(s, BUDGETS[-1], largest) for s in (DEFAULT_STRATEGY, "random")]
@@ -143,7 +149,9 @@ def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
         rows = list(_references(world, drawn, field))
         for cell in [*wanted, all_pairs_cell(world)]:
             buy = buy_all_pairs if cell == all_pairs_cell(world) else buy_in_nights
-            rows += as_rows(world.name, cell, seed, _figures(drawn, field, buy(drawn, cell)))
+            seen = seeing(drawn, cell.sees)
+            judged = Field.of(seen.held_out) if cell.sees else field
+            rows += as_rows(world.name, cell, seed, _figures(seen, judged, buy(seen, cell)))
         return rows
 
 
@@ -156,7 +164,7 @@ def compared(rows: Sequence[Row]) -> list[Comparison]:
     sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
     differences: list[Comparison] = []
     for size in sizes:
-        fair = [row for row in judged if row["strategy"] == TRADITIONAL or row["pool_size"] == size]
+        fair = [row for row in judged if is_traditional(row) or row["pool_size"] == size]
         fair += _same_money(judged, size)
         present = {f"{row['strategy']}{end}" for row in fair for end in ("", f"-{row['labels']}")}
         against = compare(fair, [name for name in BASELINES if name in present])
@@ -191,7 +199,9 @@ def _same_money(rows: Sequence[Row], size: int) -> Iterator[Row]:
 def _figures(drawn: Seed, field: Field, bought: Purchase) -> dict[str, float]:
     every = [(pool, list(bought.labels[pool.prompt_id])) for pool in drawn.labelled]
     sure = [(pool, _sure(pool, labels, bought)) for pool, labels in every]
-    views = {**dict.fromkeys(LOSSES, every), "dpo_sure": sure}
+    views = {**dict.fromkeys([*LOSSES, "dpo_blocks"], every), "dpo_sure": sure}
+    precision_d = bought.posterior.precision_d
+    blocks_d = np.exp(0.5 * (np.log(precision_d).mean() - np.log(precision_d)))
     figures = {
         "cost_usd": bought.cost_usd,
         "pairs": float(sum(len(labels) for _, labels in every)),
@@ -202,7 +212,8 @@ def _figures(drawn: Seed, field: Field, bought: Purchase) -> dict[str, float]:
         data = preferences([(pool, *_sides(labels)) for pool, labels in view])
         loss = LOSSES[name.partition("_")[0]]
         rng = np.random.default_rng(seed_from("bench", "folds", drawn.seed))
-        theta_d = train(data, loss, rng)
+        unit_d = blocks_d if name == "dpo_blocks" else np.ones_like(blocks_d)
+        theta_d = unit_d * train(data.in_units(unit_d), loss, rng)
         figures |= _judged(name, field, field.features_pnd @ theta_d)
     both = [(sure_gain(kl), win_rate("dpo_sure", kl), win_rate("dpo", kl)) for kl in KLS]
     return figures | {gain: figures[sure_] - figures[all_] for gain, sure_, all_ in both}

@@ -20,7 +20,7 @@ Shapes: m labelled responses of all prompts, e pairs, d features; p pools padded
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ RIDGES = tuple(float(10.0**power) for power in np.arange(3.5, -0.75, -0.25))
 """λ that cross-validation may choose, the largest first."""
 
 N_FOLDS = 5
+MANY_PAIRS = 50_000
+"""From here on two folds are enough, and five would take most of the bench's time."""
+
 LABEL_LOG_ODDS = float(np.log(4.0))
 """What one label says of its pair to the listwise loss: 0.8 sure, as the product has it before
 agreement was measured."""
@@ -68,6 +71,10 @@ class Preferences:
             row_m[self.winner_e[kept_e]],
             row_m[self.loser_e[kept_e]],
         )
+
+    def in_units(self, unit_d: FloatArray) -> Preferences:
+        """With each feature in units of its own: a large one is held down less by the ridge."""
+        return replace(self, features_md=self.features_md * unit_d)
 
     def count(self, rows_e: IndexArray, value_e: FloatArray | None = None) -> FloatArray:
         """Sums (m,) of a value a pair over the responses that it names."""
@@ -158,7 +165,7 @@ def train(
     """θ (d,) with the ridge that predicts prompts which were left out best; 0 without a pair."""
     if not len(data.winner_e):
         return np.zeros(data.features_md.shape[1])
-    n_folds = min(N_FOLDS, data.n_prompts)
+    n_folds = min(N_FOLDS if len(data.winner_e) < MANY_PAIRS else 2, data.n_prompts)
     fold_p = rng.permutation(data.n_prompts) % n_folds
     left_out = np.zeros(len(RIDGES))
     for fold in range(n_folds if n_folds > 1 else 0):

@@ -17,7 +17,7 @@ from winnow.pages.render import render
 from winnow.pages.words import Table
 from winnow_bench.charts import forest, slots
 from winnow_bench.document import TEMPLATES, definitions
-from winnow_bench.labels import BUDGETS, LABEL_USD, RESPONSE_USD, TRADITIONAL
+from winnow_bench.labels import BEFORE, BUDGETS, LABEL_USD, RESPONSE_USD, TRADITIONAL
 from winnow_bench.metrics import MINUS, Metric
 from winnow_bench.statistics import Comparison, Summary
 from winnow_bench.verdicts import CONTROL, join, name_of, usual_size
@@ -30,8 +30,12 @@ SAME_MONEY = "same-money"
 
 FEW, MANY = BUDGETS
 RIVAL, RANDOM_MANY = f"{TRADITIONAL}-{MANY}", f"{CONTROL}-{MANY}"
+RIVAL_BEFORE = f"{TRADITIONAL} ({BEFORE})-{MANY}"
+"""The rival with the features and the prior of that release."""
+
 TRAININGS = {
     "dpo": "DPO",
+    "dpo_blocks": "DPO with a ridge a block of features",
     "dpo_sure": "DPO on the pairs that the reward is sure of",
     "kto": "KTO",
     "listwise": "the listwise loss",
@@ -70,7 +74,7 @@ def overview(summaries: Sequence[Summary], comparisons: Sequence[Comparison]) ->
     """The main figures of all pools side by side, as the documentation has them."""
     found = [_Found.of(pool, summaries, comparisons) for pool in _pools(summaries)]
     columns = [(f"less {RIVAL}, KL {kl}", kl, RIVAL) for kl in KLS]
-    columns.append((f"less {RANDOM_MANY}, KL {KLS[0]}", KLS[0], RANDOM_MANY))
+    columns.append((f"less {RIVAL_BEFORE}, KL {KLS[0]}", KLS[0], RIVAL_BEFORE))
     heads = ["row, pool/labels", "$ a prompt"]
     for each in found:
         heads += [f"*{each.pool}*, KL {KLS[0]}", *(title for title, _, _ in columns)]
@@ -180,6 +184,7 @@ class _Found:
         """What was found, the main thing first."""
         return [
             self._against(FEW, RIVAL),
+            *self._against_before(),
             *(self._against(labels, SAME_MONEY) for labels in BUDGETS),
             *(self._against(labels, CONTROL) for labels in BUDGETS),
             self._does_not_pay(),
@@ -206,6 +211,24 @@ class _Found:
         ]
         sides = "; ".join(parts) or "nothing was measured"
         return f"{head}, how often the policy wins, in points: {sides}."
+
+    def _against_before(self) -> list[str]:
+        """The default at a few labels, and the rival itself, against the rival of before."""
+        kl = KLS[0]
+        gaps = [
+            f"{name_of(strategy)} with {labels} {_gap(row)}"
+            for strategy, labels in ((_DEFAULT, FEW), (TRADITIONAL, MANY))
+            for row in self.comparisons
+            if (row.strategy, row.labels) == (strategy, labels)
+            and row.pool_size in (labels, self.size)
+            and (row.baseline, row.metric) == (RIVAL_BEFORE, win_rate("dpo", kl))
+        ]
+        if not gaps:
+            return []
+        return [
+            f"At KL {kl} against traditional sampling with {MANY} as of {BEFORE}, in features and "
+            f"prior, in points: {join(gaps)}."
+        ]
 
     def _does_not_pay(self) -> str:
         """Strategies that are no better than random pairs at the same price, with the budget."""
@@ -298,7 +321,7 @@ class _Found:
             for row in self.comparisons
             if (row.labels, row.baseline, row.metric) == (labels, baseline, metric)
             and row.pool_size == self.size
-            and row.strategy != TRADITIONAL
+            and row.strategy.partition(" ")[0] == row.strategy != TRADITIONAL
         ]
 
     def of_row(self, strategy: str, labels: int, pool_size: int, metric: str) -> Summary | None:
@@ -340,7 +363,8 @@ class _Found:
             name, labels, size = key
             if name in _BOUNDS:
                 return len(order) + 1 + _BOUNDS.index(name), name, labels, size
-            rank = order.index(name) if name in order else len(order)
+            kind = name.partition(" ")[0]
+            rank = order.index(kind) if kind in order else len(order)
             return rank, name, labels, size
 
         return sorted({key[:3] for key in self.summaries}, key=place)
@@ -354,9 +378,10 @@ class _Found:
 
     def _by_row(self) -> Table:
         heads = ["row, pool/labels", "$ a prompt", *(f"KL {kl}" for kl in KLS)]
-        columns = [(kl, rival) for rival in (RIVAL, RANDOM_MANY, SAME_MONEY) for kl in KLS]
-        short = {RIVAL: RIVAL, RANDOM_MANY: RANDOM_MANY, SAME_MONEY: "traditional, same $"}
-        heads += [f"less {short[rival]}, KL {kl}" for kl, rival in columns]
+        rivals = (RIVAL, RIVAL_BEFORE, RANDOM_MANY, SAME_MONEY)
+        columns = [(kl, rival) for rival in rivals for kl in KLS]
+        short = {SAME_MONEY: "traditional, same $"}
+        heads += [f"less {short.get(rival, rival)}, KL {kl}" for kl, rival in columns]
         rows = []
         for strategy, labels, size in self.cells():
             rates = [self.of_row(strategy, labels, size, win_rate("dpo", kl)) for kl in KLS]
@@ -376,9 +401,12 @@ class _Found:
     def _by_training(self) -> Table:
         heads = ["row, pool/labels"]
         heads += [f"{name}, KL {kl}" for name in TRAININGS for kl in KLS]
-        wanted = [(TRADITIONAL, k, k) for k in BUDGETS]
-        wanted += [(name, k, self.size) for name in (CONTROL, _DEFAULT) for k in BUDGETS]
-        wanted += [key for key in self.cells() if key[0] == "all-pairs"]
+        main = (TRADITIONAL, CONTROL, _DEFAULT, "all-pairs")
+        wanted = [
+            (strategy, labels, size)
+            for strategy, labels, size in self.cells()
+            if strategy.partition(" ")[0] in main and size in (labels, self.size)
+        ]
         rows = [
             [
                 _row_name(strategy, labels, size),
