@@ -312,3 +312,25 @@ def test_a_strategy_that_does_not_pay_is_named() -> None:
     assert "with 4 labels by hybrid and delta and with 8 labels by hybrid and delta" in sentences
     worse = "random (−1.00 ± 0.00) and delta (−2.00 ± 0.00)"
     assert f"more often dts (+2.00 ± 0.00); less often {worse}; not told" in sentences
+
+
+def test_a_feature_in_a_larger_unit_is_held_down_less() -> None:
+    data = labelled(PLANTED, 100, 4)
+    unit_d = np.array([100.0, 1.0, 1.0, 1.0, 1.0])
+    plain_d, free_d = (
+        unit * train(data.in_units(unit), LOSSES["dpo"], np.random.default_rng(0))
+        for unit in (np.ones(D), unit_d)
+    )
+    assert free_d[0] / np.linalg.norm(free_d) > plain_d[0] / np.linalg.norm(plain_d)
+
+
+def test_rows_of_the_release_before_see_what_it_saw(world: World) -> None:
+    wanted = [Cell("random", 8, 9), Cell("random", 8, 9, "0.3"), Cell("traditional", 8, 8, "0.3")]
+    rows = run_seed(world, 0, wanted)
+    value = {(r["strategy"], r["metric"]): r["value"] for r in rows}
+    assert value["random", "pairs"] == value["random (0.3)", "pairs"]
+    assert value["random", win_rate("dpo", 1)] != value["random (0.3)", win_rate("dpo", 1)]
+    assert ("traditional (0.3)", win_rate("kto", 2)) in value
+    # One prior precision for all features is one ridge for all.
+    alike = [value["random (0.3)", win_rate(name, 1)] for name in ("dpo", "dpo_blocks")]
+    assert alike[0] == pytest.approx(alike[1], abs=1e-6)
