@@ -63,6 +63,9 @@ BUDGETS = (4, 8)
 CURVE_BUDGETS = (1, 2, 3, 16)
 """Further budgets, from a pool of `POOL_SIZE`, for the curves."""
 
+MUCH_LARGER = 1.5
+"""Times `POOL_SIZE` from which the largest pool is a pool size of its own."""
+
 LABEL_USD = 0.10
 RESPONSE_USD = 0.0005
 
@@ -116,7 +119,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Seed:
+class Seed:
     """One seed's prompts, candidates and labels, the same for every cell."""
 
     seed: int
@@ -163,16 +166,8 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
         Corrupt: The folder does not hold judged pools.
         Fatal: Fewer than one seed, or fewer prompts than nights.
     """
-    if n_seeds < 1:
-        raise Fatal(f"{n_seeds} seeds: the bench needs at least one, and 20 for intervals.")
-    began, every = time.monotonic(), read_worlds(folder)
-    worlds = [world for world in every if len(world.pools) >= 2 * N_NIGHTS]
-    if not worlds:
-        raise Fatal(
-            f"{folder} has {len(every[0].pools)} prompts with two responses that can be compared: "
-            f"use at least {2 * N_NIGHTS}."
-        )
-    table = pa.Table.from_pylist(list(_measure(worlds, n_seeds, tell)))
+    began, worlds = time.monotonic(), worlds_for(folder, n_seeds)
+    table = pa.Table.from_pylist(list(over_seeds(worlds, n_seeds, run_seed, cells, tell)))
     comparisons = compared(table)
     facts = _facts(folder, worlds, n_seeds, time.monotonic() - began)
     summaries, rows = summarise(table), [asdict(row) for row in comparisons]
@@ -182,14 +177,33 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
     return sentences(summaries, comparisons)
 
 
+def worlds_for(folder: Path, n_seeds: int) -> list[World]:
+    """The worlds of a folder that have prompts enough for every night.
+
+    Raises:
+        Corrupt: The folder does not hold judged pools.
+        Fatal: Fewer than one seed, or fewer prompts than nights.
+    """
+    if n_seeds < 1:
+        raise Fatal(f"{n_seeds} seeds: the bench needs at least one, and 20 for intervals.")
+    every = read_worlds(folder)
+    worlds = [world for world in every if len(world.pools) >= 2 * N_NIGHTS]
+    if not worlds:
+        raise Fatal(
+            f"{folder} has {len(every[0].pools)} prompts with two responses that can be compared: "
+            f"use at least {2 * N_NIGHTS}."
+        )
+    return worlds
+
+
 def compared(table: pa.Table) -> list[Comparison]:
     """Differences from the baselines, each strategy against `random` at its own pool size."""
     rows = table.to_pylist()
-    traditional = [row for row in rows if _is_traditional(row)]
+    traditional = [row for row in rows if is_traditional(row)]
     sizes = sorted({row["pool_size"] for row in rows if row["strategy"] == "random"})
     differences = _against_peers(rows)
     for size in sizes:
-        own = [r for r in rows if r["pool_size"] == size and not _is_traditional(r)]
+        own = [r for r in rows if r["pool_size"] == size and not is_traditional(r)]
         differences += [
             row
             for row in compare(traditional + own, _baselines(traditional + own))
@@ -213,7 +227,8 @@ def _against_peers(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
     return [row for row in compared_to if row.strategy == OURS]
 
 
-def _is_traditional(row: Mapping[str, Any]) -> bool:
+def is_traditional(row: Mapping[str, Any]) -> bool:
+    """Whether a row of results is of traditional sampling, whatever its reward saw."""
     return bool(row["strategy"].startswith(TRADITIONAL))
 
 
@@ -224,16 +239,16 @@ def _baselines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def cells(world: World) -> list[Cell]:
-    """The rows to run in a world; one pool size where its pools hold no more than `POOL_SIZE`."""
+    """The rows to run in a world; the largest pools count only where they are much larger."""
     largest = world.largest_pool
     small = min(POOL_SIZE, largest)
+    sizes = [small, largest] if largest >= MUCH_LARGER * small else [small]
     default = Select().strategy
     wanted = [Cell(TRADITIONAL, k, k, sees) for sees in ("", BEFORE) for k in BUDGETS]
     wanted += [Cell(default, k, small, BEFORE) for k in BUDGETS]
     wanted += [Cell(default, BUDGETS[0], small, share) for share in (INVERTED, *SCORES)]
     wanted += [Cell(peer, FEW_LABELS, small) for peer in PEERS]
     for strategy in sorted(set(STRATEGIES) - {TRADITIONAL}):
-        sizes = sorted({small, largest})
         wanted += [Cell(strategy, labels, size) for labels in BUDGETS for size in sizes]
         wanted += [Cell(strategy, labels, small) for labels in CURVE_BUDGETS]
     return wanted
@@ -242,23 +257,38 @@ def cells(world: World) -> list[Cell]:
 def run_seed(world: World, seed: int, wanted: Iterable[Cell]) -> list[Row]:
     """Every figure of every cell at one seed, with the references that need no label."""
     with threadpool_limits(1):
-        drawn = _draw(world, seed)
+        drawn = draw(world, seed)
         rows = list(_references(world, drawn))
         for cell in wanted:
-            seen = _seeing(drawn, cell.sees) if cell.sees else drawn
-            rows += _as_rows(world, cell, seed, _run_cell(seen, cell))
-        n_pairs = (size := min(POOL_SIZE, world.largest_pool)) * (size - 1) // 2
-        everything = Cell("all-pairs", n_pairs, size)
-        return [*rows, *_as_rows(world, everything, seed, _run_all_pairs(drawn, everything))]
+            seen = seeing(drawn, cell.sees)
+            rows += as_rows(world.name, cell, seed, _figures(seen, buy_in_nights(seen, cell)))
+        bound = all_pairs_cell(world)
+        figures = _figures(drawn, buy_all_pairs(drawn, bound))
+        return [*rows, *as_rows(world.name, bound, seed, figures)]
 
 
-def _measure(worlds: Sequence[World], n_seeds: int, tell: Callable[[str], None]) -> Iterator[Row]:
-    """Rows of all worlds and seeds, a process a core, in the order of worlds and seeds."""
+def all_pairs_cell(world: World) -> Cell:
+    """Every pair of a pool of the usual size."""
+    size = min(POOL_SIZE, world.largest_pool)
+    return Cell("all-pairs", size * (size - 1) // 2, size)
+
+
+def over_seeds(
+    worlds: Sequence[World],
+    n_seeds: int,
+    work: Callable[[World, int, list[Cell]], list[Row]],
+    cells_of: Callable[[World], list[Cell]],
+    tell: Callable[[str], None],
+) -> Iterator[Row]:
+    """Rows of all worlds and seeds, a process a core, in the order of worlds and seeds.
+
+    `work` gives those of a world at a seed for the cells that `cells_of` names there.
+    """
     runs = [(world, seed) for seed in range(n_seeds) for world in worlds]
     began, rows_of = time.monotonic(), {}
     bar = progress_bar("Runs", len(runs))
     with ProcessPoolExecutor(max_workers=cpu_count()) as processes, bar as advance:
-        futures = {processes.submit(run_seed, w, s, cells(w)): (w.name, s) for w, s in runs}
+        futures = {processes.submit(work, w, s, cells_of(w)): (w.name, s) for w, s in runs}
         for done in as_completed(futures):
             rows_of[futures[done]] = done.result()
             advance()
@@ -272,11 +302,11 @@ def _measure(worlds: Sequence[World], n_seeds: int, tell: Callable[[str], None])
             yield from rows_of[world.name, seed]
 
 
-def _draw(world: World, seed: int) -> _Seed:
+def draw(world: World, seed: int) -> Seed:
+    """The prompts of a world in a seed's order, cut into labelled and held-out ones."""
     order = np.random.default_rng(seed_from("bench", "prompts", seed)).permutation(len(world.pools))
-    n_labelled = _n_labelled(world)
-    pools = [world.pools[k] for k in order]
-    return _Seed(seed, tuple(pools[:n_labelled]), tuple(pools[n_labelled:]), world.blocks)
+    n, pools = n_labelled(world), [world.pools[k] for k in order]
+    return Seed(seed, tuple(pools[:n]), tuple(pools[n:]), world.blocks)
 
 
 def _seen(sees: str | int) -> str:
@@ -285,8 +315,10 @@ def _seen(sees: str | int) -> str:
     return f"score inverted, {100 - sees} %" if sees < 50 else f"score {sees} %"
 
 
-def _seeing(drawn: _Seed, sees: str | int) -> _Seed:
-    """The same prompts, candidates and labels with other features."""
+def seeing(drawn: Seed, sees: str | int) -> Seed:
+    """The same prompts, candidates and labels with what a cell sees; see `Cell`."""
+    if not sees:
+        return drawn
     every = [*drawn.labelled, *drawn.held_out]
     if isinstance(sees, str):
         d = sum(block.size for block in drawn.blocks if block.name != "pool")
@@ -307,23 +339,40 @@ def _seeing(drawn: _Seed, sees: str | int) -> _Seed:
     return replace(drawn, labelled=labelled, held_out=held_out, blocks=blocks)
 
 
-def _n_labelled(world: World) -> int:
+def n_labelled(world: World) -> int:
+    """How many prompts of a world are labelled."""
     return min(N_PROMPTS, len(world.pools) // 2)
 
 
-def _run_cell(drawn: _Seed, cell: Cell) -> dict[str, float]:
-    """Nights of choosing, labelling and refitting, then the figures."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Purchase:
+    """What a cell bought at a seed: labels and candidates by prompt, and the reward after them."""
+
+    cell: Cell
+    posterior: Posterior
+    labels: Mapping[str, Sequence[Bought]]
+    offered: Mapping[str, IndexArray]
+
+    @property
+    def cost_usd(self) -> float:
+        """Of the labels and of sampling the candidates."""
+        responses = self.cell.pool_size * len(self.offered)
+        return LABEL_USD * sum(map(len, self.labels.values())) + RESPONSE_USD * responses
+
+
+def buy_in_nights(drawn: Seed, cell: Cell) -> Purchase:
+    """Nights of choosing, labelling and refitting."""
     posterior, labels = prior_of(drawn.blocks), dict[str, list[Bought]]()
     offered = {p.prompt_id: drawn.offered(p, cell) for p in drawn.labelled}
     for night in np.array_split(np.arange(len(drawn.labelled)), N_NIGHTS):
         tonight = [drawn.labelled[k] for k in night]
         labels.update(_buy(drawn, cell, posterior, tonight, offered))
         posterior = _refit(drawn, labels)
-    return _figures(drawn, cell, posterior, labels, offered)
+    return Purchase(cell, posterior, labels, offered)
 
 
 def _buy(
-    drawn: _Seed,
+    drawn: Seed,
     cell: Cell,
     posterior: Posterior,
     tonight: Sequence[JudgedPool],
@@ -362,7 +411,7 @@ def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
     return effective_rules(rules, posterior.n_labels, dimension, "open")[0]
 
 
-def _refit(drawn: _Seed, labels: Mapping[str, Sequence[Bought]]) -> Posterior:
+def _refit(drawn: Seed, labels: Mapping[str, Sequence[Bought]]) -> Posterior:
     z, preferred = [], []
     for pool in drawn.labelled:
         bought = labels.get(pool.prompt_id, [])
@@ -374,7 +423,7 @@ def _refit(drawn: _Seed, labels: Mapping[str, Sequence[Bought]]) -> Posterior:
     )
 
 
-def _run_all_pairs(drawn: _Seed, cell: Cell) -> dict[str, float]:
+def buy_all_pairs(drawn: Seed, cell: Cell) -> Purchase:
     """The bound of what labels can give: every open pair of every pool has one."""
     offered = {p.prompt_id: drawn.offered(p, cell) for p in drawn.labelled}
     labels = {}
@@ -384,16 +433,11 @@ def _run_all_pairs(drawn: _Seed, cell: Cell) -> dict[str, float]:
         first, second = np.triu_indices(len(open_m), 1)
         i, j = open_m[first], open_m[second]
         labels[pool.prompt_id] = _bought(i, j, drawn.preferred(pool, i, j))
-    return _figures(drawn, cell, _refit(drawn, labels), labels, offered)
+    return Purchase(cell, _refit(drawn, labels), labels, offered)
 
 
-def _figures(
-    drawn: _Seed,
-    cell: Cell,
-    posterior: Posterior,
-    labels: Mapping[str, Sequence[Bought]],
-    offered: Mapping[str, IndexArray],
-) -> dict[str, float]:
+def _figures(drawn: Seed, bought: Purchase) -> dict[str, float]:
+    posterior, labels, offered = bought.posterior, bought.labels, bought.offered
     rng = np.random.default_rng(seed_from("bench", "pairs", drawn.seed))
     blocked = sum(
         bool(pool.ignored_n[b.i] or pool.ignored_n[b.j])
@@ -405,12 +449,11 @@ def _figures(
         **belief_figures(posterior, drawn.held_out, rng),
         **published_figures(posterior, drawn.labelled, labels, offered),
         "blocked_pairs": float(blocked),
-        "cost_usd": LABEL_USD * sum(map(len, labels.values()))
-        + RESPONSE_USD * cell.pool_size * len(drawn.labelled),
+        "cost_usd": bought.cost_usd,
     }
 
 
-def _references(world: World, drawn: _Seed) -> Iterator[Row]:
+def _references(world: World, drawn: Seed) -> Iterator[Row]:
     """Win rates that need no label: a random, the longest and the best response."""
     picks = []
     for pool in drawn.held_out:
@@ -421,14 +464,15 @@ def _references(world: World, drawn: _Seed) -> Iterator[Row]:
     for name, rate in zip(names, np.mean(picks, axis=0).tolist(), strict=True):
         cell = Cell(name, 0, world.largest_pool)
         figures = {"win_rate": rate, "best_of_pool_win_rate": rate}
-        yield from _as_rows(world, cell, drawn.seed, figures)
+        yield from as_rows(world.name, cell, drawn.seed, figures)
 
 
-def _as_rows(world: World, cell: Cell, seed: int, figures: Mapping[str, float]) -> Iterator[Row]:
+def as_rows(pool: str, cell: Cell, seed: int, figures: Mapping[str, float]) -> Iterator[Row]:
+    """A row of results a figure; one that is not finite was not measured."""
     for metric, value in figures.items():
         measured = {"seed": seed, "metric": metric, "value": value if isfinite(value) else None}
         of_cell = {"labels": cell.labels, "pool_size": cell.pool_size}
-        yield {"pool": world.name, "strategy": cell.name, **of_cell, **measured}
+        yield {"pool": pool, "strategy": cell.name, **of_cell, **measured}
 
 
 def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) -> Row:
@@ -436,7 +480,7 @@ def _facts(folder: Path, worlds: Sequence[World], n_seeds: int, seconds: float) 
         "features": worlds[0].features,
         "seeds": n_seeds,
         "prompts": {world.name: len(world.pools) for world in worlds},
-        "labelled_prompts": {world.name: _n_labelled(world) for world in worlds},
+        "labelled_prompts": {world.name: n_labelled(world) for world in worlds},
         "largest_pool": {world.name: world.largest_pool for world in worlds},
         "nights": N_NIGHTS,
         "label_usd": LABEL_USD,

@@ -90,7 +90,7 @@ def summarise(table: pa.Table | Rows) -> list[Summary]:
         Corrupt: A column is missing, a value is not finite, or a seed occurs twice in a cell.
     """
     return [
-        Summary(*cell, *_interval(list(values.values())), len(values))
+        Summary(*cell, *interval(list(values.values())), len(values))
         for cell, values in _cells(table).items()
     ]
 
@@ -169,7 +169,7 @@ def _comparison(
 ) -> Comparison:
     differences = [value - others[seed] for seed, value in values.items() if seed in others]
     n_seeds = len(differences)
-    mean, low, high = _interval(differences) if differences else (None, None, None)
+    mean, low, high = interval(differences) if differences else (None, None, None)
     return Comparison(
         **cell._asdict(),
         baseline=baseline,
@@ -181,7 +181,8 @@ def _comparison(
     )
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean and the ends of its 95 % t interval, which fewer than two values do not have."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, None, None

@@ -5,8 +5,9 @@ A bench is imported when it is asked for.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +17,8 @@ from winnow.commands.options import MODELS, ModelsOption, OutOption, whole_numbe
 from winnow.commands.say import say, say_text
 
 SHIPPED_PROMPTS = Path(winnow.__file__).parents[1] / "campaigns" / "nightly" / "prompts"
+SHIPPED_MODEL = Path(".winnow") / "models" / "SmolLM2-135M-Instruct"
+PolicyKind = Literal["linear", "lora"]
 QuickOption = Annotated[bool, typer.Option("--quick", help="a few cases only")]
 
 bench = plain_app(
@@ -53,6 +56,39 @@ def gate(
 
     measured.run(out, campaigns, seeds, pool, say_text)
     say_text(f"Written: {out / 'gate.html'}, gate.json")
+
+
+@bench.command(help="Whether a policy trained on each strategy's labels gets better")
+def policy(
+    pool: Annotated[Path, typer.Option(help="folder of alpaca_pool.parquet")],
+    out: OutOption,
+    policy: Annotated[PolicyKind, typer.Option(help="what is trained")] = "linear",
+    seeds: Annotated[int, whole_number(1, help="paired repetitions")] = 20,
+    trainer: Annotated[
+        Path, typer.Option(help="lora: an interpreter that has TRL and PEFT")
+    ] = Path(sys.executable),
+    model: Annotated[Path, typer.Option(help="lora: folder of the model")] = SHIPPED_MODEL,
+    arm: Annotated[
+        list[str] | None, typer.Option(help="lora: such as random-8, again for another")
+    ] = None,
+    prompts: Annotated[int, whole_number(1, help="lora: whose pairs are trained on")] = 200,
+    tokens: Annotated[int, whole_number(1, help="lora: longest response")] = 512,
+) -> None:
+    """Writes policy.parquet, .json, .html and .md; policy_lora.json for lora."""
+    if policy == "lora":
+        from winnow_bench import policy_lora
+
+        size = policy_lora.Size(trainer, model, prompts, tokens, arm or policy_lora.ARMS)
+        for sentence in policy_lora.run(pool, out, seeds, size, say):
+            say(sentence)
+        say(f"Written: {out / 'policy_lora.json'}")
+        return
+    from winnow_bench import policy as measured
+
+    sentences, table = measured.run(pool, out, seeds, say)
+    for line in (*table, "", *sentences, *(f"Cannot show: {each}" for each in measured.LIMITS)):
+        say(line)
+    say(f"Written: {out / 'policy.html'}, policy.md, policy.json, policy.parquet")
 
 
 @bench.command(help="How fast pairs are chosen, beside the floor of the matrix products")

@@ -54,7 +54,7 @@ def test_no_strategy_buys_a_blocked_response_and_all_buy_what_was_asked(world: W
 
 
 def test_a_pair_has_one_label_whoever_asks(world: World) -> None:
-    drawn = bench._draw(world, 5)
+    drawn = bench.draw(world, 5)
     pool = drawn.labelled[0]
     i, j = np.triu_indices(len(pool.response_ids), 1)
     every = drawn.preferred(pool, i, j)
@@ -63,7 +63,7 @@ def test_a_pair_has_one_label_whoever_asks(world: World) -> None:
 
 
 def test_a_smaller_pool_is_part_of_a_larger_one(world: World) -> None:
-    drawn = bench._draw(world, 0)
+    drawn = bench.draw(world, 0)
     small, large = (set(drawn.offered(drawn.labelled[0], Cell("dts", 4, n))) for n in (4, 9))
     assert small < large
 
