@@ -136,6 +136,42 @@ class AuditLimits(_Settings):
     language_match: float | None = setting(0.8, "Responses in the prompt's language")
 
 
+class RewardScore(_Settings):
+    """A reward model whose score of a response guides from the first night on.
+
+    Its weight is learnt from the labels: a score that says nothing loses it. One that was trained
+    on the campaign's prompts, or that the policy was trained against, tests nothing of what is
+    published.
+    """
+
+    reward_model: str = Field(
+        min_length=1,
+        description="A Hugging Face sequence classifier of one label, a folder or a hub id, run "
+        "beside the engine; or what `server` calls it",
+    )
+    server: str | None = setting(
+        None,
+        "Address of a scoring server that is asked instead: `http://HOST/classify` (vLLM) or "
+        "`http://HOST/get_reward` (OpenRLHF); its key is WINNOW_SCORE_KEY in the environment",
+        pattern="^https?://.+/(classify|get_reward)$",
+    )
+
+    @field_validator("server")
+    @classmethod
+    def _names_no_secret(cls, value: str | None) -> str | None:
+        if value is not None and holds_secret(value):
+            raise ValueError("an address with a secret; put the key into WINNOW_SCORE_KEY")
+        return value
+
+    @property
+    def name(self) -> str:
+        """What reads: the model's states and score, or a server's score alone."""
+        return f"{'score' if self.server else 'reward'}:{self.reward_model}"
+
+
+Feature = Literal["embedding", "policy"] | RewardScore
+
+
 class Expand(_Settings):
     """How candidate pools are generated."""
 
@@ -144,8 +180,11 @@ class Expand(_Settings):
     )
     model: str = Field(description="A prepared model's name, a folder or a hub id")
     embedding_model: str = setting("all-MiniLM-L6-v2", "Turns responses into features")
-    features: Literal["embedding", "policy"] = setting(
-        "embedding", "What the reward sees: a sentence embedding, or the model's own hidden states"
+    features: list[Feature] = setting(
+        ["embedding"],
+        "What the reward sees, one or several: `embedding` (a sentence embedding), `policy` (the "
+        "model's own hidden states), `reward_model: NAME`; one of the first two at least, by which "
+        "near duplicates are told",
     )
     pool_size: int = setting(50, "Responses per prompt, at most", ge=2, le=1000)
     first_round: int | None = setting(
@@ -190,7 +229,31 @@ class Expand(_Settings):
     def shape(self) -> dict[str, Any]:
         """The settings that say what a pool holds; the others say where and how it is made."""
         how = {"engine", "server", "tokens_per_shard", "responses_per_call", "audit"}
-        return self.model_dump(mode="json", exclude=how)
+        shape = self.model_dump(mode="json", exclude=how)
+        # Where a score is asked for does not change it.
+        reads = [feature if isinstance(feature, str) else feature.name for feature in self.features]
+        return {**shape, "features": reads}
+
+    @property
+    def scores(self) -> list[RewardScore]:
+        """The reward models among the features."""
+        return [feature for feature in self.features if isinstance(feature, RewardScore)]
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        """Until 0.3 a campaign named one, and not in a list."""
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("features")
+    @classmethod
+    def _tell_near_duplicates(cls, value: list[Feature]) -> list[Feature]:
+        if not {"embedding", "policy"} & {each for each in value if isinstance(each, str)}:
+            raise ValueError("needs embedding or policy: near duplicates are told by it")
+        names = [each if isinstance(each, str) else each.reward_model for each in value]
+        if len(set(names)) < len(names):
+            raise ValueError("names one twice")
+        return value
 
     @model_validator(mode="after")
     def _rounds_fit(self) -> Expand:

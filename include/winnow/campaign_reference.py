@@ -75,9 +75,10 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
 
 
 def _model_in(kind: Any) -> type[BaseModel] | None:
-    """The section that a setting holds, alone or in a list."""
+    """The section that a setting holds, alone or in a list, there perhaps beside words."""
     inner = get_args(kind)[0] if get_origin(kind) is list else kind
-    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+    kinds = get_args(inner) if get_origin(inner) in (Union, types.UnionType) else (inner,)
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
 
 
 def _kind(kind: Any) -> str:
@@ -116,6 +117,8 @@ def _default(field: FieldInfo) -> str:
         return "null"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
+    if isinstance(field.default, list):
+        return f"`[{', '.join(field.default)}]`"
     return f"`{field.default}`" if field.default != "" else "empty"
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import winnow
-from winnow.campaign import load_campaign, parse_campaign
+from winnow.campaign import Expand, load_campaign, parse_campaign
 from winnow.errors import Fatal
 from winnow.label.tasks import rubric_version
 
@@ -43,6 +43,61 @@ def test_every_fault_is_listed(tmp_path: Path) -> None:
     label = {"budget_usd": -1, "second_vote_share": 2}
     with pytest.raises(Fatal, match=r"budget_usd.*second_vote_share"):
         load_campaign(written(tmp_path, label=label))
+
+
+FEATURES = """
+expand:
+  model: m
+  features:
+    - policy
+    - embedding
+    - reward_model: org/judge
+    - reward_model: served
+      server: http://gpu-1:8000/classify
+"""
+
+
+def test_features_are_one_as_before_or_a_list(tmp_path: Path) -> None:
+    settings = {**yaml.safe_load(SHIPPED.read_text()), **yaml.safe_load(FEATURES)}
+    campaign = load_campaign(written(tmp_path, **yaml.safe_load(FEATURES)))
+    assert campaign.expand == parse_campaign(settings, "again").expand
+    again = parse_campaign(campaign.model_dump(mode="json"), "stored")
+    assert again.expand == campaign.expand
+    assert [score.name for score in again.expand.scores] == ["reward:org/judge", "score:served"]
+    for kind in ("embedding", "policy"):
+        one, listed = (Expand(model="m", features=spelt) for spelt in (kind, [kind]))
+        assert one == listed and one.shape == listed.shape
+    assert Expand(model="m").features == ["embedding"]
+
+
+def test_pools_are_of_one_shape_wherever_scores_are_asked_for() -> None:
+    here, there, other = (
+        Expand(
+            model="m", features=["embedding", {"reward_model": model, "server": f"{url}/classify"}]
+        )
+        for model, url in (("a", "http://h"), ("a", "http://i"), ("b", "http://h"))
+    )
+    assert here.shape == there.shape != other.shape
+    assert here.shape != Expand(model="m", features=["embedding", {"reward_model": "a"}]).shape
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        ([], "needs embedding or policy"),
+        ([{"reward_model": "a"}], "needs embedding or policy"),
+        ("hidden", "features"),
+        (["embedding", "embedding"], "names one twice"),
+        (["embedding", {"reward_model": "a"}, {"reward_model": "a"}], "names one twice"),
+        (["embedding", {"reward_modell": "a"}], "reward_modell"),
+        (["embedding", {"reward_model": ""}], "reward_model"),
+        (["policy", {"reward_model": "a", "server": "http://h:8000"}], "server"),
+        (["policy", {"reward_model": "a", "server": "http://u:p@h/classify"}], "secret"),
+    ],
+)
+def test_features_that_cannot_serve_are_named(tmp_path: Path, features: object, told: str) -> None:
+    with pytest.raises(Fatal, match=told):
+        load_campaign(written(tmp_path, expand={"model": "m", "features": features}))
 
 
 def test_a_budget_below_one_annotation_is_refused(tmp_path: Path) -> None:

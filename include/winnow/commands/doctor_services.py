@@ -21,6 +21,7 @@ from winnow.commands.checks import Check, failed, ok, warning
 from winnow.commands.connections import Connection, airflow_json, find_connection
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal, WinnowError
+from winnow.expand.embedders import loaded_models
 from winnow.expand.models import EMBEDDING_MODEL, INSTRUCT_MODEL
 from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendors import connect
@@ -101,7 +102,7 @@ def server(campaign: Campaign, seconds: float) -> Check:
 
 def model(campaign: Campaign, folder: Path) -> Check:
     """Whether the models that the campaign names are on this host."""
-    names = {campaign.expand.model, campaign.expand.embedding_model}
+    names = {campaign.expand.model, *loaded_models(campaign.expand)}
     names |= {sampler.model for sampler in campaign.expand.samplers if sampler.model}
     shipped = folder / INSTRUCT_MODEL / "config.json"
     if INSTRUCT_MODEL in names and not shipped.exists():

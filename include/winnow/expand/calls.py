@@ -24,6 +24,7 @@ from winnow.expand.samplers import PoolSampler, samplers_of, shares
 from winnow.expand.shard import Call
 from winnow.ids import content_id, response_id
 from winnow.records import FEATURES, RESPONSES, Quarantined, to_table
+from winnow.reward.blocks import Blocks
 from winnow.text import plain_text
 
 Row = Mapping[str, Any]
@@ -64,13 +65,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class CallTables:
-    """The tables of a call, and how many responses and tokens were sampled for it."""
+    """The tables of a call, and how many responses and tokens were sampled for it.
+
+    `blocks` are the columns of its features, () where there is none.
+    """
 
     responses: pa.Table
     features: pa.Table
     quarantine: pa.Table
     sampled: int
     tokens: int
+    blocks: Blocks
 
 
 def call_id(call: Call, model: str, campaign: str, settings: Expand, engine: str) -> str:
@@ -147,13 +152,14 @@ def call_tables(
                 prompts.append(prompt)
             rows[row.response_id] = row
     kept = list(rows.values())
-    vectors_nc = feature_vectors(prompts, [row.message for row in kept], embed)
+    features = feature_vectors(prompts, [row.message for row in kept], embed)
     return CallTables(
         responses=to_table(kept, RESPONSES),
-        features=_feature_table(kept, vectors_nc, feature_version(settings)),
+        features=_feature_table(kept, features.vectors_nc, feature_version(settings)),
         quarantine=quarantine_table(quarantined),
         sampled=sampled,
         tokens=tokens,
+        blocks=features.blocks,
     )
 
 

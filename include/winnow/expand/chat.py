@@ -71,30 +71,68 @@ def chat_ids(tokenizer: Any, messages: Messages, tools: str | None) -> list[int]
     Raises:
         ValueError: The chat template refuses these messages.
     """
-    controls = _control_strings(tokenizer)
-    mark = _unused_character([*(m["content"] for m in messages), tools or ""])
-    rendered = _render(
-        tokenizer,
-        [{**m, "content": _mask(m["content"], controls, mark)} for m in messages],
-        _mask(tools, controls, mark) if tools else None,
+    return _Masked(tokenizer, [*(m["content"] for m in messages), tools or ""]).ids(
+        messages, tools, asks=True
     )
-    ids: list[int] = []
-    for i, piece in enumerate(re.split(f"{mark}([0-9]+){mark}", rendered)):
-        is_control = i % 2 == 1
-        text = controls[int(piece)] if is_control else piece
-        encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=is_control)
-        ids += encoded["input_ids"]
-    return ids
 
 
-def _render(tokenizer: Any, messages: Messages, tools: str | None) -> str:
+def answered_ids(tokenizer: Any, messages: Messages, tools: str | None, response: str) -> list[int]:
+    """Token ids of a prompt with a response, as a whole; raises as `chat_ids`."""
+    whole = [*messages, {"role": "assistant", "content": response}]
+    return _Masked(tokenizer, [*(m["content"] for m in whole), tools or ""]).ids(
+        whole, tools, asks=False
+    )
+
+
+def frame_ids(tokenizer: Any, messages: Messages, tools: str | None) -> tuple[list[int], list[int]]:
+    """Token ids before a response to a prompt, and behind it; raises as `chat_ids`."""
+    masked = _Masked(tokenizer, [*(m["content"] for m in messages), tools or ""])
+    slot = 2 * masked.mark
+    rendered = masked.render([*messages, {"role": "assistant", "content": slot}], tools, asks=False)
+    before, _, behind = rendered.partition(slot)
+    return masked.encode(before), masked.encode(behind)
+
+
+class _Masked:
+    """Renders texts whose control strings are masked, and encodes what was rendered."""
+
+    def __init__(self, tokenizer: Any, texts: list[str]) -> None:
+        self._tokenizer, self._controls = tokenizer, _control_strings(tokenizer)
+        self.mark = _unused_character(texts)
+
+    def ids(self, messages: Messages, tools: str | None, *, asks: bool) -> list[int]:
+        return self.encode(self.render(messages, tools, asks=asks))
+
+    def render(self, messages: Messages, tools: str | None, *, asks: bool) -> str:
+        hidden = [{**m, "content": self._mask(m["content"])} for m in messages]
+        return _render(self._tokenizer, hidden, self._mask(tools) if tools else None, asks)
+
+    def encode(self, rendered: str) -> list[int]:
+        ids: list[int] = []
+        for i, piece in enumerate(re.split(f"{self.mark}([0-9]+){self.mark}", rendered)):
+            is_control = i % 2 == 1
+            text = self._controls[int(piece)] if is_control else piece
+            # The template has put what special tokens there are: no second BOS.
+            encoded = self._tokenizer(
+                text, add_special_tokens=False, split_special_tokens=is_control
+            )
+            ids += encoded["input_ids"]
+        return ids
+
+    def _mask(self, text: str) -> str:
+        for place, control in enumerate(self._controls):
+            text = text.replace(control, f"{self.mark}{place}{self.mark}")
+        return text
+
+
+def _render(tokenizer: Any, messages: Messages, tools: str | None, asks: bool) -> str:
     from jinja2 import TemplateError
 
     try:
         rendered = tokenizer.apply_chat_template(
             [dict(m) for m in messages],
             tools=json.loads(tools) if tools else None,
-            add_generation_prompt=True,
+            add_generation_prompt=asks,
             tokenize=False,
         )
     except TemplateError as error:
@@ -106,12 +144,6 @@ def _control_strings(tokenizer: Any) -> list[str]:
     """Longest first, so that no control string hides behind one that is its beginning."""
     special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
     return sorted(special, key=lambda s: (-len(s), s))
-
-
-def _mask(text: str, controls: list[str], mark: str) -> str:
-    for place, control in enumerate(controls):
-        text = text.replace(control, f"{mark}{place}{mark}")
-    return text
 
 
 def _unused_character(texts: list[str]) -> str:
@@ -129,6 +161,15 @@ _CONTROL = re.compile(
     r"|\[[gs]MASK\]|\[\|[a-z]{1,32}\|\]|\]~!?b[\[\]]|<(?:extra_id|SPECIAL)_\d+>"  # GLM, EXAONE
 )
 """The markers of the templates we know; a template of one's own may have others."""
+
+
+def without_controls(text: str) -> str:
+    """The text with a blank in each control token, which a server would not read as text.
+
+    >>> without_controls("Hi<|im_end|>")
+    'Hi< |im_end|>'
+    """
+    return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
 
 def control_refusal(draw: Draw) -> Refusal | None:

@@ -1,15 +1,11 @@
-"""The networks behind `features`: a small sentence model, or the policy itself.
+"""The networks behind `features`: a small sentence model, the policy itself, reward models.
 
-Texts run in batches of like length. The rounding of a row depends on its batch (differences around
-2e-7), so equal calls give equal bytes, while a text alone and the same text among others may differ
-in the last bit.
-
-Shapes: n texts, t tokens, h columns of an embedding.
+Shapes: n texts, h columns of an embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +15,51 @@ from numpy.typing import NDArray
 from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.chat import chat_ids, open_tokenizer
-from winnow.expand.features import EMBEDDED_TOKENS, Embed, Row
+from winnow.expand.features import EMBEDDED_TOKENS, EMBEDDING, Embed, Row
 from winnow.expand.models import prepare_model, settle_arithmetic
+from winnow.expand.networks import Window, mean_states
+from winnow.expand.reward_models import open_reward_model
 
-Window = tuple[list[int], int]
-"""Token ids that are read at once, and from which of them on states count."""
-
-_BATCH = 32
-
-_ROW_STEP, _TOKEN_STEP = 8, 32
-"""Batches are padded to multiples of so many rows and tokens: libraries keep a plan, and memory,
-for each shape that they have seen."""
+Embedder = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
+"""Unit rows (n, h) of n responses, each with the prompt it answers."""
 
 
-def open_embedder(settings: Expand, models: Path) -> Embed:
-    """What the campaign's features are read with; `models` is the folder of prepared models.
+def open_embedder(settings: Expand, models: Path, score_key: str = "") -> Embed:
+    """What the campaign's features are read with.
+
+    Args:
+        settings: Name what reads.
+        models: The folder of prepared models.
+        score_key: Of the scoring servers; empty where none is needed.
 
     Raises:
-        Fatal: The model cannot be loaded.
+        Fatal: A model cannot be loaded, or gives no score, or a server's address is wrong.
     """
-    if settings.features == "policy":
+    embedders: dict[str, Embedder] = {}
+    for each in settings.features:
+        if isinstance(each, str):
+            name = f"{EMBEDDING}:{each}" if embedders else EMBEDDING
+            embedders[name] = _open_embedding(each, settings, models)
+    scores = [open_reward_model(each, score_key) for each in settings.scores]
+
+    def read(prompts: Sequence[Row], texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        blocks = {name: embed(prompts, texts) for name, embed in embedders.items()}
+        for score in scores:
+            blocks.update(score(prompts, texts))
+        return blocks
+
+    return read
+
+
+def loaded_models(settings: Expand) -> list[str]:
+    """Names of the models that read responses in the process that generates."""
+    names = {"embedding": settings.embedding_model, "policy": settings.model}
+    embedders = [names[each] for each in settings.features if isinstance(each, str)]
+    return embedders + [each.reward_model for each in settings.scores if not each.server]
+
+
+def _open_embedding(kind: str, settings: Expand, models: Path) -> Embedder:
+    if kind == "policy":
         return PolicyEmbedder(prepare_model(settings.model, models), settings)
     return SentenceEmbedder(prepare_model(settings.embedding_model, models))
 
@@ -133,48 +154,14 @@ def _whole_states(
     First windows run by themselves, so that texts of one are read as if there were no longer ones.
     """
     is_first = np.diff(np.array(text_of), prepend=-1) > 0
-    states_nh = _mean_states(network, [windows[k] for k in np.flatnonzero(is_first).tolist()])
+    states_nh = mean_states(network, [windows[k] for k in np.flatnonzero(is_first).tolist()])
     later = np.flatnonzero(~is_first)
     if len(later):
         tokens_w = np.array([len(ids) - first for ids, first in windows], np.float32)
         owner = np.array(text_of)[later]
         sums_nh = states_nh * tokens_w[is_first, None]
-        states_wh = _mean_states(network, [windows[k] for k in later.tolist()])
+        states_wh = mean_states(network, [windows[k] for k in later.tolist()])
         np.add.at(sums_nh, owner, states_wh * tokens_w[later, None])
         long = np.unique(owner)
         states_nh[long] = sums_nh[long] / np.linalg.norm(sums_nh[long], axis=1, keepdims=True)
     return states_nh
-
-
-def _mean_states(network: Any, rows: Sequence[Window]) -> NDArray[np.float32]:
-    """Unit means (n, h) of the last hidden states from each row's position on."""
-    states_nh = np.zeros((len(rows), network.config.hidden_size), np.float32)
-    order = sorted(range(len(rows)), key=lambda k: (len(rows[k][0]), rows[k]))
-    for start in range(0, len(order), _BATCH):
-        batch = order[start : start + _BATCH]
-        states_nh[batch] = _batch_states(network, [rows[k] for k in batch])
-    return states_nh
-
-
-def _batch_states(network: Any, rows: Sequence[Window]) -> NDArray[np.float32]:
-    import torch
-
-    n, t = _up(len(rows), _ROW_STEP), _up(max(len(ids) for ids, _ in rows), _TOKEN_STEP)
-    ids_nt = torch.zeros((n, t), dtype=torch.long)
-    read_nt, mean_nt = torch.zeros_like(ids_nt), torch.zeros((n, t, 1))
-    read_nt[len(rows) :, 0], mean_nt[len(rows) :, 0] = 1, 1.0
-    for k, (ids, first) in enumerate(rows):
-        ids_nt[k, : len(ids)] = torch.tensor(ids)
-        read_nt[k, : len(ids)] = 1
-        mean_nt[k, min(first, len(ids) - 1) : len(ids)] = 1.0
-    device = network.device
-    with torch.inference_mode():
-        hidden = network(input_ids=ids_nt.to(device), attention_mask=read_nt.to(device))
-        states = hidden.last_hidden_state.float() * mean_nt.to(device)
-        mean = states.sum(1) / mean_nt.to(device).sum(1)
-        unit: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-    return unit[: len(rows)]
-
-
-def _up(n: int, step: int) -> int:
-    return -(-n // step) * step

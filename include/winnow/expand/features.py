@@ -1,11 +1,12 @@
-"""What the reward sees of a response: an embedding and a dozen figures of style.
+"""What the reward sees of a response: an embedding, a dozen figures of style, and scores.
 
 A sentence embedding is that of the response alone: the reward centres features within a prompt, so
 that what the prompt would add nearly cancels. A response longer than the model reads at once is
 read in windows. The policy's hidden states are read with the prompt before the response, as the
 policy sees it. Figures of style are not standardised here: the reward fits its own scaling.
 
-Shapes: n responses, h columns of an embedding, c columns of a vector: embedding, then style.
+Shapes: n responses, h columns of an embedding, c columns of a vector: embeddings, then style, then
+what reward models say.
 """
 
 from __future__ import annotations
@@ -14,24 +15,33 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from winnow.campaign import Expand
+from winnow.errors import Fatal
 from winnow.refusal import refuses
+from winnow.reward.blocks import Block, Blocks
 
 Row = Mapping[str, Any]
 """A row of the `prompts` table."""
 
-Embed = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
-"""Unit rows (n, h) of n responses, each with the prompt it answers."""
+Embedded = NDArray[np.float32] | Mapping[str, NDArray[np.float32]]
+"""Unit rows (n, h); or columns (n, size) by the name of their block, embeddings among them."""
+
+Embed = Callable[[Sequence[Row], Sequence[str]], Embedded]
+"""Reads n responses, each with the prompt it answers."""
+
+EMBEDDING, STYLE = "embedding", "style"
 
 EMBEDDED_TOKENS = 256
 """What the sentence model was trained to read at once: a longer response is read in windows."""
 
 _SURE_TOKENS = 208
+
+_LARGEST = float(np.finfo(np.float16).max)
 _PIECE = re.compile(r"[a-zA-Z]+|[^\Wa-zA-Z]|[^\w\s]")
 
 _WORD = re.compile(r"\w+")
@@ -46,11 +56,13 @@ def feature_version(settings: Expand) -> str:
 
     Those of `earlier_version` may, where they are of a response that `fits_one_window`.
     """
-    read_by = f"{settings.embedding_model}{_WINDOWS}-{EMBEDDED_TOKENS}"
-    if settings.features == "policy":
-        adapter = f"+{settings.lora}" if settings.lora else ""
-        read_by = f"hidden:{settings.model}{adapter}-{settings.max_model_len}"
-    return f"{read_by}+style-1"
+    adapter = f"+{settings.lora}" if settings.lora else ""
+    embedding = {
+        "embedding": f"{settings.embedding_model}{_WINDOWS}-{EMBEDDED_TOKENS}",
+        "policy": f"hidden:{settings.model}{adapter}-{settings.max_model_len}",
+    }
+    embedded = [embedding[each] for each in settings.features if isinstance(each, str)]
+    return "+".join(["&".join(embedded), "style-1", *(score.name for score in settings.scores)])
 
 
 _WINDOWS = "-windows"
@@ -85,15 +97,47 @@ def style_names() -> list[str]:
     return list(_style("", ""))
 
 
-def feature_vectors(prompts: Sequence[Row], responses: Sequence[str], embed: Embed) -> Any:
-    """Vectors of responses, each with the prompt it answers: (n, c) float16; (0, 0) of none."""
+def stored_blocks(recorded: Sequence[tuple[str, int]], n_columns: int) -> Blocks:
+    """What the stored columns are, as recorded; until 0.3 an embedding and style were all."""
+    n_style = len(style_names())
+    before = [(EMBEDDING, max(n_columns - n_style, 0)), (STYLE, n_style)]
+    return tuple(Block(name, size) for name, size in recorded or before)
+
+
+def n_embedding(blocks: Sequence[Block]) -> int:
+    """Leading columns that are embeddings, by which near duplicates are told."""
+    names = [block.name for block in blocks]
+    return sum(block.size for block in blocks[: names.index(STYLE)])
+
+
+class Features(NamedTuple):
+    """Vectors (n, c) float16 of n responses, and what their columns are; (0, 0) of none."""
+
+    vectors_nc: NDArray[np.float16]
+    blocks: Blocks
+
+
+def feature_vectors(prompts: Sequence[Row], responses: Sequence[str], embed: Embed) -> Features:
+    """Vectors of responses, each with the prompt it answers.
+
+    Raises:
+        Fatal: A score is no number that half precision holds.
+    """
     if not responses:
-        return np.zeros((0, 0), np.float16)
+        return Features(np.zeros((0, 0), np.float16), ())
+    embedded = embed(prompts, responses)
+    parts = dict(embedded) if isinstance(embedded, Mapping) else {EMBEDDING: embedded}
     style = [
         style_figures("\n".join(m["content"] for m in prompt["messages"]), response)
         for prompt, response in zip(prompts, responses, strict=True)
     ]
-    return np.hstack([embed(prompts, responses), np.stack(style)]).astype(np.float16)
+    ahead = {name: part for name, part in parts.items() if Block(name, 0).kind == EMBEDDING}
+    parts = {**ahead, STYLE: np.stack(style), **parts}
+    for name, part in parts.items():
+        if not (np.abs(part) <= _LARGEST).all():
+            raise Fatal(f"{name} gives values that are no numbers, or beyond {_LARGEST:,.0f}.")
+    blocks = tuple(Block(name, part.shape[1]) for name, part in parts.items())
+    return Features(np.hstack(list(parts.values())).astype(np.float16), blocks)
 
 
 def style_figures(prompt: str, response: str) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from winnow.batch import read_table
 from winnow.expand.manifests import CallManifest
 from winnow.lake import Lake
+from winnow.reward.blocks import Blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +30,7 @@ class PoolSoFar:
         flags: Faults of each, by name.
         mean_tokens: Tokens of a response on average, over all draws.
         vectors_nc: Raw features (n, c), float16.
+        blocks: What their columns are, as recorded.
     """
 
     prompt_id: str
@@ -38,6 +40,7 @@ class PoolSoFar:
     flags: list[list[str]]
     vectors_nc: NDArray[np.float16]
     mean_tokens: float
+    blocks: Blocks = ()
 
     @property
     def n_sampled(self) -> int:
@@ -54,8 +57,10 @@ def pools_so_far(
 ) -> list[PoolSoFar]:
     """The pools of those prompts that have responses, in the order of `prompts`."""
     rows_of: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    recorded: Blocks = ()
     wanted = set(prompts)
     for call in calls:
+        recorded = recorded or call.blocks
         vectors = read_table(store, call.outputs["features"])["vector"].to_pylist()
         responses = read_table(store, call.outputs["responses"]).to_pylist()
         for row, vector in zip(responses, vectors, strict=True):
@@ -65,11 +70,13 @@ def pools_so_far(
             first = pool.setdefault(row["response_id"], {**row, "duplicates": 0, "vector": vector})
             first["duplicates"] += row["duplicates"]
     return [
-        _pool(prompt, list(rows_of[prompt].values())) for prompt in prompts if prompt in rows_of
+        _pool(prompt, list(rows_of[prompt].values()), recorded)
+        for prompt in prompts
+        if prompt in rows_of
     ]
 
 
-def _pool(prompt_id: str, rows: Sequence[dict[str, Any]]) -> PoolSoFar:
+def _pool(prompt_id: str, rows: Sequence[dict[str, Any]], recorded: Blocks) -> PoolSoFar:
     return PoolSoFar(
         prompt_id=prompt_id,
         rows=rows,
@@ -80,4 +87,5 @@ def _pool(prompt_id: str, rows: Sequence[dict[str, Any]]) -> PoolSoFar:
         mean_tokens=float(
             np.average([r["n_tokens"] for r in rows], weights=[r["duplicates"] for r in rows])
         ),
+        blocks=recorded,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from winnow.batch import Artifact
 from winnow.expand.shard import Call
+from winnow.reward.blocks import Block, Blocks
 from winnow.stored import read_sealed, sealed_json
 
 
@@ -19,7 +20,8 @@ from winnow.stored import read_sealed, sealed_json
 class CallManifest:
     """A finished call. `sampled` counts responses drawn, `tokens` those they are made of.
 
-    `outputs` holds the tables `responses`, `features` and `quarantine`.
+    `outputs` holds the tables `responses`, `features` and `quarantine`; `blocks` are the columns of
+    the features, () before 0.4 and where there is none.
     """
 
     call_id: str
@@ -29,6 +31,7 @@ class CallManifest:
     engine: str
     engine_version: str
     outputs: Mapping[str, Artifact]
+    blocks: Blocks = ()
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON."""
@@ -89,4 +92,5 @@ def speed_path(folder: str, shard_id: str) -> str:
 def _call_manifest(content: dict[str, Any]) -> CallManifest:
     outputs = {name: Artifact(**artifact) for name, artifact in content["outputs"].items()}
     call = {**content["call"], "prompts": tuple(content["call"]["prompts"])}
-    return CallManifest(**{**content, "call": Call(**call), "outputs": outputs})
+    blocks = tuple(Block(*each) for each in content.get("blocks", ()))
+    return CallManifest(**{**content, "call": Call(**call), "outputs": outputs, "blocks": blocks})

@@ -195,6 +195,7 @@ class _Work:
                 n: store(self.lake, f"{folder}/{n}", "parquet", table_bytes(t), t.num_rows)
                 for n, t in tables.items()
             },
+            blocks=made.blocks,
         )
         path = call_path(self.folder, identity)
         self.lake.create(path, manifest.to_bytes())

@@ -18,10 +18,10 @@ import numpy as np
 
 from winnow.arrays import FloatArray
 
-REDUCED = frozenset({"embedding", "state", "vector"})
-"""Kinds of many columns, which a projection reduces; those of another kind pass through."""
+SCORE, STATE = "score", "state"
 
-SCORE = "score"
+REDUCED = frozenset({"embedding", STATE, "vector"})
+"""Kinds of many columns, which a projection reduces; those of another kind pass through."""
 
 SCORE_SLOPE = 1.0
 """Logits that one standard deviation of a score is worth before any label speaks: of a score that
@@ -51,6 +51,11 @@ Blocks = tuple[Block, ...]
 def one_block(d: int) -> Blocks:
     """All features as one block."""
     return (Block("all", d),)
+
+
+def has_score(blocks: Sequence[Block]) -> bool:
+    """Whether a score is among them, which says something of a response before any label does."""
+    return any(block.kind == SCORE for block in blocks)
 
 
 def spans(blocks: Sequence[Block]) -> list[slice]:

@@ -5,7 +5,8 @@ events as JSON lines and nothing else; logs go to stderr. The caller keeps stdin
 closes, because the caller died, the process kills itself at once, so that a killed task leaves
 nothing generating. Exit status 0, or 1 after an "error" event.
 
-A server's address and key come by the environment, WINNOW_SERVER_URL and WINNOW_SERVER_KEY.
+A server's address and key come by the environment, WINNOW_SERVER_URL and WINNOW_SERVER_KEY; so does
+the key of scoring servers, WINNOW_SCORE_KEY.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from winnow.batch import Artifact, read_table
 from winnow.campaign import Expand, Select
 from winnow.ending import run_and_leave
 from winnow.errors import Fatal, Retryable, WinnowError
-from winnow.expand.embedders import open_embedder
+from winnow.expand.embedders import loaded_models, open_embedder
 from winnow.expand.engine import Report, ServerAddress
 from winnow.expand.engines import open_engine
 from winnow.expand.growth import Grows
@@ -41,6 +42,7 @@ from winnow.lake import Lake, open_lake
 from winnow.stored import parsed
 
 SERVER_URL, SERVER_KEY = "WINNOW_SERVER_URL", "WINNOW_SERVER_KEY"
+SCORE_KEY = "WINNOW_SCORE_KEY"
 
 
 class Spec(BaseModel):
@@ -66,7 +68,7 @@ def work(spec: Spec, report: Report) -> ShardManifest:
     lake = open_lake(spec.lake)
     prompts = read_table(lake, spec.prompts).to_pylist()
     models = Path(spec.models)
-    embed = open_embedder(spec.settings, models)
+    embed = open_embedder(spec.settings, models, os.environ.get(SCORE_KEY, ""))
     model = spec.shard.model
     if spec.settings.engine != "server":
         model = prepare_model(model, models)
@@ -152,8 +154,8 @@ def main() -> int:
     die_with_caller(control)
     try:
         spec = _parse(line)
-        read = spec.settings.embedding_model, spec.shard.model
-        os.environ.update(environment(spec.threads, *read))
+        loaded = *loaded_models(spec.settings), spec.shard.model
+        os.environ.update(environment(spec.threads, *loaded))
         manifest = work(spec, report)
     except WinnowError as error:
         kind = "retryable" if isinstance(error, Retryable) else "fatal"

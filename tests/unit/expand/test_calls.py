@@ -80,7 +80,7 @@ def test_each_response_has_its_own_features(settings):
     assert tables.features["response_id"] == tables.responses["response_id"]
     rows = tables.responses.to_pylist()
     prompts = [asked[row["prompt_id"]] for row in rows]
-    expected = feature_vectors(prompts, [row["message"] for row in rows], tiny_embed)
+    expected = feature_vectors(prompts, [row["message"] for row in rows], tiny_embed).vectors_nc
     vectors = np.array(tables.features["vector"].to_pylist(), np.float16)
     assert np.array_equal(vectors, expected)
 
@@ -158,7 +158,7 @@ def test_a_sampler_has_its_temperature_and_system_prompt(settings):
         {"samplers": MIXED},
         {"max_model_len": 33},
         {"embedding_model": "other"},
-        {"features": "policy"},
+        {"features": ["policy"]},
         {"engine_args": {"dtype": "float32"}},
         {"lora": "adapter"},
     ],

@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.campaign import Expand
+from winnow.errors import Fatal
 from winnow.expand.features import (
     are_related,
     earlier_version,
     feature_vectors,
     feature_version,
     fits_one_window,
+    n_embedding,
+    stored_blocks,
     style_figures,
     style_names,
 )
@@ -75,14 +78,16 @@ def test_any_text_gives_finite_figures(prompt, response):
 
 
 def test_vectors_are_embedding_then_style_in_half_precision():
-    vectors = feature_vectors([prompt_row("p"), prompt_row("q")], ["one", "two"], tiny_embed)
+    vectors = feature_vectors(
+        [prompt_row("p"), prompt_row("q")], ["one", "two"], tiny_embed
+    ).vectors_nc
     assert vectors.shape == (2, TINY_COLUMNS + len(style_names()))
     assert vectors.dtype == np.float16
     assert np.array_equal(vectors[1, TINY_COLUMNS:], style_figures("q", "two").astype(np.float16))
 
 
 def test_no_responses_give_no_vectors():
-    assert feature_vectors([], [], tiny_embed).shape == (0, 0)
+    assert feature_vectors([], [], tiny_embed).vectors_nc.shape == (0, 0)
 
 
 def test_names_are_unique():
@@ -108,6 +113,70 @@ def test_the_version_names_what_reads_the_text():
     }
     assert len(versions) == 5
     assert feature_version(Expand(model="m")) == feature_version(Expand(model="n"))
+
+
+def test_the_version_of_one_reader_is_that_of_before_and_others_name_every_reader():
+    """Lakes go on: these are the bytes that release 0.3 wrote."""
+    assert feature_version(Expand(model="m")) == "all-MiniLM-L6-v2-windows-256+style-1"
+    policy = Expand(model="m", features="policy", lora="l", max_model_len=99)
+    assert feature_version(policy) == "hidden:m+l-99+style-1"
+    listed = ["embedding", "policy", {"reward_model": "r"}]
+    served = {"reward_model": "s", "server": "http://h/classify"}
+    assert (
+        feature_version(Expand(model="m", features=[*listed, served]))
+        == "all-MiniLM-L6-v2-windows-256&hidden:m-2048+style-1+reward:r+score:s"
+    )
+
+
+@given(st.data())
+@settings(max_examples=50)
+def test_two_lists_of_readers_are_never_related(data):
+    reward_models = st.sampled_from("rst").map(lambda name: {"reward_model": name})
+    lists = st.lists(st.sampled_from(["embedding", "policy"]), min_size=1, unique=True)
+    scored = st.lists(reward_models, max_size=2, unique_by=str)
+    one, other = (data.draw(st.tuples(lists, scored)) for _ in range(2))
+    versions = [feature_version(Expand(model="m", features=[*a, *b])) for a, b in (one, other)]
+    assert are_related(*versions) == (one == other)
+
+
+def test_embeddings_come_first_style_behind_them_and_scores_last():
+    def read(prompts, texts):
+        n = len(texts)
+        return {
+            "embedding": np.full((n, 3), 1.0, np.float32),
+            "score:r": np.full((n, 1), 4.0, np.float32),
+            "embedding:policy": np.full((n, 2), 2.0, np.float32),
+            "state:r": np.full((n, 5), 3.0, np.float32),
+        }
+
+    vectors, blocks = feature_vectors([prompt_row("p")] * 2, ["one", "two"], read)
+    n_style = len(style_names())
+    assert blocks == (
+        ("embedding", 3),
+        ("embedding:policy", 2),
+        ("style", n_style),
+        ("score:r", 1),
+        ("state:r", 5),
+    )
+    assert n_embedding(blocks) == 5
+    assert vectors[0].tolist() == [
+        *[1.0] * 3, *[2.0] * 2, *style_figures("p", "one").astype(np.float16), 4.0, *[3.0] * 5,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, 1e5])
+def test_a_score_that_half_precision_cannot_hold_is_refused(score):
+    def read(prompts, texts):
+        return {"embedding": np.ones((1, 2), np.float32), "score:r": np.array([[score]])}
+
+    with pytest.raises(Fatal, match="score:r"):
+        feature_vectors([prompt_row("p")], ["one"], read)
+
+
+def test_vectors_of_before_blocks_were_recorded_are_embedding_and_style():
+    n_style = len(style_names())
+    assert stored_blocks((), 8 + n_style) == (("embedding", 8), ("style", n_style))
+    assert stored_blocks([["embedding", 3], ["style", 2]], 9) == (("embedding", 3), ("style", 2))
 
 
 def test_versions_that_differ_in_long_responses_alone_are_related():

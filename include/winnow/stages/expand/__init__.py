@@ -23,8 +23,14 @@ from winnow.errors import Fatal, Retryable
 from winnow.expand import audit
 from winnow.expand.audit import PoolAuditor
 from winnow.expand.calls import Row, call_id
+from winnow.expand.embedders import loaded_models
 from winnow.expand.engine import ServerAddress
-from winnow.expand.features import earlier_version, feature_version, style_names
+from winnow.expand.features import (
+    earlier_version,
+    feature_version,
+    n_embedding,
+    stored_blocks,
+)
 from winnow.expand.manifests import (
     CallManifest,
     ShardManifest,
@@ -39,7 +45,7 @@ from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
 from winnow.records import to_table
 from winnow.stages.expand.pool_tables import MergedPool, PoolTables
 from winnow.stages.expand.pools_from import source_of, take_pools
-from winnow.stages.generate import SERVER_KEY, SERVER_URL, Spec
+from winnow.stages.generate import SCORE_KEY, SERVER_KEY, SERVER_URL, Spec
 from winnow.stored import parsed, read_sealed, sealed_json
 
 STAGE = "expand"
@@ -69,9 +75,11 @@ def generate(
     spec = _spec(batch, shard_id, models)
     if not batch.lake.exists(shard_path(spec.folder, shard_id)):
         variables = {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
-        read = [spec.settings.embedding_model]
-        read += [] if spec.settings.engine == "server" else [spec.shard.model]
-        if all(map(is_local, read)):
+        if spec.settings.scores:
+            variables[SCORE_KEY] = os.environ.get(SCORE_KEY, "")
+        loaded = loaded_models(spec.settings)
+        loaded += [] if spec.settings.engine == "server" else [spec.shard.model]
+        if all(map(is_local, loaded)):
             # Without a model to download there is no use for the hub's token.
             variables |= dict.fromkeys(HUB_TOKENS, "")
         _run_process([str(python), "-m", "winnow.stages.generate"], spec, say, variables)
@@ -107,6 +115,7 @@ def gather(batch: Batch) -> Manifest:
         for name, (data, n_rows) in tables.finish().items()
     }
     outputs["audit"] = batch.write_table(STAGE, "audit", to_table(audits, audit.POOL_AUDITS))
+    blocks = tables.blocks or stored_blocks((), 0)
     return batch.commit(
         STAGE,
         inputs=[ingested],
@@ -127,7 +136,8 @@ def gather(batch: Batch) -> Manifest:
             # Where shards were done before an upgrade, the earlier version: of the two it promises
             # less, that responses of one window are read alike.
             "feature_version": earlier_version(version) if tables.versions - {version} else version,
-            "n_embedding": tables.n_columns - len(style_names()),
+            "n_embedding": n_embedding(blocks),
+            "blocks": [list(block) for block in blocks],
             "audit": auditor.batch().as_dict(),
             "audit_told": audit.sentence(auditor.batch()),
         },
@@ -171,7 +181,6 @@ def _slices(batch: Batch) -> Iterator[list[CallManifest]]:
 
 def _audited(pool: MergedPool, prompt: Row) -> audit.Pool:
     """The pool as it was drawn, before near duplicates are merged."""
-    n_embedding = pool.vectors_nc.shape[1] - len(style_names())
     return audit.Pool(
         prompt_id=pool.prompt_id,
         language=prompt["language"],
@@ -179,7 +188,7 @@ def _audited(pool: MergedPool, prompt: Row) -> audit.Pool:
         duplicates=[row["duplicates"] for row in pool.drawn],
         n_tokens=[row["n_tokens"] for row in pool.drawn],
         flags=[row["flags"] for row in pool.drawn],
-        embedding_nc=pool.vectors_nc[:, :n_embedding].astype(np.float32),
+        embedding_nc=pool.vectors_nc[:, : n_embedding(pool.blocks)].astype(np.float32),
     )
 
 

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from winnow.batch import quarantine_table, read_table
 from winnow.expand.calls import EMPTY
+from winnow.expand.features import stored_blocks
 from winnow.expand.flags import normalised
 from winnow.expand.manifests import CallManifest
 from winnow.lake import Lake
 from winnow.records import FEATURES, QUARANTINE, RESPONSES, Quarantined, to_table
+from winnow.reward import Blocks
 
 Row = dict[str, Any]
 
@@ -39,6 +41,7 @@ class MergedPool:
         vectors_nc: Their features (n, c), float16.
         kept: Numbers of the rows that stay; they count the others as `near_duplicates`.
         feature_version: Identity of these features.
+        blocks: What their columns are.
     """
 
     prompt_id: str
@@ -46,6 +49,7 @@ class MergedPool:
     vectors_nc: NDArray[np.float16]
     kept: list[int]
     feature_version: str
+    blocks: Blocks
 
     @property
     def rows(self) -> list[Row]:
@@ -67,7 +71,7 @@ class PoolTables:
     quarantined: int = 0
     engines: set[str] = field(default_factory=set)
     versions: set[str] = field(default_factory=set)
-    n_columns: int = 0
+    blocks: Blocks = ()
     _writers: dict[str, _TableWriter] = field(
         default_factory=lambda: {
             "responses": _TableWriter(RESPONSES),
@@ -106,7 +110,8 @@ class PoolTables:
         self.in_pools += sum(row["duplicates"] + row["near_duplicates"] for row in rows)
         self.quarantined += refused.num_rows
         self.refused += sum(reason != EMPTY for reason in refused["reason"].to_pylist())
-        self.n_columns = max([self.n_columns, *(pool.vectors_nc.shape[1] for pool in pools)])
+        for pool in pools:
+            self.blocks = self.blocks or pool.blocks
 
 
 class _TableWriter:
@@ -128,8 +133,10 @@ class _TableWriter:
 def _merged(lake: Lake, calls: Sequence[CallManifest]) -> tuple[list[MergedPool], pa.Table]:
     """The pools of a slice by prompt id, and what it refused."""
     by_prompt: dict[str, list[tuple[Row, Any, str]]] = {}
+    recorded: Blocks = ()
     refused: list[Quarantined] = []
     for call in calls:
+        recorded = recorded or call.blocks
         features = read_table(lake, call.outputs["features"])
         vectors, versions = features["vector"].to_numpy(), features["feature_version"].to_pylist()
         rows = read_table(lake, call.outputs["responses"]).to_pylist()
@@ -137,11 +144,11 @@ def _merged(lake: Lake, calls: Sequence[CallManifest]) -> tuple[list[MergedPool]
             by_prompt.setdefault(row["prompt_id"], []).append((row, vector, version))
         rows = read_table(lake, call.outputs["quarantine"]).to_pylist()
         refused += [Quarantined(**row) for row in rows]
-    pools = [_pool(prompt, by_prompt[prompt]) for prompt in sorted(by_prompt)]
+    pools = [_pool(prompt, by_prompt[prompt], recorded) for prompt in sorted(by_prompt)]
     return pools, quarantine_table(refused)
 
 
-def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]]) -> MergedPool:
+def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]], recorded: Blocks) -> MergedPool:
     texts: dict[str, Row] = {}
     vectors: list[Any] = []
     for row, vector, _ in drawn:
@@ -158,7 +165,9 @@ def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]]) -> MergedPool:
         if first_number != number:
             rows[first_number]["near_duplicates"] += row["duplicates"]
     kept = list(first_of.values())
-    return MergedPool(prompt_id, rows, np.array(vectors, np.float16), kept, drawn[0][2])
+    vectors_nc = np.array(vectors, np.float16)
+    blocks = stored_blocks(recorded, vectors_nc.shape[1])
+    return MergedPool(prompt_id, rows, vectors_nc, kept, drawn[0][2], blocks)
 
 
 def _features(pools: Sequence[MergedPool]) -> pa.Table:

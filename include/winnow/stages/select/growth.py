@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from winnow.campaign import Expand, Select
-from winnow.expand.features import style_names
+from winnow.expand.features import n_embedding, stored_blocks
 from winnow.expand.growth import Grows, PoolSoFar
 from winnow.expand.pool_features import in_pool
 from winnow.expand.samplers import models_of
@@ -121,7 +121,8 @@ def _gain(
 ) -> Callable[[Sequence[int]], float]:
     """Information of the best pairs among some responses of a pool, nats."""
     stored_nc = pool.vectors_nc.astype(np.float64)
-    embedding_nh = stored_nc[:, : stored_nc.shape[1] - len(style_names())]
+    blocks = stored_blocks(pool.blocks, stored_nc.shape[1])
+    embedding_nh = stored_nc[:, : n_embedding(blocks)]
     heads: Mapping[str, Head] = {"prior": prior(embedding_nh.shape[1], _PRIOR_PRECISION)}
     features_nd = centre(embedding_nh)
     if model is not None:

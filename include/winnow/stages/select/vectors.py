@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from winnow.batch import Manifest
 from winnow.campaign import Expand
 from winnow.errors import Corrupt
-from winnow.expand.features import are_related, style_names
+from winnow.expand.features import are_related, n_embedding, stored_blocks, style_names
 from winnow.expand.pool_features import (
     in_pool,
     in_pool_blocks,
@@ -21,7 +21,7 @@ from winnow.expand.pool_features import (
     stored_version,
 )
 from winnow.expand.samplers import models_of
-from winnow.reward import Block, Blocks
+from winnow.reward import Blocks
 
 Row = Mapping[str, Any]
 HalfArray = NDArray[np.float16]
@@ -49,8 +49,7 @@ class Columns:
     @property
     def n_embedding(self) -> int:
         """Leading columns that are an embedding."""
-        names = [block.name for block in self.stored]
-        return sum(block.size for block in self.stored[: names.index("style")])
+        return n_embedding(self.stored)
 
     def are_stored_as(self, version: str) -> bool:
         """Whether vectors stored for `version` are these as far as they are stored."""
@@ -71,9 +70,8 @@ def columns_of(expanded: Manifest, settings: Expand) -> Columns:
     """What the vectors of a batch are, by its expand stage and the campaign's samplers."""
     figures, models = expanded.figures, tuple(models_of(settings))
     version = in_pool_version(figures["feature_version"], models)
-    # Until 0.3 an embedding and the figures of style were all.
-    before = [("embedding", figures["n_embedding"]), ("style", len(style_names()))]
-    return Columns(version, tuple(Block(*each) for each in figures.get("blocks", before)), models)
+    n_before = figures["n_embedding"] + len(style_names())
+    return Columns(version, stored_blocks(figures.get("blocks", ()), n_before), models)
 
 
 def stored_vectors(features: pa.Table, ids: Sequence[str]) -> HalfArray:
