@@ -2,7 +2,8 @@
 
 Gains computed from a model with next to no labels, or from one that was shown to do harm, mean
 nothing. Diversity needs only the features, and the larger exploration share buys the labels that
-show when the model can be trusted again. While it is shown neither to help nor to harm, the
+show when the model can be trusted again. Where a score says something of a response before any
+label does, the campaign's strategy starts on it, with that larger share. While it is shown neither to help nor to harm, the
 campaign's strategy goes on, with an exploration share that falls as labels come.
 
 Always holds: the exploration share is never lowered here, and the reason is empty exactly when the
@@ -65,9 +66,16 @@ def untrusted_because(n_labels: int, effective_dimension: float, gate_state: Gat
 
 
 def effective_rules(
-    rules: Rules, n_labels: int, effective_dimension: float, gate_state: GateState
+    rules: Rules,
+    n_labels: int,
+    effective_dimension: float,
+    gate_state: GateState,
+    *,
+    has_score: bool = False,
 ) -> tuple[Rules, str]:
     """The rules to select by tonight, with a sentence that says why they are not the campaign's.
+
+    `has_score` says that a score is among the features: the model then guides without labels.
 
     While the gate is "undecided" the model chooses; the share drawn uniformly falls from the
     fallback's to the campaign's with one over the labels. On the label bench's mixed pool (200
@@ -77,6 +85,8 @@ def effective_rules(
     cause = untrusted_because(n_labels, effective_dimension, gate_state)
     if cause:
         share = max(rules.exploration, FALLBACK_EXPLORATION)
+        if has_score and gate_state != "closed":
+            return _explored(rules, share, f"{cause}; until then it starts on the score")
         return _explored(replace(rules, strategy=FALLBACK_STRATEGY), share, cause)
     if gate_state == "undecided" and rules.strategy not in UNGUIDED:
         share = FALLBACK_EXPLORATION * _needed(effective_dimension) / n_labels

@@ -74,6 +74,17 @@ def test_too_few_labels_fall_back_and_say_how_many_are_needed(
     assert f"{n_labels} labels" in reason and needed in reason and "diversity" in reason
 
 
+def test_a_score_guides_from_the_first_night_on_and_says_so_but_a_closed_gate_stays_shut() -> None:
+    rules, reason = effective_rules(RULES, 0, 0.0, "undecided", has_score=True)
+    assert rules == replace(RULES, exploration=0.5)
+    assert "info_gain with 50%" in reason and "0 labels" in reason and "the score" in reason
+    closed, reason = effective_rules(RULES, 0, 0.0, "closed", has_score=True)
+    assert closed == FALLBACK and "the score" not in reason
+    for has_score in (False, True):
+        enough = effective_rules(RULES, 300, 150.0, "undecided", has_score=has_score)
+        assert "the score" not in enough[1]
+
+
 def test_labels_are_enough_from_the_needed_number_on() -> None:
     assert effective_rules(RULES, 300, 150.0, "open") == (RULES, "")
 
