@@ -3,8 +3,9 @@
 Gains computed from a model with next to no labels, or from one that was shown to do harm, mean
 nothing. Diversity needs only the features, and the larger exploration share buys the labels that
 show when the model can be trusted again. Where a score says something of a response before any
-label does, the campaign's strategy starts on it, with that larger share. While it is shown neither to help nor to harm, the
-campaign's strategy goes on, with an exploration share that falls as labels come.
+label does, the campaign's strategy starts on it, with that larger share. While the model is shown
+neither to help nor to harm, the strategy goes on, with an exploration share that falls as labels
+come.
 
 Always holds: the exploration share is never lowered here, and the reason is empty exactly when the
 campaign's own rules stand.

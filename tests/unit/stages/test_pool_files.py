@@ -272,3 +272,104 @@ def test_two_writings_of_one_text_are_no_pair(tmp_path: Path) -> None:
     done = select_file(write(tmp_path / "p.jsonl", rows), tmp_path / "out.jsonl", RULES, None)
     assert done.comparisons
     assert all("No idea." in (row["first"], row["second"]) for row in done.comparisons)
+
+
+def with_scores(rows: list[dict[str, Any]], name: str = "score") -> list[dict[str, Any]]:
+    scores = np.random.default_rng(7).normal(5.0, 3.0, len(rows)).tolist()
+    return [{**row, name: score} for row, score in zip(rows, scores, strict=True)]
+
+
+def share_for_the_better(rows: list[dict[str, Any]], pool: list[dict[str, Any]]) -> float:
+    """How often the model gives the side of the higher score the better chance."""
+    score = {row["response"]: row["score"] for row in pool}
+    told = [(score[r["first"]] > score[r["second"]]) == (r["p_first"] > 0.5) for r in rows]
+    return sum(told) / len(told)
+
+
+def test_without_preferences_the_scores_guide_and_the_note_says_so(tmp_path: Path) -> None:
+    pool = with_scores(responses())
+    done = select_file(write(tmp_path / "p.jsonl", pool), tmp_path / "out.jsonl", RULES, None)
+    assert "decision_gain with 50%" in done.note and "the score" in done.note
+    assert share_for_the_better(done.comparisons, pool) == 1.0
+    assert {row["strategy"] for row in done.comparisons} == {"decision_gain"}
+    assert {row["reason"] for row in done.comparisons} == {"exploration", "best"}
+
+
+def test_a_reward_is_a_score_and_csv_says_the_same(tmp_path: Path) -> None:
+    outs = []
+    for name in ("score", "reward"):
+        write(tmp_path / f"{name}.jsonl", with_scores(responses(), name))
+        select_file(tmp_path / f"{name}.jsonl", tmp_path / "out.jsonl", RULES, None)
+        outs.append((tmp_path / "out.jsonl").read_bytes())
+    rows = with_scores(responses())
+    lines = [f"{row['prompt']},{row['response']},{row['score']!r}" for row in rows]
+    (tmp_path / "p.csv").write_text("\n".join(["prompt,response,score", *lines]))
+    select_file(tmp_path / "p.csv", tmp_path / "out.jsonl", RULES, None)
+    assert outs[0] == outs[1] == (tmp_path / "out.jsonl").read_bytes()
+
+
+def judged(pool: list[dict[str, Any]], sign: float, n: int) -> list[dict[str, Any]]:
+    """Preferences on pairs of other nights, for the higher score or, by `sign`, against it."""
+    rng = np.random.default_rng(11)
+    rows = []
+    for k in range(n):
+        low, high = sorted(rng.normal(5.0, 3.0, 2).tolist())
+        chosen, rejected = (high, low) if sign > 0 else (low, high)
+        texts = {side: " ".join(rng.choice(WORDS, 12)) for side in ("chosen", "rejected")}
+        scores = {"chosen_score": chosen, "rejected_score": rejected}
+        rows.append({"prompt": f"other {k}", **texts, **scores})
+    return rows
+
+
+@pytest.mark.parametrize(("sign", "share"), [(1.0, 1.0), (-1.0, 0.0)])
+def test_labels_keep_a_score_that_is_right_and_turn_one_that_is_not(
+    tmp_path: Path, sign: float, share: float
+) -> None:
+    pool = with_scores(responses())
+    write(tmp_path / "p.jsonl", pool)
+    known = write(tmp_path / "known.jsonl", judged(pool, sign, 200))
+    done = select_file(tmp_path / "p.jsonl", tmp_path / "out.jsonl", RULES, known)
+    assert done.note == ""
+    assert abs(share_for_the_better(done.comparisons, pool) - share) < 0.2
+
+
+def test_scores_of_preferences_are_their_own_or_those_of_the_pool(tmp_path: Path) -> None:
+    pool = with_scores(with_vectors(responses(n_prompts=6)))
+    write(tmp_path / "pool.jsonl", pool)
+    bare = bought(pool)
+    score_of = {row["response"]: row["score"] for row in pool}
+    own = [
+        {**row, **{f"{side}_score": score_of[row[side]] for side in ("chosen", "rejected")}}
+        for row in bare
+    ]
+    outs = []
+    for known in (bare, own):
+        preferences = write(tmp_path / "known.jsonl", known)
+        done = select_file(tmp_path / "pool.jsonl", tmp_path / "out.jsonl", RULES, preferences)
+        assert "scores" not in done.note
+        outs.append((tmp_path / "out.jsonl").read_bytes())
+    assert outs[0] == outs[1]
+
+
+def test_preferences_without_scores_leave_scores_out_and_it_says_so(tmp_path: Path) -> None:
+    pool = write(tmp_path / "pool.jsonl", with_scores(responses()))
+    rows = [{"prompt": "p", "chosen": f"good {k}", "rejected": f"bad {k}"} for k in range(9)]
+    known = write(tmp_path / "known.jsonl", rows)
+    done = select_file(pool, tmp_path / "out.jsonl", RULES, known)
+    assert "does without scores" in done.note and "diversity" in done.note
+    assert done.comparisons
+
+
+def test_scores_on_some_rows_only_are_an_error(tmp_path: Path) -> None:
+    pool = with_scores(responses())
+    pool[5]["score"] = None
+    path = write(tmp_path / "pool.jsonl", pool)
+    with pytest.raises(Fatal, match=r"1 of 32 responses have no `score`, the first in line 6"):
+        select_file(path, tmp_path / "out.jsonl", RULES, None)
+
+
+@pytest.mark.parametrize("score", ["high", True, 1e200, [1.0], {"a": 1}, "nan", "inf"])
+def test_a_score_that_is_none_costs_its_row(tmp_path: Path, score: Any) -> None:
+    rows = [*with_scores(responses()), {"prompt": "q", "response": "x", "score": score}]
+    done = select_file(write(tmp_path / "p.jsonl", rows), tmp_path / "out.jsonl", RULES, None)
+    assert [row.reason for row in done.refused] == ["wrong_score"]

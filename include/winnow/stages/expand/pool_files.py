@@ -1,11 +1,12 @@
 """Selection on its own: candidate pools in a file, comparisons in a file; no lake, no vendor.
 
 A row is a response: `prompt` (a text or turns) and `response` (a text, or turns that end with it),
-and where known a `vector` (its embedding, of one length in all rows), the `model` that wrote it,
-and a `language` or `topic` to put floors on.
+and where known a `vector` (its embedding, of one length in all rows), a `score` or `reward` (a
+reward model's word on it), the `model` that wrote it, and a `language` or `topic` to put floors on.
 Preferences that were bought before (`prompt`, `chosen`, `rejected`, as trainers read them) teach
-the reward model; without any, pairs are chosen by diversity. They are compared by vectors where
-both sides have one: in `chosen_vector` and `rejected_vector`, or as responses of the pools.
+the reward model; without any, pairs are chosen on the scores, or by diversity. They are compared by
+vectors where both sides have one, in `chosen_vector` and `rejected_vector` or as responses of the
+pools; by scores likewise.
 
 Always holds: rows in = responses read + rows refused, each with file, line and reason; the same
 files give the same bytes.
@@ -14,8 +15,9 @@ files give the same bytes.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +36,7 @@ from winnow.ingest.readers import ENDINGS, is_read, parsed, read_rows
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.records import Quarantined
 from winnow.reward import Block, Blocks, centre, fit, fit_projection, prior_of
+from winnow.reward.blocks import SCORE, has_score
 from winnow.select import Choice, Pool, Rules, choose_for_pools, one_blas_thread
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.screen import answers_nothing, near_duplicates
@@ -41,8 +44,11 @@ from winnow.select.screen import answers_nothing, near_duplicates
 WRITTEN = (".jsonl", ".parquet")
 """Endings of the file that is written."""
 
-POOL_COLUMNS = (*PROMPT_COLUMNS, "response", "vector", "model", "topic")
-PREFERENCE_COLUMNS = (*PAIR_COLUMNS, "chosen_vector", "rejected_vector")
+POOL_COLUMNS = (*PROMPT_COLUMNS, "response", "vector", "score", "reward", "model", "topic")
+PREFERENCE_COLUMNS = (
+    *(*PAIR_COLUMNS, "chosen_vector", "rejected_vector"),
+    *("chosen_score", "rejected_score"),
+)
 
 _TOLD = ("rank", "reason", "info_gain", "decision_gain", "p_first", "propensity")
 """What a comparison tells of why it was chosen."""
@@ -58,7 +64,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """One row of a pool file; `vector` is an embedding (c,)."""
+    """One row of a pool file; `vector` is an embedding (c,), `score` a reward model's (1,)."""
 
     prompt_id: str
     prompt: str
@@ -66,6 +72,7 @@ class Response:
     text: str
     model: str
     vector: Vector | None
+    score: Vector | None
     strata: tuple[str, ...]
     line: int
 
@@ -81,6 +88,8 @@ class Preference:
     rejected_id: str
     chosen_vector: Vector | None
     rejected_vector: Vector | None
+    chosen_score: Vector | None
+    rejected_score: Vector | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +124,7 @@ def select_file(pools: Path, out: Path, rules: Rules, preferences: Path | None) 
 
     Raises:
         Fatal: A file cannot be read or its ending is unknown, holds nothing that serves, or vectors
-            differ in length or are missing in some rows.
+            differ in length, or these or scores are missing in some rows.
     """
     for path in (pools, *([preferences] if preferences else [])):
         if not is_read(path.name):
@@ -177,6 +186,7 @@ def _response(raw: RawRow) -> Response:
         text,
         str(row.get("model", "")),
         _vector(row, "vector"),
+        _score(row, "score" if "score" in row else "reward"),
         tuple(f"{name}:{row[name]}" for name in ("language", "topic") if name in row),
         raw.line,
     )
@@ -194,6 +204,8 @@ def _preference(raw: RawRow) -> Preference:
         response_id(prompt, pair.rejected),
         _vector(row, "chosen_vector"),
         _vector(row, "rejected_vector"),
+        _score(row, "chosen_score"),
+        _score(row, "rejected_score"),
     )
 
 
@@ -219,6 +231,20 @@ def _vector(row: Mapping[str, Any], name: str) -> Vector | None:
     return vector
 
 
+def _score(row: Mapping[str, Any], name: str) -> Vector | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    try:
+        # CSV knows only texts.
+        score = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not abs(score) < _MOST:
+        raise Unreadable("wrong_score", f"`{name}` must be a number, finite and not too large")
+    return np.array([score])
+
+
 @one_blas_thread()
 def _choose(
     responses: Sequence[Response], known: Sequence[Preference], rules: Rules
@@ -242,7 +268,13 @@ def _choose(
             z_ed, ones_e, ones_e, np.zeros(len(known)), longer_e, blocks=projection.blocks
         )
     # Preferences that come along have judged no model: enough of them open the gate.
-    rules, note = effective_rules(rules, posterior.n_labels, effective_dimension(posterior), "open")
+    rules, note = effective_rules(
+        rules,
+        posterior.n_labels,
+        effective_dimension(posterior),
+        "open",
+        has_score=has_score(projection.blocks),
+    )
     note = " ".join(part for part in (note, given.note) if part)
     blocked_r = answers_nothing(
         [r.prompt_id for r in responses],
@@ -272,12 +304,34 @@ def _choose(
 
 
 def _features(responses: Sequence[Response], known: Sequence[Preference]) -> _Features:
+    """What is read of the responses and the preferences, with their scores where all have one."""
+    given = _text_or_vectors(responses, known)
+    score_r1 = _all_of(responses, "score")
+    if score_r1 is None:
+        return given
+    pairs = _of_preferences(responses, known, "score")
+    if pairs is None:
+        note = (
+            "Some preferences have no scores (chosen_score and rejected_score, or as responses of "
+            "the pools): the reward model does without scores."
+        )
+        return replace(given, note=" ".join(part for part in (given.note, note) if part))
+    return replace(
+        given,
+        raw_rc=np.hstack([given.raw_rc, score_r1]),
+        chosen_ec=np.hstack([given.chosen_ec, pairs[0]]),
+        rejected_ec=np.hstack([given.rejected_ec, pairs[1]]),
+        blocks=(*given.blocks, Block(SCORE, 1)),
+    )
+
+
+def _text_or_vectors(responses: Sequence[Response], known: Sequence[Preference]) -> _Features:
     """Features of the responses and the preferences: vectors, or of the text where one lacks them.
 
     Near duplicates among the responses are told by their vectors in any case, if they have any.
     """
-    near_rc = _vectors(responses)
-    pairs = None if near_rc is None else _preference_vectors(responses, known)
+    near_rc = _all_of(responses, "vector")
+    pairs = None if near_rc is None else _of_preferences(responses, known, "vector")
     if near_rc is not None and pairs is not None:
         n_columns = near_rc.shape[1]
         return _Features(near_rc, *pairs, (Block("vector", n_columns),), near_rc, "")
@@ -301,37 +355,33 @@ def _features(responses: Sequence[Response], known: Sequence[Preference]) -> _Fe
     )
 
 
-def _vectors(responses: Sequence[Response]) -> Vector | None:
-    """The vectors (r, c) of all responses; None if none has one."""
-    without = [response for response in responses if response.vector is None]
+def _all_of(responses: Sequence[Response], name: str) -> Vector | None:
+    """The vectors or scores (r, c) of all responses; None if none has one."""
+    without = [response for response in responses if getattr(response, name) is None]
     if len(without) == len(responses):
         return None
     if without:
         raise Fatal(
-            f"{len(without)} of {len(responses)} responses have no `vector`, the first in line "
+            f"{len(without)} of {len(responses)} responses have no `{name}`, the first in line "
             f"{without[0].line}: give all rows one, or none."
         )
-    return _stacked([response.vector for response in responses], "vector")
+    return _stacked([getattr(response, name) for response in responses], name)
 
 
-def _preference_vectors(
-    responses: Sequence[Response], known: Sequence[Preference]
+def _of_preferences(
+    responses: Sequence[Response], known: Sequence[Preference], name: str
 ) -> tuple[Vector, Vector] | None:
-    """Vectors (e, c) of the chosen and the rejected sides; None where one is missing."""
-    length = len(responses[0].vector) if responses[0].vector is not None else 0
-    if not known:
-        return np.zeros((0, length)), np.zeros((0, length))
-    of_pool = {response.response_id: response.vector for response in responses}
-    chosen = [
-        of_pool.get(p.chosen_id) if p.chosen_vector is None else p.chosen_vector for p in known
-    ]
-    rejected = [
-        of_pool.get(p.rejected_id) if p.rejected_vector is None else p.rejected_vector
-        for p in known
-    ]
-    if any(vector is None for vector in (*chosen, *rejected)):
+    """Vectors or scores (e, c) of the chosen and the rejected sides; None where one is missing."""
+    of_pool = {response.response_id: getattr(response, name) for response in responses}
+    values: list[Vector | None] = []
+    for side in ("chosen", "rejected"):
+        own = [getattr(preference, f"{side}_{name}") for preference in known]
+        ids = [getattr(preference, f"{side}_id") for preference in known]
+        values += [of_pool.get(i) if v is None else v for i, v in zip(ids, own, strict=True)]
+    if any(value is None for value in values):
         return None
-    both = _stacked([*chosen, *rejected, responses[0].vector], "chosen_vector and rejected_vector")
+    # One of the pool's besides: they must be of its length.
+    both = _stacked([*values, getattr(responses[0], name)], f"chosen_{name} and rejected_{name}")
     return both[: len(known)], both[len(known) : -1]
 
 
