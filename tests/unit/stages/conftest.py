@@ -15,6 +15,7 @@ import pytest
 
 from winnow.batch import STAGES, Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
+from winnow.expand.features import Embed
 from winnow.expand.runner import run_shard
 from winnow.expand.shard import plan_shards
 from winnow.lake import FolderLake
@@ -84,6 +85,7 @@ class Night:
     """One batch over a lake folder and the simulator's books."""
 
     day = DAY
+    embed: Embed = staticmethod(tiny_embed)
 
     def __init__(self, folder: Path, inbox: Path, simulator: Any, label: dict[str, Any]) -> None:
         self.day = DAY
@@ -139,7 +141,7 @@ class Night:
                 prompts.to_pylist(),
                 settings,
                 TinyEngine("rain sun wind tide moon follows because the water", 200),
-                tiny_embed,
+                self.embed,
                 batch.lake,
                 lambda _: None,
                 campaign="small",
