@@ -11,16 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from winnow.batch import read_table
 from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.chat import answered_ids, open_tokenizer
 from winnow.expand.embedders import open_embedder
 from winnow.expand.features import feature_vectors, n_embedding, style_names
+from winnow.expand.manifests import ShardManifest, shard_path
 from winnow.expand.models import EMBEDDING_MODEL, INSTRUCT_MODEL, prepare_model
 from winnow.expand.reward_models import RewardReader
-from winnow.stages.generate import environment
+from winnow.lake import FolderLake
+from winnow.stages.generate import SCORE_KEY, environment
 
-from .generation import chat
+from ..unit.expand.score_server import serving
+from .generation import chat, events_of, settings_of, spec_of, start
 
 torch = pytest.importorskip("torch", reason="runs in the generation environment; `make test` does")
 pytestmark = pytest.mark.engine
@@ -31,9 +35,17 @@ QUESTION = {"prompt_id": "q", "messages": chat("What is rain?"), "tools": None}
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def models(tmp_path_factory) -> Path:
+    """A folder with the instruct model, prepared once; PyTorch set up as in the real process."""
     os.environ.update(environment(2, INSTRUCT_MODEL, EMBEDDING_MODEL))
-    return open_tokenizer(prepare_model(INSTRUCT_MODEL, tmp_path_factory.mktemp("models")))
+    folder = tmp_path_factory.mktemp("models")
+    prepare_model(INSTRUCT_MODEL, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(models):
+    return open_tokenizer(str(models / INSTRUCT_MODEL))
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +150,7 @@ def test_of_a_prompt_longer_than_the_model_the_end_is_read(reader):
     assert np.isfinite(parts(read, "score")).all()
 
 
-def test_a_template_that_refuses_turns_gets_one(saved, tokenizer, tmp_path):
+def test_a_template_that_refuses_turns_gets_one(saved, tokenizer):
     from transformers import AutoTokenizer
 
     own = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
@@ -189,3 +201,25 @@ def test_a_campaigns_features_are_read_together(saved, tokenizer, tmp_path):
     )
     assert vectors.shape == (4, sum(block.size for block in blocks))
     assert n_embedding(blocks) == 384
+
+
+def test_the_process_scores_what_it_generates(saved, models, tmp_path, monkeypatch):
+    monkeypatch.setenv(SCORE_KEY, "s3cret")
+    name = saved()
+    with serving() as server:
+        served = {"reward_model": "judge", "server": f"{server.url}/classify"}
+        features = ["embedding", {"reward_model": name}, served]
+        spec = spec_of(tmp_path, models, settings_of("transformers", features=features))
+        with start(spec) as process:
+            events = list(events_of(process))
+    assert process.returncode == 0, events
+    assert server.keys == {"Bearer s3cret"}
+    lake = FolderLake(tmp_path)
+    done = ShardManifest.from_bytes(lake.read(shard_path("expand", spec.shard.shard_id)))
+    for call in done.calls:
+        names = ["embedding", "style", f"score:{name}", f"state:{name}", "score:judge"]
+        assert [block.name for block in call.blocks] == names
+        texts = read_table(lake, call.outputs["responses"])["message"].to_pylist()
+        vectors = read_table(lake, call.outputs["features"])["vector"].to_pylist()
+        assert {len(vector) for vector in vectors} == {sum(block.size for block in call.blocks)}
+        assert [vector[-1] for vector in vectors] == [len(text) for text in texts]

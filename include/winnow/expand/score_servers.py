@@ -68,6 +68,8 @@ class Classify:
             "messages": messages,
             "use_activation": False,
             "truncate_prompt_tokens": -1,
+            # Not the tokenizer's: most cut off the end, where the score is read.
+            "truncation_side": "left",
         }
 
     def scores(self, content: bytes) -> list[float]:

@@ -2,82 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 
 from winnow.errors import Fatal, Retryable
 from winnow.expand import score_servers
-from winnow.expand.score_servers import ScoreServer, open_score_server
+from winnow.expand.score_servers import open_score_server
 
 from .conftest import prompt_row
-
-Answer = tuple[int, Any]
-TEXTS = [f"answer {n}" * (n + 1) for n in range(40)]
-PROMPTS = [prompt_row(f"question {n}") for n in range(40)]
-
-
-def classified(body: dict[str, Any]) -> Answer:
-    """What vLLM answers: the length of the response is its score."""
-    return 200, {"data": [{"probs": [float(len(body["messages"][-1]["content"]))]}]}
-
-
-def rewarded(body: dict[str, Any]) -> Answer:
-    scores = [float(len(text)) for text in body["query"]]
-    return 200, {"rewards": scores, "scores": scores, "extra_logs": {}}
-
-
-class Asked:
-    """A server on loopback with what it was asked."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.answer: Callable[[dict[str, Any]], Answer] = classified
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: set[str | None] = set()
-        self.waited: list[float] = []
-
-    def open(self, route: str = "classify", key: str = "") -> ScoreServer:
-        return open_score_server("judge", f"{self.url}/{route}", key, self.waited.append)
-
-    def score(self, n: int = 40, **settings: Any) -> np.ndarray:
-        ((name, scores),) = self.open(**settings)(PROMPTS[:n], TEXTS[:n]).items()
-        assert name == "score:judge"
-        return scores
-
-
-@contextmanager
-def serving() -> Iterator[Asked]:
-    asked = Asked()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.bodies.append(body)
-            asked.keys.add(self.headers["Authorization"])
-            status, said = asked.answer(body)
-            data = said if isinstance(said, bytes) else json.dumps(said).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        asked.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield asked
-        server.shutdown()
-        thread.join()
+from .score_server import TEXTS, Answer, Asked, classified, rewarded, serving
 
 
 @pytest.fixture
@@ -93,6 +28,7 @@ def test_each_response_has_its_own_raw_score(asked: Asked) -> None:
     (body,) = [b for b in asked.bodies if b["messages"][-1]["content"] == TEXTS[3]]
     assert body["messages"][0] == {"role": "user", "content": "question 3"}
     assert (body["model"], body["use_activation"]) == ("judge", False)
+    assert (body["truncate_prompt_tokens"], body["truncation_side"]) == (-1, "left")
 
 
 def test_a_response_does_not_end_its_own_turn(asked: Asked) -> None:
