@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from winnow.environment import MORE
+from winnow.stages.generate import SCORE_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -174,7 +175,7 @@ def test_the_example_names_exactly_the_variables_that_are_read() -> None:
     read = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", ENTRY))
     read |= image_environment().keys() - NOT_FOR_A_PERSON
     read |= set(re.findall(r"WINNOW_[A-Z_]+", context_module()))
-    read |= {MORE, *set().union(*READ_BY_LIBRARIES.values())}
+    read |= {MORE, SCORE_KEY, *set().union(*READ_BY_LIBRARIES.values())}
     assert example_environment().keys() == read
 
 

@@ -93,7 +93,7 @@ def fits_one_window(response: str) -> bool:
 
 
 def style_names() -> list[str]:
-    """Names of the figures of style, the last columns of a vector."""
+    """Names of the figures of style, the columns behind the embeddings."""
     return list(_style("", ""))
 
 
