@@ -17,7 +17,7 @@ from winnow.errors import Fatal
 from winnow.expand.chat import chat_ids, open_tokenizer
 from winnow.expand.features import EMBEDDED_TOKENS, EMBEDDING, Embed, Row
 from winnow.expand.models import prepare_model, settle_arithmetic
-from winnow.expand.networks import Window, mean_states
+from winnow.expand.networks import Window, in_windows, mean_states
 from winnow.expand.reward_models import open_reward_model
 
 Embedder = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
@@ -119,11 +119,8 @@ class PolicyEmbedder:
     def _windows(self, prompt: Row, text: str) -> list[Window]:
         question = chat_ids(self._tokenizer, prompt["messages"], prompt.get("tools"))
         answer = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(question) + len(answer) > self._max_tokens:
-            question = question[-max(self._max_tokens - len(answer), self._max_tokens // 2) :]
-        room = self._max_tokens - len(question)
-        starts = range(0, max(len(answer), 1), room)
-        return [(question + answer[start : start + room], len(question)) for start in starts]
+        question, parts = in_windows(question, answer, self._max_tokens)
+        return [(question + part, len(question)) for part in parts]
 
 
 def _load(model: str, dtype: str, adapter: str | None = None) -> Any:

@@ -25,6 +25,21 @@ _ROW_STEP, _TOKEN_STEP = 8, 32
 for each shape that they have seen."""
 
 
+def in_windows(
+    question: list[int], answer: list[int], longest: int
+) -> tuple[list[int], list[list[int]]]:
+    """The part of a question that stands before each part of its answer, and these parts.
+
+    Together they have `longest` tokens at most. Of a question that leaves less than half of them,
+    the end is read; each token of the answer is in one part.
+    """
+    if len(question) + len(answer) > longest:
+        question = question[-max(longest - len(answer), longest // 2) :]
+    room = max(longest - len(question), 1)
+    starts = range(0, max(len(answer), 1), room)
+    return question, [answer[start : start + room] for start in starts]
+
+
 def mean_states(network: Any, rows: Sequence[Window], *, unit: bool = True) -> NDArray[np.float32]:
     """Means (n, h) of the last hidden states from each row's position on, brought to length one."""
     states_nh = np.zeros((len(rows), network.config.hidden_size), np.float32)

@@ -25,7 +25,7 @@ from winnow.expand.chat import answered_ids, frame_ids
 from winnow.expand.engine import Messages
 from winnow.expand.features import Row
 from winnow.expand.models import settle_arithmetic
-from winnow.expand.networks import Window, mean_states
+from winnow.expand.networks import Window, in_windows, mean_states
 from winnow.expand.score_servers import open_score_server
 from winnow.reward.blocks import SCORE, STATE
 
@@ -96,11 +96,7 @@ class RewardReader:
         answer = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
             "input_ids"
         ]
-        length = self._longest - len(behind)
-        if len(question) + len(answer) > length:
-            question = question[-max(length - len(answer), length // 2) :]
-        room = length - len(question)
-        parts = [answer[start : start + room] for start in range(0, max(len(answer), 1), room)]
+        question, parts = in_windows(question, answer, self._longest - len(behind))
         return [(question + part + behind, max(len(part), 1)) for part in parts]
 
     def _whole(self, prompt: Row, text: str) -> tuple[tuple[Messages, str | None], list[int]]:

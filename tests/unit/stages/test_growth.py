@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,14 @@ def test_a_pool_of_unlike_texts_promises_more_than_tokens_cost():
     assert found.cost == pytest.approx(8 * 100 * 1.0)  # $1 a million tokens: a micro-dollar each
     assert found.worth == pytest.approx(3 * found.growth / found.gain * PRICE)
     assert found.is_worth_it
+
+
+def test_scores_behind_the_style_are_no_embedding():
+    pool = pool_of(spread(8))
+    scores = np.random.default_rng(1).normal(size=(8, 3)).astype(np.float16)
+    blocks = (Block("embedding", H), Block("style", len(style_names())), Block("score:r", 3))
+    scored = replace(pool, vectors_nc=np.hstack([pool.vectors_nc, scores]), blocks=blocks)
+    assert told(scored) == told(pool)
 
 
 def test_a_pool_stops_where_tokens_are_dear():

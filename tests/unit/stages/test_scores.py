@@ -70,6 +70,10 @@ def test_the_first_night_is_guided_by_the_score(night: MakeNight) -> None:
     expanded, figures = (batch.require(stage).figures for stage in ("expand", "select"))
     assert (expanded["blocks"], expanded["n_embedding"]) == (BLOCKS, TINY_COLUMNS)
     assert expanded["feature_version"].endswith("+style-1+reward:judge")
+    plain = night("plain")
+    plain.choose(plain.batch())
+    unscored = plain.batch().require("expand").figures
+    assert expanded["audit"] == unscored["audit"], "near duplicates are told by the embedding alone"
     assert figures["strategy"] == "decision_gain"
     assert "0 labels" in figures["fallback"] and "the score" in figures["fallback"]
     candidates = read_candidates(batch)
