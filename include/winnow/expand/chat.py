@@ -84,6 +84,16 @@ def answered_ids(tokenizer: Any, messages: Messages, tools: str | None, response
     )
 
 
+def answered_text(tokenizer: Any, messages: Messages) -> str:
+    """Turns that end with a response, in chat format; raises as `chat_ids`."""
+    return _render(tokenizer, messages, None, asks=False)
+
+
+def one_turn(messages: Messages) -> list[dict[str, str]]:
+    """All turns as one of the user: many chat templates refuse a system prompt, or tools."""
+    return [{"role": "user", "content": "\n\n".join(turn["content"] for turn in messages)}]
+
+
 def frame_ids(tokenizer: Any, messages: Messages, tools: str | None) -> tuple[list[int], list[int]]:
     """Token ids before a response to a prompt, and behind it; raises as `chat_ids`."""
     masked = _Masked(tokenizer, [*(m["content"] for m in messages), tools or ""])
@@ -105,7 +115,7 @@ class _Masked:
 
     def render(self, messages: Messages, tools: str | None, *, asks: bool) -> str:
         hidden = [{**m, "content": self._mask(m["content"])} for m in messages]
-        return _render(self._tokenizer, hidden, self._mask(tools) if tools else None, asks)
+        return _render(self._tokenizer, hidden, self._mask(tools) if tools else None, asks=asks)
 
     def encode(self, rendered: str) -> list[int]:
         ids: list[int] = []
@@ -125,7 +135,7 @@ class _Masked:
         return text
 
 
-def _render(tokenizer: Any, messages: Messages, tools: str | None, asks: bool) -> str:
+def _render(tokenizer: Any, messages: Messages, tools: str | None, *, asks: bool) -> str:
     from jinja2 import TemplateError
 
     try:

@@ -19,6 +19,7 @@ from winnow.expand.features import EMBEDDED_TOKENS, EMBEDDING, Embed, Row
 from winnow.expand.models import prepare_model, settle_arithmetic
 from winnow.expand.networks import Window, in_windows, mean_states
 from winnow.expand.reward_models import open_reward_model
+from winnow.expand.score_servers import reads_chats
 
 Embedder = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
 """Unit rows (n, h) of n responses, each with the prompt it answers."""
@@ -52,10 +53,17 @@ def open_embedder(settings: Expand, models: Path, score_key: str = "") -> Embed:
 
 
 def loaded_models(settings: Expand) -> list[str]:
-    """Names of the models that read responses in the process that generates."""
+    """Names of the models that read responses in the process that generates.
+
+    Of a model on a server that is sent whole texts, the tokenizer is loaded.
+    """
     names = {"embedding": settings.embedding_model, "policy": settings.model}
     embedders = [names[each] for each in settings.features if isinstance(each, str)]
-    return embedders + [each.reward_model for each in settings.scores if not each.server]
+    return embedders + [
+        each.reward_model
+        for each in settings.scores
+        if each.server is None or not reads_chats(each.server)
+    ]
 
 
 def _open_embedding(kind: str, settings: Expand, models: Path) -> Embedder:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from winnow.campaign import RewardScore
 from winnow.errors import Fatal
-from winnow.expand.chat import answered_ids, frame_ids
+from winnow.expand.chat import answered_ids, frame_ids, one_turn
 from winnow.expand.engine import Messages
 from winnow.expand.features import Row
 from winnow.expand.models import settle_arithmetic
@@ -100,16 +100,12 @@ class RewardReader:
         return [(question + part + behind, max(len(part), 1)) for part in parts]
 
     def _whole(self, prompt: Row, text: str) -> tuple[tuple[Messages, str | None], list[int]]:
-        """The prompt as the chat template takes it, and the token ids of all with the response.
-
-        Many templates refuse system prompts or tools: theirs is a prompt of one turn.
-        """
+        """The prompt as the chat template takes it, and the token ids of all with the response."""
         asked: tuple[Messages, str | None] = prompt["messages"], prompt.get("tools")
         try:
             return asked, answered_ids(self._tokenizer, *asked, text)
         except ValueError:
-            one_turn = "\n\n".join(message["content"] for message in prompt["messages"])
-            asked = [{"role": "user", "content": one_turn}], None
+            asked = one_turn(prompt["messages"]), None
         try:
             return asked, answered_ids(self._tokenizer, *asked, text)
         except ValueError as error:

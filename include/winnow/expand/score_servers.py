@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from winnow.addresses import holds_secret
 from winnow.calls import Bounds, Calls, is_callable, is_sendable, retry_after, why
 from winnow.errors import Fatal, Retryable
-from winnow.expand.chat import open_tokenizer, without_controls
+from winnow.expand.chat import answered_text, one_turn, open_tokenizer, without_controls
 from winnow.expand.completions import server_words
 from winnow.expand.engine import ServerAddress
 from winnow.expand.features import Row
@@ -48,8 +48,13 @@ def open_score_server(
         raise Fatal("The address of a scoring server must be a URL without a password.")
     if key and not is_sendable(key):
         raise Fatal("WINNOW_SCORE_KEY holds characters that no header carries.")
-    kind = GetReward if url.endswith("/get_reward") else Classify
+    kind = Classify if reads_chats(url) else GetReward
     return ScoreServer(kind(model), model, ServerAddress(url, key), sleep)
+
+
+def reads_chats(url: str) -> bool:
+    """Whether a route takes turns, and not texts in the model's chat format."""
+    return url.endswith("/classify")
 
 
 class Classify:
@@ -94,11 +99,21 @@ class GetReward:
     per_request = _PER_REQUEST
 
     def __init__(self, model: str) -> None:
-        self._tokenizer = open_tokenizer(model)
+        self._model, self._tokenizer = model, open_tokenizer(model)
 
     def body(self, chats: Sequence[Chat]) -> dict[str, Any]:
         """The JSON of a request."""
-        return {"query": [self._tokenizer.apply_chat_template(c, tokenize=False) for c in chats]}
+        return {"query": [self._text(chat) for chat in chats]}
+
+    def _text(self, chat: Chat) -> str:
+        try:
+            return answered_text(self._tokenizer, chat)
+        except ValueError:
+            pass
+        try:
+            return answered_text(self._tokenizer, _in_one_turn(chat))
+        except ValueError as error:
+            raise Fatal(f"Reward model {self._model} takes no prompt: {error}") from error
 
     def scores(self, content: bytes) -> list[float]:
         """What an answer says; raises ValidationError where it has another shape."""
@@ -166,6 +181,10 @@ class ScoreServer:
                 fault, asked_to_wait = scores, None
                 continue
             words = server_words(response, self._address)
+            if status == 400 and chats != (shorter := [_in_one_turn(chat) for chat in chats]):
+                # Its chat template refuses a system prompt, or a tool's turn.
+                chats, fault, asked_to_wait = shorter, f"it refuses the turns: {words}", 0.0
+                continue
             if not (status in (408, 409, 425, 429) or status >= 500):
                 raise Fatal(
                     f"The scoring server at {self._address.url} answered HTTP {status} ({words}); "
@@ -193,6 +212,10 @@ def _chat(prompt: Row, text: str) -> Chat:
     """The turns of a prompt and the response; no text of them may be a control token there."""
     turns = [*prompt["messages"], {"role": "assistant", "content": text}]
     return [{**turn, "content": without_controls(turn["content"])} for turn in turns]
+
+
+def _in_one_turn(chat: Chat) -> Chat:
+    return [*one_turn(chat[:-1]), chat[-1]]
 
 
 def _mend(status: int) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable
 from winnow.expand import score_servers
+from winnow.expand.embedders import loaded_models
 from winnow.expand.score_servers import open_score_server
 
 from .conftest import prompt_row
@@ -43,7 +45,7 @@ def test_texts_in_the_models_own_chat_format_go_many_at_once(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Tokenizer:
-        def apply_chat_template(self, turns: Any, tokenize: bool) -> str:
+        def apply_chat_template(self, turns: Any, **options: Any) -> str:
             return "|".join(turn["content"] for turn in turns)
 
     monkeypatch.setattr(score_servers, "open_tokenizer", lambda name: Tokenizer())
@@ -53,6 +55,20 @@ def test_texts_in_the_models_own_chat_format_go_many_at_once(
         float(len(f"question {n}|{text}")) for n, text in enumerate(TEXTS)
     ]
     assert sorted(len(body["query"]) for body in asked.bodies) == [8, 32]
+
+
+def test_turns_that_a_template_refuses_are_asked_for_as_one(asked: Asked) -> None:
+    def no_system(body: dict[str, Any]) -> Answer:
+        if body["messages"][0]["role"] == "system":
+            return 400, {"error": {"message": "System role not supported"}}
+        return classified(body)
+
+    asked.answer = no_system
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Rain?"}]
+    ((_, scores),) = asked.open()([{**prompt_row("q"), "messages": turns}], ["Yes."]).items()
+    assert scores.tolist() == [[4.0]]
+    assert [t["content"] for t in asked.bodies[1]["messages"]] == ["Be brief.\n\nRain?", "Yes."]
+    assert asked.waited == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -107,3 +123,14 @@ def test_a_server_that_is_not_there_is_retryable() -> None:
 def test_an_address_or_a_key_that_errors_would_repeat_is_refused(url: str, key: str) -> None:
     with pytest.raises(Fatal):
         open_score_server("judge", url, key)
+
+
+def test_what_is_loaded_here_needs_the_hub_and_what_a_server_reads_whole_does_not() -> None:
+    scores = [
+        {"reward_model": "here"},
+        {"reward_model": "there", "server": "http://h/classify"},
+        {"reward_model": "its-tokenizer", "server": "http://h/get_reward"},
+    ]
+    settings = Expand(model="m", embedding_model="e", features=["policy", *scores])
+    assert loaded_models(settings) == ["m", "here", "its-tokenizer"]
+    assert loaded_models(Expand(model="m", embedding_model="e")) == ["e"]
