@@ -35,7 +35,7 @@ from winnow.commands.say import progress_bar
 from winnow.errors import Fatal
 from winnow.ids import seed_from
 from winnow.reward import Block, Blocks, Posterior, centre, fit, prior_of
-from winnow.reward.blocks import one_block
+from winnow.reward.blocks import has_score, one_block
 from winnow.select import STRATEGIES, Pool, Rules, choose_for_pools
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.rules import UNGUIDED
@@ -378,7 +378,7 @@ def _buy(
     tonight: Sequence[JudgedPool],
     offered: Mapping[str, IndexArray],
 ) -> dict[str, list[Bought]]:
-    rules = _rules(cell, posterior, drawn.seed)
+    rules = _rules(cell, posterior, drawn)
     by_id = {pool.prompt_id: pool for pool in sorted(tonight, key=lambda p: p.prompt_id)}
     candidates, bought = [], {}
     for prompt, pool in by_id.items():
@@ -402,13 +402,15 @@ def _bought(i_e: IndexArray, j_e: IndexArray, preferred_e: BoolArray) -> list[Bo
     return [Bought(i, j, preferred) for i, j, preferred in pairs]
 
 
-def _rules(cell: Cell, posterior: Posterior, seed: int) -> Rules:
+def _rules(cell: Cell, posterior: Posterior, drawn: Seed) -> Rules:
     if cell.strategy in UNGUIDED:
         # They use no model: no exploration share, no cold start.
-        return Rules(cell.labels, cell.strategy, 0.0, max_pairs_per_response=None, seed=seed)
-    rules = replace(pool_rules(Select()), budget=cell.labels, strategy=cell.strategy, seed=seed)
+        return Rules(cell.labels, cell.strategy, 0.0, max_pairs_per_response=None, seed=drawn.seed)
+    shipped = pool_rules(Select())
+    rules = replace(shipped, budget=cell.labels, strategy=cell.strategy, seed=drawn.seed)
     dimension = effective_dimension(posterior)
-    return effective_rules(rules, posterior.n_labels, dimension, "open")[0]
+    n_labels, scored = posterior.n_labels, has_score(drawn.blocks)
+    return effective_rules(rules, n_labels, dimension, "open", has_score=scored)[0]
 
 
 def _refit(drawn: Seed, labels: Mapping[str, Sequence[Bought]]) -> Posterior:
