@@ -13,7 +13,7 @@ from rich.console import Console
 
 from winnow.errors import WinnowError
 from winnow_local import stack
-from winnow_local.demo import demo, last_night, prepare, show_login
+from winnow_local.demo import demo, last_nights, prepare, show_login
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
             return winnow(home, rest)
         if command == "up":
             return up(home, console)
-        return demo(home, rest[0] if rest else last_night(), console)
+        return demo(home, rest[:1] or last_nights(), console)
     except (stack.StackError, WinnowError, httpx.HTTPError) as error:
         console.print(f"winnow: {error}", style="red", markup=False)
         return 1

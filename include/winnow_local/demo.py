@@ -1,13 +1,14 @@
-"""The demo: one nightly batch through real Airflow runs, shown as it goes.
+"""The demo: two nightly batches through real Airflow runs, shown as they go.
 
-The demo starts where an earlier one was stopped, however it was stopped; a batch that is
-published is only shown. What it prints is read from the batch's manifests.
+The second night's pairs are chosen by the model that the first night's labels taught. The demo
+starts where an earlier one was stopped, however it was stopped; a batch that is published is only
+shown. What it prints is read from the batches' manifests and tables.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from rich.console import Console
@@ -32,40 +33,70 @@ SETTLE_SECONDS = 10.0
 """Seconds that Airflow gets to start a next run after one that ended the batch early."""
 
 
-def last_night() -> str:
-    """The batch that the nightly schedule ran last: yesterday, UTC."""
-    return (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+DEMO_SPEED = 240.0
+"""The demo's simulated people do in a minute what would take them four hours."""
 
 
-def demo(home: stack.Home, day: str, console: Console) -> int:
-    """Run the batch of `day` unless it is published; 0 if it is in the end."""
-    if not _is_day(day):
-        raise stack.StackError(f"{day!r} is not a day; write it like {last_night()}.")
+def last_nights() -> list[str]:
+    """The two batches that the nightly schedule ran last, up to yesterday, UTC."""
+    today = datetime.now(UTC).date()
+    return [(today - timedelta(days=days)).isoformat() for days in (2, 1)]
+
+
+def demo(home: stack.Home, days: Sequence[str], console: Console) -> int:
+    """Run the batches of `days` that are not published, in order; 0 if one is in the end."""
+    for day in days:
+        if not _is_day(day):
+            raise stack.StackError(f"{day!r} is not a day; write it like {last_nights()[-1]}.")
     campaign, lake = load_campaign(home.campaign), open_lake(str(home.lake))
-    batch = open_batch(campaign, day, lake, lambda: datetime.now(UTC))
-    if batch.manifest("publish") is None:
+    batches = [open_batch(campaign, day, lake, lambda: datetime.now(UTC)) for day in days]
+    waiting = [batch for batch in batches if batch.manifest("publish") is None]
+    if waiting:
         prepare(home, console)
-        with stack.running(home):
+        with stack.running(home, DEMO_SPEED):
             show_login(home, console)
-            secrets = stack.secrets_of(home)
-            api = AirflowApi(home.ui, secrets["password"])
-            account = VendorAccount(home.vendor, secrets["vendor_token"])
-            if not follow(batch, api, connect("simulator", account), console):
+            if not _follow_all(home, waiting, console):
                 return 1
     else:
-        console.print(f"Batch {day} is published already: nothing to generate, nothing to buy.")
-    console.print(summary(batch), markup=False)
+        are = " is" if len(days) == 1 else "es are"
+        nothing = "nothing to generate, nothing to buy."
+        console.print(f"{' and '.join(days)}: the batch{are} published already, {nothing}")
+    published = [batch for batch in batches if batch.manifest("publish") is not None]
+    if not published:
+        return 1
+    newest = max(published, key=lambda batch: str(batch.require("publish").figures["version"]))
+    console.print(f"Batch {newest.key}\n{summary(newest)}", markup=False)
     show_login(home, console, "`make up` starts the UI: ")
     return 0
 
 
-def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console) -> bool:
-    """See the batch through its five stages, a line a change; whether it was published."""
+def _follow_all(home: stack.Home, batches: Sequence[Batch], console: Console) -> bool:
+    """See each batch through before the next, which chooses by what its labels taught."""
+    secrets, started = stack.secrets_of(home), time.monotonic()
+    api = AirflowApi(home.ui, secrets["password"])
+    vendor = connect("simulator", VendorAccount(home.vendor, secrets["vendor_token"]))
     _await(lambda: set(DAG_OF.values()) <= api.parsed_dags(), "Airflow has not read the DAGs")
+    return all(follow(each, api, vendor, console, started) for each in _in_order(batches, api))
+
+
+def _in_order(batches: Sequence[Batch], api: AirflowApi) -> list[Batch]:
+    """Those that have begun first: shortly after midnight the schedule starts the later one."""
+    return sorted(batches, key=lambda batch: not api.runs(batch.key))
+
+
+def follow(
+    batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console, started: float
+) -> bool:
+    """See the batch through its five stages, a line a change; False if it stopped on the way.
+
+    A batch for which no new prompt file is there is over at once. `started` is when the demo did,
+    seconds of the monotonic clock.
+    """
     if not _active(api.runs(batch.key)):
         first = next(stage for stage in STAGES if batch.manifest(stage) is None)
         api.trigger(DAG_OF[first], batch.key)
-    started = last_active = time.monotonic()
+    console.print(f"Batch {batch.key}", markup=False)
+    last_active = time.monotonic()
     shown: dict[str, str] = {}
     told_at: dict[str, float] = {}
     while True:
@@ -83,17 +114,19 @@ def follow(batch: Batch, api: AirflowApi, vendor: LabelVendor, console: Console)
         elif batch.manifest("publish") is not None:
             return True
         elif now - last_active > (SETTLE_SECONDS if _has_ended(batch, runs) else IDLE_LIMIT):
-            _explain(batch, api, runs, console)
-            return False
+            return _explain(batch, api, runs, console)
         time.sleep(POLL_SECONDS)
 
 
 def _has_ended(batch: Batch, runs: list[Run]) -> bool:
-    """Whether a run failed, or the first one found nothing to do."""
+    """Whether a run failed, or the first one had nothing to do."""
+    return any(run.state == "failed" for run in runs) or _is_empty(batch, runs)
+
+
+def _is_empty(batch: Batch, runs: list[Run]) -> bool:
+    """Whether the first run ended without a prompt."""
     ingested = [run.state for run in runs if run.dag == DAG_OF["ingest"]]
-    return any(run.state == "failed" for run in runs) or (
-        "success" in ingested and batch.manifest("ingest") is None
-    )
+    return "success" in ingested and batch.manifest("ingest") is None
 
 
 def _is_day(text: str) -> bool:
@@ -131,19 +164,20 @@ def _active(runs: list[Run]) -> bool:
     return any(run.state in ACTIVE for run in runs)
 
 
-def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -> None:
-    """Say what stopped the batch and where to read on."""
+def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -> bool:
+    """Say why the batch goes no further and where to read on; False if that is a fault."""
     for run in (run for run in runs if run.state == "failed"):
         for task, reason in api.failures(run).items():
             console.print(
                 f"winnow: {run.dag}.{task} failed: {plain_line(reason)}", style="red", markup=False
             )
-        return
-    if _has_ended(batch, runs):
+        return False
+    if _is_empty(batch, runs):
         console.print("winnow: no new prompt file is there for this night")
-        return
+        return True
     waiting = next(stage for stage in STAGES if batch.manifest(stage) is None)
     console.print(f"winnow: {DAG_OF[waiting]} never started for batch {batch.key}", style="red")
+    return False
 
 
 def _elapsed(seconds: float) -> str:

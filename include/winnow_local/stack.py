@@ -31,6 +31,8 @@ SHIPPED_CAMPAIGN = ROOT / "include" / "campaigns" / "nightly.yaml"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 START_LIMIT = 240.0
+WORKDAY_SPEED = 60.0
+"""How much faster than the clock the simulated people work: an hour of theirs in a minute."""
 
 
 class StackError(Exception):
@@ -195,11 +197,14 @@ def migrate(home: Home, env: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def running(home: Home) -> Iterator[None]:
-    """Everything started and healthy inside the block, everything stopped after it."""
+def running(home: Home, speed: float = WORKDAY_SPEED) -> Iterator[None]:
+    """Everything started and healthy inside the block, everything stopped after it.
+
+    Simulated people work `speed` times as fast as the clock.
+    """
     env = environment(home)
     processes: dict[str, subprocess.Popen[bytes]] = {}
-    with simulator(home):
+    with simulator(home, speed):
         try:
             for component in COMPONENTS:
                 extra = ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
@@ -214,11 +219,11 @@ def running(home: Home) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def simulator(home: Home) -> Iterator[None]:
+def simulator(home: Home, speed: float = WORKDAY_SPEED) -> Iterator[None]:
     """The labelling-vendor simulator alone, on the home's books."""
     name, module = "vendor-simulator", "winnow_simulator"
     database = str(home.folder / "vendor-simulator.sqlite")
-    options = ["--port", str(home.vendor_port), "--database", database]
+    options = ["--port", str(home.vendor_port), "--database", database, "--speed", str(speed)]
     env = simulator_environment(home)
     process = _start(home, env, name, [_bin("python"), "-m", module, *options])
     try:
