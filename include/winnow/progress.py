@@ -19,6 +19,7 @@ from winnow.publish.versions import newest
 from winnow.records import MICROS
 from winnow.stages import expand, label
 from winnow.stages.label.drop import dropped_text
+from winnow.stages.select import arms
 from winnow.text import plain_rows
 
 
@@ -128,6 +129,7 @@ def summary(batch: Batch) -> str:
         "personal data": _pii(label.figures["pii"], batch.campaign.label.pii),
         "posterior": f"{publish.figures['posterior_labels']} votes, for the next batch",
         "selection": publish.figures["gate"]["reason"],
+        "choosing": arms.lines(publish.figures.get(arms.NAME, {})),
         "dataset": f"{batch.campaign.publish.dataset} {publish.figures['version']}, "
         f"{publish.figures['reward_rows']} preferences, gate: {publish.figures['verdict']}",
         "folder": f"{batch.lake.uri}/{publish.figures['folder']}",
@@ -206,7 +208,7 @@ def _done(manifest: Manifest) -> str:
         f"by {manifest.figures.get('strategy')}",
         "label": f"{counts.get('annotations')} annotations, {taken}${manifest.cost / MICROS:.2f}",
         "publish": f"{manifest.figures.get('version')}, gate: {manifest.figures.get('verdict')}"
-        f"{_selection_gate(manifest)}",
+        f"{_selection_gate(manifest)}{_arms(manifest)}",
     }[manifest.stage]
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
@@ -217,6 +219,12 @@ def _selection_gate(manifest: Manifest) -> str:
     """Whether the model may choose the next batch's pairs, where a publish manifest tells it."""
     judged = manifest.figures.get("gate")
     return f", selection gate: {judged['state']}" if isinstance(judged, Mapping) else ""
+
+
+def _arms(manifest: Manifest) -> str:
+    """What a vote was expected to teach, chosen and drawn, where a model chose the batch."""
+    line = arms.short_line(manifest.figures.get(arms.NAME, {}))
+    return f", {line}" if line else ""
 
 
 def _warned(manifest: Manifest) -> str:

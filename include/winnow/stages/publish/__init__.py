@@ -24,7 +24,7 @@ from winnow.publish.views import dataset_info
 from winnow.stages.gate_input import measured, tables_of
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.publish import quality
-from winnow.stages.select import bake_off, reward_model
+from winnow.stages.select import arms, bake_off, reward_model
 from winnow.stored import parsed
 from winnow.validate.aside import Aside, find_aside, noted, without
 from winnow.validate.gate import judge
@@ -146,6 +146,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             "listens_to": fitted.listens_to,
             **fitted.trust.figures(),
             **baked.figures,
+            arms.NAME: arms.figures(batch, aside.pairs),
         },
     )
 
