@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from rich.console import Console
 
-from winnow.batch import STAGES, Batch, open_batch
+from winnow.batch import STAGES, Batch, open_batch, read_manifest
 from winnow.campaign import load_campaign
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
@@ -49,39 +49,44 @@ def demo(home: stack.Home, days: Sequence[str], console: Console) -> int:
         if not _is_day(day):
             raise stack.StackError(f"{day!r} is not a day; write it like {last_nights()[-1]}.")
     campaign, lake = load_campaign(home.campaign), open_lake(str(home.lake))
-    batches = [open_batch(campaign, day, lake, lambda: datetime.now(UTC)) for day in days]
-    waiting = [batch for batch in batches if batch.manifest("publish") is None]
+
+    def version(day: str) -> str:
+        done = read_manifest(lake, campaign.name, day, "publish")
+        return str(done.figures["version"]) if done else ""
+
+    def opened(day: str) -> Batch:
+        return open_batch(campaign, day, lake, lambda: datetime.now(UTC))
+
+    waiting = [day for day in days if not version(day)]
     if waiting:
         prepare(home, console)
         with stack.running(home, DEMO_SPEED):
             show_login(home, console)
-            if not _follow_all(home, waiting, console):
+            if not _follow_all(home, waiting, opened, console):
                 return 1
     else:
         are = " is" if len(days) == 1 else "es are"
         nothing = "nothing to generate, nothing to buy."
         console.print(f"{' and '.join(days)}: the batch{are} published already, {nothing}")
-    published = [batch for batch in batches if batch.manifest("publish") is not None]
-    if not published:
+    newest = max(days, key=version)
+    if not version(newest):
         return 1
-    newest = max(published, key=lambda batch: str(batch.require("publish").figures["version"]))
-    console.print(f"Batch {newest.key}\n{summary(newest)}", markup=False)
+    console.print(f"Batch {newest}\n{summary(opened(newest))}", markup=False)
     show_login(home, console, "`make up` starts the UI: ")
     return 0
 
 
-def _follow_all(home: stack.Home, batches: Sequence[Batch], console: Console) -> bool:
-    """See each batch through before the next, which chooses by what its labels taught."""
+def _follow_all(
+    home: stack.Home, days: Sequence[str], opened: Callable[[str], Batch], console: Console
+) -> bool:
+    """See each batch through before the next is opened, which chooses by what its labels taught."""
     secrets, started = stack.secrets_of(home), time.monotonic()
     api = AirflowApi(home.ui, secrets["password"])
     vendor = connect("simulator", VendorAccount(home.vendor, secrets["vendor_token"]))
     _await(lambda: set(DAG_OF.values()) <= api.parsed_dags(), "Airflow has not read the DAGs")
-    return all(follow(each, api, vendor, console, started) for each in _in_order(batches, api))
-
-
-def _in_order(batches: Sequence[Batch], api: AirflowApi) -> list[Batch]:
-    """Those that have begun first: shortly after midnight the schedule starts the later one."""
-    return sorted(batches, key=lambda batch: not api.runs(batch.key))
+    # Shortly after midnight the schedule starts the later one by itself: what has begun goes first.
+    in_order = sorted(days, key=lambda day: not api.runs(day))
+    return all(follow(opened(day), api, vendor, console, started) for day in in_order)
 
 
 def follow(
