@@ -10,7 +10,7 @@ LOCK_GPU = .venv/bin/uv pip compile -q --python-version 3.11 --python-platform x
 test unit kill: export OPENBLAS_NUM_THREADS = 1
 help:  ## what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
-demo:  ## set everything up and run one nightly batch (DAY=2026-11-20 for another night)
+demo:  ## set everything up and run two nights, the second on the first one's labels (DAY=2026-11-20 for another)
 	@$(SETUP) && $(RUN) demo $(DAY)
 up:  ## set everything up and leave the Airflow UI running
 	@$(SETUP) && $(RUN) up

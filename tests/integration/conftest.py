@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,35 +157,3 @@ def wait_for(
         assert time.monotonic() - moved < 600.0, "nothing moved for ten minutes"
         time.sleep(pause)
     return time.monotonic() - began
-
-
-def simulator_at(speed: float) -> Callable[[stack.Home], AbstractContextManager[None]]:
-    """Stands in for `stack.simulator`: its people work `speed` times as fast as the clock."""
-
-    @contextmanager
-    def simulator(home: stack.Home) -> Iterator[None]:
-        home.run.mkdir(parents=True, exist_ok=True)
-        database = home.folder / "vendor-simulator.sqlite"
-        options = ["--port", str(home.vendor_port), "--database", str(database)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "winnow_simulator", *options, "--speed", str(speed)],
-            env=stack.simulator_environment(home),
-            cwd=home.run,
-        )
-        try:
-            while not _answers(f"{home.vendor}/health"):
-                assert process.poll() is None, "the simulator stopped at start"
-                time.sleep(0.2)
-            yield
-        finally:
-            process.terminate()
-            process.wait(20)
-
-    return simulator
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False

@@ -19,7 +19,7 @@ from winnow.stages.tasks import DAG_OF
 from winnow_local import stack
 from winnow_local.airflow_api import AirflowApi
 
-from .conftest import ROOT, LocalWinnow, simulator_at, wait_for
+from .conftest import ROOT, LocalWinnow, wait_for
 
 # What hangs is ended by `wait_for`, which looks at what moves.
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(0)]
@@ -45,18 +45,16 @@ def winnow(new_winnow: Callable[..., LocalWinnow]) -> Iterator[LocalWinnow]:
     local = new_winnow({day: prompts_of(place) for place, day in enumerate(DAYS)})
     env = stack.environment(local.home)
     stack.migrate(local.home, env)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "simulator", simulator_at(100_000.0))
-        with stack.running(local.home):
-            api = AirflowApi(local.home.ui, stack.secrets_of(local.home)["password"])
-            wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags())
-            backfill(env)
-            published = [f"batches/nightly/{day}/publish/manifest.json" for day in DAYS]
-            wait_for(
-                lambda: all(local.lake.exists(path) for path in published),
-                progress=lambda: [stored.path for stored in local.lake.listing("")],
-            )
-            yield local
+    with stack.running(local.home, speed=100_000.0):
+        api = AirflowApi(local.home.ui, stack.secrets_of(local.home)["password"])
+        wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags())
+        backfill(env)
+        published = [f"batches/nightly/{day}/publish/manifest.json" for day in DAYS]
+        wait_for(
+            lambda: all(local.lake.exists(path) for path in published),
+            progress=lambda: [stored.path for stored in local.lake.listing("")],
+        )
+        yield local
 
 
 def backfill(env: dict[str, str]) -> None:

@@ -33,7 +33,7 @@ from winnow.stages import label
 from winnow_local import stack
 
 from ..fabricated import fabricate
-from .conftest import free_port, simulator_at, wait_for
+from .conftest import free_port, wait_for
 
 POLL_SECONDS = 15.0
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -238,10 +238,9 @@ def waiting_airflow(folder: Path) -> Iterator[Waits]:
     env = _environment(home, dags)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "environment", lambda _: env)
-        patch.setattr(stack, "simulator", simulator_at(SIMULATOR_SPEED))
         stack.migrate(home, env)
         try:
-            with stack.running(home):
+            with stack.running(home, SIMULATOR_SPEED):
                 found = Waits(home, env)
                 dags_known = {"only_waits", "label_pairs", "reconcile"}
                 wait_for(lambda: dags_known <= {d["dag_id"] for d in found.get("dags")["dags"]})
