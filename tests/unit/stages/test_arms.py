@@ -57,6 +57,7 @@ def test_a_night_that_a_model_chose_tells_both_arms(two: tuple[Night, list[Batch
         gains = [pair["info_gain"] for pair in pairs.values() if pair["kind"] == kind]
         assert arm["pairs"] == len(gains) > 5
         assert arm["info_gain"] == pytest.approx(sum(gains) / len(gains))
+        assert arm["decision_gain"] is None or arm["decision_gain"] > 0.0
         own = [(pair["p_first"], vote) for pair, vote in votes if pair["kind"] == kind]
         assert arm["votes"] == len(own) >= arm["voted"] > 0
         sides = [(p, vote) for p, vote in own if vote in ("first", "second")]
@@ -81,7 +82,8 @@ def test_pairs_set_aside_count_in_no_arm(two: tuple[Night, list[Batch]]) -> None
 
 def arm(votes: int, decided: int, foreseen: int, *, voted: int = 0, gain: float = 0.1) -> Any:
     n = {"pairs": voted or votes, "votes": votes, "voted": voted or votes}
-    return {**n, "info_gain": gain, "decided": decided, "foreseen": foreseen}
+    gains = {"info_gain": gain, "decision_gain": gain**2 or None}
+    return {**n, **gains, "decided": decided, "foreseen": foreseen}
 
 
 def told_of(selected: Any, exploration: Any) -> list[str]:
@@ -92,7 +94,7 @@ def test_so_few_votes_that_nothing_can_be_told_say_so() -> None:
     lines = told_of(arm(40, 32, 20, gain=0.2), arm(12, 9, 7))
     assert lines[0].startswith("40 pairs chosen: 0.200 nats expected of a vote; 40 votes")
     assert lines[0].endswith("80% for a side, 62% of these foreseen")
-    assert "2.0 times as much" in lines[2]
+    assert "2.0 times as much, and 4.0 times as much of which responses are best" in lines[2]
     assert lines[2].endswith("40 and 12 votes are too few to tell how the arms' votes differ.")
 
 
@@ -114,4 +116,5 @@ def test_an_arm_without_a_vote_is_told_without_shares() -> None:
     lines = told_of(arm(3, 0, 0, gain=0.0), arm(0, 0, 0, voted=2, gain=0.0))
     assert lines[0].endswith("3 votes, 0% for a side")
     assert lines[1].endswith("0 votes")
+    assert "which responses" not in lines[2]
     assert arms.lines({}) == []

@@ -38,6 +38,8 @@ class Arm:
     Attributes:
         pairs: How many pairs.
         info_gain: What a vote on one was expected to teach, mean over the pairs, nats.
+        decision_gain: What it was expected to teach of which responses are best, mean over the
+            pairs; None where the night did not reckon it.
         votes: How many votes they got.
         voted: Pairs with a vote.
         decided: Votes for a side: no tie, no "both bad".
@@ -46,6 +48,7 @@ class Arm:
 
     pairs: int
     info_gain: float
+    decision_gain: float | None
     votes: int
     voted: int
     decided: int
@@ -85,10 +88,12 @@ def figures(batch: Batch, aside: frozenset[str] = frozenset()) -> dict[str, Any]
 def _arm(pairs: Sequence[Row], votes: Sequence[Row]) -> Arm:
     likelier = {row["pair_id"]: "first" if row["p_first"] > 0.5 else "second" for row in pairs}
     own = [vote for vote in votes if vote["pair_id"] in likelier]
+    decisions = [row["decision_gain"] for row in pairs]
     decided = [vote for vote in own if vote["preferred"] in ("first", "second")]
     return Arm(
         pairs=len(pairs),
         info_gain=fmean(row["info_gain"] for row in pairs),
+        decision_gain=fmean(decisions) if None not in decisions else None,
         votes=len(own),
         voted=len({vote["pair_id"] for vote in own}),
         decided=len(decided),
@@ -131,9 +136,12 @@ def _line(arm: Arm) -> str:
 
 
 def _verdict(chosen: Arm, drawn: Arm) -> str:
-    """One sentence on the gain, one on what the votes show or are too few to show."""
-    times = chosen.info_gain / drawn.info_gain if drawn.info_gain else 1.0
-    gain = f"By the model's own reckoning a vote on a chosen pair teaches {times:.1f} times as much"
+    """What the model expected of choosing, and what the votes show or are too few to show."""
+    gain = "By the model's own reckoning a vote on a chosen pair teaches "
+    gain += f"{_times(chosen.info_gain, drawn.info_gain)} as much"
+    if chosen.decision_gain is not None and drawn.decision_gain is not None:
+        times = _times(chosen.decision_gain, drawn.decision_gain)
+        gain += f", and {times} as much of which responses are best"
     apart = [
         words
         for name, what in (("decided", "for a side"), ("foreseen", "foreseen"))
@@ -143,6 +151,10 @@ def _verdict(chosen: Arm, drawn: Arm) -> str:
     if not apart:
         return f"{gain}; {n} are too few to tell how the arms' votes differ."
     return f"{gain}; of {n} those on chosen pairs are {' and '.join(apart)}."
+
+
+def _times(gain: float, other: float) -> str:
+    return f"{gain / other if other else 1.0:.1f} times"
 
 
 def _apart(chosen: Arm, drawn: Arm, name: str, what: str) -> str:
