@@ -31,8 +31,6 @@ TELL_SECONDS = 15.0
 """A stage tells of its progress at most this often, and when it is done."""
 SETTLE_SECONDS = 10.0
 """Seconds that Airflow gets to start a next run after one that ended the batch early."""
-
-
 DEMO_SPEED = 240.0
 """The demo's simulated people do in a minute what would take them four hours."""
 
@@ -97,9 +95,9 @@ def follow(
     A batch for which no new prompt file is there is over at once. `started` is when the demo did,
     seconds of the monotonic clock.
     """
-    if not _active(api.runs(batch.key)):
-        first = next(stage for stage in STAGES if batch.manifest(stage) is None)
-        api.trigger(DAG_OF[first], batch.key)
+    missing = [stage for stage in STAGES if batch.manifest(stage) is None]
+    if missing and not _active(api.runs(batch.key)):
+        api.trigger(DAG_OF[missing[0]], batch.key)
     console.print(f"Batch {batch.key}", markup=False)
     last_active = time.monotonic()
     shown: dict[str, str] = {}

@@ -146,6 +146,18 @@ def test_the_night_that_the_schedule_began_goes_first(home: stack.Home, airflow:
     assert [batch for _, batch in airflow.triggered] == [DAYS[1], DAYS[0]]
 
 
+def test_a_night_that_the_schedule_took_meanwhile_is_not_run_again(
+    home: stack.Home, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def both(dag: str, batch: str) -> None:
+        Airflow.trigger(airflow, dag, batch)
+        airflow.commit(DAYS[1], STAGES)
+
+    monkeypatch.setattr(airflow, "trigger", both)
+    assert shown(home, DAYS)[0] == 0
+    assert [batch for _, batch in airflow.triggered] == [DAYS[0]]
+
+
 def test_a_home_of_one_published_night_gets_another_and_is_told_of_it(
     home: stack.Home, airflow: Airflow
 ) -> None:
