@@ -5,8 +5,8 @@ choice. What a vote is expected to teach is the model's own word, as it was when
 the drawn ones first, the chosen ones by what is left to learn beside them. What the votes say is
 measured.
 
-Always holds: only a batch whose pairs a model with labels chose is measured; a pair that is set
-aside counts in no arm; a second vote on a pair makes no interval narrower.
+Always holds: only a batch whose pairs a model chose is measured, one that labels or a score taught;
+a pair that is set aside counts in no arm; a second vote on a pair makes no interval narrower.
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def figures(batch: Batch, aside: frozenset[str] = frozenset()) -> dict[str, Any]
     Pairs that are set `aside` are left out.
     """
     selected, labelled = batch.require("select"), batch.require("label")
-    strategy = selected.figures["strategy"]
-    if not selected.figures.get("posterior_labels") or strategy in {*UNGUIDED, FALLBACK_STRATEGY}:
+    if selected.figures["strategy"] in {*UNGUIDED, FALLBACK_STRATEGY}:
         return {}
     rows = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
     pairs = [row for row in rows if row["pair_id"] not in aside]
