@@ -92,13 +92,9 @@ class Candidates:
         ]
 
     def pools(self, model: RewardModel) -> Iterator[Pool]:
-        """Every pool in order of prompt id, with the features that `model` reads.
-
-        One of release 0.3, replayed on its batch, reads the stored columns alone.
-        """
-        n_columns = len(model.projection.mean_c)
+        """Every pool in order of prompt id, with the features that `model` reads."""
         for pool in self.bare_pools:
-            raw_nc = self.raw_rc[self.rows_of[pool.prompt_id], :n_columns].astype(np.float64)
+            raw_nc = self.raw_rc[self.rows_of[pool.prompt_id], : model.n_columns].astype(np.float64)
             yield replace(pool, features_nd=model.features(raw_nc))
 
     def sample(self) -> NDArray[np.float64]:
