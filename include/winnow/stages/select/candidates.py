@@ -98,8 +98,13 @@ class Candidates:
             yield replace(pool, features_nd=model.features(raw_nc))
 
     def sample(self) -> NDArray[np.float64]:
-        """Raw features of some prompts, centred within each: what a first projection learns."""
+        """Raw features of some prompts, centred within each: what a first projection learns.
+
+        Where no prompt has a response, one row of zeros, of which it learns nothing.
+        """
         some = list(self.rows_of.values())[:_PROJECTION_PROMPTS]
+        if not some:
+            return np.zeros((1, self.raw_rc.shape[1]))
         return np.vstack([centre(self.raw_rc[rows].astype(np.float64)) for rows in some])
 
     def pools_as_sampled(self, model: RewardModel) -> Iterator[Pool]:
