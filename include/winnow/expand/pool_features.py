@@ -6,14 +6,15 @@ of one response cannot: whether it says what the others say and more.
 They are worked out when a pool is read, from its texts and stored vectors, so that batches of a
 release that knew fewer figures serve on.
 
-Always holds: the order of the responses changes nothing, and every share lies in [0, 1] whatever
-the pool's size.
+Always holds: the order of the responses changes nothing, nor does the process (sums over sets of
+words are exact), and every share lies in [0, 1] whatever the pool's size.
 
 Shapes: n responses of one pool, h columns of an embedding.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,10 @@ POOL_FIGURES = ("recall", "coverage", "likeness")
 LOGPROB_FIGURES = ("mean_logprob", "logprob_rank")
 
 _POOL_VERSION = "+pool-1"
+
+_LEAST_LOGPROB = -30.0
+"""Mean of a response's tokens, nats: below every real one. A server may state the least number of
+its arithmetic for a chance of 0, beside which all other responses would look alike."""
 
 Row = Mapping[str, Any]
 """A row of the `responses` table."""
@@ -83,20 +88,20 @@ def pool_figures(texts: Sequence[str], embedding_nh: FloatArray) -> FloatArray:
     n = len(texts)
     vocabulary = [set(_WORD.findall(text.lower())) for text in texts]
     n_texts = Counter(word for words in vocabulary for word in words)
-    weight = {w: float(np.log((n + 1) / count)) for w, count in n_texts.items() if count > 1}
+    weight = {w: math.log((n + 1) / count) for w, count in n_texts.items() if count > 1}
     # A word's share of each vocabulary that has it, summed: what knowing it recalls of them all.
     recalled = defaultdict[str, float](float)
     for words in vocabulary:
         for word in words & weight.keys():
             recalled[word] += 1.0 / len(words)
-    total = sum(weight.values())
+    total = math.fsum(weight.values())
     figures = np.zeros((n, len(POOL_FIGURES)))
     for k, words in enumerate(vocabulary):
         common = words & weight.keys()
         # Its own share of what it recalls of itself is taken off.
-        of_others = sum(recalled[word] for word in common) - _share(len(common), len(words))
+        of_others = math.fsum(recalled[w] for w in common) - _share(len(common), len(words))
         figures[k, 0] = of_others / max(n - 1, 1)
-        figures[k, 1] = _share(sum(weight[word] for word in common), total)
+        figures[k, 1] = _share(math.fsum(weight[word] for word in common), total)
     figures[:, 2] = _likeness(embedding_nh)
     return figures
 
@@ -104,7 +109,8 @@ def pool_figures(texts: Sequence[str], embedding_nh: FloatArray) -> FloatArray:
 def logprob_figures(logprobs: Sequence[float | None], n_tokens: Sequence[int]) -> FloatArray:
     """Mean log-probability of a response's tokens, and its rank in the pool: (n, 2).
 
-    A response whose engine told none has the mean of the others, and so the middle rank.
+    A response whose engine told none, or no number, has the mean of the others, and so the middle
+    rank.
     """
     mean_n = np.array(
         [
@@ -113,6 +119,8 @@ def logprob_figures(logprobs: Sequence[float | None], n_tokens: Sequence[int]) -
         ],
         np.float64,
     )
+    mean_n[mean_n == np.inf] = np.nan
+    mean_n = mean_n.clip(_LEAST_LOGPROB, 0.0)
     unknown_n = np.isnan(mean_n)
     if unknown_n.all():
         return np.zeros((len(mean_n), len(LOGPROB_FIGURES)))

@@ -63,6 +63,11 @@ class RewardModel:
         """The head of "overall", or else of the first dimension by name."""
         return self.heads.get(OVERALL, self.heads[self.dimensions[0]])
 
+    @property
+    def n_columns(self) -> int:
+        """Leading raw columns that it reads: one of release 0.3 reads the stored ones alone."""
+        return len(self.projection.mean_c)
+
     def features(self, raw_nc: ArrayLike) -> FloatArray:
         """Raw features of one prompt's responses, projected and centred: what `select` reads."""
         return centre(self.projection.apply(raw_nc))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +78,42 @@ def test_log_probabilities_are_means_over_tokens_with_their_rank() -> None:
     np.testing.assert_allclose(figures[:, 0], [-1.0, -7.0 / 3.0, -3.0, -3.0])
     np.testing.assert_allclose(figures[:, 1], [1.0, 2 / 3, 1 / 6, 1 / 6])
     assert (logprob_figures([None, None], [1, 2]) == 0.0).all()
+
+
+@pytest.mark.parametrize("least", [-np.inf, -3.4e38, -1e9])
+def test_a_chance_of_zero_leaves_the_figures_finite(least: float) -> None:
+    figures = logprob_figures([least, -1.0, -2.0], [4, 1, 1])
+    assert np.abs(figures).max() < 100.0
+    assert figures[:, 1].tolist() == [0.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("none", [np.nan, np.inf])
+def test_a_log_probability_that_is_none_is_not_known(none: float) -> None:
+    told = logprob_figures([none, -1.0, -3.0], [1, 1, 1])
+    assert (told == logprob_figures([None, -1.0, -3.0], [1, 1, 1])).all()
+
+
+_DIGEST = """
+import numpy as np
+from winnow.expand.pool_features import pool_figures
+draw = np.random.default_rng(0).choice
+texts = [" ".join(draw([f"w{k}" for k in range(400)], 80)) for _ in range(9)]
+print(pool_figures(texts, np.eye(9)).tobytes().hex())
+"""
+
+
+def test_two_processes_work_out_the_same_bytes() -> None:
+    """Each hashes words in its own way, so that sets of them come in another order."""
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", _DIGEST],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(made) == 1 and made != {b""}
 
 
 def test_who_wrote_a_response_is_told_where_pools_mix_models() -> None:

@@ -129,3 +129,14 @@ def test_a_trusted_model_decides_what_a_difference_is_worth():
     )
     pool = pool_of(spread(16))
     assert told(pool, 32, sure).gain < 1e-4 < told(pool, 32, unsure).gain
+
+
+def test_a_model_of_stored_columns_alone_steers_on():
+    """A batch that release 0.3 began goes on by the model that its first shard was given."""
+    stored = np.hstack([spread(64), np.zeros((64, len(style_names())))])
+    blocks = (Block("embedding", H), Block("style", len(style_names())))
+    projection = fit_projection(stored, blocks, H)
+    d = projection.n_features
+    head = Posterior(np.zeros(d), np.eye(d), np.ones(d), n_labels=500)
+    before = RewardModel(projection, {OVERALL: head}, "v")
+    assert told(pool_of(spread(16)), 32, before).gain > 0.0

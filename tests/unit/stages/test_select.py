@@ -207,3 +207,20 @@ def test_a_pointer_of_an_older_version_does_not_replace_a_newer_one(night: MakeN
     current = reward_model.newest(lake, "small")
     assert current is not None
     assert current.model.version == new.model.version
+
+
+def test_nothing_is_chosen_from_a_batch_without_responses(night: MakeNight, inbox: Path) -> None:
+    """Neither as the first of a campaign, nor where a model of other samplers has learnt."""
+    learnt = night()
+    learnt.run()
+    settings = learnt.campaign.model_dump(mode="json")
+    settings["expand"]["samplers"] = [{"model": "tiny"}, {"model": "other"}]
+    learnt.campaign = parse_campaign(settings, "test")
+    for file in inbox.iterdir():
+        file.unlink()
+    rows = [{"prompt": f"be {word} on the tide"} for word in ("silent", "refuse")]
+    (inbox / "mute.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for one in (learnt, night("first")):
+        one.day = "2026-11-23"
+        one.choose(one.batch())
+        assert comparisons(one) == []

@@ -92,18 +92,19 @@ class Candidates:
         ]
 
     def pools(self, model: RewardModel) -> Iterator[Pool]:
-        """Every pool in order of prompt id, with the features that `model` reads.
-
-        One of release 0.3, replayed on its batch, reads the stored columns alone.
-        """
-        n_columns = len(model.projection.mean_c)
+        """Every pool in order of prompt id, with the features that `model` reads."""
         for pool in self.bare_pools:
-            raw_nc = self.raw_rc[self.rows_of[pool.prompt_id], :n_columns].astype(np.float64)
+            raw_nc = self.raw_rc[self.rows_of[pool.prompt_id], : model.n_columns].astype(np.float64)
             yield replace(pool, features_nd=model.features(raw_nc))
 
     def sample(self) -> NDArray[np.float64]:
-        """Raw features of some prompts, centred within each: what a first projection learns."""
+        """Raw features of some prompts, centred within each: what a first projection learns.
+
+        Where no prompt has a response, one row of zeros, of which it learns nothing.
+        """
         some = list(self.rows_of.values())[:_PROJECTION_PROMPTS]
+        if not some:
+            return np.zeros((1, self.raw_rc.shape[1]))
         return np.vstack([centre(self.raw_rc[rows].astype(np.float64)) for rows in some])
 
     def pools_as_sampled(self, model: RewardModel) -> Iterator[Pool]:

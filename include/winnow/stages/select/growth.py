@@ -127,7 +127,8 @@ def _gain(
     features_nd = centre(embedding_nh)
     if model is not None:
         beside = in_pool(pool.rows, embedding_nh, models_of(settings))
-        heads, features_nd = model.heads, model.features(np.hstack([stored_nc, beside]))
+        raw_nc = np.hstack([stored_nc, beside])
+        heads, features_nd = model.heads, model.features(raw_nc[:, : model.n_columns])
     clusters = near_duplicates(embedding_nh, select.near_duplicate)
     rules = Rules(select.pairs_per_prompt, "info_gain", exploration=0.0, seed=select.seed)
 

@@ -131,6 +131,8 @@ def newest_for(lake: Lake, campaign: Campaign, columns: Columns) -> Current | No
         return current
     if not columns.are_related(current.model.feature_version):
         return None
+    if not columns.n_embedding:  # No prompt has a response, so that there is nothing to read.
+        return current
     version = read_version(lake, campaign.publish.dataset, current.number)
     judged = _judged(lake, campaign, version, columns)
     if not any(votes for _, _, votes in judged):
