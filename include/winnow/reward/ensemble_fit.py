@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike
 from winnow.arrays import FloatArray
 from winnow.errors import Fatal
 from winnow.ids import seed_from
-from winnow.reward.blocks import one_block
+from winnow.reward.blocks import SCORE, Blocks, one_block, per_feature
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.evidence import fit_by_evidence
-from winnow.reward.logistic import N_NUISANCE, Labels, checked_labels, sigmoid
+from winnow.reward.logistic import N_NUISANCE, Labels, Mode, checked_labels, sigmoid
 
 _MAX_STEPS = 60
 """Far beyond this the members still settle in detail; their mean and spread no longer move."""
@@ -36,6 +36,7 @@ def fit_ensemble(
     n_members: int = 20,
     n_hidden: int = 16,
     seed: int = 0,
+    blocks: Blocks | None = None,
 ) -> Ensemble:
     """Train an ensemble on labels of pairs (first, second), given as in `winnow.reward.fit`.
 
@@ -49,6 +50,8 @@ def fit_ensemble(
         n_members: K; the doubt has K - 1 directions.
         n_hidden: Hidden units of each member.
         seed: Decides initial weights and label weights.
+        blocks: The features' blocks, by which a score is believed before any label; all are one
+            when absent.
 
     Raises:
         Corrupt: As `fit`.
@@ -65,9 +68,15 @@ def fit_ensemble(
     data = _canonical(labels, first[counts_e], second[counts_e])
     rng = np.random.default_rng(seed_from("ensemble", seed))
     anchors = [_draw_anchor(data, n_hidden, rng) for _ in range(n_members)]
-    data = replace(data, scale=_scale(labels, data, anchors))
+    blocks = one_block(first.shape[1]) if blocks is None else blocks
+    precision_d, linear = fit_by_evidence(labels, blocks)
+    data = replace(data, scale=_scale(labels, data, anchors, precision_d))
+    expected_d = _of_scores(linear, blocks) * (data.unit / data.scale)
     members = [
-        _train(anchor, replace(data, weight_e=rng.standard_gamma(data.weight_e)))
+        _train(
+            replace(anchor, linear_d=anchor.linear_d + expected_d),
+            replace(data, weight_e=rng.standard_gamma(data.weight_e)),
+        )
         for anchor in anchors
     ]
     return _assemble(members, data)
@@ -135,10 +144,19 @@ def _draw_anchor(data: _Data, n_hidden: int, rng: np.random.Generator) -> _Membe
     return _Member(*(rng.standard_normal(shape) for shape in shapes))
 
 
-def _scale(labels: Labels, data: _Data, anchors: list[_Member]) -> float:
+def _of_scores(linear: Mode, blocks: Blocks) -> FloatArray:
+    """What a linear model makes of the scores' weights (d,); of all other features nothing.
+
+    Networks around what is expected before any label would take hundreds of labels to leave a score
+    that people contradict; the evidence for a block sees it in dozens.
+    """
+    is_score_d = per_feature(blocks, [float(block.kind == SCORE) for block in blocks])
+    return is_score_d * linear.theta_k[:-N_NUISANCE]
+
+
+def _scale(labels: Labels, data: _Data, anchors: list[_Member], precision_d: FloatArray) -> float:
     """Size of the rewards at which the untrained members doubt a pair as a linear prior would."""
     z_ed = labels.effects_ek[:, :-N_NUISANCE]
-    precision_d, _ = fit_by_evidence(labels, one_block(z_ed.shape[1]))
     wanted = (z_ed**2 / precision_d).sum(axis=1).mean()
     spread = np.mean([_differences(anchor, data)[0] ** 2 for anchor in anchors])
     return float(np.sqrt(wanted / spread)) if spread else 1.0

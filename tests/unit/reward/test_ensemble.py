@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from winnow.errors import Corrupt, Fatal
-from winnow.reward import Ensemble, fit, fit_ensemble, observe_pairs
+from winnow.reward import Block, Ensemble, fit, fit_ensemble, observe_pairs
 
 
 class Labels(NamedTuple):
@@ -199,3 +199,15 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     labels.first[2, 1] = np.nan
     with pytest.raises(Corrupt, match="5 labels"):
         labels.fit()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0], ids=["right", "contradicted"])
+def test_a_score_among_many_features_is_heard_from_few_labels(sign: float) -> None:
+    rng = np.random.default_rng(5)
+    blocks = (Block("embedding", 40), Block("score:judge", 1))
+    first, second, left, right = rng.normal(size=(4, 40, 41))
+    p = sigmoid(1.2 * sign * (first - second)[:, -1])
+    preferred, none = (rng.random(40) < p).astype(float), np.zeros(40)
+    told = fit_ensemble(first, second, preferred, none + 1.0, none, none, blocks=blocks)
+    differs = told.mean(left) - told.mean(right)
+    assert np.mean(differs * sign * (left - right)[:, -1] > 0.0) > 0.75

@@ -242,7 +242,8 @@ def _fit(
     if settings.head == "laplace":
         return posterior, epsilon
     trusted = np.array([1.0 - 2.0 * epsilon[vote["annotator"]] for vote in votes])
-    return fit_ensemble(first, second, preferred, trusted, side, length), epsilon
+    blocks = projection.blocks
+    return fit_ensemble(first, second, preferred, trusted, side, length, blocks=blocks), epsilon
 
 
 def _manifests(lake: Lake, campaign: str, key: str) -> tuple[Manifest, Manifest, Manifest]:
