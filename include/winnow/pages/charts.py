@@ -219,7 +219,8 @@ def intervals(
 def bars(label: str, rows: Sequence[Row], limits: Sequence[tuple[float, str]]) -> Chart:
     """A bar per row from zero, with named limits across them."""
     left, right = _columns(rows, WIDTH)
-    x = Scale(0, max([*(row.value for row in rows), *(at for at, _ in limits)]), left, right)
+    largest = max([*(row.value for row in rows), *(at for at, _ in limits)])
+    x = Scale(0, largest or 1.0, left, right)
     bottom, shapes = 20 + _ROW * len(rows), []
     for i, row in enumerate(rows):
         top = 24 + _ROW * i

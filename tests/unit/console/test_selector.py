@@ -233,6 +233,22 @@ def test_hostile_figures_are_shown_as_text(tmp_path: Path, site: Site) -> None:
     assert "\u202e" not in page.body
 
 
+def test_a_model_that_learnt_nothing_listens_to_nothing(tmp_path: Path, site: Site) -> None:
+    """As after a night of ties, by which no weight leaves zero."""
+    made = Trusted(FolderLake(tmp_path))
+    made.changed = {"listens_to": {"embedding": 0.0, "style": 0.0}}
+    made.make("2026-11-24")
+    assert "length and form 0.00" in text(selector.page(made.lake, made.campaign, {}, site))
+
+
+def test_blocks_of_one_kind_are_told_apart() -> None:
+    folder = "/models/" + "long/" * 12
+    names = ["embedding", "embedding:policy", f"score:{folder}rm-1", f"score:{folder}rm-2"]
+    heard = heard_of(done(listens_to=dict.fromkeys(names, 1.0)))
+    assert len({each.block for each in heard}) == len(names)
+    assert all(len(each.block) < 80 for each in heard)
+
+
 def test_a_rollback_since_then_is_told(tmp_path: Path, site: Site) -> None:
     made = Trusted(FolderLake(tmp_path))
     made.make("2026-11-23")

@@ -52,6 +52,7 @@ class Night:
 
 _BLOCKS = {
     "embedding": "what it says (embedding)",
+    "embedding:policy": "what it says (states of the policy)",
     "style": "length and form",
     "pool": "its place in the pool",
     "logprob": "log-probability by the policy",
@@ -59,9 +60,10 @@ _BLOCKS = {
     "score": "score of",
     "state": "hidden state of",
 }
-"""What a block of features tells of a response."""
+"""What a block of features tells of a response, by its name or its kind."""
 
 _NAMED = frozenset({"score", "state"})
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +155,10 @@ def heard_of(published: Done) -> list[Heard]:
 
 def _block_in_words(name: str) -> str:
     kind, _, whose = name.partition(":")
-    words = _BLOCKS.get(kind, kind)
-    return f"{words} {whose[:60]}" if kind in _NAMED else words
+    words = _BLOCKS.get(name) or _BLOCKS.get(kind, kind)
+    if len(whose) > _LONGEST_NAME:  # The end of a path tells models apart.
+        whose = f"…{whose[1 - _LONGEST_NAME :]}"
+    return f"{words} {whose}" if kind in _NAMED else words
 
 
 def bake_off_of(published: Done) -> BakeOff | None:
