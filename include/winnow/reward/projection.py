@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from winnow.arrays import FloatArray
 from winnow.errors import Corrupt, Fatal
-from winnow.reward.blocks import REDUCED, Block, Blocks, spans
+from winnow.reward.blocks import REDUCED, SCORE, Block, Blocks, spans
 
 MAX_FEATURES = 256
 """Most columns a projection gives; the posterior's covariance is the square of this."""
@@ -63,6 +63,12 @@ class Projection:
     def n_features(self) -> int:
         """d, the number of columns that `apply` gives."""
         return sum(block.size for block in self.blocks)
+
+    @property
+    def has_score(self) -> bool:
+        """Whether a score is among the columns, and was not the same for all responses."""
+        places = zip(self.raw_blocks, spans(self.raw_blocks), strict=True)
+        return any(b.kind == SCORE and self.inverse_scale_c[place].any() for b, place in places)
 
     def apply(self, features_nc: ArrayLike) -> FloatArray:
         """Raw features as float64 (n, d), not yet centred within the prompt.

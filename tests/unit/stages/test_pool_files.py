@@ -295,6 +295,12 @@ def test_without_preferences_the_scores_guide_and_the_note_says_so(tmp_path: Pat
     assert {row["reason"] for row in done.comparisons} == {"exploration", "best"}
 
 
+def test_a_score_that_is_the_same_for_all_guides_nothing(tmp_path: Path) -> None:
+    pool = write(tmp_path / "p.jsonl", [{**row, "score": 7.5} for row in responses()])
+    done = select_file(pool, tmp_path / "out.jsonl", RULES, None)
+    assert "diversity" in done.note and "the score" not in done.note
+
+
 def test_a_reward_is_a_score_and_csv_says_the_same(tmp_path: Path) -> None:
     outs = []
     for name in ("score", "reward"):

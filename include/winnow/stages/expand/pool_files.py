@@ -36,7 +36,7 @@ from winnow.ingest.readers import ENDINGS, is_read, parsed, read_rows
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.records import Quarantined
 from winnow.reward import Block, Blocks, centre, fit, fit_projection, prior_of
-from winnow.reward.blocks import SCORE, has_score
+from winnow.reward.blocks import SCORE
 from winnow.select import Choice, Pool, Rules, choose_for_pools, one_blas_thread
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.screen import answers_nothing, near_duplicates
@@ -273,7 +273,7 @@ def _choose(
         posterior.n_labels,
         effective_dimension(posterior),
         "open",
-        has_score=has_score(projection.blocks),
+        has_score=projection.has_score,
     )
     note = " ".join(part for part in (note, given.note) if part)
     blocked_r = answers_nothing(

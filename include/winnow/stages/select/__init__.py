@@ -17,7 +17,6 @@ from winnow.campaign import Label, Select
 from winnow.ids import pair_id
 from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
-from winnow.reward.blocks import has_score
 from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import NightRules, count_capacity
 from winnow.select.fallback import effective_dimension, effective_rules, untrusted_because
@@ -154,7 +153,7 @@ def night_rules(settings: Select, model: RewardModel, gate: GateState) -> tuple[
         _n_labels(model),
         _dimension(model),
         gate,
-        has_score=has_score(model.projection.blocks),
+        has_score=model.projection.has_score,
     )
     rules = NightRules(
         chosen, least, most, floors=settings.floors, shard_size=settings.prompts_per_shard
