@@ -97,7 +97,7 @@ def test_votes_before_the_first_model_teach_what_length_says_and_judge_nothing(
 def test_the_pointer_carries_the_sentence_and_one_without_is_read(tmp_path: Path) -> None:
     lake = FolderLake(tmp_path)
     trust = measure(lake, nights(lake, 4, knows=False))
-    path = reward_model.store(lake, "small", reward_model.Refitted(model(), trust, {}), 1)
+    path = reward_model.store(lake, "small", reward_model.Refitted(model(), trust, {}, {}), 1)
     current = reward_model.newest(lake, "small")
     assert current is not None
     assert (current.gate, current.gate_reason) == ("closed", trust.gate.reason)
