@@ -224,3 +224,19 @@ def test_nothing_is_chosen_from_a_batch_without_responses(night: MakeNight, inbo
         one.day = "2026-11-23"
         one.choose(one.batch())
         assert comparisons(one) == []
+
+
+def test_a_night_of_which_all_was_skipped_closes_and_teaches_nothing(
+    night: MakeNight, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = night()
+    with monkeypatch.context() as skipped:
+        skipped.setattr(reward_model, "votes_of", lambda _: [])
+        one.run()
+    assert one.batch().require("publish").figures["posterior_labels"] == 0
+    (inbox / "later.jsonl").write_text(json.dumps({"prompt": "why do tides follow the moon?"}))
+    one.day = "2026-11-23"
+    one.choose(one.batch())
+    assert "0 labels" in one.batch().require("select").figures["fallback"]
+    model, _ = select.reward_model_for(one.batch(), read_candidates(one.batch()))
+    assert model.projection.inverse_scale_c.any(), "a prior over its own responses"

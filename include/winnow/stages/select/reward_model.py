@@ -34,6 +34,7 @@ from winnow.reward import (
     fit_ensemble,
     fit_projection,
     fit_with_annotators,
+    prior_of,
     stored_version,
 )
 from winnow.reward.blocks import contributions
@@ -122,12 +123,14 @@ def _model_and_version(data: bytes) -> tuple[RewardModel, str]:
 
 @one_blas_thread()
 def newest_for(lake: Lake, campaign: Campaign, columns: Columns) -> Current | None:
-    """The newest model as far as it reads these columns; None if none does.
+    """The newest model as far as it reads these columns; None if none does, or it has no labels.
 
     One of related columns, as after an upgrade, is fitted again to the votes that both share.
     """
     current = newest(lake, campaign.name)
-    if current is None or current.model.feature_version == columns.version:
+    if current is None or not any(head.n_labels for head in current.model.heads.values()):
+        return None
+    if current.model.feature_version == columns.version:
         return current
     if not columns.are_related(current.model.feature_version):
         return None
@@ -144,7 +147,8 @@ def newest_for(lake: Lake, campaign: Campaign, columns: Columns) -> Current | No
 def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
     """Fit a model to every vote of the version's batches, on features as the newest batch has them.
 
-    Batches whose vectors cannot be compared with these are left out.
+    Batches whose vectors cannot be compared with these are left out. Where that leaves no vote, as
+    of a night of which all was skipped, it is a prior.
     """
     newest_batch = _manifests(lake, campaign.name, version.batches[-1])[0]
     columns = columns_of(newest_batch, campaign.expand)
@@ -172,7 +176,8 @@ def _refitted(
 ) -> Refitted:
     votes = [vote for _, _, batch_votes in judged for vote in batch_votes]
     most = campaign.select.max_components
-    projection = fit_projection(_centred(votes), columns.blocks, most)
+    nothing = np.zeros((1, sum(block.size for block in columns.blocks)))
+    projection = fit_projection(_centred(votes) if votes else nothing, columns.blocks, most)
     trust = measure(lake, [(select, batch_votes) for _, select, batch_votes in judged])
     votes_of_head: dict[str, list[Row]] = {}
     for vote in votes:
@@ -183,6 +188,7 @@ def _refitted(
         head, guesses = _fit(projection, own, campaign.select)
         heads[dimension] = head.at_temperature(trust.temperature)
         epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
+    heads = heads or {OVERALL: prior_of(projection.blocks)}
     model = RewardModel(projection, heads, columns.version)
     return Refitted(
         model,
