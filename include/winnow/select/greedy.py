@@ -65,8 +65,9 @@ class PoolChooser:
         open_e = pool.open_pairs(state.order_m, state.first_e, state.second_e)
         self._penalty_e = np.where(open_e, 0.0, -np.inf)
         self._spreads = rules.fresh_first and rules.strategy not in UNGUIDED
+        # The open pairs of which no response was chosen yet.
+        self._fresh_e = self._penalty_e.copy()
         self._uses_m = [0] * len(state.order_m)
-        self._stale_e = np.zeros(len(open_e), dtype=np.bool_)
         self._last_e: FloatArray | None = None
         self.choices: list[Choice] = []
 
@@ -119,11 +120,11 @@ class PoolChooser:
             among_e: Restricts the answer to some of the packed pairs.
         """
         penalty_e = self._penalty_e
+        if self._spreads:
+            open_to = self._fresh_e if among_e is None else self._fresh_e[among_e]
+            penalty_e = self._fresh_e if open_to.max(initial=-np.inf) == 0.0 else penalty_e
         if among_e is not None:
             penalty_e = np.where(among_e, penalty_e, -np.inf)
-        if self._spreads and self.choices:
-            fresh_e = np.where(self._stale_e, -np.inf, penalty_e)
-            penalty_e = fresh_e if (fresh_e == 0.0).any() else penalty_e
         if self._strategy.weights is not None:
             best = self._state.best_pair(self._strategy.weights(self._state), penalty_e)
         else:
@@ -196,15 +197,16 @@ class PoolChooser:
         positions = state.ends(pair)
         for m in positions:
             self._uses_m[m] += 1
-            self._stale_e[pairs_of_each(len(state.order_m))[m]] = True
+            self._fresh_e[pairs_of_each(len(state.order_m))[m]] = -np.inf
             if cap is not None and self._uses_m[m] >= cap:
                 self._penalty_e[pairs_of_each(len(state.order_m))[m]] = -np.inf
         clusters = state.pool.clusters
         if clusters is not None:
             cluster_m = np.asarray(clusters)[state.order_m]
             one_m, other_m = (cluster_m == cluster_m[m] for m in positions)
-            self._penalty_e[one_m[state.first_e] & other_m[state.second_e]] = -np.inf
-            self._penalty_e[other_m[state.first_e] & one_m[state.second_e]] = -np.inf
+            for penalty_e in (self._penalty_e, self._fresh_e):
+                penalty_e[one_m[state.first_e] & other_m[state.second_e]] = -np.inf
+                penalty_e[other_m[state.first_e] & one_m[state.second_e]] = -np.inf
 
 
 def by_dimension(heads: Heads) -> Mapping[str, Head]:
