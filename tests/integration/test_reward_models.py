@@ -191,7 +191,7 @@ def test_a_campaigns_features_are_read_together(saved, tokenizer, tmp_path):
     name = saved()
     settings = Expand(model="unused", features=["embedding", {"reward_model": name}])
     read = open_embedder(settings, tmp_path)
-    vectors, blocks = feature_vectors([QUESTION] * 4, TEXTS, read)
+    vectors, blocks, _ = feature_vectors([QUESTION] * 4, TEXTS, read)
     n_style = len(style_names())
     assert blocks == (
         ("embedding", 384),

@@ -33,7 +33,9 @@ Row = Mapping[str, Any]
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 EMPTY = "empty_response"
-"""Reason of a response without text: it was sampled, and its prompt is not refused."""
+UNREAD = "unread_response"
+OF_RESPONSES = frozenset({EMPTY, UNREAD})
+"""Reasons of a response without text, or without features: it was sampled, its prompt goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +153,18 @@ def call_tables(
             else:
                 prompts.append(prompt)
             rows[row.response_id] = row
-    kept = list(rows.values())
-    features = feature_vectors(prompts, [row.message for row in kept], embed)
+    read = list(rows.values())
+    features = feature_vectors(prompts, [row.message for row in read], embed)
+    for number, fault in sorted(features.faults.items()):
+        row = read[number]
+        detail = f"{fault}: seed {row.seed}, {row.message[:200]!r}"
+        unread = Quarantined("expand", UNREAD, detail, record_id=row.prompt_id)
+        quarantined += [unread] * row.duplicates
+    fit = [number for number in range(len(read)) if number not in features.faults]
+    kept = [read[number] for number in fit]
     return CallTables(
         responses=to_table(kept, RESPONSES),
-        features=_feature_table(kept, features.vectors_nc, feature_version(settings)),
+        features=_feature_table(kept, features.vectors_nc[fit], feature_version(settings)),
         quarantine=quarantine_table(quarantined),
         sampled=sampled,
         tokens=tokens,

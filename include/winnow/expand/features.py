@@ -111,20 +111,25 @@ def n_embedding(blocks: Sequence[Block]) -> int:
 
 
 class Features(NamedTuple):
-    """Vectors (n, c) float16 of n responses, and what their columns are; (0, 0) of none."""
+    """Vectors (n, c) float16 of n responses, and what their columns are; (0, 0) of none.
+
+    `faults` says, by their number, what is wrong with those whose vectors cannot be used.
+    """
 
     vectors_nc: NDArray[np.float16]
     blocks: Blocks
+    faults: Mapping[int, str]
 
 
 def feature_vectors(prompts: Sequence[Row], responses: Sequence[str], embed: Embed) -> Features:
     """Vectors of responses, each with the prompt it answers.
 
     Raises:
-        Fatal: A score is no number that half precision holds.
+        Fatal: None of several responses has numbers that half precision holds, so that what reads
+            them is broken.
     """
     if not responses:
-        return Features(np.zeros((0, 0), np.float16), ())
+        return Features(np.zeros((0, 0), np.float16), (), {})
     embedded = embed(prompts, responses)
     parts = dict(embedded) if isinstance(embedded, Mapping) else {EMBEDDING: embedded}
     style = [
@@ -133,11 +138,17 @@ def feature_vectors(prompts: Sequence[Row], responses: Sequence[str], embed: Emb
     ]
     ahead = {name: part for name, part in parts.items() if Block(name, 0).kind == EMBEDDING}
     parts = {**ahead, STYLE: np.stack(style), **parts}
+    faults: dict[int, str] = {}
     for name, part in parts.items():
-        if not (np.abs(part) <= _LARGEST).all():
-            raise Fatal(f"{name} gives values that are no numbers, or beyond {_LARGEST:,.0f}.")
+        fit_n = (np.abs(part) <= _LARGEST).all(axis=1)
+        fault = f"{name} gives values that are no numbers, or beyond {_LARGEST:,.0f}"
+        if len(responses) > 1 and not fit_n.any():
+            raise Fatal(f"{fault}, of every response: try it by itself, or leave it out.")
+        faults |= dict.fromkeys(np.flatnonzero(~fit_n).tolist(), fault)
     blocks = tuple(Block(name, part.shape[1]) for name, part in parts.items())
-    return Features(np.hstack(list(parts.values())).astype(np.float16), blocks)
+    vectors_nc = np.hstack(list(parts.values()))
+    vectors_nc[list(faults)] = 0.0
+    return Features(vectors_nc.astype(np.float16), blocks, faults)
 
 
 def style_figures(prompt: str, response: str) -> NDArray[np.float32]:

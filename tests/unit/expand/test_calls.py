@@ -49,6 +49,26 @@ def test_sampled_is_the_sum_of_duplicates_and_quarantined(prompts, settings):
     assert tables.quarantine["reason"].to_pylist() == ["empty_response"] * settings.pool_size
 
 
+def test_a_response_without_a_score_goes_to_quarantine_and_its_call_goes_on(prompts, settings):
+    asked = asked_of(prompts, settings)
+    drawn = TinyEngine().generate([each.draw for each in asked])
+    whole_rows = tables_of(prompts, settings).responses.to_pylist()
+    unread = max(whole_rows, key=lambda row: row["duplicates"])
+
+    def embed(rows, texts):
+        wrong = [np.nan if t == unread["message"] else 1.0 for t in texts]
+        scores = np.array(wrong, np.float32)[:, None]
+        return {"embedding": tiny_embed(rows, texts), "score:r": scores}
+
+    tables = call_tables(asked, drawn, settings, embed)
+    rows, refused = tables.responses.to_pylist(), tables.quarantine.to_pylist()
+    assert unread["message"] not in {row["message"] for row in rows}
+    assert len(tables.features) == len(rows)
+    assert {row["reason"] for row in refused} == {"unread_response"}
+    assert "score:r gives values that are no numbers" in refused[0]["detail"]
+    assert sum(row["duplicates"] for row in rows) + len(refused) == tables.sampled
+
+
 def test_equal_texts_are_one_row_that_counts_them(prompts, settings):
     asked = asked_of(prompts, settings)
     sampled: Counter[tuple[str, str]] = Counter()

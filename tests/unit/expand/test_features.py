@@ -149,7 +149,7 @@ def test_embeddings_come_first_style_behind_them_and_scores_last():
             "state:r": np.full((n, 5), 3.0, np.float32),
         }
 
-    vectors, blocks = feature_vectors([prompt_row("p")] * 2, ["one", "two"], read)
+    vectors, blocks, _ = feature_vectors([prompt_row("p")] * 2, ["one", "two"], read)
     n_style = len(style_names())
     assert blocks == (
         ("embedding", 3),
@@ -165,12 +165,18 @@ def test_embeddings_come_first_style_behind_them_and_scores_last():
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf, 1e5])
-def test_a_score_that_half_precision_cannot_hold_is_refused(score):
+def test_a_score_that_half_precision_cannot_hold_is_named(score):
     def read(prompts, texts):
-        return {"embedding": np.ones((1, 2), np.float32), "score:r": np.array([[score]])}
+        scores = [score if "bad" in text else 1.0 for text in texts]
+        embedding = np.ones((len(texts), 2), np.float32)
+        return {"embedding": embedding, "score:r": np.array(scores)[:, None]}
 
-    with pytest.raises(Fatal, match="score:r"):
-        feature_vectors([prompt_row("p")], ["one"], read)
+    vectors, _, faults = feature_vectors([prompt_row("p")] * 2, ["bad", "good"], read)
+    assert list(faults) == [0] and "score:r" in faults[0]
+    assert np.isfinite(vectors).all()
+    assert list(feature_vectors([prompt_row("p")], ["bad"], read).faults) == [0]
+    with pytest.raises(Fatal, match=r"score:r .* of every response"):
+        feature_vectors([prompt_row("p")] * 2, ["bad", "bad too"], read)
 
 
 def test_vectors_of_before_blocks_were_recorded_are_embedding_and_style():

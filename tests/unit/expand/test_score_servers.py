@@ -79,7 +79,6 @@ def test_turns_that_a_template_refuses_are_asked_for_as_one(asked: Asked) -> Non
         (200, {"data": []}),
         (200, {"data": [{"probs": [1.0]}, {"probs": [2.0]}]}),
         (200, {"data": [{"score": 1.0}]}),
-        (200, b'{"data": [{"probs": [NaN]}]}'),
         (200, b"<html>"),
     ],
 )

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from winnow.batch import quarantine_table, read_table
-from winnow.expand.calls import EMPTY
+from winnow.expand.calls import OF_RESPONSES
 from winnow.expand.features import stored_blocks
 from winnow.expand.flags import normalised
 from winnow.expand.manifests import CallManifest
@@ -109,7 +109,7 @@ class PoolTables:
         self.near_duplicates += sum(row["near_duplicates"] for row in rows)
         self.in_pools += sum(row["duplicates"] + row["near_duplicates"] for row in rows)
         self.quarantined += refused.num_rows
-        self.refused += sum(reason != EMPTY for reason in refused["reason"].to_pylist())
+        self.refused += sum(r not in OF_RESPONSES for r in refused["reason"].to_pylist())
         for pool in pools:
             self.blocks = self.blocks or pool.blocks
 
