@@ -19,6 +19,9 @@ from winnow.addresses import without_secrets
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 """Letters of scripts that put no spaces between words, for a class of a pattern: each is a word."""
 
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+"""A word of a text in any script."""
+
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 
 # Every Cc and Cs, every Cf of Unicode 14 that shows nothing, and what else is to be ignored where

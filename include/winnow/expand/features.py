@@ -165,18 +165,18 @@ def _style(prompt: str, response: str) -> dict[str, float]:
         "log_words": math.log1p(len(words)),
         "log_chars": math.log1p(len(response)),
         "log_lines": math.log1p(len(lines)),
-        "bullet_share": _share(sum(1 for line in lines if _BULLET.match(line)), len(lines)),
+        "bullet_share": share(sum(1 for line in lines if _BULLET.match(line)), len(lines)),
         # Fenced ones, an open one included.
         "log_code_blocks": math.log1p((response.count("```") + 1) // 2),
-        "digit_share": _share(n_digits, len(response)),
-        "non_ascii_share": _share(len(beyond_ascii), len(response)),
-        "distinct_word_share": _share(len(distinct), len(words)),
+        "digit_share": share(n_digits, len(response)),
+        "non_ascii_share": share(len(beyond_ascii), len(response)),
+        "distinct_word_share": share(len(distinct), len(words)),
         # Looping text comes near 1.
-        "repeated_trigram_share": _share(len(trigrams) - len(set(trigrams)), len(trigrams)),
+        "repeated_trigram_share": share(len(trigrams) - len(set(trigrams)), len(trigrams)),
         # As a text cut off at the limit of tokens seldom does.
         "ends_complete": float(response.rstrip().endswith("```") or ending.endswith(_ENDINGS)),
         "refuses": float(refuses(response)),
-        "prompt_echo": _share(len(distinct & set(_words(prompt))), len(distinct)),
+        "prompt_echo": share(len(distinct & set(_words(prompt))), len(distinct)),
         "asks_back": float(ending.endswith(("?", "？", "؟"))),
     }
 
@@ -187,5 +187,6 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def _share(part: int, whole: int) -> float:
+def share(part: float, whole: float) -> float:
+    """A part of a whole; 0 of nothing."""
     return part / whole if whole else 0.0

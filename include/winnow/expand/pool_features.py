@@ -15,7 +15,6 @@ Shapes: n responses of one pool, h columns of an embedding.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,12 +22,10 @@ from typing import Any
 import numpy as np
 
 from winnow.arrays import FloatArray, unit_rows
+from winnow.expand.features import share
 from winnow.ids import content_id
 from winnow.reward.blocks import Block, Blocks
-from winnow.text import UNSPACED
-
-# Characters of scripts written without spaces are words of their own.
-_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+from winnow.text import WORD
 
 POOL_FIGURES = ("recall", "coverage", "likeness")
 """Names of the figures, in the order of their columns."""
@@ -86,7 +83,7 @@ def pool_figures(texts: Sequence[str], embedding_nh: FloatArray) -> FloatArray:
     it). `likeness`: mean cosine with the others.
     """
     n = len(texts)
-    vocabulary = [set(_WORD.findall(text.lower())) for text in texts]
+    vocabulary = [set(WORD.findall(text.lower())) for text in texts]
     n_texts = Counter(word for words in vocabulary for word in words)
     weight = {w: math.log((n + 1) / count) for w, count in n_texts.items() if count > 1}
     # A word's share of each vocabulary that has it, summed: what knowing it recalls of them all.
@@ -99,9 +96,9 @@ def pool_figures(texts: Sequence[str], embedding_nh: FloatArray) -> FloatArray:
     for k, words in enumerate(vocabulary):
         common = words & weight.keys()
         # Its own share of what it recalls of itself is taken off.
-        of_others = math.fsum(recalled[w] for w in common) - _share(len(common), len(words))
+        of_others = math.fsum(recalled[w] for w in common) - share(len(common), len(words))
         figures[k, 0] = of_others / max(n - 1, 1)
-        figures[k, 1] = _share(math.fsum(weight[word] for word in common), total)
+        figures[k, 1] = share(math.fsum(weight[word] for word in common), total)
     figures[:, 2] = _likeness(embedding_nh)
     return figures
 
@@ -134,7 +131,3 @@ def _likeness(embedding_nh: FloatArray) -> FloatArray:
     unit_nh = unit_rows(embedding_nh)
     others_n = unit_nh @ unit_nh.sum(axis=0) - (unit_nh * unit_nh).sum(axis=1)
     return np.asarray(others_n / max(len(unit_nh) - 1, 1))
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0

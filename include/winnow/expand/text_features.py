@@ -15,7 +15,6 @@ Shapes: r responses, b hash buckets, c components.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from zlib import crc32
 
@@ -29,14 +28,12 @@ from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Fatal
 from winnow.expand.features import style_figures
 from winnow.ids import content_id
-from winnow.text import UNSPACED
+from winnow.text import WORD
 
 N_BUCKETS = 1 << 16
 
 MAX_FITTED = 8_192
 """Most texts that the components are fitted on; all texts get coordinates in them."""
-
-_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 _MIXER = np.uint32(2654435761)
 """Knuth's multiplier, 2^32 / golden ratio: makes (a, b) and (b, a) different pairs of words."""
@@ -83,7 +80,7 @@ def _counts(texts_r: Sequence[str]) -> csr_matrix:
 def _buckets(text: str, hash_of: dict[str, int]) -> NDArray[np.int32]:
     """Buckets of a text's words and neighbouring pairs; `hash_of` remembers words seen before."""
     lower = text.lower()
-    words = _WORD.findall(lower) or "".join(lower.split())
+    words = WORD.findall(lower) or "".join(lower.split())
     hashes = [
         hash_of.get(word) or hash_of.setdefault(word, crc32(word.encode("utf-8", "replace")))
         for word in words

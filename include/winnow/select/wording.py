@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from winnow.arrays import BoolArray
-from winnow.text import UNSPACED, plain_text, unicode_form
+from winnow.text import UNSPACED, WORD, plain_text, unicode_form
 
 _SHARED = 0.8
 """Of the words of two texts, those that both have: twice these, over the words of both."""
@@ -66,7 +66,6 @@ _LAID_OUT = r"^(?:\t| {2,})\S[^\n]*$"
 _CODE_LINE = r"^[^\n]*(?:[={}\\|]|;[ \t]*$|->|::|</?\w|\w[(\[]|[^\W\d]{2}\.[^\W\d]{2})[^\n]*$"
 _NUMBER = r"[-+\u2212\u00b1]?\d(?:[\d.,:/]*\d)?!*"
 _WORD = rf"\w+n[’']t\b|[{UNSPACED}]|[^\W{UNSPACED}]+"
-_PLAIN_WORD = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
 _SIGN = r"[^\w\s.,;:\"'“”‘’«»…—–()!-]+|(?<![^\W\d_][^\W\d_])!+|(?<!\w)-+(?=\w)"
 _UNIT = re.compile(
     f"({_FENCED}|{_LAID_OUT}|{_CODE_LINE}|{_NUMBER}|{_SIGN}|{_DENYING})|({_WORD})",
@@ -92,7 +91,7 @@ def may_agree(text_n: Sequence[str]) -> BoolArray:
 
     Told at a tenth of the cost.
     """
-    words_n = [set(_PLAIN_WORD.findall(text.lower())) for text in text_n]
+    words_n = [set(WORD.findall(text.lower())) for text in text_n]
     return _share_most(words_n, _SURELY)
 
 
