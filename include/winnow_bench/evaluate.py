@@ -60,7 +60,7 @@ def policy_figures(posterior: Posterior, pools: Sequence[JudgedPool]) -> dict[st
     for pool in pools:
         open_n = ~pool.ignored_n
         mean_n, p_win_n = posterior.mean(pool.features_nd[open_n]), pool.p_win_n[open_n]
-        soft.append(_softmax(POLICY_SHARPNESS * mean_n) @ p_win_n)
+        soft.append(softmax(POLICY_SHARPNESS * mean_n) @ p_win_n)
         best.append(p_win_n[mean_n.argmax()])
         longer.append(pool.longer_n[open_n][mean_n.argmax()])
     return {
@@ -178,6 +178,7 @@ def _random_pairs(open_m: IndexArray, rng: np.random.Generator) -> tuple[IndexAr
     return open_m[i], open_m[j]
 
 
-def _softmax(x_n: FloatArray) -> FloatArray:
+def softmax(x_n: FloatArray) -> FloatArray:
+    """exp(x) brought to a sum of one (n,)."""
     weight_n = np.exp(x_n - x_n.max())
     return np.asarray(weight_n / weight_n.sum())

@@ -37,7 +37,7 @@ from winnow.select import Pool, Rules, choose_for_pools
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.stages.select import pool_rules
 from winnow_bench.document import machine, write_report
-from winnow_bench.evaluate import POLICY_SHARPNESS, label_chance
+from winnow_bench.evaluate import POLICY_SHARPNESS, label_chance, softmax
 from winnow_bench.gate_page import gate_page, labels, points, share
 from winnow_bench.statistics import compare
 from winnow_bench.world import World, read_worlds
@@ -381,8 +381,7 @@ def _figures(
     policy, right = list[float](), list[float]()
     for prompt in unseen:
         mean_n = posterior.mean(prompt.features_nd)
-        weight_n = np.exp(POLICY_SHARPNESS * (mean_n - mean_n.max()))
-        policy.append(float(weight_n @ _beats(prompt) / weight_n.sum()))
+        policy.append(float(softmax(POLICY_SHARPNESS * mean_n) @ _beats(prompt)))
         better = np.subtract.outer(prompt.quality_n, prompt.quality_n) > 0
         right.append(float((np.subtract.outer(mean_n, mean_n)[better] > 0).mean()))
     won = [float(_beats(prompt)[i if first else j]) for prompt, i, j, first in bought]

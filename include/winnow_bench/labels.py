@@ -35,7 +35,7 @@ from winnow.commands.say import progress_bar
 from winnow.errors import Fatal
 from winnow.ids import seed_from
 from winnow.reward import Block, Blocks, Posterior, centre, fit, prior_of
-from winnow.reward.blocks import has_score, one_block
+from winnow.reward.blocks import has_score, one_block, width
 from winnow.select import STRATEGIES, Pool, Rules, choose_for_pools
 from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.rules import UNGUIDED
@@ -321,7 +321,7 @@ def seeing(drawn: Seed, sees: str | int) -> Seed:
         return drawn
     every = [*drawn.labelled, *drawn.held_out]
     if isinstance(sees, str):
-        d = sum(block.size for block in drawn.blocks if block.name != "pool")
+        d = width(block for block in drawn.blocks if block.name != "pool")
         blocks: Blocks = one_block(d)
         views = {pool.prompt_id: pool.features_nd[:, :d] for pool in every}
     else:

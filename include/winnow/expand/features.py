@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.refusal import refuses
-from winnow.reward.blocks import Block, Blocks
+from winnow.reward.blocks import Block, Blocks, width
 
 Row = Mapping[str, Any]
 """A row of the `prompts` table."""
@@ -107,7 +107,7 @@ def stored_blocks(recorded: Sequence[tuple[str, int]], n_columns: int) -> Blocks
 def n_embedding(blocks: Sequence[Block]) -> int:
     """Leading columns that are embeddings, by which near duplicates are told."""
     names = [block.name for block in blocks]
-    return sum(block.size for block in blocks[: names.index(STYLE)])
+    return width(blocks[: names.index(STYLE)])
 
 
 class Features(NamedTuple):

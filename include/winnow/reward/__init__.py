@@ -26,7 +26,7 @@ from winnow.reward.gate import (
 )
 from winnow.reward.laplace import fit
 from winnow.reward.logistic import preference_by_quadrature
-from winnow.reward.model import OVERALL, RewardModel, stored_version
+from winnow.reward.model import OVERALL, RewardModel, version_as_stored
 from winnow.reward.posterior import Head, Posterior, observe_pairs, prior, prior_of
 from winnow.reward.projection import Projection, centre, fit_projection
 
@@ -56,6 +56,6 @@ __all__ = [
     "preference_by_quadrature",
     "prior",
     "prior_of",
-    "stored_version",
     "temperature",
+    "version_as_stored",
 ]

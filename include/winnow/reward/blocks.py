@@ -10,7 +10,7 @@ Shapes: d features, all blocks together, in their order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -56,6 +56,11 @@ def one_block(d: int) -> Blocks:
 def has_score(blocks: Sequence[Block]) -> bool:
     """Whether a score is among them, which says something of a response before any label does."""
     return any(block.kind == SCORE for block in blocks)
+
+
+def width(blocks: Iterable[Block]) -> int:
+    """How many columns they have together."""
+    return sum(block.size for block in blocks)
 
 
 def spans(blocks: Sequence[Block]) -> list[slice]:

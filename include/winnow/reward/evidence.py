@@ -48,7 +48,7 @@ def fit_by_evidence(labels: Labels, blocks: Sequence[Block]) -> tuple[FloatArray
         log_unit_b + np.log(max(len(kept), 1)),
     )
     log_b: FloatArray = expected_b
-    theta_k = np.append(prior_mean(kept), [0.0] * N_NUISANCE)
+    theta_k: FloatArray | None = None
     for _ in range(_MAX_ROUNDS):
         precision_d = per_feature(kept, np.exp(log_b).tolist())
         mode = fit_at(labels, precision_d, kept, theta_k)
@@ -66,12 +66,19 @@ def fit_by_evidence(labels: Labels, blocks: Sequence[Block]) -> tuple[FloatArray
 
 
 def fit_at(
-    labels: Labels, precision_d: FloatArray, blocks: Sequence[Block], start_k: FloatArray
+    labels: Labels,
+    precision_d: FloatArray,
+    blocks: Sequence[Block],
+    start_k: FloatArray | None = None,
 ) -> Mode:
-    """The most probable effects at given precisions, around what is expected of each block."""
+    """The most probable effects at given precisions, around what is expected of each block.
+
+    They are searched from `start_k`, or from what is expected.
+    """
     mean_k = np.append(prior_mean(blocks), [0.0] * N_NUISANCE)
     known_e = labels.effects_ek @ mean_k
-    mode = most_probable(labels, with_nuisance(precision_d), start_k - mean_k, known_e)
+    away_k = np.zeros_like(mean_k) if start_k is None else start_k - mean_k
+    mode = most_probable(labels, with_nuisance(precision_d), away_k, known_e)
     return Mode(mode.theta_k + mean_k, mode.hessian_kk, mode.loss)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from winnow.reward.blocks import Blocks, one_block, prior_mean
+from winnow.reward.blocks import Blocks, one_block
 from winnow.reward.evidence import fit_at, fit_by_evidence
 from winnow.reward.logistic import N_NUISANCE, checked_labels
 from winnow.reward.posterior import Posterior, prior_of
@@ -55,8 +55,7 @@ def fit(
         precision_d, mode = fit_by_evidence(labels, blocks)
     else:
         precision_d = np.full(d, prior_precision)
-        start_k = np.append(prior_mean(blocks), [0.0] * N_NUISANCE)
-        mode = fit_at(labels, precision_d, blocks, start_k)
+        mode = fit_at(labels, precision_d, blocks)
     # The block of the whole inverse: uncertainty about side and length stays in the reward's.
     cov_dd = np.linalg.inv(mode.hessian_kk)[:d, :d]
     return Posterior(

@@ -123,7 +123,7 @@ class RewardModel:
             ) from error
 
 
-def stored_version(data: bytes) -> str:
+def version_as_stored(data: bytes) -> str:
     """`version` of the model as it was stored, also by a release that stored other arrays."""
     arrays = _entries(data)
     texts = {name: array.tolist() for name, array in arrays.items() if array.dtype.kind == "U"}

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from winnow.arrays import FloatArray
 from winnow.errors import Corrupt, Fatal
-from winnow.reward.blocks import REDUCED, SCORE, Block, Blocks, spans
+from winnow.reward.blocks import REDUCED, SCORE, Block, Blocks, spans, width
 
 MAX_FEATURES = 256
 """Most columns a projection gives; the posterior's covariance is the square of this."""
@@ -62,7 +62,7 @@ class Projection:
     @property
     def n_features(self) -> int:
         """d, the number of columns that `apply` gives."""
-        return sum(block.size for block in self.blocks)
+        return width(self.blocks)
 
     @property
     def has_score(self) -> bool:
@@ -109,8 +109,8 @@ def fit_projection(
         Corrupt: A value is not finite.
     """
     raw_nc = _finite(features_nc)
-    n_plain = sum(block.size for block in blocks if block.kind not in REDUCED)
-    n_columns = sum(block.size for block in blocks)
+    n_plain = width(block for block in blocks if block.kind not in REDUCED)
+    n_columns = width(blocks)
     if not len(raw_nc) or raw_nc.shape[1] != n_columns or n_plain > MAX_FEATURES:
         raise Fatal(
             f"A projection needs at least one row, columns as its blocks say and at most "

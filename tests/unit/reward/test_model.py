@@ -18,7 +18,7 @@ from winnow.reward import (
     fit,
     fit_ensemble,
     fit_projection,
-    stored_version,
+    version_as_stored,
 )
 
 BLOCKS = (Block("embedding", 198), Block("style", 2))
@@ -138,7 +138,7 @@ def test_a_model_of_release_0_3_is_read_and_keeps_the_version_it_was_stored_unde
     for array in (of_texts, *(arrays[name] for name in sorted(arrays))):
         state.update(repr(array.shape).encode() + array.astype("<f8").tobytes())
     stored = _npz(**arrays, **{name: np.array(text) for name, text in texts.items()})
-    assert stored_version(stored) == state.hexdigest()
+    assert version_as_stored(stored) == state.hexdigest()
     read = RewardModel.from_bytes(stored)
     posterior = read.posterior
     assert isinstance(posterior, Posterior)
@@ -151,7 +151,7 @@ def test_a_model_of_release_0_3_is_read_and_keeps_the_version_it_was_stored_unde
 
 
 def test_the_version_of_stored_bytes_is_that_of_the_model(model: RewardModel) -> None:
-    assert stored_version(model.to_bytes()) == model.version
+    assert version_as_stored(model.to_bytes()) == model.version
 
 
 def test_the_file_can_be_opened_by_numpy_without_pickles(model: RewardModel) -> None:

@@ -24,6 +24,7 @@ from scipy.cluster.vq import kmeans2
 
 from winnow.batch import Batch, read_table
 from winnow.reward import RewardModel, centre
+from winnow.reward.blocks import width
 from winnow.select import Pool
 from winnow.select.curves import part_of
 from winnow.select.screen import answers_nothing, near_duplicates
@@ -193,7 +194,7 @@ def candidates_of(
     columns = columns_of(batch.require("expand"), batch.campaign.expand)
     stored_rc, rows_of = stored_vectors(features, ids), rows_by_prompt(prompt_of)
     in_pool = responses.select(["message", "logprob", "n_tokens", "model"]).to_pylist()
-    raw_rc = np.zeros((len(ids), sum(block.size for block in columns.blocks)), np.float16)
+    raw_rc = np.zeros((len(ids), width(columns.blocks)), np.float16)
     clusters_r = np.zeros(len(ids), np.intp)
     for rows in rows_of.values():
         raw_rc[rows] = columns.of_pool([in_pool[row] for row in rows], stored_rc[rows])

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from winnow.arrays import FloatArray
 from winnow.batch import Manifest, read_manifest, read_table
 from winnow.campaign import Campaign, Select
 from winnow.errors import Corrupt
@@ -25,19 +26,19 @@ from winnow.lake import Lake
 from winnow.publish.versions import Version, read_version
 from winnow.reward import (
     OVERALL,
+    Blocks,
     GateState,
     Head,
     Posterior,
-    Projection,
     RewardModel,
     centre,
     fit_ensemble,
     fit_projection,
     fit_with_annotators,
     prior_of,
-    stored_version,
+    version_as_stored,
 )
-from winnow.reward.blocks import contributions
+from winnow.reward.blocks import contributions, width
 from winnow.select import one_blas_thread
 from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select.candidates import rows_by_prompt
@@ -118,7 +119,7 @@ def newest(lake: Lake, campaign: str) -> Current | None:
 
 
 def _model_and_version(data: bytes) -> tuple[RewardModel, str]:
-    return RewardModel.from_bytes(data), stored_version(data)
+    return RewardModel.from_bytes(data), version_as_stored(data)
 
 
 @one_blas_thread()
@@ -176,16 +177,23 @@ def _refitted(
 ) -> Refitted:
     votes = [vote for _, _, batch_votes in judged for vote in batch_votes]
     most = campaign.select.max_components
-    nothing = np.zeros((1, sum(block.size for block in columns.blocks)))
+    nothing = np.zeros((1, width(columns.blocks)))
     projection = fit_projection(_centred(votes) if votes else nothing, columns.blocks, most)
     trust = measure(lake, [(select, batch_votes) for _, select, batch_votes in judged])
-    votes_of_head: dict[str, list[Row]] = {}
-    for vote in votes:
+    compared_2ed = np.array(
+        [
+            projection.apply(np.array([vote[side] for vote in votes] or nothing))
+            for side in ("first", "second")
+        ]
+    )
+    rows_of_head: dict[str, list[int]] = {}
+    for row, vote in enumerate(votes):
         name = vote["dimension"] if campaign.select.head_per_dimension else OVERALL
-        votes_of_head.setdefault(name, []).append(vote)
+        rows_of_head.setdefault(name, []).append(row)
     heads, epsilon = {}, dict[str, float]()
-    for dimension, own in sorted(votes_of_head.items()):
-        head, guesses = _fit(projection, own, campaign.select)
+    for dimension, rows in sorted(rows_of_head.items()):
+        own = [votes[row] for row in rows]
+        head, guesses = _fit(projection.blocks, compared_2ed[:, rows], own, campaign.select)
         heads[dimension] = head.at_temperature(trust.temperature)
         epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
     heads = heads or {OVERALL: prior_of(projection.blocks)}
@@ -194,19 +202,15 @@ def _refitted(
         model,
         trust,
         {a: share for a, share in sorted(epsilon.items()) if share > GUESSING},
-        _listens_to(model, votes),
+        _listens_to(model, compared_2ed) if votes else {},
     )
 
 
-def _listens_to(model: RewardModel, votes: Sequence[Row]) -> dict[str, float]:
-    head = model.posterior
-    if not isinstance(head, Posterior) or not votes:
+def _listens_to(model: RewardModel, compared_2ed: FloatArray) -> dict[str, float]:
+    head, (first_ed, second_ed) = model.posterior, compared_2ed
+    if not isinstance(head, Posterior):
         return {}
-    first, second = (
-        model.projection.apply(np.array([vote[side] for vote in votes]))
-        for side in ("first", "second")
-    )
-    return contributions(head.mean_d, first - second, model.projection.blocks)
+    return contributions(head.mean_d, first_ed - second_ed, model.projection.blocks)
 
 
 def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
@@ -226,12 +230,10 @@ def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
 
 
 def _fit(
-    projection: Projection, votes: list[Row], settings: Select
+    blocks: Blocks, compared_2ed: FloatArray, votes: list[Row], settings: Select
 ) -> tuple[Head, dict[str, float]]:
     """A head, and the chance ε that each annotator's vote is a guess gone wrong."""
-    first, second = (
-        projection.apply(np.array([vote[side] for vote in votes])) for side in ("first", "second")
-    )
+    first, second = compared_2ed
     preferred = [vote["preference"] for vote in votes]
     side = [-1.0 if vote["swapped"] else 1.0 for vote in votes]
     length = [vote["length"] for vote in votes]
@@ -243,12 +245,11 @@ def _fit(
         side,
         length,
         [vote["annotator"] for vote in votes],
-        blocks=projection.blocks,
+        blocks=blocks,
     )
     if settings.head == "laplace":
         return posterior, epsilon
     trusted = np.array([1.0 - 2.0 * epsilon[vote["annotator"]] for vote in votes])
-    blocks = projection.blocks
     return fit_ensemble(first, second, preferred, trusted, side, length, blocks=blocks), epsilon
 
 
