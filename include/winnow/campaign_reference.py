@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
+from datetime import date
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
@@ -94,7 +95,13 @@ def _kind(kind: Any) -> str:
         return f"{_kind(kind.__origin__)}{_limits(kind.__metadata__[0])}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "settings below"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    names = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        date: "day",
+    }
     return "null" if kind is type(None) else names.get(kind, "anything")
 
 

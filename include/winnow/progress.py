@@ -12,11 +12,11 @@ from winnow.campaign import Campaign
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
 from winnow.operate.facts import facts_of
 from winnow.operate.standing import Facts, Mended, Standing, damaged, mend_name, standing_of
 from winnow.publish.versions import newest
-from winnow.records import MICROS
 from winnow.stages import expand, label
 from winnow.stages.label.drop import dropped_text
 from winnow.stages.select import arms

@@ -1,6 +1,6 @@
 """The tables of the lake: one Arrow schema each, and the typed rows that code builds them from.
 
-Money is kept in integer micro-dollars (1,000,000 = $1), so that costs add up to the cent.
+Money is in micro-dollars (`winnow.money`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-
-MICROS = 1_000_000
-"""Micro-dollars in a dollar."""
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 RATINGS = pa.list_(

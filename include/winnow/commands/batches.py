@@ -26,11 +26,11 @@ from winnow.ingest.sources import look_for, told
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
 from winnow.operate.standing import damaged
 from winnow.progress import Progress, progress_of, summary
-from winnow.records import MICROS
 from winnow.stages import expand, ingest, label, publish, select
 from winnow.stages.label.drop import again_text, dropped_text
 from winnow.stages.label.drop import drop as drop_batch

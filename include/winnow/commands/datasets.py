@@ -16,6 +16,7 @@ from winnow.commands import options
 from winnow.commands.say import answer, progress_bar, say
 from winnow.errors import Fatal
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.publish.diff import diff_text, diff_versions
 from winnow.publish.garbage import find_garbage, remove_garbage
 from winnow.publish.lineage import lineage_text, trace
@@ -23,7 +24,6 @@ from winnow.publish.pull import pull as pull_version
 from winnow.publish.rollback import roll_back
 from winnow.publish.versions import Version, newest, read_version
 from winnow.publish.views import VIEWS
-from winnow.records import MICROS
 from winnow.stages.select import reward_model
 from winnow.text import plain_line
 

@@ -21,12 +21,12 @@ from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.ingest.sources import look_for
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
 from winnow.operate.reconcile.once import leave_alone, report_text, start_again, unfinished
 from winnow.operate.reconcile.once import reconcile as make_pass
 from winnow.operate.standing import mend_name, standing_of
-from winnow.records import MICROS
 from winnow.stages.label.late import late_answers
 from winnow.stages.tasks import DAG_OF
 

@@ -18,8 +18,8 @@ from winnow.commands.say import answer, say
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.damage import whole
-from winnow.records import MICROS
 from winnow.select import STRATEGIES, Rules
 from winnow.select.plan_text import render, sizing, sizing_rows
 from winnow.stages.expand.pool_files import select_file

@@ -21,12 +21,12 @@ from winnow.console.shell import NotFound, Page, Site, page_of
 from winnow.console.stages import Stages, keys_of, stages_of
 from winnow.console.trouble import troubles_of
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
 from winnow.pages.charts import Chart, funnel
 from winnow.pages.words import cut, number, percent, ratio
 from winnow.publish.report.bought import ARMS, gains_chart
 from winnow.publish.report.labels import agreement_chart, agreement_intervals
-from winnow.records import MICROS
 
 _MOST_RUNS = 5
 

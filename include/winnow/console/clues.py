@@ -17,9 +17,9 @@ from winnow.campaign import Campaign
 from winnow.console.memory import Memory
 from winnow.console.stages import Left, Stages
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.facts import is_verdict
 from winnow.operate.standing import Facts
-from winnow.records import MICROS
 from winnow.stages.label.approvals import approved
 from winnow.stages.label.drop import dropped_text
 from winnow.stages.label.rounds import ROUNDS

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from winnow.errors import Ambiguous, Blocked, Fatal
 from winnow.label.vendor import BatchTerms, LabelVendor, TaskRequest
-from winnow.records import MICROS
+from winnow.money import MICROS
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from winnow.batch import batch_folder, read_manifest
 from winnow.campaign import Campaign
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable, WinnowError
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.publish.versions import newest
-from winnow.records import MICROS
 from winnow.runbook import APPROVAL_CLICK, APPROVAL_HEADING, DEADLINE_HEADING, GATE_HEADING
 from winnow.stages.label import is_dear
 from winnow.stages.tasks import DAG_OF, STAGE_OF, TASKS, AlarmKind, Done, clear_command

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from markupsafe import Markup
 
-from winnow.records import MICROS
+from winnow.money import MICROS
 from winnow.text import plain_text
 
 NOT_MEASURED = "not measured"

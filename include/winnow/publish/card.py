@@ -9,6 +9,7 @@ import yaml
 from markupsafe import Markup
 
 from winnow.campaign import Campaign
+from winnow.money import MICROS
 from winnow.pages.render import render
 from winnow.pages.words import NOT_MEASURED
 from winnow.publish.report import TEMPLATES
@@ -16,7 +17,6 @@ from winnow.publish.report.labels import UNKNOWN_PEOPLE, certainty_told
 from winnow.publish.shards import configs
 from winnow.publish.versions import Version
 from winnow.publish.views import VIEWS
-from winnow.records import MICROS
 from winnow.text import plain_text
 
 _MARKS = str.maketrans(

@@ -20,8 +20,8 @@ from winnow.batch import Artifact, Manifest, arrow_file, read_artifact, read_man
 from winnow.errors import Corrupt, Fatal
 from winnow.label.aggregation.votes import latest_revisions
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.publish.versions import Version, newest, read_version
-from winnow.records import MICROS
 from winnow.text import plain_rows, plain_text
 
 Row = Mapping[str, Any]

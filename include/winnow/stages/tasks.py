@@ -149,7 +149,7 @@ def _returned(kind: Literal["counter", "gauge"], **names: str) -> tuple[Metric, 
 
 
 def _cost(done: Done) -> Value:
-    from winnow.records import MICROS
+    from winnow.money import MICROS
 
     return done.require("label").cost / MICROS
 

@@ -35,9 +35,9 @@ from winnow.console.spend.figures import (
 )
 from winnow.console.spend.nights import nights_of
 from winnow.lake import FolderLake
+from winnow.money import MICROS
 from winnow.pages.render import piece
 from winnow.pages.words import dollars
-from winnow.records import MICROS
 from winnow.stages import label
 from winnow.stages.label import rounds as label_rounds
 

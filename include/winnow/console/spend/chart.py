@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from winnow.console.spend.figures import MARK, Night, days_in
+from winnow.money import MICROS
 from winnow.pages.charts import Chart, Scale, Shape, group, line, rect, ticks, words
 from winnow.pages.words import dollars
-from winnow.records import MICROS
 
 _WIDTH, _HEIGHT = 760, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 748, 18, 210

@@ -15,8 +15,8 @@ from winnow.console.spend.figures import Night, day_of
 from winnow.console.stages import Done, Stages, parse_done, stages_of, taken_of
 from winnow.ingest.ledger import Dropped
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
-from winnow.records import MICROS
 from winnow.stages.label.rounds import ROUNDS
 
 MOST_PLAN_BYTES = 16_000_000

@@ -20,6 +20,7 @@ from winnow.errors import Blocked, Corrupt, Retryable, WinnowError
 from winnow.ingest.ledger import read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.alarms import HEADING_OF, Alarm, alarm_kind, cause_of
 from winnow.operate.damage import Damage, whole
 from winnow.operate.facts import read_batches
@@ -27,7 +28,6 @@ from winnow.operate.memory import Looked, Memory, read_memory, write_memory
 from winnow.operate.reconcile.findings import TELL_AGAIN, Finding, find
 from winnow.operate.standing import Facts, Mended, Run, mend_name
 from winnow.publish.versions import finish, is_finished, newest, read_version
-from winnow.records import MICROS
 from winnow.runbook import DEADLINE_HEADING, STUCK_HEADING, TWINS_HEADING
 from winnow.stages import ingest
 from winnow.stages.label import late

@@ -32,7 +32,8 @@ from winnow.label.shown import ShownPair
 from winnow.label.submit import submit_tasks
 from winnow.label.tasks import BuiltTasks, Task, build_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
-from winnow.records import ANNOTATIONS, MICROS, TASKS, Quarantined, to_table
+from winnow.money import MICROS
+from winnow.records import ANNOTATIONS, TASKS, Quarantined, to_table
 from winnow.stages.label import annotations_from
 from winnow.stages.label.approvals import approved, note_approval
 from winnow.stages.label.containers import bought, check_container, noted_container, open_container

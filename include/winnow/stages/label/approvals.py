@@ -12,7 +12,7 @@ from winnow.batch import Batch
 from winnow.campaign import MOST_USD
 from winnow.errors import Fatal
 from winnow.lake import Lake
-from winnow.records import MICROS
+from winnow.money import MICROS
 from winnow.stored import parsed, read_sealed, sealed_json
 
 _PATH = "label/approval.json"

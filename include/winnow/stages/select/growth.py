@@ -31,7 +31,7 @@ from winnow.expand.growth import Grows, PoolSoFar
 from winnow.expand.pool_features import in_pool
 from winnow.expand.samplers import models_of
 from winnow.ids import content_id
-from winnow.records import MICROS
+from winnow.money import MICROS
 from winnow.reward import Head, RewardModel, centre, prior
 from winnow.select import Pool, Rules, choose_pairs
 from winnow.select.screen import near_duplicates

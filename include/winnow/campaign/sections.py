@@ -7,22 +7,26 @@ connections, which a campaign names.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from datetime import date
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from winnow.addresses import holds_secret
-from winnow.errors import Fatal
-from winnow.records import MICROS
+from winnow.campaign.schedule import Schedule
+from winnow.campaign.settings import (
+    Dollars,
+    Minutes,
+    Name,
+    Price,
+    Probability,
+    Seconds,
+    Settings,
+    Share,
+    setting,
+)
+from winnow.money import MICROS
 
-NAME = re.compile("[a-z0-9][a-z0-9_-]{0,62}")
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 Strategy = Literal[
     "decision_gain",
     "delta",
@@ -34,50 +38,12 @@ Strategy = Literal[
     "traditional",
     "uncertainty",
 ]
+Tag = Annotated[str, Field(min_length=1, max_length=100)]
 Vendor = Literal["file_drop", "ground_truth", "label_studio", "scale", "simulator"]
 Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
 
-MOST = 10**12
-"""No number of a campaign is larger: what is counted and paid must fit 64 bits."""
-
-MOST_USD = 1e9
-"""No budget and no approval is for more dollars."""
-
-Dollars = Annotated[float, Field(ge=0.0, le=MOST_USD)]
-Price = Annotated[float, Field(ge=0.0, lt=1e6)]
-Minutes = Annotated[float, Field(gt=0.0, le=1e7)]
-Seconds = Annotated[float, Field(gt=0.0, le=7 * 24 * 3600.0)]
-
-
-def setting(default: Any, description: str, **limits: Any) -> Any:
-    """A setting with a default, and what it means in words, with its unit."""
-    return Field(default, description=description, **limits)
-
-
-class _Settings(BaseModel):
-    # Strict: text and truth values are no numbers.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-    @field_validator("*")
-    @classmethod
-    def _of_a_size(cls, value: Any) -> Any:
-        for number in _numbers(value):
-            if not -MOST <= number <= MOST:
-                raise ValueError(f"no amount; write one between -{MOST:.0e} and {MOST:.0e}")
-        return value
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    """The numbers in a setting, at any depth."""
-    if isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(each)
-    elif isinstance(value, int | float):
-        yield value
-
-
-class Ingest(_Settings):
+class Ingest(Settings):
     """Where prompts come from."""
 
     sources: list[str] = Field(
@@ -91,7 +57,7 @@ class Ingest(_Settings):
     max_prompt_chars: int = setting(20_000, "Longer prompts go to quarantine", ge=1)
 
 
-class Sampler(_Settings):
+class Sampler(Settings):
     """One way to draw responses; a pool may mix several. What is null is as in `expand`."""
 
     weight: float = setting(1.0, "Share of the pool, relative to the others", gt=0.0)
@@ -103,7 +69,7 @@ class Sampler(_Settings):
     )
 
 
-class Server(_Settings):
+class Server(Settings):
     """An OpenAI-compatible server: a vLLM fleet, or a hosted model."""
 
     connection: str = setting("winnow_server", "Airflow connection of the server")
@@ -115,7 +81,7 @@ class Server(_Settings):
     attempts: int = setting(8, "Tries of one request before the task gives up", ge=1, le=1000)
 
 
-class AuditLimits(_Settings):
+class AuditLimits(Settings):
     """Means over prompts from which the pool audit warns; null: never. It blocks nothing.
 
     `vendi`, `vendi_share` and `language_match` are least values, all others greatest ones. The
@@ -136,7 +102,7 @@ class AuditLimits(_Settings):
     language_match: float | None = setting(0.8, "Responses in the prompt's language")
 
 
-class RewardScore(_Settings):
+class RewardScore(Settings):
     """A reward model whose score of a response guides from the first night on.
 
     Its weight is learnt from the labels: a score that says nothing loses it. One that was trained
@@ -172,7 +138,7 @@ class RewardScore(_Settings):
 Feature = Literal["embedding", "policy"] | RewardScore
 
 
-class Expand(_Settings):
+class Expand(Settings):
     """How candidate pools are generated."""
 
     engine: Literal["auto", "vllm", "transformers", "server"] = setting(
@@ -262,7 +228,7 @@ class Expand(_Settings):
         return self
 
 
-class Select(_Settings):
+class Select(Settings):
     """Which pairs of a pool are worth a label."""
 
     strategy: Strategy = setting("decision_gain", "The rule that scores pairs")
@@ -279,6 +245,18 @@ class Select(_Settings):
     )
     fresh_first: bool = setting(
         True, "A response is compared again only when no pair of two fresh ones is left"
+    )
+    wait_for: Literal["nothing", "last_batch"] = setting(
+        "nothing",
+        "What a night waits for before it chooses: nothing, or until the batches before it have "
+        "taught the model; a backfill waits anyway where the strategy reads the model",
+    )
+    longest_wait_hours: float | None = setting(
+        None,
+        "So long a night waits for one before it, hours after that one last got on; null: until "
+        "its labels are due, and a day",
+        gt=0.0,
+        le=24 * 366.0,
     )
     floors: dict[str, int] = Field(
         default_factory=dict,
@@ -326,13 +304,16 @@ class Select(_Settings):
         return (average if least is None else least, average if most is None else most)
 
 
-class Label(_Settings):
+class Label(Settings):
     """Who labels, for how much, and how long to wait."""
 
     vendor: Vendor = setting("simulator", "Who answers; one word")
     connection: str = setting("winnow_vendor", "Airflow connection of the vendor")
     price_usd: Price = setting(0.10, "Price of one annotation, dollars")
     budget_usd: Dollars = Field(description="Most that one batch may cost, dollars")
+    budget_month_usd: Dollars | None = setting(
+        None, "Most that the campaign may buy for in a calendar month (UTC), dollars; null: any"
+    )
     approve_above_usd: Dollars | None = setting(
         None, "A person must approve a dearer purchase in the Airflow UI"
     )
@@ -396,7 +377,7 @@ class Label(_Settings):
         return None if self.approve_above_usd is None else round(self.approve_above_usd * MICROS)
 
 
-class Validate(_Settings):
+class Validate(Settings):
     """The gate between labels and a published version: limits from which it warns or blocks.
 
     A null limit is never crossed. What is counted on few answers fails a limit only where its whole
@@ -480,7 +461,7 @@ class Validate(_Settings):
     )
 
 
-class Publish(_Settings):
+class Publish(Settings):
     """What is published, and under which name."""
 
     dataset: Name = Field(description="Name of the dataset; it belongs to this campaign alone")
@@ -496,11 +477,29 @@ class Publish(_Settings):
     )
 
 
-class Campaign(_Settings):
+class Campaign(Settings):
     """One campaign."""
 
     name: Name = Field(description="Names the campaign in the lake; small letters, digits, - and _")
     description: str = setting("", "For the dataset card")
+    owner: str = setting("winnow", "Who answers for it, as Airflow shows it", min_length=1)
+    team: Name | None = setting(
+        None, "Whose money it spends: a name in teams.yaml, beside the campaigns"
+    )
+    tags: list[Tag] = Field(default_factory=list, description="Further tags of its DAGs")
+    access: dict[str, Literal["read", "run"]] | None = setting(
+        None,
+        "What Airflow's roles may do with its DAGs, where its FAB auth manager is used; null: as "
+        "that has it; `{}` takes away what was given here before",
+    )
+    priority: int = setting(
+        10, "Of its tasks where tasks wait for a slot, such as one of the GPUs", ge=1, le=1000
+    )
+    max_active: int = setting(
+        16, "Batches that it generates, chooses or publishes at the same time", ge=1, le=500
+    )
+    start: date | None = setting(None, "Day before which the schedule begins no batch")
+    schedule: Schedule = Field(default_factory=Schedule)
     pools_from: Name | None = setting(
         None,
         "Another campaign of the lake: its prompts and pools are taken over, batch by batch "
@@ -517,6 +516,12 @@ class Campaign(_Settings):
     label: Label
     validation: Validate = Field(default_factory=Validate)
     publish: Publish
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _as_day(cls, value: Any) -> Any:
+        """YAML has days; what is frozen in a batch has their text."""
+        return date.fromisoformat(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _budget_buys_something(self) -> Campaign:
@@ -546,116 +551,3 @@ class Campaign(_Settings):
         if self.annotations_from is None:
             return () if self.pools_from is None else (self.pools_from,)
         return tuple(dict.fromkeys(self.annotations_from))
-
-
-def load_campaign(path: Path) -> Campaign:
-    """Read a campaign from YAML; relative source folders are taken from the file's own folder.
-
-    Raises:
-        Fatal: The file is missing, is not YAML, or a setting is wrong (all of them are named) or
-            stands twice.
-    """
-    try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), _Strict)
-    except OSError as error:
-        raise Fatal(f"Campaign {path} cannot be read: {error.strerror}.") from error
-    except Exception as error:  # YAML's constructors raise what they like.
-        raise Fatal(f"Campaign {path} is not valid YAML: {_yaml_fault(error)}.") from error
-    if named := list(_secrets(settings)):
-        raise Fatal(
-            f"Campaign {path} holds a secret at {', '.join(named)}: it would lie in every batch. "
-            "Keys and passwords belong into Airflow connections, or into the environment."
-        )
-    campaign = parse_campaign(settings, where=str(path))
-
-    def placed(source: str | None) -> str | None:
-        return None if source is None else _from_folder(source, path.parent)
-
-    places = {
-        "ingest": {"sources": [placed(source) for source in campaign.ingest.sources]},
-        "label": {"gold": placed(campaign.label.gold)},
-        "validation": {"evaluation_prompts": placed(campaign.validation.evaluation_prompts)},
-    }
-    sections = {k: getattr(campaign, k).model_copy(update=paths) for k, paths in places.items()}
-    return campaign.model_copy(update=sections)
-
-
-def _secrets(settings: Any, name: str = "") -> Iterator[str]:
-    """Names of settings that are an address with a secret in it, or are called one.
-
-    Texts that hold blanks are passed over: in instructions an address is an example.
-    """
-    if isinstance(settings, dict):
-        for key, value in settings.items():
-            yield from _secrets(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(settings, list):
-        for i, value in enumerate(settings):
-            yield from _secrets(value, f"{name}.{i}")
-    elif (
-        isinstance(settings, str)
-        and re.fullmatch(r"\S+", settings)
-        and (holds_secret(settings) or _SECRET_NAME.search(name))
-    ):
-        yield name
-
-
-_SECRET_NAME = re.compile(r"(password|secret|api_key|hf_token)$", re.IGNORECASE)
-
-
-def _yaml_fault(error: Exception) -> str:
-    """What is wrong with a file, and where, in one line."""
-    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
-    if problem and mark:
-        return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
-    return " ".join(str(error).split())
-
-
-class _Strict(yaml.SafeLoader):
-    """YAML in which each name stands once, and 1e3 is a number as 1.0e+3 is.
-
-    Nothing in it holds itself: whatever is built, is built whole, which YAML cannot do for that.
-    """
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        return super().construct_object(node, deep=True)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key.value, str):
-                if key.value in seen:
-                    why = f"{key.value} stands twice"
-                    raise yaml.constructor.ConstructorError(None, None, why, key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Strict.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def parse_campaign(settings: Any, where: str) -> Campaign:
-    """Check `settings` (parsed YAML or JSON) from `where`.
-
-    Raises:
-        Fatal: A setting is missing, unknown or out of range; the message lists each one.
-    """
-    try:
-        return Campaign.model_validate(settings)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'campaign'}: {e['msg']}" for e in error.errors()
-        )
-        raise Fatal(f"Campaign {where} has wrong settings: {faults}.") from error
-
-
-def _from_folder(source: str, folder: Path) -> str:
-    if "://" in source:
-        return source
-    try:
-        return str((folder / source).resolve())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise Fatal(f"{source!a} is no path: {error}") from error

@@ -1,0 +1,52 @@
+"""Campaigns: what a team asks for in YAML, the folder that they lie in, their schedules and teams.
+
+sections   the settings, each with its unit and default
+schedule   when batches begin and what they are called
+reading    a file -> Campaign, every fault named
+"""
+
+from winnow.campaign.reading import load_campaign, parse_campaign
+from winnow.campaign.schedule import Schedule
+from winnow.campaign.sections import (
+    Aggregation,
+    AuditLimits,
+    Campaign,
+    Expand,
+    Feature,
+    Ingest,
+    Label,
+    Publish,
+    RewardScore,
+    Sampler,
+    Select,
+    Server,
+    Strategy,
+    Validate,
+    Vendor,
+)
+from winnow.campaign.settings import MOST, MOST_USD, NAME, Name
+
+__all__ = [
+    "MOST",
+    "MOST_USD",
+    "NAME",
+    "Aggregation",
+    "AuditLimits",
+    "Campaign",
+    "Expand",
+    "Feature",
+    "Ingest",
+    "Label",
+    "Name",
+    "Publish",
+    "RewardScore",
+    "Sampler",
+    "Schedule",
+    "Select",
+    "Server",
+    "Strategy",
+    "Validate",
+    "Vendor",
+    "load_campaign",
+    "parse_campaign",
+]

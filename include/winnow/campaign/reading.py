@@ -1,0 +1,128 @@
+"""Reads a campaign's file: YAML, each name once, no secret; every fault is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from winnow.addresses import holds_secret
+from winnow.campaign.sections import Campaign
+from winnow.errors import Fatal
+
+
+def load_campaign(path: Path) -> Campaign:
+    """Read a campaign from YAML; relative source folders are taken from the file's own folder.
+
+    Raises:
+        Fatal: The file is missing, is not YAML, or a setting is wrong (all of them are named) or
+            stands twice.
+    """
+    try:
+        settings = yaml.load(path.read_text(encoding="utf-8"), _Strict)
+    except OSError as error:
+        raise Fatal(f"Campaign {path} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # YAML's constructors raise what they like.
+        raise Fatal(f"Campaign {path} is not valid YAML: {_yaml_fault(error)}.") from error
+    if named := list(_secrets(settings)):
+        raise Fatal(
+            f"Campaign {path} holds a secret at {', '.join(named)}: it would lie in every batch. "
+            "Keys and passwords belong into Airflow connections, or into the environment."
+        )
+    campaign = parse_campaign(settings, where=str(path))
+
+    def placed(source: str | None) -> str | None:
+        return None if source is None else _from_folder(source, path.parent)
+
+    places = {
+        "ingest": {"sources": [placed(source) for source in campaign.ingest.sources]},
+        "label": {"gold": placed(campaign.label.gold)},
+        "validation": {"evaluation_prompts": placed(campaign.validation.evaluation_prompts)},
+    }
+    sections = {k: getattr(campaign, k).model_copy(update=paths) for k, paths in places.items()}
+    return campaign.model_copy(update=sections)
+
+
+def _secrets(settings: Any, name: str = "") -> Iterator[str]:
+    """Names of settings that are an address with a secret in it, or are called one.
+
+    Texts that hold blanks are passed over: in instructions an address is an example.
+    """
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            yield from _secrets(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(settings, list):
+        for i, value in enumerate(settings):
+            yield from _secrets(value, f"{name}.{i}")
+    elif (
+        isinstance(settings, str)
+        and re.fullmatch(r"\S+", settings)
+        and (holds_secret(settings) or _SECRET_NAME.search(name))
+    ):
+        yield name
+
+
+_SECRET_NAME = re.compile(r"(password|secret|api_key|hf_token)$", re.IGNORECASE)
+
+
+def _yaml_fault(error: Exception) -> str:
+    """What is wrong with a file, and where, in one line."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem and mark:
+        return f"{problem}, line {mark.line + 1}, column {mark.column + 1}"
+    return " ".join(str(error).split())
+
+
+class _Strict(yaml.SafeLoader):
+    """YAML in which each name stands once, and 1e3 is a number as 1.0e+3 is.
+
+    Nothing in it holds itself: whatever is built, is built whole, which YAML cannot do for that.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        return super().construct_object(node, deep=True)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key.value, str):
+                if key.value in seen:
+                    why = f"{key.value} stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, why, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Strict.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_campaign(settings: Any, where: str) -> Campaign:
+    """Check `settings` (parsed YAML or JSON) from `where`.
+
+    Raises:
+        Fatal: A setting is missing, unknown or out of range; the message lists each one.
+    """
+    try:
+        return Campaign.model_validate(settings)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'campaign'}: {e['msg']}" for e in error.errors()
+        )
+        raise Fatal(f"Campaign {where} has wrong settings: {faults}.") from error
+
+
+def _from_folder(source: str, folder: Path) -> str:
+    if "://" in source:
+        return source
+    try:
+        return str((folder / source).resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise Fatal(f"{source!a} is no path: {error}") from error
