@@ -70,10 +70,14 @@ def progress_of(
     """
     ledger = ledger or read_ledger(lake, campaign.name)
     if key in ledger.damaged:
-        return Progress(key, {}, damaged(key, ledger.damaged[key]))
+        return Progress(key, {}, damaged(campaign.name, key, ledger.damaged[key]))
     dropped = ledger.dropped(key)
     read = whole(lambda: _progress(lake, campaign, key, now, vendor, dropped, mends or {}))
-    return Progress(key, {}, damaged(key, read.cause)) if isinstance(read, Damage) else read
+    return (
+        Progress(key, {}, damaged(campaign.name, key, read.cause))
+        if isinstance(read, Damage)
+        else read
+    )
 
 
 def _progress(
@@ -87,7 +91,7 @@ def _progress(
 ) -> Progress:
     done = done_stages(lake, campaign.name, key)
     if dropped is not None:
-        facts = Facts(key, {}, dropped=dropped_text(key, dropped))
+        facts = Facts(campaign.name, key, {}, dropped=dropped_text(key, dropped))
         return Progress(key, _lines(done), standing_of(facts, now))
     facts, begun = facts_of(lake, campaign, key, done), None
     if facts.stage is not None:

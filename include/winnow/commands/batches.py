@@ -140,7 +140,9 @@ def quarantine(
         for stage in STAGES:
             held = whole(partial(_quarantined, lake, campaign.name, key, stage))
             if isinstance(held, Damage):
-                held = [{"damaged": held.cause, "mend": damaged(key, held.cause).mend}]
+                held = [
+                    {"damaged": held.cause, "mend": damaged(campaign.name, key, held.cause).mend}
+                ]
             rows += [{"batch": key, "stage": stage, **row} for row in held]
     answer(rows, (line for row in rows for line in _quarantine_lines(row)), as_json)
 

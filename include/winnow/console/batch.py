@@ -42,7 +42,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     if key in keys_of(lake, campaign.name, site.memory):
         stages = stages_of(lake, campaign.name, [key], site.memory)
     elif runs.get(key):
-        stages = {key: Stages(key, {})}
+        stages = {key: Stages(campaign.name, key, {})}
     else:
         raise NotFound(f"Campaign {campaign.name} has no batch {cut(key, 100)!r}.")
     batch = batch_states(lake, campaign, stages, runs, site)[key]

@@ -124,7 +124,7 @@ def batch_states(
 
     found = {key: whole(partial(state, each)) for key, each in stages.items()}
     return {
-        key: damaged(key, each.cause, site.now) if isinstance(each, Damage) else each
+        key: damaged(campaign.name, key, each.cause, site.now) if isinstance(each, Damage) else each
         for key, each in found.items()
     }
 

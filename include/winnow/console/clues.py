@@ -39,6 +39,7 @@ class Said:
 def facts_of(lake: Lake, campaign: Campaign, stages: Stages, memory: Memory) -> tuple[Facts, str]:
     """What the lake says of a batch; and in a few words what its stage has left so far."""
     facts = Facts(
+        campaign.name,
         stages.key,
         {stage: done.committed_at for stage, done in stages.done.items()},
         ended=stages.ended,

@@ -59,6 +59,7 @@ class Stages:
     `dropped` that a person gave it up.
     """
 
+    campaign: str
     key: str
     done: Mapping[str, Done]
     left: Sequence[Left] = ()
@@ -147,7 +148,7 @@ def stages_of(lake: Lake, campaign: str, keys: Sequence[str], memory: Memory) ->
         ),
         [key for key, stages in complete.items() if stages is None and key not in taken.damaged],
     )
-    found = {key: complete[key] or looked.get(key) or Stages(key, {}) for key in keys}
+    found = {key: complete[key] or looked.get(key) or Stages(campaign, key, {}) for key in keys}
     return {
         key: replace(
             stages,
@@ -216,7 +217,7 @@ def _known(lake: Lake, campaign: str, key: str, memory: Memory) -> Stages | None
         if found is None:
             return None
         done[stage] = found
-    return Stages(key, done)
+    return Stages(campaign, key, done)
 
 
 def _done(lake: Lake, campaign: str, key: str, memory: Memory) -> Done | None:
@@ -225,7 +226,7 @@ def _done(lake: Lake, campaign: str, key: str, memory: Memory) -> Done | None:
 
 def _look(lake: Lake, campaign: str, key: str, memory: Memory) -> Stages:
     found = whole(lambda: _read(lake, campaign, key, memory))
-    return Stages(key, {}, damage=found.cause) if isinstance(found, Damage) else found
+    return Stages(campaign, key, {}, damage=found.cause) if isinstance(found, Damage) else found
 
 
 def _read(lake: Lake, campaign: str, key: str, memory: Memory) -> Stages:
@@ -234,9 +235,9 @@ def _read(lake: Lake, campaign: str, key: str, memory: Memory) -> Stages:
         found = memory.once(lake, manifest_path(campaign, key, stage), parse_done)
         if found is None:
             failure = read_failure(lake, campaign, key, stage)
-            return Stages(key, done, _left(lake, campaign, key, stage), failure=failure)
+            return Stages(campaign, key, done, _left(lake, campaign, key, stage), failure=failure)
         done[stage] = found
-    return Stages(key, done)
+    return Stages(campaign, key, done)
 
 
 def _left(lake: Lake, campaign: str, key: str, stage: str) -> list[Left]:

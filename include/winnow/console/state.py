@@ -110,9 +110,10 @@ def state_of(
     return BatchState(stages, cells, facts, standing)
 
 
-def damaged(key: str, cause: str, now: datetime) -> BatchState:
+def damaged(campaign: str, key: str, cause: str, now: datetime) -> BatchState:
     """A batch of which nothing can be told but why it cannot be read."""
-    return state_of(Stages(key, {}, damage=cause), Facts(key, {}, damage=cause), now)
+    stages = Stages(campaign, key, {}, damage=cause)
+    return state_of(stages, Facts(campaign, key, {}, damage=cause), now)
 
 
 def _done(done: Done, runs: Sequence[Run]) -> Cell:

@@ -13,7 +13,7 @@ from winnow.operate.damage import Damage, whole
 from winnow.operate.standing import Facts, Kind, Run, Standing
 from winnow.operate.standing import damaged as damaged_standing
 from winnow.pages.words import age, cut, number, percent
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import dag_ids
 from winnow.validate.limits import setting_of
 from winnow.validate.verdict import Check
 
@@ -95,7 +95,9 @@ def troubles_of(batch: BatchState, now: datetime) -> list[Trouble]:
     """What is wrong with a batch, the worst first; nothing where it only takes its time."""
     found = whole(lambda: [*_stuck(batch, now), *_heavy(batch, now)])
     if isinstance(found, Damage):
-        return [_told(damaged_standing(batch.key, found.cause), [found.cause])]
+        return [
+            _told(damaged_standing(batch.stages.campaign, batch.key, found.cause), [found.cause])
+        ]
     return found
 
 
@@ -111,7 +113,8 @@ def _stuck(batch: BatchState, now: datetime) -> list[Trouble]:
 def _told(standing: Standing, why: Sequence[str], mend: str = "") -> Trouble:
     kind, what, usual = _TITLES[standing.kind]
     at = STAGES.index(standing.stage) if standing.stage else 0
-    names = {"dag": DAG_OF[STAGES[at]], "before": DAG_OF[STAGES[max(at - 1, 0)]]}
+    dags = list(dag_ids(standing.campaign).values())
+    names = {"dag": dags[at], "before": dags[max(at - 1, 0)]}
     first = standing.first[:1].upper() + standing.first[1:]
     if standing.kind == "lost_event" and names["before"] not in standing.command:
         usual = _AGAIN  # it left a note, so there is a run of it
@@ -163,11 +166,13 @@ def _gate_mend(batch: BatchState) -> str:
             f"Look at the labels. If they are good enough, move {' and '.join(known)} in the "
             "campaign's file, and run the stage again."
         )
+    name = batch.stages.campaign
     return (
-        f"Rows break a rule that has no limit: `winnow quarantine --batch {batch.key}` shows them. "
+        f"Rows break a rule that has no limit: `winnow quarantine --campaign {name} "
+        f"--batch {batch.key}` shows them. "
         "With `validation.row_faults: quarantine` in the campaign's file they and the votes on "
         "their pairs are set aside when the stage runs again; "
-        f'`winnow drop {batch.key} --reason "..."` gives the batch up.'
+        f'`winnow drop {batch.key} --campaign {name} --reason "..."` gives the batch up.'
     )
 
 

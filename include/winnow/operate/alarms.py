@@ -25,7 +25,7 @@ from winnow.money import MICROS
 from winnow.publish.versions import newest
 from winnow.runbook import APPROVAL_CLICK, APPROVAL_HEADING, DEADLINE_HEADING, GATE_HEADING
 from winnow.stages.label import is_dear
-from winnow.stages.tasks import DAG_OF, STAGE_OF, TASKS, AlarmKind, Done, clear_command
+from winnow.stages.tasks import STAGE_OF, TASKS, AlarmKind, Done, clear_command, dag_id
 from winnow.stored import parsed
 from winnow.text import plain_line
 from winnow.validate.verdict import Verdict
@@ -98,7 +98,11 @@ def failure_of(
     `error` is a text or None where the process died and somebody else noticed.
     """
     stage = STAGE_OF.get(task)
-    again = clear_command(stage, batch, only_failed=True) if stage else f"clear {task} of {dag}"
+    again = (
+        clear_command(campaign, stage, batch, only_failed=True)
+        if stage
+        else f"clear {task} of {dag}"
+    )
     if task == "publish_version" and isinstance(error, Blocked):
         return _gate(campaign, batch, cause_of(error))
     group = next((kind for kind in HEADING_OF if isinstance(error, kind)), None)
@@ -131,8 +135,8 @@ def late(campaign: str, batch: str, run_state: str, deadline: str) -> Alarm:
         batch,
         "late",
         DEADLINE_HEADING,
-        plain_line(f"{DAG_OF['label']} is {run_state} past its deadline {deadline}."),
-        f"winnow status --batch {batch}",
+        plain_line(f"{dag_id(campaign, 'label')} is {run_state} past its deadline {deadline}."),
+        f"winnow status --campaign {campaign} --batch {batch}",
     )
 
 
@@ -191,7 +195,8 @@ def agreement(
         f"Two annotators agree on {figures['agreement']:.0%} of pairs (95 % interval "
         f"{figures['agreement_low']:.0%} to {high:.0%}), on {mean:.0%} in the last "
         f"{len(history)} version{'s' if len(history) > 1 else ''}.",
-        f"winnow status --batch {batch}, then read the suspects in the quality report",
+        f"winnow status --campaign {campaign} --batch {batch}, then read the suspects in the "
+        "quality report",
     )
 
 
@@ -277,8 +282,9 @@ def agreements(lake: Lake, campaign: Campaign, key: str) -> list[float]:
 
 def _gate(campaign: str, batch: str, cause: str) -> Alarm:
     mend = (
-        f"winnow quarantine --batch {batch}; move the limit under validation: (for rows that break "
-        f"a rule row_faults: quarantine), then {clear_command('publish', batch)}; or winnow drop"
+        f"winnow quarantine --campaign {campaign} --batch {batch}; move the limit under "
+        "validation: (for rows that break a rule row_faults: quarantine), then "
+        f"{clear_command(campaign, 'publish', batch)}; or winnow drop"
     )
     return Alarm(campaign, batch, "gate-blocked", GATE_HEADING, plain_line(cause), mend)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -34,9 +35,9 @@ def facts_of(
     committed = {stage: committed_at(manifest) for stage, manifest in done.items()}
     stage, last = next_stage(done), list(done.values())[-1] if done else None
     if stage is None:
-        return Facts(key, committed)
+        return Facts(campaign.name, key, committed)
     if last is not None and not last.counts["rows_out"]:
-        return Facts(key, committed, ended=True)
+        return Facts(campaign.name, key, committed, ended=True)
     folder = batch_folder(campaign.name, key)
     left = {}
     if stage in LEFT:
@@ -44,24 +45,24 @@ def facts_of(
     touched = max(left.values(), default=None)
     failure = read_failure(lake, campaign.name, key, stage)
     failures: Mapping[str, Failure] = {stage: failure} if failure else {}
+    facts = Facts(campaign.name, key, committed, failures=failures, touched=touched)
     if stage == "publish":
         verdicts = [path for path in left if is_verdict(path)]
         checks: Sequence[Check] = ()
         if verdicts:
             newest = max(verdicts, key=lambda path: (left[path], path))
             checks = blocking(parsed(lake, newest, Verdict.from_bytes))
-        return Facts(key, committed, failures=failures, touched=touched, checks=checks)
+        return Facts(
+            campaign.name, key, committed, failures=failures, touched=touched, checks=checks
+        )
     if stage != "label":
-        return Facts(key, committed, failures=failures, touched=touched)
+        return Facts(campaign.name, key, committed, failures=failures, touched=touched)
     batch = open_batch(campaign, key, lake, lambda: datetime.now(UTC))
     planned_at = left.get(round_path(batch, 0, "plan.json"))
     approval, over = _prices(batch)
-    return Facts(
-        key,
-        committed,
-        failures=failures,
+    return replace(
+        facts,
         deadline=answers_until(batch),
-        touched=touched,
         planned_at=planned_at,
         approval_usd=approval,
         over_usd=over,
@@ -81,11 +82,11 @@ def read_batches(
     batches: list[Facts] = []
     left, ledger = frozenset(leave), read_ledger(lake, campaign.name)
     # Told of published ones too: nothing can be taken until the ledger is whole again.
-    unreadable = [damaged(key, cause) for key, cause in ledger.damaged.items()]
+    unreadable = [damaged(campaign.name, key, cause) for key, cause in ledger.damaged.items()]
     for key in (entry.batch for entry in ledger.live if entry.batch not in left):
         facts = whole(partial(facts_of, lake, campaign, key))
         if isinstance(facts, Damage):
-            unreadable.append(damaged(key, facts.cause))
+            unreadable.append(damaged(campaign.name, key, facts.cause))
         else:
             batches.append(facts)
     return batches, unreadable

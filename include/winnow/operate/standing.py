@@ -32,7 +32,7 @@ from winnow.runbook import (
     GATE_HEADING,
     STUCK_HEADING,
 )
-from winnow.stages.tasks import DAG_OF, clear_command
+from winnow.stages.tasks import clear_command, dag_id
 from winnow.stored import StoredTime
 from winnow.text import plain_line
 from winnow.validate.verdict import Check
@@ -88,12 +88,13 @@ class FailedTask:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A DAG run: of which stage and batch, and how it stands (as Airflow says).
+    """A DAG run: of which campaign, stage and batch, and how it stands (as Airflow says).
 
     `failures` and `waiting` are the tasks that failed and those that wait for a person's answer;
     both are None where nobody asked for tasks.
     """
 
+    campaign: str
     stage: str
     key: str
     run_id: str
@@ -106,7 +107,7 @@ class Run:
     @property
     def dag(self) -> str:
         """The DAG that it is a run of."""
-        return DAG_OF[self.stage]
+        return dag_id(self.campaign, self.stage)
 
     @property
     def last_seen(self) -> tuple[float, str]:
@@ -138,6 +139,7 @@ class Facts:
     """What the lake says of a batch.
 
     Attributes:
+        campaign: Whose batch it is.
         key: The batch.
         done: When each stage that is done was committed, in order.
         ended: The last of them left nothing to hand on: the batch is over.
@@ -152,6 +154,7 @@ class Facts:
         dropped: That a person gave it up: who, when and why.
     """
 
+    campaign: str
     key: str
     done: Mapping[str, datetime]
     ended: bool = False
@@ -182,6 +185,7 @@ class Standing:
     """Where a batch stands and why.
 
     Attributes:
+        campaign: Whose batch it is.
         key: The batch.
         stage: The stage it is in; empty where it is in none.
         level: `goes_on`; `waits` for somebody outside, or for what happens by itself; `stuck`,
@@ -196,6 +200,7 @@ class Standing:
         run: The run of Airflow that it is about.
     """
 
+    campaign: str
     key: str
     stage: str
     level: Level
@@ -208,6 +213,11 @@ class Standing:
     run: Run | None = None
 
     @property
+    def dag(self) -> str:
+        """The DAG of the stage it is in."""
+        return dag_id(self.campaign, self.stage)
+
+    @property
     def mend(self) -> str:
         """What to do, one line; empty where there is nothing to do."""
         return ": ".join(filter(None, (self.first, self.command)))
@@ -218,11 +228,11 @@ class Standing:
         return self.level not in ("goes_on", "done")
 
 
-def damaged(key: str, cause: str) -> Standing:
+def damaged(campaign: str, key: str, cause: str) -> Standing:
     """A batch that cannot be read."""
     first = "restore the object from the bucket's versions or a copy of the lake; or give it up"
-    command = f'winnow drop {key} --reason "..."'
-    return Standing(key, "", "damaged", "damaged", cause, first, command)
+    command = f'winnow drop {key} --campaign {campaign} --reason "..."'
+    return Standing(campaign, key, "", "damaged", "damaged", cause, first, command)
 
 
 def mend_name(key: str, stage: str) -> str:
@@ -250,7 +260,7 @@ def standing_of(
     stage = facts.stage
     if stage is None:
         return _over(facts)
-    so_far = Standing(facts.key, stage, "goes_on", "goes_on", since=facts.since)
+    so_far = Standing(facts.campaign, facts.key, stage, "goes_on", "goes_on", since=facts.since)
     if runs is None:
         so_far = _without_airflow(so_far, facts, now, mended)
     else:
@@ -259,18 +269,18 @@ def standing_of(
 
 
 def _over(facts: Facts) -> Standing:
-    key = facts.key
+    campaign, key = facts.campaign, facts.key
     if facts.dropped:
-        return Standing(key, "", "dropped", "dropped", plain_line(facts.dropped))
+        return Standing(campaign, key, "", "dropped", "dropped", plain_line(facts.dropped))
     if facts.damage:
-        return damaged(key, facts.damage)
+        return damaged(campaign, key, facts.damage)
     if not facts.ended:
-        return Standing(key, "", "done", "done", since=facts.since)
+        return Standing(campaign, key, "", "done", "done", since=facts.since)
     cause = f"Stage {list(facts.done)[-1]} left nothing to hand on."
     standing = Standing(
-        key, next_stage(facts.done) or "", "ended", "ended", cause, since=facts.since
+        campaign, key, next_stage(facts.done) or "", "ended", "ended", cause, since=facts.since
     )
-    return replace(standing, command=f"winnow quarantine --batch {key}")
+    return replace(standing, command=f"winnow quarantine --batch {key} --campaign {campaign}")
 
 
 def own_runs(facts: Facts, stage: str, runs: Sequence[Run]) -> list[Run]:
@@ -300,7 +310,7 @@ def _with_airflow(
     if facts.checks:
         return _gate(so_far, facts)
     if so_far.stage in paused:
-        dag = DAG_OF[so_far.stage]
+        dag = so_far.dag
         cause, command = f"{dag} is paused.", f"airflow dags unpause {dag}"
         return _stuck(so_far, "paused", cause, command, level="waits")
     if last is not None and last.state != "success":
@@ -313,10 +323,10 @@ def _with_airflow(
         return so_far
     level = "waits" if now - so_far.since < PATIENCE else "stuck"
     kind: Kind = "lost_event" if last is None else "no_manifest"
-    cause = f"The last run of {DAG_OF[so_far.stage]} ended and left no manifest."
+    cause = f"The last run of {so_far.dag} ended and left no manifest."
     if last is None:
         before, hours = STAGES[STAGES.index(so_far.stage) - 1], _hours(now - so_far.since)
-        cause = f"{DAG_OF[so_far.stage]} has not begun: {before} was done {hours} ago, and no run "
+        cause = f"{so_far.dag} has not begun: {before} was done {hours} ago, and no run "
         cause += "has taken the batch up."
     return _given_up(_stuck(so_far, kind, cause, again, level=level), mended, now)
 
@@ -324,7 +334,7 @@ def _with_airflow(
 def _without_airflow(
     so_far: Standing, facts: Facts, now: datetime, mended: Mended | None
 ) -> Standing:
-    stage, dag = so_far.stage, DAG_OF[so_far.stage]
+    stage, dag = so_far.stage, so_far.dag
     again, touched = _again(so_far, facts, None), facts.touched
     if facts.checks:
         return _gate(so_far, facts)
@@ -340,7 +350,13 @@ def _without_airflow(
         cost, budget = facts.over_usd
         cause = f"The first votes cost about ${cost:,.2f}, the budget of a batch is ${budget:,.2f}."
         first = "raise label.budget_usd in the campaign"
-        return _stuck(so_far, "over_budget", cause, clear_command(stage, so_far.key), first=first)
+        return _stuck(
+            so_far,
+            "over_budget",
+            cause,
+            clear_command(so_far.campaign, stage, so_far.key),
+            first=first,
+        )
     if facts.approval_usd is not None:
         return _approval(so_far, facts)
     if facts.deadline is not None:
@@ -368,8 +384,8 @@ def _again(so_far: Standing, facts: Facts, runs: Sequence[Run] | None) -> str:
     if runs is None:
         has_begun = facts.touched is not None or so_far.stage in facts.failures
     if has_begun or so_far.stage == STAGES[0]:
-        return clear_command(so_far.stage, so_far.key)
-    return clear_command(STAGES[STAGES.index(so_far.stage) - 1], so_far.key)
+        return clear_command(so_far.campaign, so_far.stage, so_far.key)
+    return clear_command(so_far.campaign, STAGES[STAGES.index(so_far.stage) - 1], so_far.key)
 
 
 def _stuck(so_far: Standing, kind: Kind, cause: str, command: str, **more: Any) -> Standing:
@@ -385,7 +401,7 @@ def _active(so_far: Standing, facts: Facts, now: datetime, active: Sequence[Run]
     began = min((run.began for run in active if run.began), default=None)
     if began is None or now <= began + RUN_LIMIT:
         return replace(so_far, since=began or so_far.since)
-    dag, run = DAG_OF[so_far.stage], active[0]
+    dag, run = so_far.dag, active[0]
     cause = f"{dag} is {run.state} since {began:%Y-%m-%d %H:%M} UTC."
     first = f"see which task waits and for what: {dag} in Airflow, run {run.run_id}"
     return _stuck(so_far, "hangs", cause, "", first=first, since=began)
@@ -400,7 +416,7 @@ def _vendor(so_far: Standing, deadline: datetime, now: datetime) -> Standing:
         cause = f"The vendor's time ended at {until}; the answers are being collected."
         return replace(so_far, level="waits", kind="collecting", cause=cause)
     cause = f"The vendor's time ended at {until} and the answers are not collected."
-    command = clear_command(so_far.stage, so_far.key)
+    command = clear_command(so_far.campaign, so_far.stage, so_far.key)
     return _stuck(so_far, "uncollected", cause, command, heading=DEADLINE_HEADING)
 
 
@@ -412,7 +428,7 @@ def _approval(so_far: Standing, facts: Facts) -> Standing:
 
 def _gate(so_far: Standing, facts: Facts) -> Standing:
     cause = "; ".join(check.reason for check in facts.checks)
-    command = clear_command(so_far.stage, so_far.key)
+    command = clear_command(so_far.campaign, so_far.stage, so_far.key)
     return _stuck(so_far, "gate", cause, command, heading=GATE_HEADING)
 
 
@@ -430,13 +446,13 @@ def _failed(so_far: Standing, facts: Facts, last: Run) -> Standing:
         cause = f"The last run of {last.dag} failed: {note.message}"
     # A run that failed though none of its tasks did (it timed out, say) is cleared as a whole.
     some = last.failures is None or bool(last.failures) or noted
-    command = clear_command(so_far.stage, so_far.key, only_failed=some)
+    command = clear_command(so_far.campaign, so_far.stage, so_far.key, only_failed=some)
     return _stuck(so_far, "failed_run", cause, command, level="failed")
 
 
 def _noted(so_far: Standing, note: Failure) -> Standing:
     cause = f"{note.message} (failed at {note.at})"
-    command = clear_command(so_far.stage, so_far.key, only_failed=True)
+    command = clear_command(so_far.campaign, so_far.stage, so_far.key, only_failed=True)
     first = "mend what the message says, then"
     return _stuck(so_far, "failed", cause, command, level="failed", first=first)
 
@@ -452,8 +468,8 @@ def _given_up(so_far: Standing, mended: Mended | None, now: datetime) -> Standin
         kind="gave_up",
         level="failed" if so_far.level == "failed" else "stuck",
         cause=f"{so_far.cause.rstrip('.')}; announced again {mended.n} times",
-        first=f"read the log of {DAG_OF[so_far.stage]} in Airflow, mend what it says, then",
-        command=f"winnow reconcile --again {so_far.key}",
+        first=f"read the log of {so_far.dag} in Airflow, mend what it says, then",
+        command=f"winnow reconcile --again {so_far.key} --campaign {so_far.campaign}",
     )
 
 

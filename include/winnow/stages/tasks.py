@@ -1,8 +1,8 @@
 """The one table of tasks: every DAG, its tasks in order, and what is known of each.
 
-    DAGS    what Airflow runs; the first five are the stages
-    TASKS   every task, by its name
-    DAG_OF  the DAG of each stage
+    DAGS     what Airflow runs for each campaign; the first five are the stages
+    TASKS    every task, by its name
+    dag_id   a stage and a campaign -> its DAG, `nightly.label_pairs`
 
 Time limits, lineage, metrics and alarms stand in a task's row; DAG files and adapters read them
 here. Nothing heavy is imported: Airflow reads this whenever it parses a DAG file.
@@ -34,7 +34,7 @@ Value = float | int | None
 class Done:
     """One task of a batch that is done, and what it returned.
 
-    The campaign is the deployment's as its file is now: a batch is opened by its stages alone.
+    The campaign is as its file is now: a batch is opened by its stages alone.
     """
 
     task: str
@@ -311,7 +311,7 @@ _RECONCILE = (
 DAGS: tuple[Dag, ...] = (*_STAGES, Dag("reconcile", "", "", _RECONCILE))
 TASKS: Mapping[str, Task] = {task.name: task for dag in DAGS for task in dag.tasks}
 DAG_OF: Mapping[str, str] = {dag.stage: dag.name for dag in _STAGES}
-"""The DAG of each stage, in order."""
+"""The DAG of each stage, in order, without its campaign."""
 STAGE_OF: Mapping[str, str] = {task.name: dag.stage for dag in _STAGES for task in dag.tasks}
 """The stage of each task that works on a batch."""
 FIRST_TASK: Mapping[str, str] = {dag.stage: dag.tasks[0].name for dag in _STAGES}
@@ -319,11 +319,44 @@ FIRST_TASK: Mapping[str, str] = {dag.stage: dag.tasks[0].name for dag in _STAGES
 METRICS: tuple[Metric, ...] = tuple(metric for task in TASKS.values() for metric in task.metrics)
 
 
-def clear_command(stage: str, key: str, *, only_failed: bool = False) -> str:
+def dag_id(campaign: str, stage: str) -> str:
+    """The DAG of a campaign's stage, as Airflow knows it.
+
+    >>> dag_id("nightly", "label")
+    'nightly.label_pairs'
+    """
+    return f"{campaign}.{DAG_OF[stage]}"
+
+
+def dag_ids(campaign: str) -> dict[str, str]:
+    """The DAGs of a campaign's stages, in order."""
+    return {stage: dag_id(campaign, stage) for stage in DAG_OF}
+
+
+def campaign_of(dag: str) -> str | None:
+    """The campaign that a DAG is of; None where it is none of Winnow's.
+
+    >>> campaign_of("nightly.reconcile"), campaign_of("label_pairs"), campaign_of("etl.x")
+    ('nightly', None, None)
+    """
+    campaign, _, name = dag.rpartition(".")
+    return campaign if campaign and name in {each.name for each in DAGS} else None
+
+
+def stage_of(dag: str) -> str | None:
+    """The stage that a DAG is of; None for `reconcile` and for what is none of Winnow's."""
+    if campaign_of(dag) is None:
+        return None
+    name = dag.rpartition(".")[2]
+    return next((stage for stage, each in DAG_OF.items() if each == name), None)
+
+
+def clear_command(campaign: str, stage: str, key: str, *, only_failed: bool = False) -> str:
     """Airflow's command that runs a stage of a batch again; what is done returns at once.
 
-    >>> clear_command("label", "2026-11-22", only_failed=True)
-    'airflow dags clear label_pairs --partition-key 2026-11-22 --only-failed -y'
+    >>> clear_command("nightly", "label", "2026-11-22", only_failed=True)
+    'airflow dags clear nightly.label_pairs --partition-key 2026-11-22 --only-failed -y'
     """
     failed = " --only-failed" if only_failed else ""
-    return f"airflow dags clear {DAG_OF[stage]} --partition-key {shlex.quote(key)}{failed} -y"
+    dag = dag_id(campaign, stage)
+    return f"airflow dags clear {dag} --partition-key {shlex.quote(key)}{failed} -y"

@@ -187,7 +187,7 @@ def test_an_unknown_batch_is_not_found(world: World, site: Site) -> None:
 
 
 def test_a_batch_that_only_airflow_knows_shows_its_runs(world: World, site: Site) -> None:
-    run = Run("ingest", KEY, "r1", "failed", failures=(), waiting=())
+    run = Run("nightly", "ingest", KEY, "r1", "failed", failures=(), waiting=())
     body = shown(world, replace(site, runs=lambda keys: {KEY: [run]}, ui="../"))
     assert "../dags/ingest_prompts/runs/r1" in body
 

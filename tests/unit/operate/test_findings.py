@@ -30,12 +30,12 @@ def done_up_to(stage: str, at: datetime) -> dict[str, datetime]:
 
 
 def waits_for(stage: str, at: datetime = NOW - timedelta(hours=1)) -> Facts:
-    return Facts(DAY, done_up_to(stage, at))
+    return Facts("nightly", DAY, done_up_to(stage, at))
 
 
 def run(stage: str, state: str, run_id: str = "r1", ended: datetime | None = None) -> Run:
     over = ended or (None if state in ("queued", "running") else ago(minutes=30))
-    return Run(stage, DAY, run_id, state, ago(minutes=40), over)
+    return Run("nightly", stage, DAY, run_id, state, ago(minutes=40), over)
 
 
 def found(
@@ -121,14 +121,14 @@ def test_after_three_tries_a_person_is_told() -> None:
 
 
 def test_what_is_over_is_left_alone() -> None:
-    everything = Facts(DAY, dict.fromkeys(STAGES, ago(hours=1)))
+    everything = Facts("nightly", DAY, dict.fromkeys(STAGES, ago(hours=1)))
     over = replace(waits_for("select"), ended=True)
     assert not find([everything, over], [], (), {}, NOW)
 
 
 def test_a_batch_that_took_files_and_has_no_manifest_is_committed_in_the_lake() -> None:
-    assert kinds(found(Facts(DAY, {}))) == [("taken_not_begun", "commit_ingest")]
-    assert not found(Facts(DAY, {}), run("ingest", "running"))
+    assert kinds(found(Facts("nightly", DAY, {}))) == [("taken_not_begun", "commit_ingest")]
+    assert not found(Facts("nightly", DAY, {}), run("ingest", "running"))
 
 
 def test_a_night_that_failed_before_it_took_a_file_is_told_until_it_went_through() -> None:
@@ -140,10 +140,10 @@ def test_a_night_that_failed_before_it_took_a_file_is_told_until_it_went_through
 
 
 def test_a_run_that_hangs_is_told_and_one_that_waits_for_labels_is_not() -> None:
-    began = Run("expand", DAY, "r1", "queued", ago(hours=25))
+    began = Run("nightly", "expand", DAY, "r1", "queued", ago(hours=25))
     [finding] = found(waits_for("expand", ago(hours=30)), began)
     assert (finding.kind, finding.is_alarm) == ("stuck", True)
-    waiting = Run("label", DAY, "r1", "running", ago(days=5))
+    waiting = Run("nightly", "label", DAY, "r1", "running", ago(days=5))
     batch = replace(waits_for("label", ago(days=6)), deadline=NOW + timedelta(days=1))
     assert not found(batch, waiting)
     late = replace(batch, deadline=ago(hours=7))
@@ -165,7 +165,7 @@ def batches(draw: st.DrawFn) -> list[Facts]:
         failures = {STAGES[n_done]: failure} if n_done < len(STAGES) else {}
         done = {stage: draw(times) for stage in stages}
         deadline = draw(st.none() | times)
-        found.append(Facts(key, done, draw(st.booleans()), failures, deadline))
+        found.append(Facts("nightly", key, done, draw(st.booleans()), failures, deadline))
     return found
 
 
@@ -175,7 +175,7 @@ def any_runs(draw: st.DrawFn) -> list[Run]:
         state = draw(st.sampled_from(["queued", "running", "success", "failed"]))
         over = draw(times) if state in ("success", "failed") else None
         stage = draw(st.sampled_from(STAGES))
-        return Run(stage, draw(keys), f"r{number}", state, draw(st.none() | times), over)
+        return Run("nightly", stage, draw(keys), f"r{number}", state, draw(st.none() | times), over)
 
     return [one(number) for number in range(draw(st.integers(0, 8)))]
 
@@ -233,7 +233,7 @@ class World:
         if fate == "lost":
             return
         state = "success" if fate in ("success", "no manifest") else "failed"
-        self.runs.append(Run(stage, DAY, run_id, state, self.now, self.now))
+        self.runs.append(Run("nightly", stage, DAY, run_id, state, self.now, self.now))
         if fate == "final":
             told = Failure(run_id, True, "Blocked: no", "then")
             self.batch = replace(self.batch, failures={stage: told})
@@ -257,7 +257,7 @@ FATES = ["success", "success", "lost", "killed", "no manifest", "final"]
 
 @given(st.lists(st.sampled_from(FATES), max_size=20), st.sampled_from(STAGES[1:]))
 def test_every_batch_gets_through_or_a_person_is_told(fates: list[str], stage: str) -> None:
-    world = World(fates, Facts(DAY, done_up_to(stage, NOW)))
+    world = World(fates, Facts("nightly", DAY, done_up_to(stage, NOW)))
     mends: dict[str, Mended] = {}
     findings: list[Finding] = []
     for _ in range(4 * 12 * len(STAGES)):
@@ -270,7 +270,7 @@ def test_every_batch_gets_through_or_a_person_is_told(fates: list[str], stage: s
 
 
 def test_where_mending_works_nothing_is_left_to_find() -> None:
-    world = World(["lost"] * 0, Facts(DAY, done_up_to("expand", NOW)))
+    world = World(["lost"] * 0, Facts("nightly", DAY, done_up_to("expand", NOW)))
     mends, _ = world.reconcile({})
     assert world.batch.stage is None
     assert world.reconcile(mends)[1] == []

@@ -64,7 +64,7 @@ def at(hours: float) -> datetime:
 
 def ran(stage: str, state: str, began: float = 0.0, ended: float | None = None, **more: Any) -> Run:
     over = None if ended is None else at(ended)
-    return Run(stage, KEY, "r1", state, at(began), over, **more)
+    return Run("nightly", stage, KEY, "r1", state, at(began), over, **more)
 
 
 def clear(stage: str, *, only_failed: bool = False) -> str:

@@ -74,7 +74,7 @@ def passed(lake: Lake, airflow: Airflow | None = IDLE, now: datetime = LATER) ->
 
 
 def failed(stage: str, run_id: str = "r1") -> Airflow:
-    return Airflow([Run(stage, DAY, run_id, "failed", NOW, NOW)])
+    return Airflow([Run("nightly", stage, DAY, run_id, "failed", NOW, NOW)])
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_one_batch_that_cannot_be_read_does_not_hide_the_others(lake: Lake) -> N
 
 def test_everything_that_needs_a_person_is_one_message(lake: Lake) -> None:
     up_to(lake, "select")
-    twins = [Run("select", DAY, f"r{i}", "running", NOW) for i in (1, 2)]
-    night = Run("ingest", "2026-11-20", "r3", "failed", NOW, NOW)
+    twins = [Run("nightly", "select", DAY, f"r{i}", "running", NOW) for i in (1, 2)]
+    night = Run("nightly", "ingest", "2026-11-20", "r3", "failed", NOW, NOW)
     told = alarm_text(passed(lake, Airflow([*twins, night])).tell)
     assert told.startswith("2 things need a person:\n- 2026-11-24 select: 2 runs of select_pairs")
     assert "winnow backfill --from 2026-11-20 --to 2026-11-20 --failed" in told

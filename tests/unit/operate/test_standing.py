@@ -24,11 +24,13 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def state(n_done: int, hours_ago: float = 0.0, **more: Any) -> Facts:
-    return Facts("d", dict.fromkeys(STAGES[:n_done], NOW - timedelta(hours=hours_ago)), **more)
+    return Facts(
+        "nightly", "d", dict.fromkeys(STAGES[:n_done], NOW - timedelta(hours=hours_ago)), **more
+    )
 
 
 def run(stage: str, state: str) -> Run:
-    return Run(stage, "d", "r1", state, NOW - timedelta(minutes=2))
+    return Run("nightly", stage, "d", "r1", state, NOW - timedelta(minutes=2))
 
 
 @given(st.floats(0, 1000))

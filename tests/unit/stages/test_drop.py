@@ -233,7 +233,10 @@ def test_reconcile_neither_mends_nor_tells_of_it(night: Any) -> None:
     small = night()
     small.choose(small.batch())
     give_up(small)
-    failed = [Run("ingest", DAY, "r", "failed"), Run("label", DAY, "r2", "failed")]
+    failed = [
+        Run("nightly", "ingest", DAY, "r", "failed"),
+        Run("nightly", "label", DAY, "r2", "failed"),
+    ]
     later = datetime(2027, 1, 1, tzinfo=UTC)
     report = reconcile(small.lake, small.campaign, Airflow(failed), later)
     assert not report.findings and not report.announce and not report.tell

@@ -27,7 +27,6 @@ from winnow.operate.standing import (
     mend_name,
     standing_of,
 )
-from winnow.stages.tasks import DAG_OF
 
 TELL_AGAIN = timedelta(days=7)
 
@@ -122,10 +121,10 @@ def find(
     for key in sorted(of_batch.keys() - {*through, *(batch.key for batch in batches)}):
         nights = [run for run in of_batch[key] if run.stage == first]
         if nights and all(run.state == "failed" for run in nights):
-            detail = f"its run of {DAG_OF[first]} failed before a file was taken"
+            detail = f"its run of {nights[0].dag} failed before a file was taken"
             command = (
                 "read its log, mend what it says, then "
-                f"winnow backfill --from {key} --to {key} --failed"
+                f"winnow backfill --campaign {nights[0].campaign} --from {key} --to {key} --failed"
             )
             findings.append(Finding("night_failed", key, first, detail, command=command))
     return findings
@@ -142,7 +141,7 @@ def _of_batch(
     active = [run for run in runs if run.stage == stage and run.state in ACTIVE]
     if len(active) > 1:
         ids = ", ".join(sorted(run.run_id for run in active))
-        detail = f"{len(active)} runs of {DAG_OF[stage]} work on it: {ids}"
+        detail = f"{len(active)} runs of {active[0].dag} work on it: {ids}"
         command = (
             "nothing is bought or published twice; to save the work, mark all but one as failed in "
             "Airflow"

@@ -261,7 +261,7 @@ def _look(
                 f"{n_late} answers came after it was collected, ${over / MICROS:.2f} charged for "
                 "what is in no dataset; they are kept in the lake"
             )
-            command = f"winnow late --batch {batch.key}"
+            command = f"winnow late --campaign {batch.campaign.name} --batch {batch.key}"
             came = Finding("late_answers", batch.key, "label", detail, command=command)
             looks.findings.append(came)
     looks.looked[batch.key] = Looked(bill.n_answered, bill.charged, now)

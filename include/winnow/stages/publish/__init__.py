@@ -156,13 +156,14 @@ def _way_out(batch: Batch, verdict: Verdict) -> str:
     blocking = {c.name for c in verdict.checks if (c.severity, c.outcome) == ("block", "fail")}
     if all(setting_of(name, "block") for name in blocking):
         return ""
-    drop = f'`winnow drop {batch.key} --reason "..."` gives the batch up'
+    name = batch.campaign.name
+    drop = f'`winnow drop {batch.key} --campaign {name} --reason "..."` gives the batch up'
     if batch.campaign.validation.row_faults == "quarantine":
         return f"; what is faulty still can be set aside no further: {drop}"
     return (
-        f". Rows that break a rule have no limit: `winnow quarantine --batch {batch.key}` shows "
-        "them; `row_faults: quarantine` under `validation` publishes the batch without them and "
-        f"the votes on their pairs, or {drop}"
+        f". Rows that break a rule have no limit: `winnow quarantine --campaign {name} "
+        f"--batch {batch.key}` shows them; `row_faults: quarantine` under `validation` publishes "
+        f"the batch without them and the votes on their pairs, or {drop}"
     )
 
 

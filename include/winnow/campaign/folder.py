@@ -1,0 +1,155 @@
+"""The folder of campaigns: each file `NAME.yaml` is one campaign, and stands or falls alone.
+
+    files_in      name -> file; what lies below the folder is not read
+    read          one campaign as its file is now
+    read_all      every one, or why it cannot be read
+    keep, kept    the last settings that were good, for whoever goes on with them
+
+`teams.yaml` is no campaign. A place may also be a single file, whose name is as it likes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from winnow.campaign.reading import load_campaign, parse_campaign
+from winnow.campaign.sections import Campaign
+from winnow.campaign.settings import NAME
+from winnow.errors import Fatal, WinnowError
+
+TEAMS = "teams"
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a file of the folder is no campaign; `name` is the file's, without its suffix."""
+
+    name: str
+    reason: str
+
+
+def files_in(place: Path) -> dict[str, tuple[Path, ...]]:
+    """The files that say they are a campaign, by name; several of one name are a fault.
+
+    Raises:
+        Fatal: The folder cannot be listed.
+    """
+    if place.is_file():
+        return {place.stem: (place,)}
+    try:
+        entries = sorted(entry for entry in place.iterdir() if entry.suffix in SUFFIXES)
+    except OSError as error:
+        raise Fatal(
+            f"The campaigns in {place} cannot be listed: {error.strerror}. Point WINNOW_CAMPAIGNS "
+            "at a folder of YAML files, one a campaign."
+        ) from error
+    files: dict[str, tuple[Path, ...]] = {}
+    for entry in entries:
+        if entry.stem != TEAMS and not entry.name.startswith("."):
+            files[entry.stem] = (*files.get(entry.stem, ()), entry)
+    return files
+
+
+def read(place: Path, name: str) -> Campaign:
+    """The campaign of a name.
+
+    Raises:
+        Fatal: There is no such file, or two; a setting is wrong; or it names itself otherwise.
+    """
+    if place.is_file():
+        campaign = load_campaign(place)
+        if name not in (place.stem, campaign.name):
+            raise Fatal(f"There is no campaign {name}: {place} is of {campaign.name}.")
+        return campaign
+    found = files_in(place).get(name, ())
+    if not found:
+        raise Fatal(
+            f"There is no campaign {name} in {place}; there are "
+            f"{', '.join(files_in(place)) or 'none'}."
+        )
+    if len(found) > 1:
+        both = " and ".join(path.name for path in found)
+        raise Fatal(f"Campaign {name} stands twice in {place}: {both}. Take one away.")
+    if NAME.fullmatch(name) is None:
+        raise Fatal(
+            f"{found[0]} cannot name a campaign: small letters, digits, - and _, at most 63."
+        )
+    campaign = load_campaign(found[0])
+    if campaign.name != name:
+        raise Fatal(
+            f"Campaign {found[0]} has wrong settings: name: is {campaign.name}, the file's is "
+            f"{name}. Another name is another campaign, which takes every prompt file anew; rename "
+            "the file, or the setting."
+        )
+    return campaign
+
+
+def read_all(place: Path) -> tuple[list[Campaign], list[Unreadable]]:
+    """The campaigns of the folder by name, and the files that are none with the reason.
+
+    Raises:
+        Fatal: The folder cannot be listed.
+    """
+    campaigns: list[Campaign] = []
+    faults: list[Unreadable] = []
+    for name in files_in(place):
+        try:
+            campaigns.append(read(place, name))
+        except WinnowError as error:
+            faults.append(Unreadable(name, str(error)))
+    return campaigns, faults
+
+
+def keep(folder: Path, campaign: Campaign) -> None:
+    """Keep a campaign's settings as the last that were good; a folder that is full keeps none."""
+    text = settings_text(campaign)
+    path = folder / f"{campaign.name}.json"
+    try:
+        if path.exists() and path.read_text() == text:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError:
+        return
+
+
+def kept(folder: Path, name: str) -> Campaign | None:
+    """The last good settings of a campaign that were kept; None where there are none."""
+    path = folder / f"{name}.json"
+    try:
+        return parse_campaign(json.loads(path.read_text()), where=str(path))
+    except (OSError, ValueError, WinnowError):
+        return None
+
+
+def settings_text(campaign: Campaign) -> str:
+    """A campaign's settings as JSON, equal for equal settings."""
+    return json.dumps(campaign.model_dump(mode="json"), sort_keys=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it meanwhile has the old one or the new one whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def state_of(place: Path) -> Mapping[str, str]:
+    """What tells whether a file of the folder changed, by file name: its size and time."""
+    return {
+        path.name: f"{stat.st_size} {stat.st_mtime_ns}"
+        for paths in files_in(place).values()
+        for path in paths
+        if (stat := path.stat())
+    }
+
+
+def short_digest(text: str) -> str:
+    """Sixteen hexadecimal digits of a text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
