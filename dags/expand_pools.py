@@ -13,41 +13,36 @@ A campaign with `pools_from` generates nothing here: `gather_pools` takes anothe
 on from the call it was at, on this or another host; what is finished is not generated again.
 """
 
-from airflow.sdk import DAG
-
+from winnow_airflow.campaigns import campaigns_here
 from winnow_airflow.context import announce, batch_of, engine, server_of
-from winnow_airflow.policy import dag_settings, gpu_executor, listed_task
+from winnow_airflow.policy import gpu_executor, listed_task, stage_dag
 
-with DAG(
-    **dag_settings("expand_pools"),
-    max_active_runs=4,
-    doc_md=__doc__,
-    tags=["winnow", "expand", "gpu"],
-):
+for campaign in campaigns_here():
+    with stage_dag(campaign, "expand_pools", max_active_runs=campaign.max_active, doc_md=__doc__):
 
-    @listed_task
-    def plan_shards(dag_run=None):
-        from winnow.stages import expand
+        @listed_task
+        def plan_shards(dag_run=None):
+            from winnow.stages import expand
 
-        return expand.plan(batch_of(dag_run))
+            return expand.plan(batch_of(dag_run))
 
-    @listed_task(
-        pool="gpu",
-        queue="gpu",
-        executor=gpu_executor(),
-        map_index_template="shard {{ task.op_kwargs['shard'] }}",
-    )
-    def generate_responses(shard, dag_run=None):
-        from winnow.stages import expand
+        @listed_task(
+            pool="gpu",
+            queue="gpu",
+            executor=gpu_executor(),
+            map_index_template="shard {{ task.op_kwargs['shard'] }}",
+        )
+        def generate_responses(shard, dag_run=None):
+            from winnow.stages import expand
 
-        batch = batch_of(dag_run)
-        return expand.generate(batch, shard, *engine(), print, server_of(batch))
+            batch = batch_of(dag_run)
+            return expand.generate(batch, shard, *engine(), print, server_of(batch))
 
-    # Without shards (all done before, or pools taken over) the mapped task counts as skipped.
-    @listed_task(trigger_rule="none_failed")
-    def gather_pools(shards, dag_run=None, outlet_events=None):
-        from winnow.stages import expand
+        # Without shards (all done before, or pools taken over) the mapped task counts as skipped.
+        @listed_task(trigger_rule="none_failed")
+        def gather_pools(shards, dag_run=None, outlet_events=None):
+            from winnow.stages import expand
 
-        return announce(expand.gather(batch_of(dag_run)), outlet_events)
+            return announce(expand.gather(batch_of(dag_run)), outlet_events)
 
-    gather_pools(generate_responses.expand(shard=plan_shards()))
+        gather_pools(generate_responses.expand(shard=plan_shards()))

@@ -17,58 +17,59 @@ their log and XCom `progress` say how far it is. A run past its deadline is show
 `collect_annotations` stops the batch if too few tasks were answered.
 """
 
-from airflow.sdk import DAG
-
 from winnow_airflow.approval import ApprovePurchase
+from winnow_airflow.campaigns import campaigns_here
 from winnow_airflow.context import annotator_salt, announce, batch_of, vendor_of
 from winnow_airflow.deadline import labels_are_late
-from winnow_airflow.policy import dag_settings, listed_task
+from winnow_airflow.policy import listed_task, stage_dag
 from winnow_airflow.waiting import WaitForVendor
 
-with DAG(
-    **dag_settings("label_pairs"),
-    # Batches wait for days side by side; a waiting run holds no worker.
-    max_active_runs=500,
-    deadline=labels_are_late(),
-    doc_md=__doc__,
-    tags=["winnow", "label", "spends-money"],
-):
+for campaign in campaigns_here():
+    with stage_dag(
+        campaign,
+        "label_pairs",
+        # Batches wait for days side by side; a waiting run holds no worker.
+        max_active_runs=500,
+        deadline=labels_are_late(campaign),
+        doc_md=__doc__,
+        tags=["spends-money"],
+    ):
 
-    @listed_task
-    def plan_tasks(dag_run=None):
-        from winnow.stages import label
+        @listed_task
+        def plan_tasks(dag_run=None):
+            from winnow.stages import label
 
-        return label.plan(batch_of(dag_run))
+            return label.plan(batch_of(dag_run))
 
-    @listed_task
-    def submit_tasks(dag_run=None):
-        from winnow.stages import label
+        @listed_task
+        def submit_tasks(dag_run=None):
+            from winnow.stages import label
 
-        batch = batch_of(dag_run)
-        return label.submit(batch, vendor_of(batch.campaign))
+            batch = batch_of(dag_run)
+            return label.submit(batch, vendor_of(batch.campaign))
 
-    @listed_task
-    def submit_follow_up(dag_run=None):
-        from winnow.stages import label
+        @listed_task
+        def submit_follow_up(dag_run=None):
+            from winnow.stages import label
 
-        batch = batch_of(dag_run)
-        campaign = batch.campaign
-        return label.follow_up(batch, vendor_of(campaign), annotator_salt(campaign))
+            batch = batch_of(dag_run)
+            campaign = batch.campaign
+            return label.follow_up(batch, vendor_of(campaign), annotator_salt(campaign))
 
-    @listed_task
-    def collect_annotations(dag_run=None, outlet_events=None):
-        from winnow.stages import label
+        @listed_task
+        def collect_annotations(dag_run=None, outlet_events=None):
+            from winnow.stages import label
 
-        batch = batch_of(dag_run)
-        campaign = batch.campaign
-        manifest = label.collect(batch, vendor_of(campaign), annotator_salt(campaign))
-        return announce(manifest, outlet_events)
+            batch = batch_of(dag_run)
+            campaign = batch.campaign
+            manifest = label.collect(batch, vendor_of(campaign), annotator_salt(campaign))
+            return announce(manifest, outlet_events)
 
-    (
-        ApprovePurchase(task_id="approve_purchase", plan=plan_tasks())
-        >> submit_tasks()
-        >> WaitForVendor(task_id="wait_for_vendor")
-        >> submit_follow_up()
-        >> WaitForVendor(task_id="wait_for_follow_up", round=1)
-        >> collect_annotations()
-    )
+        (
+            ApprovePurchase(task_id="approve_purchase", plan=plan_tasks())
+            >> submit_tasks()
+            >> WaitForVendor(task_id="wait_for_vendor")
+            >> submit_follow_up()
+            >> WaitForVendor(task_id="wait_for_follow_up", round=1)
+            >> collect_annotations()
+        )

@@ -10,34 +10,31 @@ and card, and refits the reward posterior that chooses the next batch's pairs.
 of *block* and says which figure crossed which limit. A version that is published never changes.
 """
 
-from airflow.sdk import DAG
-
+from winnow_airflow.campaigns import campaigns_here
 from winnow_airflow.context import announce, batch_of
-from winnow_airflow.policy import dag_settings, listed_task
+from winnow_airflow.policy import listed_task, stage_dag
 
-with DAG(
-    **dag_settings("publish_dataset"),
-    max_active_runs=4,
-    doc_md=__doc__,
-    tags=["winnow", "publish"],
-):
+for campaign in campaigns_here():
+    with stage_dag(
+        campaign, "publish_dataset", max_active_runs=campaign.max_active, doc_md=__doc__
+    ):
 
-    @listed_task
-    def check_labels(dag_run=None):
-        from winnow.stages import publish
+        @listed_task
+        def check_labels(dag_run=None):
+            from winnow.stages import publish
 
-        return publish.check(batch_of(dag_run))
+            return publish.check(batch_of(dag_run))
 
-    @listed_task
-    def publish_version(verdict, dag_run=None):
-        from winnow.stages import publish
+        @listed_task
+        def publish_version(verdict, dag_run=None):
+            from winnow.stages import publish
 
-        return publish.version(batch_of(dag_run), verdict)
+            return publish.version(batch_of(dag_run), verdict)
 
-    @listed_task
-    def refit_posterior(number, dag_run=None, outlet_events=None):
-        from winnow.stages import publish
+        @listed_task
+        def refit_posterior(number, dag_run=None, outlet_events=None):
+            from winnow.stages import publish
 
-        return announce(publish.refit(batch_of(dag_run), number), outlet_events)
+            return announce(publish.refit(batch_of(dag_run), number), outlet_events)
 
-    refit_posterior(publish_version(check_labels()))
+        refit_posterior(publish_version(check_labels()))

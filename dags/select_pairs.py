@@ -10,22 +10,18 @@ chooses a few per prompt, taking into account what the pairs chosen before will 
 gives the same pairs.
 """
 
-from airflow.sdk import DAG
-
+from winnow_airflow.campaigns import campaigns_here
 from winnow_airflow.context import announce, batch_of
-from winnow_airflow.policy import dag_settings, listed_task
+from winnow_airflow.policy import listed_task, stage_dag
 
-with DAG(
-    **dag_settings("select_pairs"),
-    max_active_runs=4,
-    doc_md=__doc__,
-    tags=["winnow", "select"],
-):
+for campaign in campaigns_here():
+    # A batch that waits for its turn holds no worker.
+    with stage_dag(campaign, "select_pairs", max_active_runs=500, doc_md=__doc__):
 
-    @listed_task
-    def choose_pairs(dag_run=None, outlet_events=None):
-        from winnow.stages import select
+        @listed_task
+        def choose_pairs(dag_run=None, outlet_events=None):
+            from winnow.stages import select
 
-        return announce(select.run(batch_of(dag_run)), outlet_events)
+            return announce(select.run(batch_of(dag_run)), outlet_events)
 
-    choose_pairs()
+        choose_pairs()

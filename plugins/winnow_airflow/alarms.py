@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from winnow_airflow.channels import channels
-from winnow_airflow.context import batch_key, campaign_path, current_campaign, the_lake
+from winnow_airflow.context import batch_key, campaign_name, the_lake
 from winnow_airflow.plain_log import plain_logger
 
 if TYPE_CHECKING:
@@ -37,9 +37,8 @@ def tell_failure(context: Any) -> None:
     from winnow.operate.alarms import failure_of
 
     ti, run = context["ti"], context["dag_run"]
-    name, key, lake = campaign_path().stem, _key_of(run), None
+    name, key, lake = campaign_name(ti.dag_id), _key_of(run), None
     try:
-        name = current_campaign().name
         lake = the_lake()
         lake.create(_heard(name, key, ti), b"")
     except Exception as error:
@@ -61,7 +60,7 @@ def tell_lost(context: Any) -> None:
     ti = context.get("ti")
     if ti is None:
         return
-    name, key, lake = current_campaign().name, _key_of(context["dag_run"]), the_lake()
+    name, key, lake = campaign_name(ti.dag_id), _key_of(context["dag_run"]), the_lake()
     died = failure_of(name, key, ti.dag_id, ti.task_id, None)
     if not lake.exists(_heard(name, key, ti)):
         tell(lake, died)

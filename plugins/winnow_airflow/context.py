@@ -3,7 +3,7 @@
 Nothing below this module reads the environment. DAG files import it when they are parsed, so the
 product itself is imported inside the functions.
 
-    WINNOW_CAMPAIGN       the campaign's YAML file (default: the shipped one)
+    WINNOW_CAMPAIGNS      the folder of campaigns (`campaigns`)
     WINNOW_LAKE           a folder or s3://bucket/prefix
     WINNOW_ENGINE_PYTHON  the interpreter of the generation environment
     WINNOW_MODELS         the folder of prepared models
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
-import winnow
-from winnow.errors import Fatal
-from winnow.stages.tasks import DAGS
+from winnow.errors import Fatal, WinnowError
+from winnow.stages.tasks import DAGS, campaign_of
+from winnow_airflow.campaigns import campaign_named
 
 if TYPE_CHECKING:
     from winnow.batch import Batch, Manifest
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
     from winnow.expand.engine import ServerAddress
     from winnow.label.vendor import LabelVendor, Webhook
     from winnow.lake import Lake
-
-ASSET_OF: Mapping[str, Asset] = {dag.stage: Asset(dag.asset) for dag in DAGS if dag.asset}
-"""The asset by which each stage is announced, in order.
-
-Its events are partitioned: the key is the batch, and with it a backfill of the first DAG goes
-through the whole chain. They carry the key and small counts; data goes through the lake.
-"""
-
-SHIPPED_CAMPAIGN = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +52,48 @@ def batch_of(dag_run: Any) -> Batch:
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from winnow.batch import open_batch
+    from winnow.batch import open_batch, read_batch
     from winnow.ingest.ledger import read_ledger
     from winnow.stages.label.drop import dropped_text
 
-    campaign, key, lake = current_campaign(), batch_key(dag_run), the_lake()
-    dropped = read_ledger(lake, campaign.name).dropped(key)
+    name, key, lake = campaign_name(dag_run.dag_id), batch_key(dag_run), the_lake()
+    dropped = read_ledger(lake, name).dropped(key)
     if dropped is not None:
         raise AirflowSkipException(dropped_text(key, dropped))
-    return open_batch(campaign, key, lake, lambda: datetime.now(UTC))
+    try:
+        campaign = campaign_named(name)
+    except WinnowError:
+        # Its file is broken or gone: a batch that has begun goes on as it was begun.
+        begun = read_batch(lake, name, key, _now)
+        if begun is None:
+            raise
+        return begun
+    return open_batch(campaign, key, lake, _now)
 
 
-def campaign_path() -> Path:
-    """The file of this deployment's campaign."""
-    return Path(os.environ.get("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN))
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
-def current_campaign() -> Campaign:
-    """This deployment's campaign, as its file is now; a batch has it as it was when it began."""
-    from winnow.campaign import load_campaign
+def assets_of(campaign: str) -> dict[str, Asset]:
+    """The asset by which each stage of a campaign is announced, in order.
 
-    return load_campaign(campaign_path())
+    Its events are partitioned: the key is the batch, and with it a backfill of the first DAG goes
+    through the whole chain. They carry the key and small counts; data goes through the lake.
+    """
+    return {dag.stage: Asset(f"{campaign}.{dag.asset}") for dag in DAGS if dag.asset}
+
+
+def campaign_name(dag: str) -> str:
+    """The campaign that a DAG is of.
+
+    Raises:
+        Fatal: It is none of Winnow's.
+    """
+    name = campaign_of(dag)
+    if name is None:
+        raise Fatal(f"{dag} is no DAG of a campaign: those are called CAMPAIGN.STAGE.")
+    return name
 
 
 def the_lake() -> Lake:
@@ -107,7 +119,7 @@ def batch_key(dag_run: Any) -> str:
     if not key:
         raise Fatal(
             f"Run {dag_run.run_id} has no partition key; trigger it with a day such as "
-            "2026-11-22, or backfill ingest_prompts."
+            "2026-11-22, or backfill its campaign's ingest_prompts."
         )
     return str(key)
 
@@ -213,7 +225,7 @@ def announce(manifest: Manifest | None, outlet_events: Any) -> Mapping[str, Any]
     if not manifest.counts["rows_out"]:
         raise AirflowSkipException(f"Stage {manifest.stage}: nothing is left to hand on.")
     summary = {"batch": manifest.batch, **manifest.counts, "cost_usd": manifest.cost / 1_000_000}
-    outlet_events[ASSET_OF[manifest.stage]].extra = summary
+    outlet_events[assets_of(manifest.campaign)[manifest.stage]].extra = summary
     return summary
 
 

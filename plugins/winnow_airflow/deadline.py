@@ -11,26 +11,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
 from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
 from winnow.errors import WinnowError
-from winnow_airflow.context import campaign_path, current_campaign, the_lake
+from winnow_airflow.context import campaign_name, the_lake
 from winnow_airflow.plain_log import plain_logger
 
-DEFAULT_MINUTES = 7 * 24 * 60.0
-"""As `label.deadline_minutes` of a campaign that does not set it."""
+if TYPE_CHECKING:
+    from winnow.campaign import Campaign
 
 
-def labels_are_late() -> DeadlineAlert:
+def labels_are_late(campaign: Campaign) -> DeadlineAlert:
     """Alerts once, when a run is not through at the campaign's deadline."""
     return DeadlineAlert(
         name="labels are late",
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=timedelta(minutes=deadline_minutes(campaign_path())),
+        interval=timedelta(minutes=campaign.label.deadline_minutes),
         callback=AsyncCallback(warn),
     )
 
@@ -48,7 +46,7 @@ def _warn(run: Mapping[str, Any], missed: Mapping[str, Any]) -> str:
     from winnow_airflow.alarms import tell
 
     key = str(run.get("partition_key"))
-    name = current_campaign().name
+    name = campaign_name(str(run.get("dag_id")))
     alarm = late(name, key, str(run.get("state")), _minute(str(missed["deadline_time"])))
     try:
         tell(the_lake(), alarm)
@@ -64,16 +62,3 @@ def _minute(time: str) -> str:
         return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:
         return time
-
-
-def deadline_minutes(campaign: Path) -> float:
-    """`label.deadline_minutes` of a campaign file.
-
-    Read without the campaign's own code, which costs too much while a DAG file is parsed. A file
-    that cannot be read gives the default: the tasks say what is wrong with it.
-    """
-    try:
-        minutes = float(yaml.safe_load(campaign.read_text())["label"]["deadline_minutes"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return DEFAULT_MINUTES
-    return minutes if 0.0 < minutes < 1e7 else DEFAULT_MINUTES

@@ -17,17 +17,17 @@ from winnow_airflow.plain_log import plain_logger
 @hookimpl
 def on_task_instance_failed(task_instance: Any, error: Any) -> None:
     """Note the error; a lake that cannot be written must not make the failure worse."""
-    from winnow.stages.tasks import DAG_OF
+    from winnow.stages.tasks import campaign_of, stage_of
 
-    stage = next((stage for stage, dag in DAG_OF.items() if dag == task_instance.dag_id), None)
-    if stage is None or not isinstance(error, BaseException):
+    campaign, stage = campaign_of(task_instance.dag_id), stage_of(task_instance.dag_id)
+    if campaign is None or stage is None or not isinstance(error, BaseException):
         return
     from winnow.operate.failures import note_failure
-    from winnow_airflow.context import batch_key, current_campaign, the_lake
+    from winnow_airflow.context import batch_key, the_lake
 
     try:
         key = batch_key(task_instance.get_template_context()["dag_run"])
-        campaign, run_id = current_campaign().name, task_instance.run_id
+        run_id = task_instance.run_id
         note_failure(the_lake(), campaign, key, stage, run_id, error, datetime.now(UTC))
     except Exception as fault:
         plain_logger(__name__).warning("The failure cannot be noted in the lake: %s", fault)

@@ -1,4 +1,4 @@
-"""What every Winnow DAG shares: owner, retries, time limits, errors, and who hears of a task.
+"""What every Winnow DAG shares: names, owner, retries, time limits, and who hears of a task.
 
 What its DAGs and tasks do not share stands in the table of tasks (`winnow.stages.tasks`).
 
@@ -9,12 +9,17 @@ that failed for good tells why. None of that can fail the task: what goes wrong 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, time, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetAny,
     ExceptionRetryPolicy,
     PartitionedAssetTimetable,
     RetryAction,
@@ -22,11 +27,16 @@ from airflow.sdk import (
     task,
 )
 from airflow.sdk.configuration import conf
+from airflow.sdk.definitions._internal.contextmanager import DagContext
 
 from winnow.errors import Ambiguous, Blocked, Corrupt, Fatal, Retryable
 from winnow.stages.tasks import DAGS, TASKS, Done
-from winnow_airflow.context import ASSET_OF, batch_key, current_campaign, the_lake
+from winnow_airflow.campaigns import campaign_named
+from winnow_airflow.context import assets_of, batch_key, campaign_name, the_lake
 from winnow_airflow.plain_log import plain_logger
+
+if TYPE_CHECKING:
+    from winnow.campaign import Campaign
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
@@ -49,6 +59,8 @@ HOURS: Mapping[str, float] = {
 A wait for the vendor or for a person is none of it: it holds no process, and has a deadline of its
 own. A try that is ended is tried again like one whose host was lost, and goes on where it was.
 """
+
+RECONCILE_MINUTES = 15
 
 log = plain_logger(__name__)
 
@@ -99,7 +111,7 @@ def _done_of(context: Any) -> Done:
     return Done(
         task=ti.task_id,
         key=batch_key(context["dag_run"]),
-        campaign=current_campaign(),
+        campaign=campaign_named(campaign_name(ti.dag_id)),
         lake=the_lake(),
         result=ti.xcom_pull(task_ids=ti.task_id, key="return_value"),
     )
@@ -134,36 +146,91 @@ def _quietly(what: str, step: Callable[[Any], Any], about: Any) -> Done | None:
     return result
 
 
-DAG_DEFAULTS: dict[str, Any] = {
-    "catchup": False,
-    "on_failure_callback": run_failed,
-    "default_args": {
-        "owner": "winnow",
-        # 20 s, 40 s, ... 10 min: an object store or a vendor may be away for a quarter of an hour.
-        "retries": 6,
-        "retry_delay": timedelta(seconds=20),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=10),
-        "retry_policy": RETRY_POLICY,
-        "execution_timeout": time_limit(),
-        "on_success_callback": task_done,
-        "on_failure_callback": task_failed,
+def stage_dag(campaign: Campaign, name: str, *, tags: Sequence[str] = (), **settings: Any) -> DAG:
+    """A DAG of the table for a campaign; `settings` are what no other DAG has.
+
+    A stage starts on what the one before it hands on. Who pauses a campaign pauses its first DAG:
+    the others are made running, for Airflow drops what is announced to a paused one.
+    """
+    place = [dag.name for dag in DAGS].index(name)
+    stage, assets = DAGS[place].stage, assets_of(campaign.name)
+    if stage and place:
+        before = DAGS[place - 1].stage
+        settings = {"schedule": PartitionedAssetTimetable(assets=assets[before]), **settings}
+        settings["is_paused_upon_creation"] = False
+    zone = ZoneInfo(campaign.schedule.timezone)
+    start = campaign.start and datetime.combine(campaign.start, time(), zone)
+    named = {"campaign": campaign.name, "stage": stage or name, "team": campaign.team}
+    own = [f"{what}:{name}" for what, name in named.items() if name is not None]
+    return DAG(
+        dag_id=f"{campaign.name}.{name}",
+        start_date=start,
+        catchup=False,
+        on_failure_callback=settings.pop("on_failure_callback", run_failed),
+        tags=["winnow", *own, *tags, *campaign.tags],
+        access_control=_access(campaign),
+        default_args={
+            "owner": campaign.owner,
+            # 20 s, 40 s, ... 10 min: an object store or a vendor may be away for a quarter hour.
+            "retries": 6,
+            "retry_delay": timedelta(seconds=20),
+            "retry_exponential_backoff": True,
+            "max_retry_delay": timedelta(minutes=10),
+            "retry_policy": RETRY_POLICY,
+            "execution_timeout": time_limit(),
+            "on_success_callback": task_done,
+            "on_failure_callback": task_failed,
+            # What follows a task says nothing of how urgent it is.
+            "weight_rule": "absolute",
+            "priority_weight": campaign.priority,
+        },
+        **settings,
+    )
+
+
+def head_schedule(campaign: Campaign) -> Any:
+    """What begins a campaign's batches: its cron, other teams' assets, or a person alone.
+
+    By hand, any run is one that names its key: so it is with a DAG that waits for assets.
+    """
+    schedule = campaign.schedule
+    if schedule.cron is not None:
+        from winnow_airflow.timetable import BatchTimetable
+
+        assert schedule.kind is not None
+        return BatchTimetable(schedule.cron, timezone=schedule.timezone, kind=schedule.kind)
+    wanted = [Asset(name) for name in schedule.assets or [f"{campaign.name}.by_hand"]]
+    return PartitionedAssetTimetable(assets=AssetAny(*wanted))
+
+
+def reconcile_minutes(campaign: Campaign) -> str:
+    """The cron of a campaign's `reconcile`: every 15 minutes, campaigns apart from each other."""
+    offset = crc32(campaign.name.encode()) % RECONCILE_MINUTES
+    return f"{offset}-59/{RECONCILE_MINUTES} * * * *"
+
+
+_RIGHTS: Mapping[str, Mapping[str, set[str]]] = {
+    "read": {"DAGs": {"can_read"}, "DAG Runs": {"can_read"}},
+    "run": {
+        "DAGs": {"can_read", "can_edit"},
+        "DAG Runs": {"can_read", "can_create", "can_delete"},
     },
 }
 
 
-def dag_settings(name: str) -> dict[str, Any]:
-    """What a DAG of the table is made with; a stage starts on what the one before it hands on."""
-    place = [dag.name for dag in DAGS].index(name)
-    asset = ASSET_OF.get(DAGS[place - 1].stage) if DAGS[place].stage and place else None
-    schedule = {"schedule": PartitionedAssetTimetable(assets=asset)} if asset else {}
-    return {"dag_id": name, **schedule, **DAG_DEFAULTS}
+def _access(campaign: Campaign) -> dict[str, dict[str, set[str]]] | None:
+    """A campaign's rights as Airflow's FAB auth manager reads them."""
+    if campaign.access is None:
+        return None
+    rights = {role: _RIGHTS[what] for role, what in campaign.access.items()}
+    return {role: {what: set(may) for what, may in each.items()} for role, each in rights.items()}
 
 
 def listed_task(function: Any = None, /, **settings: Any) -> Any:
     """Airflow's `@task` for a task of the table, which is named as the function is.
 
-    From there it has its time limit and, if it ends a stage, the asset that it announces.
+    From there it has its time limit and, if it ends a stage, the asset of its campaign, which is
+    that of the DAG around it, by which the stage is announced.
 
     Raises:
         KeyError: No task of this name stands in the table.
@@ -172,7 +239,8 @@ def listed_task(function: Any = None, /, **settings: Any) -> Any:
         return partial(listed_task, **settings)
     name = TASKS[function.__name__].name
     ends = [dag.stage for dag in DAGS if dag.stage and dag.tasks[-1].name == name]
-    outlets = [ASSET_OF[stage] for stage in ends]
+    assets = assets_of(campaign_name(DagContext.get_current().dag_id))
+    outlets = [assets[stage] for stage in ends]
     return task(execution_timeout=time_limit(name), outlets=outlets, **settings)(function)
 
 

@@ -14,11 +14,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from winnow.stages.tasks import DAG_OF, FIRST_TASK
+from airflow.sdk import Asset
+
+from winnow.stages.tasks import DAGS, FIRST_TASK, dag_id
+from winnow_airflow.campaigns import campaign_named
 from winnow_airflow.context import (
-    ASSET_OF,
     annotator_salt,
-    current_campaign,
+    assets_of,
+    campaign_name,
     the_lake,
     vendor_of,
 )
@@ -29,14 +32,18 @@ if TYPE_CHECKING:
     from winnow.operate.reconcile.once import Airflow
     from winnow.operate.standing import Facts, Run
 
-HANDED_ON = dict(list(ASSET_OF.items())[:-1])
-"""The asset by which a stage is announced to the next one."""
-
 MARGIN = timedelta(minutes=5)
 """Clocks of workers and scheduler may differ by so much."""
 
 _TIME_IN_ID = re.compile(r"__(\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d:\d\d)")
 _OVER = ("success", "skipped")
+
+
+def handed_on(campaign: str) -> list[tuple[str, str, Asset]]:
+    """Each stage that has a next one: it, the task that announces it, and by which asset."""
+    names = {dag.stage: f"announce_{dag.asset}" for dag in DAGS if dag.stage}
+    assets = list(assets_of(campaign).items())[:-1]
+    return [(stage, names[stage], asset) for stage, asset in assets]
 
 
 def look_around(task_instance: Any) -> dict[str, Any]:
@@ -49,8 +56,9 @@ def look_around(task_instance: Any) -> dict[str, Any]:
 
     from winnow.operate.reconcile import once
 
-    lake, campaign, now = the_lake(), current_campaign(), datetime.now(UTC)
-    airflow = read_airflow(once.unfinished(lake, campaign), task_instance)
+    lake, now = the_lake(), datetime.now(UTC)
+    campaign = campaign_named(campaign_name(task_instance.dag_id))
+    airflow = read_airflow(campaign.name, once.unfinished(lake, campaign), task_instance)
     vendor, salt = _vendor_and_salt(campaign)
     report = once.reconcile(lake, campaign, airflow, now, vendor, salt)
     print(once.report_text(report))
@@ -58,6 +66,7 @@ def look_around(task_instance: Any) -> dict[str, Any]:
         raise AirflowSkipException("Nothing to announce again, nobody to tell.")
     alarms = [once.alarm_of(campaign.name, finding, now) for finding in report.tell]
     return {
+        "campaign": campaign.name,
         "announce": dict(report.announce),
         "alarms": [asdict(alarm) for alarm in alarms if alarm],
         "names": [finding.name for finding in report.tell],
@@ -92,7 +101,7 @@ def announce_again(plan: Mapping[str, Any], stage: str, outlet_events: Any) -> l
     keys = list(plan["announce"].get(stage, []))
     if not keys:
         raise AirflowSkipException("No batch waits for it.")
-    outlet_events[HANDED_ON[stage]].add_partitions(keys)
+    outlet_events[assets_of(plan["campaign"])[stage]].add_partitions(keys)
     return keys
 
 
@@ -112,11 +121,11 @@ def tell(plan: Mapping[str, Any]) -> None:
         return
     lake = the_lake()
     tell_all(lake, (Alarm(**alarm) for alarm in plan["alarms"]))
-    note_told(lake, current_campaign().name, plan["names"], datetime.now(UTC))
+    note_told(lake, plan["campaign"], plan["names"], datetime.now(UTC))
     raise Blocked(plan["told"])
 
 
-def read_airflow(batches: Iterable[Facts], task_instance: Any) -> Airflow:
+def read_airflow(campaign: str, batches: Iterable[Facts], task_instance: Any) -> Airflow:
     """The runs of the stages that `batches` are in, and which of these stages are paused."""
     from winnow.batch import STAGES
     from winnow.operate.reconcile.once import Airflow
@@ -126,50 +135,54 @@ def read_airflow(batches: Iterable[Facts], task_instance: Any) -> Airflow:
         if batch.stage is not None and batch.stage != "ingest":
             at = batch.done[STAGES[STAGES.index(batch.stage) - 1]]
             since[batch.stage] = min(at, since.get(batch.stage, at))
-    runs = list(_nights_not_through(task_instance))
+    runs = list(_nights_not_through(campaign, task_instance))
     for stage, first in since.items():
-        ids = _states(stage, task_instance)
-        runs += _read_runs(stage, (i for i in ids if _may_be_after(i, first - MARGIN)))
-    return Airflow(runs, frozenset(s for s in since if _drops_events(s, task_instance)))
+        ids = _states(campaign, stage, task_instance)
+        runs += _read_runs(campaign, stage, (i for i in ids if _may_be_after(i, first - MARGIN)))
+    return Airflow(
+        runs, frozenset(s for s in since if _drops_events(dag_id(campaign, s), task_instance))
+    )
 
 
-def _drops_events(stage: str, task_instance: Any) -> bool:
-    """Whether Airflow drops an event for the stage's DAG: it is paused, or its file is unreadable.
+def _drops_events(dag: str, task_instance: Any) -> bool:
+    """Whether Airflow drops an event for a DAG: it is paused, or its file is unreadable.
 
     One DAG that Airflow does not know must not end the pass over the others.
     """
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     try:
-        return bool(task_instance.get_dag(dag_id=DAG_OF[stage]).is_paused)
+        return bool(task_instance.get_dag(dag_id=dag).is_paused)
     except AirflowRuntimeError as error:
         if (error.error.detail or {}).get("status_code") != 404:
             raise
         return True
 
 
-def _nights_not_through(task_instance: Any) -> Iterator[Run]:
+def _nights_not_through(campaign: str, task_instance: Any) -> Iterator[Run]:
     """Runs of the first DAG that failed or are not over, each with what stands beside it.
 
     All others are left unread: after a year they are many, and the ledger tells of them.
     """
     from winnow.operate.standing import Run
 
-    states = _states("ingest", task_instance)
-    for run in _read_runs("ingest", (i for i, state in states.items() if state not in _OVER)):
+    states = _states(campaign, "ingest", task_instance)
+    for run in _read_runs(
+        campaign, "ingest", (i for i, state in states.items() if state not in _OVER)
+    ):
         yield run
         later = [i for i, state in states.items() if state in _OVER and f"__{run.key}__" in i]
-        yield from (Run("ingest", run.key, run_id, "success") for run_id in later)
+        yield from (Run(campaign, "ingest", run.key, run_id, "success") for run_id in later)
 
 
-def _states(stage: str, task_instance: Any) -> dict[str, str | None]:
+def _states(campaign: str, stage: str, task_instance: Any) -> dict[str, str | None]:
     """The state of the first task of each run of a stage's DAG, by the run's id."""
     first = FIRST_TASK[stage]
-    states = task_instance.get_task_states(dag_id=DAG_OF[stage], task_ids=[first])
+    states = task_instance.get_task_states(dag_id=dag_id(campaign, stage), task_ids=[first])
     return {run_id: tasks.get(first) for run_id, tasks in states.items()}
 
 
-def _read_runs(stage: str, run_ids: Iterable[str]) -> Iterator[Run]:
+def _read_runs(campaign: str, stage: str, run_ids: Iterable[str]) -> Iterator[Run]:
     """Runs by their ids; those without a key, and those that are gone meanwhile, are left out."""
     from airflow.sdk.execution_time.comms import DagRunResult, GetDagRun
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
@@ -177,10 +190,10 @@ def _read_runs(stage: str, run_ids: Iterable[str]) -> Iterator[Run]:
     from winnow.operate.standing import Run
 
     for run_id in run_ids:
-        answer = SUPERVISOR_COMMS.send(GetDagRun(dag_id=DAG_OF[stage], run_id=run_id))
+        answer = SUPERVISOR_COMMS.send(GetDagRun(dag_id=dag_id(campaign, stage), run_id=run_id))
         if isinstance(answer, DagRunResult) and answer.partition_key:
             state, key = str(answer.state.value), answer.partition_key
-            yield Run(stage, key, run_id, state, answer.start_date, answer.end_date)
+            yield Run(campaign, stage, key, run_id, state, answer.start_date, answer.end_date)
 
 
 def _may_be_after(run_id: str, first: datetime) -> bool:

@@ -11,7 +11,7 @@ taken before, 413 oversized, 503 try again later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from airflow.sdk.bases.hook import BaseHook
@@ -21,7 +21,8 @@ from fastapi import FastAPI, Request, Response
 from winnow.errors import Fatal, Retryable
 from winnow.label.vendors import batch_of_event
 from winnow.label.webhooks import MAX_BYTES, Refused, take, verify
-from winnow_airflow.context import WebhookAccount, current_campaign, the_lake, webhook_account
+from winnow_airflow.campaigns import all_campaigns
+from winnow_airflow.context import WebhookAccount, the_lake, webhook_account
 from winnow_airflow.plain_log import plain_logger
 
 BODY_SECONDS = 10.0
@@ -68,13 +69,13 @@ async def read_limited(
 async def _receive(vendor: str, request: Request) -> int:
     """The status of the answer."""
     try:
-        account = await asyncio.to_thread(_account, vendor)
-        if account is None:
+        accounts = await asyncio.to_thread(_accounts, vendor)
+        if not accounts:
             return 404
         body = await asyncio.wait_for(
             read_limited(request.stream(), request.headers.get("content-length")), BODY_SECONDS
         )
-        await asyncio.to_thread(_take, vendor, account, dict(request.headers), body)
+        await asyncio.to_thread(_take, vendor, accounts, dict(request.headers), body)
     except Refused as refusal:
         log.warning("A webhook to %s was refused: %s", vendor, refusal.reason)
         return STATUS[refusal.reason]
@@ -89,18 +90,35 @@ async def _receive(vendor: str, request: Request) -> int:
     return 202
 
 
-def _account(vendor: str) -> WebhookAccount | None:
-    """The account of the campaign's vendor; None where the campaign has another one."""
-    label = current_campaign().label
-    if vendor != label.vendor:
-        return None
-    try:
-        return webhook_account(vendor, BaseHook.get_connection(label.connection))
-    except AirflowNotFoundException:
-        return None
+def _accounts(vendor: str) -> list[WebhookAccount]:
+    """The accounts that campaigns have at a vendor; none where no campaign has one."""
+    labels = [campaign.label for campaign in all_campaigns()]
+    names = dict.fromkeys(label.connection for label in labels if label.vendor == vendor)
+    accounts = []
+    for name in names:
+        try:
+            accounts.append(webhook_account(vendor, BaseHook.get_connection(name)))
+        except AirflowNotFoundException:
+            continue
+    return [account for account in accounts if account is not None]
 
 
-def _take(vendor: str, account: WebhookAccount, headers: Mapping[str, str], body: bytes) -> None:
+def _take(
+    vendor: str, accounts: Sequence[WebhookAccount], headers: Mapping[str, str], body: bytes
+) -> None:
+    """Take an event that one of the accounts proves.
+
+    Raises:
+        Refused: None does; the reason is the last one's that did not call it forged, if any.
+    """
     now = datetime.now(UTC)
-    event = verify(account.kind, headers, body, account.secret, now, account.header)
-    take(the_lake(), vendor, event, batch_of_event(vendor, body), now)
+    refusal = Refused("forged")
+    for account in accounts:
+        try:
+            event = verify(account.kind, headers, body, account.secret, now, account.header)
+        except Refused as error:
+            refusal = error if error.reason != "forged" else refusal
+        else:
+            take(the_lake(), vendor, event, batch_of_event(vendor, body), now)
+            return
+    raise refusal
