@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 
 from winnow.calls import Calls
-from winnow.stages.tasks import DAG_OF
 
 ACTIVE = ("queued", "running")
 READ_TRIES = 5
@@ -25,25 +24,31 @@ class Run:
 
 
 class AirflowApi:
-    """A logged-in client of one API server."""
+    """A logged-in client of one API server, for one campaign."""
 
-    def __init__(self, base: str, password: str) -> None:
+    def __init__(self, base: str, password: str, campaign: str = "nightly") -> None:
+        self.campaign = campaign
         self._calls, self._headers = Calls("Airflow", base), dict[str, str]()
         answer = self._send("POST", "/auth/token", {"username": "admin", "password": password})
         self._headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def parsed_dags(self) -> set[str]:
-        """Ids of the DAGs that the scheduler knows."""
-        return {dag["dag_id"] for dag in self.get("/api/v2/dags", limit=100)["dags"]}
+        """Ids of the campaign's DAGs that the scheduler knows."""
+        found = self.get("/api/v2/dags", limit=100, tags=f"campaign:{self.campaign}")
+        return {dag["dag_id"] for dag in found["dags"]}
 
     def runs(self, batch: str) -> list[Run]:
-        """Every run of the batch, newest first within a DAG."""
+        """Every run of the batch, newest first."""
+        found = self.get(
+            "/api/v2/dags/~/dagRuns",
+            limit=100,
+            order_by="-id",
+            dag_id_prefix_pattern=f"{self.campaign}.",
+            partition_key_prefix_pattern=batch,
+        )
         return [
-            Run(dag, run["dag_run_id"], run["state"])
-            for dag in DAG_OF.values()
-            for run in self.get(f"/api/v2/dags/{dag}/dagRuns", limit=100, order_by="-id")[
-                "dag_runs"
-            ]
+            Run(run["dag_id"], run["dag_run_id"], run["state"])
+            for run in found["dag_runs"]
             if run["partition_key"] == batch
         ]
 

@@ -14,12 +14,13 @@ from datetime import UTC, date, datetime, timedelta
 from rich.console import Console
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest
-from winnow.campaign import load_campaign
+from winnow.campaign import Campaign
+from winnow.campaign.folder import files_in, read
 from winnow.label.vendor import LabelVendor, VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import open_lake
 from winnow.progress import progress, summary
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import DAG_OF, dag_id, dag_ids
 from winnow.text import plain_line
 from winnow_local import stack
 from winnow_local.airflow_api import ACTIVE, AirflowApi, Run
@@ -46,7 +47,7 @@ def demo(home: stack.Home, days: Sequence[str], console: Console) -> int:
     for day in days:
         if not _is_day(day):
             raise stack.StackError(f"{day!r} is not a day; write it like {last_nights()[-1]}.")
-    campaign, lake = load_campaign(home.campaign), open_lake(str(home.lake))
+    campaign, lake = followed(home), open_lake(str(home.lake))
 
     def version(day: str) -> str:
         done = read_manifest(lake, campaign.name, day, "publish")
@@ -60,7 +61,7 @@ def demo(home: stack.Home, days: Sequence[str], console: Console) -> int:
         prepare(home, console)
         with stack.running(home, DEMO_SPEED):
             show_login(home, console)
-            if not _follow_all(home, waiting, opened, console):
+            if not _follow_all(home, campaign.name, waiting, opened, console):
                 return 1
     else:
         are = " is" if len(days) == 1 else "es are"
@@ -74,14 +75,27 @@ def demo(home: stack.Home, days: Sequence[str], console: Console) -> int:
     return 0
 
 
+def followed(home: stack.Home) -> Campaign:
+    """The campaign that the demo shows: `nightly`, or the first by name."""
+    names = sorted(files_in(home.campaigns), key=lambda name: (name != "nightly", name))
+    if not names:
+        raise stack.StackError(f"There is no campaign in {home.campaigns}.")
+    return read(home.campaigns, names[0])
+
+
 def _follow_all(
-    home: stack.Home, days: Sequence[str], opened: Callable[[str], Batch], console: Console
+    home: stack.Home,
+    campaign: str,
+    days: Sequence[str],
+    opened: Callable[[str], Batch],
+    console: Console,
 ) -> bool:
     """See each batch through before the next is opened, which chooses by what its labels taught."""
     secrets, started = stack.secrets_of(home), time.monotonic()
-    api = AirflowApi(home.ui, secrets["password"])
+    api = AirflowApi(home.ui, secrets["password"], campaign)
     vendor = connect("simulator", VendorAccount(home.vendor, secrets["vendor_token"]))
-    _await(lambda: set(DAG_OF.values()) <= api.parsed_dags(), "Airflow has not read the DAGs")
+    wanted = set(dag_ids(campaign).values())
+    _await(lambda: wanted <= api.parsed_dags(), "Airflow has not read the DAGs")
     # Shortly after midnight the schedule starts the later one by itself: what has begun goes first.
     in_order = sorted(days, key=lambda day: not api.runs(day))
     return all(follow(opened(day), api, vendor, console, started) for day in in_order)
@@ -97,7 +111,7 @@ def follow(
     """
     missing = [stage for stage in STAGES if batch.manifest(stage) is None]
     if missing and not _active(api.runs(batch.key)):
-        api.trigger(DAG_OF[missing[0]], batch.key)
+        api.trigger(dag_id(batch.campaign.name, missing[0]), batch.key)
     console.print(f"Batch {batch.key}", markup=False)
     last_active = time.monotonic()
     shown: dict[str, str] = {}
@@ -128,7 +142,7 @@ def _has_ended(batch: Batch, runs: list[Run]) -> bool:
 
 def _is_empty(batch: Batch, runs: list[Run]) -> bool:
     """Whether the first run ended without a prompt."""
-    ingested = [run.state for run in runs if run.dag == DAG_OF["ingest"]]
+    ingested = [run.state for run in runs if run.dag == dag_id(batch.campaign.name, "ingest")]
     return "success" in ingested and batch.manifest("ingest") is None
 
 
@@ -179,7 +193,8 @@ def _explain(batch: Batch, api: AirflowApi, runs: list[Run], console: Console) -
         console.print("winnow: no new prompt file is there for this night")
         return True
     waiting = next(stage for stage in STAGES if batch.manifest(stage) is None)
-    console.print(f"winnow: {DAG_OF[waiting]} never started for batch {batch.key}", style="red")
+    dag = dag_id(batch.campaign.name, waiting)
+    console.print(f"winnow: {dag} never started for batch {batch.key}", style="red")
     return False
 
 

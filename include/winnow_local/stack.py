@@ -27,10 +27,16 @@ from winnow.calls import get
 from winnow.environment import foreign_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED_CAMPAIGN = ROOT / "include" / "campaigns" / "nightly.yaml"
+SHIPPED_CAMPAIGNS = ROOT / "include" / "campaigns"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 START_LIMIT = 240.0
+BUNDLE = {
+    "name": "winnow",
+    "classpath": "winnow_airflow.bundle.CampaignBundle",
+    "kwargs": {"refresh_interval": 20},
+}
+"""How Airflow reads the campaigns: each as a file of its own, looked at every 20 seconds."""
 WORKDAY_SPEED = 60.0
 """How much faster than the clock the simulated people work: an hour of theirs in a minute."""
 
@@ -41,10 +47,13 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a local Winnow keeps everything: `rm -r` of `folder` forgets it all."""
+    """Where a local Winnow keeps everything: `rm -r` of `folder` forgets it all.
+
+    `campaigns` is their folder, or one file.
+    """
 
     folder: Path
-    campaign: Path
+    campaigns: Path
     ui_port: int
     vendor_port: int
 
@@ -70,11 +79,12 @@ class Home:
 
 
 def home_from_environment() -> Home:
-    """The home that WINNOW_HOME, _CAMPAIGN, _PORT and _VENDOR_PORT describe, or the default."""
+    """The home that WINNOW_HOME, _CAMPAIGNS, _PORT and _VENDOR_PORT describe, or the default."""
     variable = os.environ.get
+    campaigns = variable("WINNOW_CAMPAIGNS") or variable("WINNOW_CAMPAIGN") or SHIPPED_CAMPAIGNS
     return Home(
         folder=Path(variable("WINNOW_HOME", ROOT / ".winnow")).resolve(),
-        campaign=Path(variable("WINNOW_CAMPAIGN", SHIPPED_CAMPAIGN)).resolve(),
+        campaigns=Path(campaigns).resolve(),
         ui_port=int(variable("WINNOW_PORT", "8080")),
         vendor_port=int(variable("WINNOW_VENDOR_PORT", "8790")),
     )
@@ -126,13 +136,16 @@ def environment(home: Home) -> dict[str, str]:
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "20",
         "WORKERS__MAX_FAILED_HEARTBEATS": "30",
-        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([BUNDLE]),
+        "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(airflow / "bundles"),
+        # A changed campaign is seen by its file's time, so the others need no second look.
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     own = {
         "AIRFLOW_HOME": str(airflow),
         "AIRFLOW_CONN_WINNOW_VENDOR": json.dumps(connection),
-        "WINNOW_CAMPAIGN": str(home.campaign),
+        "WINNOW_CAMPAIGNS": str(home.campaigns),
         "WINNOW_LAKE": str(home.lake),
         "WINNOW_MODELS": str(home.folder / "models"),
         "WINNOW_ENGINE_PYTHON": str(ROOT / ".venv-engine" / "bin" / "python"),

@@ -183,7 +183,7 @@ def run_alone(local: LocalWinnow, day: str, url: str) -> tuple[float, float]:
     env = {**stack.environment(local.home), "WINNOW_VENDOR_TOKEN": secret}
     command = [
         *(str(stack.ROOT / ".venv" / "bin" / "python"), "-m", "winnow", "run", "--batch", day),
-        *("--campaign", str(local.home.campaign), "--lake", str(local.home.lake)),
+        *("--campaign", str(local.home.campaigns), "--lake", str(local.home.lake)),
         *("--server-url", url, "--vendor-url", local.home.vendor),
     ]
     began = time.monotonic()

@@ -55,7 +55,7 @@ class LocalWinnow:
         return {
             **os.environ,
             "WINNOW_HOME": str(self.home.folder),
-            "WINNOW_CAMPAIGN": str(self.home.campaign),
+            "WINNOW_CAMPAIGNS": str(self.home.campaigns),
             "WINNOW_PORT": str(self.home.ui_port),
             "WINNOW_VENDOR_PORT": str(self.home.vendor_port),
         }

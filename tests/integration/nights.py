@@ -18,7 +18,7 @@ import yaml
 from winnow.batch import Manifest, read_manifest
 from winnow.lake import FolderLake, Lake
 from winnow.publish.versions import read_version
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import dag_id, dag_ids
 
 from .cluster import DOCKER, ROOT, Cluster, wait
 from .conftest import CAMPAIGN, free_port
@@ -113,8 +113,8 @@ def manifest(lake: Lake, stage: str) -> Manifest | None:
 def begin(cluster: Cluster) -> None:
     """Start the night's first DAG, once the scheduler knows all of them."""
     api = cluster.api
-    wait(lambda: set(DAG_OF.values()) <= api.parsed_dags(), "the DAGs are read")
-    api.trigger(DAG_OF["ingest"], DAY)
+    wait(lambda: set(dag_ids("nightly").values()) <= api.parsed_dags(), "the DAGs are read")
+    api.trigger(dag_id("nightly", "ingest"), DAY)
 
 
 def finished(cluster: Cluster, seconds: float) -> Outcome:

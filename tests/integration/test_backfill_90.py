@@ -22,7 +22,7 @@ import pytest
 
 from winnow.batch import STAGES
 from winnow.publish.versions import newest, read_version
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import dag_ids
 from winnow_local import stack
 from winnow_local.airflow_api import AirflowApi
 
@@ -48,7 +48,7 @@ N_ALONE = 2
 PARALLELISM = 4
 GPU_SLOTS = 3
 """Generation tasks at a time: the server takes them side by side."""
-PAUSED_DAG = "select_pairs"
+PAUSED_DAG = "nightly.select_pairs"
 N_PAUSED = 3 if N_DAYS >= 20 else 0
 """Days whose event is dropped, at least."""
 SECONDS_A_DAY = 300.0
@@ -82,7 +82,7 @@ def backfilled(new_winnow: Callable[..., LocalWinnow], models: Path) -> Backfill
         airflow(env, "pools", "set", "gpu", str(GPU_SLOTS), "The server's")
         with stack.running(local.home), done.health.watched():
             api = AirflowApi(local.home.ui, stack.secrets_of(local.home)["password"])
-            wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags())
+            wait_for(lambda: set(dag_ids("nightly").values()) <= api.parsed_dags())
             idle = processor_seconds(local.home)
             began = time.monotonic()
             told = backfill(env)
@@ -149,13 +149,13 @@ def pages(api: AirflowApi, path: str, name: str, order: str) -> list[dict[str, A
 
 
 def read_runs(api: AirflowApi) -> list[dict[str, Any]]:
-    paths = [f"/api/v2/dags/{dag}/dagRuns" for dag in DAG_OF.values()]
+    paths = [f"/api/v2/dags/{dag}/dagRuns" for dag in dag_ids("nightly").values()]
     runs = [run for path in paths for run in pages(api, path, "dag_runs", "id")]
     return [run for run in runs if run["partition_key"] in DAYS]
 
 
 def read_tasks(api: AirflowApi) -> list[dict[str, Any]]:
-    paths = [f"/api/v2/dags/{dag}/dagRuns/~/taskInstances" for dag in DAG_OF.values()]
+    paths = [f"/api/v2/dags/{dag}/dagRuns/~/taskInstances" for dag in dag_ids("nightly").values()]
     return [task for path in paths for task in pages(api, path, "task_instances", "start_date")]
 
 
@@ -239,7 +239,7 @@ def test_what_the_pause_dropped_is_announced_again_and_nothing_else(backfilled: 
 
 def test_no_event_is_lost_and_no_run_has_a_twin(backfilled: Backfilled) -> None:
     runs = Counter((run["dag_id"], run["partition_key"]) for run in backfilled.runs)
-    assert runs == Counter({(dag, day): 1 for dag in DAG_OF.values() for day in DAYS})
+    assert runs == Counter({(dag, day): 1 for dag in dag_ids("nightly").values() for day in DAYS})
     assert {run["state"] for run in backfilled.runs} == {"success"}
 
 

@@ -19,7 +19,7 @@ from winnow.campaign import load_campaign
 from winnow.expand.manifests import CallManifest, ShardManifest, call_path, shard_path
 from winnow.expand.shard import plan_shards
 from winnow.lake import Lake
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import dag_id
 
 from . import cluster as clusters
 from .cluster import Cluster, cluster, wait
@@ -107,7 +107,7 @@ def test_a_lost_gpu_hosts_shard_goes_on_elsewhere(tmp_path: Path, models: Path) 
 
 def _shards(deployment: Cluster) -> dict[int, dict[str, Any]]:
     """The task instances of the night's generation, by map index."""
-    (run,) = [run for run in deployment.api.runs(DAY) if run.dag == DAG_OF["expand"]]
+    (run,) = [run for run in deployment.api.runs(DAY) if run.dag == dag_id("nightly", "expand")]
     path = f"/api/v2/dags/{run.dag}/dagRuns/{run.run_id}/taskInstances"
     tasks = deployment.get(path, task_id="generate_responses", limit=100)["task_instances"]
     return {task["map_index"]: task for task in tasks if task["task_id"] == "generate_responses"}
@@ -143,7 +143,7 @@ def _log(deployment: Cluster, index: int, attempt: int) -> str:
     """What a try of a shard printed."""
     shard = _shards(deployment)[index]
     run = quote(shard["dag_run_id"])
-    path = f"/api/v2/dags/expand_pools/dagRuns/{run}/taskInstances/generate_responses/logs"
+    path = f"/api/v2/dags/nightly.expand_pools/dagRuns/{run}/taskInstances/generate_responses/logs"
     lines = deployment.get(f"{path}/{attempt}", map_index=index, full_content=True)["content"]
     return "\n".join(str(line.get("event", line)) for line in lines)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from winnow.publish.versions import read_version
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import dag_ids
 from winnow_local import stack
 from winnow_local.airflow_api import AirflowApi
 
@@ -47,7 +47,7 @@ def winnow(new_winnow: Callable[..., LocalWinnow]) -> Iterator[LocalWinnow]:
     stack.migrate(local.home, env)
     with stack.running(local.home, speed=100_000.0):
         api = AirflowApi(local.home.ui, stack.secrets_of(local.home)["password"])
-        wait_for(lambda: set(DAG_OF.values()) <= api.parsed_dags())
+        wait_for(lambda: set(dag_ids("nightly").values()) <= api.parsed_dags())
         backfill(env)
         published = [f"batches/nightly/{day}/publish/manifest.json" for day in DAYS]
         wait_for(
@@ -61,7 +61,7 @@ def backfill(env: dict[str, str]) -> None:
     airflow = str(ROOT / ".venv" / "bin" / "airflow")
     days = ["--from-date", DAYS[0], "--to-date", DAYS[-1]]
     subprocess.run(
-        [airflow, "backfill", "create", "--dag-id", "ingest_prompts", *days],
+        [airflow, "backfill", "create", "--dag-id", "nightly.ingest_prompts", *days],
         env=env,
         check=True,
         capture_output=True,
@@ -114,10 +114,11 @@ def test_labels_teach_the_next_batch(winnow: LocalWinnow) -> None:
 def test_a_second_run_of_a_day_changes_nothing(winnow: LocalWinnow) -> None:
     before = {path: winnow.lake.read(path) for path in winnow.lake.tags("batches")}
     api = AirflowApi(winnow.home.ui, stack.secrets_of(winnow.home)["password"])
-    api.trigger("label_pairs", DAYS[0])
+    api.trigger("nightly.label_pairs", DAYS[0])
     wait_for(
         lambda: (
-            [r.state for r in api.runs(DAYS[0]) if r.dag == "label_pairs"] == ["success", "success"]
+            [r.state for r in api.runs(DAYS[0]) if r.dag == "nightly.label_pairs"]
+            == ["success", "success"]
         )
     )
     assert {path: winnow.lake.read(path) for path in winnow.lake.tags("batches")} == before

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from winnow.batch import STAGES
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import dag_id
 from winnow_local.airflow_api import ACTIVE
 
 from . import cluster as clusters
@@ -125,6 +125,6 @@ def is_in(deployment: Cluster, stage: str) -> Callable[[], bool]:
         if stage == "label":
             return lake.exists(f"{folder}/round-0/submission.json")
         runs = deployment.api.runs(DAY)
-        return any(run.dag == DAG_OF[stage] and run.state in ACTIVE for run in runs)
+        return any(run.dag == dag_id("nightly", stage) and run.state in ACTIVE for run in runs)
 
     return has_begun

@@ -34,14 +34,14 @@ def test_150_waits_hold_no_worker_and_outlive_a_killed_triggerer(waits: Waits) -
     keys = [f"wait-{i:03d}" for i in range(N_WAITS)]
     for key in keys:
         waits.submit(waits.batch(key))
-    runs = [waits.start("only_waits", key) for key in keys]
+    runs = [waits.start("nightly.only_waits", key) for key in keys]
     deferring = wait_for(lambda: waits.n_tasks("deferred") == N_WAITS)
     pool = waits.get("pools/default_pool")
     assert pool["occupied_slots"] == pool["running_slots"] == pool["queued_slots"] == 0
     assert pool["open_slots"] == pool["slots"]
     assert pool["deferred_slots"] >= N_WAITS
 
-    path = f"dags/only_waits/dagRuns/{runs[0]}/taskInstances/wait_for_vendor/xcomEntries/progress"
+    path = f"dags/nightly.only_waits/dagRuns/{runs[0]}/taskInstances/wait_for_vendor/xcomEntries/progress"
     wait_for(lambda: waits.http.get(f"/api/v2/{path}").is_success)
     progress = waits.get(path, deserialize=True)["value"]
     assert "'answered': 0" in str(progress) and "'tasks': 1" in str(progress)
@@ -66,7 +66,7 @@ def test_150_waits_hold_no_worker_and_outlive_a_killed_triggerer(waits: Waits) -
 
 
 def _ends(waits: Waits) -> list[float]:
-    path = "dags/only_waits/dagRuns/~/taskInstances"
+    path = "dags/nightly.only_waits/dagRuns/~/taskInstances"
     pages = [waits.get(path, limit=100, offset=offset) for offset in (0, 100)]
     tasks = [task for page in pages for task in page["task_instances"]]
     return [datetime.fromisoformat(task["end_date"]).timestamp() for task in tasks]
@@ -74,10 +74,10 @@ def _ends(waits: Waits) -> list[float]:
 
 def test_a_person_approves_and_the_batch_goes_through(waits: Waits) -> None:
     batch = waits.batch("dear-yes", n_pairs=8, poll_seconds=2.0)
-    run = waits.start("label_pairs", batch.key)
+    run = waits.start("nightly.label_pairs", batch.key)
     wait_for(lambda: waits.state(run, "approve_purchase") == "awaiting_input")
     assert waits.bought(batch.key) == 0
-    path = f"dags/label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1/hitlDetails"
+    path = f"dags/nightly.label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1/hitlDetails"
     question = waits.get(path)
     assert "8 over 8 pairs" in question["body"]
     assert "$0.80" in question["subject"]
@@ -94,10 +94,10 @@ def test_a_person_approves_and_the_batch_goes_through(waits: Waits) -> None:
 
 def test_a_person_rejects_and_nothing_is_bought(waits: Waits) -> None:
     batch = waits.batch("dear-no", n_pairs=8)
-    run = waits.start("label_pairs", batch.key)
+    run = waits.start("nightly.label_pairs", batch.key)
     wait_for(lambda: waits.state(run, "approve_purchase") == "awaiting_input")
     waits.answer(run, "Reject")
-    wait_for(lambda: waits.get(f"dags/label_pairs/dagRuns/{run}")["state"] == "failed")
+    wait_for(lambda: waits.get(f"dags/nightly.label_pairs/dagRuns/{run}")["state"] == "failed")
     assert waits.state(run, "submit_tasks") == "upstream_failed"
     assert waits.bought(batch.key) == 0
 
@@ -105,8 +105,8 @@ def test_a_person_rejects_and_nothing_is_bought(waits: Waits) -> None:
 @pytest.mark.kill
 def test_a_run_past_its_deadline_is_shown_and_warned_of(waits: Waits) -> None:
     batch = waits.batch("late", n_pairs=8)
-    run = waits.start("label_pairs", batch.key)
-    url = f"/ui/dags/label_pairs/dagRuns/{run}/deadlines"
+    run = waits.start("nightly.label_pairs", batch.key)
+    url = f"/ui/dags/nightly.label_pairs/dagRuns/{run}/deadlines"
 
     def missed() -> list[bool]:
         found = waits.http.get(url).raise_for_status().json()["deadlines"]
@@ -121,17 +121,17 @@ def test_a_run_past_its_deadline_is_shown_and_warned_of(waits: Waits) -> None:
 def test_a_batch_whose_event_was_lost_while_its_dag_was_paused_is_carried_on(waits: Waits) -> None:
     waits.reconcile()  # What the other batches need a person for is told now.
     batch = waits.lost("lost")
-    waits.pause("label_pairs", True)
-    waits.emit("comparisons", batch.key)
+    waits.pause("nightly.label_pairs", True)
+    waits.emit("nightly.comparisons", batch.key)
     assert set(waits.reconcile().values()) == {"skipped"}, "a paused DAG is left alone"
-    waits.pause("label_pairs", False)
-    assert not waits.runs("label_pairs", batch.key), "Airflow has dropped the event"
+    waits.pause("nightly.label_pairs", False)
+    assert not waits.runs("nightly.label_pairs", batch.key), "Airflow has dropped the event"
     states = waits.reconcile()
     assert states["announce_comparisons"] == states["tell"] == "success"
     assert states["announce_annotations"] == "skipped"
-    wait_for(lambda: bool(waits.runs("label_pairs", batch.key)))
+    wait_for(lambda: bool(waits.runs("nightly.label_pairs", batch.key)))
     assert set(waits.reconcile().values()) == {"skipped"}
-    [run] = waits.runs("label_pairs", batch.key)
+    [run] = waits.runs("nightly.label_pairs", batch.key)
     assert run["run_type"] == "asset_triggered"
 
 
@@ -139,8 +139,8 @@ def test_a_failure_that_needs_a_person_is_told_once_with_its_command(waits: Wait
     batch = waits.lost("refused")
     comparisons = batch.require("select").outputs["comparisons"]
     (waits.home.lake / comparisons.path).write_bytes(b"another table")
-    run = waits.start("label_pairs", batch.key)
-    wait_for(lambda: waits.get(f"dags/label_pairs/dagRuns/{run}")["state"] == "failed")
+    run = waits.start("nightly.label_pairs", batch.key)
+    wait_for(lambda: waits.get(f"dags/nightly.label_pairs/dagRuns/{run}")["state"] == "failed")
     states = waits.reconcile()
     assert states["tell"] == "failed"
     assert set(waits.reconcile().values()) == {"skipped"}
@@ -148,9 +148,11 @@ def test_a_failure_that_needs_a_person_is_told_once_with_its_command(waits: Wait
 
 def test_a_webhook_shortens_a_wait(waits: Waits) -> None:
     batch = waits.batch("nudged", poll_seconds=3600.0, max_poll_seconds=3600.0)
-    run = waits.start("label_pairs", batch.key)
+    run = waits.start("nightly.label_pairs", batch.key)
     wait_for(lambda: waits.state(run, "wait_for_vendor") == "deferred")
-    path = f"dags/label_pairs/dagRuns/{run}/taskInstances/wait_for_vendor/xcomEntries/progress"
+    path = (
+        f"dags/nightly.label_pairs/dagRuns/{run}/taskInstances/wait_for_vendor/xcomEntries/progress"
+    )
     wait_for(lambda: waits.http.get(f"/api/v2/{path}").is_success)
     submission = label.read_submission(batch, 0)
     assert submission is not None

@@ -1,7 +1,7 @@
 """Real Airflow over batches made up in the lake, and a vendor that is done when told to be.
 
 Nothing is generated. The waits stand in a DAG of their own, which holds the operator of
-`label_pairs` and nothing else; `label_pairs` itself runs for the few batches that a person or a
+`nightly.label_pairs` and nothing else; `nightly.label_pairs` itself runs for the few batches that a person or a
 webhook decides on.
 """
 
@@ -58,7 +58,7 @@ ONLY_WAITS = """
 from airflow.sdk import DAG
 from winnow_airflow.waiting import WaitForVendor
 
-with DAG("only_waits", schedule=None, max_active_runs=500):
+with DAG("nightly.only_waits", schedule=None, max_active_runs=500):
     WaitForVendor(task_id="wait_for_vendor")
 """
 
@@ -83,7 +83,7 @@ class Waits:
 
     def batch(self, key: str, n_pairs: int = 1, **settings: Any) -> Batch:
         """A batch up to its comparisons; it waits for days, whatever the alert says."""
-        campaign = load_campaign(self.home.campaign)
+        campaign = load_campaign(self.home.campaigns)
         changed = campaign.label.model_copy(update={"deadline_minutes": 10_000.0, **settings})
         campaign = campaign.model_copy(update={"label": changed})
         batch = open_batch(campaign, key, FolderLake(self.home.lake), lambda: datetime.now(UTC))
@@ -92,7 +92,7 @@ class Waits:
 
     def lost(self, key: str) -> Batch:
         """A batch whose comparisons were made an hour ago, of which Airflow never heard."""
-        lake, campaign = FolderLake(self.home.lake), load_campaign(self.home.campaign)
+        lake, campaign = FolderLake(self.home.lake), load_campaign(self.home.campaigns)
         batch = open_batch(campaign, key, lake, lambda: datetime.now(UTC) - timedelta(hours=1))
         fabricate(batch, n_pairs=1)
         return batch
@@ -111,9 +111,9 @@ class Waits:
 
     def reconcile(self) -> dict[str, str | None]:
         """Run the DAG reconcile to its end; the state of each of its tasks."""
-        made = self.http.post("/api/v2/dags/reconcile/dagRuns", json={"logical_date": None})
+        made = self.http.post("/api/v2/dags/nightly.reconcile/dagRuns", json={"logical_date": None})
         run = made.raise_for_status().json()["dag_run_id"]
-        path = f"dags/reconcile/dagRuns/{run}"
+        path = f"dags/nightly.reconcile/dagRuns/{run}"
         wait_for(lambda: self.get(path)["state"] in ("success", "failed"))
         return {
             t["task_id"]: t["state"] for t in self.get(f"{path}/taskInstances")["task_instances"]
@@ -143,7 +143,9 @@ class Waits:
         """Start a run for a batch, once; its id."""
         run = f"test-{key}"
         body: dict[str, Any] = {"logical_date": None, "dag_run_id": run}
-        body |= {"partition_key": key} if dag == "label_pairs" else {"conf": {"partition": key}}
+        body |= (
+            {"partition_key": key} if dag == "nightly.label_pairs" else {"conf": {"partition": key}}
+        )
 
         def is_there() -> bool:
             # Airflow's SQLite database is locked now and then; the run's id keeps it to one run.
@@ -155,12 +157,12 @@ class Waits:
 
     def n_tasks(self, state: str) -> int:
         """Waits of the 150 that are in a state."""
-        path = "dags/only_waits/dagRuns/~/taskInstances"
+        path = "dags/nightly.only_waits/dagRuns/~/taskInstances"
         return int(self.get(path, state=state, limit=1)["total_entries"])
 
     def state(self, run: str, task: str) -> str | None:
-        """The state of a task of `label_pairs`."""
-        return self.get(f"dags/label_pairs/dagRuns/{run}/taskInstances/{task}")["state"]
+        """The state of a task of `nightly.label_pairs`."""
+        return self.get(f"dags/nightly.label_pairs/dagRuns/{run}/taskInstances/{task}")["state"]
 
     def answer(self, run: str, chosen: str) -> None:
         """What a person does in Required Actions, until it is settled.
@@ -168,7 +170,7 @@ class Waits:
         Airflow 3.3.2 fails the task and asks again, half a minute later, when an answer comes
         before its scheduler has heard that the process which asked has ended.
         """
-        path = f"/api/v2/dags/label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1"
+        path = f"/api/v2/dags/nightly.label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1"
         body = {"chosen_options": [chosen], "params_input": {}}
 
         def is_settled() -> bool:
@@ -180,7 +182,7 @@ class Waits:
 
     def _asked(self, run: str) -> bool:
         """Whether the scheduler has heard of the end of the process which asked."""
-        path = f"dags/label_pairs/dagRuns/{run}/taskInstances/approve_purchase"
+        path = f"dags/nightly.label_pairs/dagRuns/{run}/taskInstances/approve_purchase"
         names = f"task_id='approve_purchase', run_id='{run}', "
         heard = f"{names}try_number={self.get(path)['try_number']}"
         log = (self.home.folder / "logs" / "scheduler.log").read_text(errors="replace")
@@ -242,7 +244,7 @@ def waiting_airflow(folder: Path) -> Iterator[Waits]:
         try:
             with stack.running(home, SIMULATOR_SPEED):
                 found = Waits(home, env)
-                dags_known = {"only_waits", "label_pairs", "reconcile"}
+                dags_known = {"nightly.only_waits", "nightly.label_pairs", "nightly.reconcile"}
                 wait_for(lambda: dags_known <= {d["dag_id"] for d in found.get("dags")["dags"]})
                 yield found
         finally:
@@ -253,6 +255,7 @@ def _environment(home: stack.Home, dags: Path) -> dict[str, str]:
     env = stack.environment(home)
     connection = json.loads(env["AIRFLOW_CONN_WINNOW_VENDOR"])
     connection["extra"] = {"webhook_secret": SECRET}
+    del env["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]
     return {
         **env,
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),

@@ -17,7 +17,7 @@ from rich.console import Console
 from winnow.batch import STAGES, Manifest, manifest_path, open_batch
 from winnow.campaign import load_campaign
 from winnow.lake import FolderLake
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import dag_ids
 from winnow_local import demo as demo_module
 from winnow_local import stack
 from winnow_local.airflow_api import Run
@@ -39,7 +39,7 @@ class Airflow:
     starts: int = 0
 
     def parsed_dags(self) -> set[str]:
-        return set(DAG_OF.values())
+        return set(dag_ids("nightly").values())
 
     def runs(self, batch: str) -> list[Run]:
         return [run for key, run in self.known if key == batch]
@@ -55,7 +55,7 @@ class Airflow:
             self.commit(batch, STAGES)
 
     def commit(self, batch: str, stages: Sequence[str]) -> None:
-        campaign = load_campaign(stack.SHIPPED_CAMPAIGN)
+        campaign = load_campaign(stack.SHIPPED_CAMPAIGNS / "nightly.yaml")
         open_batch(campaign, batch, self.lake, lambda: datetime.now(UTC))
         published = [self.lake.exists(manifest_path("nightly", day, "publish")) for day in DAYS]
         figures = {"version": f"v{1 + sum(published):06d}"}
@@ -66,7 +66,7 @@ class Airflow:
 
 @pytest.fixture
 def home(tmp_path: Path) -> stack.Home:
-    return stack.Home(tmp_path / "home", stack.SHIPPED_CAMPAIGN, 18080, 18790)
+    return stack.Home(tmp_path / "home", stack.SHIPPED_CAMPAIGNS, 18080, 18790)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_two_nights_run_in_one_airflow_and_the_second_one_is_told(
 ) -> None:
     code, text = shown(home, DAYS)
     assert code == 0
-    assert airflow.triggered == [("ingest_prompts", day) for day in DAYS]
+    assert airflow.triggered == [("nightly.ingest_prompts", day) for day in DAYS]
     assert airflow.starts == 1
     assert f"summary of {DAYS[1]}" in text and f"summary of {DAYS[0]}" not in text
 
@@ -114,7 +114,7 @@ def test_a_second_start_only_shows(home: stack.Home, airflow: Airflow) -> None:
 def test_one_named_day_is_one_night(home: stack.Home, airflow: Airflow) -> None:
     shown(home, DAYS)
     code, text = shown(home, ["2026-02-01"])
-    assert (code, airflow.triggered[2:]) == (0, [("ingest_prompts", "2026-02-01")])
+    assert (code, airflow.triggered[2:]) == (0, [("nightly.ingest_prompts", "2026-02-01")])
     assert "summary of 2026-02-01" in text
 
 
@@ -125,7 +125,7 @@ def test_what_was_stopped_goes_on_with_the_stage_that_is_missing(
     airflow.commit(DAYS[1], STAGES[:2])
     monkeypatch.setattr(airflow, "commit", partial(_rest, airflow.commit))
     assert shown(home, DAYS)[0] == 0
-    assert airflow.triggered == [("select_pairs", DAYS[1])]
+    assert airflow.triggered == [("nightly.select_pairs", DAYS[1])]
 
 
 def _rest(commit: Callable[..., None], batch: str, stages: Sequence[str]) -> None:
@@ -141,7 +141,7 @@ def test_the_second_night_has_the_settings_of_when_it_begins(
 
 
 def test_the_night_that_the_schedule_began_goes_first(home: stack.Home, airflow: Airflow) -> None:
-    airflow.known.append((DAYS[1], Run("ingest_prompts", "scheduled", "success")))
+    airflow.known.append((DAYS[1], Run("nightly.ingest_prompts", "scheduled", "success")))
     assert shown(home, DAYS)[0] == 0
     assert [batch for _, batch in airflow.triggered] == [DAYS[1], DAYS[0]]
 
@@ -163,7 +163,7 @@ def test_a_home_of_one_published_night_gets_another_and_is_told_of_it(
 ) -> None:
     airflow.commit(DAYS[1], STAGES)
     code, text = shown(home, DAYS)
-    assert (code, airflow.triggered) == (0, [("ingest_prompts", DAYS[0])])
+    assert (code, airflow.triggered) == (0, [("nightly.ingest_prompts", DAYS[0])])
     assert f"summary of {DAYS[0]}" in text
 
 

@@ -14,7 +14,7 @@ from winnow_local import stack
 
 @pytest.fixture
 def home(tmp_path: Path) -> stack.Home:
-    return stack.Home(tmp_path / "home", stack.SHIPPED_CAMPAIGN, 18080, 18790)
+    return stack.Home(tmp_path / "home", stack.SHIPPED_CAMPAIGNS, 18080, 18790)
 
 
 def test_secrets_are_drawn_once_and_are_private(home: stack.Home) -> None:
@@ -29,7 +29,7 @@ def test_a_taken_port_is_named_with_the_variable_that_moves_it(home: stack.Home)
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        other = stack.Home(home.folder, home.campaign, port, 18790)
+        other = stack.Home(home.folder, home.campaigns, port, 18790)
         with pytest.raises(stack.StackError, match=rf"Port {port} is taken.*WINNOW_PORT="):
             stack.check_ports(other)
     stack.check_ports(other)
@@ -54,5 +54,5 @@ def test_airflow_is_told_everything_it_needs(home: stack.Home) -> None:
     env = stack.environment(home)
     assert env["AIRFLOW_HOME"] == str(home.folder / "airflow")
     assert "18790" in env["AIRFLOW_CONN_WINNOW_VENDOR"]
-    assert env["WINNOW_CAMPAIGN"] == str(stack.SHIPPED_CAMPAIGN)
+    assert env["WINNOW_CAMPAIGNS"] == str(stack.SHIPPED_CAMPAIGNS)
     assert stack.secrets_of(home)["vendor_token"] in env["AIRFLOW_CONN_WINNOW_VENDOR"]
