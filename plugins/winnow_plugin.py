@@ -1,4 +1,4 @@
-"""What Winnow adds to Airflow: its pages, the route of vendors' webhooks, a listener of failures.
+"""What Winnow adds to Airflow: pages, the route of vendors' webhooks, a listener, a timetable.
 
 Every Airflow component imports this file, so what stands behind it is imported by the first call.
 """
@@ -12,6 +12,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from winnow.console.nav import NAV
 from winnow_airflow import failures
+from winnow_airflow.timetable import BatchTimetable
 
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' "
@@ -61,3 +62,4 @@ class WinnowPlugin(AirflowPlugin):
         _view("Batch", "run?dag={DAG_ID}&run={RUN_ID}", "dag_run", url_route="winnow-batch"),
     ]
     listeners: ClassVar[list[Any]] = [failures]
+    timetables: ClassVar[list[Any]] = [BatchTimetable]

@@ -30,8 +30,11 @@ from winnow.campaign.folder import (
     state_of,
     write_whole,
 )
-from winnow.errors import WinnowError
+from winnow.errors import Fatal, WinnowError
 from winnow_airflow.campaigns import place
+from winnow_airflow.plain_log import plain_logger
+
+log = plain_logger(__name__)
 
 _STATE = "state.json"
 _HEAD = '"""Made from the campaign file {name}.yaml; a change of that one changes this one."""\n\n'
@@ -74,16 +77,19 @@ class CampaignBundle(BaseDagBundle):
     def refresh(self) -> None:
         """Make the files of campaigns that changed, and take away those of campaigns that are gone.
 
-        A folder that cannot be read changes nothing: campaigns do not end because a disk is away.
+        A folder that cannot be read, or holds nothing at all, changes nothing: campaigns do not end
+        because a disk is away.
         """
         try:
             folder = place()
             state = {"place": str(folder), "files": dict(state_of(folder))}
             if self._state() == state:
                 return
+            if not state["files"]:
+                raise Fatal(f"{folder} holds no campaign.")
             wanted = dict(self._files(folder))
         except (OSError, WinnowError) as error:
-            self.log.warning("The campaigns cannot be read now: %s", error)
+            log.warning("The campaigns cannot be read now: %s", error)
             return
         self.path.mkdir(parents=True, exist_ok=True)
         for name, text in wanted.items():

@@ -21,6 +21,9 @@ from airflow.timetables.trigger import CronPartitionTimetable
 
 from winnow.keys import KeyKind, is_of_kind, key_at, moment_of
 
+AHEAD = timedelta(days=2)
+"""No change of zone puts a campaign's clock back so far."""
+
 
 class BatchTimetable(CronPartitionTimetable):
     """Ticks of a cron, each with the key of its batch.
@@ -61,11 +64,7 @@ class BatchTimetable(CronPartitionTimetable):
             tick = max(self._align_to_prev(now), self._get_next(last_dagrun_info.run_after))
         if restriction.earliest is not None:
             tick = max(tick, self._align_to_next(restriction.earliest))
-        # A key that a person began ahead of time holds up no tick but its own.
-        if last is not None and last <= self._key(self._get_next(max(tick, now))):
-            while self._key(tick) <= last:
-                tick = self._get_next(tick)
-        elif last is not None and self._key(tick) == last:
+        while last is not None and self._is_passed_over(self._key(tick), last):
             tick = self._get_next(tick)
         if restriction.latest is not None and restriction.latest < tick:
             return None
@@ -91,6 +90,16 @@ class BatchTimetable(CronPartitionTimetable):
                 key = info.partition_key
                 yield info
             tick = self._get_next(tick)
+
+    def _is_passed_over(self, key: str, last: str) -> bool:
+        """Whether a tick's key is the last one's or before it.
+
+        One that a person began far ahead of time holds up no tick but its own.
+        """
+        ahead, at = moment_of(last), moment_of(key)
+        if key > last or ahead is None or at is None:
+            return False
+        return key == last or ahead - at <= AHEAD
 
     def _info(self, tick: Any) -> DagRunInfo:
         key = self._key(tick)

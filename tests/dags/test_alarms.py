@@ -164,7 +164,7 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderLake:
 
 def failed_task(error: Any, key: str | None = "2026-11-22", n_tries: int = 1) -> dict[str, Any]:
     ti = SimpleNamespace(
-        dag_id="label_pairs",
+        dag_id="small.label_pairs",
         task_id="collect_annotations",
         run_id="manual__1",
         map_index=-1,
@@ -219,7 +219,7 @@ def test_a_task_is_told_though_campaign_and_lake_are_broken(
     monkeypatch.delenv("WINNOW_LAKE", raising=False)
     policy.task_failed(failed_task(None, key=None))
     [(_, message)] = mail.items
-    assert message["Subject"] == "Winnow gone: A task's process died"
+    assert message["Subject"] == "Winnow small: A task's process died"
 
 
 def test_what_fails_after_a_task_is_logged_and_goes_no_further(
@@ -242,6 +242,7 @@ def test_what_reconcile_cannot_mend_is_sent_thing_by_thing_and_fails_its_task_on
     known = Finding("failed", "2026-11-22", "label", "Blocked: no", command="airflow dags clear")
     found = [alarm_of("small", finding, at) for finding in (twins, known)]
     plan = {
+        "campaign": "small",
         "alarms": [asdict(alarm) for alarm in found if alarm],
         "names": [twins.name, known.name],
         "told": "2 things",
@@ -281,7 +282,8 @@ def test_late_labels_are_told_once_for_all_runs_of_the_batch(
     deployed: FolderLake, mail: Heard
 ) -> None:
     for run_id in ("one", "two"):
-        run = {"dag_run_id": run_id, "partition_key": "2026-11-22", "state": "running"}
+        run = {"dag_id": "small.label_pairs", "dag_run_id": run_id}
+        run |= {"partition_key": "2026-11-22", "state": "running"}
         context = {"dag_run": run, "deadline": {"deadline_time": "2026-11-29T08:30:15.5+00:00"}}
         said = asyncio.run(deadline.warn(context=context))
     [(_, message)] = mail.items

@@ -19,7 +19,7 @@ from winnow.stages.tasks import DAGS, TASKS
 from winnow_airflow.policy import HOURS, time_limit
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "dags").glob("*.py"))
+FILES = sorted(path for path in (ROOT / "dags").glob("*.py") if path.stem != "campaigns")
 CHAIN = [
     ("ingest_prompts", None, "prompts"),
     ("expand_pools", "prompts", "candidate_pools"),
@@ -45,7 +45,9 @@ def dags(airflow_home: Path) -> dict[str, Any]:
 
     bag = DagBag(str(ROOT / "dags"))
     assert not bag.import_errors
-    return dict(bag.dags)
+    of = {dag_id: dag for dag_id, dag in bag.dags.items() if dag_id.startswith("nightly.")}
+    assert {dag_id.partition(".")[0] for dag_id in bag.dags} == {"nightly", "nightly-dts"}
+    return {dag_id.removeprefix("nightly."): dag for dag_id, dag in of.items()}
 
 
 def test_the_five_dags_and_the_one_that_mends_are_there(dags: dict[str, Any]) -> None:
@@ -58,11 +60,11 @@ def test_each_dag_is_linked_to_the_next_by_one_asset(
 ) -> None:
     dag = dags[dag_id]
     outlets = {asset.name for task in dag.tasks for asset in task.outlets}
-    assert outlets == {asset_out}
+    assert outlets == {f"nightly.{asset_out}"}
     kind = type(dag.timetable).__name__
-    assert kind == ("PartitionedAssetTimetable" if asset_in else "CronPartitionTimetable")
+    assert kind == ("PartitionedAssetTimetable" if asset_in else "BatchTimetable")
     if asset_in:
-        assert [dag.timetable.asset_condition.name] == [asset_in]
+        assert [dag.timetable.asset_condition.name] == [f"nightly.{asset_in}"]
 
 
 def test_the_table_of_tasks_names_each_task_of_each_dag_in_its_order_and_no_other(
@@ -84,9 +86,11 @@ def test_each_dag_has_owner_docs_tags_retries_and_a_limit(
 ) -> None:
     dag = dags[dag_id]
     assert dag.owner == "winnow"
-    assert "winnow" in dag.tags
+    assert {"winnow", "campaign:nightly"} <= set(dag.tags)
+    assert {(task.weight_rule, task.priority_weight) for task in dag.tasks} == {("absolute", 10)}
     assert "**When it fails**" in dag.doc_md
-    assert 1 <= dag.max_active_runs <= (500 if dag_id == "label_pairs" else 4)
+    waits = dag_id in ("select_pairs", "label_pairs")
+    assert 1 <= dag.max_active_runs <= (500 if waits else 16)
     assert all(task.retries >= 2 for task in dag.tasks)
     assert all(task.retry_policy is not None for task in dag.tasks)
     assert not dag.catchup
@@ -141,13 +145,15 @@ def test_a_batch_that_was_dropped_is_skipped_by_every_task(
     from airflow.sdk.exceptions import AirflowSkipException
 
     from winnow.ingest.ledger import Dropped, Entry, append, mark, read_ledger
-    from winnow_airflow.context import batch_of, current_campaign, the_lake
+    from winnow_airflow.context import batch_of, the_lake
 
     monkeypatch.setenv("WINNOW_LAKE", str(tmp_path / "lake"))
-    lake, name = the_lake(), current_campaign().name
+    lake, name = the_lake(), "nightly"
     counts = {"rows_in": 1, "rows_out": 1, "quarantined": 0}
     assert append(lake, name, read_ledger(lake, name), Entry("2026-11-22", {}, {}, counts))
-    run = SimpleNamespace(partition_key="2026-11-22", conf={}, run_id="r")
+    run = SimpleNamespace(
+        dag_id="nightly.label_pairs", partition_key="2026-11-22", conf={}, run_id="r"
+    )
     assert batch_of(run).key == "2026-11-22"
     note = Dropped("ann", "2026-11-23T10:00:00+00:00", "the wrong prompts")
     assert mark(lake, name, read_ledger(lake, name), "2026-11-22", note)
@@ -180,7 +186,7 @@ def test_what_was_lost_is_announced_on_the_assets_that_link_the_dags(dags: dict[
     dag = dags["reconcile"]
     outlets = {t.task_id: [asset.name for asset in t.outlets] for t in dag.tasks if t.outlets}
     linking = [asset_in for _, asset_in, _ in CHAIN if asset_in]
-    assert outlets == {f"announce_{name}": [name] for name in linking}
+    assert outlets == {f"announce_{name}": [f"nightly.{name}"] for name in linking}
     assert all(dag.get_task(name).upstream_task_ids == {"look_around"} for name in outlets)
     assert dag.get_task("tell").upstream_task_ids == {"look_around"}
     assert dag.max_active_runs == 1
@@ -191,14 +197,14 @@ def test_reconcile_knows_the_dags_and_a_task_that_every_run_of_them_has(
 ) -> None:
     from winnow.batch import STAGES
     from winnow.stages.tasks import DAG_OF, FIRST_TASK
-    from winnow_airflow.reconcile import HANDED_ON
+    from winnow_airflow.reconcile import handed_on
 
     assert list(DAG_OF.values()) == [name for name, _, _ in CHAIN]
     assert tuple(DAG_OF) == STAGES
     for stage, task_id in FIRST_TASK.items():
         assert dags[DAG_OF[stage]].get_task(task_id).upstream_task_ids == set()
-    for (stage, asset), (_, asset_in, _) in zip(HANDED_ON.items(), CHAIN[1:], strict=True):
-        assert asset.name == asset_in
+    for (stage, task, asset), (_, asset_in, _) in zip(handed_on("x"), CHAIN[1:], strict=True):
+        assert (task, asset.name) == (f"announce_{asset_in}", f"x.{asset_in}")
         assert stage in DAG_OF
 
 

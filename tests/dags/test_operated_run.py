@@ -106,7 +106,7 @@ def test_a_run_that_fails_twice_is_told_once(ran: Ran) -> None:
     assert to == "team@example.org"
     wanted = "Winnow small 2026-11-23: A setting, a file or a credential is wrong"
     assert message["Subject"] == wanted
-    assert "airflow dags clear ingest_prompts" in body_of(message)
+    assert "airflow dags clear small.ingest_prompts" in body_of(message)
 
 
 @pytest.mark.skipif(find_spec("statsd") is None, reason="the StatsD client is not installed")
@@ -124,7 +124,7 @@ def test_lineage_of_a_stage_has_its_files_and_tables(ran: Ran) -> None:
         json.loads(line) for line in ran.lineage.read_text().splitlines()
     ]
     [ours] = [event for event in events if event["eventType"] == "RUNNING" and event["outputs"]]
-    assert ours["job"]["name"] == "ingest_prompts.ingest_files"
+    assert ours["job"]["name"] == "small.ingest_prompts.ingest_files"
     [start] = [
         event
         for event in events

@@ -21,6 +21,7 @@ from .waits import SECRET, Waits, wait_for, waiting_airflow
 pytestmark = pytest.mark.slow
 
 N_WAITS = 150
+PROGRESS = "taskInstances/wait_for_vendor/xcomEntries/progress"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_150_waits_hold_no_worker_and_outlive_a_killed_triggerer(waits: Waits) -
     assert pool["open_slots"] == pool["slots"]
     assert pool["deferred_slots"] >= N_WAITS
 
-    path = f"dags/nightly.only_waits/dagRuns/{runs[0]}/taskInstances/wait_for_vendor/xcomEntries/progress"
+    path = f"dags/nightly.only_waits/dagRuns/{runs[0]}/{PROGRESS}"
     wait_for(lambda: waits.http.get(f"/api/v2/{path}").is_success)
     progress = waits.get(path, deserialize=True)["value"]
     assert "'answered': 0" in str(progress) and "'tasks': 1" in str(progress)
@@ -150,9 +151,7 @@ def test_a_webhook_shortens_a_wait(waits: Waits) -> None:
     batch = waits.batch("nudged", poll_seconds=3600.0, max_poll_seconds=3600.0)
     run = waits.start("nightly.label_pairs", batch.key)
     wait_for(lambda: waits.state(run, "wait_for_vendor") == "deferred")
-    path = (
-        f"dags/nightly.label_pairs/dagRuns/{run}/taskInstances/wait_for_vendor/xcomEntries/progress"
-    )
+    path = f"dags/nightly.label_pairs/dagRuns/{run}/{PROGRESS}"
     wait_for(lambda: waits.http.get(f"/api/v2/{path}").is_success)
     submission = label.read_submission(batch, 0)
     assert submission is not None

@@ -1,7 +1,7 @@
 """Real Airflow over batches made up in the lake, and a vendor that is done when told to be.
 
 Nothing is generated. The waits stand in a DAG of their own, which holds the operator of
-`nightly.label_pairs` and nothing else; `nightly.label_pairs` itself runs for the few batches that a person or a
+`label_pairs` and nothing else; `label_pairs` itself runs for the few batches that a person or a
 webhook decides on.
 """
 

@@ -1,0 +1,203 @@
+"""A folder of campaigns becomes DAG files that stand and fall one by one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow.errors import Fatal
+from winnow_airflow import campaigns
+from winnow_airflow.bundle import CampaignBundle
+
+CAMPAIGN = """
+name: {name}
+owner: ann
+team: chat
+tags: [english]
+priority: 50
+max_active: 3
+start: 2026-11-01
+schedule: {{cron: "30 2 * * 1-5", timezone: Europe/Berlin}}
+access: {{reviewers: read}}
+ingest: {{sources: [inbox]}}
+expand: {{model: tiny}}
+label: {{budget_usd: 5}}
+publish: {{dataset: {name}}}
+"""
+STAGES = ("ingest_prompts", "expand_pools", "select_pairs", "label_pairs", "publish_dataset")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of two campaigns, which Airflow reads."""
+    made = tmp_path / "campaigns"
+    made.mkdir()
+    monkeypatch.setenv("WINNOW_CAMPAIGNS", str(made))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    monkeypatch.setattr(campaigns, "_made", {})
+    for name in ("alpha", "beta"):
+        write(made, name)
+    return made
+
+
+def write(folder: Path, name: str, *, instead: tuple[str, str] = ("", "")) -> None:
+    (folder / f"{name}.yaml").write_text(CAMPAIGN.format(name=name).replace(*instead))
+
+
+@pytest.fixture
+def bundle(folder: Path, tmp_path: Path) -> CampaignBundle:
+    return on_host(tmp_path / "host")
+
+
+def on_host(path: Path) -> CampaignBundle:
+    """The bundle as another machine has it."""
+    made = CampaignBundle(name="winnow")
+    made.base_dir = path
+    made.initialize()
+    return made
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The DAGs that Airflow finds in a folder, and what it cannot read."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(path), bundle_path=path, bundle_name="winnow")
+    return dict(bag.dags), dict(bag.import_errors)
+
+
+def names(dags: dict[str, Any]) -> set[str]:
+    return {dag_id.partition(".")[0] for dag_id in dags}
+
+
+def test_each_campaign_has_its_own_dags_as_it_asks_for_them(bundle: CampaignBundle) -> None:
+    dags, errors = read(bundle.path)
+    assert not errors
+    assert set(dags) == {f"{n}.{dag}" for n in ("alpha", "beta") for dag in (*STAGES, "reconcile")}
+    head, pools = dags["alpha.ingest_prompts"], dags["alpha.expand_pools"]
+    assert head.timetable.summary == "30 2 * * 1-5"
+    assert (head.owner, pools.max_active_runs) == ("ann", 3)
+    assert {"campaign:alpha", "stage:expand", "team:chat", "english"} <= set(pools.tags)
+    assert set(pools.access_control) == {"reviewers"}
+    assert str(head.start_date) == "2026-10-31 23:00:00+00:00"
+    assert {task.priority_weight for task in pools.tasks} == {50}
+    assert [asset.name for asset in pools.get_task("gather_pools").outlets] == [
+        "alpha.candidate_pools"
+    ]
+    assert Path(pools.fileloc) == bundle.path / "alpha.py"
+    # A new campaign's batches wait for whoever unpauses its first DAG, and for nobody after it.
+    paused = {dag_id: dag.is_paused_upon_creation for dag_id, dag in dags.items()}
+    assert {dag_id for dag_id, is_paused in paused.items() if is_paused is None} == {
+        "alpha.ingest_prompts",
+        "beta.ingest_prompts",
+    }
+
+
+def test_a_broken_campaign_goes_on_as_it_was_and_says_what_is_wrong(
+    bundle: CampaignBundle, folder: Path
+) -> None:
+    before = (bundle.path / "beta.py").read_text()
+    write(folder, "alpha", instead=("budget_usd", "budgt_usd"))
+    write(folder, "beta", instead=("ann", "bob"))
+    bundle.refresh()
+    dags, errors = read(bundle.path)
+    assert names(dags) == {"alpha", "beta"}
+    assert dags["alpha.ingest_prompts"].timetable.summary == "30 2 * * 1-5"
+    assert dags["beta.ingest_prompts"].owner == "bob"
+    [(name, error)] = errors.items()
+    assert name == "alpha.broken.py"
+    assert "label.budgt_usd" in error
+    assert (bundle.path / "beta.py").read_text() != before
+    assert campaigns.campaign_named("alpha").label.budget_usd == 5.0
+    write(folder, "alpha")
+    bundle.refresh()
+    assert not read(bundle.path)[1]
+
+
+def test_on_a_host_that_never_saw_it_good_a_broken_one_has_dags_without_a_schedule(
+    bundle: CampaignBundle, folder: Path, tmp_path: Path
+) -> None:
+    write(folder, "alpha", instead=("budget_usd", "budgt_usd"))
+    other = on_host(tmp_path / "other")
+    dags, errors = read(other.path)
+    assert names(dags) == {"alpha", "beta"}
+    assert set(errors) == {"alpha.broken.py"}
+    assert type(dags["alpha.ingest_prompts"].timetable).__name__ == "PartitionedAssetTimetable"
+    with pytest.raises(Fatal, match="budgt_usd"):
+        campaigns.campaign_named("alpha")
+
+
+def test_a_file_that_is_gone_takes_its_dags_and_no_others(
+    bundle: CampaignBundle, folder: Path
+) -> None:
+    (folder / "alpha.yaml").unlink()
+    bundle.refresh()
+    assert names(read(bundle.path)[0]) == {"beta"}
+
+
+def test_a_folder_that_is_away_changes_nothing(bundle: CampaignBundle, folder: Path) -> None:
+    shutil.move(folder, folder.with_name("away"))
+    bundle.refresh()
+    folder.mkdir()
+    bundle.refresh()
+    dags, errors = read(bundle.path)
+    assert (names(dags), errors) == ({"alpha", "beta"}, {})
+
+
+def test_two_files_of_one_name_and_a_file_of_another_name_are_errors(
+    bundle: CampaignBundle, folder: Path
+) -> None:
+    shutil.copy(folder / "alpha.yaml", folder / "alpha.yml")
+    shutil.copy(folder / "beta.yaml", folder / "gamma.yaml")
+    (folder / "teams.yaml").write_text("chat: {budget_month_usd: 10}")
+    bundle.refresh()
+    dags, errors = read(bundle.path)
+    assert {n for n in names(dags) if dags[f"{n}.ingest_prompts"].owner == "ann"} == {
+        "alpha",
+        "beta",
+    }
+    assert "stands twice" in errors["alpha.broken.py"]
+    assert "name: is beta, the file's is gamma" in errors["gamma.broken.py"]
+    assert set(errors) == {"alpha.broken.py", "gamma.broken.py"}
+
+
+def test_what_did_not_change_is_not_read_again(
+    bundle: CampaignBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("a campaign was read")
+
+    monkeypatch.setattr("winnow_airflow.bundle.read", never)
+    bundle.refresh()
+
+
+def test_a_plain_airflow_over_the_dag_folder_has_them_all(folder: Path) -> None:
+    assert names(read(campaigns.WIRING)[0]) == {"alpha", "beta"}
+    write(folder, "alpha", instead=("budget_usd", "budgt_usd"))
+    dags, errors = read(campaigns.WIRING)
+    assert names(dags) == {"alpha", "beta"}
+    [(name, error)] = errors.items()
+    assert Path(name).name == campaigns.FAULTS_FILE
+    assert "label.budgt_usd" in error
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kind", "assets"),
+    [
+        ("{cron: null}", "PartitionedAssetTimetable", ["alpha.by_hand"]),
+        ("{assets: [team_x.exports]}", "PartitionedAssetTimetable", ["team_x.exports"]),
+        ("{cron: '0 * * * *'}", "BatchTimetable", []),
+    ],
+)
+def test_a_batch_begins_by_cron_by_asset_or_by_hand(
+    bundle: CampaignBundle, folder: Path, schedule: str, kind: str, assets: list[str]
+) -> None:
+    cron = '{cron: "30 2 * * 1-5", timezone: Europe/Berlin}'
+    write(folder, "alpha", instead=(cron, schedule))
+    bundle.refresh()
+    timetable = read(bundle.path)[0]["alpha.ingest_prompts"].timetable
+    assert type(timetable).__name__ == kind
+    condition = getattr(timetable, "asset_condition", None)
+    assert [asset.name for asset in getattr(condition, "objects", [])] == assets
