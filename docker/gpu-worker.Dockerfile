@@ -52,6 +52,7 @@ ENV PATH=/opt/winnow/airflow/bin:$PATH \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/winnow/project/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/winnow/project/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
+    AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST='[{"name":"winnow","classpath":"winnow_airflow.bundle.CampaignBundle","kwargs":{"refresh_interval":20}}]' \
     AIRFLOW__CORE__EXECUTOR=airflow.providers.edge3.executors.EdgeExecutor \
     WINNOW_ENGINE_PYTHON=/opt/winnow/engine/bin/python \
     WINNOW_MODELS=/var/lib/winnow/models \
@@ -73,7 +74,7 @@ ENV AIRFLOW__EDGE__WORKER_CONCURRENCY=1 \
     AWS_MAX_ATTEMPTS=8 \
     AIRFLOW__EDGE__DRAIN_TIMEOUT_SEC=540 \
     AIRFLOW__EDGE__DRAIN_KILL_GRACE_SEC=30 \
-    WINNOW_CAMPAIGN=/opt/winnow/project/include/campaigns/nightly.yaml
+    WINNOW_CAMPAIGNS=/opt/winnow/project/include/campaigns
 
 # Made here, so that a named volume starts with this owner.
 RUN mkdir -p /home/airflow/airflow /var/lib/winnow/models /var/lib/winnow/cache \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def image_environment(dockerfile: str) -> dict[str, str]:
     lines = (DOCKER / dockerfile).read_text().splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     joined = re.sub(r"\\\n\s*", "", text).splitlines()
-    words = [word for line in joined if line.startswith("ENV ") for word in line.split()[1:]]
+    words = [w for line in joined if line.startswith("ENV ") for w in shlex.split(line)[1:]]
     return dict(word.split("=", 1) for word in words)
 
 

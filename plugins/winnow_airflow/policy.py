@@ -146,6 +146,18 @@ def _quietly(what: str, step: Callable[[Any], Any], about: Any) -> Done | None:
     return result
 
 
+TASK_DEFAULTS: Mapping[str, Any] = {
+    # 20 s, 40 s, ... 10 min: an object store or a vendor may be away for a quarter of an hour.
+    "retries": 6,
+    "retry_delay": timedelta(seconds=20),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+    "retry_policy": RETRY_POLICY,
+    "on_success_callback": task_done,
+    "on_failure_callback": task_failed,
+}
+
+
 def stage_dag(campaign: Campaign, name: str, *, tags: Sequence[str] = (), **settings: Any) -> DAG:
     """A DAG of the table for a campaign; `settings` are what no other DAG has.
 
@@ -170,16 +182,9 @@ def stage_dag(campaign: Campaign, name: str, *, tags: Sequence[str] = (), **sett
         tags=["winnow", *own, *tags, *campaign.tags],
         access_control=_access(campaign),
         default_args={
+            **TASK_DEFAULTS,
             "owner": campaign.owner,
-            # 20 s, 40 s, ... 10 min: an object store or a vendor may be away for a quarter hour.
-            "retries": 6,
-            "retry_delay": timedelta(seconds=20),
-            "retry_exponential_backoff": True,
-            "max_retry_delay": timedelta(minutes=10),
-            "retry_policy": RETRY_POLICY,
             "execution_timeout": time_limit(),
-            "on_success_callback": task_done,
-            "on_failure_callback": task_failed,
             # What follows a task says nothing of how urgent it is.
             "weight_rule": "absolute",
             "priority_weight": campaign.priority,

@@ -83,7 +83,7 @@ class Night:
     def prepare(self, folder: Path) -> dict[str, str]:
         """Put the secrets into a cluster's folder; the variables of its .env file."""
         shutil.copytree(self.secrets, folder / "secrets")
-        return {"WINNOW_CAMPAIGN": str(self.campaign)}
+        return {"WINNOW_CAMPAIGNS_URI": str(self.campaign)}
 
 
 def night(

@@ -13,7 +13,7 @@ from winnow.errors import Fatal
 from winnow.label.tasks import rubric_version
 
 SHIPPED = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
-OTHER_STRATEGY = SHIPPED.with_name("other-strategy.yaml")
+OTHER_STRATEGY = SHIPPED.with_name("nightly-dts.yaml")
 
 
 def written(folder: Path, **changes: object) -> Path:

@@ -162,9 +162,9 @@ def test_an_outage_of_an_api_server_is_outlived(found: dict[str, Service]) -> No
 
 def test_retries_outlast_a_quarter_of_an_hour_without_a_store() -> None:
     from winnow.errors import Retryable
-    from winnow_airflow.policy import DAG_DEFAULTS, RETRY_POLICY
+    from winnow_airflow.policy import RETRY_POLICY, TASK_DEFAULTS
 
-    given = DAG_DEFAULTS["default_args"]
+    given = TASK_DEFAULTS
     assert given["retry_exponential_backoff"]
     first, longest = given["retry_delay"], given["max_retry_delay"]
     pauses = [min(first * 2**i, longest).total_seconds() for i in range(given["retries"])]

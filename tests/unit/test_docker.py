@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def instructions() -> list[str]:
 
 def image_environment() -> dict[str, str]:
     """What ENV sets."""
-    words = [w for line in instructions() if line.startswith("ENV ") for w in line.split()[1:]]
+    words = [w for line in instructions() if line.startswith("ENV ") for w in shlex.split(line)[1:]]
     return dict(word.split("=", 1) for word in words)
 
 
