@@ -60,8 +60,6 @@ A wait for the vendor or for a person is none of it: it holds no process, and ha
 own. A try that is ended is tried again like one whose host was lost, and goes on where it was.
 """
 
-RECONCILE_MINUTES = 15
-
 log = plain_logger(__name__)
 
 
@@ -209,9 +207,17 @@ def head_schedule(campaign: Campaign) -> Any:
 
 
 def reconcile_minutes(campaign: Campaign) -> str:
-    """The cron of a campaign's `reconcile`: every 15 minutes, campaigns apart from each other."""
-    offset = crc32(campaign.name.encode()) % RECONCILE_MINUTES
-    return f"{offset}-59/{RECONCILE_MINUTES} * * * *"
+    """The cron of a campaign's `reconcile`: every 15 minutes, campaigns apart from each other.
+
+    A pass is a task of some two seconds: WINNOW_RECONCILE_MINUTES makes it rarer, for hundreds.
+
+    Raises:
+        Fatal: It is none of 5, 10, 15, 20, 30 and 60.
+    """
+    every = os.environ.get("WINNOW_RECONCILE_MINUTES", "15")
+    if every not in ("5", "10", "15", "20", "30", "60"):
+        raise Fatal(f"WINNOW_RECONCILE_MINUTES is {every!r}; write 5, 10, 15, 20, 30 or 60.")
+    return f"{crc32(campaign.name.encode()) % int(every)}-59/{every} * * * *"
 
 
 _RIGHTS: Mapping[str, Mapping[str, set[str]]] = {

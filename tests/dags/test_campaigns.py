@@ -201,3 +201,22 @@ def test_a_batch_begins_by_cron_by_asset_or_by_hand(
     assert type(timetable).__name__ == kind
     condition = getattr(timetable, "asset_condition", None)
     assert [asset.name for asset in getattr(condition, "objects", [])] == assets
+
+
+def test_reconcile_is_as_often_as_asked_and_campaigns_take_turns(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from winnow_airflow.policy import reconcile_minutes
+
+    def cron(name: str) -> str:
+        write(folder, name)
+        return reconcile_minutes(campaigns.campaign_named(name))
+
+    names = [f"c{number}" for number in range(30)]
+    assert len({cron(name) for name in names}) > 10
+    assert all(cron(name).endswith("-59/15 * * * *") for name in names)
+    monkeypatch.setenv("WINNOW_RECONCILE_MINUTES", "60")
+    assert cron("alpha").endswith("-59/60 * * * *")
+    monkeypatch.setenv("WINNOW_RECONCILE_MINUTES", "7")
+    with pytest.raises(Fatal, match="WINNOW_RECONCILE_MINUTES"):
+        cron("alpha")

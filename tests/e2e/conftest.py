@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from winnow.lake import FolderLake
+from winnow.stages.tasks import dag_ids
 from winnow_local import stack
 from winnow_local.setup import BROWSERS
 
@@ -33,7 +34,7 @@ USERS = {"admin": "admin", "operator": "op", "viewer": "viewer"}
 """Role of each user of the tests, by name; the password is the name."""
 
 BLOCKED = day(2)
-DAGS = ("ingest_prompts", "expand_pools", "select_pairs", "label_pairs", "publish_dataset")
+DAGS = tuple(dag_ids("nightly").values())
 
 
 _SET_UP = """
