@@ -7,8 +7,12 @@ label does, the campaign's strategy starts on it, with that larger share. While 
 neither to help nor to harm, the strategy goes on, with an exploration share that falls as labels
 come.
 
-Always holds: the exploration share is never lowered here, and the reason is empty exactly when the
-campaign's own rules stand.
+Only a strategy that reads the model is replaced: what a campaign compares itself with (`random`,
+`traditional`, `diversity`) does what it says from the first night, and so does an exploration share
+of 0, which buys no evidence on the model by name.
+
+Always holds: the exploration share is never lowered here, nor raised from 0, and the reason is
+empty exactly when the campaign's own rules stand.
 
 Sources: docs/choosing_pairs.md, "Trust"; MacKay (1992), "Bayesian interpolation", for the
 effective number of parameters.
@@ -20,7 +24,7 @@ from dataclasses import replace
 
 from winnow.reward.gate import GateState
 from winnow.reward.posterior import Posterior
-from winnow.select.rules import UNGUIDED, Rules
+from winnow.select.rules import Rules, is_guided
 
 FALLBACK_STRATEGY = "diversity"
 FALLBACK_EXPLORATION = 0.5
@@ -83,13 +87,18 @@ def effective_rules(
     prompts in 10 nights, 4 labels each, 24 seeds) that cost 0.0 ± 0.4 points of win rate, falling
     with the root of the labels 0.8 ± 0.4, and staying at a half 2.1 ± 0.6.
     """
+    if not is_guided(rules.strategy):
+        return rules, ""
     cause = untrusted_because(n_labels, effective_dimension, gate_state)
+    explores = rules.exploration > 0.0
     if cause:
-        share = max(rules.exploration, FALLBACK_EXPLORATION)
+        share = max(rules.exploration, FALLBACK_EXPLORATION) if explores else 0.0
         if has_score and gate_state != "closed":
+            if share == rules.exploration:
+                return rules, ""
             return _explored(rules, share, f"{cause}; until then it starts on the score")
         return _explored(replace(rules, strategy=FALLBACK_STRATEGY), share, cause)
-    if gate_state == "undecided" and rules.strategy not in UNGUIDED:
+    if gate_state == "undecided" and explores:
         share = FALLBACK_EXPLORATION * _needed(effective_dimension) / n_labels
         if share > rules.exploration:
             cause = (

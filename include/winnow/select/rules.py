@@ -12,6 +12,15 @@ UNGUIDED = frozenset({"random", "traditional"})
 """Strategies that draw uniformly, whatever the model, its gate and `fresh_first` say."""
 
 
+def is_guided(strategy: str) -> bool:
+    """Whether a strategy reads the reward model, so that labels teach it what to choose.
+
+    >>> is_guided("decision_gain"), is_guided("diversity"), is_guided("random")
+    (True, False, False)
+    """
+    return strategy not in UNGUIDED and strategy != "diversity"
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How many pairs to choose from each pool, and how.

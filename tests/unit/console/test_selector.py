@@ -217,6 +217,24 @@ def test_a_fallback_says_why(tmp_path: Path, site: Site) -> None:
     assert "fell back. Because <img" in text(page) and "<img" not in page.body
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ""),
+        ({"strategy": "random"}, "That strategy reads no model"),
+        ({"exploration": 0.0}, "its gate gets no evidence"),
+    ],
+)
+def test_what_a_baseline_or_no_exploration_means_is_said(
+    tmp_path: Path, site: Site, settings: dict[str, Any], words: str
+) -> None:
+    asked = campaign()
+    asked = asked.model_copy(update={"select": asked.select.model_copy(update=settings)})
+    shown = text(selector.page(FolderLake(tmp_path), asked, {}, site))
+    for sentence in ("That strategy reads no model", "its gate gets no evidence"):
+        assert (sentence in shown) == (sentence == words)
+
+
 def test_hostile_figures_are_shown_as_text(tmp_path: Path, site: Site) -> None:
     made = Trusted(FolderLake(tmp_path))
     strategies = [{"strategy": HOSTILE, "prompts": 30.0, "gain": [0.1, 0.0, 0.2]}]

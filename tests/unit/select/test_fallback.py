@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow.reward import Posterior, prior
+from winnow.reward import GateState, Posterior, prior
 from winnow.select import Rules
 from winnow.select.fallback import (
     effective_dimension,
@@ -100,6 +100,41 @@ def test_more_exploration_than_the_fallback_is_kept(gate_state: str) -> None:
     rules, reason = effective_rules(replace(RULES, exploration=0.8), 0, 0.0, gate_state)
     assert rules.exploration == 0.8
     assert "80%" in reason
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    strategy=st.sampled_from(["random", "traditional", "diversity"]),
+    own=st.floats(0.0, 1.0),
+    n_labels=st.integers(0, 5000),
+    gate_state=st.sampled_from(["open", "closed", "undecided"]),
+    has_score=st.booleans(),
+)
+def test_what_reads_no_model_does_what_it_says_from_the_first_night(
+    strategy: str, own: float, n_labels: int, gate_state: GateState, has_score: bool
+) -> None:
+    rules = replace(RULES, strategy=strategy, exploration=own)
+    assert effective_rules(rules, n_labels, 100.0, gate_state, has_score=has_score) == (rules, "")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    n_labels=st.integers(0, 5000),
+    gate_state=st.sampled_from(["open", "closed", "undecided"]),
+    has_score=st.booleans(),
+)
+def test_no_exploration_by_name_stays_none(
+    n_labels: int, gate_state: GateState, has_score: bool
+) -> None:
+    rules = replace(RULES, exploration=0.0)
+    tonight, reason = effective_rules(rules, n_labels, 100.0, gate_state, has_score=has_score)
+    assert tonight.exploration == 0.0
+    starts_on_score = has_score and gate_state != "closed"
+    replaced = bool(untrusted_because(n_labels, 100.0, gate_state)) and not starts_on_score
+    assert tonight.strategy == ("diversity" if replaced else "info_gain")
+    assert bool(reason) == replaced
+    if replaced:
+        assert "diversity with 0% drawn uniformly" in reason
 
 
 # The effective dimension.

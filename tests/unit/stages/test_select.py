@@ -64,6 +64,32 @@ def test_the_first_night_explores_and_says_why(night: MakeNight) -> None:
         assert 0.0 < row["info_gain"] < np.log(2.0)
 
 
+@pytest.mark.parametrize("strategy", ["traditional", "random", "diversity"])
+@pytest.mark.parametrize("exploration", [0.0, 0.25])
+def test_a_baseline_does_what_it_says_from_the_first_night(
+    night: MakeNight, strategy: str, exploration: float
+) -> None:
+    first = with_select(night(), strategy=strategy, exploration=exploration)
+    first.choose(first.batch())
+    figures = first.batch().require("select").figures
+    assert (figures["strategy"], figures["fallback"]) == (strategy, "")
+    rows = comparisons(first)
+    assert {row["strategy"] for row in rows} == {strategy}
+    explored = sum(row["kind"] == "exploration" for row in rows)
+    assert (explored > 0) == (exploration > 0.0)
+    assert explored <= np.ceil(exploration * len(rows))
+
+
+def test_no_exploration_asked_for_draws_none_from_the_first_night(night: MakeNight) -> None:
+    first = with_select(night(), exploration=0.0)
+    first.choose(first.batch())
+    selected = first.batch().require("select")
+    assert selected.figures["strategy"] == "diversity"
+    assert "diversity with 0% drawn uniformly" in selected.figures["fallback"]
+    assert selected.counts["exploration"] == 0
+    assert {row["kind"] for row in comparisons(first)} == {"selected"}
+
+
 def test_a_model_with_labels_and_an_open_gate_follows_the_campaign() -> None:
     rules, reason = select.night_rules(Select(), model_of(500), "open")
     assert (rules.pool_rules.strategy, reason) == ("decision_gain", "")

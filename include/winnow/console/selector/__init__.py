@@ -29,6 +29,7 @@ from winnow.console.stages import keys_of, published_of, stages_of
 from winnow.lake import Lake
 from winnow.pages.charts import Chart
 from winnow.publish.reliability import reliability
+from winnow.select.rules import is_guided
 
 NIGHTS = 30
 """Nights on one page."""
@@ -36,11 +37,12 @@ NIGHTS = 30
 
 def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -> Page:
     """The state of the selector after the last published batch, and the nights before it."""
-    memory = site.memory
+    memory, settings = site.memory, campaign.select
+    asked = {"asked": settings, "is_guided": is_guided(settings.strategy)}
     keys = keys_of(lake, campaign.name, memory)
     every = published_of(lake, campaign.name, keys, memory)
     if not every:
-        return page_of("Selector", "selector.html", site, now=None, asked=campaign.select)
+        return page_of("Selector", "selector.html", site, now=None, **asked)
     last = max(every, key=lambda key: (every[key].committed_at, key))
     pages, part = paging("Nights", query, len(keys), lambda n: to("selector", page=n), NIGHTS)
     published = {key: every[key] for key in keys[part] if key in every}
@@ -54,7 +56,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         "selector.html",
         site,
         now=now,
-        asked=campaign.select,
+        **asked,
         dataset=campaign.publish.dataset,
         rolled_back=_rolled_back(lake, campaign.publish.dataset, site),
         bins=bins,

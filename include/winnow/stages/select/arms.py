@@ -20,8 +20,7 @@ from typing import Any
 from winnow.batch import Batch, read_table
 from winnow.intervals import wilson
 from winnow.label.aggregation.votes import votes_of
-from winnow.select.fallback import FALLBACK_STRATEGY
-from winnow.select.rules import UNGUIDED
+from winnow.select.rules import is_guided
 
 NAME = "arms"
 """Among the figures of the publish stage."""
@@ -73,7 +72,7 @@ def figures(batch: Batch, aside: frozenset[str] = frozenset()) -> dict[str, Any]
     Pairs that are set `aside` are left out.
     """
     selected, labelled = batch.require("select"), batch.require("label")
-    if selected.figures["strategy"] in {*UNGUIDED, FALLBACK_STRATEGY}:
+    if not is_guided(selected.figures["strategy"]):
         return {}
     rows = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
     pairs = [row for row in rows if row["pair_id"] not in aside]
