@@ -20,6 +20,7 @@ from winnow.publish.versions import newest
 from winnow.stages import expand, label
 from winnow.stages.label.drop import dropped_text
 from winnow.stages.select import arms
+from winnow.stages.turn import Looks
 from winnow.text import plain_rows
 
 
@@ -61,18 +62,19 @@ def progress_of(
     vendor: LabelVendor | None = None,
     ledger: Ledger | None = None,
     mends: Mapping[str, Mended] | None = None,
+    looks: Looks | None = None,
 ) -> Progress:
     """How far a batch is, whatever its state: one that cannot be read says why.
 
     A published one costs five small reads; what is open is looked into. With `vendor`, it is asked
     how far an open batch is. `ledger` is the campaign's, where it was read before; `mends` says how
-    often `reconcile` announced what is open.
+    often `reconcile` announced what is open; `looks` are shared by all batches that are read.
     """
     ledger = ledger or read_ledger(lake, campaign.name)
     if key in ledger.damaged:
         return Progress(key, {}, damaged(campaign.name, key, ledger.damaged[key]))
     dropped = ledger.dropped(key)
-    read = whole(lambda: _progress(lake, campaign, key, now, vendor, dropped, mends or {}))
+    read = whole(lambda: _progress(lake, campaign, key, now, vendor, dropped, mends or {}, looks))
     return (
         Progress(key, {}, damaged(campaign.name, key, read.cause))
         if isinstance(read, Damage)
@@ -88,12 +90,13 @@ def _progress(
     vendor: LabelVendor | None,
     dropped: Dropped | None,
     mends: Mapping[str, Mended],
+    looks: Looks | None,
 ) -> Progress:
     done = done_stages(lake, campaign.name, key)
     if dropped is not None:
         facts = Facts(campaign.name, key, {}, dropped=dropped_text(key, dropped))
         return Progress(key, _lines(done), standing_of(facts, now))
-    facts, begun = facts_of(lake, campaign, key, done), None
+    facts, begun = facts_of(lake, campaign, key, done, looks), None
     if facts.stage is not None:
         begun = _begun(open_batch(campaign, key, lake, lambda: now), facts.stage, vendor)
     mended = mends.get(mend_name(key, facts.stage or ""))

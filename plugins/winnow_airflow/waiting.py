@@ -14,20 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowNotFoundException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from winnow.errors import Fatal, Retryable, WinnowError
 from winnow_airflow.context import batch_of, the_lake, vendor_from, vendor_of, webhook_account
+from winnow_airflow.polling import PollingTrigger, in_thread, jittered
 
 if TYPE_CHECKING:
     from winnow.batch import Batch
@@ -40,17 +39,9 @@ NUDGE_SECONDS = 5.0
 """How often a wait asks whether a webhook came."""
 SET_SECONDS = 600.0
 """How often a wait sets its clock by the lake's: a triggerer's own may be days off."""
-SETTLE_SECONDS = 10.0
-"""A wait lasts at least this long: a task that is resumed within a beat of the scheduler passes for
-one that was killed (Airflow 3.3.2), and is retried."""
-
-# Not the event loop's own threads: a vendor that hangs must not hold up other triggers.
-_THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="winnow-wait")
-
-_T = TypeVar("_T")
 
 
-class VendorTrigger(BaseTrigger):
+class VendorTrigger(PollingTrigger):
     """Fires when the vendor is done with a batch, or at the deadline (UTC, ISO 8601)."""
 
     def __init__(
@@ -83,7 +74,7 @@ class VendorTrigger(BaseTrigger):
             if event is None and now >= deadline:
                 event = {"state": "deadline"}
             if event is not None:
-                await asyncio.sleep(max(0.0, began + SETTLE_SECONDS - time.monotonic()))
+                await self.settle(began)
                 yield TriggerEvent(event)
                 return
             if await self._rest(self._seconds(pause, deadline - now, status, now), nudge, last):
@@ -95,7 +86,7 @@ class VendorTrigger(BaseTrigger):
         """The time that decides: the lake's, this machine's where it cannot be read."""
         if time.monotonic() >= self._set_at + SET_SECONDS:
             try:
-                self._skew = await _in_thread(lambda: the_lake().now()) - datetime.now(UTC)
+                self._skew = await in_thread(lambda: the_lake().now()) - datetime.now(UTC)
             except Exception as error:
                 self.log.warning("The lake's time cannot be read now: %s", error)
             self._set_at = time.monotonic()
@@ -107,8 +98,8 @@ class VendorTrigger(BaseTrigger):
 
         try:
             connection = await BaseHook.aget_connection(self.connection)
-            vendor = await _in_thread(lambda: vendor_from(self.vendor, connection))
-            status = await _in_thread(lambda: vendor.status(self.ref))
+            vendor = await in_thread(lambda: vendor_from(self.vendor, connection))
+            status = await in_thread(lambda: vendor.status(self.ref))
         except Retryable as error:
             self.log.warning("Vendor %s cannot be asked now, waiting on: %s", self.vendor, error)
             return None, None
@@ -147,11 +138,7 @@ class VendorTrigger(BaseTrigger):
             "expected_done_at": expected.isoformat() if expected else None,
             "looked_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        try:
-            await _publish(self.task_instance, progress)
-        except Exception as error:
-            self.log.warning("XCom progress cannot be written now: %s", error)
-        else:
+        if await self.show(progress):
             self._seen = seen
 
     async def _note(self, status: BatchStatus) -> None:
@@ -163,7 +150,7 @@ class VendorTrigger(BaseTrigger):
             if told != self._told:
                 said = told or "all answers can be read again"
                 self.log.warning("Vendor %s: %s", self.vendor, said)
-                await _in_thread(lambda: unreadable.note(the_lake(), self.ref, status))
+                await in_thread(lambda: unreadable.note(the_lake(), self.ref, status))
                 self._told = told
         except Exception as error:
             self.log.warning("What cannot be read cannot be noted now: %s", error)
@@ -176,8 +163,8 @@ class VendorTrigger(BaseTrigger):
             connection = await BaseHook.aget_connection(self.connection)
             if webhook_account(self.vendor, connection) is None:
                 return None, None
-            nudges = await _in_thread(lambda: _nudges(self.vendor))
-            return nudges, await _in_thread(lambda: nudges.tag(self.ref))
+            nudges = await in_thread(lambda: _nudges(self.vendor))
+            return nudges, await in_thread(lambda: nudges.tag(self.ref))
         except Exception as error:
             self.log.warning("Webhooks cannot be looked up now, polling on: %s", error)
             return None, None
@@ -189,9 +176,9 @@ class VendorTrigger(BaseTrigger):
             if nudges is None:
                 await asyncio.sleep(left)
                 continue
-            await asyncio.sleep(min(left, _jittered(NUDGE_SECONDS)))
+            await asyncio.sleep(min(left, jittered(NUDGE_SECONDS)))
             try:
-                tag = await _in_thread(lambda: nudges.tag(self.ref))
+                tag = await in_thread(lambda: nudges.tag(self.ref))
             except Exception as error:
                 self.log.warning("Webhooks cannot be looked up now, polling on: %s", error)
                 continue
@@ -204,10 +191,10 @@ class VendorTrigger(BaseTrigger):
         self, pause: float, left: timedelta, status: BatchStatus | None, now: datetime
     ) -> float:
         """The pause, cut short by the deadline and by the time the vendor expects to be done."""
-        seconds = _jittered(pause)
+        seconds = jittered(pause)
         if status is not None and status.expected_done_at is not None:
             expected = (status.expected_done_at - now).total_seconds()
-            seconds = min(seconds, max(expected, _jittered(self.poll_seconds)))
+            seconds = min(seconds, max(expected, jittered(self.poll_seconds)))
         return min(seconds, max(0.0, left.total_seconds()))
 
 
@@ -271,28 +258,6 @@ class WaitForVendor(BaseOperator):
             max_poll_seconds=settings.max_poll_seconds,
         )
         self.defer(trigger=trigger, method_name="resume")
-
-
-def _jittered(seconds: float) -> float:
-    """Jitter keeps a night's many waits from asking in step."""
-    return seconds * random.uniform(0.8, 1.2)
-
-
-async def _in_thread(call: Callable[[], _T]) -> _T:
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
-
-
-async def _publish(task_instance: Any, progress: dict[str, Any]) -> None:
-    from airflow.sdk.execution_time.xcom import XCom
-
-    await XCom.aset(
-        "progress",
-        progress,
-        dag_id=task_instance.dag_id,
-        task_id=task_instance.task_id,
-        run_id=task_instance.run_id,
-        map_index=task_instance.map_index,
-    )
 
 
 @lru_cache(maxsize=8)

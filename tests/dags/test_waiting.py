@@ -18,7 +18,7 @@ from winnow.label.vendor import BatchState, BatchStatus
 from winnow.label.webhooks import Nudges, take
 from winnow.lake import FolderLake
 from winnow.stages import label
-from winnow_airflow import waiting
+from winnow_airflow import polling, waiting
 from winnow_airflow.context import WebhookAccount
 
 LATER = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -60,7 +60,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(BaseHook, "aget_connection", connection)
     monkeypatch.setattr(waiting, "vendor_from", lambda *_: SimpleNamespace(status=ask))
     monkeypatch.setattr(waiting, "webhook_account", lambda *_: None)
-    monkeypatch.setattr(waiting, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(polling, "SETTLE_SECONDS", 0.0)
     return answers
 
 
@@ -72,7 +72,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     async def publish(_: Any, progress: Any) -> None:
         values.append(progress)
 
-    monkeypatch.setattr(waiting, "_publish", publish)
+    monkeypatch.setattr(polling, "publish", publish)
     return values
 
 
@@ -99,7 +99,7 @@ def test_it_fires_when_no_more_answers_will_come(looks, state: str) -> None:
 
 
 def test_it_lasts_longer_than_a_beat_of_the_scheduler(looks, monkeypatch) -> None:
-    monkeypatch.setattr(waiting, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(polling, "SETTLE_SECONDS", 0.3)
     looks += [status("complete")]
     began = time.monotonic()
     assert event(trigger()) == {"state": "complete"}
@@ -269,7 +269,7 @@ def test_progress_that_cannot_be_published_costs_nothing(looks, monkeypatch) -> 
     async def publish(*_: Any) -> None:
         raise ConnectionError("the API server is away")
 
-    monkeypatch.setattr(waiting, "_publish", publish)
+    monkeypatch.setattr(polling, "publish", publish)
     looks += [status("open"), status("complete")]
     waits = trigger()
     waits.task_instance = SimpleNamespace(task_id="wait_for_vendor")

@@ -34,6 +34,7 @@ from winnow.progress import Progress, progress_of, summary
 from winnow.stages import expand, ingest, label, publish, select
 from winnow.stages.label.drop import again_text, dropped_text
 from winnow.stages.label.drop import drop as drop_batch
+from winnow.stages.turn import Looks
 from winnow.text import plain_line
 
 AT_ONCE = 8
@@ -113,7 +114,8 @@ def status(
     vendor = vendor_of(campaign, vendor_url) if vendor_url else None
     memory = whole(lambda: read_memory(lake, campaign.name)[0])
     mends = {} if isinstance(memory, Damage) else memory.mends
-    read = partial(progress_of, lake, campaign, vendor=vendor, ledger=ledger, mends=mends)
+    shared = partial(progress_of, ledger=ledger, mends=mends, looks=Looks(lake, campaign.name))
+    read = partial(shared, lake, campaign, vendor=vendor)
     with ThreadPoolExecutor(AT_ONCE) as pool, progress_bar("Reading", len(wanted)) as advance:
 
         def look(key: str) -> Progress:

@@ -29,10 +29,13 @@ from winnow.operate.reconcile.once import reconcile as make_pass
 from winnow.operate.standing import mend_name, standing_of
 from winnow.stages.label.late import late_answers
 from winnow.stages.tasks import DAG_OF
+from winnow.stages.turn import waits_at_once
 
 COST_OF = 7
 """What a batch will cost is told from so many that were collected last."""
 MAX_DAYS = 1000
+FIRST_STAGES = 2
+"""Batches that take their prompts side by side, where nothing else is asked for."""
 LATE_COLUMNS = ("task_id", "annotator", "preferred", "revision", "status", "price", "finished_at")
 
 
@@ -45,7 +48,12 @@ def backfill(
     failed: Annotated[
         bool, typer.Option("--failed", help="days whose first run failed too")
     ] = False,
-    at_once: Annotated[int, options.whole_number(1, 1000, help="first stages side by side")] = 2,
+    at_once: Annotated[
+        int | None,
+        options.whole_number(
+            1, 1000, help="so many batches side by side: give up that each learns from those before"
+        ),
+    ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Start the batches of past days in Airflow: says what it will do and cost, then does it."""
@@ -56,7 +64,8 @@ def backfill(
         "from_date": f"{days[0]}T00:00:00+00:00",
         "to_date": f"{days[-1]}T00:00:00+00:00",
         "reprocess_behavior": "failed" if failed else "none",
-        "max_active_runs": at_once,
+        "max_active_runs": at_once or FIRST_STAGES,
+        "dag_run_conf": None if at_once is None else {"at_once": at_once},
     }
     to_run = airflow.days_to_run(body)
     if not {*to_run} <= {*days}:
@@ -66,6 +75,7 @@ def backfill(
         )
     planned = planned_days(lake, campaign, days, {*to_run})
     lines = plan_lines(lake, campaign, planned)
+    lines.append(f"  order      {order_words(campaign, at_once)}")
     if paused := airflow.paused(list(DAG_OF.values())):
         lines.append(
             f"  paused     {', '.join(paused)}: batches wait there until they are unpaused"
@@ -254,6 +264,17 @@ def plan_lines(lake: Lake, campaign: Campaign, days: Sequence[Day]) -> list[str]
             why = f"have no pools of {campaign.pools_from} and will fail"
         lines.append(f"  empty      {len(empty)} of them {why}")
     return [*lines, *_cost_lines(lake, campaign, sum(each.buys for each in days))]
+
+
+def order_words(campaign: Campaign, at_once: int | None) -> str:
+    """Whether the batches of a backfill learn from one another, in words."""
+    select = campaign.select
+    n = waits_at_once(select.strategy, select.wait_for, at_once or 1)
+    if n is None:
+        return f"none: {select.strategy} reads no model, so that no batch waits for another"
+    if n == 1:
+        return "by day: each batch chooses once those before it have taught the model"
+    return f"{n} at once: a batch chooses though {n - 1} before it have not taught the model"
 
 
 def _cost_lines(lake: Lake, campaign: Campaign, n: int) -> list[str]:

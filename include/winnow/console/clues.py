@@ -10,12 +10,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from winnow.batch import batch_folder
 from winnow.campaign import Campaign
 from winnow.console.memory import Memory
 from winnow.console.stages import Left, Stages
+from winnow.ingest.ledger import BACKFILL
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.facts import is_verdict
@@ -23,8 +25,10 @@ from winnow.operate.standing import Facts
 from winnow.stages.label.approvals import approved
 from winnow.stages.label.drop import dropped_text
 from winnow.stages.label.rounds import ROUNDS
+from winnow.stages.turn import Turn, places_of, turn_of, waits_at_once
 from winnow.validate.verdict import Check, Verdict
 
+PLACES_SECONDS = 30.0
 _MOST_CHECKS = 20
 
 
@@ -51,6 +55,9 @@ def facts_of(lake: Lake, campaign: Campaign, stages: Stages, memory: Memory) -> 
     if stages.next == "expand" and stages.left:
         n = len(stages.left)
         return facts, f"{n:,} shard{'s' if n > 1 else ''} generated"
+    if stages.next == "select":
+        facts = replace(facts, turn=_turn(lake, campaign.name, stages, memory))
+        return facts, ""
     if stages.next == "label":
         return _purchase(facts, lake, campaign, stages, memory)
     said = _said(lake, campaign, stages, memory) if stages.next == "publish" else None
@@ -76,10 +83,28 @@ def parse_note(data: bytes) -> dict[str, Any]:
     return found
 
 
+def parse_select_settings(data: bytes) -> dict[str, Any]:
+    """Settings under `select` that a batch was started with."""
+    content: dict[str, Any] = json.loads(data)["select"]
+    return content
+
+
 def parse_label_settings(data: bytes) -> dict[str, Any]:
     """Settings under `label` that a batch was started with."""
     found: dict[str, Any] = json.loads(data)["label"]
     return found
+
+
+def _turn(lake: Lake, campaign: str, stages: Stages, memory: Memory) -> Turn | None:
+    path = f"{batch_folder(campaign, stages.key)}/campaign.json"
+    select = memory.once(lake, path, parse_select_settings) or {}
+    rule = (select.get("strategy", ""), select.get("wait_for", ""))
+    if waits_at_once(*rule, stages.figure("ingest", BACKFILL)) is None:
+        return None
+    name = ("places", campaign)
+    before = memory.last(lake, name)
+    places = memory.lately(lake, name, partial(places_of, lake, campaign, before), PLACES_SECONDS)
+    return turn_of(places, stages.key)
 
 
 def _said(lake: Lake, campaign: Campaign, stages: Stages, memory: Memory) -> Said | None:

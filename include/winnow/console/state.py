@@ -140,6 +140,8 @@ def _current(standing: Standing, facts: Facts, runs: Sequence[Run], words: str) 
     run = standing.run
     if standing.kind == "approval" and run is not None:
         words = "for a person's answer"
+    if standing.kind == "turn":
+        words = standing.cause.removeprefix("It waits ").removesuffix(".")
     since = facts.touched if run is None else run.ended or run.began
     has_begun = facts.touched is not None or (run is not None and run.state in ACTIVE)
     state = _OF_LEVEL.get(standing.level, "running" if has_begun else "idle")

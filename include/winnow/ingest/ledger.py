@@ -27,6 +27,9 @@ from winnow.ids import canonical_json, sealed, unsealed
 from winnow.lake import Lake
 from winnow.stored import RESTORE, typed
 
+BACKFILL = "backfill_at_once"
+"""Under this name `at_once` of a batch that a backfill began is among its first figures."""
+
 _AT_ONCE = 8
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -58,19 +61,25 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one batch took: files by id, its tables, and its row counts; and whether it gave up."""
+    """What one batch took: files by id, its tables, and its row counts; and whether it gave up.
+
+    `at_once` is how many batches the backfill that began it lets choose side by side; None where no
+    backfill did.
+    """
 
     batch: Annotated[str, AfterValidator(_key)]
     files: Mapping[str, str]
     outputs: Mapping[str, Artifact]
     counts: Mapping[str, Count]
     dropped: Dropped | None = None
+    at_once: Annotated[int, Field(ge=1)] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         content = asdict(self)
-        if self.dropped is None:
-            del content["dropped"]
+        for name in ("dropped", "at_once"):
+            if content[name] is None:
+                del content[name]
         return sealed(content)
 
 

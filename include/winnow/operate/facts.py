@@ -16,6 +16,8 @@ from winnow.operate.failures import read_failure
 from winnow.operate.standing import Facts, Failure, Standing, damaged
 from winnow.stages import label
 from winnow.stages.label.rounds import answers_until, has_plan, round_path
+from winnow.stages.turn import Looks
+from winnow.stages.turn import turn as turn_of
 from winnow.stored import parsed
 from winnow.validate.verdict import Check, Verdict
 
@@ -24,9 +26,15 @@ LEFT: Mapping[str, str] = {"expand": "expand/shards", "label": "label", "publish
 
 
 def facts_of(
-    lake: Lake, campaign: Campaign, key: str, done: Mapping[str, Manifest] | None = None
+    lake: Lake,
+    campaign: Campaign,
+    key: str,
+    done: Mapping[str, Manifest] | None = None,
+    looks: Looks | None = None,
 ) -> Facts:
     """What the lake says of a batch; `done` are the manifests of its stages, if they are read.
+
+    `looks` are shared by all batches that are looked at.
 
     Raises:
         WinnowError: Something of it cannot be read.
@@ -52,12 +60,12 @@ def facts_of(
         if verdicts:
             newest = max(verdicts, key=lambda path: (left[path], path))
             checks = blocking(parsed(lake, newest, Verdict.from_bytes))
-        return Facts(
-            campaign.name, key, committed, failures=failures, touched=touched, checks=checks
-        )
-    if stage != "label":
-        return Facts(campaign.name, key, committed, failures=failures, touched=touched)
+        return replace(facts, checks=checks)
+    if stage not in ("select", "label"):
+        return facts
     batch = open_batch(campaign, key, lake, lambda: datetime.now(UTC))
+    if stage == "select":
+        return replace(facts, turn=turn_of(batch, done["ingest"], looks))
     planned_at = left.get(round_path(batch, 0, "plan.json"))
     approval, over = _prices(batch)
     return replace(
@@ -83,8 +91,9 @@ def read_batches(
     left, ledger = frozenset(leave), read_ledger(lake, campaign.name)
     # Told of published ones too: nothing can be taken until the ledger is whole again.
     unreadable = [damaged(campaign.name, key, cause) for key, cause in ledger.damaged.items()]
+    looks = Looks(lake, campaign.name)
     for key in (entry.batch for entry in ledger.live if entry.batch not in left):
-        facts = whole(partial(facts_of, lake, campaign, key))
+        facts = whole(partial(facts_of, lake, campaign, key, None, looks))
         if isinstance(facts, Damage):
             unreadable.append(damaged(campaign.name, key, facts.cause))
         else:

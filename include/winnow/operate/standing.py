@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from winnow.batch import STAGES, next_stage
 from winnow.runbook import (
@@ -36,6 +36,9 @@ from winnow.stages.tasks import clear_command, dag_id
 from winnow.stored import StoredTime
 from winnow.text import plain_line
 from winnow.validate.verdict import Check
+
+if TYPE_CHECKING:
+    from winnow.stages.turn import Turn
 
 GRACE = timedelta(minutes=10)
 PATIENCE = timedelta(hours=1)
@@ -59,6 +62,7 @@ Kind = Literal[
     "ended",
     "damaged",
     "dropped",
+    "turn",
     "approval",
     "vendor",
     "collecting",
@@ -152,6 +156,7 @@ class Facts:
         checks: Where the last verdict of the gate blocks: what did not pass, the worst first.
         damage: Why the batch cannot be read.
         dropped: That a person gave it up: who, when and why.
+        turn: From when on it may choose; None where it waits for no other batch, or has chosen.
     """
 
     campaign: str
@@ -167,6 +172,7 @@ class Facts:
     checks: Sequence[Check] = ()
     damage: str = ""
     dropped: str = ""
+    turn: Turn | None = None
 
     @property
     def stage(self) -> str | None:
@@ -260,7 +266,11 @@ def standing_of(
     stage = facts.stage
     if stage is None:
         return _over(facts)
-    so_far = Standing(facts.campaign, facts.key, stage, "goes_on", "goes_on", since=facts.since)
+    since = facts.since
+    if since is not None and facts.turn is not None:
+        # What waited for its turn is late from then on.
+        since = max(since, facts.turn.at)
+    so_far = Standing(facts.campaign, facts.key, stage, "goes_on", "goes_on", since=since)
     if runs is None:
         so_far = _without_airflow(so_far, facts, now, mended)
     else:
@@ -316,9 +326,13 @@ def _with_airflow(
     if last is not None and last.state != "success":
         so_far = replace(so_far, since=last.ended or last.began or so_far.since)
         return _given_up(_failed(so_far, facts, last), mended, now)
+    if facts.turn is not None and facts.turn.at > now:
+        return _turn(so_far, facts, facts.turn, now)
     if so_far.stage == STAGES[0]:
         return _stuck(so_far, "taken_not_begun", _TAKEN, again if runs else "winnow reconcile")
-    so_far = replace(so_far, since=(last.ended if last else None) or so_far.since)
+    ended = last.ended if last else None
+    if ended is not None and (facts.turn is None or ended > facts.turn.at):
+        so_far = replace(so_far, since=ended)
     if so_far.since is None or now - so_far.since < GRACE:
         return so_far
     level = "waits" if now - so_far.since < PATIENCE else "stuck"
@@ -344,6 +358,8 @@ def _without_airflow(
         later = [touched, mended.at if mended else None]
         if all(time is None or time <= at for time in later):
             return _noted(replace(so_far, since=at), failure)
+    if facts.turn is not None and facts.turn.at > now:
+        return _turn(so_far, facts, facts.turn, now)
     if stage == STAGES[0]:
         return _stuck(so_far, "taken_not_begun", _TAKEN, again)
     if facts.over_usd is not None:
@@ -398,13 +414,22 @@ def _active(so_far: Standing, facts: Facts, now: datetime, active: Sequence[Run]
         return _vendor(so_far, facts.deadline, now)
     if facts.approval_usd is not None and all(run.waiting is None for run in active):
         return _approval(so_far, facts)
+    if facts.turn is not None and facts.turn.at > now:
+        return _turn(so_far, facts, facts.turn, now)
     began = min((run.began for run in active if run.began), default=None)
+    if began is not None and facts.turn is not None:
+        began = max(began, facts.turn.at)
     if began is None or now <= began + RUN_LIMIT:
         return replace(so_far, since=began or so_far.since)
     dag, run = so_far.dag, active[0]
     cause = f"{dag} is {run.state} since {began:%Y-%m-%d %H:%M} UTC."
     first = f"see which task waits and for what: {dag} in Airflow, run {run.run_id}"
     return _stuck(so_far, "hangs", cause, "", first=first, since=began)
+
+
+def _turn(so_far: Standing, facts: Facts, turn: Turn, now: datetime) -> Standing:
+    cause = turn.sentence(now)
+    return replace(so_far, level="waits", kind="turn", cause=cause, since=facts.since)
 
 
 def _vendor(so_far: Standing, deadline: datetime, now: datetime) -> Standing:

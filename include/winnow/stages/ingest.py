@@ -9,6 +9,7 @@ campaign's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow as pa
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, read_table
 from winnow.ingest.earlier import earlier_id
 from winnow.ingest.formats.raw import RawRow
-from winnow.ingest.ledger import Entry, Ledger, append, check_knows_all, read_ledger
+from winnow.ingest.ledger import BACKFILL, Entry, Ledger, append, check_knows_all, read_ledger
 from winnow.ingest.normalise import Prompt, parse_prompt
 from winnow.ingest.readers import parsed
 from winnow.ingest.sources import SourceFile, look_for, told
@@ -27,8 +28,11 @@ from winnow.stages.expand.pools_from import Source, entry_of, source_of
 STAGE = "ingest"
 
 
-def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
+def run(batch: Batch, s3_client: Any = None, *, at_once: int | None = None) -> Manifest | None:
     """Ingest the batch; None (and no manifest) if there is no new file, or it was given up.
+
+    `at_once` is how many batches the backfill that begins it lets choose side by side (1: one
+    after the other); None where no backfill does. Whoever takes the files first decides.
 
     Raises:
         Retryable: The campaign that its pools are taken over from has none for this key yet.
@@ -39,13 +43,16 @@ def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
         return done
     source = source_of(batch)
     lying = look_for(batch.campaign.ingest.sources, batch.day, s3_client)
-    entry = _take(batch, source, lying.files)
+    entry = _take(batch, source, lying.files, at_once)
     if entry is None:
         return None
     if source is not None:
         figures = {**source.ingested.figures, "pools_from": source.batch.campaign.name}
     else:
         figures = {"files": sorted(entry.files.values()), "passed_over": told(lying.passed_over)}
+    figures.pop(BACKFILL, None)  # another campaign's
+    if entry.at_once is not None:
+        figures[BACKFILL] = entry.at_once
     return batch.commit(
         STAGE,
         inputs=[source.ingested] if source else [],
@@ -55,7 +62,9 @@ def run(batch: Batch, s3_client: Any = None) -> Manifest | None:
     )
 
 
-def _take(batch: Batch, source: Source | None, files: Sequence[SourceFile]) -> Entry | None:
+def _take(
+    batch: Batch, source: Source | None, files: Sequence[SourceFile], at_once: int | None
+) -> Entry | None:
     """The batch's ledger entry: the one it has, or a new one over what no batch took yet."""
     while True:
         ledger = read_ledger(batch.lake, batch.campaign.name)
@@ -72,6 +81,7 @@ def _take(batch: Batch, source: Source | None, files: Sequence[SourceFile]) -> E
         else:
             return None
         check_knows_all(batch.lake, batch.campaign.name, ledger)
+        entry = replace(entry, at_once=at_once)
         if append(batch.lake, batch.campaign.name, ledger, entry):
             return entry
 

@@ -203,6 +203,7 @@ _EXPAND = (
     ),
 )
 _SELECT = (
+    Task("wait_for_turn"),
     Task(
         "choose_pairs",
         reads=("ingest/prompts", "expand/responses", "expand/features"),

@@ -121,6 +121,36 @@ def test_a_backfill_is_told_and_started(
     assert (body["from_date"][:10], body["to_date"][:10]) == (DAYS[0], DAYS[-1])
 
 
+@pytest.mark.parametrize(
+    ("strategy", "asked", "order", "conf", "side_by_side"),
+    [
+        ("decision_gain", None, "by day: each batch chooses once those before", None, 2),
+        ("decision_gain", 1, "by day: each batch chooses once those before", {"at_once": 1}, 1),
+        ("decision_gain", 4, "4 at once: a batch chooses though 3 before", {"at_once": 4}, 4),
+        ("random", None, "none: random reads no model", None, 2),
+        ("diversity", 4, "none: diversity reads no model", {"at_once": 4}, 4),
+    ],
+)
+def test_it_says_whether_batches_learn_from_one_another_and_tells_airflow(
+    tmp_path: Path,
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+    strategy: str,
+    asked: int | None,
+    order: str,
+    conf: dict[str, int] | None,
+    side_by_side: int,
+) -> None:
+    settings = yaml.safe_load((tmp_path / "campaign.yaml").read_text())
+    settings["select"] = {"strategy": strategy}
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(settings))
+    _, told = backfill(*RANGE, *(["--at-once", str(asked)] if asked else []))
+    assert f"  order      {order}" in told
+    [body] = airflow.created
+    assert (body["dag_run_conf"], body["max_active_runs"]) == (conf, side_by_side)
+
+
 def test_a_backfill_over_the_pools_of_another_campaign_is_priced(
     tmp_path: Path,
     airflow: FakeAirflow,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from winnow.batch import STAGES
 from winnow.operate.reconcile.findings import Finding, find
 from winnow.operate.standing import GRACE, MOST_MENDS, Facts, Failure, Mended, Run, mend_name
+from winnow.stages.turn import Turn
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 TICK = timedelta(minutes=15)
@@ -118,6 +119,16 @@ def test_after_three_tries_a_person_is_told() -> None:
     [finding] = found(waits_for("select"), mended=Mended(3, ago(hours=9)))
     assert (finding.kind, finding.is_alarm) == ("gave_up", True)
     assert f"winnow reconcile --again {DAY}" in finding.command
+
+
+def test_a_batch_that_waits_for_its_turn_is_neither_announced_nor_told() -> None:
+    end = NOW + timedelta(days=3)
+    waits = replace(waits_for("select", ago(days=9)), turn=Turn(end, {"2026-11-23": end}))
+    long_ago = Run("select", DAY, "r1", "running", ago(days=9))
+    assert not found(waits) and not found(waits, long_ago)
+    come = replace(waits, turn=Turn(ago(hours=1), {}))
+    assert kinds(found(come)) == [("lost_event", "announce")]
+    assert not found(come, long_ago)
 
 
 def test_what_is_over_is_left_alone() -> None:

@@ -148,6 +148,11 @@ STATES = [
     State("announced twice", "expand", 20, "stuck", "lost_event", clear("expand"), mends=2),
     State("announced three times", "expand", 12, "stuck", "gave_up", AGAIN, mends=3),
     State("the third time just now", "expand", 9, "stuck", "lost_event", clear("expand"), mends=3),
+    State("waits for its turn", "expand", 30, "waits", "turn", left="turn"),
+    State("its turn has come", "expand", 9 * 24, "stuck", "lost_event", clear("expand"),
+          left="turn"),
+    State("waits, and failed", "expand", 30, "failed", "failed",
+          clear("select", only_failed=True), left="turn", noted=Fatal("no model")),
     State("taken", "", 2, "stuck", "taken_not_begun", clear("ingest")),
     State("published", "publish", 900, "done", "done"),
     State("ended", "end", 900, "ended", "ended", f"winnow quarantine --batch {KEY}"),
@@ -236,6 +241,8 @@ def made(world: World, state: State) -> None:
     if not state.done:
         world.take(world.batch(KEY))
         return
+    if state.left == "turn":
+        world.submit(world.make(day(1), "select"), at(9999))
     batch = world.make(KEY, state.done)
     folder = world.lake.root / batch.folder
     if state.left == "shard":
@@ -281,7 +288,8 @@ def state(request: pytest.FixtureRequest) -> State:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, state: State) -> World:
     lake = FolderLake(tmp_path_factory.mktemp("state") / "lake")
-    found = World(lake, campaign(label=LIMITS[state.limits]))
+    select = {"wait_for": "last_batch"} if state.left == "turn" else {}
+    found = World(lake, campaign(label=LIMITS[state.limits], select=select))
     made(found, state)
     if state.mends:
         memory, tag = read_memory(found.lake, found.campaign.name)
@@ -328,7 +336,7 @@ def expected(world: World, state: State) -> Standing:
 def test_there_are_many_states_and_each_cause_is_among_them() -> None:
     assert len(STATES) >= 60
     assert len({state.name for state in STATES}) == len(STATES)
-    assert len({state.kind for state in STATES}) == 21
+    assert len({state.kind for state in STATES}) == 22
 
 
 def test_status_says_where_it_stands(world: World, state: State) -> None:
@@ -383,6 +391,16 @@ def test_the_pages_say_where_it_stands(world: World, state: State) -> None:
             assert "agreement, high end of its interval, is 0.310, the limit >= 0.45" in said
         elif "no credential" not in standing.cause and state.name != "failed, no task did":
             assert standing.cause in said
+
+
+def test_the_pages_say_what_a_batch_waits_for(world: World, state: State) -> None:
+    site = Site(at(state.hours), Memory())
+    for page in (
+        batches.page(world.lake, world.campaign, {}, site),
+        batch_page.page(world.lake, world.campaign, {"key": KEY}, site),
+    ):
+        waits = f"for the labels of {day(1)} before it chooses, until"
+        assert (waits in _text(page.body)) == (state.kind == "turn")
 
 
 def test_the_alarms_of_tasks_say_it_too(world: World, state: State) -> None:

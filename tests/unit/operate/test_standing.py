@@ -17,6 +17,7 @@ from winnow.operate.standing import PATIENCE, QUIET, Facts, Run, standing_of
 from winnow.records import QUARANTINE
 from winnow.stages import label, publish
 from winnow.stages.tasks import DAG_OF
+from winnow.stages.turn import Turn
 from winnow.validate.gate import Judgement
 from winnow.validate.verdict import Check, Verdict
 
@@ -31,6 +32,50 @@ def state(n_done: int, hours_ago: float = 0.0, **more: Any) -> Facts:
 
 def run(stage: str, state: str) -> Run:
     return Run("nightly", stage, "d", "r1", state, NOW - timedelta(minutes=2))
+
+
+WAITS = Turn(NOW + timedelta(hours=5), {"c": NOW + timedelta(hours=5)})
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        None,
+        [],
+        [run("select", "running")],
+        [replace(run("select", "running"), began=NOW - timedelta(days=9))],
+        [run("select", "success")],
+    ],
+)
+def test_who_waits_for_the_labels_of_earlier_batches_is_not_stuck(
+    runs: list[Run] | None,
+) -> None:
+    found = standing_of(state(2, 300, turn=WAITS), NOW, runs)
+    assert (found.level, found.kind, found.command) == ("waits", "turn", "")
+    assert "the labels of c before it chooses, until 2026-11-23 17:00 UTC" in found.cause
+    assert found.since == NOW - timedelta(hours=300)
+
+
+def test_what_went_wrong_while_a_batch_waits_is_said_all_the_same() -> None:
+    facts = state(2, 300, turn=WAITS)
+    assert standing_of(facts, NOW, [run("select", "failed")]).kind == "failed_run"
+    assert standing_of(facts, NOW, [], paused={"select"}).kind == "paused"
+
+
+@pytest.mark.parametrize(
+    ("hours", "runs", "kind"),
+    [
+        (0.1, [], "goes_on"),
+        (0.1, None, "goes_on"),
+        (23, [replace(run("select", "running"), began=NOW - timedelta(days=9))], "goes_on"),
+        (25, [replace(run("select", "running"), began=NOW - timedelta(days=9))], "hangs"),
+        (2, [], "lost_event"),
+        (2, None, "lost_event"),
+    ],
+)
+def test_a_batch_is_late_from_its_turn_on(hours: float, runs: list[Run] | None, kind: str) -> None:
+    come = Turn(NOW - timedelta(hours=hours), {"c": NOW - timedelta(hours=hours)})
+    assert standing_of(state(2, 300, turn=come), NOW, runs).kind == kind
 
 
 @given(st.floats(0, 1000))

@@ -14,6 +14,7 @@ import pytest
 from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.errors import Fatal
+from winnow.ingest.ledger import read_ledger
 from winnow.lake import FolderLake, Lake
 from winnow.stages import ingest
 
@@ -31,6 +32,7 @@ def batch_of(lake: Lake, clock: Clock, key: str, source: str, cap: int | None = 
     campaign = parse_campaign(
         {
             "name": "small",
+            "schedule": {"cron": None, "key": "text"},
             "ingest": {"sources": [source], "files_per_batch": cap},
             "expand": {"model": "m"},
             "label": {"budget_usd": 10},
@@ -112,6 +114,29 @@ def test_running_again_gives_the_same_manifest_whatever_arrived(
     first = ingest.run(batch)
     write(inbox / "a.jsonl", {"prompt": "a"})
     assert ingest.run(batch) == first
+
+
+@pytest.mark.parametrize("at_once", [None, 1, 3])
+def test_a_batch_knows_the_backfill_that_began_it_though_it_was_killed(
+    lake: Lake, clock: Clock, inbox: Path, monkeypatch: pytest.MonkeyPatch, at_once: int | None
+) -> None:
+    write(inbox / "a.jsonl", {"prompt": "a"})
+    batch = batch_of(lake, clock, "d1", str(inbox))
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest.run(batch, at_once=at_once)
+    # As reconcile commits it, or a run that is none of a backfill.
+    manifest = ingest.run(batch)
+    assert manifest is not None
+    assert manifest.figures.get("backfill_at_once") == at_once
+    assert ("backfill_at_once" in manifest.figures) == (at_once is not None)
+    entry = read_ledger(lake, "small").of("d1")
+    assert entry is not None and entry.at_once == at_once
 
 
 def test_a_kill_between_taking_and_committing_loses_nothing(

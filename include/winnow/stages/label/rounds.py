@@ -23,7 +23,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from winnow.batch import Artifact, Batch
+from winnow.batch import Artifact, Batch, batch_folder
 from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.label.annotation import AnnotatorKey, pseudonymous
 from winnow.label.collect import Collection, Delivery, read_deliveries
@@ -200,6 +200,19 @@ def submissions(batch: Batch) -> dict[int, SubmissionRecord]:
     """Every round that the vendor has, by its number."""
     records = {number: read_submission(batch, number) for number in ROUNDS}
     return {number: record for number, record in records.items() if record is not None}
+
+
+def last_submitted(lake: Lake, campaign: str, key: str) -> datetime | None:
+    """When a vendor took the last round of a batch that it has; None before the purchase."""
+    folder = batch_folder(campaign, key)
+    for number in reversed(ROUNDS):
+        try:
+            path = f"{folder}/label/round-{number}/submission.json"
+            record = parsed(lake, path, reader(SubmissionRecord))
+        except FileNotFoundError:
+            continue
+        return datetime.fromisoformat(record.submitted_at)
+    return None
 
 
 def answers_until(batch: Batch) -> datetime | None:
