@@ -28,6 +28,7 @@ from winnow.campaign import Campaign, parse_campaign
 from winnow.dataset_owner import claim_dataset
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json, digest, file_digest, sealed
+from winnow.keys import KeyKind, day_of, is_of_kind
 from winnow.lake import Lake
 from winnow.records import QUARANTINE, Quarantined, to_table
 from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
@@ -42,7 +43,12 @@ Clock = Callable[[], datetime]
 
 # Versions before 0.4 noted the digest of the settings as their code understood them.
 _STORED = "stored:"
-_FURTHER = re.compile(r"^(\d{4}-\d\d-\d\d)\.\d+$", re.ASCII)
+_EXAMPLES: Mapping[KeyKind, str] = {
+    "day_before": "a day such as 2026-11-22",
+    "day": "a day such as 2026-11-22",
+    "hour": "an hour such as 2026-11-22T06",
+    "minute": "a minute such as 2026-11-22T0630",
+}
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
 
 
@@ -121,7 +127,7 @@ class Batch:
 
         A day whose batch was given up is taken up by one of another key, such as 2026-11-22.2.
         """
-        return _FURTHER.sub(r"\1", self.key)
+        return day_of(self.key)
 
     def manifest(self, stage: str) -> Manifest | None:
         """The stage's manifest, or None if the stage is not done."""
@@ -371,14 +377,15 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     who has looked at a blocked batch may move them and go on.
 
     Raises:
-        Fatal: The key cannot name a batch; or it is a new one, and the dataset that it would be
-            published in is another campaign's.
+        Fatal: The key cannot name a batch; or it is a new one, and the key is none that the
+            campaign's schedule gives, or the dataset that it would be published in is another's.
         Corrupt: The settings are lost: stages of the batch are there.
     """
     if not is_key(key):
         raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
     batch = read_batch(lake, campaign.name, key, clock)
     if batch is None:
+        _check_names_new(campaign, key)
         # Before anything is frozen, so that another name of the dataset helps.
         claim_dataset(lake, campaign.publish.dataset, campaign.name)
         path = _settings_path(campaign.name, key)
@@ -389,6 +396,18 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     label = batch.campaign.label.model_copy(update=limits)
     moved = {"validation": campaign.validation, "label": label}
     return replace(batch, campaign=batch.campaign.model_copy(update=moved))
+
+
+def _check_names_new(campaign: Campaign, key: str) -> None:
+    """Raise Fatal where no batch that begins now is named so; those that have begun keep theirs."""
+    kind = campaign.schedule.kind
+    kinds: tuple[KeyKind, ...] = ("day", "hour", "minute") if kind is None else (kind,)
+    if not any(is_of_kind(key, each) for each in kinds):
+        forms = " or ".join(_EXAMPLES[each] for each in kinds)
+        raise Fatal(
+            f"{key!r} cannot be the key of a new batch of campaign {campaign.name}: use {forms}, "
+            "or set schedule.key to text."
+        )
 
 
 def read_artifact(lake: Lake, artifact: Artifact) -> bytes:

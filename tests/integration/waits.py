@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from winnow.batch import Batch, open_batch
-from winnow.campaign import load_campaign
+from winnow.campaign import Campaign, Schedule, load_campaign
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
 from winnow.lake import FolderLake
@@ -83,16 +83,21 @@ class Waits:
 
     def batch(self, key: str, n_pairs: int = 1, **settings: Any) -> Batch:
         """A batch up to its comparisons; it waits for days, whatever the alert says."""
-        campaign = load_campaign(self.home.campaigns)
+        campaign = self._campaign()
         changed = campaign.label.model_copy(update={"deadline_minutes": 10_000.0, **settings})
         campaign = campaign.model_copy(update={"label": changed})
         batch = open_batch(campaign, key, FolderLake(self.home.lake), lambda: datetime.now(UTC))
         fabricate(batch, n_pairs)
         return batch
 
+    def _campaign(self) -> Campaign:
+        """The campaign, with batches of any name."""
+        by_hand = Schedule(cron=None, key="text")
+        return load_campaign(self.home.campaigns).model_copy(update={"schedule": by_hand})
+
     def lost(self, key: str) -> Batch:
         """A batch whose comparisons were made an hour ago, of which Airflow never heard."""
-        lake, campaign = FolderLake(self.home.lake), load_campaign(self.home.campaigns)
+        lake, campaign = FolderLake(self.home.lake), self._campaign()
         batch = open_batch(campaign, key, lake, lambda: datetime.now(UTC) - timedelta(hours=1))
         fabricate(batch, n_pairs=1)
         return batch

@@ -16,6 +16,7 @@ from winnow.lake import FolderLake, Lake
 
 SETTINGS = {
     "name": "small",
+    "schedule": {"cron": None, "key": "text"},
     "ingest": {"sources": ["prompts"]},
     "expand": {"model": "m", "pool_size": 4},
     "label": {"budget_usd": 10},
@@ -66,6 +67,43 @@ def test_the_digest_does_not_depend_on_the_time_of_the_commit(lake: Lake, clock:
     digests = {commit(open_batch(campaign(), "d", lake, clock), s).digest for s in ("ingest",)}
     other = open_batch(campaign(name="small"), "d", lake, clock)
     assert {commit(other, "ingest").digest} == digests
+
+
+@pytest.mark.parametrize(
+    ("schedule", "good", "bad"),
+    [
+        ({}, "2026-11-22 2026-11-22.2", "2026-11-2 2026-02-29 2026-11-22T06 day-1 2026-11-22.x"),
+        ({"cron": "0 * * * *"}, "2026-11-22T06 2026-10-25T02B", "2026-11-22 2026-11-22T25"),
+        ({"cron": "*/5 * * * *"}, "2026-11-22T0630 2026-11-22T0630.2", "2026-11-22T06"),
+        ({"cron": None}, "2026-11-22 2026-11-22T06 2026-11-22T0630", "2026-11-2 monday"),
+        ({"cron": None, "key": "text"}, "2026-11-2 de|2026-11-22", ""),
+    ],
+)
+def test_a_new_batch_is_named_as_its_campaigns_schedule_names_them(
+    lake: Lake, clock: Clock, schedule: dict[str, object], good: str, bad: str
+) -> None:
+    asked = campaign(schedule=schedule)
+    for key in good.split():
+        assert open_batch(asked, key, lake, clock).key == key
+    for key in bad.split():
+        with pytest.raises(Fatal, match="cannot be the key of a new batch"):
+            open_batch(asked, key, lake, clock)
+        assert not lake.exists(f"batches/small/{key}/campaign.json")
+
+
+def test_a_batch_that_was_begun_keeps_its_odd_key(lake: Lake, clock: Clock) -> None:
+    open_batch(campaign(), "2026-11-2", lake, clock)
+    assert open_batch(campaign(schedule={}), "2026-11-2", lake, clock).key == "2026-11-2"
+
+
+@pytest.mark.parametrize(
+    ("key", "day"),
+    [("2026-11-22T06", "2026-11-22"), ("2026-11-22.2", "2026-11-22"), ("2026-11-2", "2026-11-2")],
+)
+def test_the_day_of_a_batch_is_that_of_its_key(
+    lake: Lake, clock: Clock, key: str, day: str
+) -> None:
+    assert open_batch(campaign(), key, lake, clock).day == day
 
 
 @pytest.mark.parametrize("key", ["", "../up", "a/b", ".hidden", "x" * 101])

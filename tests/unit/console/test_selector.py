@@ -125,7 +125,8 @@ def test_the_state_after_the_last_published_batch_comes_first(world: Trusted, si
 def test_the_batch_published_last_counts_and_not_the_greatest_key(
     tmp_path: Path, site: Site
 ) -> None:
-    made = Trusted(FolderLake(tmp_path))
+    by_hand = campaign(schedule={"cron": None, "key": "text"})
+    made = Trusted(FolderLake(tmp_path), by_hand)
     made.make("2026-11-24")
     for night in range(3):
         made.make(f"2026-10-{10 + night}")

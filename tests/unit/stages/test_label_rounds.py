@@ -59,6 +59,7 @@ def record(i: int) -> bytes:
 def batch(tmp_path: Path) -> Batch:
     settings: dict[str, Any] = {
         "name": "small",
+        "schedule": {"cron": None, "key": "text"},
         "ingest": {"sources": ["nowhere"]},
         "expand": {"model": "m"},
         "label": {"budget_usd": 50, "deadline_minutes": 60},

@@ -54,6 +54,7 @@ class Purchase(RuleBasedStateMachine):
         self.campaign = parse_campaign(
             {
                 "name": "small",
+                "schedule": {"cron": None, "key": "text"},
                 "ingest": {"sources": ["nowhere"]},
                 "expand": {"model": "tiny"},
                 "label": {

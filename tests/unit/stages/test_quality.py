@@ -26,6 +26,7 @@ def batch_with_labels(root: Path, key: str = "d1", annotators: bool = True) -> B
     campaign = parse_campaign(
         {
             "name": "d",
+            "schedule": {"cron": None, "key": "text"},
             "ingest": {"sources": ["p"]},
             "expand": {"model": "m"},
             "label": {"budget_usd": 9},
