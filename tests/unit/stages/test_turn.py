@@ -195,6 +195,16 @@ def test_a_stuck_night_is_waited_for_until_its_labels_are_due_and_a_day(
     assert found is not None and found.at == at(until)
 
 
+def test_one_that_has_chosen_waits_for_none_and_is_not_waited_for_longer(lake: FolderLake) -> None:
+    asked = campaign()
+    begin(lake, asked, DAYS[0], "select", 1)
+    begin(lake, asked, DAYS[1], "select", 1)
+    own = begin(lake, asked, DAYS[2], "expand", 1)
+    found = turn(own, own.require("ingest"))
+    assert found is not None and found.ends == dict.fromkeys(DAYS[:2], at(25.0))
+    assert Looks(lake, asked.name).turn_of(DAYS[1]) is None
+
+
 def test_a_vendor_that_took_a_follow_up_is_given_its_time(lake: FolderLake) -> None:
     asked = campaign()
     early = begin(lake, asked, DAYS[0], "select", 1)
@@ -240,7 +250,7 @@ def test_a_night_that_took_its_files_and_has_no_manifest_is_waited_for(lake: Fol
 
 def test_one_that_was_dropped_and_taken_up_again_is_waited_for_again(lake: FolderLake) -> None:
     asked = campaign()
-    begin(lake, asked, DAYS[0], "select", 1)
+    begin(lake, asked, DAYS[0], "expand", 1)
     begin(lake, asked, DAYS[1], "expand", 1)
     looks = Looks(lake, asked.name, seconds=0.0)
     for dropped in (None, Dropped("Ada", NOW.isoformat(), "why not"), None):
@@ -248,6 +258,7 @@ def test_one_that_was_dropped_and_taken_up_again_is_waited_for_again(lake: Folde
         found = looks.turn_of(DAYS[1])
         assert found is not None
         assert found.waits_for(at(1)) == ([] if dropped else [DAYS[0]])
+        assert (looks.turn_of(DAYS[0]) is None) == (dropped is not None)
 
 
 def test_looks_are_shared_for_a_while_and_a_fresh_one_sees_what_began_since(
