@@ -581,3 +581,14 @@ def test_the_command_line_runs_such_a_batch(
     assert "leave the day out" in capsys.readouterr().err
     assert main(["status", *places]) == 0
     assert "30 responses, taken over from small" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(2, None), (None, 3), (2, 3)])
+def test_whose_backfill_began_a_batch_is_its_own_campaigns_matter(
+    night: Callable[..., Night], theirs: int | None, ours: int | None
+) -> None:
+    first = night()
+    ingest.run(first.batch(), at_once=theirs)
+    first.expand(first.batch())
+    manifest = ingest.run(Again(first).batch(), at_once=ours)
+    assert manifest is not None and manifest.figures.get("backfill_at_once") == ours
