@@ -15,7 +15,7 @@ was there. Running it again for the same day never takes a file twice.
 """
 
 from winnow_airflow.campaigns import campaigns_here
-from winnow_airflow.context import announce, batch_of
+from winnow_airflow.context import announce, batch_of, nights_at_once
 from winnow_airflow.policy import head_schedule, listed_task, stage_dag
 
 for campaign in campaigns_here():
@@ -32,6 +32,7 @@ for campaign in campaigns_here():
         def ingest_files(dag_run=None, outlet_events=None):
             from winnow.stages import ingest
 
-            return announce(ingest.run(batch_of(dag_run)), outlet_events)
+            batch, nights = batch_of(dag_run), nights_at_once(dag_run)
+            return announce(ingest.run(batch, at_once=nights), outlet_events)
 
         ingest_files()

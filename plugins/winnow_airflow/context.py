@@ -124,6 +124,20 @@ def batch_key(dag_run: Any) -> str:
     return str(key)
 
 
+def nights_at_once(dag_run: Any) -> int | None:
+    """How many nights of a backfill choose side by side: 1, in order, unless it says; None: no one.
+
+    Raises:
+        Fatal: `at_once` of the backfill's conf is no whole number above 0.
+    """
+    if getattr(dag_run.run_type, "value", dag_run.run_type) != "backfill":
+        return None
+    asked = (dag_run.conf or {}).get("at_once", 1)
+    if type(asked) is not int or asked < 1:
+        raise Fatal(f"at_once is {asked!r} in this backfill's conf; write a whole number from 1.")
+    return asked
+
+
 def engine() -> tuple[Path, Path]:
     """The generation environment of this host: its interpreter, and the folder of its models."""
     return Path(_required("WINNOW_ENGINE_PYTHON")), Path(_required("WINNOW_MODELS"))

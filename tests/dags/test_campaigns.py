@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from winnow.errors import Fatal
 from winnow_airflow import campaigns
 from winnow_airflow.bundle import CampaignBundle
+from winnow_airflow.context import nights_at_once
 
 CAMPAIGN = """
 name: {name}
@@ -220,3 +222,28 @@ def test_reconcile_is_as_often_as_asked_and_campaigns_take_turns(
     monkeypatch.setenv("WINNOW_RECONCILE_MINUTES", "7")
     with pytest.raises(Fatal, match="WINNOW_RECONCILE_MINUTES"):
         cron("alpha")
+
+
+@pytest.mark.parametrize(
+    ("run_type", "conf", "nights"),
+    [
+        ("scheduled", {"at_once": 3}, None),
+        ("manual", {}, None),
+        ("backfill", None, 1),
+        ("backfill", {"at_once": 4}, 4),
+    ],
+)
+def test_a_backfills_nights_wait_in_order_unless_it_says_how_many_may_not(
+    run_type: str, conf: dict[str, Any] | None, nights: int | None
+) -> None:
+    from airflow.sdk.api.datamodels._generated import DagRunType
+
+    run = SimpleNamespace(run_type=DagRunType(run_type), conf=conf)
+    assert nights_at_once(run) == nights
+
+
+@pytest.mark.parametrize("said", [0, -1, "2", 1.5, True])
+def test_a_backfill_that_says_no_number_is_refused(said: Any) -> None:
+    run = SimpleNamespace(run_type="backfill", conf={"at_once": said})
+    with pytest.raises(Fatal, match="at_once"):
+        nights_at_once(run)
