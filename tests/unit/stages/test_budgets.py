@@ -208,6 +208,72 @@ def test_what_was_not_answered_is_free_again_once_the_cost_is_known(world: World
     assert world.lake.tags("") == stored
 
 
+def test_a_round_that_is_over_gives_back_what_it_did_not_cost(world: World) -> None:
+    batch = world.begin("chat", third_votes=True)
+    label.submit(batch, world.vendor(), team(SIX))
+    world.answer("ab", 8)
+    world.time += timedelta(hours=2)
+    bought = label.follow_up(batch, world.vendor(), SALT, team(SIX))["tasks"]
+    assert (bought, world.team()) == (2, 1_000_000)
+    # What it may cost is what the vendor's books say, whatever is run again.
+    label.submit(batch, world.vendor(), team(SIX))
+    assert world.team() == 1_000_000
+    # Entering what was there before is done once; done again it would change nothing.
+    world.lake.remove("purchases/begun.json")
+    label.submit(world.begin("code", n_pairs=1), world.vendor(), team(SIX))
+    assert world.team() == 1_200_000
+    assert world.lake.exists("purchases/begun.json")
+    world.time += timedelta(hours=2)
+    label.collect(batch, world.vendor(), SALT)
+    assert world.spent()["chat"] == batch.require("label").cost == 800_000
+
+
+def test_a_round_that_is_called_off_gives_it_back_too(world: World) -> None:
+    batch = world.begin("chat")
+    label.submit(batch, world.vendor(), team(SIX))
+    world.answer("a", 4)
+    world.time += timedelta(hours=2)
+    label.call_off(batch, world.vendor(), 0)
+    assert world.team() == 400_000
+
+
+def test_what_the_batch_may_not_cost_reserves_nothing(world: World) -> None:
+    batch = world.begin("chat", budget_usd=1.0)
+    with pytest.raises(Blocked, match=r"budget of \$1\.00"):
+        label.submit(batch, world.vendor(), team(SIX))
+    assert world.team() == 0
+
+
+@pytest.mark.parametrize("is_dropped", [False, True], ids=["collected", "dropped"])
+def test_a_follow_up_that_no_vendor_has_holds_nothing_at_the_end(
+    world: World, is_dropped: bool
+) -> None:
+    batch = world.begin("chat", third_votes=True)
+    label.submit(batch, world.vendor())
+    world.answer("ab", 8)
+    world.time += timedelta(hours=2)
+
+    class DyingBeforeTheVendor:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.lake, name)
+
+        def create(self, path: str, data: bytes) -> bool:
+            if path.endswith("round-1/opening.json"):
+                raise Killed
+            return world.lake.create(path, data)
+
+    with pytest.raises(Killed):
+        label.follow_up(world.batch("chat", lake=DyingBeforeTheVendor()), world.vendor(), SALT)
+    assert world.spent() == {"chat": 1_000_000} and world.n_asked() == 12
+    if is_dropped:
+        note = Dropped("ann", "2026-11-24T10:00:00+00:00", "the wrong prompts")
+        campaign = world.campaigns["chat"]
+        drop(world.lake, campaign, batch.key, note, lambda: world.time, world.vendor(), SALT)
+    else:
+        label.collect(batch, world.vendor(), SALT)
+    assert world.spent() == {"chat": 800_000}
+
+
 @pytest.mark.parametrize("n_answered", [None, 3])
 def test_a_dropped_batch_keeps_what_it_was_charged_alone(
     world: World, n_answered: int | None
@@ -246,7 +312,7 @@ def run(root: Path, at: int | None, in_vendor: bool) -> tuple[Any, int]:
         assert world.team() <= 2 * SIX
 
     do(lambda batch, vendor: label.submit(batch, vendor, limits))
-    world.answer("ab", 4)
+    world.answer("ab", 8)
     world.end(other, limits)
     do(lambda batch, vendor: label.follow_up(batch, vendor, SALT, limits))
     world.answer("ab", 4)
