@@ -70,6 +70,7 @@ def run(
     if dropped is not None:
         say(dropped_text(batch, dropped), again_text(batch))
         return
+    limits = limits_of(campaign, options.folder_of(campaign))
     opened = open_batch(campaign, batch, lake, _now)
     if ingest.run(opened) is None:
         passed_over = told(look_for(campaign.ingest.sources, opened.day).passed_over)
@@ -90,7 +91,6 @@ def run(
     vendor = vendor_of(campaign, vendor_url)
     if approve:
         label.approve(opened, getpass.getuser())
-    limits = limits_of(campaign, options.folder_of(campaign))
     label.submit(opened, vendor, limits)
     _wait(opened, lambda: label.follow_up(opened, vendor, salt, limits))
     _wait(opened, lambda: label.collect(opened, vendor, salt))

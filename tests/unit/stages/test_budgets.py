@@ -15,6 +15,9 @@ import pytest
 from winnow.batch import Batch, open_batch
 from winnow.campaign import Campaign, parse_campaign
 from winnow.campaign.teams import NO_LIMITS, Limits
+from winnow.console import clues
+from winnow.console.memory import Memory
+from winnow.console.stages import stages_of
 from winnow.errors import Blocked, Corrupt
 from winnow.ingest.ledger import Dropped
 from winnow.label.purchases import spent
@@ -222,7 +225,7 @@ def test_a_round_that_is_over_gives_back_what_it_did_not_cost(world: World) -> N
     world.lake.remove("purchases/begun.json")
     label.submit(world.begin("code", n_pairs=1), world.vendor(), team(SIX))
     assert world.team() == 1_200_000
-    assert world.lake.exists("purchases/begun.json")
+    assert world.lake.exists("purchases/begun.json") and world.spent()["chat"] == 1_000_000
     world.time += timedelta(hours=2)
     label.collect(batch, world.vendor(), SALT)
     assert world.spent()["chat"] == batch.require("label").cost == 800_000
@@ -421,6 +424,10 @@ def test_the_batch_says_that_a_month_stopped_it_and_what_mends_it(world: World) 
             "raise budget_month_usd of safety in /campaigns/teams.yaml, or wait for the next "
             "month, then: airflow dags clear label_pairs --partition-key 2026-11-22 -y"
         )
+    memory = Memory()
+    stages = stages_of(world.lake, "chat", [batch.key], memory)[batch.key]
+    page, _ = clues.facts_of(world.lake, world.campaigns["chat"], stages, memory)
+    assert page.over_month == facts.over_month
     label.submit(batch, world.vendor(), team(SIX))
     facts = facts_of(world.lake, world.campaigns["chat"], batch.key)
     assert facts.over_month is None and standing_of(facts, world.time).kind == "vendor"
