@@ -459,7 +459,7 @@ def _approval(so_far: Standing, facts: Facts) -> Standing:
 
 
 def _over_month(so_far: Standing, over: OverMonth) -> Standing:
-    command = clear_command(so_far.stage, so_far.key)
+    command = clear_command(so_far.campaign, so_far.stage, so_far.key)
     return _stuck(so_far, "over_budget", over.cause, command, first=f"{over.mend}, then")
 
 

@@ -415,14 +415,14 @@ def test_the_batch_says_that_a_month_stopped_it_and_what_mends_it(world: World) 
     with pytest.raises(Blocked):
         label.submit(batch, world.vendor(), limits)
     facts = facts_of(world.lake, world.campaigns["chat"], batch.key)
-    failed = Run("label", batch.key, "run", "failed", ended=world.time)
+    failed = Run("chat", "label", batch.key, "run", "failed", ended=world.time)
     for runs in (None, [failed]):
         standing = standing_of(facts, world.time, runs)
         assert (standing.kind, standing.level) == ("over_budget", "stuck")
         assert "$0.50 that team safety may buy for in 2026-11" in standing.cause
         assert standing.mend == (
             "raise budget_month_usd of safety in /campaigns/teams.yaml, or wait for the next "
-            "month, then: airflow dags clear label_pairs --partition-key 2026-11-22 -y"
+            "month, then: airflow dags clear chat.label_pairs --partition-key 2026-11-22 -y"
         )
     memory = Memory()
     stages = stages_of(world.lake, "chat", [batch.key], memory)[batch.key]
