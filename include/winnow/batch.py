@@ -36,7 +36,7 @@ from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json
 STAGES = ("ingest", "expand", "select", "label", "publish")
 """The stages of a batch, in the order they run."""
 
-LABEL_LIMITS = ("budget_usd", "approve_above_usd", "min_completion")
+LABEL_LIMITS = ("budget_usd", "budget_month_usd", "approve_above_usd", "min_completion")
 """Settings of `label` that say no, and may be changed for a batch that they stopped."""
 
 Clock = Callable[[], datetime]

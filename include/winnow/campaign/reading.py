@@ -23,11 +23,9 @@ def load_campaign(path: Path) -> Campaign:
             stands twice.
     """
     try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), _Strict)
-    except OSError as error:
+        settings = read_yaml(path, "Campaign")
+    except FileNotFoundError as error:
         raise Fatal(f"Campaign {path} cannot be read: {error.strerror}.") from error
-    except Exception as error:  # YAML's constructors raise what they like.
-        raise Fatal(f"Campaign {path} is not valid YAML: {_yaml_fault(error)}.") from error
     if named := list(_secrets(settings)):
         raise Fatal(
             f"Campaign {path} holds a secret at {', '.join(named)}: it would lie in every batch. "
@@ -45,6 +43,23 @@ def load_campaign(path: Path) -> Campaign:
     }
     sections = {k: getattr(campaign, k).model_copy(update=paths) for k, paths in places.items()}
     return campaign.model_copy(update=sections)
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """What a file holds; `what` it is, is for messages.
+
+    Raises:
+        FileNotFoundError: There is none.
+        Fatal: It cannot be read, is not YAML, or a name stands twice.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Strict)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Fatal(f"{what} {path} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # YAML's constructors raise what they like.
+        raise Fatal(f"{what} {path} is not valid YAML: {_yaml_fault(error)}.") from error
 
 
 def _secrets(settings: Any, name: str = "") -> Iterator[str]:
@@ -113,10 +128,13 @@ def parse_campaign(settings: Any, where: str) -> Campaign:
     try:
         return Campaign.model_validate(settings)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'campaign'}: {e['msg']}" for e in error.errors()
-        )
+        faults = faults_of(error, "campaign")
         raise Fatal(f"Campaign {where} has wrong settings: {faults}.") from error
+
+
+def faults_of(error: ValidationError, whole: str) -> str:
+    """Every fault with its setting, as one line; what is wrong with all is of the `whole`."""
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or whole}: {e['msg']}" for e in error.errors())
 
 
 def _from_folder(source: str, folder: Path) -> str:

@@ -17,6 +17,7 @@ import typer
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
+from winnow.campaign.teams import limits_of
 from winnow.commands import options
 from winnow.commands.say import answer, progress_bar, say, say_text
 from winnow.errors import Fatal, Retryable
@@ -69,6 +70,7 @@ def run(
     if dropped is not None:
         say(dropped_text(batch, dropped), again_text(batch))
         return
+    limits = limits_of(campaign, options.folder_of(campaign))
     opened = open_batch(campaign, batch, lake, _now)
     if ingest.run(opened) is None:
         passed_over = told(look_for(campaign.ingest.sources, opened.day).passed_over)
@@ -89,8 +91,8 @@ def run(
     vendor = vendor_of(campaign, vendor_url)
     if approve:
         label.approve(opened, getpass.getuser())
-    label.submit(opened, vendor)
-    _wait(opened, lambda: label.follow_up(opened, vendor, salt))
+    label.submit(opened, vendor, limits)
+    _wait(opened, lambda: label.follow_up(opened, vendor, salt, limits))
     _wait(opened, lambda: label.collect(opened, vendor, salt))
     publish.refit(opened, publish.version(opened, publish.check(opened)))
     say_text(summary(opened))

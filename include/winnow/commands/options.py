@@ -63,6 +63,20 @@ def _in_range(kind: Callable[[Any], Any], least: float, most: float) -> Callable
 
 _NAMES: dict[Any, str] = {int: "whole number", float: "number"}
 
+_FOLDERS: dict[str, Path] = {}
+
+
+def _read_campaign(path: Any) -> Campaign:
+    campaign = load_campaign(Path(path))
+    _FOLDERS[campaign.name] = Path(path).resolve().parent
+    return campaign
+
+
+def folder_of(campaign: Campaign) -> Path:
+    """The folder of the file that `--campaign` named; `teams.yaml` lies there."""
+    return _FOLDERS[campaign.name]
+
+
 LakeOption = Annotated[
     Lake,
     typer.Option(
@@ -73,7 +87,7 @@ CampaignOption = Annotated[
     Campaign,
     typer.Option(
         "--campaign",
-        parser=lambda path: load_campaign(Path(path)),
+        parser=_read_campaign,
         envvar="WINNOW_CAMPAIGN",
         metavar="FILE",
         help="YAML file",

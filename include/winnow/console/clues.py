@@ -18,6 +18,7 @@ from winnow.campaign import Campaign
 from winnow.console.memory import Memory
 from winnow.console.stages import Left, Stages
 from winnow.ingest.ledger import BACKFILL
+from winnow.label.purchases import over_month
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.facts import is_verdict
@@ -140,6 +141,7 @@ def _purchase(
         planned_at=plan.modified,
         approval_usd=most / MICROS if asks else None,
         over_usd=(estimate / MICROS, budget / MICROS) if over else None,
+        over_month=over_month(lake, folder) if "over_month.json" in found else None,
     )
     return facts, "planned, not bought"
 

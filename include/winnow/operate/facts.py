@@ -10,6 +10,7 @@ from functools import partial
 from winnow.batch import Batch, Manifest, batch_folder, done_stages, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.ingest.ledger import read_ledger
+from winnow.label.purchases import over_month
 from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
 from winnow.operate.failures import read_failure
@@ -74,6 +75,7 @@ def facts_of(
         planned_at=planned_at,
         approval_usd=approval,
         over_usd=over,
+        over_month=None if label.is_submitted(batch) else over_month(lake, folder),
     )
 
 

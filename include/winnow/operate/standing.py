@@ -25,6 +25,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from winnow.batch import STAGES, next_stage
+from winnow.label.purchases import OverMonth
 from winnow.runbook import (
     APPROVAL_CLICK,
     APPROVAL_HEADING,
@@ -153,6 +154,7 @@ class Facts:
         planned_at: When a purchase was planned that is not made.
         approval_usd: What a person is asked to approve, dollars; None where nobody is asked.
         over_usd: What the first votes cost and the budget, dollars, where they cost more.
+        over_month: The budget of a month, its campaign's or its team's, that stopped the purchase.
         checks: Where the last verdict of the gate blocks: what did not pass, the worst first.
         damage: Why the batch cannot be read.
         dropped: That a person gave it up: who, when and why.
@@ -169,6 +171,7 @@ class Facts:
     planned_at: datetime | None = None
     approval_usd: float | None = None
     over_usd: tuple[float, float] | None = None
+    over_month: OverMonth | None = None
     checks: Sequence[Check] = ()
     damage: str = ""
     dropped: str = ""
@@ -323,6 +326,8 @@ def _with_airflow(
         dag = so_far.dag
         cause, command = f"{dag} is paused.", f"airflow dags unpause {dag}"
         return _stuck(so_far, "paused", cause, command, level="waits")
+    if facts.over_month is not None:
+        return _over_month(so_far, facts.over_month)
     if last is not None and last.state != "success":
         so_far = replace(so_far, since=last.ended or last.began or so_far.since)
         return _given_up(_failed(so_far, facts, last), mended, now)
@@ -352,6 +357,8 @@ def _without_airflow(
     again, touched = _again(so_far, facts, None), facts.touched
     if facts.checks:
         return _gate(so_far, facts)
+    if facts.over_month is not None:
+        return _over_month(so_far, facts.over_month)
     failure = facts.failures.get(stage)
     if failure is not None and failure.final:
         at = datetime.fromisoformat(failure.at)
@@ -449,6 +456,11 @@ def _approval(so_far: Standing, facts: Facts) -> Standing:
     most = "" if facts.approval_usd is None else f" of up to about ${facts.approval_usd:,.2f}"
     cause, first = f"A person must approve the purchase{most}.", {"first": APPROVAL_CLICK}
     return _stuck(so_far, "approval", cause, "", level="waits", heading=APPROVAL_HEADING, **first)
+
+
+def _over_month(so_far: Standing, over: OverMonth) -> Standing:
+    command = clear_command(so_far.campaign, so_far.stage, so_far.key)
+    return _stuck(so_far, "over_budget", over.cause, command, first=f"{over.mend}, then")
 
 
 def _gate(so_far: Standing, facts: Facts) -> Standing:

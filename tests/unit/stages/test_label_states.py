@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.errors import Ambiguous, Blocked, Fatal, Retryable
+from winnow.label.purchases import spent
 from winnow.label.vendors.file_drop.client import FileDropVendor
 from winnow.lake import FolderLake
 from winnow.stages import label
@@ -209,6 +210,7 @@ class Purchase(RuleBasedStateMachine):
         assert all(set(tasks.values()) <= {1} for tasks in held.values())
         assert not (held["a"] and held["b"])
         assert PRICE * sum(map(self.n_paid, held)) <= self.allowed
+        assert self.booked() <= self.allowed
 
     @invariant()
     def every_answer_is_a_vote_or_in_quarantine_and_the_cost_is_the_vendors(self) -> None:
@@ -226,7 +228,11 @@ class Purchase(RuleBasedStateMachine):
         place = "a" if self.held("a") else "b"
         refs = [r.ref for r in label.submissions(self.batch()).values()]
         charged = sum(self.vendor(place).status(ref).charged for ref in refs)
-        assert manifest.cost == charged
+        assert manifest.cost == charged == self.booked()
+
+    def booked(self) -> int:
+        """What the books of the month hold for the batch."""
+        return spent(self.lake, "2026-11").campaigns.get("small", 0)
 
     def n_paid(self, account: str) -> int:
         """Tasks of an account that cost something: answered, or still to be answered."""

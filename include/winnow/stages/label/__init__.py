@@ -1,7 +1,7 @@
 """Label: buy the batch's annotations once, and bring all of them home.
 
     plan        what to ask, frozen; what it costs
-    submit      the vendor has it, within the budget
+    submit      the vendor has it, within the budgets of the batch, the month and the team
     call_off    a round that is open at its deadline
     follow_up   after the first answers: third votes, and what nobody answered
     collect     everything the vendor sent, aggregated; closes the stage
@@ -21,12 +21,14 @@ from typing import Any
 
 from winnow.batch import Batch, Manifest, read_table
 from winnow.campaign import Campaign, Label
+from winnow.campaign.teams import NO_LIMITS, Limits
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.sources import named_files
 from winnow.label import unreadable
 from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.collect import Collection
 from winnow.label.gold import read_gold
+from winnow.label.purchases import room
 from winnow.label.rounds import follow_up as follow_up_tasks
 from winnow.label.shown import ShownPair
 from winnow.label.submit import submit_tasks
@@ -36,6 +38,7 @@ from winnow.money import MICROS
 from winnow.records import ANNOTATIONS, TASKS, Quarantined, to_table
 from winnow.stages.label import annotations_from
 from winnow.stages.label.approvals import approved, note_approval
+from winnow.stages.label.budgets import release, reserve, settle
 from winnow.stages.label.containers import bought, check_container, noted_container, open_container
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.label.results import STAGE, BroughtHome, commit_results
@@ -99,11 +102,12 @@ def approve(batch: Batch, who: str, most_usd: float | None = None) -> None:
     note_approval(batch, who, most)
 
 
-def submit(batch: Batch, vendor: LabelVendor) -> dict[str, Any]:
-    """Bring the vendor to hold the batch's tasks, within the budget; what was sent and what not.
+def submit(batch: Batch, vendor: LabelVendor, limits: Limits = NO_LIMITS) -> dict[str, Any]:
+    """Bring the vendor to hold the batch's tasks, within the budgets; what was sent and what not.
 
     Raises:
-        Blocked: It is over the budget, or needs a person's approval that is not there.
+        Blocked: It is over the budget of the batch, or of its campaign's or team's month (`limits`,
+            from `winnow.campaign.teams.limits_of`), or needs a person's approval that is not there.
     """
     if batch.manifest(STAGE) is not None:
         return {"sent": 0}
@@ -117,11 +121,13 @@ def submit(batch: Batch, vendor: LabelVendor) -> dict[str, Any]:
             "or run with --approve."
         )
     built = freeze_plan(batch, 0, lambda: _first_round(batch))
-    return _buy(batch, vendor, 0, built) if built.tasks else {"sent": 0, "tasks": 0}
+    return _buy(batch, vendor, 0, built, limits) if built.tasks else {"sent": 0, "tasks": 0}
 
 
-def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
-    """Buy what the first answers call for, as far as the budget goes.
+def follow_up(
+    batch: Batch, vendor: LabelVendor, salt: bytes, limits: Limits = NO_LIMITS
+) -> dict[str, Any]:
+    """Buy what the first answers call for, as far as the budgets go.
 
     Raises:
         Retryable: The vendor is not done and the deadline has not passed, or not for long.
@@ -133,11 +139,13 @@ def follow_up(batch: Batch, vendor: LabelVendor, salt: bytes) -> dict[str, Any]:
         submission = _submitted(batch)
         check_container(batch, 0, vendor)
         status = _close(batch, vendor, submission)
+        if status.is_final:
+            settle(batch, {0: status})
         look(batch, 0, vendor, submission.ref, salt)
-        return _second_round(batch, vendor, status)
+        return _second_round(batch, vendor, status, limits)
 
     built = freeze_plan(batch, 1, make)
-    return _buy(batch, vendor, 1, built) if built.tasks else {"sent": 0, "tasks": 0}
+    return _buy(batch, vendor, 1, built, limits) if built.tasks else {"sent": 0, "tasks": 0}
 
 
 def call_off(batch: Batch, vendor: LabelVendor, number: int) -> None:
@@ -146,7 +154,9 @@ def call_off(batch: Batch, vendor: LabelVendor, number: int) -> None:
     Raises:
         Retryable: The vendor is not done, and `CALLING_OFF` is not over; or it cannot be asked now.
     """
-    _close(batch, vendor, bought(batch, vendor)[number])
+    status = _close(batch, vendor, bought(batch, vendor)[number])
+    if status.is_final:
+        settle(batch, {number: status})
 
 
 def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
@@ -171,11 +181,14 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
                 "what the vendor has of it is not noted: run submit_follow_up again, which buys "
                 "nothing twice, then collect_annotations."
             )
-    statuses = []
+    statuses: dict[int, BatchStatus] = {}
     for number, record in bought(batch, vendor).items():
         _close(batch, vendor, record)
         look(batch, number, vendor, record.ref, salt)
-        statuses.append(vendor.status(record.ref))
+        statuses[number] = vendor.status(record.ref)
+    settle(batch, statuses)
+    name, others = batch.campaign.name, [n for n in ROUNDS if n not in statuses]
+    release(batch.lake, name, batch.key, others)
     records = submissions(batch)
     plans = {n: built for n in sorted({0, *records}) if (built := read_plan(batch, n)) is not None}
     tasks: list[dict[str, Any]] = []
@@ -194,7 +207,7 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
         ),
         unasked=[row for built in plans.values() for row in built.quarantined],
         rejected=answers.quarantined,
-        charged=sum(status.charged for status in statuses),
+        charged=sum(status.charged for status in statuses.values()),
         pii=dict(sum((Counter(built.pii) for built in plans.values()), Counter[str]())),
         taken_over=annotations_from.taken_by_campaign(tasks),
     )
@@ -261,8 +274,10 @@ def gold_of(campaign: Campaign, day: str) -> tuple[list[ShownPair], list[Quarant
     return items, bad
 
 
-def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> BuiltTasks:
-    """Round 1, as far as the budget goes."""
+def _second_round(
+    batch: Batch, vendor: LabelVendor, status: BatchStatus, limits: Limits
+) -> BuiltTasks:
+    """Round 1, as far as the budgets go."""
     first = read_plan(batch, 0)
     if first is None:
         raise Fatal(f"Batch {batch.key} has no plan of what to ask; run plan_tasks first.")
@@ -280,6 +295,8 @@ def _second_round(batch: Batch, vendor: LabelVendor, status: BatchStatus) -> Bui
     built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
     built = annotations_from.with_own_ids(batch, built)
     left = max(0, _limit(batch) - status.committed)
+    month = room(batch.lake, batch.campaign.name, limits)
+    left = left if month is None else min(left, month)
     affordable = len(built.tasks) if not label.price else min(len(built.tasks), left // label.price)
     return replace(built, tasks=built.tasks[:affordable], requests=built.requests[:affordable])
 
@@ -293,16 +310,25 @@ def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
     return third + again
 
 
-def _buy(batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks) -> dict[str, Any]:
+def _buy(
+    batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks, limits: Limits
+) -> dict[str, Any]:
     refuse_dropped(batch)
     batch.check_whole("select")
     # What the other rounds leave; below 0 if they took more.
     others = [r.ref for n, r in bought(batch, vendor).items() if n != number]
     left = _limit(batch) - sum(vendor.status(ref).committed for ref in others)
     # Money that is gone since a follow-up was planned ends the purchase, not the batch.
-    is_too_dear = number > 0 and vendor.estimate(built.requests) > left
-    if is_too_dear and noted_container(batch, number) is None:
-        return {"sent": 0, "tasks": 0, "left_out": len(built.tasks)}
+    may_leave_out = number > 0 and noted_container(batch, number) is None
+    left_out = {"sent": 0, "tasks": 0, "left_out": len(built.tasks)}
+    if may_leave_out and vendor.estimate(built.requests) > left:
+        return left_out
+    try:
+        reserve(batch, vendor, number, built.requests, left, limits)
+    except Blocked:
+        if may_leave_out:
+            return left_out
+        raise
     terms = terms_of(batch, number)
     note_begun(batch, number)
     with turn_to_buy(batch, number, vendor) as selling:

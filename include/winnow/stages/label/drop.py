@@ -23,8 +23,9 @@ from winnow.ingest.ledger import Dropped, ledger_path, mark, read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.publish.versions import newest
+from winnow.stages.label.budgets import release, settle
 from winnow.stages.label.containers import open_container
-from winnow.stages.label.rounds import look, opened_rounds, read_submission, terms_of
+from winnow.stages.label.rounds import ROUNDS, look, opened_rounds, read_submission, terms_of
 from winnow.stored import RESTORE
 
 REASON = "dropped"
@@ -165,7 +166,10 @@ def _call_off(
     opened, collected = opened_rounds(lake, batch_folder(campaign.name, key)), None
     with suppress(Corrupt):
         collected = read_manifest(lake, campaign.name, key, "label")
-    if not opened or collected is not None:
+    if collected is not None:
+        return 0
+    release(lake, campaign.name, key, [number for number in ROUNDS if number not in opened])
+    if not opened:
         return 0
     if called_off:
         return None
@@ -199,6 +203,7 @@ def _end(batch: Batch, number: int, vendor: LabelVendor, salt: bytes) -> int:
             f"Vendor batch {ref} is being called off; drop batch {batch.key} again in a while, or "
             "see to it there by hand and say --called-off."
         )
+    settle(batch, {number: status})
     if salt and record is not None:
         with suppress(Corrupt, Fatal):
             look(batch, number, vendor, ref, salt)
