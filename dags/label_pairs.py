@@ -10,16 +10,16 @@ Votes that another campaign bought of the same pairs (`annotations_from`) are ta
 **Key** the batch. **In** asset `comparisons`. **Out** asset `annotations`.
 
 **When it fails** a task may always be run again: buying asks the vendor what it has and sends only
-what is missing, within the campaign's budget. `approve_purchase` waits in *Required Actions* above
-`label.approve_above_usd`; a rejection fails the run and buys nothing. At the campaign's deadline
-the two waits call off what is open, and wait up to a day for a vendor that does not end at once;
-their log and XCom `progress` say how far it is. A run past its deadline is shown under *Deadlines*.
-`collect_annotations` stops the batch if too few tasks were answered.
+what is missing, within the budgets of batch, month and team. `approve_purchase` waits in *Required
+Actions* above `label.approve_above_usd`; a rejection fails the run and buys nothing. At the
+campaign's deadline the two waits call off what is open, and wait up to a day for a vendor that does
+not end at once; their log and XCom `progress` say how far it is. A run past its deadline is shown
+under *Deadlines*. `collect_annotations` stops the batch if too few tasks were answered.
 """
 
 from winnow_airflow.approval import ApprovePurchase
 from winnow_airflow.campaigns import campaigns_here
-from winnow_airflow.context import annotator_salt, announce, batch_of, vendor_of
+from winnow_airflow.context import annotator_salt, announce, batch_of, limits_of, vendor_of
 from winnow_airflow.deadline import labels_are_late
 from winnow_airflow.policy import listed_task, stage_dag
 from winnow_airflow.waiting import WaitForVendor
@@ -46,15 +46,15 @@ for campaign in campaigns_here():
             from winnow.stages import label
 
             batch = batch_of(dag_run)
-            return label.submit(batch, vendor_of(batch.campaign))
+            return label.submit(batch, vendor_of(batch.campaign), limits_of(batch))
 
         @listed_task
         def submit_follow_up(dag_run=None):
             from winnow.stages import label
 
             batch = batch_of(dag_run)
-            campaign = batch.campaign
-            return label.follow_up(batch, vendor_of(campaign), annotator_salt(campaign))
+            vendor, salt = vendor_of(batch.campaign), annotator_salt(batch.campaign)
+            return label.follow_up(batch, vendor, salt, limits_of(batch))
 
         @listed_task
         def collect_annotations(dag_run=None, outlet_events=None):

@@ -28,6 +28,7 @@ from winnow.campaign.folder import (
     read,
     settings_text,
     state_of,
+    teams_fault,
     write_whole,
 )
 from winnow.errors import Fatal, WinnowError
@@ -85,7 +86,7 @@ class CampaignBundle(BaseDagBundle):
             state = {"place": str(folder), "files": dict(state_of(folder))}
             if self._state() == state:
                 return
-            if not state["files"]:
+            if not files_in(folder):
                 raise Fatal(f"{folder} holds no campaign.")
             wanted = dict(self._files(folder))
         except (OSError, WinnowError) as error:
@@ -107,6 +108,9 @@ class CampaignBundle(BaseDagBundle):
 
     def _files(self, folder: Path) -> Iterator[tuple[str, str | None]]:
         """Each file that there must be, with its text; None where it is left as it is."""
+        if (fault := teams_fault(folder)) is not None:
+            head = _HEAD.format(name=fault.name)
+            yield f"{fault.name}.broken.py", head + _FAULT.format(reason=fault.reason)
         for name in files_in(folder):
             head = _HEAD.format(name=name)
             try:

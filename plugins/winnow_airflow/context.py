@@ -24,11 +24,12 @@ from airflow.sdk import Asset
 
 from winnow.errors import Fatal, WinnowError
 from winnow.stages.tasks import DAGS
-from winnow_airflow.campaigns import campaign_named
+from winnow_airflow.campaigns import campaign_named, place
 
 if TYPE_CHECKING:
     from winnow.batch import Batch, Manifest
     from winnow.campaign import Campaign
+    from winnow.campaign.teams import Limits
     from winnow.expand.engine import ServerAddress
     from winnow.label.vendor import LabelVendor, Webhook
     from winnow.lake import Lake
@@ -154,6 +155,18 @@ def server_of(batch: Batch) -> ServerAddress | None:
         return None
     connection = BaseHook.get_connection(settings.server.connection)
     return ServerAddress(url_of(connection), connection.password or "")
+
+
+def limits_of(batch: Batch) -> Limits:
+    """What a batch's campaign and its team may buy for this month, as the folder has it now.
+
+    Raises:
+        Fatal: `teams.yaml` is wrong, or does not have the campaign's team.
+    """
+    from winnow.campaign import teams
+
+    folder = place()
+    return teams.limits_of(batch.campaign, folder.parent if folder.is_file() else folder)
 
 
 def vendor_of(campaign: Campaign) -> LabelVendor:

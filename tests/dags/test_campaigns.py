@@ -37,6 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of two campaigns, which Airflow reads."""
     made = tmp_path / "campaigns"
     made.mkdir()
+    (made / "teams.yaml").write_text("chat: {budget_month_usd: 100}")
     monkeypatch.setenv("WINNOW_CAMPAIGNS", str(made))
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
     monkeypatch.setattr(campaigns, "_made", {})
@@ -131,6 +132,23 @@ def test_on_a_host_that_never_saw_it_good_a_broken_one_has_dags_without_a_schedu
         campaigns.campaign_named("alpha")
 
 
+def test_teams_are_checked_once_for_all_and_a_team_that_is_none_is_its_campaigns_error(
+    bundle: CampaignBundle, folder: Path
+) -> None:
+    write(folder, "alpha", instead=("team: chat", "team: chatt"))
+    bundle.refresh()
+    dags, errors = read(bundle.path)
+    assert names(dags) == {"alpha", "beta"}
+    assert set(errors) == {"alpha.broken.py"}
+    assert "team: chatt, which is not in" in errors["alpha.broken.py"]
+    (folder / "teams.yaml").write_text("chat: {budget: 100}")
+    bundle.refresh()
+    assert "chat.budget" in read(bundle.path)[1]["teams.broken.py"]
+    (folder / "teams.yaml").write_text("chat: {}\nchatt: {}")
+    bundle.refresh()
+    assert not read(bundle.path)[1]
+
+
 def test_a_file_that_is_gone_takes_its_dags_and_no_others(
     bundle: CampaignBundle, folder: Path
 ) -> None:
@@ -153,7 +171,6 @@ def test_two_files_of_one_name_and_a_file_of_another_name_are_errors(
 ) -> None:
     shutil.copy(folder / "alpha.yaml", folder / "alpha.yml")
     shutil.copy(folder / "beta.yaml", folder / "gamma.yaml")
-    (folder / "teams.yaml").write_text("chat: {budget_month_usd: 10}")
     bundle.refresh()
     dags, errors = read(bundle.path)
     assert {n for n in names(dags) if dags[f"{n}.ingest_prompts"].owner == "ann"} == {

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -20,9 +19,9 @@ from pathlib import Path
 from winnow.campaign.reading import load_campaign, parse_campaign
 from winnow.campaign.sections import Campaign
 from winnow.campaign.settings import NAME
+from winnow.campaign.teams import TEAMS_FILE, limits_of, read_teams
 from winnow.errors import Fatal, WinnowError
 
-TEAMS = "teams"
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -51,7 +50,7 @@ def files_in(place: Path) -> dict[str, tuple[Path, ...]]:
         ) from error
     files: dict[str, tuple[Path, ...]] = {}
     for entry in entries:
-        if entry.stem != TEAMS and not entry.name.startswith("."):
+        if entry.name != TEAMS_FILE and not entry.name.startswith("."):
             files[entry.stem] = (*files.get(entry.stem, ()), entry)
     return files
 
@@ -60,7 +59,8 @@ def read(place: Path, name: str) -> Campaign:
     """The campaign of a name.
 
     Raises:
-        Fatal: There is no such file, or two; a setting is wrong; or it names itself otherwise.
+        Fatal: There is no such file, or two; a setting is wrong; it names itself otherwise; or its
+            team is not in `teams.yaml`.
     """
     if place.is_file():
         campaign = load_campaign(place)
@@ -87,7 +87,18 @@ def read(place: Path, name: str) -> Campaign:
             f"{name}. Another name is another campaign, which takes every prompt file anew; rename "
             "the file, or the setting."
         )
+    if campaign.team is not None and teams_fault(place) is None:
+        limits_of(campaign, place)
     return campaign
+
+
+def teams_fault(place: Path) -> Unreadable | None:
+    """What is wrong with the folder's `teams.yaml`, which is said once and not of each campaign."""
+    try:
+        read_teams(place.parent if place.is_file() else place)
+    except WinnowError as error:
+        return Unreadable(Path(TEAMS_FILE).stem, str(error))
+    return None
 
 
 def read_all(place: Path) -> tuple[list[Campaign], list[Unreadable]]:
@@ -97,7 +108,7 @@ def read_all(place: Path) -> tuple[list[Campaign], list[Unreadable]]:
         Fatal: The folder cannot be listed.
     """
     campaigns: list[Campaign] = []
-    faults: list[Unreadable] = []
+    faults = [fault for fault in [teams_fault(place)] if fault is not None]
     for name in files_in(place):
         try:
             campaigns.append(read(place, name))
@@ -142,14 +153,8 @@ def write_whole(path: Path, text: str) -> None:
 
 def state_of(place: Path) -> Mapping[str, str]:
     """What tells whether a file of the folder changed, by file name: its size and time."""
-    return {
-        path.name: f"{stat.st_size} {stat.st_mtime_ns}"
-        for paths in files_in(place).values()
-        for path in paths
-        if (stat := path.stat())
-    }
-
-
-def short_digest(text: str) -> str:
-    """Sixteen hexadecimal digits of a text's SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    files = [path for paths in files_in(place).values() for path in paths]
+    beside = (place.parent if place.is_file() else place) / TEAMS_FILE
+    files += [beside] if beside.exists() else []
+    stats = {path.name: path.stat() for path in files}
+    return {name: f"{stat.st_size} {stat.st_mtime_ns}" for name, stat in stats.items()}
