@@ -103,7 +103,7 @@ def check(found: dict[str, str], usual: dict[str, str], hurt: str, what: str) ->
             assert blocks(found["status"])[key] == told, what
             assert found[f"batch {key}"] == usual[f"batch {key}"], what
     told = blocks(found["status"])[hurt]
-    assert "  damaged " not in told or f"winnow drop {hurt}" in told, what
+    assert "  damaged " not in told or f"winnow drop {hurt} --campaign nightly" in told, what
 
 
 @pytest.mark.sampled
@@ -138,7 +138,7 @@ def test_a_damaged_manifest_is_told_with_what_mends_it(
     path.write_bytes(content)
     found = look(folder, capsys)
     assert f"{stage}/manifest.json cannot be read" in blocks(found["status"])[HURT]
-    assert f"winnow drop {HURT} --reason" in blocks(found["status"])[HURT]
+    assert f"winnow drop {HURT} --campaign nightly --reason" in blocks(found["status"])[HURT]
     assert f"{stage}/manifest.json cannot be read" in found[f"batch {HURT}"]
     assert "The batch cannot be read" in found["batches"]
     assert f"{HURT}: " in found["reconcile"]

@@ -84,7 +84,7 @@ def test_a_run_that_was_killed_is_started_again_and_one_that_needs_a_person_is_t
     assert "agreement 0.31" in finding.detail
     just_now = run("publish", "failed", ended=ago(minutes=1))
     assert kinds(found(replace(batch, failures=blocked), just_now)) == [("failed", None)]
-    assert f"airflow dags clear publish_dataset --partition-key {DAY}" in finding.command
+    assert f"airflow dags clear nightly.publish_dataset --partition-key {DAY}" in finding.command
 
 
 def test_a_note_of_an_earlier_run_does_not_speak_of_the_last_one() -> None:
@@ -145,7 +145,7 @@ def test_a_batch_that_took_files_and_has_no_manifest_is_committed_in_the_lake() 
 def test_a_night_that_failed_before_it_took_a_file_is_told_until_it_went_through() -> None:
     [finding] = find([], [run("ingest", "failed")], (), {}, NOW)
     assert (finding.kind, finding.is_alarm) == ("night_failed", True)
-    assert f"winnow backfill --from {DAY} --to {DAY} --failed" in finding.command
+    assert f"winnow backfill --campaign nightly --from {DAY} --to {DAY} --failed" in finding.command
     assert not find([], [run("ingest", "failed"), run("ingest", "success", "r2")], (), {}, NOW)
     assert not find([], [run("ingest", "failed")], (), {}, NOW, through={DAY})
 

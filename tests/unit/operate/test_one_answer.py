@@ -77,7 +77,7 @@ def clear(stage: str, *, only_failed: bool = False) -> str:
         )
     )
     return (
-        f"airflow dags clear {dags[stage]} --partition-key {KEY}"
+        f"airflow dags clear nightly.{dags[stage]} --partition-key {KEY}"
         f"{' --only-failed' if only_failed else ''} -y"
     )
 
@@ -109,7 +109,7 @@ class State:
     announced: str | None = field(default=None)
 
 
-AGAIN = f"winnow reconcile --again {KEY}"
+AGAIN = f"winnow reconcile --again {KEY} --campaign nightly"
 FAILED = (FailedTask("t", "Fatal: no credential"),)
 # fmt: off
 STATES = [
@@ -155,9 +155,9 @@ STATES = [
           clear("select", only_failed=True), left="turn", noted=Fatal("no model")),
     State("taken", "", 2, "stuck", "taken_not_begun", clear("ingest")),
     State("published", "publish", 900, "done", "done"),
-    State("ended", "end", 900, "ended", "ended", f"winnow quarantine --batch {KEY}"),
+    State("ended", "end", 900, "ended", "ended", f"winnow quarantine --batch {KEY} --campaign nightly"),
     State("dropped", "select", 900, "dropped", "dropped", left="dropped"),
-    State("damaged", "select", 900, "damaged", "damaged", f'winnow drop {KEY} --reason "..."',
+    State("damaged", "select", 900, "damaged", "damaged", f'winnow drop {KEY} --campaign nightly --reason "..."',
           left="damaged", told="unreadable"),
     # Airflow was asked.
     State("no run yet", "expand", 0.1, "goes_on", "goes_on", runs=()),
@@ -198,7 +198,7 @@ STATES = [
           runs=(ran("select", "failed", 0, 0.1),)),
     State("done without a manifest", "expand", 2, "stuck", "no_manifest", clear("select"),
           runs=(ran("select", "success", 0, 0.1),), announced="expand"),
-    State("paused", "expand", 2, "waits", "paused", "airflow dags unpause select_pairs", runs=(),
+    State("paused", "expand", 2, "waits", "paused", "airflow dags unpause nightly.select_pairs", runs=(),
           paused=("select",)),
     State("asks", "select", 2, "waits", "approval", left="plan", limits="dear",
           runs=(ran("label", "running", waiting=("approve_purchase",), failures=()),)),
@@ -382,7 +382,7 @@ def test_the_pages_say_where_it_stands(world: World, state: State) -> None:
         if not is_told:
             continue
         assert state.command in said
-        others = re.findall(r"airflow dags [a-z]+ [a-z_]+ .*? -y|winnow reconcile \S+ \S+", said)
+        others = re.findall(r"airflow dags [a-z]+ [a-z_.]+ .*? -y|winnow reconcile (?:--\S+ \S+ ?)+", said)
         assert set(others) <= {state.command}
         if state.left == "damaged":
             continue

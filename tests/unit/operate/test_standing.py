@@ -91,8 +91,8 @@ def test_a_stage_that_is_long_due_is_stuck_and_named(n_done: int) -> None:
     assert (found.level, found.stage) == ("stuck", STAGES[n_done])
     # Of a stage that has left nothing there may be no run; of the one before there is.
     before, begun = STAGES[n_done - 1], replace(state(n_done, 20), touched=NOW - QUIET * 2)
-    assert found.mend == f"airflow dags clear {DAG_OF[before]} --partition-key d -y"
-    again = f"airflow dags clear {DAG_OF[STAGES[n_done]]} --partition-key d -y"
+    assert found.mend == f"airflow dags clear nightly.{DAG_OF[before]} --partition-key d -y"
+    again = f"airflow dags clear nightly.{DAG_OF[STAGES[n_done]]} --partition-key d -y"
     assert standing_of(begun, NOW).mend == again
 
 
@@ -106,7 +106,7 @@ def test_a_run_that_goes_on_is_no_trouble_and_one_that_failed_is() -> None:
 
 def test_a_stage_that_left_nothing_ends_the_batch() -> None:
     found = standing_of(state(1, 1000, ended=True), NOW)
-    assert (found.level, found.mend) == ("ended", "winnow quarantine --batch d")
+    assert (found.level, found.mend) == ("ended", "winnow quarantine --batch d --campaign nightly")
 
 
 @pytest.mark.parametrize(("late", "level"), [(timedelta(0), "waits"), (QUIET, "waits")])
@@ -155,4 +155,4 @@ def test_a_blocked_batch_says_which_check(
     found = standing_of(facts_of(small.lake, small.campaign, "2026-11-22"), small.time)
     assert (found.level, found.heading) == ("stuck", "The gate blocked the batch")
     assert "agreement_high = 0.41 (limit >= 0.45)" in found.cause
-    assert found.mend == "airflow dags clear publish_dataset --partition-key 2026-11-22 -y"
+    assert found.mend == "airflow dags clear small.publish_dataset --partition-key 2026-11-22 -y"

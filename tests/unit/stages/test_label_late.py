@@ -88,7 +88,7 @@ def test_late_answers_are_kept_priced_and_told_once(closed: Night) -> None:
     [finding] = passed(closed, vendor, hours=1).tell
     assert (finding.kind, finding.key) == ("late_answers", DAY)
     assert finding.detail.startswith("2 answers came after it was collected, $0.20 charged")
-    assert finding.command == f"winnow late --batch {DAY}"
+    assert finding.command == f"winnow late --campaign small --batch {DAY}"
     answers = late_answers(closed.batch(), vendor)
     held = {row["annotation_id"] for row in closed.rows("label", "annotations")}
     assert len(answers) == 2 and not held & {each.annotation_id for each in answers}
@@ -157,7 +157,7 @@ def test_the_commands_show_what_came_late_and_what_is_left_alone(
     assert not list(closed.lake.tags("batches/small/2027-01-01"))
     assert "came after it was collected: none." in winnow("late", "--batch", DAY)
     assert winnow("reconcile").strip() == "Nothing is lost."
-    assert f"winnow late --batch {DAY}" in winnow("reconcile")
+    assert f"winnow late --campaign small --batch {DAY}" in winnow("reconcile")
     told = winnow("late", "--batch", DAY)
     assert told.count("$0.10") == 2
     assert "2; kept in the lake, in no dataset" in told

@@ -66,8 +66,8 @@ def test_the_message_names_the_ways_out(spoilt: Night) -> None:
         CHECK,
         "change the limits under `validation`",
         "`row_faults: quarantine` under `validation`",
-        f"`winnow quarantine --batch {batch.key}`",
-        f"`winnow drop {batch.key} --reason",
+        f"`winnow quarantine --campaign {batch.campaign.name} --batch {batch.key}`",
+        f"`winnow drop {batch.key} --campaign {batch.campaign.name} --reason",
     ):
         assert way in str(stop.value)
 
