@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -360,6 +360,16 @@ def read_batch(lake: Lake, campaign: str, key: str, clock: Clock) -> Batch | Non
     return Batch(frozen, key, lake, clock, f"{_STORED}{digest(canonical_json(settings))}")
 
 
+def last_settings(lake: Lake, campaign: str) -> Campaign | None:
+    """A campaign as its newest batch was begun, of those that can be read; None where none can."""
+    for key in sorted(lake.names(f"batches/{campaign}"), reverse=True):
+        with suppress(Corrupt, Fatal):
+            batch = read_batch(lake, campaign, key, lambda: datetime.now(UTC))
+            if batch is not None:
+                return batch.campaign
+    return None
+
+
 def is_key(text: str) -> bool:
     """Whether a text can name a batch.
 
@@ -394,7 +404,8 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
         assert batch is not None
     limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}
     label = batch.campaign.label.model_copy(update=limits)
-    moved = {"validation": campaign.validation, "label": label}
+    # What it goes on from is the campaign's, and read by nothing but its ingest.
+    moved = {"validation": campaign.validation, "label": label, "continues": campaign.continues}
     return replace(batch, campaign=batch.campaign.model_copy(update=moved))
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 from winnow.campaign.folder import SUFFIXES, write_whole
 from winnow.errors import Fatal, WinnowError
 
+SHIPPED = Path(__file__).parents[1] / "campaigns"
+
 SECONDS = 20.0
 """How old what was brought may be: a changed file is seen within a minute of any process."""
 
 _NOTE = ".brought"
+
+
+def place_setting() -> str:
+    """Where the environment says that campaigns lie; WINNOW_CAMPAIGN, a file, is the older name."""
+    variable = os.environ.get
+    return variable("WINNOW_CAMPAIGNS") or variable("WINNOW_CAMPAIGN") or str(SHIPPED)
 
 
 def campaigns_place(said: str, brought: Path) -> Path:

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "backfill": "operate",
     "reconcile": "operate",
     "late": "operate",
+    "migrate": "migrate",
     "doctor": "doctor",
     "versions": "datasets",
     "diff": "datasets",

@@ -23,14 +23,12 @@ from pathlib import Path
 
 from airflow.sdk import get_parsing_context
 
-import winnow
 from winnow.campaign import Campaign, parse_campaign
 from winnow.campaign.folder import files_in, keep, kept, read, read_all
-from winnow.campaigns import campaigns_place
+from winnow.campaigns import campaigns_place, place_setting
 from winnow.errors import Fatal, WinnowError
 from winnow.stages.tasks import campaign_of
 
-SHIPPED = Path(winnow.__file__).parents[1] / "campaigns"
 WIRING = Path(__file__).parents[2] / "dags"
 FAULTS_FILE = "campaigns.py"
 """The file of `dags/` that only says which campaigns are broken."""
@@ -55,8 +53,7 @@ def place() -> Path:
     Raises:
         Fatal: The bucket cannot be read, and nothing of it is here from before.
     """
-    said = os.environ.get("WINNOW_CAMPAIGNS") or os.environ.get("WINNOW_CAMPAIGN")
-    return campaigns_place(said or str(SHIPPED), _state() / "brought")
+    return campaigns_place(place_setting(), _state() / "brought")
 
 
 def campaign_named(name: str) -> Campaign:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
+from winnow.campaign.folder import files_in
 from winnow.errors import Fatal, WinnowError
-from winnow.stages.tasks import DAGS
+from winnow.stages.tasks import DAGS, stage_of
 from winnow_airflow.campaigns import campaign_named, place
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ def batch_of(dag_run: Any) -> Batch:
     """The batch that a DAG run works on, by its partition key.
 
     Raises:
-        Fatal: The run has no key, or WINNOW_LAKE is not set.
+        Fatal: The run has no key, WINNOW_LAKE is not set, or the campaign looks like a renamed one
+            and does not say so.
         AirflowSkipException: A person gave the batch up: nothing is done, and nobody is told.
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
     from winnow.batch import open_batch, read_batch
+    from winnow.ingest.continued import refuse_renamed
     from winnow.ingest.ledger import read_ledger
     from winnow.stages.label.drop import dropped_text
 
@@ -69,6 +72,8 @@ def batch_of(dag_run: Any) -> Batch:
         if begun is None:
             raise
         return begun
+    if stage_of(dag_run.dag_id) == "ingest" and place().is_dir():
+        refuse_renamed(lake, campaign, files_in(place()))
     return open_batch(campaign, key, lake, _now)
 
 
@@ -131,9 +136,12 @@ def nights_at_once(dag_run: Any) -> int | None:
     Raises:
         Fatal: `at_once` of the backfill's conf is no whole number above 0.
     """
-    if getattr(dag_run.run_type, "value", dag_run.run_type) != "backfill":
+    conf = dag_run.conf or {}
+    run_type = getattr(dag_run.run_type, "value", dag_run.run_type)
+    # Without a cron Airflow has no backfill: `winnow backfill` starts runs that say what they are.
+    if run_type != "backfill" and not (run_type == "manual" and "at_once" in conf):
         return None
-    asked = (dag_run.conf or {}).get("at_once", 1)
+    asked = conf.get("at_once", 1)
     if type(asked) is not int or asked < 1:
         raise Fatal(f"at_once is {asked!r} in this backfill's conf; write a whole number from 1.")
     return asked

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from winnow.errors import Fatal
+from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow_airflow import campaigns
 from winnow_airflow.bundle import CampaignBundle
-from winnow_airflow.context import nights_at_once
+from winnow_airflow.context import batch_of, nights_at_once, the_lake
 
 CAMPAIGN = """
 name: {name}
@@ -246,6 +247,7 @@ def test_reconcile_is_as_often_as_asked_and_campaigns_take_turns(
     [
         ("scheduled", {"at_once": 3}, None),
         ("manual", {}, None),
+        ("manual", {"at_once": 2}, 2),
         ("backfill", None, 1),
         ("backfill", {"at_once": 4}, 4),
     ],
@@ -264,3 +266,24 @@ def test_a_backfill_that_says_no_number_is_refused(said: Any) -> None:
     run = SimpleNamespace(run_type="backfill", conf={"at_once": said})
     with pytest.raises(Fatal, match="at_once"):
         nights_at_once(run)
+
+
+def test_a_first_batch_of_a_renamed_campaign_is_refused_before_it_takes_anything(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WINNOW_LAKE", str(tmp_path / "lake"))
+    run = SimpleNamespace(dag_id="alpha.ingest_prompts", partition_key="2026-11-23", conf={})
+    lake = the_lake()
+    before = batch_of(run)
+    assert append(lake, "alpha", read_ledger(lake, "alpha"), Entry(before.key, {}, {}, {}))
+    (folder / "alpha.yaml").unlink()
+    write(folder, "gamma")
+    new = SimpleNamespace(dag_id="gamma.ingest_prompts", partition_key="2026-11-24", conf={})
+    with pytest.raises(Fatal, match="`continues: alpha`"):
+        batch_of(new)
+    assert "gamma" not in lake.names("batches")
+    write(folder, "gamma", instead=("owner: ann", "owner: ann\ncontinues: alpha"))
+    assert batch_of(new).campaign.predecessor == "alpha"
+    write(folder, "alpha")
+    write(folder, "gamma")
+    assert batch_of(new).key == "2026-11-24"

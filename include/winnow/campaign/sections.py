@@ -505,6 +505,11 @@ class Campaign(Settings):
         "Another campaign of the lake: its prompts and pools are taken over, batch by batch "
         "of the same key, and nothing is generated",
     )
+    continues: Name | None = setting(
+        None,
+        "A campaign that was renamed to this one: the prompt files and prompts that it took count "
+        "as taken. `none`: they are taken anew, though the campaign that took them is gone",
+    )
     annotations_from: list[Name] | None = setting(
         None,
         "Campaigns over the same pools whose votes are taken over and not bought again; null: "
@@ -540,10 +545,15 @@ class Campaign(Settings):
                 )
         elif self.ingest.sources:
             raise ValueError("take out ingest.sources: with pools_from prompts come with the pools")
-        if self.name in (self.pools_from, *self.vote_campaigns):
+        if self.name in (self.pools_from, self.continues, *self.vote_campaigns):
             # A model that learnt from the votes it takes over would be tested on what it knows.
             raise ValueError("a campaign takes nothing over from itself; give it another name")
         return self
+
+    @property
+    def predecessor(self) -> str | None:
+        """The campaign that it goes on from; None where there is none."""
+        return None if self.continues == "none" else self.continues
 
     @property
     def vote_campaigns(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The few calls of Airflow's REST API that a backfill needs.
+"""The few calls of Airflow's REST API that a backfill and a migration need.
 
 Which Airflow and who asks stands in the environment: WINNOW_AIRFLOW_URL, such as
 http://127.0.0.1:8080, and either WINNOW_AIRFLOW_TOKEN, a bearer token, or WINNOW_AIRFLOW_USER and
@@ -7,9 +7,12 @@ WINNOW_AIRFLOW_PASSWORD, for which Airflow gives one.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,11 +21,11 @@ from winnow.addresses import holds_secret
 from winnow.calls import Bounds, Calls, is_callable, is_sendable, why
 from winnow.errors import Fatal, Retryable
 from winnow.ingest.values import Unreadable, read_json
-from winnow.stages.tasks import DAG_OF
 from winnow.text import plain_text
 
-HEAD_DAG = DAG_OF["ingest"]
 SHOWN_CHARS = 300
+_PAGE = 100
+"""Rows of an answer; Airflow gives no more by default."""
 BOUNDS = Bounds(seconds=120.0, silence=60.0)
 
 
@@ -50,6 +53,52 @@ class _Dag(_Answer):
     is_paused: bool
 
 
+class _Tag(_Answer):
+    name: str
+
+
+class _Listed(_Answer):
+    dag_id: str
+    is_stale: bool
+    tags: list[_Tag]
+
+
+class _Dags(_Answer):
+    dags: list[_Listed]
+
+
+class FrozenRun(_Answer):
+    """A run that did not end."""
+
+    dag_run_id: str
+    partition_key: str | None = None
+
+
+class _Runs(_Answer):
+    dag_runs: list[FrozenRun]
+
+
+class _Keyed(_Answer):
+    partition_key: str | None = None
+
+
+class _RunKeys(_Answer):
+    dag_runs: list[_Keyed]
+
+
+class _Nothing(_Answer):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDag:
+    """A DAG that Airflow has records of; stale where no DAG file makes it any more."""
+
+    dag_id: str
+    is_stale: bool
+    tags: frozenset[str]
+
+
 _Shape = TypeVar("_Shape", bound=_Answer)
 
 
@@ -69,6 +118,43 @@ class AirflowRest:
         """Start a backfill; its id."""
         return self._ask(_Created, "POST", "/api/v2/backfills", body).id
 
+    def has_run(self, dag: str, key: str) -> bool:
+        """Whether the DAG has a run of the key."""
+        prefix = f"partition_key_prefix_pattern={quote(key, safe='')}"
+        path = f"/api/v2/dags/{dag}/dagRuns?limit={_PAGE}&{prefix}"
+        runs = self._ask(_RunKeys, "GET", path).dag_runs
+        return any(run.partition_key == key for run in runs)
+
+    def begin(self, dag: str, key: str, conf: Mapping[str, Any]) -> str:
+        """Start a run of a key; its id."""
+        body = {"logical_date": None, "partition_key": key, "conf": dict(conf)}
+        return self._ask(FrozenRun, "POST", f"/api/v2/dags/{dag}/dagRuns", body).dag_run_id
+
+    def dag(self, name: str) -> StaleDag | None:
+        """A DAG that Airflow knows, stale ones too; None where it knows none of the name."""
+        path = f"/api/v2/dags?exclude_stale=false&limit={_PAGE}&dag_id_prefix_pattern={name}"
+        for dag in self._ask(_Dags, "GET", path).dags:
+            if dag.dag_id == name:
+                return StaleDag(name, dag.is_stale, frozenset(tag.name for tag in dag.tags))
+        return None
+
+    def frozen_runs(self, dag: str) -> list[FrozenRun]:
+        """Runs of a DAG that did not end, the oldest first."""
+        runs: list[FrozenRun] = []
+        path = f"/api/v2/dags/{dag}/dagRuns?state=running&state=queued&order_by=id&limit={_PAGE}"
+        while page := self._ask(_Runs, "GET", f"{path}&offset={len(runs)}").dag_runs:
+            runs += page
+        return runs
+
+    def fail_run(self, dag: str, run_id: str) -> None:
+        """Mark a run as failed, with its tasks that did not end."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{quote(run_id, safe='')}"
+        self._ask(_Nothing, "PATCH", path, {"state": "failed"})
+
+    def delete_dag(self, dag: str) -> None:
+        """Delete a DAG's records, its runs and their tasks among them."""
+        self._send("DELETE", f"/api/v2/dags/{dag}")
+
     def paused(self, dags: list[str]) -> list[str]:
         """Those of the DAGs that are paused."""
         return [dag for dag in dags if self._ask(_Dag, "GET", f"/api/v2/dags/{dag}").is_paused]
@@ -76,13 +162,18 @@ class AirflowRest:
     def _ask(
         self, shape: type[_Shape], method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> _Shape:
+        return _read(self.url, self._send(method, path, body), shape)
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
         try:
             answer = self._calls.send(method, path, body)
         except httpx.TransportError as error:
             raise _unreachable(self.url, error) from None
-        if answer.is_success:
-            return _read(self.url, answer, shape)
-        raise _refused(self.url, answer)
+        if not answer.is_success:
+            raise _refused(self.url, answer)
+        return answer
 
 
 def connect_airflow(transport: httpx.BaseTransport | None = None) -> AirflowRest:
@@ -139,6 +230,10 @@ def _read(url: str, answer: httpx.Response, shape: type[_Shape]) -> _Shape:
         ) from None
 
 
+def _dag_of(request: httpx.Request) -> str:
+    return str(json.loads(request.content)["dag_id"])
+
+
 def _unreachable(url: str, error: httpx.TransportError) -> Retryable:
     return Retryable(
         f"Airflow at {url} cannot be reached ({why(error)}); is it running? `make up`."
@@ -150,10 +245,10 @@ def _refused(url: str, answer: httpx.Response) -> Fatal:
     status = answer.status_code
     if status in (401, 403):
         return Fatal(f"Airflow at {url} refuses the token (HTTP {status}); it may have run out.")
-    if status == 409:
+    if status == 409 and answer.request.url.path.endswith("/backfills"):
         return Fatal(
-            f"Airflow runs a backfill of {HEAD_DAG} already, and one at a time is all it takes: "
-            "wait for it, or cancel it under Backfills in the UI."
+            f"Airflow runs a backfill of {_dag_of(answer.request)} already, and one at a time is "
+            "all it takes: wait for it, or cancel it under Backfills in the UI."
         )
     if status == 503:
         return Fatal(

@@ -6,7 +6,7 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -17,11 +17,14 @@ import typer
 
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
+from winnow.campaign.folder import files_in
 from winnow.campaign.teams import limits_of
 from winnow.commands import options
+from winnow.commands.chosen import Answer, Note, folder_of, of_each, place_here, with_batch
 from winnow.commands.say import answer, progress_bar, say, say_text
 from winnow.errors import Fatal, Retryable
 from winnow.expand.engine import ServerAddress
+from winnow.ingest.continued import refuse_renamed
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.ingest.sources import look_for, told
 from winnow.label.vendor import LabelVendor, VendorAccount
@@ -45,7 +48,7 @@ AT_ONCE = 8
 def run(
     lake: options.LakeOption,
     batch: options.BatchOption,
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignOption = options.UNNAMED,
     engine_python: Annotated[
         Path,
         typer.Option(
@@ -70,7 +73,10 @@ def run(
     if dropped is not None:
         say(dropped_text(batch, dropped), again_text(batch))
         return
-    limits = limits_of(campaign, options.folder_of(campaign))
+    limits = limits_of(campaign, folder_of(campaign))
+    place = place_here()
+    if place.is_dir() and campaign.name in files_in(place):
+        refuse_renamed(lake, campaign, files_in(place))
     opened = open_batch(campaign, batch, lake, _now)
     if ingest.run(opened) is None:
         passed_over = told(look_for(campaign.ingest.sources, opened.day).passed_over)
@@ -100,7 +106,7 @@ def run(
 
 def status(
     lake: options.LakeOption,
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignsOption = options.UNNAMED,
     batch: Annotated[str | None, typer.Option(help="this one only")] = None,
     last: Annotated[int, options.whole_number(0, help="so many batches; the newest")] = 20,
     every: Annotated[bool, typer.Option("--all", help="every batch")] = False,
@@ -108,11 +114,44 @@ def status(
     vendor_url: Annotated[
         str | None, typer.Option(help="the vendor's address, to ask how far it is")
     ] = None,
-) -> None:
-    """A block a batch: each stage that has begun, what is wrong and what mends it, newest last."""
+) -> int:
+    """A block a batch: each stage that has begun, what is wrong and what mends it, newest last.
+
+    All campaigns by default; of one without a file what is open.
+    """
+
+    def look(settings: Campaign) -> Answer:
+        if (
+            batch is not None
+            and not campaign
+            and batch not in read_ledger(lake, settings.name).keys
+        ):
+            return [], []
+        batches, lines = _status(lake, settings, batch, None if every else last, vendor_url)
+        return [each.as_dict() for each in batches], lines
+
+    if batch is not None:
+        with_batch(lake, campaign, batch, one=False)
+    empty = "" if batch else "  No batch yet."
+    rows, lines, code = of_each(lake, campaign, look, _note_row, with_gone=True, empty=empty)
+    answer(rows, lines, as_json)
+    return code
+
+
+def _note_row(note: Note) -> dict[str, Any]:
+    """A note on a campaign, in the shape of a batch."""
+    trouble: dict[str, Any] = {"stage": "", "level": note.level, "heading": ""}
+    trouble |= {"cause": note.cause, "mend": note.mend, "batch": None, "since": None}
+    return {"batch": None, "stages": {}, "trouble": trouble}
+
+
+def _status(
+    lake: Lake, campaign: Campaign, batch: str | None, last: int | None, vendor_url: str | None
+) -> tuple[list[Progress], list[str]]:
+    """The last batches of a campaign (None: all), or one, and the lines of them."""
     ledger = read_ledger(lake, campaign.name)
     keys = _keys(ledger, lake, campaign, batch)
-    wanted = keys if every else keys[-last:] if last else []
+    wanted = keys if last is None else keys[-last:] if last else []
     vendor = vendor_of(campaign, vendor_url) if vendor_url else None
     memory = whole(lambda: read_memory(lake, campaign.name)[0])
     mends = {} if isinstance(memory, Damage) else memory.mends
@@ -129,18 +168,33 @@ def status(
     lines = [line for each in batches for line in each.lines()]
     if len(wanted) < len(keys):
         lines.insert(0, f"The last {len(wanted)} of {len(keys)} batches; --all shows every one.")
-    answer([each.as_dict() for each in batches], lines, as_json)
+    return batches, lines
 
 
 def quarantine(
     lake: options.LakeOption,
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignsOption = options.UNNAMED,
     batch: Annotated[str | None, typer.Option(help="this one only")] = None,
     as_json: options.JsonOption = False,
-) -> None:
+) -> int:
     """A line a row in quarantine: stage, file and line or id, reason."""
+
+    def look(settings: Campaign) -> Answer:
+        keys = read_ledger(lake, settings.name).keys
+        wanted = keys if batch is None else [key for key in keys if key == batch]
+        rows = _quarantine_rows(lake, settings, wanted)
+        return rows, [line for row in rows for line in _quarantine_lines(row)]
+
+    if batch is not None:
+        with_batch(lake, campaign, batch, one=False)
+    rows, lines, code = of_each(lake, campaign, look, _note_row)
+    answer(rows, lines, as_json)
+    return code
+
+
+def _quarantine_rows(lake: Lake, campaign: Campaign, keys: Sequence[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for key in keys_of(lake, campaign, batch):
+    for key in keys:
         for stage in STAGES:
             held = whole(partial(_quarantined, lake, campaign.name, key, stage))
             if isinstance(held, Damage):
@@ -148,14 +202,14 @@ def quarantine(
                     {"damaged": held.cause, "mend": damaged(campaign.name, key, held.cause).mend}
                 ]
             rows += [{"batch": key, "stage": stage, **row} for row in held]
-    answer(rows, (line for row in rows for line in _quarantine_lines(row)), as_json)
+    return rows
 
 
 def drop(
     batch: Annotated[str, typer.Argument(help="the day, 2026-11-22")],
     lake: options.LakeOption,
     reason: Annotated[str, typer.Option(help="for whoever looks at the batch later")],
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignsOption = options.UNNAMED,
     called_off: Annotated[
         bool,
         typer.Option("--called-off", help="its tasks were called off at the vendor by hand"),
@@ -164,9 +218,10 @@ def drop(
 ) -> None:
     """Give a batch up: its files and prompts are free again, what it cost stays on the books."""
     salt = vendor_token(needed=False).encode()
-    vendor = vendor_of(campaign, vendor_url) if salt and not called_off else None
+    settings = with_batch(lake, campaign, batch)
+    vendor = vendor_of(settings, vendor_url) if salt and not called_off else None
     note = Dropped(getpass.getuser(), _now().isoformat(timespec="seconds"), reason)
-    dropped = drop_batch(lake, campaign, batch, note, _now, vendor, salt, called_off=called_off)
+    dropped = drop_batch(lake, settings, batch, note, _now, vendor, salt, called_off=called_off)
     say(dropped_text(batch, dropped))
     if dropped.charged:
         say(f"${dropped.charged / MICROS:.2f} was charged for its labels and stays on the books.")

@@ -17,12 +17,16 @@ Outcome = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check found: what was measured, and what to do where it is not ok."""
+    """What a check found: what was measured, and what to do where it is not ok.
+
+    `campaign` is the one that it is about; empty where it is about all of them.
+    """
 
     name: str
     outcome: Outcome
     measured: str
     mend: str = ""
+    campaign: str = ""
 
 
 Examine = Callable[[], Check]
@@ -46,6 +50,8 @@ def failed(measured: str, mend: str) -> Check:
 def run_all(checks: Mapping[str, Examine], seconds: float) -> list[Check]:
     """Every check at once, in the order given; one that takes longer than `seconds` has failed.
 
+    They are called by their name, or CAMPAIGN/NAME.
+
     The threads are daemons: one that hangs does not keep the process.
     """
     done: dict[str, Check] = {}
@@ -65,7 +71,13 @@ def run_all(checks: Mapping[str, Examine], seconds: float) -> list[Check]:
     late = failed(f"no answer within {seconds:.0f} s", "see whether it is reachable from here")
     ended = {name: done.get(name, late) for name in checks}
     return [
-        Check(name, each.outcome, plain_line(each.measured), plain_line(each.mend))
+        Check(
+            name.rpartition("/")[2],
+            each.outcome,
+            plain_line(each.measured),
+            plain_line(each.mend),
+            name.rpartition("/")[0],
+        )
         for name, each in ended.items()
     ]
 

@@ -38,7 +38,7 @@ NamedVersion = Annotated[
 
 def versions(
     lake: options.LakeOption,
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignOption = options.UNNAMED,
     as_json: options.JsonOption = False,
 ) -> None:
     """A line a version of the campaign's dataset, oldest first."""
@@ -54,7 +54,7 @@ def diff(
     before: NamedVersion,
     after: NamedVersion,
     lake: options.LakeOption,
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignOption = options.UNNAMED,
     rows: Annotated[int, options.whole_number(0, help="most ids listed of each change")] = 10,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -70,7 +70,7 @@ def pull(
     version: NamedVersion,
     lake: options.LakeOption,
     out: Annotated[Path, typer.Option(help="the folder it becomes")],
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignOption = options.UNNAMED,
 ) -> None:
     """A version as a local folder: every file checked, whole or not at all."""
     wanted = find_version(lake, campaign, version)
@@ -86,7 +86,7 @@ def pull(
 def lineage(
     row: Annotated[str, typer.Argument(help="a pair_id, response_id or annotation_id")],
     lake: options.LakeOption,
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignOption = options.UNNAMED,
     batch: Annotated[str | None, typer.Option(help="look in this batch only")] = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -99,7 +99,7 @@ def rollback(
     version: NamedVersion,
     lake: options.LakeOption,
     reason: Annotated[str, typer.Option(help="for the new version's manifest")],
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignOption = options.UNNAMED,
 ) -> None:
     """An older version published again as the newest: the next batch builds on it."""
     target = find_version(lake, campaign, version)
@@ -153,7 +153,7 @@ def _line(version: Version) -> str:
 
 def gc(
     lake: options.LakeOption,
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignOption = options.UNNAMED,
     grace_hours: Annotated[float, options.decimal(0, 1e5, help="younger things stay")] = 48.0,
     delete: Annotated[
         bool, typer.Option("--delete", help="remove them; else only list them")

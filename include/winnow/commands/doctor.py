@@ -1,4 +1,4 @@
-"""`winnow doctor`: is everything there that tonight's batch needs?
+"""`winnow doctor`: is everything there that tonight's batches need?
 
 Run it where Airflow's components run, with their environment: it looks at what they would see.
 """
@@ -6,23 +6,35 @@ Run it where Airflow's components run, with their environment: it looks at what 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, TypeVar
 
 import typer
 
-from winnow.campaign import Campaign, load_campaign
+from winnow.campaign import Campaign
+from winnow.campaign.folder import read_all
+from winnow.commands import doctor_campaigns as of_campaigns
 from winnow.commands import doctor_services as services
 from winnow.commands import doctor_store as store
-from winnow.commands.checks import Check, Examine, failed, ok, run_all
-from winnow.commands.options import MODELS, SHIPPED, JsonOption, ModelsOption, decimal
+from winnow.commands.checks import Check, Examine, failed, run_all
+from winnow.commands.chosen import campaigns, place_here, the_campaign
+from winnow.commands.options import (
+    MODELS,
+    UNNAMED,
+    CampaignsOption,
+    JsonOption,
+    ModelsOption,
+    decimal,
+)
 from winnow.commands.say import answer
 from winnow.errors import WinnowError
-from winnow.lake import open_lake
+from winnow.lake import Lake, open_lake
+from winnow.operate.campaigns import Known
 
 T = TypeVar("T")
 
@@ -31,7 +43,7 @@ MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
 def doctor(
     lake: Annotated[str | None, typer.Option(envvar="WINNOW_LAKE", help="folder or s3://…")] = None,
-    campaign: Annotated[Path, typer.Option(envvar="WINNOW_CAMPAIGN", help="YAML file")] = SHIPPED,
+    campaign: CampaignsOption = UNNAMED,
     day: Annotated[
         str | None, typer.Option(help="whose prompt files are looked for; yesterday if absent")
     ] = None,
@@ -39,17 +51,16 @@ def doctor(
     seconds: Annotated[float, decimal(0.1, 86_400, help="longest that a check may take")] = 15.0,
     as_json: JsonOption = False,
 ) -> int:
-    """Check lake, campaign, sources, vendor, engine, Airflow and alarms; 1 if a check failed."""
+    """Check lake, campaigns, sources, vendors, engine, Airflow and alarms; 1 if a check failed."""
     checks = examine(campaign, lake, day, models, seconds)
-    lines = (line for check in checks for line in _lines(check))
-    answer([asdict(check) for check in checks], lines, as_json)
+    answer([asdict(check) for check in checks], _lines(checks), as_json)
     return int(any(check.outcome == "failed" for check in checks))
 
 
 def examine(
-    campaign_file: Path, lake_uri: str | None, day: str | None, models: Path, seconds: float
+    named: str, lake_uri: str | None, day: str | None, models: Path, seconds: float
 ) -> list[Check]:
-    """Every check, in a fixed order, within about `seconds`."""
+    """Every check of the campaigns that `--campaign` says, in a fixed order, in about `seconds`."""
     day = day or (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
     checks: dict[str, Examine] = {}
 
@@ -61,12 +72,6 @@ def examine(
             checks[name] = lambda: wrong
             return None
 
-    campaign = opened(
-        "campaign", partial(load_campaign, campaign_file), "correct the file it names"
-    )
-    if campaign is not None:
-        named = ok(f"{campaign.name}, {campaign_file}")
-        checks["campaign"] = lambda: named
     checks["lake"] = lambda: failed("WINNOW_LAKE is not set", "set it, or --lake")
     lake = opened("lake", partial(open_lake, lake_uri), "correct WINNOW_LAKE") if lake_uri else None
     places = {"models": models}
@@ -76,15 +81,32 @@ def examine(
         checks["clock"] = partial(store.clock, lake)
         if "://" not in lake.uri:
             places["lake"] = Path(lake.uri)
-    if campaign is None:
+    known = opened("campaign", partial(_known, lake, named), "correct the file it names") or []
+    if "campaign" in checks:
+        checks = {"campaign": checks.pop("campaign"), **checks}
+    here = [each for each in known if each.file != "gone" or named]
+    if lake is not None and not named:
+        gone = [each for each in known if each.file == "gone"]
+        checks["removed"] = partial(of_campaigns.removed, lake, gone)
+    kept: dict[Hashable, Examine] = {}
+    good = [each.settings for each in here if each.settings and each.file == "good"]
+    for each in here:
+        place = Path(named) if "/" in named or "." in named else place_here()
+        of_one: dict[str, Examine] = {"campaign": partial(of_campaigns.file, each, place)}
+        if each.settings is not None:
+            settings = each.settings
+            of_one["schedule"] = partial(of_campaigns.schedule, settings, datetime.now(UTC))
+            of_one["shared"] = partial(of_campaigns.shared, settings, good)
+            of_one["sources"] = partial(store.sources, settings, lake, day)
+            of_one["known answers"] = partial(store.known_answers, settings, day)
+            if lake is not None:
+                of_one["versions"] = partial(store.versions, lake, settings)
+            of_one |= _services(settings, models, seconds, kept)
+        checks |= {f"{each.name}/{name}": examine for name, examine in of_one.items()}
+    if not good or lake is None:
         checks["versions"] = store.installed
-    else:
-        checks["sources"] = partial(store.sources, campaign, lake, day)
-        checks["known answers"] = partial(store.known_answers, campaign, day)
-        if lake is not None:
-            checks["versions"] = partial(store.versions, lake, campaign)
-        checks |= _services(campaign, models, seconds)
     checks |= {
+        "gpu": services.gpu,
         "airflow": partial(services.airflow, seconds / 2.0),
         "workers": partial(services.workers, seconds),
         "disk": partial(store.disk, places),
@@ -95,19 +117,72 @@ def examine(
     return run_all(checks, seconds)
 
 
-def _services(campaign: Campaign, models: Path, seconds: float) -> dict[str, Examine]:
-    checks: dict[str, Examine] = {"vendor": partial(services.vendor, campaign, seconds)}
-    if campaign.expand.engine == "server":
-        return checks | {"server": partial(services.server, campaign, seconds)}
+def _known(lake: Lake | None, named: str) -> list[Known]:
+    """The campaigns to look at; without a lake those that have a file.
+
+    Raises:
+        Fatal: There is none of the name, or the one file is none.
+    """
+    if lake is not None:
+        return campaigns(lake, named)
+    if named:
+        campaign = the_campaign(named)
+        return [Known(campaign.name, campaign)]
+    good, faults = read_all(place_here())
+    broken = [Known(each.name, None, "broken", each.reason) for each in faults]
+    return [*(Known(campaign.name, campaign) for campaign in good), *broken]
+
+
+def _services(
+    campaign: Campaign, models: Path, seconds: float, kept: dict[Hashable, Examine]
+) -> dict[str, Examine]:
+    """What the campaign needs that runs elsewhere; what others need too is looked at once."""
+
+    def once(examine: Examine, *what: Hashable) -> Examine:
+        return kept.setdefault(what, _once(examine))
+
+    expand, label = campaign.expand, campaign.label
+    vendor = once(partial(services.vendor, campaign, seconds), label.vendor, label.connection)
+    if expand.engine == "server":
+        server = partial(services.server, campaign, seconds)
+        return {"vendor": vendor, "server": once(server, expand.server.connection, expand.model)}
     python = os.environ.get("WINNOW_ENGINE_PYTHON")
-    return checks | {
+    engine = once(partial(services.engine, campaign, python, seconds), expand.engine)
+    return {
+        "vendor": vendor,
         "model": partial(services.model, campaign, models),
-        "engine": partial(services.engine, campaign, python, seconds),
-        "gpu": services.gpu,
+        "engine": engine,
     }
 
 
-def _lines(check: Check) -> list[str]:
+def _once(examine: Examine) -> Examine:
+    """The check, looked at by whoever comes first."""
+    lock, found = Lock(), list[Check]()
+
+    def look() -> Check:
+        with lock:
+            if not found:
+                found.append(examine())
+            return found[0]
+
+    return look
+
+
+def _lines(checks: list[Check]) -> list[str]:
+    """A line a check; where there are several campaigns, each one's under a heading."""
+    of: dict[str, list[Check]] = {}
+    for check in checks:
+        of.setdefault(check.campaign, []).append(check)
+    if len(of.keys() - {""}) <= 1:
+        of = {"": checks}
+    lines: list[str] = []
+    for campaign, own in of.items():
+        lines += [f"Campaign {campaign}"] if campaign else []
+        lines += [line for check in own for line in _line(check)]
+    return lines
+
+
+def _line(check: Check) -> list[str]:
     lines = [f"{MARKS[check.outcome]} {check.name:<18} {check.measured}"]
     if check.outcome != "ok" and check.mend:
         lines.append(f"{'':<26} Do: {check.mend}")

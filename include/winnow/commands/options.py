@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-import winnow
-from winnow.campaign import Campaign, load_campaign
+from winnow.campaign import Campaign
+from winnow.commands.chosen import the_campaign
 from winnow.lake import Lake, open_lake
 
-SHIPPED: Any = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
-"""The campaign of a command that names none; read when the command begins."""
+UNNAMED: Any = ""
+"""The campaign of a command that names none (`winnow.commands.chosen`)."""
 
 
 def decimal(least: float, most: float, **said: Any) -> Any:
@@ -63,20 +63,6 @@ def _in_range(kind: Callable[[Any], Any], least: float, most: float) -> Callable
 
 _NAMES: dict[Any, str] = {int: "whole number", float: "number"}
 
-_FOLDERS: dict[str, Path] = {}
-
-
-def _read_campaign(path: Any) -> Campaign:
-    campaign = load_campaign(Path(path))
-    _FOLDERS[campaign.name] = Path(path).resolve().parent
-    return campaign
-
-
-def folder_of(campaign: Campaign) -> Path:
-    """The folder of the file that `--campaign` named; `teams.yaml` lies there."""
-    return _FOLDERS[campaign.name]
-
-
 LakeOption = Annotated[
     Lake,
     typer.Option(
@@ -87,10 +73,15 @@ CampaignOption = Annotated[
     Campaign,
     typer.Option(
         "--campaign",
-        parser=_read_campaign,
-        envvar="WINNOW_CAMPAIGN",
-        metavar="FILE",
-        help="YAML file",
+        parser=the_campaign,
+        metavar="NAME|FILE",
+        help="a name in the folder WINNOW_CAMPAIGNS, or a YAML file",
+    ),
+]
+CampaignsOption = Annotated[
+    str,
+    typer.Option(
+        "--campaign", metavar="NAME|FILE", help="this one only, which may have no file any more"
     ),
 ]
 BatchOption = Annotated[str, typer.Option("--batch", help="the day, 2026-11-22")]

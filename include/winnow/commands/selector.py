@@ -29,7 +29,7 @@ from winnow.stages.select.plan import measured_prices, plan_batch
 def plan(
     lake: options.LakeOption,
     gpu_usd_per_hour: Annotated[float, options.decimal(0, 1e6, help="price of one GPU")],
-    campaign: options.CampaignOption = options.SHIPPED,
+    campaign: options.CampaignOption = options.UNNAMED,
     budget: Annotated[
         float | None,
         options.decimal(0, MOST_USD, help="dollars; the campaign's label budget if absent"),

@@ -64,7 +64,8 @@ class Entry:
     """What one batch took: files by id, its tables, and its row counts; and whether it gave up.
 
     `at_once` is how many batches the backfill that began it lets choose side by side; None where no
-    backfill did.
+    backfill did. `continues` is the campaign that its own one went on from
+    (`winnow.ingest.continued`).
     """
 
     batch: Annotated[str, AfterValidator(_key)]
@@ -73,11 +74,12 @@ class Entry:
     counts: Mapping[str, Count]
     dropped: Dropped | None = None
     at_once: Annotated[int, Field(ge=1)] | None = None
+    continues: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         content = asdict(self)
-        for name in ("dropped", "at_once"):
+        for name in ("dropped", "at_once", "continues"):
             if content[name] is None:
                 del content[name]
         return sealed(content)

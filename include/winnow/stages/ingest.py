@@ -1,6 +1,7 @@
 """Ingest: new files of the campaign's sources become the batch's prompts.
 
-Each file is taken by one batch, each prompt is accepted once in a campaign; every row that is not
+Each file is taken by one batch, each prompt is accepted once in a campaign (and those that it
+`continues`); every row that is not
 accepted lies in quarantine with file, line and reason, and what lies at a source and is not read is
 named. A campaign with `pools_from` reads no file: its batches take over the prompts of another
 campaign's.
@@ -15,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, read_table
+from winnow.ingest.continued import earlier_ledgers
 from winnow.ingest.earlier import earlier_id
 from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.ledger import BACKFILL, Entry, Ledger, append, check_knows_all, read_ledger
@@ -36,7 +38,8 @@ def run(batch: Batch, s3_client: Any = None, *, at_once: int | None = None) -> M
 
     Raises:
         Retryable: The campaign that its pools are taken over from has none for this key yet.
-        Fatal: Those pools do not fit the campaign, or a source cannot be read.
+        Fatal: Those pools do not fit the campaign, a source cannot be read, or the campaign that it
+            continues is not in the lake.
     """
     done = batch.manifest(STAGE)
     if done is not None:
@@ -71,27 +74,31 @@ def _take(
         entry = ledger.of(batch.key)
         if entry is not None:
             return entry if entry.dropped is None else None
-        taken = ledger.taken()
+        ledgers = {batch.campaign.name: ledger}
+        ledgers |= earlier_ledgers(batch.lake, batch.campaign, ledger)
+        taken = {file_id for each in ledgers.values() for file_id in each.taken()}
         new = [file for file in files if file.file_id not in taken]
         new = new[: batch.campaign.ingest.files_per_batch]
         if source is not None:
-            entry = entry_of(batch, source, _accepted_before(batch, ledger))
+            entry = entry_of(batch, source, _accepted_before(batch, ledgers))
         elif new:
-            entry = _read(batch, new, _accepted_before(batch, ledger))
+            entry = _read(batch, new, _accepted_before(batch, ledgers))
         else:
             return None
         check_knows_all(batch.lake, batch.campaign.name, ledger)
-        entry = replace(entry, at_once=at_once)
+        entry = replace(entry, at_once=at_once, continues=batch.campaign.predecessor)
         if append(batch.lake, batch.campaign.name, ledger, entry):
             return entry
 
 
-def _accepted_before(batch: Batch, ledger: Ledger) -> dict[str, str]:
-    """Prompt id to the place that brought it, over all earlier batches."""
+def _accepted_before(batch: Batch, ledgers: Mapping[str, Ledger]) -> dict[str, str]:
+    """Prompt id to the place that brought it, over all earlier batches, by campaign."""
     places: dict[str, str] = {}
-    for entry in ledger.live:
-        for row in read_table(batch.lake, entry.outputs["prompt_ids"]).column(0).to_pylist():
-            places.setdefault(row, f"batch {entry.batch}")
+    for name, ledger in ledgers.items():
+        of_other = "" if name == batch.campaign.name else f" of {name}"
+        for entry in ledger.live:
+            for row in read_table(batch.lake, entry.outputs["prompt_ids"]).column(0).to_pylist():
+                places.setdefault(row, f"batch {entry.batch}{of_other}")
     return places
 
 

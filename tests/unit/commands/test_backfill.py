@@ -117,7 +117,7 @@ def test_a_backfill_is_told_and_started(
     assert "$15.00, by label.budget_usd" in told
     assert "Backfill 7 of 4 batches is started" in told
     [body] = airflow.created
-    assert (body["dag_id"], body["reprocess_behavior"]) == ("ingest_prompts", "none")
+    assert (body["dag_id"], body["reprocess_behavior"]) == ("small.ingest_prompts", "none")
     assert (body["from_date"][:10], body["to_date"][:10]) == (DAYS[0], DAYS[-1])
 
 
@@ -175,13 +175,13 @@ def test_a_dry_run_counts_what_is_done_and_starts_nothing(
 ) -> None:
     batch_up_to(tmp_path, campaign, DAYS[0], None, 2_000_000)
     batch_up_to(tmp_path, campaign, DAYS[1], "label", 0)
-    airflow.has, airflow.paused = DAYS[:2], ["label_pairs"]
+    airflow.has, airflow.paused = DAYS[:2], ["small.label_pairs"]
     code, told = backfill(*RANGE, "--dry-run")
     assert code == 0 and not airflow.created
     assert "published  1" in told and "begun      1 in label" in told
     assert "to start   2; 2 have a run in Airflow already" in told
     assert "$2.00: 1 batches at $2.00, the mean of the last 1" in told
-    assert "paused     label_pairs" in told
+    assert "paused     small.label_pairs" in told
 
 
 def test_days_whose_run_failed_are_taken_again_where_asked(
@@ -203,7 +203,7 @@ def test_where_every_day_has_a_run_nothing_is_started(
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((409, {"detail": "x"}), "runs a backfill of ingest_prompts already"),
+        ((409, {"detail": "x"}), "runs a backfill of small.ingest_prompts already"),
         ((503, {"detail": "x"}), "SQLite database is locked"),
         ((422, {"detail": "odd\x1b[31m dates"}), "HTTP 422: odd[31m dates"),
         ((403, {"detail": "Forbidden"}), "refuses the token"),
@@ -252,7 +252,7 @@ GOOD = {
     "/auth/token": {"access_token": "a-token"},
     "/api/v2/backfills/dry_run": {"backfills": [{"partition_key": DAYS[0]}]},
     "/api/v2/backfills": {"id": 7},
-    "/api/v2/dags/ingest_prompts": {"is_paused": False},
+    "/api/v2/dags/small.ingest_prompts": {"is_paused": False},
 }
 
 
@@ -321,3 +321,105 @@ def test_an_address_or_a_token_that_cannot_be_used_names_its_variable(
     code, printed = backfill()
     assert (code, printed.count("\n")) == (1, 1)
     assert f"WINNOW_AIRFLOW_{setting}" in printed and "SECRET77" not in printed
+
+
+def change(tmp_path: Path, **schedule: Any) -> None:
+    settings = yaml.safe_load((tmp_path / "campaign.yaml").read_text())
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(settings | {"schedule": schedule}))
+
+
+class ByHand:
+    """Airflow as far as runs of a DAG without a cron go."""
+
+    def __init__(self, has: list[str]) -> None:
+        self.has, self.begun = has, list[str]()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            return httpx.Response(201, json={"access_token": "a-token"})
+        if not request.url.path.endswith("/small.ingest_prompts/dagRuns"):
+            return httpx.Response(200, json={"is_paused": False})
+        if request.method == "GET":
+            prefix = request.url.params["partition_key_prefix_pattern"]
+            runs = [{"partition_key": key} for key in self.has if key.startswith(prefix)]
+            return httpx.Response(200, json={"dag_runs": runs})
+        body = json.loads(request.content)
+        assert body.pop("logical_date") is None
+        assert body["conf"] == {"at_once": 1}, "each learns from those before"
+        self.begun.append(body["partition_key"])
+        return httpx.Response(200, json={"dag_run_id": f"r{len(self.begun)}"})
+
+
+def test_without_a_cron_each_day_gets_a_run_in_order_unless_it_has_one(
+    tmp_path: Path,
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    change(tmp_path, cron=None)
+    batch_up_to(tmp_path, campaign, DAYS[1], "label", 0)
+    by_hand = ByHand([DAYS[0], f"{DAYS[2]}.2"])
+    transport = httpx.MockTransport(by_hand)
+    monkeypatch.setattr(operate, "connect_airflow", lambda: connect_airflow(transport))
+    assert backfill(*RANGE, "--dry-run")[0] == 0 and not by_hand.begun
+    code, told = backfill()
+    assert code == 0 and "A run each of 2 batches is started" in told
+    assert "to start   2; 2 have a run in Airflow already" in told
+    assert by_hand.begun == [DAYS[2], DAYS[3]]
+    code, told = backfill(*RANGE, "--failed")
+    assert code == 1 and "has no cron" in told
+
+
+def test_an_hourly_campaign_is_backfilled_by_hours_and_whole_days(
+    tmp_path: Path,
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    change(tmp_path, cron="0 * * * *")
+    wanted = [f"{DAYS[0]}T{hour:02}" for hour in (6, 7, 8)]
+    bodies: list[dict[str, Any]] = []
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        if request.url.path.startswith("/api/v2/dags/"):
+            return httpx.Response(200, json={"is_paused": False})
+        if request.url.path == "/auth/token":
+            return httpx.Response(201, json={"access_token": "a-token"})
+        bodies.append(json.loads(request.content))
+        keys = [{"partition_key": key} for key in wanted[1:]]
+        return httpx.Response(200, json={"backfills": keys, "id": 7})
+
+    transport = httpx.MockTransport(answered)
+    monkeypatch.setattr(operate, "connect_airflow", lambda: connect_airflow(transport))
+    code, told = backfill("--from", wanted[0], "--to", wanted[-1])
+    assert code == 0 and "3 batches" in told and "to start   2; 1 have a run" in told
+    # Midnight as the last bound would take its whole day in.
+    assert (bodies[0]["from_date"], bodies[0]["to_date"]) == (
+        *(f"{DAYS[0]}T06:00:00+00:00", f"{DAYS[0]}T08:00:01+00:00"),
+    )
+    backfill("--from", DAYS[0], "--to", DAYS[0], "--dry-run")
+    assert bodies[-1]["to_date"] == f"{DAYS[0]}T23:00:01+00:00"
+    for first, last in ((f"{DAYS[0]}T0630", f"{DAYS[0]}T08"), ("2026-03-1", f"{DAYS[0]}T08")):
+        code, told = backfill("--from", first, "--to", last)
+        assert code == 1 and "write days like" in told
+
+
+def test_a_range_without_a_tick_is_said(
+    tmp_path: Path,
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+) -> None:
+    change(tmp_path, cron="0 5 * * 3")
+    code, told = backfill("--from", "2026-03-06", "--to", "2026-03-08")
+    assert code == 1 and "no batch from 2026-03-06" in told
+
+
+@pytest.mark.parametrize("day", ["20260301", "2026-3-01", "2026-02-29"])
+def test_a_day_that_is_written_otherwise_is_refused(
+    airflow: FakeAirflow, campaign: Campaign, backfill: Callable[..., tuple[int, str]], day: str
+) -> None:
+    code, told = backfill("--from", day, "--to", "2026-03-04")
+    assert code == 1 and "write days like" in told

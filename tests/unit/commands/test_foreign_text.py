@@ -256,7 +256,7 @@ def test_an_error_of_a_command_is_one_line(run: Any, text: str) -> None:
 @given(ANYTHING)
 def test_what_a_check_measured_is_one_line(text: str) -> None:
     [check] = run_all({"vendor": lambda: failed(text, text)}, 30.0)
-    for line in _lines(check):
+    for line in _lines([check]):
         assert_plain(line)
 
 

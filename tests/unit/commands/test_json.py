@@ -66,15 +66,19 @@ def test_late_answers(rows: Callable[..., Any], monkeypatch: pytest.MonkeyPatch)
     said = dict.fromkeys(operate.LATE_COLUMNS, "x") | {"price": 100_000}
     monkeypatch.setenv("WINNOW_VENDOR_TOKEN", "token")
     monkeypatch.setattr(operate, "late_answers", lambda *_: [SimpleNamespace(**said)])
-    assert rows("late", "--batch", DAY) == [{"batch": DAY, **said}]
+    assert rows("late", "--batch", DAY) == [{"campaign": "small", "batch": DAY, **said}]
 
 
 def test_what_reconcile_leaves_to_a_person(rows: Callable[..., Any]) -> None:
     (unfinished,) = [row for row in rows("reconcile") if row["kind"] == "unfinished"]
     assert (unfinished["batch"], unfinished["stage"]) == (DAY, "expand")
     assert unfinished["cause"] and unfinished["since"].startswith("2026-03-01T06:00")
-    assert rows("reconcile", "--leave", DAY) == [{"kind": "left_alone", "batch": DAY}]
-    assert rows("reconcile", "--again", DAY) == [{"kind": "started_again", "batch": DAY}]
+    assert rows("reconcile", "--leave", DAY) == [
+        {"campaign": "small", "kind": "left_alone", "batch": DAY}
+    ]
+    assert rows("reconcile", "--again", DAY) == [
+        {"campaign": "small", "kind": "started_again", "batch": DAY}
+    ]
 
 
 def test_garbage(rows: Callable[..., Any], store: FolderLake) -> None:

@@ -67,7 +67,10 @@ def test_the_last_twenty_are_shown_unless_more_are_wanted(said: Any) -> None:
 def test_what_is_stuck_stands_with_the_next_command(said: Any) -> None:
     lines = said("--batch", DAYS[-1]).splitlines()
     assert lines[-2].startswith("  stuck    Stage label is not done ")
-    assert lines[-1].strip() == f"Do: airflow dags clear small.select_pairs --partition-key {DAYS[-1]} -y"
+    assert (
+        lines[-1].strip()
+        == f"Do: airflow dags clear small.select_pairs --partition-key {DAYS[-1]} -y"
+    )
     whole, stuck = json.loads(said("--json"))[-2:]
     assert whole["trouble"] is None and set(whole["stages"]) == set(STAGES)
     assert stuck["trouble"]["heading"] == "A batch does not go on"

@@ -53,7 +53,8 @@ def test_each_group_of_errors_has_its_own_heading(kind: Any) -> None:
     assert alarm.heading == alarms.HEADING_OF[kind]
     assert "the figure is 3" in alarm.cause
     assert (
-        alarm.mend == "airflow dags clear nightly.label_pairs --partition-key 2026-11-22 --only-failed -y"
+        alarm.mend
+        == "airflow dags clear nightly.label_pairs --partition-key 2026-11-22 --only-failed -y"
     )
 
 

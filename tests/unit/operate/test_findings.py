@@ -124,7 +124,7 @@ def test_after_three_tries_a_person_is_told() -> None:
 def test_a_batch_that_waits_for_its_turn_is_neither_announced_nor_told() -> None:
     end = NOW + timedelta(days=3)
     waits = replace(waits_for("select", ago(days=9)), turn=Turn(end, {"2026-11-23": end}))
-    long_ago = Run("select", DAY, "r1", "running", ago(days=9))
+    long_ago = Run("nightly", "select", DAY, "r1", "running", ago(days=9))
     assert not found(waits) and not found(waits, long_ago)
     come = replace(waits, turn=Turn(ago(hours=1), {}))
     assert kinds(found(come)) == [("lost_event", "announce")]

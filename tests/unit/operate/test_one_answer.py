@@ -155,10 +155,12 @@ STATES = [
           clear("select", only_failed=True), left="turn", noted=Fatal("no model")),
     State("taken", "", 2, "stuck", "taken_not_begun", clear("ingest")),
     State("published", "publish", 900, "done", "done"),
-    State("ended", "end", 900, "ended", "ended", f"winnow quarantine --batch {KEY} --campaign nightly"),
+    State("ended", "end", 900, "ended", "ended",
+          f"winnow quarantine --batch {KEY} --campaign nightly"),
     State("dropped", "select", 900, "dropped", "dropped", left="dropped"),
-    State("damaged", "select", 900, "damaged", "damaged", f'winnow drop {KEY} --campaign nightly --reason "..."',
-          left="damaged", told="unreadable"),
+    State("damaged", "select", 900, "damaged", "damaged",
+          f'winnow drop {KEY} --campaign nightly --reason "..."', left="damaged",
+          told="unreadable"),
     # Airflow was asked.
     State("no run yet", "expand", 0.1, "goes_on", "goes_on", runs=()),
     State("no run, 20 minutes", "expand", 0.34, "waits", "lost_event", clear("expand"), runs=(),
@@ -198,8 +200,8 @@ STATES = [
           runs=(ran("select", "failed", 0, 0.1),)),
     State("done without a manifest", "expand", 2, "stuck", "no_manifest", clear("select"),
           runs=(ran("select", "success", 0, 0.1),), announced="expand"),
-    State("paused", "expand", 2, "waits", "paused", "airflow dags unpause nightly.select_pairs", runs=(),
-          paused=("select",)),
+    State("paused", "expand", 2, "waits", "paused", "airflow dags unpause nightly.select_pairs",
+          runs=(), paused=("select",)),
     State("asks", "select", 2, "waits", "approval", left="plan", limits="dear",
           runs=(ran("label", "running", waiting=("approve_purchase",), failures=()),)),
     State("may ask", "select", 30, "waits", "approval", left="plan", limits="dear",
@@ -382,7 +384,9 @@ def test_the_pages_say_where_it_stands(world: World, state: State) -> None:
         if not is_told:
             continue
         assert state.command in said
-        others = re.findall(r"airflow dags [a-z]+ [a-z_.]+ .*? -y|winnow reconcile (?:--\S+ \S+ ?)+", said)
+        others = re.findall(
+            r"airflow dags [a-z]+ [a-z_.]+ .*? -y|winnow reconcile (?:--\S+ \S+ ?)+", said
+        )
         assert set(others) <= {state.command}
         if state.left == "damaged":
             continue

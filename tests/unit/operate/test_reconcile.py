@@ -122,7 +122,9 @@ def test_a_failure_that_needs_a_person_is_told_once_and_again_after_a_week(lake:
     note_failure(lake, CAMPAIGN.name, DAY, "publish", "r1", error, NOW)
     told = alarm_text(passed(lake, failed("publish")).tell)
     assert "Blocked: agreement 0.31 is below [31m0.45" in told
-    assert f"airflow dags clear small.publish_dataset --partition-key {DAY} --only-failed -y" in told
+    assert (
+        f"airflow dags clear small.publish_dataset --partition-key {DAY} --only-failed -y" in told
+    )
     assert not passed(lake, failed("publish"), LATER + timedelta(days=6)).tell
     assert passed(lake, failed("publish"), LATER + TELL_AGAIN).tell
     note_failure(lake, CAMPAIGN.name, DAY, "publish", "r2", Blocked("agreement 0.32"), NOW)
@@ -220,7 +222,9 @@ def test_everything_that_needs_a_person_is_one_message(lake: Lake) -> None:
     twins = [Run("nightly", "select", DAY, f"r{i}", "running", NOW) for i in (1, 2)]
     night = Run("nightly", "ingest", "2026-11-20", "r3", "failed", NOW, NOW)
     told = alarm_text(passed(lake, Airflow([*twins, night])).tell)
-    assert told.startswith("2 things need a person:\n- 2026-11-24 select: 2 runs of nightly.select_pairs")
+    assert told.startswith(
+        "2 things need a person:\n- 2026-11-24 select: 2 runs of nightly.select_pairs"
+    )
     assert "winnow backfill --campaign nightly --from 2026-11-20 --to 2026-11-20 --failed" in told
 
 

@@ -1,0 +1,92 @@
+"""What a campaign goes on from: another one's prompt files and prompts count as taken.
+
+    continues: OLD      in the campaign that OLD was renamed to
+
+In the lake a renamed campaign is a new one, which would take every file anew and buy labels for the
+same prompts again. Each entry of its ledger says what it went on from: so a chain of renames is
+followed, and a setting that is taken out after the first batch is not forgotten. What a batch of
+OLD took and gave up is free, as in one campaign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+
+from winnow.batch import last_settings
+from winnow.campaign import Campaign
+from winnow.errors import Corrupt, Fatal
+from winnow.ingest.ledger import Ledger, check_knows_all, read_ledger
+from winnow.lake import Lake
+
+
+def earlier_ledgers(lake: Lake, campaign: Campaign, own: Ledger) -> dict[str, Ledger]:
+    """The ledgers of all campaigns that this one goes on from, by name; `own` is not among them.
+
+    Raises:
+        Fatal: The one that it names has no batch in the lake.
+        Corrupt: What one of them took cannot be told.
+    """
+    ledgers: dict[str, Ledger] = {}
+    names = [*filter(None, [campaign.predecessor]), *_continued(own)]
+    while names:
+        name = names.pop(0)
+        if name in ledgers or name == campaign.name:
+            continue
+        ledger = read_ledger(lake, name)
+        if ledger.damaged:
+            raise Corrupt(
+                f"{'; '.join(ledger.damaged.values())}: restore it, for {campaign.name} goes on "
+                f"from {name}."
+            )
+        if not ledger.entries:
+            raise Fatal(
+                f"continues of campaign {campaign.name}: campaign {name} has no batch in "
+                f"{lake.uri}. Correct the name or the lake. Nothing was taken."
+            )
+        check_knows_all(lake, name, ledger)
+        ledgers[name] = ledger
+        names += _continued(ledger)
+    return ledgers
+
+
+def refuse_renamed(lake: Lake, campaign: Campaign, here: Collection[str]) -> None:
+    """Refuse the first batch of what looks like a renamed campaign, unless it says what it is.
+
+    That is one whose sources were read by a campaign that has no file any more, and that no other
+    one went on from. Two campaigns that both have files may read the same prompts on purpose.
+
+    Args:
+        lake: The lake.
+        campaign: As its file is now.
+        here: The campaigns that have a file.
+
+    Raises:
+        Fatal: It looks so; the message names both ways out.
+    """
+    if campaign.continues is not None or not campaign.ingest.sources:
+        return
+    if read_ledger(lake, campaign.name).entries:
+        return
+    ledgers: dict[str, Ledger] = {}
+    for name in lake.names("batches"):
+        with suppress(Corrupt):
+            ledgers[name] = read_ledger(lake, name)
+    continued = {name for ledger in ledgers.values() for name in _continued(ledger)}
+    for name, ledger in ledgers.items():
+        if name in (campaign.name, *here, *continued) or not ledger.live:
+            continue
+        before = last_settings(lake, name)
+        same = set(before.ingest.sources if before else ()) & set(campaign.ingest.sources)
+        if same:
+            raise Fatal(
+                f"Campaign {campaign.name} would take every prompt of {min(same)} anew, which "
+                f"campaign {name} took, whose file is gone, and buy labels for them again. If "
+                f"{campaign.name} is {name} renamed, write `continues: {name}` into its file; if "
+                "labels are to be bought again, write `continues: none`. Nothing was taken."
+            )
+
+
+def _continued(ledger: Ledger) -> list[str]:
+    """What the campaign of a ledger went on from, by its own entries."""
+    return sorted({entry.continues for entry in ledger.entries if entry.continues})
