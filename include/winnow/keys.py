@@ -18,11 +18,8 @@ from typing import Literal
 KeyKind = Literal["day_before", "day", "hour", "minute", "text"]
 """What of a tick its batch is named by; "text" where another team's asset names it."""
 
-FORMATS = {"day_before": "%Y-%m-%d", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
-_MINUTE = "%Y-%m-%dT%H%M"
-
 _TIME = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)(?:T(?P<hour>\d\d)(?P<minute>\d\d)?(?P<again>B)?)?(?:\.\d+)?",
+    r"(?P<day>\d{4}-\d\d-\d\d)(?:T(?P<hour>\d\d)(?P<again>B)?(?P<minute>\d\d)?)?(?:\.\d+)?",
     re.ASCII,
 )
 
@@ -33,11 +30,24 @@ def key_at(tick: datetime, kind: KeyKind) -> str:
     >>> from zoneinfo import ZoneInfo
     >>> again = datetime(2026, 10, 25, 2, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)
     >>> key_at(again, "hour"), key_at(again, "day_before"), key_at(again, "minute")
-    ('2026-10-25T02B', '2026-10-24', '2026-10-25T0200B')
+    ('2026-10-25T02B', '2026-10-24', '2026-10-25T02B00')
     """
     if kind in ("day", "day_before"):
         return (tick.date() - timedelta(days=kind == "day_before")).isoformat()
-    return tick.strftime(FORMATS.get(kind, _MINUTE)) + ("B" if _is_second(tick) else "")
+    return key_of(tick, kind, again=_is_second(tick))
+
+
+def key_of(wall: datetime, kind: KeyKind, *, again: bool = False) -> str:
+    """The key of a time on the wall clock, which it shows `again` where it was set back.
+
+    >>> key_of(datetime(2026, 10, 25, 2, 30), "minute", again=True)
+    '2026-10-25T02B30'
+    """
+    if kind in ("day", "day_before"):
+        return wall.date().isoformat()
+    # After the hour, so that all of its second passing sorts behind the first.
+    minute = "" if kind == "hour" else f"{wall:%M}"
+    return f"{wall:%Y-%m-%dT%H}{'B' if again else ''}{minute}"
 
 
 def moment_of(key: str) -> datetime | None:

@@ -19,7 +19,7 @@ from airflow.serialization.encoders import encode_timezone
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
 
-from winnow.keys import KeyKind, is_of_kind, key_at, moment_of
+from winnow.keys import KeyKind, is_of_kind, key_at, key_of, moment_of
 
 AHEAD = timedelta(days=2)
 """No change of zone puts a campaign's clock back so far."""
@@ -118,8 +118,7 @@ class BatchTimetable(CronPartitionTimetable):
 
     def _format_key(self, partition_date: Any) -> str:
         day = coerce_datetime(partition_date).in_timezone(UTC)
-        kind: KeyKind = "day" if self.kind == "day_before" else self.kind
-        return key_at(day, kind) + ("B" if day.second and kind != "day" else "")
+        return key_of(day, self.kind, again=bool(day.second))
 
     def _decode_partition_date(self, partition_key: str) -> datetime:
         moment = moment_of(partition_key)
