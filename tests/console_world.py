@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from winnow.batch import STAGES, Artifact, Batch, Manifest, open_batch, quarantine_table
@@ -45,6 +46,13 @@ def campaign(**changed: Any) -> Campaign:
     )
 
 
+def settle(folder: Path, *campaigns: Campaign) -> None:
+    """Write campaigns into a folder of them."""
+    folder.mkdir(exist_ok=True)
+    for each in campaigns:
+        (folder / f"{each.name}.yaml").write_text(each.model_dump_json(exclude_unset=True))
+
+
 def day(number: int) -> str:
     """The key of the batch that many days before the newest."""
     return (FIRST_DAY - timedelta(days=number)).isoformat()
@@ -53,10 +61,12 @@ def day(number: int) -> str:
 class World:
     """A lake and the campaign whose batches lie in it; each batch is committed on its own day.
 
-    `taken_over` of the 8 votes of a batch were bought by another campaign.
+    `taken_over` of the 8 votes of a batch were bought by another campaign; the others cost `cost`
+    micro-dollars.
     """
 
     taken_over = 0
+    cost = 800_000
 
     def __init__(self, lake: Lake, asked: Campaign | None = None) -> None:
         self.lake, self.campaign = lake, asked or campaign()
@@ -185,7 +195,7 @@ class World:
                 "annotations": 8,
                 "annotations_quarantined": 0,
             },
-            cost=800_000,
+            cost=self.cost,
             figures={
                 "agreement": 0.8,
                 "agreement_low": low,

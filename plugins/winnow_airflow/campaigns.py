@@ -87,7 +87,12 @@ def campaigns_here() -> list[Campaign]:
 
 def all_campaigns() -> list[Campaign]:
     """Every campaign as its file is now, or with the last good settings that this host has seen."""
-    return [found for name in files_in(place()) if (found := _settled(name, None))]
+    return [found for name in files_in(place()) if (found := settled(name))]
+
+
+def settled(name: str) -> Campaign | None:
+    """A campaign as its file is now, or was when it was good last; None where it never was here."""
+    return _settled(name, None)
 
 
 def make_dags(settings: str) -> None:

@@ -1,12 +1,14 @@
-"""Winnow's pages below Airflow's API server, for who may read Winnow's DAGs there.
+"""Winnow's pages below Airflow's API server: to each of who may read some campaign's DAGs there.
 
     GET /winnow/batches  batch  datasets  spend  selector      the pages
     GET /winnow/run                                            the batch of a DAG run
     GET /winnow/report  file                                   a version's report and files
     GET /winnow/frame.js                                       the pages' one script
 
-Every route wants an Airflow login, its cookie or a bearer token: 401 without, 403 for who may not
-read the five DAGs. Nothing here changes state, so there is nothing to forge.
+Every route wants an Airflow login, its cookie or a bearer token: 401 without, 403 for who may read
+no campaign. Of campaigns that the user may not read nothing is read, so that no answer can tell
+of them: what is theirs is answered as what is not there. Nothing here changes state, so there is
+nothing to forge.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from importlib import import_module
 
 from airflow.api_fastapi.app import get_auth_manager
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
@@ -24,12 +25,13 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from winnow.campaign import Campaign
 from winnow.console.datasets.files import Served, file_of, report_of
-from winnow.console.memory import Memory
 from winnow.console.nav import NAV, UNDER
+from winnow.console.scope import NO_DATASET, Scope, asked_for, of_dataset
 from winnow.console.shell import (
     POLICY,
     SCRIPT,
     SCRIPT_NAME,
+    Airflow,
     NotFound,
     Page,
     Site,
@@ -37,17 +39,17 @@ from winnow.console.shell import (
     page_of,
     to,
 )
+from winnow.console.show import show
 from winnow.errors import WinnowError
 from winnow.lake import Lake
-from winnow_airflow.console_access import Reader, may_read, may_read_logs
+from winnow_airflow.console_access import Reader, Viewer, may_read, may_read_logs
+from winnow_airflow.console_campaigns import MEMORY, settings_of
 from winnow_airflow.console_runs import begun, key_of, paused, runs_of
-from winnow_airflow.context import current_campaign, the_lake
+from winnow_airflow.context import the_lake
 from winnow_airflow.plain_log import plain_logger
 from winnow_airflow.webhook_app import create_app as create_webhook_app
 
-PAGES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str], Site], Page]] = {
-    name: import_module(f"winnow.console.{name}").page for name in (*NAV, *UNDER)
-}
+PAGES = (*NAV, *UNDER)
 FILES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str]], Served]] = {
     "report": report_of,
     "file": file_of,
@@ -63,13 +65,12 @@ Endpoint = Callable[..., Response]
 def create_app() -> FastAPI:
     """The one app of Winnow's plugin: vendors' webhooks, and the pages; no docs, no schema."""
     app = create_webhook_app()
-    memory = Memory()
     router = APIRouter(dependencies=[Depends(may_read)])
     routes: dict[str, Endpoint] = {
         "/": lambda: RedirectResponse("batches", 307, _headers()),
         f"/{SCRIPT_NAME}": lambda: Response(SCRIPT, 200, _headers(), "text/javascript"),
         "/run": _run,
-        **{f"/{name}": _page_route(name, memory) for name in PAGES},
+        **{f"/{name}": _page_route(name) for name in PAGES},
         **{f"/{name}": _file_route(name) for name in FILES},
     }
     for path, endpoint in routes.items():
@@ -79,40 +80,45 @@ def create_app() -> FastAPI:
     return app
 
 
-def _run(request: Request, user: Reader) -> Response:
+def _run(request: Request, viewer: Reader) -> Response:
     """From a DAG run in Airflow's pages to its batch."""
     query = _query(request)
-    key = key_of(query.get("dag", ""), query.get("run", ""))
-    if key is None:
+    batch = key_of(query.get("dag", ""), query.get("run", ""), viewer.campaigns)
+    if batch is None:
         why = "This run works on no batch of Winnow: it has no partition key, or another DAG."
         return _sorry(404, "No batch", why, "", Site(datetime.now(UTC), ui=AIRFLOW))
-    return RedirectResponse(to("batch", key=key), status_code=307, headers=_headers())
+    campaign, key = batch
+    address = to("batch", campaign=campaign, key=key)
+    return RedirectResponse(address, status_code=307, headers=_headers())
 
 
-def _page_route(name: str, memory: Memory) -> Endpoint:
-    def answer(request: Request, user: Reader) -> Response:
-        site = Site(datetime.now(UTC), memory, ui=AIRFLOW)
+def _page_route(name: str) -> Endpoint:
+    def answer(request: Request, viewer: Reader) -> Response:
+        site = Site(datetime.now(UTC), MEMORY, ui=AIRFLOW)
         try:
-            lake, campaign = the_lake(), current_campaign()
-            about = f"Campaign {campaign.name}"
-            runs = partial(runs_of, lake=lake, memory=memory, with_errors=may_read_logs(user))
-            site = Site(site.now, memory, runs, begun, AIRFLOW, paused)
-            made = PAGES[name](lake, campaign, _query(request), site)
+            lake = the_lake()
+            shown = show(name, lake, _scope(lake, viewer), _query(request), site)
         except NotFound as error:
             return _sorry(404, "Not found", str(error), name, site)
         except WinnowError as error:
             log.warning("Page %s cannot be shown: %s", name, error)
             return _sorry(503, "This page cannot be shown now", str(error), name, site)
-        return _html(200, made, name, site, about)
+        return _html(200, shown.page, name, shown.site, shown.about)
 
     return answer
 
 
 def _file_route(name: str) -> Endpoint:
-    def answer(request: Request, user: Reader) -> Response:
-        site = Site(datetime.now(UTC), ui=AIRFLOW)
+    def answer(request: Request, viewer: Reader) -> Response:
+        site, query = Site(datetime.now(UTC), ui=AIRFLOW), _query(request)
         try:
-            served = FILES[name](the_lake(), current_campaign(), _query(request))
+            lake = the_lake()
+            scope = _scope(lake, viewer)
+            campaigns = of_dataset(lake, scope, asked_for(scope, query), query, MEMORY)
+            if len(campaigns) > 1:
+                raise NotFound(NO_DATASET)
+            (campaign,) = campaigns.values()
+            served = FILES[name](lake, campaign, query)
         except NotFound as error:
             return _sorry(404, "Not found", str(error), "datasets", site)
         except WinnowError as error:
@@ -121,6 +127,14 @@ def _file_route(name: str) -> Endpoint:
         return StreamingResponse(served.chunks, headers={**kept, **served.headers})
 
     return answer
+
+
+def _scope(lake: Lake, viewer: Viewer) -> Scope:
+    """What the viewer may read, as it is now."""
+    campaigns, gone = settings_of(lake, viewer.campaigns)
+    with_errors = partial(may_read_logs, viewer.user)
+    runs = partial(runs_of, lake=lake, memory=MEMORY, with_errors=with_errors)
+    return Scope(campaigns, gone, Airflow(runs, begun, paused))
 
 
 def _query(request: Request) -> dict[str, str]:

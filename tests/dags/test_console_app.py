@@ -16,30 +16,38 @@ from airflow.api_fastapi.core_api.security import get_user
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from winnow.console.memory import Memory
 from winnow.console.shell import POLICY
 from winnow.errors import Retryable
 from winnow.lake import FolderLake
-from winnow.stages.tasks import DAG_OF
-from winnow_airflow import console_access, console_app, console_runs
+from winnow.stages.tasks import dag_ids
+from winnow_airflow import console_access, console_app, console_campaigns, console_runs
 from winnow_plugin import WinnowPlugin
 
-from ..console_world import World, day, many
+from ..console_world import World, day, many, settle
 
 OPEN = {"/webhooks/{vendor}"}
 PAGES = ("batches", "batch", "datasets", "spend", "selector")
 
 
 class Manager:
-    """An auth manager that allows what `denied` does not name: (dag, entity) each."""
+    """An auth manager that allows what `denied` does not name: (dag, entity) each.
+
+    `listed` are the DAGs that the user may read, of those that Airflow knows.
+    """
 
     def __init__(self) -> None:
         self.denied: set[tuple[str, Any]] = set()
         self.asked: list[tuple[str, str, Any]] = []
+        self.listed: set[str] = set()
+
+    def get_authorized_dag_ids(self, *, user: Any) -> set[str]:
+        return set(self.listed)
 
     def batch_is_authorized_dag(self, requests: list[Any], *, user: Any) -> bool:
-        told = [(r["method"], r["details"].id, r["access_entity"]) for r in requests]
-        self.asked += told
-        return not any((dag, entity) in self.denied for _, dag, entity in told)
+        each = [(r["method"], r["details"].id, r["access_entity"]) for r in requests]
+        self.asked += each
+        return not any((dag, entity) in self.denied for _, dag, entity in each)
 
     def get_url_login(self, **told: Any) -> str:
         return f"/auth/login?next={told['next_url']}"
@@ -70,18 +78,29 @@ class Door:
 
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Door:
-    manager, world = Manager(), many(FolderLake(tmp_path / "lake"), 5)
+    """Over one campaign, `nightly`; more may be settled in `tmp_path / "campaigns"`."""
+    manager, world, memory = Manager(), many(FolderLake(tmp_path / "lake"), 5), Memory()
+    settle(tmp_path / "campaigns", world.campaign)
+    monkeypatch.setenv("WINNOW_CAMPAIGNS", str(tmp_path / "campaigns"))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    manager.listed = set(dag_ids("nightly").values())
     for module in (console_access, console_app):
         monkeypatch.setattr(module, "get_auth_manager", lambda: manager)
     monkeypatch.setattr(
-        console_access.DagModel, "get_dag_id_to_team_name_mapping", lambda _: {"label_pairs": "t"}
+        console_access.DagModel,
+        "get_dag_id_to_team_name_mapping",
+        lambda _: {"nightly.label_pairs": "t"},
     )
-    monkeypatch.setattr(console_app, "the_lake", lambda: world.lake)
-    monkeypatch.setattr(console_app, "current_campaign", lambda: world.campaign)
+    monkeypatch.setattr(console_access, "dags_known", set)
+    for module in (console_app, console_campaigns):
+        monkeypatch.setattr(module, "the_lake", lambda: world.lake)
+        monkeypatch.setattr(module, "MEMORY", memory)
     monkeypatch.setattr(console_app, "runs_of", lambda keys, **_: {})
-    monkeypatch.setattr(console_app, "begun", list)
-    monkeypatch.setattr(console_app, "paused", list)
-    monkeypatch.setattr(console_app, "key_of", lambda dag, run: day(3) if run == "r1" else None)
+    monkeypatch.setattr(console_app, "begun", lambda names: {})
+    monkeypatch.setattr(console_app, "paused", lambda names: {})
+    monkeypatch.setattr(
+        console_app, "key_of", lambda dag, run, names: ("nightly", day(3)) if run == "r1" else None
+    )
     return Door(console_app.create_app(), manager, world)
 
 
@@ -98,14 +117,14 @@ def test_every_route_but_the_webhook_wants_a_login(door: Door) -> None:
         for page in (True, False):
             answer = door.ask(path.lstrip("/"), page=page)
             assert answer.status_code == 401, path
-            assert "batch?key" not in answer.text
+            assert "batch?campaign" not in answer.text
     assert door.manager.asked == []
 
 
 def test_every_route_asks_for_each_dag_its_runs_and_its_tasks(door: Door) -> None:
     entity = console_access.DagAccessEntity
     entities = (None, entity.RUN, entity.TASK_INSTANCE)
-    wanted = {("GET", dag, e) for dag in DAG_OF.values() for e in entities}
+    wanted = {("GET", dag, e) for dag in dag_ids("nightly").values() for e in entities}
     for path in set(every_path(door.app)) - OPEN:
         door.manager.asked.clear()
         door.ask(path.lstrip("/"))
@@ -114,12 +133,12 @@ def test_every_route_asks_for_each_dag_its_runs_and_its_tasks(door: Door) -> Non
 
 @pytest.mark.parametrize("entity", console_access.SHOWN)
 def test_who_may_not_read_one_dag_sees_nothing_of_any(door: Door, entity: Any) -> None:
-    door.manager.denied = {("label_pairs", entity)}
+    door.manager.denied = {("nightly.label_pairs", entity)}
     for path in set(every_path(door.app)) - OPEN:
         answer = door.ask(path.lstrip("/"))
         assert answer.status_code == 403, path
         assert "You may not read Winnow&#39;s DAGs" in answer.text
-        assert "batch?key" not in answer.text
+        assert "batch?campaign" not in answer.text
 
 
 def test_a_browser_without_a_login_is_led_to_it(door: Door) -> None:
@@ -161,8 +180,11 @@ def test_nothing_changes_state(door: Door) -> None:
 
 
 def test_a_run_leads_to_its_batch_by_a_relative_address(door: Door) -> None:
-    answer = door.ask("run?dag=label_pairs&run=r1")
-    assert (answer.status_code, answer.headers["location"]) == (307, f"batch?key={day(3)}")
+    answer = door.ask("run?dag=nightly.label_pairs&run=r1")
+    assert (answer.status_code, answer.headers["location"]) == (
+        307,
+        f"batch?campaign=nightly&key={day(3)}",
+    )
     assert door.ask("run?dag=other&run=x").status_code == 404
     assert door.ask("").headers["location"] == "batches"
 
@@ -196,15 +218,17 @@ def test_a_report_is_shown_and_a_file_is_saved(door: Door) -> None:
 
 
 def test_errors_of_tasks_are_for_who_may_read_logs(door: Door, monkeypatch) -> None:
-    asked: list[bool] = []
+    asked: list[list[str]] = []
     monkeypatch.setattr(
-        console_app, "runs_of", lambda keys, *, with_errors, **_: asked.append(with_errors) or {}
+        console_app,
+        "runs_of",
+        lambda keys, *, with_errors, **_: asked.append(list(with_errors(keys))) or {},
     )
     door.ask("batches")
-    door.manager.denied = {("label_pairs", console_access.DagAccessEntity.TASK_LOGS)}
+    door.manager.denied = {("nightly.label_pairs", console_access.DagAccessEntity.TASK_LOGS)}
     door.ask("batches")
-    assert asked[0] is True
-    assert asked[-1] is False
+    assert asked[0] == ["nightly"]
+    assert asked[-1] == []
 
 
 def typed(rows: list[tuple[Any, ...]]) -> list[console_runs.TaskRow]:
@@ -214,12 +238,22 @@ def typed(rows: list[tuple[Any, ...]]) -> list[console_runs.TaskRow]:
 def test_runs_are_put_together_from_rows_newest_first() -> None:
     at = datetime(2026, 11, 25, tzinfo=UTC)
     rows = [
-        ("k", "label_pairs", "r2", "running", at, None, 9, "approve_purchase", "awaiting_input"),
-        ("k", "label_pairs", "r1", "failed", at, at, 7, "submit_tasks", "failed"),
-        ("k", "label_pairs", "r1", "failed", at, at, 8, "wait", "failed"),
-        ("j", "ingest_prompts", "r0", "success", at, at, None, None, None),
+        (
+            "k",
+            "nightly.label_pairs",
+            "r2",
+            "running",
+            at,
+            None,
+            9,
+            "approve_purchase",
+            "awaiting_input",
+        ),
+        ("k", "nightly.label_pairs", "r1", "failed", at, at, 7, "submit_tasks", "failed"),
+        ("k", "nightly.label_pairs", "r1", "failed", at, at, 8, "wait", "failed"),
+        ("j", "nightly.ingest_prompts", "r0", "success", at, at, None, None, None),
     ]
-    found = console_runs._by_batch(typed(rows), {7: "Blocked: too dear"})
+    found = console_runs._by_batch(typed(rows), {7: "Blocked: too dear"})["nightly"]
     newest, oldest = found["k"]
     assert (newest.run_id, newest.waiting, newest.failures) == ("r2", ("approve_purchase",), ())
     assert [(f.task, f.error) for f in oldest.failures] == [
@@ -233,7 +267,7 @@ def test_of_a_mapped_task_one_log_is_read_and_its_error_kept() -> None:
     at = datetime(2026, 11, 25, tzinfo=UTC)
 
     def failed(run: str, task: int, name: str) -> Any:
-        return ("k", "expand_pools", run, "failed", at, at, task, name, "failed")
+        return ("k", "nightly.expand_pools", run, "failed", at, at, task, name, "failed")
 
     rows = [
         *(failed("r2", 10 + n, "generate") for n in range(5)),
@@ -242,7 +276,7 @@ def test_of_a_mapped_task_one_log_is_read_and_its_error_kept() -> None:
         failed("r1", 40, "gather"),
     ]
     assert console_runs._logs_to_read(typed(rows)) == [10, 20, 30]
-    newest, _ = console_runs._by_batch(typed(rows), {10: "Fatal: no GPU", 20: None})["k"]
+    newest, _ = console_runs._by_batch(typed(rows), {10: "Fatal: no GPU", 20: None})["nightly"]["k"]
     assert [(f.task, f.error) for f in newest.failures] == [
         ("generate", "Fatal: no GPU"),
         ("gather", None),

@@ -57,7 +57,7 @@ def test_no_hostile_request_is_answered_with_more_than_it_may(
     if who == "stranger":
         door.log_out()
     if who == "without rights":
-        door.manager.denied = {("select_pairs", console_access.DagAccessEntity.RUN)}
+        door.manager.denied = {("nightly.select_pairs", console_access.DagAccessEntity.RUN)}
     refused = {"stranger": 401, "without rights": 403}.get(who)
     paths = sorted(set(every_path(door.app)) - OPEN)
     requests = [*verbs_on(paths), *spoilt(paths, n, random.Random(SEED))]

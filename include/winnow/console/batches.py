@@ -13,7 +13,7 @@ from winnow.batch import STAGES, is_key
 from winnow.campaign import Campaign
 from winnow.console.clues import facts_of
 from winnow.console.parts import Field, paging
-from winnow.console.shell import Page, Site, page_of, to
+from winnow.console.shell import Page, Site, page_of
 from winnow.console.stages import Done, Stages, keys_of, published_of, stages_of
 from winnow.console.state import SETTLED, BatchState, damaged, state_of
 from winnow.console.trouble import Trouble, troubles_of
@@ -21,7 +21,7 @@ from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
 from winnow.operate.memory import read_memory
 from winnow.operate.standing import Mended, Run, mend_name
-from winnow.stages.tasks import DAG_OF
+from winnow.stages.tasks import dag_id
 
 MOST_TROUBLES = 10
 MOST_OPEN = 1_000
@@ -54,7 +54,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     begun = site.begun()
     keys = sorted({*taken, *filter(is_key, begun)}, reverse=True)
     refused = [key for key in begun if not is_key(key)]
-    given = {"campaign": campaign, "refused": refused[:_MOST_REFUSED], "first": DAG_OF[STAGES[0]]}
+    given = {"campaign": campaign, "refused": refused[:_MOST_REFUSED], "first": dag_id(campaign.name, STAGES[0])}
     given["n_refused"] = len(refused)
     if not keys:
         return page_of("Batches", "batches.html", site, n_all=0, **given)
@@ -69,7 +69,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         "Pages of batches",
         query,
         len(shown),
-        lambda n: to("batches", **of_query, page=n if n > 1 else None),
+        lambda n: site.to("batches", **of_query, page=n if n > 1 else None),
     )
     settled = [k for k in shown[part] if k in published or standing[k].state == "ended"]
     stages = stages_of(lake, campaign.name, settled, site.memory)
@@ -78,7 +78,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     # Of batches on this page, and of all that are not done.
     unsettled = {key for key, batch in rows.items() if batch.state not in SETTLED}
     told_of = sorted({*shown[part], *unsettled}, reverse=True)
-    troubles = _troubles([rows[key] for key in told_of], site)
+    troubles = troubles_in([rows[key] for key in told_of], site)
     return page_of(
         "Batches",
         "batches.html",
@@ -157,7 +157,7 @@ def _matching(
     return [key for key in keys if matches(key)]
 
 
-def _troubles(batches: Sequence[BatchState], site: Site) -> list[Trouble]:
+def troubles_in(batches: Sequence[BatchState], site: Site) -> list[Trouble]:
     """What is stuck, the worst first."""
     order = {"bad": 0, "warn": 1, "soft": 2, "good": 3}
     known = [batch for batch in batches if batch.state != "dropped"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 PER_PAGE = 50
 LONGEST_QUERY = 100
@@ -13,12 +14,13 @@ LONGEST_QUERY = 100
 class Field:
     """A field of a filter: any text, or one of a few options (value and label).
 
-    The first option is the default.
+    The first option is the default; `kind` is how a browser asks for a text.
     """
 
     name: str
     label: str
     options: Sequence[tuple[str, str]] = ()
+    kind: Literal["search", "date"] = "search"
 
     def asked(self, query: Mapping[str, str]) -> str:
         """What a query has: an option, or a text without white space around it, cut."""

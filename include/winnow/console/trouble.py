@@ -89,6 +89,7 @@ class Trouble:
     run: Run | None = None
     answers: bool = False
     quarantine: bool = False
+    campaign: str = ""
 
 
 def troubles_of(batch: BatchState, now: datetime) -> list[Trouble]:
@@ -128,6 +129,7 @@ def _told(standing: Standing, why: Sequence[str], mend: str = "") -> Trouble:
         standing.command or None,
         standing.run,
         answers=standing.kind == "approval",
+        campaign=standing.campaign,
     )
 
 
@@ -203,6 +205,7 @@ def _heavy(batch: BatchState, now: datetime) -> list[Trouble]:
                     [told],
                     "The batch's page lists the reasons.",
                     quarantine=True,
+                    campaign=batch.stages.campaign,
                 )
             )
     return found

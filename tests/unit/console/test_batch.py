@@ -189,7 +189,7 @@ def test_an_unknown_batch_is_not_found(world: World, site: Site) -> None:
 def test_a_batch_that_only_airflow_knows_shows_its_runs(world: World, site: Site) -> None:
     run = Run("nightly", "ingest", KEY, "r1", "failed", failures=(), waiting=())
     body = shown(world, replace(site, runs=lambda keys: {KEY: [run]}, ui="../"))
-    assert "../dags/ingest_prompts/runs/r1" in body
+    assert "../dags/nightly.ingest_prompts/runs/r1" in body
 
 
 def test_hostile_texts_are_plain_and_short(world: World, site: Site) -> None:

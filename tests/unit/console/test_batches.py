@@ -106,7 +106,7 @@ def test_a_blocked_gate_names_check_value_limit_setting_and_command(world, site)
     assert "agreement, high end of its interval, is 0.310, the limit &gt;= 0.45" in seen
     assert "tie rate" not in seen
     assert "validation.min_agreement_block" in seen
-    assert f"airflow dags clear publish_dataset --partition-key {KEY} -y" in seen
+    assert f"airflow dags clear nightly.publish_dataset --partition-key {KEY} -y" in seen
     assert keys_in(shown(world, site, state="blocked")) == [KEY]
 
 
@@ -205,7 +205,7 @@ def test_a_plan_that_nobody_bought_and_a_stage_that_nobody_took_up_are_late(worl
     seen = text(shown(world, late))
     assert "Nothing was bought yet" in seen
     assert "select_pairs has not begun" in seen
-    assert f"airflow dags clear expand_pools --partition-key {day(1)} -y" in seen
+    assert f"airflow dags clear nightly.expand_pools --partition-key {day(1)} -y" in seen
 
 
 def test_a_failed_run_tells_its_task_and_error_and_links_to_it(world, site) -> None:
@@ -213,7 +213,7 @@ def test_a_failed_run_tells_its_task_and_error_and_links_to_it(world, site) -> N
     failed = ran("failed", failures=(Failure("publish_version", "Corrupt: <b>row</b> 3"),))
     body = shown(world, with_runs(site, failed))
     assert "publish_version: Corrupt: &lt;b&gt;row&lt;/b&gt; 3" in body
-    assert 'href="../dags/publish_dataset/runs/run%2F1"' in body
+    assert 'href="../dags/nightly.publish_dataset/runs/run%2F1"' in body
     assert "publish_dataset failed" in body
     assert keys_in(shown(world, with_runs(site, failed), state="blocked")) == [KEY]
 

@@ -18,6 +18,8 @@ from winnow.console.shell import Page, Site
 from winnow.pages.render import templates
 from winnow.pages.words import age
 
+from .conftest import NOW
+
 
 def test_the_policy_allows_the_one_style_and_no_address(site: Site) -> None:
     whole = shell.document(Page("x", "y"), "batches", site)
@@ -59,7 +61,7 @@ def test_every_link_is_relative() -> None:
 def macro(name: str, *args: Any) -> str:
     """One macro of the console's templates."""
     known = templates(Path(shell.__file__).with_name("templates")).get_template("console.html")
-    return str(getattr(known.make_module({"to": shell.to}), name)(*args))
+    return str(getattr(known.make_module({"to": shell.to, "site": Site(NOW)}), name)(*args))
 
 
 def test_pages_are_few_and_the_current_one_is_said() -> None:

@@ -17,7 +17,7 @@ from winnow.console.datasets.figures import (
     version_name,
 )
 from winnow.console.parts import paging
-from winnow.console.shell import Page, Site, page_of, to
+from winnow.console.shell import Page, Site, page_of
 from winnow.console.stages import keys_of, published_of
 from winnow.lake import Lake
 from winnow.publish.views import VIEWS
@@ -47,7 +47,7 @@ def _list_page(
     lake: Lake, campaign: Campaign, dataset: str, newest: int, query: Mapping[str, str], site: Site
 ) -> Page:
     pages, part = paging(
-        "Versions", query, newest, lambda n: to("datasets", dataset=dataset, page=n), VERSIONS
+        "Versions", query, newest, lambda n: site.to("datasets", dataset=dataset, page=n), VERSIONS
     )
     numbers = range(newest, 0, -1)[part]
     known = summaries(lake, dataset, numbers, site.memory)

@@ -200,9 +200,14 @@ def dataset_asked(query: Mapping[str, str], default: str) -> str:
         NotFound: That cannot be a dataset's name.
     """
     asked = query.get("dataset") or default
-    if not _DATASET.fullmatch(asked):
+    if not is_dataset(asked):
         raise NotFound(f"No dataset {asked[:40]}.")
     return asked
+
+
+def is_dataset(name: str) -> bool:
+    """Whether a text can name a dataset."""
+    return _DATASET.fullmatch(name) is not None
 
 
 def dataset_of(folder: object) -> str | None:

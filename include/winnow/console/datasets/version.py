@@ -11,7 +11,7 @@ from winnow.campaign import Campaign
 from winnow.console.datasets.diff import chooser
 from winnow.console.datasets.figures import Opened, version_name, view_of
 from winnow.console.parts import paging
-from winnow.console.shell import Page, Site, page_of, to
+from winnow.console.shell import Page, Site, page_of
 from winnow.lake import Lake
 from winnow.pages.words import NOT_MEASURED, number
 from winnow.publish.versions import REPORT
@@ -32,7 +32,7 @@ def page(
 
     def address(view: str, page: int | None = None) -> str:
         place = {"dataset": version.dataset, "version": version.name}
-        return to("datasets", **place, view=view, page=page)
+        return site.to("datasets", **place, view=view, page=page)
 
     pages, part = paging("Files", query, len(names), lambda n: address(view, n))
     # What to compare it with: the version before it, or the newest one where there is none.

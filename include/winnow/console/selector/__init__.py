@@ -8,6 +8,7 @@ from itertools import pairwise
 from winnow.campaign import Campaign
 from winnow.console.datasets.figures import Summary, newest_number, summaries
 from winnow.console.parts import paging
+from winnow.console.scope import is_own
 from winnow.console.selector.charts import (
     MILLI,
     gains_chart,
@@ -24,7 +25,7 @@ from winnow.console.selector.figures import (
     reliability_of,
     verdict,
 )
-from winnow.console.shell import Page, Site, page_of, to
+from winnow.console.shell import Page, Site, page_of
 from winnow.console.stages import keys_of, published_of, stages_of
 from winnow.lake import Lake
 from winnow.pages.charts import Chart
@@ -44,7 +45,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     if not every:
         return page_of("Selector", "selector.html", site, now=None, **asked)
     last = max(every, key=lambda key: (every[key].committed_at, key))
-    pages, part = paging("Nights", query, len(keys), lambda n: to("selector", page=n), NIGHTS)
+    pages, part = paging("Nights", query, len(keys), lambda n: site.to("selector", page=n), NIGHTS)
     published = {key: every[key] for key in keys[part] if key in every}
     stages = stages_of(lake, campaign.name, [*published, last], memory)
     nights = [night_of(key, done, stages.get(key)) for key, done in published.items()]
@@ -58,7 +59,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         now=now,
         **asked,
         dataset=campaign.publish.dataset,
-        rolled_back=_rolled_back(lake, campaign.publish.dataset, site),
+        rolled_back=_rolled_back(lake, campaign, site),
         bins=bins,
         reliability=reliability(bins) if len(bins) > 1 else None,
         heard=heard,
@@ -76,8 +77,11 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     )
 
 
-def _rolled_back(lake: Lake, dataset: str, site: Site) -> Summary | None:
+def _rolled_back(lake: Lake, campaign: Campaign, site: Site) -> Summary | None:
     """The newest version where it is a rollback: the model was fitted again since."""
+    dataset = campaign.publish.dataset
+    if not is_own(lake, campaign, dataset, site.memory):
+        return None
     number = newest_number(lake, dataset, site.memory)
     newest = summaries(lake, dataset, [number], site.memory).get(number) if number else None
     return newest if newest is not None and newest.rollback is not None else None

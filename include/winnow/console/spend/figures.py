@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -125,6 +126,7 @@ def forecast(costs: Sequence[int], nights_left: int, budget: int) -> Forecast:
     )
 
 
+@lru_cache(maxsize=1 << 14)
 def day_of(key: str) -> date | None:
     """The day in a batch's key.
 
