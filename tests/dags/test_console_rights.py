@@ -46,7 +46,7 @@ OWN = {
     "dag": "nightly.label_pairs",
     "version": "v000001",
     "before": "v000001",
-    "after": "v000002",
+    "after": "v000001",
     "name": "README.md",
     "run": "r1",
     "month": "2026-11",
@@ -103,11 +103,11 @@ def may_read_all(door: Door) -> None:  # noqa: F811
 
 def asked_for(rng: random.Random, n: int) -> list[tuple[dict[str, str], dict[str, str]]]:
     """Queries that name something of the other campaign, each beside one that names nobody's."""
-    names = [set(some) for k in (1, 2) for some in combinations(OTHER, k)]
+    names = [some for k in (1, 2) for some in combinations(OTHER, k)]
     pairs = []
     for _ in range(n):
         theirs = rng.choice(names)
-        rest = {name: OWN[name] for name in OWN.keys() - theirs if rng.random() < 0.35}
+        rest = {name: OWN[name] for name in sorted(OWN.keys() - {*theirs}) if rng.random() < 0.35}
         pairs.append(
             tuple({**rest, **{name: each[name] for name in theirs}} for each in (OTHER, ABSENT))
         )

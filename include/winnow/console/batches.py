@@ -54,8 +54,12 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     begun = site.begun()
     keys = sorted({*taken, *filter(is_key, begun)}, reverse=True)
     refused = [key for key in begun if not is_key(key)]
-    given = {"campaign": campaign, "refused": refused[:_MOST_REFUSED], "first": dag_id(campaign.name, STAGES[0])}
-    given["n_refused"] = len(refused)
+    given = {
+        "campaign": campaign,
+        "refused": refused[:_MOST_REFUSED],
+        "n_refused": len(refused),
+        "first": dag_id(campaign.name, STAGES[0]),
+    }
     if not keys:
         return page_of("Batches", "batches.html", site, n_all=0, **given)
     published = published_of(lake, campaign.name, keys, site.memory)
