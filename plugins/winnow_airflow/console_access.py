@@ -63,8 +63,7 @@ def readable(user: BaseUser, names: Collection[str]) -> list[str]:
     dags = {name: set(dag_ids(name).values()) for name in names}
     every = set().union(*dags.values())
     may = get_auth_manager().get_authorized_dag_ids(user=user)
-    has_teams = conf.getboolean("core", "multi_team")
-    open_ones = may if has_teams else may | (every - dags_known(every))
+    open_ones = may if every <= may or _has_teams() else may | (every - dags_known(every))
     return _allowed(user, [name for name in names if dags[name] <= open_ones], SHOWN)
 
 
@@ -74,12 +73,17 @@ def dags_known(dags: Collection[str]) -> set[str]:
         return set(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(dags))))
 
 
+def _has_teams() -> bool:
+    """Whether Airflow's DAGs are of teams, bundle by bundle."""
+    return bool(conf.getboolean("core", "multi_team"))
+
+
 def _allowed(
     user: BaseUser, names: Collection[str], entities: Sequence[DagAccessEntity | None]
 ) -> list[str]:
     """Those of the campaigns of whose DAGs a user may read all of the entities."""
     every = [dag for name in names for dag in dag_ids(name).values()]
-    teams = DagModel.get_dag_id_to_team_name_mapping(every)
+    teams = DagModel.get_dag_id_to_team_name_mapping(every) if _has_teams() else {}
 
     def may(some: Iterable[str]) -> bool:
         requests: list[IsAuthorizedDagRequest] = [

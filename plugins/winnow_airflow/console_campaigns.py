@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from winnow.campaign import Campaign
-from winnow.campaign.folder import files_in, state_of
+from winnow.campaign.folder import files_in
 from winnow.console.memory import Memory
 from winnow.console.scope import names_in, settings_left
-from winnow.errors import WinnowError
+from winnow.errors import Fatal, WinnowError
 from winnow.lake import Lake
 from winnow_airflow.campaigns import place, settled
 from winnow_airflow.context import the_lake
@@ -24,24 +26,45 @@ MEMORY = Memory()
 
 @dataclass(slots=True)
 class _Folder:
-    """The campaigns of the folder; a file is read again when it changed."""
+    """The campaigns of the folder; a file is read again when it changed.
 
+    `read` has each with the files that it was read from, as they were.
+    """
+
+    seen: object = None
     read: dict[str, tuple[object, Campaign | None]] = field(default_factory=dict)
 
     def campaigns(self) -> dict[str, Campaign | None]:
         """By name; None for one whose file is broken and was never good here."""
         here = place()
-        files, state = files_in(here), state_of(here)
-        found = {}
-        for name, paths in files.items():
-            stamp = tuple((str(path), state.get(path.name)) for path in paths)
-            kept = self.read.get(name)
-            if kept is None or kept[0] != stamp:
-                kept = (stamp, settled(name))
-            found[name] = kept
-        self.read = found
+        state = _state(here)
+        if state != self.seen:
+            self.read = {
+                name: self._read(name, tuple(state.get(path.name) for path in paths))
+                for name, paths in files_in(here).items()
+            }
+            self.seen = state
         # A single file may have another name than its campaign.
-        return {own.name if own else name: own for name, (_, own) in found.items()}
+        return {own.name if own else name: own for name, (_, own) in self.read.items()}
+
+    def _read(self, name: str, state: object) -> tuple[object, Campaign | None]:
+        known = self.read.get(name)
+        return known if known is not None and known[0] == state else (state, settled(name))
+
+
+def _state(place: Path) -> dict[str, tuple[str, int, int]]:
+    """What tells whether a file changed, by its name, with no more than one look at each.
+
+    Raises:
+        Fatal: The folder cannot be listed.
+    """
+    parent = place.parent if place.is_file() else place
+    try:
+        with os.scandir(parent) as entries:
+            stats = [(entry.name, entry.stat()) for entry in entries]
+    except OSError as error:
+        raise Fatal(f"The campaigns in {place} cannot be listed: {error.strerror}.") from error
+    return {name: (str(parent), stat.st_size, stat.st_mtime_ns) for name, stat in stats}
 
 
 _folder = _Folder()

@@ -147,10 +147,20 @@ class Memory:
         return kept
 
 
+_within = threading.local()
+
+
 def at_once(read: Callable[[str], T], names: Iterable[str]) -> dict[str, T]:
-    """What `read` gives for each name, some read at the same time."""
+    """What `read` gives for each name, some read at the same time.
+
+    What a `read` asks for at once itself is read one after the other: `AT_ONCE` is for all.
+    """
     wanted = list(dict.fromkeys(names))
-    if len(wanted) < 2:
+    if len(wanted) < 2 or getattr(_within, "is_busy", False):
         return {name: read(name) for name in wanted}
-    with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as pool:
+    with ThreadPoolExecutor(min(AT_ONCE, len(wanted)), initializer=_enter) as pool:
         return dict(zip(wanted, pool.map(read, wanted), strict=True))
+
+
+def _enter() -> None:
+    _within.is_busy = True
