@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +16,8 @@ import pytest
 
 from winnow.console.nav import NAV
 from winnow.dataset_owner import claim_dataset
+from winnow.publish.rollback import roll_back
+from winnow.publish.versions import read_version
 from winnow.stages.tasks import dag_ids
 from winnow_airflow import console_access, console_app, console_campaigns, console_runs
 
@@ -22,6 +25,7 @@ from ..console_world import World, campaign, day, settle
 from .test_console_app import OPEN, Door, door, every_path  # noqa: F401
 
 SEED = 7
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
 OTHER = {
     "campaign": "veiled",
     "team": "quiet",
@@ -236,11 +240,15 @@ def test_a_dataset_that_a_campaign_names_and_another_owns_is_the_owners(
     two: Door, tmp_path
 ) -> None:
     settle(tmp_path / "campaigns", campaign(team="loud", publish={"dataset": "unseen"}))
+    lake = two.world.lake
+    roll_back(lake, read_version(lake, "unseen", 1), "SECRETS were in it", "olga", NOW)
     for path in ("datasets", "datasets?dataset=unseen", "file?version=v1&name=README.md"):
         found = two.ask(path)
         assert found.status_code == 404, path
         assert "SECRETS" not in found.text
-    assert two.ask("selector").status_code == 200
+    selector = two.ask("selector")
+    assert selector.status_code == 200
+    assert "SECRETS" not in selector.text
 
 
 def test_a_changed_file_is_seen_and_the_others_are_not_read_again(

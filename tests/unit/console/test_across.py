@@ -83,6 +83,8 @@ def test_batches_of_all_campaigns_come_newest_first_in_parts(worlds: Any, site: 
 
 
 def test_hours_and_days_are_in_one_order(worlds: Any, site: Site) -> None:
+    hourly = {"cron": "0 * * * *", "key": "hour"}
+    worlds["a"].campaign = campaign(name="a", schedule=hourly, publish={"dataset": "of_a"})
     for name, key in (("a", "2026-11-24T23"), ("a", "2026-11-25T01"), ("b", "2026-11-24")):
         world = worlds[name]
         world.at = lambda key, hours=0.0: site.now
@@ -185,11 +187,13 @@ def test_spend_sums_a_month_by_campaign_and_by_team(worlds: Any, site: Site) -> 
         for number in range(n):
             worlds[name].make(day(number))
     worlds["c"].make("2026-10-31")
+    label = {"budget_usd": 30.0, "budget_month_usd": 900.0}
+    worlds["c"].campaign = campaign(name="c", label=label, publish={"dataset": "of_c"})
     found = text(shown(worlds, site, "spend"))
     assert "$4.80 spent" in found
     assert "red 2 5 $4.00" in found
     assert "a team red 3 $2.40" in found
-    assert "c 1 $0.80" in found
+    assert "c 1 $0.80 $30.00 $900.00" in found
     older = shown(worlds, site, "spend", month="2026-10")
     assert "$0.80 spent" in text(older)
     assert 'href="spend?campaign=c&amp;month=2026-10"' in older.page.body

@@ -19,6 +19,7 @@ from winnow.console.spend.figures import committed_on, is_month, month_of, spent
 from winnow.console.spend.nights import days_of, labels_of, nights_of
 from winnow.console.stages import keys_of
 from winnow.lake import Lake
+from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
 
 _MONTHS = 12
@@ -64,6 +65,12 @@ class Row:
     campaign: Campaign
     money: Money = Money()
     why: str = ""
+
+    @property
+    def month_budget(self) -> int | None:
+        """What the campaign may buy for in a month, micro-dollars; None: any."""
+        most = self.campaign.label.budget_month_usd
+        return None if most is None else round(most * MICROS)
 
 
 def page(
