@@ -248,7 +248,7 @@ def test_a_dataset_that_a_campaign_names_and_another_owns_is_the_owners(
         assert "SECRETS" not in found.text
     selector = two.ask("selector")
     assert selector.status_code == 200
-    assert "SECRETS" not in selector.text
+    assert "is a rollback" not in selector.text
 
 
 def test_a_changed_file_is_seen_and_the_others_are_not_read_again(
