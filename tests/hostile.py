@@ -13,6 +13,7 @@ VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "P
 NAMES = (
     *("key", "dataset", "version", "name", "dag", "run", "page", "q", "month", "sort", "from"),
     *("to", "state", "before", "after", "with", "n", "at", "stage", "reason", "day", "n" * 300),
+    *("campaign", "team"),
 )
 PLANTED = "planted-canary-of-the-tests"
 """Stands in files that no route serves."""

@@ -54,18 +54,18 @@ def test_no_page_is_shown_without_a_login_and_a_viewer_sees_them_all(server: Ser
 def test_runs_of_airflow_stand_beside_what_the_lake_says(server: Server) -> None:
     with server.client("viewer") as viewer:
         body = viewer.get("/winnow/batches").text
-        runs = re.findall(r'href="\.\./dags/(\w+)/runs/([^"]+)" aria-label="([^"]+)"', body)
+        runs = re.findall(r'href="\.\./dags/([\w.]+)/runs/([^"]+)" aria-label="([^"]+)"', body)
         assert {dag for dag, *_ in runs} == set(DAGS)
         assert any("publish_dataset, failed" in label for *_, label in runs)
         assert "The gate blocks the labels" in body
-        failed = next(run for dag, run, _ in runs if dag == "publish_dataset")
-        led = viewer.get(f"/winnow/run?dag=publish_dataset&run={failed}")
-        assert led.headers["location"] == f"batch?key={BLOCKED}"
-        assert viewer.get("/winnow/run?dag=publish_dataset&run=none").status_code == 404
+        failed = next(run for dag, run, _ in runs if dag == "nightly.publish_dataset")
+        led = viewer.get(f"/winnow/run?dag=nightly.publish_dataset&run={failed}")
+        assert led.headers["location"] == f"batch?campaign=nightly&key={BLOCKED}"
+        assert viewer.get("/winnow/run?dag=nightly.publish_dataset&run=none").status_code == 404
     key = "2026-11-26"
-    server.run("ingest_prompts", key, "failed")
+    server.run("nightly.ingest_prompts", key, "failed")
     with server.client("viewer") as viewer:
-        assert f"batch?key={key}" in viewer.get("/winnow/batches").text
+        assert f"batch?campaign=nightly&amp;key={key}" in viewer.get("/winnow/batches").text
         assert "ingest_prompts failed" in viewer.get(f"/winnow/batch?key={key}").text
 
 
@@ -84,7 +84,7 @@ def test_a_walk_by_keyboard_from_airflows_menu_to_a_batch(server: Server, browse
         assert focus_is_seen(frame)
         page.keyboard.press("Enter")
         frame.get_by_role("heading", name=f"Batch {day(3)}", level=1).wait_for()
-        page.wait_for_url(f"**/plugin/winnow-batches/winnow/batch?key={day(3)}")
+        page.wait_for_url(f"**/plugin/winnow-batches/winnow/batch?campaign=nightly&key={day(3)}")
         page.reload()
         frame.get_by_role("heading", name=f"Batch {day(3)}", level=1).wait_for()
         assert wrong == []
@@ -96,8 +96,8 @@ def test_a_link_to_a_run_opens_it_in_airflow_and_its_tab_leads_back(
     with logged_in(server, browser, "wide") as (page, wrong):
         page.goto(f"{server.url}/plugin/winnow-batches")
         frame = page.frame_locator("iframe[title='Batches']")
-        frame.get_by_role("link", name="The run of publish_dataset").first.click()
-        page.wait_for_url(re.compile(r"/dags/publish_dataset/runs/"))
+        frame.get_by_role("link", name="The run of nightly.publish_dataset").first.click()
+        page.wait_for_url(re.compile(r"/dags/nightly\.publish_dataset/runs/"))
         page.get_by_role("link", name="Batch", exact=True).click()
         tab = page.frame_locator("iframe[title='Batch']")
         tab.get_by_role("heading", name=f"Batch {BLOCKED}", level=1).wait_for()

@@ -21,7 +21,7 @@ from .test_console import closed_paths
 pytestmark = [pytest.mark.slow, pytest.mark.kill]
 
 LEAST, SEED = 3000, 26
-DATA = 'href="batch?key='
+DATA = 'href="batch?campaign='
 """Stands on pages that tell of batches only."""
 
 
