@@ -9,9 +9,8 @@
     show     a page by its name: of the one campaign that is meant, or over several
     templates/   their HTML, and `console.html`, the pieces that they share
 
-A page is a function `page(lake, campaign, query, site) -> shell.Page` (`across`: of the campaigns)
-that reads the lake through
-`site.memory`, hands plain data to its template, and raises `shell.NotFound` for what is not there.
-Pages lie side by side under one address, so that every link between them is relative and survives
-any prefix.
+A page is a function `page(lake, campaign, query, site) -> shell.Page`, in `across` of a scope of
+campaigns, that reads the lake through `site.memory`, hands plain data to its template, and raises
+`shell.NotFound` for what is not there. Pages lie side by side under one address, so that every link
+between them is relative and survives any prefix.
 """
