@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from winnow.batch import STAGES, Artifact, Batch, Manifest, open_batch, quarantine_table
 from winnow.campaign import Campaign, parse_campaign
+from winnow.campaign.teams import TEAMS_FILE
 from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.intervals import wilson
 from winnow.label.tasks import BuiltTasks
@@ -47,8 +49,13 @@ def campaign(**changed: Any) -> Campaign:
 
 
 def settle(folder: Path, *campaigns: Campaign) -> None:
-    """Write campaigns into a folder of them."""
+    """Write campaigns into a folder of them, with their teams."""
     folder.mkdir(exist_ok=True)
+    teams = folder / TEAMS_FILE
+    known = set(json.loads(teams.read_text())) if teams.exists() else set()
+    names = sorted({*known, *(each.team for each in campaigns if each.team)})
+    if known != {*names}:
+        teams.write_text(json.dumps({name: {} for name in names}))
     for each in campaigns:
         (folder / f"{each.name}.yaml").write_text(each.model_dump_json(exclude_unset=True))
 

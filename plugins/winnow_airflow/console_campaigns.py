@@ -10,6 +10,7 @@ from pathlib import Path
 
 from winnow.campaign import Campaign
 from winnow.campaign.folder import files_in
+from winnow.campaign.teams import TEAMS_FILE
 from winnow.console.memory import Memory
 from winnow.console.scope import names_in, settings_left
 from winnow.errors import Fatal, WinnowError
@@ -40,7 +41,8 @@ class _Folder:
         state = _state(here)
         if state != self.seen:
             self.read = {
-                name: self._read(name, tuple(state.get(path.name) for path in paths))
+                # A campaign's team stands in the teams' file, or the campaign is broken.
+                name: self._read(name, (state.get(TEAMS_FILE), *(state.get(p.name) for p in paths)))
                 for name, paths in files_in(here).items()
             }
             self.seen = state

@@ -261,8 +261,6 @@ def test_a_changed_file_is_seen_and_the_others_are_not_read_again(
     monkeypatch.setattr(console_campaigns, "settled", lambda name: read.append(name) or real(name))
     two.ask("spend")
     assert read == []
-    settle(
-        tmp_path / "campaigns", campaign(name="veiled", team="newteam", publish={"dataset": "d"})
-    )
-    assert "newteam" in two.ask("spend").text
+    settle(tmp_path / "campaigns", campaign(name="veiled", publish={"dataset": "newset"}))
+    assert "newset" in two.ask("datasets").text
     assert read == ["veiled"]
