@@ -43,7 +43,7 @@ from winnow.console.show import show
 from winnow.errors import WinnowError
 from winnow.lake import Lake
 from winnow_airflow.console_access import Reader, Viewer, may_read, may_read_logs
-from winnow_airflow.console_campaigns import MEMORY, settings_of
+from winnow_airflow.console_campaigns import MEMORY, settings_of, team_budgets
 from winnow_airflow.console_runs import begun, key_of, paused, runs_of
 from winnow_airflow.context import the_lake
 from winnow_airflow.plain_log import plain_logger
@@ -134,7 +134,8 @@ def _scope(lake: Lake, viewer: Viewer) -> Scope:
     campaigns, gone = settings_of(lake, viewer.campaigns)
     with_errors = partial(may_read_logs, viewer.user)
     runs = partial(runs_of, lake=lake, memory=MEMORY, with_errors=with_errors)
-    return Scope(campaigns, gone, Airflow(runs, begun, paused))
+    airflow = Airflow(runs, begun, paused)
+    return Scope(campaigns, gone, airflow, team_budgets(campaigns))
 
 
 def _query(request: Request) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from winnow.campaign import Campaign
 from winnow.campaign.folder import files_in
-from winnow.campaign.teams import TEAMS_FILE
+from winnow.campaign.teams import TEAMS_FILE, read_teams
 from winnow.console.memory import Memory
 from winnow.console.scope import names_in, settings_left
 from winnow.errors import Fatal, WinnowError
@@ -92,3 +92,21 @@ def settings_of(lake: Lake, names: Collection[str]) -> tuple[dict[str, Campaign]
     here = _folder.campaigns()
     found = {name: here.get(name) or settings_left(lake, name, MEMORY) for name in names}
     return found, {name for name in names if name not in here}
+
+
+def team_budgets(readable: Collection[str]) -> dict[str, int | None]:
+    """The month's budgets, micro-dollars, of teams of whose campaigns all are readable.
+
+    Of another team what its other campaigns spent would be told. A broken `teams.yaml` has none.
+    """
+    here, found = place(), _folder.campaigns()
+    if any(own is None and name not in readable for name, own in found.items()):
+        return {}  # whose team it is cannot be told
+    campaigns = [own for own in found.values() if own is not None]
+    hidden = {own.team for own in campaigns if own.name not in readable}
+    wanted = {own.team for own in campaigns if own.team and own.team not in hidden}
+    try:
+        teams = read_teams(here.parent if here.is_file() else here) if wanted else {}
+    except WinnowError:
+        return {}
+    return {name: teams[name].budget_month for name in sorted(wanted) if name in teams}

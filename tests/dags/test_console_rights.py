@@ -200,6 +200,18 @@ def test_pages_of_a_team_are_of_its_campaigns_alone(two: Door, page: str, tmp_pa
     assert 'name="team"' in two.ask(page).text
 
 
+def test_a_teams_budget_is_for_who_may_read_all_of_its_campaigns(two: Door, tmp_path) -> None:
+    third = campaign(name="third", team="loud", publish={"dataset": "third"})
+    settle(tmp_path / "campaigns", third, campaign(name="veiled", team="loud"))
+    two.manager.listed |= set(dag_ids("third").values())
+    (tmp_path / "campaigns" / "teams.yaml").write_text("loud: {budget_month_usd: 7777}")
+    assert "$7,777" not in two.ask("spend").text
+    may_read_all(two)
+    assert "of $7,777" in two.ask("spend").text
+    (tmp_path / "campaigns" / "teams.yaml").write_text("loud: {budget_month_usd: 8888}")
+    assert "of $8,888" in two.ask("spend").text
+
+
 @pytest.mark.parametrize("lacking", sorted(dag_ids("veiled").values()))
 def test_a_campaign_is_read_by_who_may_read_all_five_dags(two: Door, lacking: str) -> None:
     may_read_all(two)

@@ -30,6 +30,11 @@ class Team(Settings):
         "Most that the team's campaigns may buy for in a calendar month (UTC), dollars; null: any",
     )
 
+    @property
+    def budget_month(self) -> int | None:
+        """Most of a month, micro-dollars; None: anything."""
+        return _micros(self.budget_month_usd)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -82,7 +87,7 @@ def limits_of(campaign: Campaign, folder: Path) -> Limits:
             f"campaign's `team`, or add the team there: `{team}: {{budget_month_usd: 1000}}`, or "
             f"`{team}: {{}}` for one without a budget of its own."
         )
-    return Limits(own, team, _micros(teams[team].budget_month_usd), str(path))
+    return Limits(own, team, teams[team].budget_month, str(path))
 
 
 def _micros(dollars: float | None) -> int | None:

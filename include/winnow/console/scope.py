@@ -7,7 +7,7 @@ several campaigns counts it: nothing here is given a campaign that the viewer ma
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from winnow.batch import Batch, is_key, read_batch
@@ -39,11 +39,14 @@ class Scope:
         campaigns: The campaigns by name, in order, none that the viewer may not read.
         gone: Those of them whose file is gone.
         airflow: What Airflow knows of their batches; None where there is no Airflow.
+        team_budgets: What each team may buy for in a month, micro-dollars, None: anything; of the
+            teams of whose campaigns the viewer may read all.
     """
 
     campaigns: Mapping[str, Campaign]
     gone: Collection[str] = ()
     airflow: Airflow | None = None
+    team_budgets: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def asked_for(scope: Scope, query: Mapping[str, str]) -> Mapping[str, Campaign]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from winnow.campaign import Campaign
+from winnow.campaign.teams import Limits
 from winnow.console import scope as scopes
 from winnow.console.memory import at_once
 from winnow.console.scope import NO_DATASET, Scope, owner_among, settings_left
@@ -19,6 +20,7 @@ from winnow.console.show import Shown, show
 from winnow.dataset_owner import claim_dataset
 from winnow.errors import Corrupt
 from winnow.ingest.ledger import ledger_path
+from winnow.label.purchases import Purchase
 from winnow.lake import FolderLake
 from winnow.operate.standing import Run
 
@@ -197,6 +199,19 @@ def test_spend_sums_a_month_by_campaign_and_by_team(worlds: Any, site: Site) -> 
     older = shown(worlds, site, "spend", month="2026-10")
     assert "$0.80 spent" in text(older)
     assert 'href="spend?campaign=c&amp;month=2026-10"' in older.page.body
+
+
+def test_a_teams_budget_is_shown_with_what_its_campaigns_reserved(worlds: Any, site: Site) -> None:
+    worlds["a"].make(day(0))
+    lake = worlds["a"].lake
+    limits = Limits(team="red", team_month=9_000_000)
+    Purchase(lake, "a", "batches/a/x", "x", 0).reserve(2_500_000, limits)
+    month = f"{lake.now():%Y-%m}"
+    scope = replace(scope_of(worlds), team_budgets={"red": 9_000_000})
+    found = text(show("spend", lake, scope, {"month": month}, site))
+    assert "$2.50 of $9.00" in found
+    hidden = text(show("spend", lake, scope_of(worlds), {"month": month}, site))
+    assert "$2.50 of" not in hidden
 
 
 def test_datasets_and_selectors_have_a_row_a_campaign(worlds: Any, site: Site) -> None:

@@ -18,6 +18,7 @@ from winnow.console.shell import Page, Site, page_of
 from winnow.console.spend.figures import committed_on, is_month, month_of, spent_on
 from winnow.console.spend.nights import days_of, labels_of, nights_of
 from winnow.console.stages import keys_of
+from winnow.label.purchases import spent
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
@@ -104,6 +105,7 @@ def page(
         whole=Money.of(row.money for row in rows),
         rows=sorted(rows, key=lambda row: (-row.money.spent, row.campaign.name)),
         teams=_by_team(rows),
+        budgets=_team_budgets(lake, scope, month),
     )
 
 
@@ -125,6 +127,16 @@ def _of(lake: Lake, campaign: Campaign, days: Days, month: str, site: Site) -> M
         sum(night.planned for night in nights),
         any(night.estimated for night in nights),
     )
+
+
+def _team_budgets(lake: Lake, scope: Scope, month: str) -> Mapping[str, tuple[int, int | None]]:
+    """What a team spent and reserved in a month, and its budget, micro-dollars."""
+    if not scope.team_budgets:
+        return {}
+    totals = whole(lambda: spent(lake, month))
+    if isinstance(totals, Damage):
+        return {}
+    return {name: (totals.teams.get(name, 0), most) for name, most in scope.team_budgets.items()}
 
 
 def _by_team(rows: Sequence[Row]) -> list[tuple[str, int, Money]]:
