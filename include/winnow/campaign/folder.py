@@ -42,7 +42,10 @@ def files_in(place: Path) -> dict[str, tuple[Path, ...]]:
     if place.is_file():
         return {place.stem: (place,)}
     try:
-        entries = sorted(entry for entry in place.iterdir() if entry.suffix in SUFFIXES)
+        entries = sorted(
+            (entry for entry in place.iterdir() if entry.suffix in SUFFIXES),
+            key=lambda entry: (entry.stem, entry.suffix),
+        )
     except OSError as error:
         raise Fatal(
             f"The campaigns in {place} cannot be listed: {error.strerror}. Point WINNOW_CAMPAIGNS "

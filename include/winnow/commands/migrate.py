@@ -82,7 +82,8 @@ def _from_one(lake: Lake, airflow: AirflowRest, check: bool) -> None:
 def _remove(airflow: AirflowRest, dag: StaleDag, check: bool) -> None:
     frozen = airflow.frozen_runs(dag.dag_id)
     keys = ", ".join(run.partition_key or run.dag_run_id for run in frozen)
-    runs = f"{len(frozen)} frozen runs ({keys})" if frozen else "no run was frozen"
+    plural = "" if len(frozen) == 1 else "s"
+    runs = f"{len(frozen)} frozen run{plural} ({keys})" if frozen else "no run was frozen"
     if check:
         say(f"{dag.dag_id}: stale, {runs}.")
         return

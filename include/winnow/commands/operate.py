@@ -41,7 +41,7 @@ COST_OF = 7
 """What a batch will cost is told from so many that were collected last."""
 MAX_DAYS = 1000
 FIRST_STAGES = 2
-"""Batches that take their prompts side by side, where nothing else is asked for."""
+"""Batches that take their prompts side by side, where none waits for another."""
 LATE_COLUMNS = ("task_id", "annotator", "preferred", "revision", "status", "price", "finished_at")
 
 
@@ -126,7 +126,7 @@ def _by_schedule(
             last.replace(hour=0, minute=0, second=0) if _is_day(keys[-1]) else last + _TICK
         ).isoformat(),
         "reprocess_behavior": "failed" if failed else "none",
-        "max_active_runs": at_once or FIRST_STAGES,
+        "max_active_runs": at_once or (1 if _is_in_order(campaign) else FIRST_STAGES),
         "dag_run_conf": None if at_once is None else {"at_once": at_once},
     }
     to_run = airflow.days_to_run(body)
@@ -398,6 +398,12 @@ def plan_lines(lake: Lake, campaign: Campaign, days: Sequence[Day]) -> list[str]
             why = f"have no pools of {campaign.pools_from} and will fail"
         lines.append(f"  empty      {len(empty)} of them {why}")
     return [*lines, *_cost_lines(lake, campaign, sum(each.buys for each in days))]
+
+
+def _is_in_order(campaign: Campaign) -> bool:
+    """Whether a backfill goes by day, unless it says otherwise."""
+    select = campaign.select
+    return waits_at_once(select.strategy, select.wait_for, 1) is not None
 
 
 def order_words(campaign: Campaign, at_once: int | None) -> str:

@@ -124,7 +124,7 @@ def test_a_backfill_is_told_and_started(
 @pytest.mark.parametrize(
     ("strategy", "asked", "order", "conf", "side_by_side"),
     [
-        ("decision_gain", None, "by day: each batch chooses once those before", None, 2),
+        ("decision_gain", None, "by day: each batch chooses once those before", None, 1),
         ("decision_gain", 1, "by day: each batch chooses once those before", {"at_once": 1}, 1),
         ("decision_gain", 4, "4 at once: a batch chooses though 3 before", {"at_once": 4}, 4),
         ("random", None, "none: random reads no model", None, 2),
