@@ -24,10 +24,10 @@ import httpx
 import psutil
 
 from winnow.calls import get
+from winnow.campaigns import place_setting
 from winnow.environment import foreign_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED_CAMPAIGNS = ROOT / "include" / "campaigns"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 START_LIMIT = 240.0
@@ -81,10 +81,9 @@ class Home:
 def home_from_environment() -> Home:
     """The home that WINNOW_HOME, _CAMPAIGNS, _PORT and _VENDOR_PORT describe, or the default."""
     variable = os.environ.get
-    campaigns = variable("WINNOW_CAMPAIGNS") or variable("WINNOW_CAMPAIGN") or SHIPPED_CAMPAIGNS
     return Home(
         folder=Path(variable("WINNOW_HOME", ROOT / ".winnow")).resolve(),
-        campaigns=Path(campaigns).resolve(),
+        campaigns=Path(place_setting()).resolve(),
         ui_port=int(variable("WINNOW_PORT", "8080")),
         vendor_port=int(variable("WINNOW_VENDOR_PORT", "8790")),
     )

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from winnow.batch import STAGES, Manifest, manifest_path, open_batch
 from winnow.campaign import load_campaign
+from winnow.campaigns import SHIPPED
 from winnow.lake import FolderLake
 from winnow.stages.tasks import dag_ids
 from winnow_local import demo as demo_module
@@ -55,7 +56,7 @@ class Airflow:
             self.commit(batch, STAGES)
 
     def commit(self, batch: str, stages: Sequence[str]) -> None:
-        campaign = load_campaign(stack.SHIPPED_CAMPAIGNS / "nightly.yaml")
+        campaign = load_campaign(SHIPPED / "nightly.yaml")
         open_batch(campaign, batch, self.lake, lambda: datetime.now(UTC))
         published = [self.lake.exists(manifest_path("nightly", day, "publish")) for day in DAYS]
         figures = {"version": f"v{1 + sum(published):06d}"}
@@ -66,7 +67,7 @@ class Airflow:
 
 @pytest.fixture
 def home(tmp_path: Path) -> stack.Home:
-    return stack.Home(tmp_path / "home", stack.SHIPPED_CAMPAIGNS, 18080, 18790)
+    return stack.Home(tmp_path / "home", SHIPPED, 18080, 18790)
 
 
 @pytest.fixture

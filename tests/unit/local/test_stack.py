@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from winnow.campaigns import SHIPPED
 from winnow_local import stack
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> stack.Home:
-    return stack.Home(tmp_path / "home", stack.SHIPPED_CAMPAIGNS, 18080, 18790)
+    return stack.Home(tmp_path / "home", SHIPPED, 18080, 18790)
 
 
 def test_secrets_are_drawn_once_and_are_private(home: stack.Home) -> None:
@@ -54,5 +55,5 @@ def test_airflow_is_told_everything_it_needs(home: stack.Home) -> None:
     env = stack.environment(home)
     assert env["AIRFLOW_HOME"] == str(home.folder / "airflow")
     assert "18790" in env["AIRFLOW_CONN_WINNOW_VENDOR"]
-    assert env["WINNOW_CAMPAIGNS"] == str(stack.SHIPPED_CAMPAIGNS)
+    assert env["WINNOW_CAMPAIGNS"] == str(SHIPPED)
     assert stack.secrets_of(home)["vendor_token"] in env["AIRFLOW_CONN_WINNOW_VENDOR"]
