@@ -15,7 +15,7 @@ was there. Running it again for the same day never takes a file twice.
 """
 
 from winnow_airflow.campaigns import campaigns_here
-from winnow_airflow.context import announce, batch_of, nights_at_once
+from winnow_airflow.context import announce, batch_of, nights_at_once, unless_begun_by_hand
 from winnow_airflow.policy import head_schedule, listed_task, stage_dag
 
 for campaign in campaigns_here():
@@ -29,10 +29,11 @@ for campaign in campaigns_here():
     ):
 
         @listed_task
-        def ingest_files(dag_run=None, outlet_events=None):
+        def ingest_files(dag_run=None, ti=None, outlet_events=None):
             from winnow.stages import ingest
 
-            batch, nights = batch_of(dag_run), nights_at_once(dag_run)
+            batch = unless_begun_by_hand(batch_of(dag_run), dag_run, ti)
+            nights = nights_at_once(dag_run)
             return announce(ingest.run(batch, at_once=nights), outlet_events)
 
         ingest_files()

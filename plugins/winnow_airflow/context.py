@@ -77,6 +77,25 @@ def batch_of(dag_run: Any) -> Batch:
     return open_batch(campaign, key, lake, _now)
 
 
+def unless_begun_by_hand(batch: Batch, dag_run: Any, task_instance: Any) -> Batch:
+    """The batch, if its tick is the first to begin it: Airflow's scheduler knows no run by hand.
+
+    A further try of the tick's own task is none that somebody else began.
+
+    Raises:
+        AirflowSkipException: A person has begun it, and it went on from there.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if (
+        dag_run.run_type == "scheduled"
+        and task_instance.try_number == 1
+        and batch.manifest("ingest") is not None
+    ):
+        raise AirflowSkipException(f"Batch {batch.key} was begun by hand: it goes on from there.")
+    return batch
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 

@@ -16,6 +16,7 @@ import pytest
 
 from winnow.errors import Fatal
 from winnow.stages.tasks import DAGS, TASKS
+from winnow_airflow.bundle import CampaignBundle
 from winnow_airflow.policy import HOURS, time_limit
 
 ROOT = Path(__file__).parents[2]
@@ -264,10 +265,21 @@ for path in sys.argv[2:]:
 """Each file as if alone in a process that has imported Airflow's SDK: what it took beside that."""
 
 
-def test_parsing_a_dag_file_is_quick_and_imports_nothing_heavy(airflow_home: Path) -> None:
+def stub_of(folder: Path) -> Path:
+    """The DAG file that the bundle makes of the shipped campaign."""
+    bundle = CampaignBundle(name="winnow")
+    bundle.base_dir = folder
+    bundle.initialize()
+    return folder / "nightly.py"
+
+
+def test_parsing_a_dag_file_is_quick_and_imports_nothing_heavy(
+    airflow_home: Path, tmp_path: Path
+) -> None:
+    files = [*FILES, stub_of(tmp_path)]
     paths = os.pathsep.join([str(ROOT / "plugins"), str(ROOT / "include")])
     done = subprocess.run(
-        [sys.executable, "-c", PARSED, " ".join(HEAVY), *map(str, FILES)],
+        [sys.executable, "-c", PARSED, " ".join(HEAVY), *map(str, files)],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
@@ -275,7 +287,7 @@ def test_parsing_a_dag_file_is_quick_and_imports_nothing_heavy(airflow_home: Pat
     )
     lines = [line.split() for line in done.stdout.splitlines()]
     parsed = {path: (float(share), heavy) for path, share, *heavy in lines if path.endswith(".py")}
-    assert set(parsed) == set(map(str, FILES))
+    assert set(parsed) == set(map(str, files))
     assert not [path for path, (share, heavy) in parsed.items() if share >= 0.5 or heavy], parsed
 
 
@@ -296,3 +308,31 @@ def test_the_product_imports_no_airflow() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("run_type", "try_number", "is_begun", "goes_on"),
+    [
+        ("scheduled", 1, True, False),
+        ("scheduled", 1, False, True),
+        # Its own task, which died before it could announce the prompts.
+        ("scheduled", 2, True, True),
+        ("manual", 1, True, True),
+        ("backfill", 1, True, True),
+    ],
+)
+def test_a_tick_hands_on_no_batch_that_a_person_began(
+    run_type: str, try_number: int, is_begun: bool, goes_on: bool
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from winnow_airflow.context import unless_begun_by_hand
+
+    manifest = object() if is_begun else None
+    batch: Any = SimpleNamespace(key="2026-11-22", manifest=lambda _: manifest)
+    run, task = SimpleNamespace(run_type=run_type), SimpleNamespace(try_number=try_number)
+    if goes_on:
+        assert unless_begun_by_hand(batch, run, task) is batch
+    else:
+        with pytest.raises(AirflowSkipException, match="begun by hand"):
+            unless_begun_by_hand(batch, run, task)
