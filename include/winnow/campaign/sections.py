@@ -269,7 +269,7 @@ class Select(Settings):
         0.2, "Reward that features do not explain, logits, per response", ge=0.0
     )
     traditional_k: int | None = setting(
-        None, "Responses compared by the strategy traditional; null: the pairs", ge=2
+        None, "Responses compared by the strategy traditional; null: the pairs, at least 2", ge=2
     )
     near_duplicate: float = setting(
         0.97, "Cosine of embeddings from which two responses are one", gt=0.0, le=1.0

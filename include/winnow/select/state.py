@@ -184,7 +184,8 @@ class PoolState:
         usable_m = np.arange(len(self.order_m))
         if self.pool.blocked is not None:
             usable_m = np.flatnonzero(~np.asarray(self.pool.blocked)[self.order_m])
-        return self.rng.permutation(usable_m)[: self.rules.traditional_k or self.rules.budget]
+        k = self.rules.traditional_k or max(2, self.rules.budget)
+        return self.rng.permutation(usable_m)[:k]
 
     def likeness(self) -> FloatArray:
         """Largest |cosine| (e,) between each pair's feature difference and the chosen pairs'."""

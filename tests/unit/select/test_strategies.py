@@ -152,6 +152,10 @@ def test_traditional_stays_among_a_few_random_responses() -> None:
     assert few == set(range(12))
 
 
+def test_traditional_compares_two_responses_where_one_pair_is_asked_for() -> None:
+    assert len(choose_pairs(pool_of(8), HEADS, Rules(1, "traditional", 0.0))) == 1
+
+
 def test_traditional_draws_as_many_responses_as_the_rules_say() -> None:
     rules = Rules(99, "traditional", 0.0, None, traditional_k=3)
     assert len(choose_pairs(pool_of(8), HEADS, rules)) == 3
