@@ -40,7 +40,7 @@ class Rules:
         spread: Whether `hybrid` prefers pairs unlike the chosen ones.
         cost_base: Cost of a pair whatever its texts, second votes included; any unit.
         cost_per_token: Further cost of each token that the annotator reads, in the same unit.
-        traditional_k: Responses that `traditional` draws; None: as many as the budget, at least two.
+        traditional_k: Responses that `traditional` draws; None: the budget, at least two.
         residual_sd: Standard deviation τ, logits, of the part of each response's reward that no
             feature tells.
         n_draws: Joint draws of the rewards that `decision_gain` and `dts` work with.
