@@ -20,6 +20,7 @@ from winnow.console import batch, batches, datasets, selector, shell, spend
 from winnow.console.across import batch as of_batch
 from winnow.console.across import batches as of_batches
 from winnow.console.across import datasets as of_datasets
+from winnow.console.across import rows as of_rows
 from winnow.console.across import selector as of_selector
 from winnow.console.across import spend as of_spend
 from winnow.console.memory import Memory
@@ -140,8 +141,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
             datasets.page(lake, asked, query, site)
         both = Scope({name: campaign(name=name) for name in ("nightly", "weekly")})
         two = world.lake, both, [], {"key": HOSTILE, "month": HOSTILE, "q": HOSTILE}, site
-        for module in (of_batch, of_batches, of_datasets, of_selector, of_spend):
+        for module in (of_batch, of_batches, of_spend, of_rows):
             patch.setattr(module, "page_of", recorded)
+        for module in (of_batch, of_batches, of_datasets, of_selector, of_spend):
             module.page(*two)
         recorded(HOSTILE, "told.html", site, words=HOSTILE, address="")
     return made

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from winnow.campaign import Campaign
+from winnow.console.across.rows import page_of_rows
 from winnow.console.datasets.figures import Summary, newest_number, summaries
-from winnow.console.memory import at_once
-from winnow.console.parts import Field, paging
+from winnow.console.parts import Field
 from winnow.console.scope import Scope, is_own
-from winnow.console.shell import Page, Site, page_of
+from winnow.console.shell import Page, Site
 from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
 
@@ -32,26 +32,13 @@ def page(
     lake: Lake, scope: Scope, fields: Sequence[Field], query: Mapping[str, str], site: Site
 ) -> Page:
     """A row a campaign, a part of them by `page`."""
-    names = list(scope.campaigns)
-    pages, part = paging(
-        "Campaigns", query, len(names), lambda n: site.to("datasets", page=n if n > 1 else None)
-    )
 
     def look(name: str) -> Row:
         campaign = scope.campaigns[name]
         row = whole(lambda: _row(lake, campaign, site))
         return Row(campaign, why=row.cause) if isinstance(row, Damage) else row
 
-    return page_of(
-        "Datasets",
-        "across_datasets.html",
-        site,
-        gone=scope.gone,
-        fields=fields,
-        query=query,
-        rows=list(at_once(look, names[part]).values()),
-        paging=pages,
-    )
+    return page_of_rows("Datasets", scope, fields, query, site, look)
 
 
 def _row(lake: Lake, campaign: Campaign, site: Site) -> Row:

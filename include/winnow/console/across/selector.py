@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from winnow.campaign import Campaign
-from winnow.console.memory import at_once
-from winnow.console.parts import Field, paging
+from winnow.console.across.rows import page_of_rows
+from winnow.console.parts import Field
 from winnow.console.scope import Scope
 from winnow.console.selector.figures import Night, night_of
-from winnow.console.shell import Page, Site, page_of
+from winnow.console.shell import Page, Site
 from winnow.console.stages import keys_of, published_of, stages_of
 from winnow.lake import Lake
 from winnow.operate.damage import Damage, whole
@@ -33,26 +33,13 @@ def page(
     lake: Lake, scope: Scope, fields: Sequence[Field], query: Mapping[str, str], site: Site
 ) -> Page:
     """A row a campaign, a part of them by `page`."""
-    names = list(scope.campaigns)
-    pages, part = paging(
-        "Campaigns", query, len(names), lambda n: site.to("selector", page=n if n > 1 else None)
-    )
 
     def look(name: str) -> Row:
         campaign = scope.campaigns[name]
         last = whole(lambda: _last(lake, name, site))
         return Row(campaign, why=last.cause) if isinstance(last, Damage) else Row(campaign, last)
 
-    return page_of(
-        "Selector",
-        "across_selector.html",
-        site,
-        gone=scope.gone,
-        fields=fields,
-        query=query,
-        rows=list(at_once(look, names[part]).values()),
-        paging=pages,
-    )
+    return page_of_rows("Selector", scope, fields, query, site, look)
 
 
 def _last(lake: Lake, name: str, site: Site) -> Night | None:
