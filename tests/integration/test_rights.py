@@ -1,8 +1,4 @@
-"""Rights by campaign in a real Airflow with its FAB auth manager: roles that `access` names.
-
-FAB is no part of Winnow's own environments; the test runs in one that has it:
-`pip install apache-airflow-providers-fab`.
-"""
+"""Rights by campaign in a real Airflow with its FAB auth manager: roles that `access` names."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -26,12 +21,7 @@ from winnow_local import stack
 from ..console_world import World, campaign, day, settle
 from .conftest import ROOT, free_port
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("airflow.providers.fab") is None, reason="apache-airflow-providers-fab is absent"
-    ),
-]
+pytestmark = pytest.mark.slow
 
 MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 READERS = {"reader": "chat_readers", "runner": "chat_runners", "other": "maths_readers"}
