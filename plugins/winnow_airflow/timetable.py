@@ -15,7 +15,6 @@ from typing import Any
 
 from airflow._shared.timezones.timezone import coerce_datetime, parse_timezone, utcnow
 from airflow.exceptions import InvalidPartitionKeyError
-from airflow.serialization.encoders import encode_timezone
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
 
@@ -37,6 +36,9 @@ class BatchTimetable(CronPartitionTimetable):
         self.kind = kind
 
     def serialize(self) -> dict[str, Any]:
+        # Here, because a task that is started would wait for it and has no use for it.
+        from airflow.serialization.encoders import encode_timezone
+
         zone = encode_timezone(self._timezone)
         return {"expression": self._expression, "timezone": zone, "kind": self.kind}
 
