@@ -56,10 +56,10 @@ def _bring(said: str, brought: Path) -> None:
     brought.mkdir(parents=True, exist_ok=True)
     names = [name for name in bucket.names(folder) if name.endswith(SUFFIXES)]
     for name in names:
-        text = bucket.read(f"{folder}/{name}").decode()
+        content = bucket.read(f"{folder}/{name}")
         path = brought / name
-        if not path.exists() or path.read_text() != text:
-            write_whole(path, text)
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
     for path in brought.iterdir():
         if path.suffix in SUFFIXES and path.name not in names:
             path.unlink(missing_ok=True)

@@ -22,9 +22,9 @@ from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle
 
-from winnow.campaign import NAME
 from winnow.campaign.folder import (
     files_in,
+    is_name,
     read,
     settings_text,
     state_of,
@@ -32,13 +32,14 @@ from winnow.campaign.folder import (
     write_whole,
 )
 from winnow.errors import Fatal, WinnowError
+from winnow.ids import digest
 from winnow_airflow.campaigns import place
 from winnow_airflow.plain_log import plain_logger
 
 log = plain_logger(__name__)
 
 _STATE = "state.json"
-_HEAD = '"""Made from the campaign file {name}.yaml; a change of that one changes this one."""\n\n'
+_HEAD = "# Made from the campaign file {name!a}; a change of that one changes this one.\n\n"
 _DAGS = (
     "# airflow DAG: see winnow_airflow/bundle.py\n"
     "from winnow_airflow.campaigns import make_dags\n\n"
@@ -116,10 +117,14 @@ class CampaignBundle(BaseDagBundle):
             try:
                 campaign = read(folder, name)
             except WinnowError as error:
-                yield f"{name}.broken.py", head + _FAULT.format(reason=str(error))
+                # What cannot name a campaign need not be able to name a file either.
+                stub = name if is_name(name) else f"file-{digest(name.encode())[:12]}"
+                yield f"{stub}.broken.py", head + _FAULT.format(reason=str(error))
+                if not is_name(name):
+                    continue
                 if (self.path / f"{name}.py").exists():
                     yield f"{name}.py", None
-                elif NAME.fullmatch(name):
+                else:
                     yield f"{name}.py", head + _BARE.format(name=name)
             else:
                 yield f"{campaign.name}.py", head + _DAGS.format(settings=settings_text(campaign))

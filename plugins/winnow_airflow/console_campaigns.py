@@ -57,13 +57,18 @@ class _Folder:
 def _state(place: Path) -> dict[str, tuple[str, int, int]]:
     """What tells whether a file changed, by its name, with no more than one look at each.
 
+    Editors lock files by links to nothing, and a file may be taken away just now: neither counts.
+
     Raises:
         Fatal: The folder cannot be listed.
     """
     parent = place.parent if place.is_file() else place
     try:
         with os.scandir(parent) as entries:
-            stats = [(entry.name, entry.stat()) for entry in entries]
+            stats = []
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    stats.append((entry.name, entry.stat()))
     except OSError as error:
         raise Fatal(f"The campaigns in {place} cannot be listed: {error.strerror}.") from error
     return {name: (str(parent), stat.st_size, stat.st_mtime_ns) for name, stat in stats}

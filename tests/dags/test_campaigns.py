@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,10 @@ import pytest
 
 from winnow.errors import Fatal
 from winnow.ingest.ledger import Entry, append, read_ledger
+from winnow.lake import FolderLake
 from winnow_airflow import campaigns
 from winnow_airflow.bundle import CampaignBundle
+from winnow_airflow.console_campaigns import settings_of
 from winnow_airflow.context import batch_of, nights_at_once, the_lake
 
 CAMPAIGN = """
@@ -181,6 +184,40 @@ def test_two_files_of_one_name_and_a_file_of_another_name_are_errors(
     assert "stands twice" in errors["alpha.broken.py"]
     assert "name: is beta, the file's is gamma" in errors["gamma.broken.py"]
     assert set(errors) == {"alpha.broken.py", "gamma.broken.py"}
+
+
+def test_what_names_no_campaign_and_a_link_to_nothing_stop_no_other(
+    bundle: CampaignBundle, folder: Path
+) -> None:
+    (folder / "lost.yaml").symlink_to(folder / "nowhere")
+    odd = [
+        b"\xff",
+        b"a" * 249,
+        b'a"""\nraise SystemExit\n"""b',
+        b"a\\N{x}",
+        b"Big",
+        b"alpha.broken",
+    ]
+    for name in odd:
+        Path(os.fsdecode(os.path.join(os.fsencode(folder), name + b".yaml"))).write_text("x")
+    (folder / "teams.yml").write_text("chat: {}")
+    write(folder, "beta", instead=("ann", "bob"))
+    bundle.refresh()
+    dags, errors = read(bundle.path)
+    assert {n for n in names(dags) if dags[f"{n}.ingest_prompts"].owner == "ann"} == {"alpha"}
+    assert dags["beta.ingest_prompts"].owner == "bob" and names(dags) == {"alpha", "beta", "lost"}
+    assert "No such file" in errors.pop("lost.broken.py")
+    assert len(errors) == len(odd) + 1
+    assert all("cannot name a campaign" in error for error in errors.values())
+    assert any(
+        "teams.yml" in error and "Teams are in teams.yaml" in error for error in errors.values()
+    )
+
+
+def test_an_editors_lock_takes_no_page_away(folder: Path, tmp_path: Path) -> None:
+    (folder / ".#alpha.yaml").symlink_to("ann@host.123")
+    found, gone = settings_of(FolderLake(tmp_path / "lake"), ["alpha"])
+    assert (found["alpha"].owner, gone) == ("ann", set())  # type: ignore[union-attr]
 
 
 def test_what_did_not_change_is_not_read_again(

@@ -54,6 +54,25 @@ def test_each_yaml_is_a_campaign_and_what_is_wrong_with_one_is_of_it_alone(tmp_p
     assert found[0].ingest.sources == [str(tmp_path / "inbox")]
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("tags: [" + "a, " * 500_000 + "]", "larger than 1024 KiB"),
+        (
+            "a0: &a0 [x, x]\n"
+            + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)),
+            "more than 100000 values",
+        ),
+    ],
+)
+def test_a_file_that_would_hold_up_all_others_is_refused(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    (tmp_path / "chat.yaml").write_text(text)
+    with pytest.raises(Fatal, match=fault):
+        read(tmp_path, "chat")
+
+
 def test_a_campaign_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     write(tmp_path, "chat")
     with pytest.raises(Fatal, match=r"no campaign code .*; there are chat"):
@@ -99,8 +118,21 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
         yield client
 
 
-def put(bucket: object, name: str, text: str) -> None:
-    bucket.put_object(Bucket="team", Key=f"campaigns/{name}", Body=text.encode())  # type: ignore[attr-defined]
+def put(bucket: object, name: str, text: str | bytes) -> None:
+    body = text.encode() if isinstance(text, str) else text
+    bucket.put_object(Bucket="team", Key=f"campaigns/{name}", Body=body)  # type: ignore[attr-defined]
+
+
+def test_what_lies_in_a_bucket_is_brought_byte_by_byte(bucket: object, tmp_path: Path) -> None:
+    put(bucket, "chat.yaml", CAMPAIGN.format(name="chat").replace("\n", "\r\n"))
+    put(bucket, "noise.yaml", b"\xff\xfe\x00")
+    place = campaigns_place("s3://team/campaigns", tmp_path / "brought")
+    before = state_of(place)
+    (place / ".brought").unlink()
+    assert state_of(campaigns_place("s3://team/campaigns", place)) == before, "nothing changed"
+    found, faults = read_all(place)
+    assert [campaign.name for campaign in found] == ["chat"]
+    assert [fault.name for fault in faults] == ["noise"]
 
 
 def test_campaigns_of_a_bucket_are_brought_and_renewed(
@@ -154,6 +186,8 @@ def test_batches_are_named_by_what_tells_ticks_apart(
         ({"cron": "0 0 * *"}, "write five fields"),
         ({"cron": "61 0 * * *"}, "no cron"),
         ({"cron": "@daily"}, "write five fields"),
+        ({"cron": "0 0 30 2 *"}, "never ticks"),
+        ({"cron": "R 0 * * *"}, "write five fields"),
         ({"timezone": "Berlin"}, "no time zone"),
         ({"cron": "0 */6 * * *", "key": "day"}, "several ticks alike; write hour"),
         ({"cron": "*/5 * * * *", "key": "hour"}, "several ticks alike; write minute"),

@@ -15,6 +15,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 
 from winnow.campaign.reading import load_campaign, parse_campaign
 from winnow.campaign.sections import Campaign
@@ -54,8 +55,15 @@ def files_in(place: Path) -> dict[str, tuple[Path, ...]]:
     files: dict[str, tuple[Path, ...]] = {}
     for entry in entries:
         if entry.name != TEAMS_FILE and not entry.name.startswith("."):
-            files[entry.stem] = (*files.get(entry.stem, ()), entry)
+            # A name may be any bytes, which no message and no file could hold.
+            name = os.fsencode(entry.stem).decode("utf-8", "backslashreplace")
+            files[name] = (*files.get(name, ()), entry)
     return files
+
+
+def is_name(name: str) -> bool:
+    """Whether a file of the folder may be called so; `teams.yml` is no campaign either."""
+    return NAME.fullmatch(name) is not None and name != Path(TEAMS_FILE).stem
 
 
 def read(place: Path, name: str) -> Campaign:
@@ -79,9 +87,10 @@ def read(place: Path, name: str) -> Campaign:
     if len(found) > 1:
         both = " and ".join(path.name for path in found)
         raise Fatal(f"Campaign {name} stands twice in {place}: {both}. Take one away.")
-    if NAME.fullmatch(name) is None:
+    if not is_name(name):
         raise Fatal(
-            f"{found[0]} cannot name a campaign: small letters, digits, - and _, at most 63."
+            f"{place}/{name}{found[0].suffix} cannot name a campaign: small letters, digits, - and "
+            f"_, at most 63. (Teams are in {TEAMS_FILE}.)"
         )
     campaign = load_campaign(found[0])
     if campaign.name != name:
@@ -147,17 +156,27 @@ def settings_text(campaign: Campaign) -> str:
     return json.dumps(campaign.model_dump(mode="json"), sort_keys=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file so that whoever reads it meanwhile has the old one or the new one whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
+    temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{get_ident()}")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
 
 
 def state_of(place: Path) -> Mapping[str, str]:
     """What tells whether a file of the folder changed, by file name: its size and time."""
-    files = [path for paths in files_in(place).values() for path in paths]
     beside = (place.parent if place.is_file() else place) / TEAMS_FILE
-    files += [beside] if beside.exists() else []
-    stats = {path.name: path.stat() for path in files}
-    return {name: f"{stat.st_size} {stat.st_mtime_ns}" for name, stat in stats.items()}
+    files = [path for paths in files_in(place).values() for path in paths]
+    return {path.name: _stat_of(path) for path in [*files, beside]}
+
+
+def _stat_of(path: Path) -> str:
+    """Size and time of a file; of a link to nothing, and of one just taken away, that it is none.
+
+    One such file is that campaign's fault, and no other's.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return str(error.strerror)
+    return f"{stat.st_size} {stat.st_mtime_ns}"

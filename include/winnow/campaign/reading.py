@@ -14,6 +14,10 @@ from winnow.addresses import holds_secret
 from winnow.campaign.sections import Campaign
 from winnow.errors import Fatal
 
+MOST_BYTES = 1 << 20
+MOST_VALUES = 100_000
+"""Of a file: what is larger would hold up all the campaigns that are read with it."""
+
 
 def load_campaign(path: Path) -> Campaign:
     """Read a campaign from YAML; relative source folders are taken from the file's own folder.
@@ -50,16 +54,31 @@ def read_yaml(path: Path, what: str) -> Any:
 
     Raises:
         FileNotFoundError: There is none.
-        Fatal: It cannot be read, is not YAML, or a name stands twice.
+        Fatal: It cannot be read, is too large, is not YAML, or a name stands twice.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Strict)
-    except FileNotFoundError:
+        if path.stat().st_size > MOST_BYTES:
+            raise Fatal(f"{what} {path} is larger than {MOST_BYTES // 1024} KiB.")
+        settings = yaml.load(path.read_text(encoding="utf-8"), _Strict)
+        if _values_in(settings, {}) > MOST_VALUES:
+            raise Fatal(f"{what} {path} has more than {MOST_VALUES} values, aliases written out.")
+        return settings
+    except (FileNotFoundError, Fatal):
         raise
     except OSError as error:
         raise Fatal(f"{what} {path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # YAML's constructors raise what they like.
         raise Fatal(f"{what} {path} is not valid YAML: {_yaml_fault(error)}.") from error
+
+
+def _values_in(settings: Any, known: dict[int, int]) -> int:
+    """How many values there are; what an alias stands for counts each time, and is read once."""
+    if not isinstance(settings, dict | list):
+        return 1
+    if id(settings) not in known:
+        inner = settings.values() if isinstance(settings, dict) else settings
+        known[id(settings)] = 1 + sum(_values_in(value, known) for value in inner)
+    return known[id(settings)]
 
 
 def _secrets(settings: Any, name: str = "") -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,6 +10,9 @@ from pydantic import Field, field_validator, model_validator
 
 from winnow.campaign.settings import Settings, setting
 from winnow.keys import KeyKind
+
+_RANDOM = re.compile(r"\br\b", re.IGNORECASE)
+"""A field that each reader of the cron would fill otherwise."""
 
 
 class Schedule(Settings):
@@ -96,12 +100,16 @@ def _fields(cron: str) -> list[list[Any]]:
         ValueError: It is none.
     """
     # Here, because it weighs more than the module does.
-    from croniter import croniter
+    from croniter import CroniterBadDateError, croniter
 
-    if len(cron.split()) != 5:
+    if len(cron.split()) != 5 or _RANDOM.search(cron):
         raise ValueError("no cron; write five fields, such as 30 2 * * 1-5")
     try:
-        fields: list[list[Any]] = croniter(cron).expanded
+        ticking = croniter(cron)
+        ticking.get_next()
+    except CroniterBadDateError:
+        raise ValueError("a cron that never ticks; null begins batches by hand") from None
     except ValueError as error:
         raise ValueError(f"no cron: {error}") from None
+    fields: list[list[Any]] = ticking.expanded
     return fields
