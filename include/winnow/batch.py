@@ -384,7 +384,7 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
 
     Later edits of the campaign reach later batches only, so that a re-run of one stage never mixes
     two sets of settings. Limits are the exception, the gate's and those of `LABEL_LIMITS`: a person
-    who has looked at a blocked batch may move them and go on.
+    who has looked at a blocked batch may move them and go on. So is whose money it spends.
 
     Raises:
         Fatal: The key cannot name a batch; or it is a new one, and the key is none that the
@@ -404,8 +404,9 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
         assert batch is not None
     limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}
     label = batch.campaign.label.model_copy(update=limits)
-    # What it goes on from is the campaign's, and read by nothing but its ingest.
-    moved = {"validation": campaign.validation, "label": label, "continues": campaign.continues}
+    # What it goes on from, and whose money it spends, is the campaign's and changes no result.
+    moved = {"validation": campaign.validation, "label": label}
+    moved |= {name: getattr(campaign, name) for name in ("continues", "team")}
     return replace(batch, campaign=batch.campaign.model_copy(update=moved))
 
 

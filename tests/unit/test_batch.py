@@ -141,6 +141,14 @@ def test_a_batch_keeps_the_settings_it_was_started_with(lake: Lake, clock: Clock
     assert open_batch(changed, "e", lake, clock).campaign.expand.model == "other"
 
 
+def test_a_batch_spends_the_money_of_the_team_that_its_campaign_has_now(
+    lake: Lake, clock: Clock
+) -> None:
+    open_batch(campaign(team="chat"), "d", lake, clock)
+    assert open_batch(campaign(team="safety"), "d", lake, clock).campaign.team == "safety"
+    assert open_batch(campaign(), "d", lake, clock).campaign.team is None
+
+
 def test_settings_of_another_batch_in_its_place_stop_whoever_pays(lake: Lake, clock: Clock) -> None:
     made = {
         key: open_batch(campaign(expand={"model": key, "pool_size": 4}), key, lake, clock)
