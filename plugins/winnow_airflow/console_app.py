@@ -135,7 +135,7 @@ def _scope(lake: Lake, viewer: Viewer) -> Scope:
     with_errors = partial(may_read_logs, viewer.user)
     runs = partial(runs_of, lake=lake, memory=MEMORY, with_errors=with_errors)
     airflow = Airflow(runs, begun, paused)
-    return Scope(campaigns, gone, airflow, team_budgets(campaigns))
+    return Scope(campaigns, gone, airflow, team_budgets(lake, campaigns))
 
 
 def _query(request: Request) -> dict[str, str]:

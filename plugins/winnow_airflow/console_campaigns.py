@@ -99,16 +99,19 @@ def settings_of(lake: Lake, names: Collection[str]) -> tuple[dict[str, Campaign]
     return found, {name for name in names if name not in here}
 
 
-def team_budgets(readable: Collection[str]) -> dict[str, int | None]:
+def team_budgets(lake: Lake, readable: Collection[str]) -> dict[str, int | None]:
     """The month's budgets, micro-dollars, of teams of whose campaigns all are readable.
 
-    Of another team what its other campaigns spent would be told. A broken `teams.yaml` has none.
+    Of another team what its other campaigns spent would be told, also those whose file is gone. A
+    broken `teams.yaml` has none.
     """
     here, found = place(), _folder.campaigns()
     if any(own is None and name not in readable for name, own in found.items()):
         return {}  # whose team it is cannot be told
     campaigns = [own for own in found.values() if own is not None]
+    gone = {*names_in(lake, MEMORY)} - {*found, *readable}
     hidden = {own.team for own in campaigns if own.name not in readable}
+    hidden |= {settings_left(lake, name, MEMORY).team for name in gone}
     wanted = {own.team for own in campaigns if own.team and own.team not in hidden}
     try:
         teams = read_teams(here.parent if here.is_file() else here) if wanted else {}

@@ -212,6 +212,15 @@ def test_a_teams_budget_is_for_who_may_read_all_of_its_campaigns(two: Door, tmp_
     assert "of $8,888" in two.ask("spend").text
 
 
+def test_a_teams_budget_counts_campaigns_whose_file_is_gone(two: Door, tmp_path) -> None:
+    third = campaign(name="third", team="loud", publish={"dataset": "third"})
+    Other(two.world.lake, third).make(day(5))
+    (tmp_path / "campaigns" / "teams.yaml").write_text("loud: {budget_month_usd: 7777}\nquiet: {}")
+    assert "$7,777" not in two.ask("spend").text
+    two.manager.listed |= set(dag_ids("third").values())
+    assert "of $7,777" in two.ask("spend").text
+
+
 @pytest.mark.parametrize("lacking", sorted(dag_ids("veiled").values()))
 def test_a_campaign_is_read_by_who_may_read_all_five_dags(two: Door, lacking: str) -> None:
     may_read_all(two)

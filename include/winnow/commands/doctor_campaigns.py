@@ -54,7 +54,7 @@ def shared(campaign: Campaign, others: Iterable[Campaign]) -> Check:
             "give it a `publish.dataset` of its own",
         )
     going_on = [o for o in others if o.name == campaign.continues and o.schedule.cron is not None]
-    if going_on:
+    if going_on and going_on[0].continues != campaign.name:
         return warning(
             f"it continues {going_on[0].name}, which still begins batches: both take new files",
             f"write `schedule: {{cron: null}}` into {going_on[0].name}.yaml, or remove it",

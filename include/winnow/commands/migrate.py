@@ -24,6 +24,7 @@ from winnow.commands.airflow_rest import AirflowRest, StaleDag, connect_airflow
 from winnow.commands.chosen import place_here
 from winnow.commands.say import say, say_text
 from winnow.errors import Fatal
+from winnow.ingest.continued import successor
 from winnow.lake import Lake
 from winnow.operate.campaigns import campaigns_of, of_file, open_work
 from winnow.stages.tasks import DAGS
@@ -141,7 +142,7 @@ def _drain(lake: Lake, place: Path, name: str, check: bool, print_it: bool) -> N
     if not work.keys:
         say(f"Everything of {name} is through: it needs no file.")
         return
-    text = _drained(known.settings)
+    text = _drained(known.settings, successor(lake, name))
     if print_it:
         say_text(text.rstrip("\n"))
         return
@@ -162,11 +163,13 @@ def _drain(lake: Lake, place: Path, name: str, check: bool, print_it: bool) -> N
     )
 
 
-def _drained(campaign: Campaign) -> str:
+def _drained(campaign: Campaign, renamed: str | None) -> str:
     head = [
         "Made by `winnow migrate`: the campaign had no file any more, and open batches. It begins",
         f"no new one. When everything is through (`winnow migrate {campaign.name}` says so), this",
         "file may be deleted.",
     ]
     zone = {"cron": None, "timezone": campaign.schedule.timezone}
-    return campaign_text(campaign, head, schedule=zone)
+    # A batch that had begun and taken nothing yet takes nothing that the new name took since.
+    continues = renamed or campaign.continues
+    return campaign_text(campaign, head, schedule=zone, continues=continues)

@@ -68,10 +68,7 @@ def refuse_renamed(lake: Lake, campaign: Campaign, here: Collection[str]) -> Non
         return
     if read_ledger(lake, campaign.name).entries:
         return
-    ledgers: dict[str, Ledger] = {}
-    for name in lake.names("batches"):
-        with suppress(Corrupt):
-            ledgers[name] = read_ledger(lake, name)
+    ledgers = _all_ledgers(lake)
     continued = {name for ledger in ledgers.values() for name in _continued(ledger)}
     for name, ledger in ledgers.items():
         if name in (campaign.name, *here, *continued) or not ledger.live:
@@ -85,6 +82,21 @@ def refuse_renamed(lake: Lake, campaign: Campaign, here: Collection[str]) -> Non
                 f"{campaign.name} is {name} renamed, write `continues: {name}` into its file; if "
                 "labels are to be bought again, write `continues: none`. Nothing was taken."
             )
+
+
+def successor(lake: Lake, name: str) -> str | None:
+    """The campaign that went on from one, if one did: what it took is the old one's no more."""
+    ledgers = _all_ledgers(lake)
+    return next((other for other in sorted(ledgers) if name in _continued(ledgers[other])), None)
+
+
+def _all_ledgers(lake: Lake) -> dict[str, Ledger]:
+    """Of every campaign that has a batch; one that cannot be read is left out."""
+    ledgers: dict[str, Ledger] = {}
+    for name in lake.names("batches"):
+        with suppress(Corrupt):
+            ledgers[name] = read_ledger(lake, name)
+    return ledgers
 
 
 def _continued(ledger: Ledger) -> list[str]:

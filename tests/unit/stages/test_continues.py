@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from winnow.batch import read_table
-from winnow.campaign import parse_campaign
+from winnow.campaign import load_campaign, parse_campaign
+from winnow.campaign.writing import campaign_text
 from winnow.cli import main
+from winnow.commands import doctor_campaigns
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json
 from winnow.ingest.continued import refuse_renamed
@@ -203,3 +205,23 @@ def test_an_entry_of_the_version_before_is_read(night: Any) -> None:
     [entry] = read_ledger(old.lake, "small").entries
     assert "continues" not in entry.as_dict()
     assert read_table(old.lake, entry.outputs["prompt_ids"]).num_rows
+
+
+def test_a_batch_of_the_old_one_that_had_taken_nothing_takes_nothing_of_the_new_one(
+    night: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = night()
+    ingest.run(old.batch())
+    late = Renamed(old, "small", None, NEXT)
+    late.batch()  # begun, and its ingest was killed
+    add(old, "b", "of both")
+    new = Renamed(old, "chat", "small")
+    assert ingest.run(new.batch()) is not None
+    folder = tmp_path / "campaigns"
+    folder.mkdir()
+    (folder / "chat.yaml").write_text(campaign_text(new.campaign, []))
+    monkeypatch.setenv("WINNOW_CAMPAIGNS", str(folder))
+    assert main(["migrate", "small", "--lake", old.lake.uri]) == 0
+    late.campaign = load_campaign(folder / "small.yaml")
+    assert ingest.run(late.batch()) is None, "the file is taken"
+    assert doctor_campaigns.shared(late.campaign, [new.campaign]).outcome == "ok"
