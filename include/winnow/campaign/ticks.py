@@ -51,12 +51,12 @@ def next_ticks(schedule: Schedule, now: datetime, n: int) -> list[tuple[datetime
 def keys_of_days(schedule: Schedule, first: datetime, last: datetime) -> list[str]:
     """Keys from one moment to another, both included, as `winnow.keys.moment_of` gives them.
 
-    Those of the schedule's ticks; without a cron every day, or every hour where the bounds are no
-    whole days.
+    Those of the schedule's ticks; without a cron every day, or every hour where batches are named
+    by hours, or the bounds are no whole days.
     """
     kind = schedule.kind
     if schedule.cron is None or kind is None:
-        by_day = first.time() == time() and last.time() >= time(23, 59)
+        by_day = kind != "hour" and first.time() == time() and last.time() >= time(23, 59)
         step: tuple[timedelta, KeyKind] = (_DAY, "day") if by_day else (_DAY / 24, "hour")
         n = int((last - first) / step[0])
         return [key_at(first + i * step[0], step[1]) for i in range(n + 1)]

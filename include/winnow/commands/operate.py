@@ -276,6 +276,11 @@ def keys_between(campaign: Campaign, first: str, last: str, now: datetime) -> li
             many; or the cron ticks at none of them.
     """
     schedule, zone = campaign.schedule, ZoneInfo(campaign.schedule.timezone)
+    if schedule.cron is None and schedule.kind == "minute":
+        raise Fatal(
+            f"{campaign.name} has no cron, and names its batches by minutes: which of them have "
+            "one cannot be told. Trigger its first DAG with each key."
+        )
     if "T" in first or "T" in last:
         kind = schedule.kind or "hour"
         wrong = [key for key in (first, last) if not (_is_day(key) or is_of_kind(key, kind))]

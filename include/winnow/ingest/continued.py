@@ -69,7 +69,9 @@ def refuse_renamed(lake: Lake, campaign: Campaign, here: Collection[str]) -> Non
     if read_ledger(lake, campaign.name).entries:
         return
     ledgers = _all_ledgers(lake)
-    continued = {name for ledger in ledgers.values() for name in _continued(ledger)}
+    # One that is gone and gave all up holds nothing of what it had gone on from.
+    going_on = [ledger for name, ledger in ledgers.items() if name in here or ledger.live]
+    continued = {name for ledger in going_on for name in _continued(ledger)}
     for name, ledger in ledgers.items():
         if name in (campaign.name, *here, *continued) or not ledger.live:
             continue

@@ -371,6 +371,25 @@ def test_without_a_cron_each_day_gets_a_run_in_order_unless_it_has_one(
     assert code == 1 and "has no cron" in told
 
 
+def test_without_a_cron_batches_are_named_as_the_campaign_names_them(
+    tmp_path: Path,
+    airflow: FakeAirflow,
+    campaign: Campaign,
+    backfill: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_hand = ByHand([])
+    transport = httpx.MockTransport(by_hand)
+    monkeypatch.setattr(operate, "connect_airflow", lambda: connect_airflow(transport))
+    change(tmp_path, cron=None, key="hour")
+    assert backfill("--from", DAYS[0], "--to", DAYS[0])[0] == 0
+    assert by_hand.begun == [f"{DAYS[0]}T{hour:02}" for hour in range(24)]
+    change(tmp_path, cron=None, key="minute")
+    for bounds in ((DAYS[0], DAYS[0]), (f"{DAYS[0]}T0600", f"{DAYS[0]}T0640")):
+        code, told = backfill("--from", bounds[0], "--to", bounds[1])
+        assert code == 1 and "names its batches by minutes" in told
+
+
 def test_an_hourly_campaign_is_backfilled_by_hours_and_whole_days(
     tmp_path: Path,
     airflow: FakeAirflow,

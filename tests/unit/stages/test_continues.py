@@ -182,6 +182,10 @@ def test_one_that_was_continued_or_gave_all_up_stands_in_nobodys_way(night: Any)
     refuse_renamed(old.lake, Renamed(old, "chat", None).campaign, {"chat", "second"})
     with pytest.raises(Fatal, match="which campaign second took"):
         refuse_renamed(old.lake, Renamed(old, "chat", None).campaign, {"chat"})
+    drop(old.lake, Renamed(old, "second", None).campaign, NEXT, note, lambda: old.time, None)
+    refuse_renamed(old.lake, Renamed(old, "chat", None).campaign, {"chat", "second"})
+    with pytest.raises(Fatal, match="which campaign small took"):
+        refuse_renamed(old.lake, Renamed(old, "chat", None).campaign, {"chat"})
 
 
 def test_the_command_refuses_what_looks_renamed_before_anything_is_frozen(
