@@ -22,6 +22,7 @@ from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle
 
+from winnow import __version__
 from winnow.campaign.folder import (
     files_in,
     is_name,
@@ -84,7 +85,9 @@ class CampaignBundle(BaseDagBundle):
         """
         try:
             folder = place()
-            state = {"place": str(folder), "files": dict(state_of(folder))}
+            files = dict(state_of(folder))
+            # Another version may read a campaign otherwise, and make another file of it.
+            state = {"winnow": __version__, "place": str(folder), "files": files}
             if self._state() == state:
                 return
             if not files_in(folder):

@@ -230,6 +230,16 @@ def test_what_did_not_change_is_not_read_again(
     bundle.refresh()
 
 
+def test_another_version_makes_all_files_anew(
+    bundle: CampaignBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (bundle.path / "alpha.py").read_text()
+    (bundle.path / "alpha.py").write_text("from winnow_airflow.elsewhere import make_dags")
+    monkeypatch.setattr("winnow_airflow.bundle.__version__", "9.9.9")
+    bundle.refresh()
+    assert (bundle.path / "alpha.py").read_text() == made
+
+
 def test_a_plain_airflow_over_the_dag_folder_has_them_all(folder: Path) -> None:
     assert names(read(campaigns.WIRING)[0]) == {"alpha", "beta"}
     write(folder, "alpha", instead=("budget_usd", "budgt_usd"))
