@@ -9,8 +9,10 @@ import yaml
 
 import winnow
 from winnow.campaign import Expand, load_campaign, parse_campaign
+from winnow.campaign.sections import STAGE_ASSETS
 from winnow.errors import Fatal
 from winnow.label.tasks import rubric_version
+from winnow.stages.tasks import DAGS
 
 SHIPPED = Path(winnow.__file__).parents[1] / "campaigns" / "nightly.yaml"
 OTHER_STRATEGY = SHIPPED.with_name("nightly-dts.yaml")
@@ -143,6 +145,7 @@ def test_without_pools_from_no_votes_are_taken_over() -> None:
         ({"annotations_from": ["other"]}, "annotations_from needs pools_from"),
         ({"pools_from": "other"}, r"take out ingest\.sources"),
         ({"pools_from": "nightly", "ingest": {}}, "takes nothing over from itself"),
+        ({"schedule": {"assets": ["nightly.datasets"]}}, "a batch would begin itself"),
         (
             {"pools_from": "other", "ingest": {}, "annotations_from": ["nightly"]},
             "takes nothing over from itself",
@@ -243,3 +246,7 @@ def test_numbers_may_be_written_as_people_do(tmp_path: Path) -> None:
     assert load_campaign(tmp_path / "c.yaml").label.approve_above_usd == 1000.0
     label = {"budget_usd": 1_000, "deadline_minutes": 90}
     assert load_campaign(written(tmp_path, label=label)).label.budget == 10**9
+
+
+def test_the_assets_that_no_campaign_may_begin_with_are_those_of_its_dags() -> None:
+    assert STAGE_ASSETS == tuple(dag.asset for dag in DAGS if dag.asset)

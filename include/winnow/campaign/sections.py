@@ -477,6 +477,10 @@ class Publish(Settings):
     )
 
 
+STAGE_ASSETS = ("prompts", "candidate_pools", "comparisons", "annotations", "datasets")
+"""What a campaign announces of a batch, stage by stage, each under the campaign"s name."""
+
+
 class Campaign(Settings):
     """One campaign."""
 
@@ -548,6 +552,13 @@ class Campaign(Settings):
         if self.name in (self.pools_from, self.continues, *self.vote_campaigns):
             # A model that learnt from the votes it takes over would be tested on what it knows.
             raise ValueError("a campaign takes nothing over from itself; give it another name")
+        return self
+
+    @model_validator(mode="after")
+    def _is_not_begun_by_itself(self) -> Campaign:
+        own = {f"{self.name}.{asset}" for asset in STAGE_ASSETS}
+        if own & set(self.schedule.assets):
+            raise ValueError("schedule.assets has an asset of its own: a batch would begin itself")
         return self
 
     @property
