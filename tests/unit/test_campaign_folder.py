@@ -160,6 +160,24 @@ def test_campaigns_of_a_bucket_are_brought_and_renewed(
         campaigns_place(at, tmp_path / "elsewhere")
 
 
+def test_a_bucket_that_is_away_is_not_asked_at_each_look(
+    bucket: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "chat.yaml", CAMPAIGN.format(name="chat"))
+    at, tries = "s3://team/campaigns", list[str]()
+    place = campaigns_place(at, tmp_path / "brought")
+    os.utime(place / ".brought", (0, 0))
+
+    def away(said: str, _: Path) -> None:
+        tries.append(said)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(campaigns, "_bring", away)
+    for _ in range(3):
+        assert list(files_in(campaigns_place(at, place))) == ["chat"]
+    assert tries == [at]
+
+
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
