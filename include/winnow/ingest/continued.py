@@ -10,7 +10,8 @@ OLD took and gave up is free, as in one campaign.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from winnow.batch import last_settings
@@ -18,6 +19,8 @@ from winnow.campaign import Campaign
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.ledger import Ledger, check_knows_all, read_ledger
 from winnow.lake import Lake
+
+_AT_ONCE = 8
 
 
 def earlier_ledgers(lake: Lake, campaign: Campaign, own: Ledger) -> dict[str, Ledger]:
@@ -51,10 +54,11 @@ def earlier_ledgers(lake: Lake, campaign: Campaign, own: Ledger) -> dict[str, Le
 
 
 def refuse_renamed(lake: Lake, campaign: Campaign, here: Collection[str]) -> None:
-    """Refuse the first batch of what looks like a renamed campaign, unless it says what it is.
+    """Refuse a batch of what looks like a renamed campaign, unless it says what it is.
 
     That is one whose sources were read by a campaign that has no file any more, and that no other
-    one went on from. Two campaigns that both have files may read the same prompts on purpose.
+    one went on from: before its first batch; later, where that one had gone on from it, and it has
+    its old name back. Two campaigns that both have files may read the same prompts on purpose.
 
     Args:
         lake: The lake.
@@ -66,14 +70,15 @@ def refuse_renamed(lake: Lake, campaign: Campaign, here: Collection[str]) -> Non
     """
     if campaign.continues is not None or not campaign.ingest.sources:
         return
-    if read_ledger(lake, campaign.name).entries:
-        return
+    is_first = not read_ledger(lake, campaign.name).entries
     ledgers = _all_ledgers(lake)
     # One that is gone and gave all up holds nothing of what it had gone on from.
     going_on = [ledger for name, ledger in ledgers.items() if name in here or ledger.live]
     continued = {name for ledger in going_on for name in _continued(ledger)}
     for name, ledger in ledgers.items():
         if name in (campaign.name, *here, *continued) or not ledger.live:
+            continue
+        if not is_first and campaign.name not in _before(name, ledgers):
             continue
         before = last_settings(lake, name)
         same = set(before.ingest.sources if before else ()) & set(campaign.ingest.sources)
@@ -92,13 +97,28 @@ def successor(lake: Lake, name: str) -> str | None:
     return next((other for other in sorted(ledgers) if name in _continued(ledgers[other])), None)
 
 
+def _before(name: str, ledgers: Mapping[str, Ledger]) -> set[str]:
+    """All that a campaign went on from, in a chain of renames."""
+    names, before = [name], set[str]()
+    while names:
+        new = {*_continued(ledgers[names.pop()])} & ledgers.keys() - before
+        before |= new
+        names += new
+    return before
+
+
 def _all_ledgers(lake: Lake) -> dict[str, Ledger]:
     """Of every campaign that has a batch; one that cannot be read is left out."""
-    ledgers: dict[str, Ledger] = {}
-    for name in lake.names("batches"):
+
+    def ledger_of(name: str) -> Ledger | None:
         with suppress(Corrupt):
-            ledgers[name] = read_ledger(lake, name)
-    return ledgers
+            return read_ledger(lake, name)
+        return None
+
+    names = list(lake.names("batches"))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = zip(names, pool.map(ledger_of, names), strict=True)
+        return {name: ledger for name, ledger in found if ledger is not None}
 
 
 def _continued(ledger: Ledger) -> list[str]:

@@ -188,6 +188,26 @@ def test_one_that_was_continued_or_gave_all_up_stands_in_nobodys_way(night: Any)
         refuse_renamed(old.lake, Renamed(old, "chat", None).campaign, {"chat"})
 
 
+def test_one_that_gets_its_old_name_back_says_so_or_takes_nothing(night: Any) -> None:
+    old = night()
+    ingest.run(old.batch())
+    add(old, "b", "of the second")
+    ingest.run(Renamed(old, "second", "small").batch())
+    add(old, "c", "of the third")
+    ingest.run(Renamed(old, "third", "second", "2026-11-24").batch())
+    with pytest.raises(Fatal, match=r"which campaign third took.*`continues: third`"):
+        refuse_renamed(old.lake, old.campaign, {"small"})
+    # What still has a file reads the same prompts on purpose; so does one that says it.
+    refuse_renamed(old.lake, old.campaign, {"small", "third"})
+    refuse_renamed(old.lake, Renamed(old, "small", "none").campaign, {"small"})
+    back = Renamed(old, "small", "third", "2026-11-25")
+    assert ingest.run(back.batch()) is None, "every file is taken"
+    add(old, "d", "back again")
+    ingest.run(back.batch())
+    assert back.prompts() == ["back again"]
+    refuse_renamed(old.lake, old.campaign, {"small"})
+
+
 def test_the_command_refuses_what_looks_renamed_before_anything_is_frozen(
     night: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
