@@ -68,7 +68,8 @@ def work(spec: Spec, report: Report) -> ShardManifest:
     lake = open_lake(spec.lake)
     prompts = read_table(lake, spec.prompts).to_pylist()
     models = Path(spec.models)
-    embed = open_embedder(spec.settings, models, os.environ.get(SCORE_KEY, ""))
+    keys = {"score_key": os.environ.get(SCORE_KEY, "")} if spec.settings.scores else {}
+    embed = open_embedder(spec.settings, models, **keys)
     model = spec.shard.model
     if spec.settings.engine != "server":
         model = prepare_model(model, models)
