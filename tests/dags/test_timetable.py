@@ -18,6 +18,8 @@ from winnow.keys import is_of_kind, moment_of
 from winnow_airflow import timetable as module
 from winnow_airflow.timetable import BatchTimetable
 
+from ..sampling import examples
+
 ANY = TimeRestriction(None, None, False)
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
 CRONS = ["0 0 * * *", "30 2 * * *", "0 * * * *", "0 */2 * * *", "*/30 * * * *", "15 9 * * 1-5"]
@@ -105,7 +107,7 @@ def test_every_hour_has_23_keys_in_spring_and_25_in_autumn() -> None:
     assert autumn[2:5] == ["2026-10-25T02", "2026-10-25T02B", "2026-10-25T03"]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.sampled_from(CRONS), st.sampled_from(ZONES), st.dates(date(2026, 1, 1), date(2029, 1, 1)))
 def test_keys_rise_with_ticks_and_read_back(cron: str, zone: str, first: date) -> None:
     found = timetable(cron, zone)
@@ -119,7 +121,7 @@ def test_keys_rise_with_ticks_and_read_back(cron: str, zone: str, first: date) -
         assert len(days) == 10, "a day is never lost"
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     st.sampled_from(CRONS),
     st.sampled_from(ZONES),
