@@ -134,8 +134,11 @@ def _drain(lake: Lake, place: Path, name: str, check: bool, print_it: bool) -> N
     assert known.settings is not None
     work = open_work(lake, known.settings)
     if known.file == "good":
+        schedule = known.settings.schedule
         if work.keys:
             say(f"{name} has a file, and goes on: {work}.")
+        elif schedule.cron is not None or schedule.assets:
+            say(f"{name} has a file, and nothing of it is open; it goes on with its schedule.")
         else:
             say(f"Everything of {name} is through: its file in {place} may be deleted.")
         return

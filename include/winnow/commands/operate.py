@@ -281,6 +281,8 @@ def keys_between(campaign: Campaign, first: str, last: str, now: datetime) -> li
             f"{campaign.name} has no cron, and names its batches by minutes: which of them have "
             "one cannot be told. Trigger its first DAG with each key."
         )
+    if not all("1970" <= key[:4] < "9999" for key in (first, last) if key[:4].isdecimal()):
+        raise Fatal(f"{first} to {last}: write days of the years 1970 to 9998.")
     if "T" in first or "T" in last:
         kind = schedule.kind or "hour"
         wrong = [key for key in (first, last) if not (_is_day(key) or is_of_kind(key, kind))]

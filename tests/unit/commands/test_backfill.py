@@ -323,6 +323,14 @@ def test_an_address_or_a_token_that_cannot_be_used_names_its_variable(
     assert f"WINNOW_AIRFLOW_{setting}" in printed and "SECRET77" not in printed
 
 
+@pytest.mark.parametrize("key", ["0001-01-01", "0001-01-01T00", "1969-12-31"])
+def test_days_before_there_were_any_are_refused(
+    campaign: Campaign, backfill: Callable[..., tuple[int, str]], key: str
+) -> None:
+    code, told = backfill("--from", key, "--to", "2026-03-01")
+    assert code == 1 and "1970 to 9998" in told
+
+
 def change(tmp_path: Path, **schedule: Any) -> None:
     settings = yaml.safe_load((tmp_path / "campaign.yaml").read_text())
     (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(settings | {"schedule": schedule}))
