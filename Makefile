@@ -22,7 +22,7 @@ doctor:  ## is everything there that tonight's batch needs? (`make up` runs besi
 	@$(RUN) winnow doctor
 test:  ## set everything up, pass the tests, hold style and types
 	@$(SETUP) --dev && $(MAKE) -s -k -j3 test_nights test_services test_units style
-unit:  ## set everything up and pass the tests that start no service (three minutes on two cores)
+unit:  ## set everything up and pass the tests that start no service (five minutes on two cores)
 	@$(SETUP) --dev && .venv/bin/python $(PYTEST) -n 2 --dist worksteal include tests/unit
 # Three at once on two cores: the first mostly waits. Models are loaded at the start of the second
 # and at the end of the first, so that memory holds one at a time. Each tells all that fails in it.

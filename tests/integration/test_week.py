@@ -228,8 +228,11 @@ def test_each_task_is_bought_once_and_paid_as_booked(week: Week) -> None:
     for name, keys in expected().items():
         for key in keys - (week.stopped() if name == SMALL else set()):
             cost = week.cost(name, key)
-            assert cost is not None and 0 < cost <= 5_000_000
-            booked[f"{name}/{key}"] = cost
+            assert cost is not None and cost <= 5_000_000
+            # `side` takes votes over, now and then all that it wants.
+            assert cost > 0 or name == "side"
+            if cost:
+                booked[f"{name}/{key}"] = cost
     assert booked == dict(charged)
     print(f"{len(booked)} batches, {len(seen)} tasks, ${sum(booked.values()) / 1e6:,.2f}")
 
