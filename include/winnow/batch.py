@@ -28,7 +28,7 @@ from winnow.campaign import Campaign, parse_campaign
 from winnow.dataset_owner import claim_dataset
 from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json, digest, file_digest, sealed
-from winnow.keys import KeyKind, day_of, is_of_kind
+from winnow.keys import EXAMPLES, KeyKind, day_of, is_of_kind
 from winnow.lake import Lake
 from winnow.records import QUARANTINE, Quarantined, to_table
 from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
@@ -43,11 +43,11 @@ Clock = Callable[[], datetime]
 
 # Versions before 0.4 noted the digest of the settings as their code understood them.
 _STORED = "stored:"
-_EXAMPLES: Mapping[KeyKind, str] = {
-    "day_before": "a day such as 2026-11-22",
-    "day": "a day such as 2026-11-22",
-    "hour": "an hour such as 2026-11-22T06",
-    "minute": "a minute such as 2026-11-22T0630",
+_NAMED: Mapping[KeyKind, str] = {
+    "day_before": "a day",
+    "day": "a day",
+    "hour": "an hour",
+    "minute": "a minute",
 }
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
 
@@ -415,7 +415,7 @@ def _check_names_new(campaign: Campaign, key: str) -> None:
     kind = campaign.schedule.kind
     kinds: tuple[KeyKind, ...] = ("day", "hour", "minute") if kind is None else (kind,)
     if not any(is_of_kind(key, each) for each in kinds):
-        forms = " or ".join(_EXAMPLES[each] for each in kinds)
+        forms = " or ".join(f"{_NAMED[each]} such as {EXAMPLES[each]}" for each in kinds)
         raise Fatal(
             f"{key!r} cannot be the key of a new batch of campaign {campaign.name}: use {forms}, "
             "or set schedule.key to text."

@@ -12,11 +12,20 @@ Times are those of the campaign's own clock: what stood on the wall.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 KeyKind = Literal["day_before", "day", "hour", "minute", "text"]
 """What of a tick its batch is named by; "text" where another team's asset names it."""
+
+EXAMPLES: Mapping[KeyKind, str] = {
+    "day_before": "2026-11-22",
+    "day": "2026-11-22",
+    "hour": "2026-11-22T06",
+    "minute": "2026-11-22T0630",
+}
+"""A key of each kind, but for "text", which is any."""
 
 _TIME = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)(?:T(?P<hour>\d\d)(?P<again>B)?(?P<minute>\d\d)?)?(?:\.\d+)?",

@@ -40,22 +40,13 @@ from winnow_airflow.plain_log import plain_logger
 log = plain_logger(__name__)
 
 _STATE = "state.json"
-_HEAD = "# Made from the campaign file {name!a}; a change of that one changes this one.\n\n"
-_DAGS = (
-    "# airflow DAG: see winnow_airflow/bundle.py\n"
-    "from winnow_airflow.campaigns import make_dags\n\n"
-    "make_dags({settings!r})\n"
+_HEAD = (
+    "# An airflow DAG file, made by winnow_airflow/bundle.py from the campaign file {name!a}:\n"
+    "# a change of that one changes this one.\n\n"
 )
-_BARE = (
-    "# airflow DAG: see winnow_airflow/bundle.py\n"
-    "from winnow_airflow.campaigns import make_bare_dags\n\n"
-    "make_bare_dags({name!r})\n"
-)
-_FAULT = (
-    "# airflow DAG: see winnow_airflow/bundle.py\n"
-    "from winnow.errors import Fatal\n\n"
-    "raise Fatal({reason!r})\n"
-)
+_DAGS = "from winnow_airflow.campaigns import make_dags\n\nmake_dags({settings!r})\n"
+_BARE = "from winnow_airflow.campaigns import make_bare_dags\n\nmake_bare_dags({name!r})\n"
+_FAULT = "from winnow.errors import Fatal\n\nraise Fatal({reason!r})\n"
 
 
 class CampaignBundle(BaseDagBundle):

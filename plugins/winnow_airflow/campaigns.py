@@ -23,7 +23,7 @@ from pathlib import Path
 
 from airflow.sdk import get_parsing_context
 
-from winnow.campaign import Campaign, parse_campaign
+from winnow.campaign import Campaign, bare_campaign, parse_campaign
 from winnow.campaign.folder import files_in, keep, kept, read, read_all
 from winnow.campaigns import campaigns_place, place_setting
 from winnow.errors import Fatal, WinnowError
@@ -32,14 +32,6 @@ from winnow.stages.tasks import campaign_of
 WIRING = Path(__file__).parents[2] / "dags"
 FAULTS_FILE = "campaigns.py"
 """The file of `dags/` that only says which campaigns are broken."""
-
-_BARE = {
-    "ingest": {"sources": ["unknown"]},
-    "expand": {"model": "unknown"},
-    "label": {"budget_usd": 1.0},
-    "publish": {"dataset": "unknown"},
-    "schedule": {"cron": None},
-}
 
 _made: dict[str, Campaign] = {}
 """The campaigns whose DAGs were made in this process, as their DAGs have them."""
@@ -79,8 +71,12 @@ def campaigns_here() -> list[Campaign]:
     alone = _alone.get()
     if alone is not None:
         return [alone]
+    names = files_in(place())
     of_task = campaign_of(get_parsing_context().dag_id or "")
-    campaigns = [found for name in files_in(place()) if (found := _settled(name, of_task))]
+    # What starts a task of one campaign needs none of the others; a single file may be called
+    # otherwise than its campaign.
+    wanted = [of_task] if of_task in names else names
+    campaigns = [found for name in wanted if (found := settled(name))]
     _made.update({campaign.name: campaign for campaign in campaigns})
     return campaigns
 
@@ -92,7 +88,12 @@ def all_campaigns() -> list[Campaign]:
 
 def settled(name: str) -> Campaign | None:
     """A campaign as its file is now, or was when it was good last; None where it never was here."""
-    return _settled(name, None)
+    try:
+        campaign = read(place(), name)
+    except WinnowError:
+        return kept(_state(), name)
+    keep(_state(), campaign)
+    return campaign
 
 
 def make_dags(settings: str) -> None:
@@ -112,7 +113,7 @@ def make_bare_dags(name: str) -> None:
 
     They have the names that tasks are found by, and no schedule; a batch has its own settings.
     """
-    with _only(parse_campaign({"name": name, **_BARE}, where=f"{name} (broken)")):
+    with _only(bare_campaign(name)):
         _read_wiring()
 
 
@@ -131,18 +132,6 @@ def raise_faults() -> None:
     _, faults = read_all(place())
     if faults:
         raise Fatal("\n".join(fault.reason for fault in faults))
-
-
-def _settled(name: str, wanted: str | None) -> Campaign | None:
-    """A campaign as it is or was; None for a task of another one, which needs none of it."""
-    if wanted is not None and name != wanted and not place().is_file():
-        return None
-    try:
-        campaign = read(place(), name)
-    except WinnowError:
-        return kept(_state(), name)
-    keep(_state(), campaign)
-    return campaign
 
 
 def _state() -> Path:

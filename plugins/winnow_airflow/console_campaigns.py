@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from winnow.campaign import Campaign
-from winnow.campaign.folder import files_in
+from winnow.campaign.folder import files_in, state_of, teams_folder
 from winnow.campaign.teams import TEAMS_FILE, read_teams
 from winnow.console.memory import Memory
 from winnow.console.scope import names_in, settings_left
-from winnow.errors import Fatal, WinnowError
+from winnow.errors import WinnowError
 from winnow.lake import Lake
 from winnow_airflow.campaigns import place, settled
 from winnow_airflow.context import the_lake
@@ -38,40 +36,22 @@ class _Folder:
     def campaigns(self) -> dict[str, Campaign | None]:
         """By name; None for one whose file is broken and was never good here."""
         here = place()
-        state = _state(here)
-        if state != self.seen:
+        state = state_of(here)
+        if (here, state) != self.seen:
             self.read = {
                 # A campaign's team stands in the teams' file, or the campaign is broken.
-                name: self._read(name, (state.get(TEAMS_FILE), *(state.get(p.name) for p in paths)))
+                name: self._read(
+                    name, (here, state[TEAMS_FILE], *(state.get(p.name) for p in paths))
+                )
                 for name, paths in files_in(here).items()
             }
-            self.seen = state
+            self.seen = here, state
         # A single file may have another name than its campaign.
         return {own.name if own else name: own for name, (_, own) in self.read.items()}
 
     def _read(self, name: str, state: object) -> tuple[object, Campaign | None]:
         known = self.read.get(name)
         return known if known is not None and known[0] == state else (state, settled(name))
-
-
-def _state(place: Path) -> dict[str, tuple[str, int, int]]:
-    """What tells whether a file changed, by its name, with no more than one look at each.
-
-    Editors lock files by links to nothing, and a file may be taken away just now: neither counts.
-
-    Raises:
-        Fatal: The folder cannot be listed.
-    """
-    parent = place.parent if place.is_file() else place
-    try:
-        with os.scandir(parent) as entries:
-            stats = []
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    stats.append((entry.name, entry.stat()))
-    except OSError as error:
-        raise Fatal(f"The campaigns in {place} cannot be listed: {error.strerror}.") from error
-    return {name: (str(parent), stat.st_size, stat.st_mtime_ns) for name, stat in stats}
 
 
 _folder = _Folder()
@@ -105,7 +85,7 @@ def team_budgets(lake: Lake, readable: Collection[str]) -> dict[str, int | None]
     Of another team what its other campaigns spent would be told, also those whose file is gone. A
     broken `teams.yaml` has none.
     """
-    here, found = place(), _folder.campaigns()
+    found = _folder.campaigns()
     if any(own is None and name not in readable for name, own in found.items()):
         return {}  # whose team it is cannot be told
     campaigns = [own for own in found.values() if own is not None]
@@ -114,7 +94,7 @@ def team_budgets(lake: Lake, readable: Collection[str]) -> dict[str, int | None]
     hidden |= {settings_left(lake, name, MEMORY).team for name in gone}
     wanted = {own.team for own in campaigns if own.team and own.team not in hidden}
     try:
-        teams = read_teams(here.parent if here.is_file() else here) if wanted else {}
+        teams = read_teams(teams_folder(place())) if wanted else {}
     except WinnowError:
         return {}
     return {name: teams[name].budget_month for name in sorted(wanted) if name in teams}

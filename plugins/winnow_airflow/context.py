@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
-from winnow.campaign.folder import files_in
+from winnow.campaign.folder import files_in, teams_folder
 from winnow.errors import Fatal, WinnowError
 from winnow.stages.tasks import DAGS, stage_of
 from winnow_airflow.campaigns import campaign_named, place
@@ -155,8 +155,7 @@ def nights_at_once(dag_run: Any) -> int | None:
     Raises:
         Fatal: `at_once` of the backfill's conf is no whole number above 0.
     """
-    conf = dag_run.conf or {}
-    run_type = getattr(dag_run.run_type, "value", dag_run.run_type)
+    conf, run_type = dag_run.conf or {}, dag_run.run_type
     # Without a cron Airflow has no backfill: `winnow backfill` starts runs that say what they are.
     if run_type != "backfill" and not (run_type == "manual" and "at_once" in conf):
         return None
@@ -192,8 +191,7 @@ def limits_of(batch: Batch) -> Limits:
     """
     from winnow.campaign import teams
 
-    folder = place()
-    return teams.limits_of(batch.campaign, folder.parent if folder.is_file() else folder)
+    return teams.limits_of(batch.campaign, teams_folder(place()))
 
 
 def vendor_of(campaign: Campaign) -> LabelVendor:

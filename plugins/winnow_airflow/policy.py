@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime, time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -220,7 +221,7 @@ def reconcile_minutes(campaign: Campaign) -> str:
     return f"{crc32(campaign.name.encode()) % int(every)}-59/{every} * * * *"
 
 
-_RIGHTS: Mapping[str, Mapping[str, set[str]]] = {
+_RIGHTS: Mapping[str, dict[str, set[str]]] = {
     "read": {"DAGs": {"can_read"}, "DAG Runs": {"can_read"}},
     "run": {
         "DAGs": {"can_read", "can_edit"},
@@ -233,8 +234,7 @@ def _access(campaign: Campaign) -> dict[str, dict[str, set[str]]] | None:
     """A campaign's rights as Airflow's FAB auth manager reads them."""
     if campaign.access is None:
         return None
-    rights = {role: _RIGHTS[what] for role, what in campaign.access.items()}
-    return {role: {what: set(may) for what, may in each.items()} for role, each in rights.items()}
+    return {role: deepcopy(_RIGHTS[what]) for role, what in campaign.access.items()}
 
 
 def listed_task(function: Any = None, /, **settings: Any) -> Any:

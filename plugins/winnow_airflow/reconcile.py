@@ -41,9 +41,8 @@ _OVER = ("success", "skipped")
 
 def handed_on(campaign: str) -> list[tuple[str, str, Asset]]:
     """Each stage that has a next one: it, the task that announces it, and by which asset."""
-    names = {dag.stage: f"announce_{dag.asset}" for dag in DAGS if dag.stage}
-    assets = list(assets_of(campaign).items())[:-1]
-    return [(stage, names[stage], asset) for stage, asset in assets]
+    assets, stages = assets_of(campaign), [dag for dag in DAGS if dag.stage]
+    return [(dag.stage, f"announce_{dag.asset}", assets[dag.stage]) for dag in stages[:-1]]
 
 
 def look_around(task_instance: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from airflow.exceptions import InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
 
-from winnow.keys import KeyKind, is_of_kind, key_at, key_of, moment_of
+from winnow.keys import EXAMPLES, KeyKind, is_of_kind, key_at, key_of, moment_of
 
 AHEAD = timedelta(days=2)
 """No change of zone puts a campaign's clock back so far."""
@@ -115,9 +115,6 @@ class BatchTimetable(CronPartitionTimetable):
     def _key(self, tick: Any) -> str:
         return key_at(tick.in_timezone(self._timezone), self.kind)
 
-    def _get_partition_date(self, *, run_date: Any) -> Any:
-        return coerce_datetime(moment_of(self._key(coerce_datetime(run_date))))
-
     def _format_key(self, partition_date: Any) -> str:
         day = coerce_datetime(partition_date).in_timezone(UTC)
         return key_of(day, self.kind, again=bool(day.second))
@@ -125,9 +122,8 @@ class BatchTimetable(CronPartitionTimetable):
     def _decode_partition_date(self, partition_key: str) -> datetime:
         moment = moment_of(partition_key)
         if moment is None or not is_of_kind(partition_key, self.kind):
-            like = {"hour": "2026-11-22T06", "minute": "2026-11-22T0630"}
             raise InvalidPartitionKeyError(
                 f"{partition_key!r} names no batch of this campaign; write a key such as "
-                f"{like.get(self.kind, '2026-11-22')}."
+                f"{EXAMPLES[self.kind]}."
             )
         return moment

@@ -2,8 +2,7 @@
 
 Tonight's batches go before older ones, of whatever campaign; among either, the campaign of the
 higher `priority`. Airflow itself would take runs in turn, and counts a backfill's batches beyond
-the first DAG as ordinary ones: a night waited 81 seconds behind a backfill of 16, and 8 with this
-(tasks of a second).
+the first DAG as ordinary ones, so that a night would wait for all of them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,8 @@ from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.stages import turn as turns
 from winnow.stages.turn import Turn
 from winnow_airflow import polling, turn
+
+from .triggers import event
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 WAITS = Turn(NOW + timedelta(hours=2), {"2026-11-20": NOW + timedelta(hours=2)})
@@ -38,17 +39,6 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(turn, "_looks", lambda _: shared)
     monkeypatch.setattr(polling, "SETTLE_SECONDS", 0.0)
     return answers
-
-
-def event(of: Any) -> Any:
-    """Runs a trigger to its event."""
-
-    async def first() -> Any:
-        async for found in of.run():
-            return found.payload
-        return None
-
-    return asyncio.run(first())
 
 
 def trigger() -> turn.TurnTrigger:

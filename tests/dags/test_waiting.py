@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -20,6 +19,8 @@ from winnow.lake import FolderLake
 from winnow.stages import label
 from winnow_airflow import polling, waiting
 from winnow_airflow.context import WebhookAccount
+
+from .triggers import event
 
 LATER = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 BEFORE = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
@@ -78,17 +79,6 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def trigger(deadline: str = LATER, poll: float = 0.001, most: float = 0.001) -> Any:
     return waiting.VendorTrigger("simulator", "winnow_vendor", "ref", deadline, poll, most)
-
-
-def event(of: Any) -> Any:
-    """Runs a trigger to its event."""
-
-    async def first() -> Any:
-        async for found in of.run():
-            return found.payload
-        return None
-
-    return asyncio.run(first())
 
 
 @pytest.mark.parametrize("state", ["complete", "expired", "cancelled"])

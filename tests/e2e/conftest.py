@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,6 +23,7 @@ from winnow.stages.tasks import dag_ids
 from winnow_local import stack
 from winnow_local.setup import BROWSERS
 
+from ..api_server import api_server
 from ..conftest import lacking
 from ..console_world import campaign, day, many
 from ..integration.conftest import free_port
@@ -95,27 +94,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     passwords = home.folder / "airflow" / "passwords.json"
     passwords.write_text(json.dumps({user: user for user in USERS}))
     subprocess.run([sys.executable, "-c", _SET_UP], env=env, check=True, capture_output=True)
-    airflow = str(Path(sys.executable).with_name("airflow"))
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [airflow, "api-server"],
-            env=env,
-            cwd=folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    with api_server(home.ui, env, folder):
         made = Server(home.ui, home.lake)
-        _wait(made, process, folder)
         for dag in DAGS[:4]:
             made.run(dag, BLOCKED, "success")
         made.run(DAGS[4], BLOCKED, "failed")
         yield made
-    finally:
-        # It has nothing to finish, and would take its time.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +118,3 @@ def browser() -> Iterator[Any]:
         opened = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield opened
         opened.close()
-
-
-def _wait(server: Server, process: subprocess.Popen[bytes], folder: Path) -> None:
-    until = time.monotonic() + stack.START_LIMIT
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(f"{server.url}/api/v2/monitor/health", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.25)
-    raise AssertionError((folder / "server.log").read_text(errors="replace")[-3000:])

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -18,6 +15,7 @@ from winnow.lake import FolderLake
 from winnow.stages.tasks import dag_ids
 from winnow_local import stack
 
+from ..api_server import api_server
 from ..console_world import World, campaign, day, settle
 from .conftest import ROOT, free_port
 
@@ -80,32 +78,8 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, http
     command = [sys.executable, "-c", _SET_UP, json.dumps(USERS)]
     made = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr[-3000:]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "airflow", "api-server"],
-            env=env,
-            cwd=folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _wait(home.ui, process, folder)
+    with api_server(home.ui, env, folder):
         yield {name: _client(home.ui, name) for name in USERS}
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
-    until = time.monotonic() + stack.START_LIMIT
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/api/v2/monitor/health", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.25)
-    raise AssertionError((folder / "server.log").read_text(errors="replace")[-3000:])
 
 
 def _client(url: str, user: str) -> httpx.Client:

@@ -5,7 +5,7 @@ schedule   when batches begin and what they are called
 reading    a file -> Campaign, every fault named
 """
 
-from winnow.campaign.reading import load_campaign, parse_campaign
+from winnow.campaign.reading import bare_campaign, load_campaign, parse_campaign
 from winnow.campaign.schedule import Schedule
 from winnow.campaign.sections import (
     Aggregation,
@@ -47,6 +47,7 @@ __all__ = [
     "Strategy",
     "Validate",
     "Vendor",
+    "bare_campaign",
     "load_campaign",
     "parse_campaign",
 ]

@@ -61,6 +61,11 @@ def files_in(place: Path) -> dict[str, tuple[Path, ...]]:
     return files
 
 
+def teams_folder(place: Path) -> Path:
+    """The folder of a place, in which `teams.yaml` lies: itself, or that of the single file."""
+    return place.parent if place.is_file() else place
+
+
 def is_name(name: str) -> bool:
     """Whether a file of the folder may be called so; `teams.yml` is no campaign either."""
     return NAME.fullmatch(name) is not None and name != Path(TEAMS_FILE).stem
@@ -107,7 +112,7 @@ def read(place: Path, name: str) -> Campaign:
 def teams_fault(place: Path) -> Unreadable | None:
     """What is wrong with the folder's `teams.yaml`, which is said once and not of each campaign."""
     try:
-        read_teams(place.parent if place.is_file() else place)
+        read_teams(teams_folder(place))
     except WinnowError as error:
         return Unreadable(Path(TEAMS_FILE).stem, str(error))
     return None
@@ -164,8 +169,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def state_of(place: Path) -> Mapping[str, str]:
-    """What tells whether a file of the folder changed, by file name: its size and time."""
-    beside = (place.parent if place.is_file() else place) / TEAMS_FILE
+    """What tells whether a file of the folder changed, by file name: its size and time.
+
+    Raises:
+        Fatal: The folder cannot be listed.
+    """
+    beside = teams_folder(place) / TEAMS_FILE
     files = [path for paths in files_in(place).values() for path in paths]
     return {path.name: _stat_of(path) for path in [*files, beside]}
 

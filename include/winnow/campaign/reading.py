@@ -148,6 +148,19 @@ def parse_campaign(settings: Any, where: str) -> Campaign:
         raise Fatal(f"Campaign {where} has wrong settings: {faults}.") from error
 
 
+def bare_campaign(name: str) -> Campaign:
+    """A campaign of which nothing but the name is known, for what has to have one; by hand."""
+    settings = {
+        "name": name,
+        "schedule": {"cron": None},
+        "ingest": {"sources": ["unknown"]},
+        "expand": {"model": "unknown"},
+        "label": {"budget_usd": 1.0},
+        "publish": {"dataset": name},
+    }
+    return parse_campaign(settings, where=f"{name} (of which no settings are known)")
+
+
 def faults_of(error: ValidationError, whole: str) -> str:
     """Every fault with its setting, as one line; what is wrong with all is of the `whole`."""
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or whole}: {e['msg']}" for e in error.errors())

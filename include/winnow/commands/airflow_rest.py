@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -57,46 +56,35 @@ class _Tag(_Answer):
     name: str
 
 
-class _Listed(_Answer):
+class ListedDag(_Answer):
+    """A DAG that Airflow has records of; stale where no DAG file makes it any more."""
+
     dag_id: str
     is_stale: bool
     tags: list[_Tag]
 
+    def is_tagged(self, name: str) -> bool:
+        """Whether it has a tag."""
+        return any(tag.name == name for tag in self.tags)
+
 
 class _Dags(_Answer):
-    dags: list[_Listed]
+    dags: list[ListedDag]
 
 
-class FrozenRun(_Answer):
-    """A run that did not end."""
+class ListedRun(_Answer):
+    """A run of a DAG, and the key that it is of, if any."""
 
     dag_run_id: str
     partition_key: str | None = None
 
 
 class _Runs(_Answer):
-    dag_runs: list[FrozenRun]
-
-
-class _Keyed(_Answer):
-    partition_key: str | None = None
-
-
-class _RunKeys(_Answer):
-    dag_runs: list[_Keyed]
+    dag_runs: list[ListedRun]
 
 
 class _Nothing(_Answer):
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class StaleDag:
-    """A DAG that Airflow has records of; stale where no DAG file makes it any more."""
-
-    dag_id: str
-    is_stale: bool
-    tags: frozenset[str]
 
 
 _Shape = TypeVar("_Shape", bound=_Answer)
@@ -122,25 +110,23 @@ class AirflowRest:
         """Whether the DAG has a run of the key."""
         prefix = f"partition_key_prefix_pattern={quote(key, safe='')}"
         path = f"/api/v2/dags/{dag}/dagRuns?limit={_PAGE}&{prefix}"
-        runs = self._ask(_RunKeys, "GET", path).dag_runs
+        runs = self._ask(_Runs, "GET", path).dag_runs
         return any(run.partition_key == key for run in runs)
 
-    def begin(self, dag: str, key: str, conf: Mapping[str, Any]) -> str:
-        """Start a run of a key; its id."""
+    def begin(self, dag: str, key: str, conf: Mapping[str, Any]) -> None:
+        """Start a run of a key."""
         body = {"logical_date": None, "partition_key": key, "conf": dict(conf)}
-        return self._ask(FrozenRun, "POST", f"/api/v2/dags/{dag}/dagRuns", body).dag_run_id
+        self._ask(ListedRun, "POST", f"/api/v2/dags/{dag}/dagRuns", body)
 
-    def dag(self, name: str) -> StaleDag | None:
+    def dag(self, name: str) -> ListedDag | None:
         """A DAG that Airflow knows, stale ones too; None where it knows none of the name."""
         path = f"/api/v2/dags?exclude_stale=false&limit={_PAGE}&dag_id_prefix_pattern={name}"
-        for dag in self._ask(_Dags, "GET", path).dags:
-            if dag.dag_id == name:
-                return StaleDag(name, dag.is_stale, frozenset(tag.name for tag in dag.tags))
-        return None
+        dags = self._ask(_Dags, "GET", path).dags
+        return next((dag for dag in dags if dag.dag_id == name), None)
 
-    def frozen_runs(self, dag: str) -> list[FrozenRun]:
+    def frozen_runs(self, dag: str) -> list[ListedRun]:
         """Runs of a DAG that did not end, the oldest first."""
-        runs: list[FrozenRun] = []
+        runs: list[ListedRun] = []
         path = f"/api/v2/dags/{dag}/dagRuns?state=running&state=queued&order_by=id&limit={_PAGE}"
         while page := self._ask(_Runs, "GET", f"{path}&offset={len(runs)}").dag_runs:
             runs += page

@@ -16,7 +16,7 @@ from typing import Any
 
 from winnow.batch import last_settings
 from winnow.campaign import Campaign, load_campaign
-from winnow.campaign.folder import files_in, read
+from winnow.campaign.folder import files_in, read, teams_folder
 from winnow.campaigns import SHIPPED, campaigns_place, place_setting
 from winnow.errors import Corrupt, Fatal, WinnowError
 from winnow.ids import digest
@@ -61,7 +61,7 @@ def the_campaign(named: str) -> Campaign:
     Raises:
         Fatal: It must be named, there is none of the name, or its file is broken.
     """
-    if _is_file(named):
+    if is_file(named):
         campaign = load_campaign(Path(named))
         _FOLDERS[campaign.name] = Path(named).resolve().parent
         return campaign
@@ -73,7 +73,7 @@ def the_campaign(named: str) -> Campaign:
         there = ", ".join(names) or "none"
         raise Fatal(f"Say which campaign, --campaign NAME: in {place} there are {there}.")
     campaign = read(place, named or names[0])
-    _FOLDERS[campaign.name] = place.parent if place.is_file() else place
+    _FOLDERS[campaign.name] = teams_folder(place)
     return campaign
 
 
@@ -88,7 +88,7 @@ def campaigns(lake: Lake, named: str) -> list[Known]:
     Raises:
         Fatal: There is none of the name, in the folder or in the lake; or the file is none.
     """
-    if _is_file(named):
+    if is_file(named):
         campaign = load_campaign(Path(named))
         return [Known(campaign.name, campaign)]
     place = place_here()
@@ -199,6 +199,6 @@ def _answer(
     return known.name, notes, answer
 
 
-def _is_file(named: str) -> bool:
+def is_file(named: str) -> bool:
     """Whether it is a path: no campaign's name has a dot or a slash in it."""
     return "/" in named or "." in named

@@ -22,7 +22,7 @@ from winnow.commands import doctor_campaigns as of_campaigns
 from winnow.commands import doctor_services as services
 from winnow.commands import doctor_store as store
 from winnow.commands.checks import Check, Examine, failed, run_all
-from winnow.commands.chosen import campaigns, place_here, the_campaign
+from winnow.commands.chosen import campaigns, is_file, place_here, the_campaign
 from winnow.commands.options import (
     MODELS,
     UNNAMED,
@@ -91,7 +91,7 @@ def examine(
     kept: dict[Hashable, Examine] = {}
     good = [each.settings for each in here if each.settings and each.file == "good"]
     for each in here:
-        place = Path(named) if "/" in named or "." in named else place_here()
+        place = Path(named) if is_file(named) else place_here()
         of_one: dict[str, Examine] = {"campaign": partial(of_campaigns.file, each, place)}
         if each.settings is not None:
             settings = each.settings

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from winnow.campaign import Campaign
+from winnow.campaign.folder import teams_folder
 from winnow.campaign.teams import limits_of
 from winnow.campaign.ticks import next_ticks
 from winnow.commands.checks import Check, failed, ok, warning
@@ -22,7 +23,7 @@ def file(known: Known, place: Path) -> Check:
     if known.file != "good":
         return failed(known.fault or f"{known.name} has no file", "correct the file it names")
     assert known.settings is not None
-    limits = limits_of(known.settings, place if place.is_dir() else place.parent)
+    limits = limits_of(known.settings, teams_folder(place))
     months = (("a month", limits.campaign_month), (f"team {limits.team}", limits.team_month))
     budgets = [f"; {name} ${most / MICROS:,.2f}" for name, most in months if most is not None]
     roles = ", ".join(known.settings.access or ())

@@ -20,7 +20,7 @@ from winnow.campaign.folder import files_in, write_whole
 from winnow.campaign.writing import campaign_text
 from winnow.campaigns import place_setting
 from winnow.commands import options
-from winnow.commands.airflow_rest import AirflowRest, StaleDag, connect_airflow
+from winnow.commands.airflow_rest import AirflowRest, ListedDag, connect_airflow
 from winnow.commands.chosen import place_here
 from winnow.commands.say import say, say_text
 from winnow.errors import Fatal
@@ -61,7 +61,7 @@ def _from_one(lake: Lake, airflow: AirflowRest, check: bool) -> None:
     """
     listed = [airflow.dag(dag.name) for dag in DAGS]
     there = [dag for dag in listed if dag is not None]
-    old = [dag for dag in there if TAG in dag.tags]
+    old = [dag for dag in there if dag.is_tagged(TAG)]
     foreign = [dag.dag_id for dag in there if dag not in old]
     if foreign:
         say(f"Not Winnow's, and left alone: {', '.join(foreign)}.")
@@ -80,7 +80,7 @@ def _from_one(lake: Lake, airflow: AirflowRest, check: bool) -> None:
         say("Nothing was changed; the same without --check does it.")
 
 
-def _remove(airflow: AirflowRest, dag: StaleDag, check: bool) -> None:
+def _remove(airflow: AirflowRest, dag: ListedDag, check: bool) -> None:
     frozen = airflow.frozen_runs(dag.dag_id)
     keys = ", ".join(run.partition_key or run.dag_run_id for run in frozen)
     plural = "" if len(frozen) == 1 else "s"

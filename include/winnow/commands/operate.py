@@ -65,8 +65,14 @@ def backfill(
     """Start the batches of past days in Airflow: says what it will do and cost, then does it."""
     keys = keys_between(campaign, first, last, datetime.now(UTC))
     head, airflow = dag_id(campaign.name, "ingest"), connect_airflow()
-    begin = _by_schedule if campaign.schedule.cron is not None else _by_hand
-    plan = begin(lake, campaign, airflow, keys, failed=failed, at_once=at_once)
+    if campaign.schedule.cron is not None:
+        plan = _by_schedule(campaign, airflow, keys, at_once, "failed" if failed else "none")
+    elif failed:
+        raise Fatal(
+            f"{campaign.name} has no cron: clear the runs that failed in Airflow, DAG {head}."
+        )
+    else:
+        plan = _by_hand(lake, campaign, airflow, keys, at_once)
     planned = planned_days(lake, campaign, plan.keys, plan.to_run)
     lines = plan_lines(lake, campaign, planned)
     lines.append(f"  order      {order_words(campaign, at_once)}")
@@ -107,15 +113,16 @@ class _Plan:
 
 
 def _by_schedule(
-    lake: Lake,
     campaign: Campaign,
     airflow: AirflowRest,
     keys: Sequence[str],
-    *,
-    failed: bool,
     at_once: int | None,
+    again: str,
 ) -> _Plan:
-    """A backfill of Airflow's own, which takes the ticks of the campaign's cron."""
+    """A backfill of Airflow's own, which takes the ticks of the campaign's cron.
+
+    `again` is Airflow's word for which days that have a run are begun anew.
+    """
     head = dag_id(campaign.name, "ingest")
     first, last = _moments(keys[0], keys[-1])
     body = {
@@ -125,7 +132,7 @@ def _by_schedule(
         "to_date": (
             last.replace(hour=0, minute=0, second=0) if _is_day(keys[-1]) else last + _TICK
         ).isoformat(),
-        "reprocess_behavior": "failed" if failed else "none",
+        "reprocess_behavior": again,
         "max_active_runs": at_once or (1 if _is_in_order(campaign) else FIRST_STAGES),
         "dag_run_conf": None if at_once is None else {"at_once": at_once},
     }
@@ -140,20 +147,10 @@ def _by_schedule(
 
 
 def _by_hand(
-    lake: Lake,
-    campaign: Campaign,
-    airflow: AirflowRest,
-    keys: Sequence[str],
-    *,
-    failed: bool,
-    at_once: int | None,
+    lake: Lake, campaign: Campaign, airflow: AirflowRest, keys: Sequence[str], at_once: int | None
 ) -> _Plan:
     """A run of the first DAG for each key, in order: without a cron Airflow has no backfill."""
     head = dag_id(campaign.name, "ingest")
-    if failed:
-        raise Fatal(
-            f"{campaign.name} has no cron: clear the runs that failed in Airflow, DAG {head}."
-        )
     begun = read_ledger(lake, campaign.name).keys
     to_run = [key for key in keys if key not in begun and not airflow.has_run(head, key)]
 

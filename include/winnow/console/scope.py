@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from winnow.batch import Batch, is_key, read_batch
-from winnow.campaign import NAME, Campaign, parse_campaign
+from winnow.batch import is_key, last_settings
+from winnow.campaign import NAME, Campaign, bare_campaign
 from winnow.console.datasets.figures import is_dataset, newest_number
 from winnow.console.memory import Memory, at_once
 from winnow.console.parts import Field
@@ -28,7 +27,6 @@ NO_DATASET = "There is no such dataset, or you may not read it."
 NO_BATCH = "No campaign that you may read has such a batch."
 
 _SECONDS = 60.0
-_NEWEST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,26 +173,6 @@ def settings_left(lake: Lake, name: str, memory: Memory) -> Campaign:
     """The settings of a campaign whose file is gone: those of its newest batch that has any."""
 
     def read() -> Campaign:
-        keys = whole(lambda: keys_of(lake, name, memory))
-        for key in [] if isinstance(keys, Damage) else keys[:_NEWEST]:
-            batch = whole(lambda key=key: read_batch(lake, name, key, _now))  # type: ignore[misc]
-            if isinstance(batch, Batch):
-                return batch.campaign
-        return _bare(name)
+        return last_settings(lake, name) or bare_campaign(name)
 
     return memory.lately(lake, ("settings", name), read, _SECONDS)
-
-
-def _bare(name: str) -> Campaign:
-    settings = {
-        "name": name,
-        "ingest": {"sources": ["unknown"]},
-        "expand": {"model": "unknown"},
-        "label": {"budget_usd": 1.0},
-        "publish": {"dataset": name},
-    }
-    return parse_campaign(settings, where=f"{name} (its file is gone)")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -226,6 +226,10 @@ class Standing:
         """The DAG of the stage it is in."""
         return dag_id(self.campaign, self.stage)
 
+    def clear(self, *, only_failed: bool = False) -> str:
+        """The command that runs the stage it is in again."""
+        return clear_command(self.campaign, self.stage, self.key, only_failed=only_failed)
+
     @property
     def mend(self) -> str:
         """What to do, one line; empty where there is nothing to do."""
@@ -373,13 +377,7 @@ def _without_airflow(
         cost, budget = facts.over_usd
         cause = f"The first votes cost about ${cost:,.2f}, the budget of a batch is ${budget:,.2f}."
         first = "raise label.budget_usd in the campaign"
-        return _stuck(
-            so_far,
-            "over_budget",
-            cause,
-            clear_command(so_far.campaign, stage, so_far.key),
-            first=first,
-        )
+        return _stuck(so_far, "over_budget", cause, so_far.clear(), first=first)
     if facts.approval_usd is not None:
         return _approval(so_far, facts)
     if facts.deadline is not None:
@@ -407,7 +405,7 @@ def _again(so_far: Standing, facts: Facts, runs: Sequence[Run] | None) -> str:
     if runs is None:
         has_begun = facts.touched is not None or so_far.stage in facts.failures
     if has_begun or so_far.stage == STAGES[0]:
-        return clear_command(so_far.campaign, so_far.stage, so_far.key)
+        return so_far.clear()
     return clear_command(so_far.campaign, STAGES[STAGES.index(so_far.stage) - 1], so_far.key)
 
 
@@ -448,7 +446,7 @@ def _vendor(so_far: Standing, deadline: datetime, now: datetime) -> Standing:
         cause = f"The vendor's time ended at {until}; the answers are being collected."
         return replace(so_far, level="waits", kind="collecting", cause=cause)
     cause = f"The vendor's time ended at {until} and the answers are not collected."
-    command = clear_command(so_far.campaign, so_far.stage, so_far.key)
+    command = so_far.clear()
     return _stuck(so_far, "uncollected", cause, command, heading=DEADLINE_HEADING)
 
 
@@ -459,13 +457,13 @@ def _approval(so_far: Standing, facts: Facts) -> Standing:
 
 
 def _over_month(so_far: Standing, over: OverMonth) -> Standing:
-    command = clear_command(so_far.campaign, so_far.stage, so_far.key)
+    command = so_far.clear()
     return _stuck(so_far, "over_budget", over.cause, command, first=f"{over.mend}, then")
 
 
 def _gate(so_far: Standing, facts: Facts) -> Standing:
     cause = "; ".join(check.reason for check in facts.checks)
-    command = clear_command(so_far.campaign, so_far.stage, so_far.key)
+    command = so_far.clear()
     return _stuck(so_far, "gate", cause, command, heading=GATE_HEADING)
 
 
@@ -483,13 +481,13 @@ def _failed(so_far: Standing, facts: Facts, last: Run) -> Standing:
         cause = f"The last run of {last.dag} failed: {note.message}"
     # A run that failed though none of its tasks did (it timed out, say) is cleared as a whole.
     some = last.failures is None or bool(last.failures) or noted
-    command = clear_command(so_far.campaign, so_far.stage, so_far.key, only_failed=some)
+    command = so_far.clear(only_failed=some)
     return _stuck(so_far, "failed_run", cause, command, level="failed")
 
 
 def _noted(so_far: Standing, note: Failure) -> Standing:
     cause = f"{note.message} (failed at {note.at})"
-    command = clear_command(so_far.campaign, so_far.stage, so_far.key, only_failed=True)
+    command = so_far.clear(only_failed=True)
     first = "mend what the message says, then"
     return _stuck(so_far, "failed", cause, command, level="failed", first=first)
 

@@ -1,10 +1,9 @@
 """Ingest: new files of the campaign's sources become the batch's prompts.
 
-Each file is taken by one batch, each prompt is accepted once in a campaign (and those that it
-`continues`); every row that is not
-accepted lies in quarantine with file, line and reason, and what lies at a source and is not read is
-named. A campaign with `pools_from` reads no file: its batches take over the prompts of another
-campaign's.
+Each file is taken by one batch, each prompt is accepted once in a campaign and those that it
+`continues`. Every row that is not accepted lies in quarantine with file, line and reason, and what
+lies at a source and is not read is named. A campaign with `pools_from` reads no file: its batches
+take over the prompts of another campaign's.
 """
 
 from __future__ import annotations

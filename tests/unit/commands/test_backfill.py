@@ -337,10 +337,12 @@ def change(tmp_path: Path, **schedule: Any) -> None:
 
 
 class ByHand:
-    """Airflow as far as runs of a DAG without a cron go."""
+    """Airflow as far as runs of a DAG without a cron go; a backfill connects to it."""
 
-    def __init__(self, has: list[str]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, has: list[str]) -> None:
         self.has, self.begun = has, list[str]()
+        transport = httpx.MockTransport(self)
+        monkeypatch.setattr(operate, "connect_airflow", lambda: connect_airflow(transport))
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/auth/token":
@@ -349,7 +351,8 @@ class ByHand:
             return httpx.Response(200, json={"is_paused": False})
         if request.method == "GET":
             prefix = request.url.params["partition_key_prefix_pattern"]
-            runs = [{"partition_key": key} for key in self.has if key.startswith(prefix)]
+            keys = [key for key in self.has if key.startswith(prefix)]
+            runs = [{"dag_run_id": f"run {key}", "partition_key": key} for key in keys]
             return httpx.Response(200, json={"dag_runs": runs})
         body = json.loads(request.content)
         assert body.pop("logical_date") is None
@@ -367,9 +370,7 @@ def test_without_a_cron_each_day_gets_a_run_in_order_unless_it_has_one(
 ) -> None:
     change(tmp_path, cron=None)
     batch_up_to(tmp_path, campaign, DAYS[1], "label", 0)
-    by_hand = ByHand([DAYS[0], f"{DAYS[2]}.2"])
-    transport = httpx.MockTransport(by_hand)
-    monkeypatch.setattr(operate, "connect_airflow", lambda: connect_airflow(transport))
+    by_hand = ByHand(monkeypatch, [DAYS[0], f"{DAYS[2]}.2"])
     assert backfill(*RANGE, "--dry-run")[0] == 0 and not by_hand.begun
     code, told = backfill()
     assert code == 0 and "A run each of 2 batches is started" in told
@@ -386,9 +387,7 @@ def test_without_a_cron_batches_are_named_as_the_campaign_names_them(
     backfill: Callable[..., tuple[int, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    by_hand = ByHand([])
-    transport = httpx.MockTransport(by_hand)
-    monkeypatch.setattr(operate, "connect_airflow", lambda: connect_airflow(transport))
+    by_hand = ByHand(monkeypatch, [])
     change(tmp_path, cron=None, key="hour")
     assert backfill("--from", DAYS[0], "--to", DAYS[0])[0] == 0
     assert by_hand.begun == [f"{DAYS[0]}T{hour:02}" for hour in range(24)]
