@@ -55,6 +55,9 @@ RESPONSES = _schema(
 
 FEATURES = _schema("response_id vector:vector feature_version")
 
+COMPARED = pa.unify_schemas([RESPONSES, _schema("language"), FEATURES])
+"""A compared response: its row, the language of its prompt, its vector."""
+
 COMPARISONS = _schema(
     """
     pair_id prompt_id first_id second_id kind strategy rank:int32 reason info_gain:float64

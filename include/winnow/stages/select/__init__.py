@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from winnow.batch import Batch, Manifest, quarantine_table
+from winnow.batch import Batch, Manifest, quarantine_table, read_table
 from winnow.campaign import Label, Select
 from winnow.ids import pair_id
 from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
@@ -21,6 +21,7 @@ from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import NightRules, count_capacity
 from winnow.select.fallback import effective_dimension, effective_rules, untrusted_because
 from winnow.select.night import Night
+from winnow.stages.compared import with_pool_columns
 from winnow.stages.select import reward_model
 from winnow.stages.select.candidates import Candidates, read_candidates
 
@@ -67,7 +68,7 @@ def run(batch: Batch) -> Manifest:
                 STAGE, "comparisons", to_table(comparisons, COMPARISONS)
             ),
             "compared": batch.write_table(
-                STAGE, "compared", _compared(candidates, comparisons, model.feature_version)
+                STAGE, "compared", _compared(batch, candidates, comparisons, model.feature_version)
             ),
             "reward_model": batch.write_bytes(STAGE, "reward_model", "npz", model.to_bytes()),
             "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(alone)),
@@ -197,16 +198,25 @@ def expected_cost(label: Label) -> int:
     return round(label.price * (1.0 + label.second_vote_share))
 
 
-def _compared(candidates: Candidates, comparisons: Sequence[Row], feature_version: str) -> pa.Table:
-    """Features of the compared responses only: what every later refit reads."""
-    compared = {c[side] for c in comparisons for side in ("first_id", "second_id")}
+def _compared(
+    batch: Batch, candidates: Candidates, comparisons: Sequence[Row], feature_version: str
+) -> pa.Table:
+    """The compared responses with all that later stages read of them."""
     place = {response: row for row, response in enumerate(candidates.response_ids)}
-    rows = (
-        {
-            "response_id": response,
-            "vector": candidates.raw_rc[place[response]],
-            "feature_version": feature_version,
-        }
-        for response in sorted(compared)
+    compared = {
+        (c["prompt_id"], c[side]) for c in comparisons for side in ("first_id", "second_id")
+    }
+    vectors = to_table(
+        (
+            {
+                "response_id": response,
+                "vector": candidates.raw_rc[place[response]],
+                "feature_version": feature_version,
+            }
+            for _, response in sorted(compared)
+        ),
+        FEATURES,
     )
-    return to_table(rows, FEATURES)
+    responses = read_table(batch.lake, batch.require("expand").outputs["responses"])
+    prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"])
+    return with_pool_columns(vectors, responses, prompts)
