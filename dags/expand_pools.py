@@ -3,7 +3,8 @@
 
 Generates a pool of responses for every prompt of the batch on the Airflow pool and queue `gpu`, one
 mapped task a shard, and computes the features that selection works on. `gather_pools` merges copies
-and audits the pools; what it warns of is in the batch's status and does not stop the night.
+and audits the pools; what it warns of is in the batch's status and does not stop the night. Of a
+batch with more than 50,000 responses a mapped task a part, `gather_part`, does so beforehand.
 
 A campaign with `pools_from` generates nothing here: `gather_pools` takes another campaign's over.
 
@@ -38,11 +39,28 @@ for campaign in campaigns_here():
             batch = batch_of(dag_run)
             return expand.generate(batch, shard, *engine(), print, server_of(batch))
 
-        # Without shards (all done before, or pools taken over) the mapped task counts as skipped.
-        @listed_task(trigger_rule="none_failed")
-        def gather_pools(shards, dag_run=None, outlet_events=None):
+        @listed_task
+        def plan_parts(dag_run=None):
             from winnow.stages import expand
 
-            return announce(expand.gather(batch_of(dag_run)), outlet_events)
+            return expand.plan_parts(batch_of(dag_run))
 
-        gather_pools(generate_responses.expand(shard=plan_shards()))
+        # Without shards (all done before, or pools taken over) the mapped task counts as skipped.
+        @listed_task(
+            trigger_rule="none_failed", map_index_template="part {{ task.op_kwargs['part'] }}"
+        )
+        def gather_part(part, dag_run=None):
+            from winnow.stages import expand
+
+            return expand.gather_part(batch_of(dag_run), part)
+
+        # So does that one where the pools have one part.
+        @listed_task(trigger_rule="none_failed")
+        def gather_pools(dag_run=None, outlet_events=None):
+            from winnow.stages import expand
+
+            return announce(expand.gather(batch_of(dag_run), print), outlet_events)
+
+        generated = generate_responses.expand(shard=plan_shards())
+        gathered = gather_part.expand(part=plan_parts())
+        generated >> gathered >> gather_pools()

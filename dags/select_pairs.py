@@ -26,6 +26,6 @@ for campaign in campaigns_here():
         def choose_pairs(dag_run=None, outlet_events=None):
             from winnow.stages import select
 
-            return announce(select.run(batch_of(dag_run)), outlet_events)
+            return announce(select.run(batch_of(dag_run), print), outlet_events)
 
         WaitForTurn(task_id="wait_for_turn") >> choose_pairs()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -49,6 +50,7 @@ _NAMED: Mapping[KeyKind, str] = {
     "hour": "an hour",
     "minute": "a minute",
 }
+_PARTS = "parts.json"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
 
 
@@ -60,6 +62,35 @@ class Artifact:
     sha256: str
     n_rows: int
     n_bytes: int
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it lists the parts of a table, in order, and holds no rows itself."""
+        return self.path.endswith(f".{_PARTS}")
+
+
+class TableWriter:
+    """A table as it is written, piece by piece, to a file."""
+
+    artifact: Artifact
+
+    def __init__(self, file: Path, schema: pa.Schema, where: str) -> None:
+        self.file, self.n_rows, self._where = file, 0, where
+        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+
+    def add(self, table: pa.Table) -> None:
+        """Write some rows.
+
+        Raises:
+            Corrupt: They could not be read back, see `check_readable`.
+        """
+        check_readable(table, self._where)
+        self.n_rows += table.num_rows
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        """Write the end of the file."""
+        self._writer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +212,18 @@ class Batch:
         """Store an object under its content's digest."""
         return store(self.lake, f"{self.folder}/{stage}/{name}", suffix, data, n_rows)
 
+    @contextmanager
+    def table_writer(self, stage: str, name: str, schema: pa.Schema) -> Iterator[TableWriter]:
+        """Store a table that comes in pieces; `artifact` is there once the block has ended.
+
+        Equal pieces give equal bytes. An error in the block stores nothing.
+        """
+        with tempfile.TemporaryDirectory(prefix="winnow-table-") as folder:
+            writer = TableWriter(Path(folder) / "table.parquet", schema, f"{self.folder}/{stage}")
+            yield writer
+            writer.close()
+            writer.artifact = self.write_file(stage, name, writer.file, writer.n_rows)
+
     def write_file(self, stage: str, name: str, file: Path, n_rows: int) -> Artifact:
         """Store a file of any size under its content's digest."""
         sha256 = file_digest(file)
@@ -233,6 +276,28 @@ def store(lake: Lake, name: str, suffix: str, data: bytes, n_rows: int = 0) -> A
     path = f"{name}-{sha256[:16]}.{suffix}"
     lake.create(path, data)
     return Artifact(path, sha256, n_rows, len(data))
+
+
+def store_parts(lake: Lake, name: str, parts: Sequence[Artifact]) -> Artifact:
+    """A table in several files as one artifact: the file itself where it is one, else their list.
+
+    The parts have one schema; their order is that of the rows.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    listed = canonical_json([asdict(part) for part in parts])
+    return store(lake, name, _PARTS, listed, sum(part.n_rows for part in parts))
+
+
+def parts_of(lake: Lake, artifact: Artifact) -> list[Artifact]:
+    """The files of a table, in order.
+
+    Raises:
+        Corrupt: The list of them is missing, or not what its digest says.
+    """
+    if not artifact.is_list:
+        return [artifact]
+    return [Artifact(**part) for part in json.loads(read_artifact(lake, artifact))]
 
 
 def _check_shape(manifest: Manifest) -> None:
@@ -459,17 +524,23 @@ def _check_digest(lake: Lake, artifact: Artifact, sha256: str) -> None:
 
 @contextmanager
 def table_files(lake: Lake, artifacts: Mapping[str, Artifact]) -> Iterator[dict[str, Path]]:
-    """Several files by name, each like `table_file`."""
+    """Several tables of one file each by name, each like `table_file`."""
     with ExitStack() as stack:
         yield {n: stack.enter_context(table_file(lake, a)) for n, a in artifacts.items()}
 
 
-def read_table(lake: Lake, artifact: Artifact) -> pa.Table:
-    """An artifact's table, checked like `read_artifact`.
+def read_table(lake: Lake, artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
+    """An artifact's table, or some columns of it, checked like `read_artifact`.
 
     A time that Python cannot hold is null: versions before 0.2 stored such times.
     """
-    table = pq.read_table(arrow_file(read_artifact(lake, artifact)))
+    tables = [_read_part(lake, part, columns) for part in parts_of(lake, artifact)]
+    return pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+
+
+def _read_part(lake: Lake, part: Artifact, columns: Sequence[str] | None) -> pa.Table:
+    chosen = None if columns is None else list(columns)
+    table = pq.read_table(arrow_file(read_artifact(lake, part)), columns=chosen)
     for place, column in _times(table):
         held = _held(table.column(column))
         if not pc.all(held, min_count=0).as_py():

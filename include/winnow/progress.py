@@ -20,6 +20,7 @@ from winnow.publish.versions import newest
 from winnow.stages import expand, label
 from winnow.stages.label.drop import dropped_text
 from winnow.stages.select import arms
+from winnow.stages.select import progress as choosing
 from winnow.stages.turn import Looks
 from winnow.text import plain_rows
 
@@ -243,6 +244,8 @@ def _warned(manifest: Manifest) -> str:
 def _begun(batch: Batch, stage: str, vendor: LabelVendor | None) -> str | None:
     if stage == "expand":
         return expand.progress(batch)
+    if stage == "select":
+        return choosing(batch)
     if stage == "label":
         return label.progress(batch, vendor)
     if stage == "publish":

@@ -55,6 +55,16 @@ RESPONSES = _schema(
 
 FEATURES = _schema("response_id vector:vector feature_version")
 
+CANDIDATES = _schema(
+    """
+    response_id prompt_id cluster:int32 blocked:bool drawn:int32 n_tokens:int32 flags:texts
+    """
+)
+"""A response of a pool as selection sees it without its features, row by row beside `features`."""
+
+PROFILE = _schema("trait value n:int64")
+"""How many responses of the pools have a trait, such as a language or a length."""
+
 COMPARED = pa.unify_schemas([RESPONSES, _schema("language"), FEATURES])
 """A compared response: its row, the language of its prompt, its vector."""
 

@@ -6,11 +6,9 @@ of the server.
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from winnow.campaign import Expand
@@ -20,7 +18,7 @@ from winnow.expand.engines import open_engine
 from winnow.expand.manifests import ShardManifest, shard_path
 from winnow.expand.models import INSTRUCT_MODEL, prepare_model
 from winnow.lake import FolderLake
-from winnow.stages.expand.pool_tables import PoolTables
+from winnow.stages.expand.pool_tables import merge_calls
 from winnow.stages.generate import SERVER_KEY, SERVER_URL
 
 from .generation import events_of, settings_of, spec_of, start
@@ -144,9 +142,8 @@ def test_the_server_and_the_engine_in_this_host_fill_a_lake_alike(address, tmp_p
         assert events[-1]["event"] == "done", events[-1]
         lake = FolderLake(root)
         shard = ShardManifest.from_bytes(lake.read(shard_path("expand", spec.shard.shard_id)))
-        tables = PoolTables()
-        pools = list(tables.add(lake, [shard.calls]))
-        found[engine] = tables, pools, pq.read_schema(io.BytesIO(tables.finish()["responses"][0]))
+        part = merge_calls(lake, shard.calls)
+        found[engine] = part, part.pools, part.responses.schema
     (one, one_pools, one_schema), (other, other_pools, other_schema) = found.values()
     assert one_schema == other_schema
     assert one.sampled == other.sampled == len(QUESTIONS) * 4

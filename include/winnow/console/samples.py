@@ -90,10 +90,10 @@ def quarantine(lake: Lake, done: Done, memory: Memory) -> list[Reason]:
 
 
 def pairs(lake: Lake, stages: Stages, memory: Memory) -> list[Pair]:
-    """A few chosen pairs whose responses are among the first of the pools."""
+    """A few chosen pairs whose responses are among the first that were compared."""
     tables = {
         "prompts": _table(stages, "ingest", "prompts"),
-        "responses": _table(stages, "expand", "responses"),
+        "responses": _responses(stages),
         "comparisons": _table(stages, "select", "comparisons"),
     }
     if any(table is None for table in tables.values()):
@@ -102,6 +102,13 @@ def pairs(lake: Lake, stages: Stages, memory: Memory) -> list[Pair]:
     known = {name: table for name, table in tables.items() if table is not None}
     name = ("pairs", known["comparisons"].path, votes.path if votes else "")
     return _once(lake, memory, name, lambda: _pairs(lake, known, votes))
+
+
+def _responses(stages: Stages) -> Artifact | None:
+    """The compared responses; all of pools that were gathered before 0.5."""
+    if _table(stages, "expand", "profile") is None:
+        return _table(stages, "expand", "responses")
+    return _table(stages, "select", "compared")
 
 
 def votes(lake: Lake, stages: Stages, memory: Memory) -> int | None:

@@ -257,6 +257,23 @@ class PoolAuditor:
             sums.add(value, row.sampled, is_beyond)
         return row
 
+    def sums(self) -> dict[str, Any]:
+        """What was added so far, as JSON holds it, for `add_sums`."""
+        return {
+            "prompts": self._prompts,
+            "distinct": self._distinct,
+            "tokens": {str(length): n for length, n in sorted(self._tokens.items())},
+            "figures": {name: sums.as_list() for name, sums in self._sums.items()},
+        }
+
+    def add_sums(self, sums: Mapping[str, Any]) -> None:
+        """Add the pools that another auditor of the same limits has seen."""
+        self._prompts += sums["prompts"]
+        self._distinct += sums["distinct"]
+        self._tokens.update({int(length): n for length, n in sums["tokens"].items()})
+        for name, others in sums["figures"].items():
+            self._sums[name].add_all(others)
+
     def batch(self) -> BatchAudit:
         """Figures and warnings of the pools so far."""
         figures = {name: self._figure(name) for name in _LABELS}
@@ -347,6 +364,19 @@ class _Sums:
         self._squares += scaled * scaled
         self._weight += weight
         self._weighted += weight * scaled
+
+    def as_list(self) -> list[int]:
+        sums = self._sum, self._squares, self._weight, self._weighted
+        return [self.n, self.n_beyond, *sums]
+
+    def add_all(self, others: Sequence[int]) -> None:
+        n, n_beyond, total, squares, weight, weighted = others
+        self.n += n
+        self.n_beyond += n_beyond
+        self._sum += total
+        self._squares += squares
+        self._weight += weight
+        self._weighted += weighted
 
     @property
     def mean(self) -> float | None:

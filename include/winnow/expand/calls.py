@@ -12,18 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from winnow.batch import quarantine_table
 from winnow.campaign import Expand
 from winnow.expand.engine import Draw, Drawn, GeneratedResponse, Refusal
-from winnow.expand.features import Embed, feature_vectors, feature_version
+from winnow.expand.features import Embed, feature_vectors, feature_version, vectors_table
 from winnow.expand.flags import flags_of
 from winnow.expand.samplers import PoolSampler, samplers_of, shares
 from winnow.expand.shard import Call
 from winnow.ids import content_id, response_id
-from winnow.records import FEATURES, RESPONSES, Quarantined, to_table
+from winnow.records import RESPONSES, Quarantined, to_table
 from winnow.reward.blocks import Blocks
 from winnow.text import plain_text
 
@@ -164,7 +163,9 @@ def call_tables(
     kept = [read[number] for number in fit]
     return CallTables(
         responses=to_table(kept, RESPONSES),
-        features=_feature_table(kept, features.vectors_nc[fit], feature_version(settings)),
+        features=vectors_table(
+            [row.response_id for row in kept], features.vectors_nc[fit], feature_version(settings)
+        ),
         quarantine=quarantine_table(quarantined),
         sampled=sampled,
         tokens=tokens,
@@ -205,14 +206,4 @@ def trimmed(text: str) -> str:
 
 def prompt_text(row: Row) -> str:
     """What the messages of a prompt say."""
-    return "\n".join(message["content"] for message in row["messages"])
-
-
-def _feature_table(rows: Sequence[ResponseRow], vectors_nc: Any, version: str) -> pa.Table:
-    n, c = vectors_nc.shape
-    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * c)
-    vectors = pa.ListArray.from_arrays(offsets, pa.array(vectors_nc.reshape(-1), pa.float16()))
-    ids = pa.array([row.response_id for row in rows], pa.string())
-    return pa.Table.from_arrays(
-        [ids, vectors, pa.array([version] * n, pa.string())], schema=FEATURES
-    )
+    return "\n".join(message["content"] or "" for message in row["messages"])

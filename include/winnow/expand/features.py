@@ -18,10 +18,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
+from winnow.records import FEATURES
 from winnow.refusal import refuses
 from winnow.reward.blocks import Block, Blocks, width
 
@@ -102,6 +104,20 @@ def stored_blocks(recorded: Sequence[tuple[str, int]], n_columns: int) -> Blocks
     n_style = len(style_names())
     before = [(EMBEDDING, max(n_columns - n_style, 0)), (STYLE, n_style)]
     return tuple(Block(name, size) for name, size in recorded or before)
+
+
+def vectors_table(ids: Sequence[str], vectors_nc: NDArray[np.float16], version: str) -> pa.Table:
+    """Vectors (n, c) as the table `winnow.records.FEATURES`."""
+    if not len(ids):
+        return FEATURES.empty_table()
+    offsets = pa.array(np.arange(len(ids) + 1, dtype=np.int32) * vectors_nc.shape[1])
+    flat = pa.array(np.ascontiguousarray(vectors_nc, np.float16).reshape(-1), pa.float16())
+    columns = [
+        pa.array(ids, pa.string()),
+        pa.ListArray.from_arrays(offsets, flat),
+        pa.array([version] * len(ids), pa.string()),
+    ]
+    return pa.Table.from_arrays(columns, schema=FEATURES)
 
 
 def n_embedding(blocks: Sequence[Block]) -> int:

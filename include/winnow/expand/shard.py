@@ -6,6 +6,8 @@ of prompts of like length; each round of its pools is one call of the engine, or
 large. What shares a call depends on the plan and on the pools alone, never on what was done before
 a kill, because the arithmetic of a call depends on its composition.
 
+A large batch is cut into parts first, each of which becomes one file of the pool tables.
+
 Always holds: the plan depends on the set of prompts and on the settings, not on their order.
 """
 
@@ -24,17 +26,23 @@ _BYTES_PER_TOKEN = 4
 """UTF-8 bytes of a prompt that make about one token, in most scripts and tokenizers."""
 
 
+PART_RESPONSES = 50_000
+"""Responses, at most, of one part of the pool tables: what later stages hold at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Groups of prompt ids for one model; the id is a hash of both.
 
     `slice_` numbers the slice: shards of one slice have the same prompts and different models.
+    `part` numbers the part of the pool tables that holds them.
     """
 
     shard_id: str
     slice_: int
     model: str
     groups: tuple[tuple[str, ...], ...]
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +66,35 @@ def round_ends(settings: Expand) -> list[int]:
     return sizes
 
 
-def plan_shards(prompts: Iterable[Mapping[str, Any]], settings: Expand) -> list[Shard]:
-    """Shards over rows with `prompt_id` and `messages`, slice by slice, model by model.
+def n_parts(n_prompts: int, settings: Expand) -> int:
+    """How many parts the pool tables of so many prompts are cut into, one at least."""
+    return max(-(-n_prompts * settings.pool_size // PART_RESPONSES), 1)
 
-    Groups go, largest first, to the slice that has least to do, so that slices finish together.
+
+def plan_shards(
+    prompts: Iterable[Mapping[str, Any]], settings: Expand, *, parts: bool = True
+) -> list[Shard]:
+    """Shards over rows with `prompt_id` and `messages`, part by part, slice by slice, by model.
+
+    A part is a run of prompts in order of their ids, all parts of about one size; `parts` False
+    makes one of all, as before 0.5. Within one, groups go, largest first, to the slice that has
+    least to do, so that slices finish together.
     """
     tokens_of = {p["prompt_id"]: _estimated_tokens(p, settings) for p in prompts}
+    ids = sorted(tokens_of)
+    n = n_parts(len(ids), settings) if parts else 1
+    shards: list[Shard] = []
+    for part in range(n):
+        own = ids[len(ids) * part // n : len(ids) * (part + 1) // n]
+        first = shards[-1].slice_ + 1 if shards else 0
+        shards += _shards_of_part({i: tokens_of[i] for i in own}, settings, part, first)
+    return shards
+
+
+def _shards_of_part(
+    tokens_of: Mapping[str, int], settings: Expand, part: int, first: int
+) -> list[Shard]:
+    """The shards of a part, whose slices are numbered from `first`."""
     ordered = sorted(tokens_of, key=lambda prompt: (tokens_of[prompt], prompt))
     groups = list(_groups(ordered, tokens_of, settings))
     n_slices = -(-sum(tokens_of.values()) // settings.tokens_per_shard)
@@ -74,8 +105,8 @@ def plan_shards(prompts: Iterable[Mapping[str, Any]], settings: Expand) -> list[
         slices[k].append(group)
         heapq.heappush(busy, (tokens + sum(tokens_of[prompt] for prompt in group), k))
     return [
-        Shard(content_id("shard", model, groups), k, model, tuple(groups))
-        for k, groups in enumerate(slices)
+        Shard(content_id("shard", model, groups), k, model, tuple(groups), part)
+        for k, groups in enumerate(slices, first)
         for model in models_of(settings)
     ]
 

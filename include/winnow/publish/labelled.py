@@ -9,22 +9,36 @@ from typing import Any
 
 import duckdb
 
+from winnow.batch import Artifact, Manifest
 from winnow.label.database import opened
-from winnow.sql import Source
+from winnow.sql import Source, statements
 
 TABLES = {
     "prompts": "ingest",
-    "responses": "expand",
     "comparisons": "select",
     "annotations": "label",
     "preferences": "label",
 }
-"""Its tables, and the stage that each is of."""
+"""Its tables, and the stage that each is of; beside them `responses`, those that were compared, and
+`profile` (`winnow.records.PROFILE`), which tells of their pools."""
+
+
+_SQL = statements(__file__)
+
+
+def pool_tables(expand: Manifest, select: Manifest) -> dict[str, Artifact]:
+    """`responses` as far as labels speak of them, and the `profile` of their pools.
+
+    Of pools that were gathered before 0.5 they are all responses, which tell the profile too.
+    """
+    if "profile" not in expand.outputs:
+        return {"responses": expand.outputs["responses"]}
+    return {"responses": select.outputs["compared"], "profile": expand.outputs["profile"]}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """A batch's key and its database: `TABLES`, and the views of `winnow.label.database`."""
+    """A batch's key and its database: the tables, and the views of `winnow.label.database`."""
 
     batch: str
     database: duckdb.DuckDBPyConnection
@@ -41,6 +55,11 @@ class Labelled:
 
 @contextmanager
 def labelled(batch: str, tables: Mapping[str, Source]) -> Iterator[Labelled]:
-    """The batch of these `TABLES`, each an Arrow table or a Parquet file."""
+    """The batch of these tables, each an Arrow table or a Parquet file.
+
+    Without a `profile`, `responses` are whole pools, of which it is made.
+    """
     with opened(tables) as database:
+        if "profile" not in tables:
+            database.execute(_SQL["profile"])
         yield Labelled(batch, database)

@@ -21,7 +21,9 @@ from winnow.errors import Corrupt, Fatal
 from winnow.label.aggregation.votes import latest_revisions
 from winnow.lake import Lake
 from winnow.money import MICROS
+from winnow.publish.labelled import pool_tables
 from winnow.publish.versions import Version, newest, read_version
+from winnow.records import RESPONSES
 from winnow.text import plain_rows, plain_text
 
 Row = Mapping[str, Any]
@@ -105,8 +107,7 @@ class _Batch:
 
     def rows(self, stage: str, table: str, column: str, wanted: Sequence[str]) -> list[Row]:
         """The rows of a stage's table whose `column` is among `wanted`."""
-        source = arrow_file(read_artifact(self.lake, self.stages[stage].outputs[table]))
-        return list(pq.read_table(source, filters=[(column, "in", wanted)]).to_pylist())
+        return _rows(self.lake, self.stages[stage].outputs[table], column, wanted)
 
     def kind_of(self, row: str) -> Kind | None:
         """What the row of this id is; None where the batch has none."""
@@ -132,9 +133,9 @@ class _Batch:
     def story(self, pair: Row, added: Mapping[str, Artifact]) -> PairStory:
         """What became of a pair; `added` are the files of the version that first held it."""
         ids, wanted = [pair["first_id"], pair["second_id"]], [pair["pair_id"]]
-        responses = {
-            row["response_id"]: row for row in self.rows("expand", "responses", "response_id", ids)
-        }
+        stored = pool_tables(self.stages["expand"], self.stages["select"])["responses"]
+        rows = _rows(self.lake, stored, "response_id", ids, RESPONSES.names)
+        responses = {row["response_id"]: row for row in rows}
         annotations = latest_revisions(self.rows("label", "annotations", "pair_id", wanted))
         preferences = self.rows("label", "preferences", "pair_id", wanted)
         return PairStory(
@@ -147,6 +148,19 @@ class _Batch:
             cost=sum(row["price"] for row in annotations),
             places=list(_places(self.lake, added, pair["pair_id"])),
         )
+
+
+def _rows(
+    lake: Lake,
+    artifact: Artifact,
+    column: str,
+    wanted: Sequence[str],
+    columns: Sequence[str] | None = None,
+) -> list[Row]:
+    source = arrow_file(read_artifact(lake, artifact))
+    chosen = None if columns is None else list(columns)
+    found = pq.read_table(source, columns=chosen, filters=[(column, "in", wanted)])
+    return list(found.to_pylist())
 
 
 def trace(lake: Lake, campaign: str, dataset: str, row: str, batch: str | None = None) -> Lineage:

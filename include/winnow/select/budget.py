@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from winnow.arrays import BoolArray, IndexArray
+from winnow.arrays import BoolArray
 from winnow.errors import Fatal
 from winnow.select.coverage import CONTESTED, Supply, floor_members
-from winnow.select.packing import packed_pairs
+from winnow.select.packing import matched_pairs, packed_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Rules
 
@@ -118,16 +118,6 @@ def count_capacity(pools: Iterable[Pool], rules: NightRules) -> Capacity:
     return total
 
 
-def most_pairs(i_e: IndexArray, j_e: IndexArray, left_m: IndexArray) -> int:
-    """At most how many of the pairs can be taken when each response has `left_m` pairs left.
-
-    Exact when every two responses may be paired: a complete graph has a subgraph with these degrees
-    up to parity.
-    """
-    degree_m = np.bincount(i_e, minlength=len(left_m)) + np.bincount(j_e, minlength=len(left_m))
-    return int(np.minimum(degree_m, left_m).sum()) // 2
-
-
 def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
     order_m = pool.distinct()
     first_e, second_e = packed_pairs(len(order_m))
@@ -137,7 +127,7 @@ def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
     left_m = np.full(len(order_m), len(order_m) if cap is None else cap, dtype=np.intp)
 
     def at_most(among_e: BoolArray) -> int:
-        return most_pairs(first_e[among_e], second_e[among_e], left_m)
+        return int(matched_pairs(first_e, second_e, among_e, left_m))
 
     # Exploration ignores the cap on pairs per response, so what is promised does too.
     promised = min(rules.promised_per_prompt, int(np.count_nonzero(open_e)))

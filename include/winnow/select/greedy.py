@@ -68,6 +68,13 @@ class PoolChooser:
         # The open pairs of which no response was chosen yet.
         self._fresh_e = self._penalty_e.copy()
         self._uses_m = [0] * len(state.order_m)
+        self._cluster_m: IndexArray | None = None
+        if pool.clusters is not None:
+            self._cluster_m = np.asarray(pool.clusters, dtype=np.intp)[state.order_m]
+            _, number_m, size_k = np.unique(
+                self._cluster_m, return_inverse=True, return_counts=True
+            )
+            self._has_likes_m = size_k[number_m] > 1
         self._last_e: FloatArray | None = None
         self.choices: list[Choice] = []
 
@@ -200,9 +207,9 @@ class PoolChooser:
             self._fresh_e[pairs_of_each(len(state.order_m))[m]] = -np.inf
             if cap is not None and self._uses_m[m] >= cap:
                 self._penalty_e[pairs_of_each(len(state.order_m))[m]] = -np.inf
-        clusters = state.pool.clusters
-        if clusters is not None:
-            cluster_m = np.asarray(clusters)[state.order_m]
+        cluster_m = self._cluster_m
+        # Of two that are like no other, the pair itself is all that their clusters close.
+        if cluster_m is not None and any(self._has_likes_m[m] for m in positions):
             one_m, other_m = (cluster_m == cluster_m[m] for m in positions)
             for penalty_e in (self._penalty_e, self._fresh_e):
                 penalty_e[one_m[state.first_e] & other_m[state.second_e]] = -np.inf

@@ -14,9 +14,10 @@ import numpy as np
 
 from winnow.arrays import BoolArray, IndexArray, IntArray
 from winnow.reward.posterior import Head
-from winnow.select.budget import NightRules, most_pairs
+from winnow.select.budget import NightRules
 from winnow.select.coverage import CONTESTED, Supply, floor_members
 from winnow.select.greedy import PoolChooser
+from winnow.select.packing import matched_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Candidate, Choice
 
@@ -112,8 +113,7 @@ class NightPool:
         """Upper bound on the pairs that can be taken among some open ones."""
         if self._rules.pool_rules.max_pairs_per_response is None or not among_e.any():
             return int(np.count_nonzero(among_e))
-        left_n = np.maximum(self._left_n, 0)
-        return most_pairs(self._i_e[among_e], self._j_e[among_e], left_n)
+        return int(matched_pairs(self._i_e, self._j_e, among_e, self._left_n))
 
 
 def total_supply(pools: Sequence[NightPool], n_floors: int) -> Supply:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numba import njit
 
-from winnow.arrays import FloatArray, IndexArray
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -74,6 +74,26 @@ def packed_forms(form_mm: FloatArray) -> FloatArray:
             form_j[j] = _at_least_0(own_m[i] + own_j[j] - 2.0 * shared_j[j])
         start += m - i - 1
     return form_e
+
+
+@compiled
+def matched_pairs(
+    first_e: IndexArray, second_e: IndexArray, among_e: BoolArray, left_m: IndexArray
+) -> int:
+    """At most how many of some pairs can be taken when each response has `left_m` pairs left.
+
+    Exact when every two responses may be paired: a complete graph has a subgraph with these degrees
+    up to parity.
+    """
+    degree_m = np.zeros(len(left_m), np.int64)
+    for e in range(len(among_e)):
+        if among_e[e]:
+            degree_m[first_e[e]] += 1
+            degree_m[second_e[e]] += 1
+    total = 0
+    for m in range(len(left_m)):
+        total += min(degree_m[m], max(left_m[m], 0))
+    return total // 2
 
 
 @compiled

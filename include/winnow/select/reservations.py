@@ -64,6 +64,8 @@ class Reservations:
         """The state after a pick from `pool` in the strata of `floors`; None when not admitted."""
         if self.slots < 1 or self.room_p[pool] < 1:
             return None
+        if not len(self.wanted_k):
+            return self._after_without_floors(pool)
         wanted_k, unmet_p, room_p = self.wanted_k.copy(), self.unmet_p.copy(), self.room_p.copy()
         open_pk, reserved_pk = self.open_pk.copy(), self.reserved_pk.copy()
         wanted_k[floors] = np.maximum(wanted_k[floors] - 1, 0)
@@ -87,9 +89,13 @@ class Reservations:
 
         Reservations that the pool cannot keep are made again elsewhere, as far as slots allow.
         """
-        room_p, open_pk, unmet_p = self.room_p.copy(), self.open_pk.copy(), self.unmet_p.copy()
-        room_p[pool], open_pk[pool] = room, open_k
+        room_p, unmet_p = self.room_p.copy(), self.unmet_p.copy()
+        room_p[pool] = room
         unmet_p[pool] = min(int(unmet_p[pool]), room)
+        if not len(self.wanted_k):
+            return replace(self, room_p=room_p, unmet_p=unmet_p)
+        open_pk = self.open_pk.copy()
+        open_pk[pool] = open_k
         reserved_pk = self.reserved_pk.copy()
         kept_k = np.minimum(reserved_pk[pool], open_k)
         excess_k = np.maximum(np.cumsum(kept_k) - room, 0)
@@ -98,6 +104,16 @@ class Reservations:
             self, room_p=room_p, open_pk=open_pk, unmet_p=unmet_p, reserved_pk=reserved_pk
         )
         return state.reserving()
+
+    def _after_without_floors(self, pool: int) -> Reservations | None:
+        """`after` where minimums alone are kept: a pick beyond one may not take their slots."""
+        lacks = int(self.unmet_p[pool] > 0)
+        if int(self.unmet_p.sum()) - lacks > self.slots - 1:
+            return None
+        room_p, unmet_p = self.room_p.copy(), self.unmet_p.copy()
+        room_p[pool] -= 1
+        unmet_p[pool] -= lacks
+        return replace(self, slots=self.slots - 1, room_p=room_p, unmet_p=unmet_p)
 
     def reserving(self) -> Reservations:
         """With as many of the wanted picks reserved as possible, first where a minimum pays."""

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from winnow.batch import Batch, read_artifact, table_files
+from winnow.batch import Artifact, Batch, Manifest, read_artifact, table_files
 from winnow.campaign import Campaign
 from winnow.errors import Fatal
 from winnow.ingest.sources import named_files
 from winnow.label.database import opened
-from winnow.publish.labelled import labelled
+from winnow.publish.labelled import labelled, pool_tables
 from winnow.publish.report.shares import largest_shifts, traits
 from winnow.publish.versions import newest
 from winnow.sql import Source
@@ -25,7 +25,6 @@ from winnow.validate.verdict import Verdict
 
 _STAGE_OF = {
     "prompts": "ingest",
-    "responses": "expand",
     "comparisons": "select",
     "tasks": "label",
     "annotations": "label",
@@ -48,9 +47,13 @@ def tables_of(batch: Batch) -> Iterator[dict[str, Path]]:
     Raises:
         Corrupt: One is not what its manifest says.
     """
-    stored = {table: batch.require(stage).outputs[table] for table, stage in _STAGE_OF.items()}
-    with table_files(batch.lake, stored) as files:
+    with table_files(batch.lake, _stored(batch)) as files:
         yield files
+
+
+def _stored(batch: Batch) -> dict[str, Artifact]:
+    own = {table: batch.require(stage).outputs[table] for table, stage in _STAGE_OF.items()}
+    return {**own, **pool_tables(batch.require("expand"), batch.require("select"))}
 
 
 @contextmanager
@@ -66,9 +69,8 @@ def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
     manifests = {table: batch.require(stage) for table, stage in _STAGE_OF.items()}
     label = manifests["annotations"]
     n_rows = {
-        table: manifest.counts.get(_COUNT_OF.get(table, ""), manifest.outputs[table].n_rows)
-        - aside.n_rows.get(table, 0)
-        for table, manifest in manifests.items()
+        table: _n_rows(manifests, table, artifact) - aside.n_rows.get(table, 0)
+        for table, artifact in _stored(batch).items()
     }
     figures, charged = LabelFigures.of(label.figures), label.cost
     with tables_of(batch) as whole, without(whole, aside) as files:
@@ -93,6 +95,13 @@ def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
             evaluation=evaluation_of(batch.campaign, batch.day),
             shifts=shifts,
         )
+
+
+def _n_rows(manifests: Mapping[str, Manifest], table: str, artifact: Artifact) -> int:
+    """Rows of a table when its stage committed."""
+    if table not in _COUNT_OF:
+        return artifact.n_rows
+    return manifests[table].counts.get(_COUNT_OF[table], artifact.n_rows)
 
 
 def _paid(files: Mapping[str, Source]) -> int:

@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from winnow.addresses import without_secrets
@@ -66,7 +68,9 @@ class Spec(BaseModel):
 def work(spec: Spec, report: Report) -> ShardManifest:
     """Load the models and run the spec's shard."""
     lake = open_lake(spec.lake)
-    prompts = read_table(lake, spec.prompts).to_pylist()
+    every = read_table(lake, spec.prompts)
+    own = pa.array([prompt for group in spec.shard.groups for prompt in group])
+    prompts = every.filter(pc.is_in(every["prompt_id"], value_set=own)).to_pylist()
     models = Path(spec.models)
     keys = {"score_key": os.environ.get(SCORE_KEY, "")} if spec.settings.scores else {}
     embed = open_embedder(spec.settings, models, **keys)

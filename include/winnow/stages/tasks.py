@@ -186,6 +186,8 @@ _EXPAND = (
     Task("plan_shards"),
     # A shard on the slowest engine, a CPU.
     Task("generate_responses", hours=24.0),
+    Task("plan_parts"),
+    Task("gather_part"),
     Task(
         "gather_pools",
         reads=("ingest/prompts",),
@@ -222,7 +224,7 @@ _LABEL = (
     Task(
         "submit_tasks",
         hours=6.0,
-        reads=("ingest/prompts", "expand/responses", "select/comparisons"),
+        reads=("ingest/prompts", "select/compared", "select/comparisons"),
         writes="vendor/round-0",
         metrics=(
             *_returned("counter", bought_tasks="tasks"),
@@ -272,7 +274,7 @@ _PUBLISH = (
     Task(
         "publish_version",
         reads=(
-            *("ingest/prompts", "expand/responses", "select/comparisons"),
+            *("ingest/prompts", "select/compared", "select/comparisons"),
             *("label/annotations", "label/preferences"),
         ),
         writes="dataset",

@@ -113,6 +113,8 @@ def without(tables: Mapping[str, Source], aside: Aside) -> Iterator[dict[str, So
     with tempfile.TemporaryDirectory(prefix="winnow-aside-") as folder:
         yield {
             name: _left(source, Path(folder) / f"{name}.parquet", *_of(name, aside))
+            if name in _KEYS
+            else source
             for name, source in tables.items()
         }
 

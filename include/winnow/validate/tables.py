@@ -135,7 +135,7 @@ def _cast(table: pa.Table, column: str, wanted: pa.DataType) -> pa.ChunkedArray 
 
 def _fitted(source: Source, schema: pa.Schema) -> Source:
     """The table in `schema`, with nulls for what it lacks or what is of another type."""
-    if schema_of(source).equals(schema):
+    if set(schema) <= set(schema_of(source)):
         return source
     table = read_columns(source, schema.names)
     columns = []

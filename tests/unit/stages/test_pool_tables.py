@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from winnow.campaign import Expand, Sampler
@@ -13,7 +10,7 @@ from winnow.expand.engine import GeneratedResponse, in_turn
 from winnow.expand.runner import run_shard
 from winnow.expand.shard import plan_shards
 from winnow.lake import FolderLake
-from winnow.stages.expand.pool_tables import PoolTables
+from winnow.stages.expand.pool_tables import merge_calls
 
 from ..expand.conftest import TinyEngine, prompt_row, tiny_embed
 
@@ -48,16 +45,8 @@ def joined(tmp_path, prompts, settings, engine):
                   campaign="c", folder="expand")
         for s in shards
     ]  # fmt: skip
-    by_slice = {}
-    for shard, manifest in zip(shards, done, strict=True):
-        by_slice.setdefault(shard.slice_, []).extend(manifest.calls)
-    tables = PoolTables()
-    pools = list(tables.add(lake, by_slice.values()))
-    read = {
-        name: pq.read_table(io.BytesIO(data)).to_pylist()
-        for name, (data, _) in tables.finish().items()
-    }
-    return tables, pools, read
+    part = merge_calls(lake, [call for manifest in done for call in manifest.calls])
+    return part, part.pools, {"responses": part.rows, "quarantine": part.quarantine.to_pylist()}
 
 
 def test_copies_and_near_copies_become_counts(tmp_path):
@@ -67,9 +56,8 @@ def test_copies_and_near_copies_become_counts(tmp_path):
     assert said == {"Rain.": (2, 2), "Snow.": (1, 0)}
     assert [row["message"] for row in pool.drawn] == ["Rain.", "rain!", "RAIN", "Snow."]
     assert [row["reason"] for row in read["quarantine"]] == ["empty_response"]
-    assert (tables.sampled, tables.in_pools, tables.near_duplicates, tables.quarantined) == (
-        6, 5, 2, 1,
-    )  # fmt: skip
+    assert (tables.sampled, tables.in_pools, tables.near_duplicates) == (6, 5, 2)
+    assert tables.quarantine.num_rows == 1
 
 
 def test_programs_that_differ_in_indentation_are_two_responses(tmp_path):
@@ -85,9 +73,9 @@ def test_programs_that_differ_in_indentation_are_two_responses(tmp_path):
 
 def test_features_follow_their_responses(tmp_path, prompts):
     _, pools, read = joined(tmp_path, prompts, settings_of(responses_per_call=12), TinyEngine())
-    ids = [row["response_id"] for row in read["responses"]]
-    assert [row["response_id"] for row in read["features"]] == ids
-    assert len({row["feature_version"] for row in read["features"]}) == 1
+    assert [row["response_id"] for pool in pools for row in pool.rows] == [
+        row["response_id"] for row in read["responses"]
+    ]
     for pool in pools:
         kept = pool.vectors_nc[pool.kept]
         texts = [row["message"] for row in pool.rows]
@@ -120,20 +108,16 @@ def test_every_draw_is_accounted_for(tmp_path):
     tables, pools, read = joined(tmp_path, asked, settings_of(), TinyEngine())
     assert tables.sampled == 4 * 6
     assert tables.refused == 1
-    assert tables.sampled + tables.refused == tables.in_pools + tables.quarantined
-    assert tables.quarantined == len(read["quarantine"]) == 7
+    assert tables.sampled + tables.refused == tables.in_pools + tables.quarantine.num_rows
+    assert tables.quarantine.num_rows == len(read["quarantine"]) == 7
     assert len(pools) == 3
 
 
-def test_the_same_calls_give_the_same_bytes(tmp_path, prompts):
+def test_the_same_calls_give_the_same_rows_in_order_of_prompts(tmp_path, prompts):
     made = []
     for name in ("one", "two"):
         settings = settings_of(responses_per_call=12)
-        lake = FolderLake(tmp_path / name)
-        (shard,) = plan_shards(prompts, settings)
-        done = run_shard(shard, prompts, settings, TinyEngine(), tiny_embed, lake, lambda _: None,
-                         campaign="c", folder="expand")  # fmt: skip
-        tables = PoolTables()
-        list(tables.add(lake, [done.calls]))
-        made.append(tables.finish())
+        part, pools, _ = joined(tmp_path / name, prompts, settings, TinyEngine())
+        made.append((part.responses, [pool.vectors_nc.tobytes() for pool in pools]))
+        assert [pool.prompt_id for pool in pools] == sorted(row["prompt_id"] for row in prompts)
     assert made[0] == made[1]

@@ -10,7 +10,7 @@ from typing import Any
 from winnow.batch import Artifact, Batch, open_batch, quarantine_table, read_table
 from winnow.campaign import parse_campaign
 from winnow.lake import FolderLake
-from winnow.publish.labelled import TABLES, labelled
+from winnow.publish.labelled import labelled
 from winnow.publish.report.facts import BatchFacts
 from winnow.publish.versions import Version
 from winnow.records import ANNOTATIONS, PREFERENCES, Quarantined
@@ -48,7 +48,7 @@ def batch_with_labels(root: Path, key: str = "d1", annotators: bool = True) -> B
 
 def facts_of(batch: Batch, verdict: dict[str, Any]) -> BatchFacts:
     """What is told of the batch while nothing of it is labelled."""
-    stages = {name: TABLES[name] for name in ("prompts", "responses", "comparisons")}
+    stages = {"prompts": "ingest", "responses": "expand", "comparisons": "select"}
     rows = {n: read_table(batch.lake, batch.require(s).outputs[n]) for n, s in stages.items()}
     unlabelled = {"preferences": PREFERENCES, "annotations": ANNOTATIONS}
     none = {name: schema.empty_table() for name, schema in unlabelled.items()}

@@ -20,7 +20,7 @@ from winnow.publish.versions import newest
 from winnow.reward import Posterior
 from winnow.reward.blocks import SCORE_SLOPE, has_score, spans
 from winnow.stages.select import reward_model
-from winnow.stages.select.candidates import read_candidates
+from winnow.stages.select.candidates import NightCandidates
 from winnow_simulator.taste import taste
 
 from ..expand.conftest import TINY_COLUMNS, tiny_embed
@@ -76,7 +76,7 @@ def test_the_first_night_is_guided_by_the_score(night: MakeNight) -> None:
     assert expanded["audit"] == unscored["audit"], "near duplicates are told by the embedding alone"
     assert figures["strategy"] == "decision_gain"
     assert "0 labels" in figures["fallback"] and "the score" in figures["fallback"]
-    candidates = read_candidates(batch)
+    candidates = NightCandidates(batch).part(0)
     assert has_score(candidates.columns.blocks)
     place = {response: row for row, response in enumerate(candidates.response_ids)}
     column = spans(candidates.columns.blocks)[2].start

@@ -16,13 +16,13 @@ from winnow.campaign import Select, Strategy, parse_campaign
 from winnow.expand import features
 from winnow.expand.features import feature_version
 from winnow.expand.pool_features import in_pool_version
+from winnow.expand.vectors import columns_of
 from winnow.progress import progress
 from winnow.reward import OVERALL, Block, Posterior, Projection, RewardModel
 from winnow.select import STRATEGIES
 from winnow.stages import select
 from winnow.stages.select import reward_model
-from winnow.stages.select.candidates import read_candidates
-from winnow.stages.select.vectors import columns_of
+from winnow.stages.select.candidates import NightCandidates
 
 from .conftest import Night
 
@@ -144,7 +144,7 @@ def test_prompts_are_clustered_into_topics_and_responses_screened(night: MakeNig
     sorted_night = with_select(night(), topics=3)
     batch = sorted_night.batch()
     sorted_night.choose(batch)
-    candidates = read_candidates(batch)
+    candidates = NightCandidates(batch).part(0)
     strata = [pool.strata for pool in candidates.bare_pools]
     assert {s for each in strata for s in each if s.startswith("topic:")} <= {
         "topic:0",
@@ -161,7 +161,7 @@ def test_the_plan_sees_each_text_as_often_as_it_was_sampled(night: MakeNight) ->
     planned = night()
     batch = planned.batch()
     planned.choose(batch)
-    candidates = read_candidates(batch)
+    candidates = NightCandidates(batch)
     model, gate = select.reward_model_for(batch, candidates)
     assert gate == "undecided"
     sampled = sum(len(pool.response_ids) for pool in candidates.pools_as_sampled(model))
@@ -190,7 +190,7 @@ def test_the_next_night_learns_from_this_one(
         assert all(logits >= 0.0 for logits in figures["listens_to"].values())
     wanted = dimensions[:2] if settings.get("head_per_dimension") else [OVERALL]
     assert list(current.model.heads) == wanted
-    candidates = read_candidates(batch)
+    candidates = NightCandidates(batch)
     model, _ = select.reward_model_for(batch, candidates)
     assert model.version == current.model.version
     if settings.get("head_per_dimension"):
@@ -264,5 +264,5 @@ def test_a_night_of_which_all_was_skipped_closes_and_teaches_nothing(
     one.day = "2026-11-23"
     one.choose(one.batch())
     assert "0 labels" in one.batch().require("select").figures["fallback"]
-    model, _ = select.reward_model_for(one.batch(), read_candidates(one.batch()))
+    model, _ = select.reward_model_for(one.batch(), NightCandidates(one.batch()))
     assert model.projection.inverse_scale_c.any(), "a prior over its own responses"

@@ -13,6 +13,7 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from winnow.intervals import wilson
 from winnow.publish.labelled import Labelled
@@ -125,13 +126,25 @@ def seconds_spent(labelled: Labelled) -> float | None:
 
 def lengths(labelled: Labelled) -> Lengths | None:
     """Deciles of characters over distinct responses; None where one of the groups is empty."""
-    groups = [
-        labelled.columns(f"SELECT length(message) AS n FROM responses {where}")["n"]
-        for where in ("", f"WHERE response_id IN ({BOUGHT})", f"WHERE response_id IN ({CHOSEN})")
+    compared = "SELECT length(message) AS length, count(*) AS n FROM responses WHERE response_id IN"
+    queries = [
+        "SELECT value::BIGINT AS length, n FROM profile WHERE trait = 'length'",
+        *(f"{compared} ({ids}) GROUP BY 1" for ids in (BOUGHT, CHOSEN)),
     ]
-    if not all(len(group) for group in groups):
+    groups = [labelled.columns(f"FROM ({query}) ORDER BY length") for query in queries]
+    if not all(len(group["n"]) for group in groups):
         return None
-    return Lengths(*([float(v) for v in np.percentile(g, range(10, 100, 10))] for g in groups))
+    return Lengths(*(_deciles(group["length"], group["n"]) for group in groups))
+
+
+def _deciles(length_v: NDArray[np.int64], n_v: NDArray[np.int64]) -> list[float]:
+    """Deciles of values that rise, each of which there are `n_v`, between neighbours linearly."""
+    last_v = np.cumsum(n_v) - 1
+    place_k = last_v[-1] * np.arange(1, 10) / 10
+    below_k, above_k = (
+        length_v[np.searchsorted(last_v, edge(place_k))] for edge in (np.floor, np.ceil)
+    )
+    return [float(v) for v in below_k + (above_k - below_k) * (place_k % 1.0)]
 
 
 def longer_wins(labelled: Labelled) -> LongerWins | None:

@@ -56,10 +56,10 @@ def traits(labelled: Labelled) -> list[Trait]:
     """A row per language, dimension, tag and flag; the steps are pool, bought and chosen."""
     connection = labelled.database
     connection.execute(_SQL["steps"].format(bought=BOUGHT, chosen=CHOSEN))
-    [sizes] = labelled.rows(f"SELECT {_COUNTS} FROM steps")
+    [sizes] = labelled.rows(_SQL["sizes"])
     if not sizes["pool"]:
         return []
-    counted = _ordered(labelled.rows(_SQL["traits"].format(counts=_COUNTS)))
+    counted = _ordered(labelled.rows(_SQL["traits"]))
     names = list(counted)
     rows = [[Step(counted[name][step], sizes[step]) for step in _OF] for name in names]
     tests = [_chance(row[step], row[step + 1]) for row in rows for step in (0, 1)]
@@ -87,9 +87,6 @@ def largest_shifts(found: Sequence[Trait]) -> dict[str, float | None]:
 
 
 _OF = ("pool", "bought", "chosen")
-_COUNTS = (
-    "count(*) AS pool, count(*) FILTER (is_bought) AS bought, count(*) FILTER (is_chosen) AS chosen"
-)
 
 
 def _ordered(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, int]]:

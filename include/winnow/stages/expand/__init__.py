@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from itertools import groupby
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from winnow.batch import Batch, Manifest, read_table
+from winnow.batch import Artifact, Batch, Manifest, read_table, store_parts
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal, Retryable
 from winnow.expand import audit
@@ -31,19 +32,17 @@ from winnow.expand.features import (
     n_embedding,
     stored_blocks,
 )
-from winnow.expand.manifests import (
-    CallManifest,
-    ShardManifest,
-    call_path,
-    shard_path,
-    speed_path,
-)
+from winnow.expand.manifests import ShardManifest, call_path, shard_path, speed_path
 from winnow.expand.models import is_local
 from winnow.expand.pool_features import in_pool_version
 from winnow.expand.samplers import models_of
+from winnow.expand.screening import how_screened
 from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
-from winnow.records import to_table
-from winnow.stages.expand.pool_tables import MergedPool, PoolTables
+from winnow.pace import Pace
+from winnow.records import PROFILE, to_table
+from winnow.reward.blocks import Block
+from winnow.stages.expand import parts
+from winnow.stages.expand.parts import POOL_TABLES, TABLES, PoolPart
 from winnow.stages.expand.pools_from import source_of, take_pools
 from winnow.stages.generate import SCORE_KEY, SERVER_KEY, SERVER_URL, Spec
 from winnow.stored import parsed, read_sealed, sealed_json
@@ -51,6 +50,12 @@ from winnow.stored import parsed, read_sealed, sealed_json
 STAGE = "expand"
 ENGINES = ("vllm", "transformers")
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+_ROWS_AT_ONCE = 1_000
+_COUNTS = (
+    *("rows_in", "rows_out", "quarantined", "sampled", "responses", "near_duplicates"),
+    *("tokens", "pools"),
+)
 
 
 def plan(batch: Batch) -> list[str]:
@@ -87,8 +92,27 @@ def generate(
     return {"prompts": done.n_prompts, "tokens": sum(each.tokens for each in done.calls)}
 
 
-def gather(batch: Batch) -> Manifest:
+def plan_parts(batch: Batch) -> list[int]:
+    """Numbers of the parts that may be gathered side by side; none where `gather` does it all."""
+    if batch.manifest(STAGE) is not None:
+        return []
+    numbers = sorted({shard.part for shard in _shards(batch)})
+    return numbers if len(numbers) > 1 else []
+
+
+def gather_part(batch: Batch, number: int) -> dict[str, int]:
+    """Gather one part of the pools; returns its counts.
+
+    Raises:
+        Fatal: A shard of it is not generated.
+    """
+    return _gather_part(batch, number, _Planned(batch)).counts
+
+
+def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     """Join all shards into the batch's pools, audit them, and commit the stage.
+
+    Parts that were gathered before are taken as they are; a line of progress a part goes to `say`.
 
     Raises:
         Fatal: A shard is not generated, or pools to take over do not fit the campaign.
@@ -100,44 +124,40 @@ def gather(batch: Batch) -> Manifest:
     source = source_of(batch)
     if source is not None:
         return take_pools(batch, source)
-    prompts = read_table(batch.lake, ingested.outputs["prompts"]).to_pylist()
     settings = batch.campaign.expand
+    planned = _Planned(batch)
+    pace = Pace("parts of the pools", len(planned.parts), say)
+    gathered: list[PoolPart] = []
+    for n, number in enumerate(planned.parts):
+        pace.at(n)
+        gathered.append(_gather_part(batch, number, planned))
+    pace.at(len(gathered))
+    auditor, profile = PoolAuditor(planned.n_prompts, settings.audit), Counter[tuple[str, str]]()
+    counts = Counter(dict.fromkeys(_COUNTS, 0))
+    for part in gathered:
+        auditor.add_sums(part.audited)
+        counts.update(part.counts)
+        profile.update({(k, v): n for k, held in part.profile.items() for v, n in held.items()})
+    outputs = {name: _joined(batch, name, gathered) for name in TABLES}
+    outputs["profile"] = batch.write_table(STAGE, "profile", _profile_table(profile))
+    blocks = next((part.blocks for part in gathered if part.blocks), None) or stored_blocks((), 0)
     version = feature_version(settings)
-    tables = PoolTables()
-    auditor = PoolAuditor(len(prompts), settings.audit)
-    row_of = {row["prompt_id"]: row for row in prompts}
-    audits = [
-        auditor.add(_audited(pool, row_of[pool.prompt_id]))
-        for pool in tables.add(batch.lake, _slices(batch))
-    ]
-    outputs = {
-        name: batch.write_bytes(STAGE, name, "parquet", data, n_rows)
-        for name, (data, n_rows) in tables.finish().items()
-    }
-    outputs["audit"] = batch.write_table(STAGE, "audit", to_table(audits, audit.POOL_AUDITS))
-    blocks = tables.blocks or stored_blocks((), 0)
     return batch.commit(
         STAGE,
         inputs=[ingested],
         outputs=outputs,
         counts={
-            "rows_in": tables.sampled + tables.refused,
-            "rows_out": tables.in_pools,
-            "quarantined": tables.quarantined,
-            "sampled": tables.sampled,
-            "responses": tables.responses,
-            "near_duplicates": tables.near_duplicates,
-            "tokens": tables.tokens,
-            "pools": tables.pools,
-            "saved_responses": tables.pools * settings.pool_size - tables.sampled,
+            **counts,
+            "saved_responses": counts["pools"] * settings.pool_size - counts["sampled"],
         },
         figures={
-            "engine": ", ".join(sorted(tables.engines)),
-            # Where shards were done before an upgrade, the earlier version: of the two it promises
-            # less, that responses of one window are read alike.
-            "feature_version": earlier_version(version) if tables.versions - {version} else version,
-            "n_embedding": n_embedding(blocks),
+            "engine": ", ".join(sorted({engine for part in gathered for engine in part.engines})),
+            "feature_version": earlier_version(version)
+            if any(part.feature_version not in ("", version) for part in gathered)
+            else version,
+            "n_embedding": n_embedding([Block(*block) for block in blocks]),
             "blocks": [list(block) for block in blocks],
+            "screened": how_screened(batch.campaign),
             "audit": auditor.batch().as_dict(),
             "audit_told": audit.sentence(auditor.batch()),
         },
@@ -150,13 +170,18 @@ def progress(batch: Batch) -> str:
         return f"pools are to be taken over from {batch.campaign.pools_from}"
     settings = batch.campaign.expand
     asked, done = set[str](), set[str]()
-    for shard in _shards(batch):
+    shards = _shards(batch)
+    for shard in shards:
         for group in shard.groups:
             for call in calls_of(group, 0, round_ends(settings)[0], shard.model, settings):
                 asked |= set(call.prompts)
                 if _is_generated(batch, shard, call):
                     done |= set(call.prompts)
-    return f"{len(done)} of {len(asked)} prompts generated"
+    generated = f"{len(done)} of {len(asked)} prompts generated"
+    if len(numbers := {shard.part for shard in shards}) < 2:
+        return generated
+    n_gathered = sum(parts.read_part(batch, number) is not None for number in sorted(numbers))
+    return f"{generated}, {n_gathered} of {len(numbers)} parts gathered"
 
 
 def _is_generated(batch: Batch, shard: Shard, call: Call) -> bool:
@@ -169,27 +194,57 @@ def _is_generated(batch: Batch, shard: Shard, call: Call) -> bool:
 def _shards(batch: Batch) -> list[Shard]:
     if batch.campaign.pools_from is not None:
         return []
-    prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"]).to_pylist()
-    return plan_shards(prompts, batch.campaign.expand)
-
-
-def _slices(batch: Batch) -> Iterator[list[CallManifest]]:
-    """The calls of one slice of the prompts after another, all models together."""
-    for _, shards in groupby(_shards(batch), key=lambda shard: shard.slice_):
-        yield [call for shard in shards for call in _read_shard(batch, shard.shard_id).calls]
-
-
-def _audited(pool: MergedPool, prompt: Row) -> audit.Pool:
-    """The pool as it was drawn, before near duplicates are merged."""
-    return audit.Pool(
-        prompt_id=pool.prompt_id,
-        language=prompt["language"],
-        texts=[row["message"] for row in pool.drawn],
-        duplicates=[row["duplicates"] for row in pool.drawn],
-        n_tokens=[row["n_tokens"] for row in pool.drawn],
-        flags=[row["flags"] for row in pool.drawn],
-        embedding_nc=pool.vectors_nc[:, : n_embedding(pool.blocks)].astype(np.float32),
+    table = read_table(
+        batch.lake, batch.require("ingest").outputs["prompts"], ["prompt_id", "messages"]
     )
+    settings = batch.campaign.expand
+
+    def rows() -> Iterator[Row]:
+        for piece in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            yield from piece.to_pylist()
+
+    shards = plan_shards(rows(), settings)
+    if shards and shards[-1].part:
+        before = plan_shards(rows(), settings, parts=False)
+        if _was_begun(batch, before):
+            return before
+    return shards
+
+
+def _was_begun(batch: Batch, shards: Sequence[Shard]) -> bool:
+    """Whether a batch was being generated by this plan, which versions before 0.5 made."""
+    held = set(batch.lake.names(f"{_folder(batch)}/shards"))
+    return any(f"{shard.shard_id}.json" in held for shard in shards)
+
+
+class _Planned:
+    """The shards of a batch by part, and its prompts."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"])
+        self._shards = _shards(batch)
+        self.n_prompts = self._prompts.num_rows
+        # A batch without prompts has one part, of nothing.
+        self.parts = sorted({shard.part for shard in self._shards}) or [0]
+
+    def shards(self, number: int) -> list[Shard]:
+        """Those of a part."""
+        return [shard for shard in self._shards if shard.part == number]
+
+    def prompts(self, number: int) -> list[Row]:
+        """Rows of a part's prompts."""
+        ids = pa.array(
+            sorted({p for shard in self.shards(number) for g in shard.groups for p in g}),
+            pa.string(),
+        )
+        own = pc.is_in(self._prompts["prompt_id"], value_set=ids)
+        return list(self._prompts.filter(own).to_pylist())
+
+
+def _gather_part(batch: Batch, number: int, planned: _Planned) -> PoolPart:
+    shards = planned.shards(number)
+    calls = [call for shard in shards for call in _read_shard(batch, shard.shard_id).calls]
+    return parts.gather_part(batch, number, calls, planned.prompts(number), planned.n_prompts)
 
 
 def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
@@ -277,6 +332,22 @@ def _read_shard(batch: Batch, shard_id: str) -> ShardManifest:
         return parsed(batch.lake, path, ShardManifest.from_bytes)
     except FileNotFoundError as error:
         raise Fatal(f"Shard {shard_id} of batch {batch.key} is not generated; run it.") from error
+
+
+def _joined(batch: Batch, name: str, gathered: Sequence[PoolPart]) -> Artifact:
+    """A table of all parts: their files where it is large, else one file."""
+    stored = [part.outputs[name] for part in gathered]
+    if name in POOL_TABLES or len(stored) == 1:
+        return store_parts(batch.lake, f"{batch.folder}/{STAGE}/{name}", stored)
+    with batch.table_writer(STAGE, name, read_table(batch.lake, stored[0]).schema) as writer:
+        for each in stored:
+            writer.add(read_table(batch.lake, each))
+    return writer.artifact
+
+
+def _profile_table(profile: Mapping[tuple[str, str], int]) -> pa.Table:
+    rows = [{"trait": trait, "value": v, "n": n} for (trait, v), n in sorted(profile.items())]
+    return to_table(rows, PROFILE)
 
 
 def _folder(batch: Batch) -> str:

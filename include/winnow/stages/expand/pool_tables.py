@@ -1,23 +1,22 @@
-"""The calls of all shards joined into a batch's tables: a pool a prompt, each text once.
+"""The calls of a part's shards joined into pools: a pool a prompt, each text once.
 
 Equal texts are one response that counts them as `duplicates`. Texts that differ by no more than a
 reader would notice (white space, case, marks at the ends) are one response too, the first drawn,
 which counts the others as `near_duplicates`; their words are in the calls' own tables.
 
-Always holds: sampled = duplicates + near duplicates + empty responses; memory holds one slice of
-the prompts and the compressed tables; the same calls give the same bytes.
+Always holds: sampled = duplicates + near duplicates + empty responses; pools are in order of their
+prompts' ids; the same calls give the same rows.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from winnow.batch import quarantine_table, read_table
@@ -26,7 +25,7 @@ from winnow.expand.features import stored_blocks
 from winnow.expand.flags import normalised
 from winnow.expand.manifests import CallManifest
 from winnow.lake import Lake
-from winnow.records import FEATURES, QUARANTINE, RESPONSES, Quarantined, to_table
+from winnow.records import RESPONSES, Quarantined, to_table
 from winnow.reward import Blocks
 
 Row = dict[str, Any]
@@ -57,85 +56,70 @@ class MergedPool:
         return [self.drawn[number] for number in self.kept]
 
 
-@dataclass(slots=True)
-class PoolTables:
-    """The tables of a batch as they grow; the counts are of what was added so far."""
+@dataclass(frozen=True)
+class MergedPart:
+    """What the calls of a part gave.
 
-    sampled: int = 0
-    tokens: int = 0
-    in_pools: int = 0
-    responses: int = 0
-    near_duplicates: int = 0
-    pools: int = 0
-    refused: int = 0
-    quarantined: int = 0
-    engines: set[str] = field(default_factory=set)
-    versions: set[str] = field(default_factory=set)
-    blocks: Blocks = ()
-    _writers: dict[str, _TableWriter] = field(
-        default_factory=lambda: {
-            "responses": _TableWriter(RESPONSES),
-            "features": _TableWriter(FEATURES),
-            "quarantine": _TableWriter(QUARANTINE),
-        }
-    )
+    Attributes:
+        pools: In order of prompt id.
+        quarantine: What was refused.
+        sampled: Responses drawn.
+        tokens: Those they are made of.
+        engines: Which made them.
+    """
 
-    def add(self, lake: Lake, slices: Iterable[Sequence[CallManifest]]) -> Iterator[MergedPool]:
-        """Join the calls of one slice after another; each pool is handed on once it is written."""
-        for calls in slices:
-            pools, refused = _merged(lake, calls)
-            self._count(calls, pools, refused)
-            self._writers["responses"].add(
-                to_table((row for pool in pools for row in pool.rows), RESPONSES)
-            )
-            self._writers["features"].add(_features(pools))
-            self._writers["quarantine"].add(refused)
-            yield from pools
+    pools: list[MergedPool]
+    quarantine: pa.Table
+    sampled: int
+    tokens: int
+    engines: frozenset[str]
 
-    def finish(self) -> dict[str, tuple[bytes, int]]:
-        """Each table as Parquet, with its number of rows."""
-        return {name: writer.finish() for name, writer in self._writers.items()}
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Rows of the `responses` table."""
+        return [row for pool in self.pools for row in pool.rows]
 
-    def _count(
-        self, calls: Sequence[CallManifest], pools: Sequence[MergedPool], refused: pa.Table
-    ) -> None:
-        rows = [row for pool in pools for row in pool.rows]
-        self.sampled += sum(call.sampled for call in calls)
-        self.tokens += sum(call.tokens for call in calls)
-        self.engines |= {f"{call.engine} {call.engine_version}" for call in calls}
-        self.versions |= {pool.feature_version for pool in pools}
-        self.responses += len(rows)
-        self.pools += len(pools)
-        self.near_duplicates += sum(row["near_duplicates"] for row in rows)
-        self.in_pools += sum(row["duplicates"] + row["near_duplicates"] for row in rows)
-        self.quarantined += refused.num_rows
-        self.refused += sum(r not in OF_RESPONSES for r in refused["reason"].to_pylist())
-        for pool in pools:
-            self.blocks = self.blocks or pool.blocks
+    @property
+    def responses(self) -> pa.Table:
+        """The `responses` table."""
+        return to_table(self.rows, RESPONSES)
+
+    @property
+    def versions(self) -> set[str]:
+        """Versions of the features."""
+        return {pool.feature_version for pool in self.pools}
+
+    @property
+    def blocks(self) -> Blocks:
+        """What the columns of the features are; none where there is no pool."""
+        return next((pool.blocks for pool in self.pools if pool.blocks), ())
+
+    @property
+    def in_pools(self) -> int:
+        """Draws that the pools count."""
+        return sum(int(row["duplicates"]) for row in self.rows) + self.near_duplicates
+
+    @property
+    def near_duplicates(self) -> int:
+        """Draws that are counted as near duplicates of another one."""
+        return sum(int(row["near_duplicates"]) for row in self.rows)
+
+    @property
+    def refused(self) -> int:
+        """Prompts and calls in quarantine, beside the responses there."""
+        return sum(r not in OF_RESPONSES for r in self.quarantine["reason"].to_pylist())
 
 
-class _TableWriter:
-    """A table written part by part into memory, compressed."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self._sink, self._n_rows = io.BytesIO(), 0
-        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
-
-    def add(self, table: pa.Table) -> None:
-        self._n_rows += table.num_rows
-        self._writer.write_table(table)
-
-    def finish(self) -> tuple[bytes, int]:
-        self._writer.close()
-        return self._sink.getvalue(), self._n_rows
-
-
-def _merged(lake: Lake, calls: Sequence[CallManifest]) -> tuple[list[MergedPool], pa.Table]:
-    """The pools of a slice by prompt id, and what it refused."""
+def merge_calls(lake: Lake, calls: Iterable[CallManifest]) -> MergedPart:
+    """The pools of some calls, all those of their prompts."""
     by_prompt: dict[str, list[tuple[Row, Any, str]]] = {}
     recorded: Blocks = ()
     refused: list[Quarantined] = []
+    sampled = tokens = 0
+    engines: set[str] = set()
     for call in calls:
+        sampled, tokens = sampled + call.sampled, tokens + call.tokens
+        engines.add(f"{call.engine} {call.engine_version}")
         recorded = recorded or call.blocks
         features = read_table(lake, call.outputs["features"])
         vectors, versions = features["vector"].to_numpy(), features["feature_version"].to_pylist()
@@ -144,8 +128,8 @@ def _merged(lake: Lake, calls: Sequence[CallManifest]) -> tuple[list[MergedPool]
             by_prompt.setdefault(row["prompt_id"], []).append((row, vector, version))
         rows = read_table(lake, call.outputs["quarantine"]).to_pylist()
         refused += [Quarantined(**row) for row in rows]
-    pools = [_pool(prompt, by_prompt[prompt], recorded) for prompt in sorted(by_prompt)]
-    return pools, quarantine_table(refused)
+    pools = [_pool(prompt, by_prompt.pop(prompt), recorded) for prompt in sorted(by_prompt)]
+    return MergedPart(pools, quarantine_table(refused), sampled, tokens, frozenset(engines))
 
 
 def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]], recorded: Blocks) -> MergedPool:
@@ -168,17 +152,3 @@ def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]], recorded: Block
     vectors_nc = np.array(vectors, np.float16)
     blocks = stored_blocks(recorded, vectors_nc.shape[1])
     return MergedPool(prompt_id, rows, vectors_nc, kept, drawn[0][2], blocks)
-
-
-def _features(pools: Sequence[MergedPool]) -> pa.Table:
-    if not pools:
-        return FEATURES.empty_table()
-    vectors_rc = np.vstack([pool.vectors_nc[pool.kept] for pool in pools])
-    offsets = pa.array(np.arange(len(vectors_rc) + 1, dtype=np.int32) * vectors_rc.shape[1])
-    flat = pa.array(vectors_rc.reshape(-1), pa.float16())
-    columns = [
-        pa.array([row["response_id"] for pool in pools for row in pool.rows], pa.string()),
-        pa.ListArray.from_arrays(offsets, flat),
-        pa.array([pool.feature_version for pool in pools for _ in pool.rows], pa.string()),
-    ]
-    return pa.Table.from_arrays(columns, schema=FEATURES)

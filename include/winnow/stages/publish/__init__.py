@@ -17,7 +17,7 @@ from winnow.batch import Artifact, Batch, Manifest, read_artifact, read_table, t
 from winnow.errors import Blocked
 from winnow.label.vendors import kind_of
 from winnow.publish.card import dataset_card
-from winnow.publish.labelled import TABLES, Labelled, labelled
+from winnow.publish.labelled import TABLES, Labelled, labelled, pool_tables
 from winnow.publish.shards import cut, store_shards
 from winnow.publish.versions import newest, publish, read_version, shelf
 from winnow.publish.views import dataset_info
@@ -170,6 +170,7 @@ def _way_out(batch: Batch, verdict: Verdict) -> str:
 @contextmanager
 def _opened(batch: Batch, aside: Aside) -> Iterator[Labelled]:
     stored = {table: batch.require(stage).outputs[table] for table, stage in TABLES.items()}
+    stored |= pool_tables(batch.require("expand"), batch.require("select"))
     with (
         table_files(batch.lake, stored) as whole,
         without(whole, aside) as files,

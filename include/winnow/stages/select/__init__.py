@@ -6,24 +6,28 @@ was used is stored with them, and each pair says why it was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from winnow.batch import Batch, Manifest, quarantine_table, read_table
+from winnow.batch import Batch, Manifest, quarantine_table
 from winnow.campaign import Label, Select
+from winnow.expand.features import vectors_table
 from winnow.ids import pair_id
-from winnow.records import COMPARISONS, FEATURES, Quarantined, to_table
+from winnow.pace import Pace, last_note, noted
+from winnow.records import COMPARED, COMPARISONS, Quarantined, to_table
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, one_blas_thread
-from winnow.select.budget import NightRules, count_capacity
+from winnow.select.budget import Capacity, NightRules, count_capacity
 from winnow.select.fallback import effective_dimension, effective_rules, untrusted_because
-from winnow.select.night import Night
+from winnow.select.night import Night, NightReport
 from winnow.stages.compared import with_pool_columns
 from winnow.stages.select import reward_model
-from winnow.stages.select.candidates import Candidates, read_candidates
+from winnow.stages.select.candidates import Candidates, NightCandidates
 
 STAGE = "select"
 
@@ -37,50 +41,49 @@ _OF_CHOICE = (
 
 
 @one_blas_thread()
-def run(batch: Batch) -> Manifest:
-    """Choose the batch's comparisons."""
+def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
+    """Choose the batch's comparisons; a line of progress now and then goes to `say`."""
     done = batch.manifest(STAGE)
     if done is not None:
         return done
     ingested, expanded = batch.require("ingest"), batch.require("expand")
-    candidates = read_candidates(batch)
+    candidates = NightCandidates(batch)
     current = _newest(batch, candidates)
     model, gate = _model_of(batch, candidates, current)
     rules, fallback = night_rules(batch.campaign.select, model, gate)
-    capacity = count_capacity(candidates.bare_pools, rules)
-    night = Night(candidates.pools(model), model.heads, rules, capacity)
-    comparisons, alone = [], []
-    for pool, choices in night:
-        prompt = candidates.prompts[pool.prompt_id]
-        comparisons += [_comparison(batch, rules, prompt, pool, c, model.version) for c in choices]
-        if not choices:
-            detail = (
-                f"the pool holds {len(set(pool.response_ids))} distinct response(s) and no pair of "
-                "them is worth comparing"
-            )
-            alone.append(Quarantined(STAGE, "no_pair", detail, record_id=pool.prompt_id))
-    report = night.report
+    seen = _Seen()
+    capacity = count_capacity(seen.pools(candidates), rules)
+    chosen = _Chosen(batch, candidates, rules, model)
+    say = noted(batch.lake, _pace_path(batch), say) if candidates.n_parts > 1 else say
+    pace = Pace("prompts", seen.n_prompts, say)
+    with ExitStack() as stack:
+        comparisons, compared = (
+            stack.enter_context(batch.table_writer(STAGE, name, schema))
+            for name, schema in (("comparisons", COMPARISONS), ("compared", COMPARED))
+        )
+        with closing(chosen.parts(capacity)) as parts:
+            for rows, table in parts:
+                comparisons.add(to_table(rows, COMPARISONS))
+                compared.add(table)
+                pace.at(chosen.n_prompts)
+    report = chosen.report
     return batch.commit(
         STAGE,
         inputs=[ingested, expanded],
         outputs={
-            "comparisons": batch.write_table(
-                STAGE, "comparisons", to_table(comparisons, COMPARISONS)
-            ),
-            "compared": batch.write_table(
-                STAGE, "compared", _compared(batch, candidates, comparisons, model.feature_version)
-            ),
+            "comparisons": comparisons.artifact,
+            "compared": compared.artifact,
             "reward_model": batch.write_bytes(STAGE, "reward_model", "npz", model.to_bytes()),
-            "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(alone)),
+            "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(chosen.alone)),
         },
         counts={
-            "rows_in": len(candidates.rows_of),
-            "rows_out": len(candidates.rows_of) - len(alone),
-            "quarantined": len(alone),
-            "pairs_scored": candidates.n_pairs,
-            "comparisons": len(comparisons),
+            "rows_in": seen.n_prompts,
+            "rows_out": seen.n_prompts - len(chosen.alone),
+            "quarantined": len(chosen.alone),
+            "pairs_scored": seen.n_pairs,
+            "comparisons": comparisons.n_rows,
             "exploration": report.explored,
-            "blocked_responses": int(candidates.blocked_r.sum()),
+            "blocked_responses": seen.n_blocked,
         },
         figures={
             "strategy": rules.pool_rules.strategy,
@@ -94,12 +97,107 @@ def run(batch: Batch) -> Manifest:
             "unspent_pairs": report.unspent,
             "floors": [asdict(floor) for floor in report.floors],
             "unmet_floors": [floor.stratum for floor in report.unmet],
-            "conflicts": sum(c["conflict"] for c in comparisons),
+            "conflicts": chosen.n_conflicts,
         },
     )
 
 
-def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel, GateState]:
+def progress(batch: Batch) -> str | None:
+    """How far choosing is, as it told last; None where it told nothing."""
+    return last_note(batch.lake, _pace_path(batch))
+
+
+def _pace_path(batch: Batch) -> str:
+    return f"{batch.folder}/{STAGE}/pace.txt"
+
+
+@dataclass
+class _Seen:
+    """What the pools hold, counted as they pass."""
+
+    n_prompts: int = 0
+    n_pairs: int = 0
+    n_blocked: int = 0
+
+    def pools(self, candidates: NightCandidates) -> Iterator[Pool]:
+        for part in candidates.bare_parts():
+            self.n_prompts += len(part.rows_of)
+            self.n_pairs += part.n_pairs
+            self.n_blocked += int(part.blocked_r.sum())
+            yield from part.bare_pools
+
+
+class _Chosen:
+    """A night being chosen, part by part.
+
+    Attributes:
+        n_prompts: Prompts so far.
+        n_conflicts: Pairs on which two dimensions disagree.
+        alone: Prompts without a pair.
+        report: What the night did.
+    """
+
+    report: NightReport
+
+    def __init__(
+        self, batch: Batch, candidates: NightCandidates, rules: NightRules, model: RewardModel
+    ) -> None:
+        self._batch, self._candidates, self._rules = batch, candidates, rules
+        self._model = model
+        self.n_prompts = self.n_conflicts = 0
+        self.alone: list[Quarantined] = []
+
+    def parts(self, capacity: Capacity) -> Generator[tuple[list[Row], pa.Table], None, None]:
+        """Rows of `COMPARISONS` and of `COMPARED`, a part of the pools at a time."""
+        waiting: deque[tuple[int, Candidates]] = deque()
+
+        def pools() -> Iterator[Pool]:
+            for number, part in enumerate(self._candidates.parts()):
+                waiting.append((number, part))
+                yield from part.pools(self._model)
+
+        night = Night(pools(), self._model.heads, self._rules, capacity)
+        self.report = night.report
+        rows: list[Row] = []
+        n_here = 0
+        for pool, choices in night:
+            while n_here == len(waiting[0][1].rows_of):
+                yield rows, self._compared(*waiting.popleft(), rows)
+                rows, n_here = [], 0
+            rows += self._of_pool(waiting[0][1], pool, choices)
+            n_here += 1
+        while waiting:
+            yield rows, self._compared(*waiting.popleft(), rows)
+            rows = []
+
+    def _of_pool(
+        self, part: Candidates, pool: Pool, choices: Sequence[Choice]
+    ) -> Iterator[dict[str, Any]]:
+        self.n_prompts += 1
+        if not choices:
+            detail = (
+                f"the pool holds {len(set(pool.response_ids))} distinct response(s) and no pair of "
+                "them is worth comparing"
+            )
+            self.alone.append(Quarantined(STAGE, "no_pair", detail, record_id=pool.prompt_id))
+        for choice in choices:
+            self.n_conflicts += choice.conflict
+            prompt = part.prompts[pool.prompt_id]
+            yield _comparison(self._batch, self._rules, prompt, pool, choice, self._model.version)
+
+    def _compared(self, number: int, part: Candidates, comparisons: Sequence[Row]) -> pa.Table:
+        """The compared responses of a part with all that later stages read of them."""
+        sides = ("first_id", "second_id")
+        compared = sorted({(c["prompt_id"], c[side]) for c in comparisons for side in sides})
+        place = {response: row for row, response in enumerate(part.response_ids)}
+        ids = [response for _, response in compared]
+        raw_xc = part.raw_rc[[place[response] for response in ids]]
+        vectors = vectors_table(ids, raw_xc, self._model.feature_version)
+        prompts = self._candidates.prompts_of({prompt for prompt, _ in compared})
+        return with_pool_columns(vectors, self._candidates.responses(number), prompts)
+
+
+def reward_model_for(batch: Batch, candidates: NightCandidates) -> tuple[RewardModel, GateState]:
     """The newest reward model with the state of its gate.
 
     Before any label on features of this version it is a prior over this batch's own features, and
@@ -108,12 +206,12 @@ def reward_model_for(batch: Batch, candidates: Candidates) -> tuple[RewardModel,
     return _model_of(batch, candidates, _newest(batch, candidates))
 
 
-def _newest(batch: Batch, candidates: Candidates) -> reward_model.Current | None:
+def _newest(batch: Batch, candidates: NightCandidates) -> reward_model.Current | None:
     return reward_model.newest_for(batch.lake, batch.campaign, candidates.columns)
 
 
 def _model_of(
-    batch: Batch, candidates: Candidates, current: reward_model.Current | None
+    batch: Batch, candidates: NightCandidates, current: reward_model.Current | None
 ) -> tuple[RewardModel, GateState]:
     columns = candidates.columns
     if current is not None:
@@ -126,7 +224,7 @@ def _model_of(
     unknown = prior_of(projection.blocks)
     names = {OVERALL}
     if batch.campaign.select.head_per_dimension:
-        names = {candidates.prompts[prompt]["dimension"] for prompt in candidates.rows_of}
+        names = candidates.dimensions
     heads = {name: heads_so_far.get(name, unknown) for name in sorted(names)}
     return RewardModel(projection, heads, columns.version), gate
 
@@ -196,27 +294,3 @@ def _comparison(
 def expected_cost(label: Label) -> int:
     """Price of a comparison with its share of second votes, micro-dollars."""
     return round(label.price * (1.0 + label.second_vote_share))
-
-
-def _compared(
-    batch: Batch, candidates: Candidates, comparisons: Sequence[Row], feature_version: str
-) -> pa.Table:
-    """The compared responses with all that later stages read of them."""
-    place = {response: row for row, response in enumerate(candidates.response_ids)}
-    compared = {
-        (c["prompt_id"], c[side]) for c in comparisons for side in ("first_id", "second_id")
-    }
-    vectors = to_table(
-        (
-            {
-                "response_id": response,
-                "vector": candidates.raw_rc[place[response]],
-                "feature_version": feature_version,
-            }
-            for _, response in sorted(compared)
-        ),
-        FEATURES,
-    )
-    responses = read_table(batch.lake, batch.require("expand").outputs["responses"])
-    prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"])
-    return with_pool_columns(vectors, responses, prompts)

@@ -25,7 +25,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from winnow.batch import Artifact, Batch, read_artifact, read_manifest, read_table
+from winnow.batch import (
+    Artifact,
+    Batch,
+    parts_of,
+    read_artifact,
+    read_manifest,
+    read_table,
+)
 from winnow.label.aggregation.votes import votes_of
 from winnow.lake import Lake
 from winnow.publish.pull import fetch
@@ -147,10 +154,16 @@ def _pools(batch: Batch, drawn: Mapping[str, Sequence[Row]], model: RewardModel)
     ends = {p[side] for ps in drawn.values() for p in ps for side in ("first_id", "second_id")}
     ingested, expanded = batch.require("ingest"), batch.require("expand")
     prompts = _rows(batch.lake, ingested.outputs["prompts"], "prompt_id", drawn)
-    responses = _rows(batch.lake, expanded.outputs["responses"], "prompt_id", drawn)
-    ids = responses["response_id"].to_pylist()
-    features = _rows(batch.lake, expanded.outputs["features"], "response_id", ids)
-    return candidates_of(batch, prompts, responses, features, fit=ends).pools(model)
+    stored = [parts_of(batch.lake, expanded.outputs[n]) for n in ("responses", "features")]
+    left = set(drawn)
+    for of_responses, of_features in zip(*stored, strict=True):
+        responses = _rows(batch.lake, of_responses, "prompt_id", left)
+        ids = responses["response_id"].to_pylist()
+        features = _rows(batch.lake, of_features, "response_id", ids)
+        yield from candidates_of(batch, prompts, responses, features, fit=ends).pools(model)
+        left -= set(responses["prompt_id"].to_pylist())
+        if not left:
+            break
 
 
 def _rows(lake: Lake, artifact: Artifact, column: str, wanted: Collection[str]) -> pa.Table:

@@ -1,18 +1,22 @@
-"""A batch's responses and features as the candidate pools that selection reads.
+"""A batch's responses and features as the candidate pools that selection reads, part by part.
 
-Features are projected when a pool is asked for, so that memory holds the raw ones and the projected
-ones of one shard; the ids, clusters and strata of all pools are worked out once.
+    NightCandidates(batch)   the batch: its parts in order, its pools one after another
+    Candidates               the pools of one part
+
+Memory holds a part and the next one. What a pool is without its features (ids, clusters, what is
+blocked) is stored beside them since 0.5; where it is not, or was worked out for other settings, it
+is worked out from the texts.
 
 Always holds: pools come in rising order of prompt id, the same each time they are asked for.
 
-Shapes: r responses of the batch, n responses of one prompt, c raw feature columns.
+Shapes: r responses of a part, n responses of one prompt, c raw feature columns.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,18 +26,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
-from winnow.batch import Batch, read_table
+from winnow.arrays import BoolArray, FloatArray, IndexArray, IntArray
+from winnow.batch import Batch, parts_of, read_table
+from winnow.expand.calls import prompt_text
+from winnow.expand.screening import how_screened, rows_by_prompt, screen
+from winnow.expand.vectors import Columns, columns_of, stored_vectors
 from winnow.reward import RewardModel, centre
 from winnow.reward.blocks import width
 from winnow.select import Pool
 from winnow.select.curves import part_of
-from winnow.select.screen import answers_nothing, near_duplicates
-from winnow.stages.select.vectors import Columns, columns_of, stored_vectors
 
 Row = Mapping[str, Any]
-
-UNFIT = frozenset({"looping", "echo"})
-"""Flags of responses that are part of no pair."""
 
 _FAILURES = {"truncated": "failure:truncated", "refusal": "failure:refusal"}
 """Flags that are a stratum, on which a campaign may put a floor."""
@@ -41,48 +44,54 @@ _FAILURES = {"truncated": "failure:truncated", "refusal": "failure:refusal"}
 _PROJECTION_PROMPTS = 512
 """Prompts that a first projection is learnt from: ids are hashes, so the first are a fair draw."""
 
+_POOLS_AT_ONCE = 32
+"""Pools projected together: as many as fit the processor's cache."""
+
+_OF_PROMPT = ("prompt_id", "dimension", "language", "tags")
+
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The responses of a batch, by prompt.
+    """The responses of a part of a batch, by prompt.
 
     Attributes:
-        prompts: Rows of the batch's prompts by id.
+        prompts: Rows of its prompts by id.
         response_ids: (r,).
         n_tokens: (r,).
-        duplicates: How often each text was sampled, near duplicates included, (r,).
+        drawn_r: How often each text was sampled, near duplicates included.
         flags: Faults of each response, (r,).
         blocked_r: Responses that are part of no pair.
-        raw_rc: Raw features, float16.
+        clusters_r: Number of each response's near-duplicate cluster among those to its prompt.
+        raw_rc: Raw features, float16; of no columns where nobody asked for them.
         columns: What they are.
-        rows_of: Row numbers of each prompt's responses.
+        rows_of: Row numbers of each prompt's responses, a run of rows each.
         one_dimension: Whether a label teaches only the head of its prompt's dimension.
-        topics: Clusters that prompts are sorted into; 0: none.
-        clusters: Number of each response's near-duplicate cluster among those to its prompt, (r,).
+        topic_of: Cluster of each prompt, where prompts are sorted into some.
     """
 
     prompts: Mapping[str, Row]
-    response_ids: list[str]
-    n_tokens: list[int]
-    duplicates: list[int]
-    flags: list[list[str]]
-    blocked_r: NDArray[np.bool_]
+    response_ids: Sequence[str]
+    n_tokens: Sequence[int]
+    drawn_r: IntArray
+    flags: Sequence[Sequence[str] | None]
+    blocked_r: BoolArray
+    clusters_r: IndexArray
     raw_rc: NDArray[np.float16]
     columns: Columns
     rows_of: Mapping[str, list[int]]
     one_dimension: bool
-    topics: int
-    clusters: list[int]
+    topic_of: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def bare_pools(self) -> list[Pool]:
         """Every pool in order of prompt id, with features of no columns."""
+        clusters = self.clusters_r.tolist()
         return [
             Pool(
                 prompt,
                 [self.response_ids[row] for row in rows],
                 np.zeros((len(rows), 0)),
-                clusters=[self.clusters[row] for row in rows],
+                clusters=[clusters[row] for row in rows],
                 blocked=self.blocked_r[rows],
                 n_tokens=[self.n_tokens[row] for row in rows],
                 asked=self.prompts[prompt]["dimension"] if self.one_dimension else None,
@@ -94,70 +103,204 @@ class Candidates:
 
     def pools(self, model: RewardModel) -> Iterator[Pool]:
         """Every pool in order of prompt id, with the features that `model` reads."""
-        for pool in self.bare_pools:
-            raw_nc = self.raw_rc[self.rows_of[pool.prompt_id], : model.n_columns].astype(np.float64)
-            yield replace(pool, features_nd=model.features(raw_nc))
+        pools = self.bare_pools
+        for start in range(0, len(pools), _POOLS_AT_ONCE):
+            some = pools[start : start + _POOLS_AT_ONCE]
+            rows = [self.rows_of[pool.prompt_id] for pool in some]
+            raw_xc = self.raw_rc[[row for each in rows for row in each], : model.n_columns]
+            projected_xd = model.projection.apply(raw_xc.astype(np.float64))
+            at = 0
+            for pool in some:
+                n = len(pool.response_ids)
+                yield replace(pool, features_nd=centre(projected_xd[at : at + n]))
+                at += n
 
-    def sample(self) -> NDArray[np.float64]:
-        """Raw features of some prompts, centred within each: what a first projection learns.
-
-        Where no prompt has a response, one row of zeros, of which it learns nothing.
-        """
-        some = list(self.rows_of.values())[:_PROJECTION_PROMPTS]
-        if not some:
-            return np.zeros((1, self.raw_rc.shape[1]))
-        return np.vstack([centre(self.raw_rc[rows].astype(np.float64)) for rows in some])
+    def sampled_centred(self, n_prompts: int) -> list[FloatArray]:
+        """Raw features of the first prompts, centred within each."""
+        some = list(self.rows_of.values())[:n_prompts]
+        return [centre(self.raw_rc[rows].astype(np.float64)) for rows in some]
 
     def pools_as_sampled(self, model: RewardModel) -> Iterator[Pool]:
         """Every pool with each text as often as it was sampled."""
         for pool in self.pools(model):
             rows = self.rows_of[pool.prompt_id]
-            counts = [self.duplicates[row] for row in rows]
-            yield part_of(pool, np.repeat(np.arange(len(rows)), counts).tolist())
+            yield part_of(pool, np.repeat(np.arange(len(rows)), self.drawn_r[rows]).tolist())
 
     @property
     def n_pairs(self) -> int:
         """Pairs of all pools."""
         return sum(len(rows) * (len(rows) - 1) // 2 for rows in self.rows_of.values())
 
+    def mean_embeddings(self) -> Iterator[tuple[str, FloatArray]]:
+        """Each prompt with the mean embedding of its responses."""
+        embedding_rc = self.raw_rc[:, : self.columns.n_embedding]
+        for prompt, rows in self.rows_of.items():
+            yield prompt, embedding_rc[rows].mean(axis=0, dtype=np.float64)
+
     def _strata(self, prompt: str) -> tuple[str, ...]:
         row = self.prompts[prompt]
         strata = [f"dimension:{row['dimension']}", *(f"tag:{tag}" for tag in row["tags"] or ())]
         if row["language"]:
             strata.append(f"language:{row['language']}")
-        if self.topics:
-            strata.append(f"topic:{self._topic_of[prompt]}")
+        if prompt in self.topic_of:
+            strata.append(f"topic:{self.topic_of[prompt]}")
         return tuple(strata)
 
     def _failures(self, row: int) -> frozenset[str]:
-        return frozenset(_FAILURES[flag] for flag in self.flags[row] if flag in _FAILURES)
+        flags = self.flags[row]
+        return frozenset(_FAILURES[f] for f in flags if f in _FAILURES) if flags else _NO_FAILURE
+
+
+_NO_FAILURE = frozenset[str]()
+
+
+class NightCandidates:
+    """The candidates of a batch that has been expanded, read part by part as they are asked for.
+
+    Attributes:
+        columns: What the raw features are.
+        n_parts: How many parts there are.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        ingested, expanded = batch.require("ingest"), batch.require("expand")
+        self._batch, self._settings = batch, batch.campaign.select
+        self.columns = columns_of(expanded, batch.campaign.expand)
+        names = ["responses", "features"]
+        self._is_screened = expanded.figures.get("screened") == how_screened(batch.campaign)
+        if self._is_screened:
+            names.append("candidates")
+        self._stored = {n: parts_of(batch.lake, expanded.outputs[n]) for n in names}
+        self.n_parts = len(self._stored["responses"])
+        self._prompts = ingested.outputs["prompts"]
+        self._only: Candidates | None = None
+
+    def part(self, number: int) -> Candidates:
+        """A part with its features.
+
+        Raises:
+            Corrupt: Responses and features do not match.
+        """
+        return self._sorted(self._whole(number))
+
+    def bare_part(self, number: int) -> Candidates:
+        """A part without its features, as far as it can be read without them."""
+        is_bare = self._is_screened and self.n_parts > 1
+        return self._sorted(self._screened(number, bare=True) if is_bare else self._whole(number))
+
+    def bare_parts(self) -> Iterator[Candidates]:
+        """Every part without its features."""
+        return (self.bare_part(number) for number in range(self.n_parts))
+
+    def parts(self) -> Iterator[Candidates]:
+        """Every part; the next one is read meanwhile."""
+        with ThreadPoolExecutor(1) as reader:
+            coming: Future[Candidates] = reader.submit(self.part, 0)
+            for number in range(self.n_parts):
+                part = coming.result()
+                if number + 1 < self.n_parts:
+                    coming = reader.submit(self.part, number + 1)
+                yield part
+
+    def bare_pools(self) -> Iterator[Pool]:
+        """Every pool in order of prompt id, with features of no columns."""
+        return (pool for part in self.bare_parts() for pool in part.bare_pools)
+
+    def pools_as_sampled(self, model: RewardModel) -> Iterator[Pool]:
+        """Every pool with each text as often as it was sampled."""
+        return (pool for part in self.parts() for pool in part.pools_as_sampled(model))
+
+    def sample(self) -> NDArray[np.float64]:
+        """Raw features of some prompts, centred within each: what a first projection learns.
+
+        Where no prompt has a response, one row of zeros, of which it learns nothing.
+        """
+        some: list[FloatArray] = []
+        for number in range(self.n_parts):
+            part = self.part(number)
+            some += part.sampled_centred(_PROJECTION_PROMPTS - len(some))
+            if len(some) >= _PROJECTION_PROMPTS:
+                break
+        return np.vstack(some) if some else np.zeros((1, width(self.columns.blocks)))
+
+    @cached_property
+    def dimensions(self) -> set[str]:
+        """Dimensions of the prompts that have a response."""
+        return {
+            part.prompts[prompt]["dimension"]
+            for part in self.bare_parts()
+            for prompt in part.rows_of
+        }
+
+    def responses(self, number: int) -> pa.Table:
+        """The rows of a part's responses."""
+        return read_table(self._batch.lake, self._stored["responses"][number])
+
+    def prompts_of(self, ids: Collection[str], columns: Sequence[str] = _OF_PROMPT) -> pa.Table:
+        """Some columns of the rows of some prompts."""
+        table = self._about_prompts if columns == _OF_PROMPT else self._read_prompts(columns)
+        own = pc.is_in(table["prompt_id"], value_set=pa.array(sorted(ids), pa.string()))
+        return table.filter(own)
+
+    @cached_property
+    def _about_prompts(self) -> pa.Table:
+        return self._read_prompts(_OF_PROMPT)
+
+    def _read_prompts(self, columns: Sequence[str]) -> pa.Table:
+        return read_table(self._batch.lake, self._prompts, columns)
+
+    def _whole(self, number: int) -> Candidates:
+        if self.n_parts > 1:
+            return self._screened(number) if self._is_screened else self._unscreened(number)
+        if self._only is None:
+            self._only = self._screened(0) if self._is_screened else self._unscreened(0)
+        return self._only
+
+    def _screened(self, number: int, *, bare: bool = False) -> Candidates:
+        """A part as it was stored."""
+        lake = self._batch.lake
+        table = read_table(lake, self._stored["candidates"][number])
+        ids, prompt_of = (table[name].to_pylist() for name in ("response_id", "prompt_id"))
+        raw_rc = np.zeros((len(ids), 0), np.float16)
+        if not bare and ids:
+            raw_rc = stored_vectors(read_table(lake, self._stored["features"][number]), ids)
+        prompts = self.prompts_of(set(prompt_of)).to_pylist()
+        return Candidates(
+            prompts={row["prompt_id"]: row for row in prompts},
+            response_ids=ids,
+            n_tokens=table["n_tokens"].to_pylist(),
+            drawn_r=table["drawn"].to_numpy().astype(np.int64),
+            flags=table["flags"].to_pylist(),
+            blocked_r=table["blocked"].to_numpy(zero_copy_only=False),
+            clusters_r=table["cluster"].to_numpy().astype(np.intp),
+            raw_rc=raw_rc,
+            columns=self.columns,
+            rows_of=rows_by_prompt(prompt_of),
+            one_dimension=self._settings.head_per_dimension,
+        )
+
+    def _unscreened(self, number: int) -> Candidates:
+        """A part whose texts have to be read."""
+        responses = self.responses(number)
+        ids = set(responses["prompt_id"].to_pylist())
+        prompts = self.prompts_of(ids, (*_OF_PROMPT, "messages"))
+        features = read_table(self._batch.lake, self._stored["features"][number])
+        return candidates_of(self._batch, prompts, responses, features)
+
+    def _sorted(self, part: Candidates) -> Candidates:
+        """The part with the topics of its prompts."""
+        return replace(part, topic_of=self._topic_of) if self._settings.topics else part
 
     @cached_property
     def _topic_of(self) -> dict[str, int]:
         """k-means clusters of the prompts by the mean embedding of their responses."""
-        embedding_rc = self.raw_rc[:, : self.columns.n_embedding]
-        means = [
-            embedding_rc[rows].mean(axis=0, dtype=np.float64) for rows in self.rows_of.values()
-        ]
-        k = min(self.topics, len(means))
-        _, topics = kmeans2(np.array(means), k, minit="++", seed=0)
-        return dict(zip(self.rows_of, topics.tolist(), strict=True))
-
-
-def read_candidates(batch: Batch) -> Candidates:
-    """The candidates of a batch that has been expanded.
-
-    Raises:
-        Corrupt: Responses and features do not match.
-    """
-    ingested, expanded = batch.require("ingest"), batch.require("expand")
-    return candidates_of(
-        batch,
-        read_table(batch.lake, ingested.outputs["prompts"]),
-        read_table(batch.lake, expanded.outputs["responses"]),
-        read_table(batch.lake, expanded.outputs["features"]),
-        topics=batch.campaign.select.topics,
-    )
+        parts = (self._whole(number) for number in range(self.n_parts))
+        means = [mean for part in parts for mean in part.mean_embeddings()]
+        if not means:
+            return {}
+        k = min(self._settings.topics, len(means))
+        _, topics = kmeans2(np.array([mean for _, mean in means]), k, minit="++", seed=0)
+        return dict(zip((prompt for prompt, _ in means), topics.tolist(), strict=True))
 
 
 def candidates_of(
@@ -166,60 +309,32 @@ def candidates_of(
     responses: pa.Table,
     features: pa.Table,
     *,
-    topics: int = 0,
     fit: Collection[str] = (),
 ) -> Candidates:
-    """Candidates from these tables of a batch, or parts of them.
+    """Candidates from these tables of a batch, or parts of them, screened now.
 
-    The responses `fit`, by id, are blocked for nothing; raises as `read_candidates` does.
+    The responses `fit`, by id, are blocked for nothing.
+
+    Raises:
+        Corrupt: Responses and features do not match.
     """
     settings = batch.campaign.select
-    ids, prompt_of = responses["response_id"].to_pylist(), responses["prompt_id"].to_pylist()
-    flags, texts = responses["flags"].to_pylist(), responses["message"].to_pylist()
-    duplicates = pc.add(responses["duplicates"], responses["near_duplicates"]).to_pylist()
-    prompt_row = {row["prompt_id"]: row for row in prompts.to_pylist()}
-    text_of = {
-        prompt: "\n".join(message["content"] or "" for message in row["messages"])
-        for prompt, row in prompt_row.items()
-    }
-    blocked_r = np.array([not UNFIT.isdisjoint(each or ()) for each in flags], dtype=np.bool_)
-    blocked_r |= answers_nothing(
-        prompt_of,
-        texts,
-        responses["model"].to_pylist(),
-        duplicates,
-        [text_of[prompt] for prompt in prompt_of],
-    )
-    blocked_r &= np.array([each not in fit for each in ids], dtype=np.bool_)
+    rows, prompt_rows = responses.to_pylist(), prompts.to_pylist()
     columns = columns_of(batch.require("expand"), batch.campaign.expand)
-    stored_rc, rows_of = stored_vectors(features, ids), rows_by_prompt(prompt_of)
-    in_pool = responses.select(["message", "logprob", "n_tokens", "model"]).to_pylist()
-    raw_rc = np.zeros((len(ids), width(columns.blocks)), np.float16)
-    clusters_r = np.zeros(len(ids), np.intp)
-    for rows in rows_of.values():
-        raw_rc[rows] = columns.of_pool([in_pool[row] for row in rows], stored_rc[rows])
-        embedding_nh = stored_rc[rows, : columns.n_embedding]
-        text_n = [texts[row] for row in rows]
-        clusters_r[rows] = near_duplicates(embedding_nh, settings.near_duplicate, text_n)
+    ids = [row["response_id"] for row in rows]
+    asked = {row["prompt_id"]: prompt_text(row) for row in prompt_rows}
+    stored_rc = stored_vectors(features, ids)
+    screened = screen(rows, stored_rc, asked, columns, settings.near_duplicate, fit=fit)
     return Candidates(
-        prompts=prompt_row,
+        prompts={row["prompt_id"]: row for row in prompt_rows},
         response_ids=ids,
-        n_tokens=responses["n_tokens"].to_pylist(),
-        duplicates=duplicates,
-        flags=flags,
-        blocked_r=blocked_r,
-        raw_rc=raw_rc,
-        rows_of=rows_of,
+        n_tokens=[row["n_tokens"] for row in rows],
+        drawn_r=np.array([r["duplicates"] + r["near_duplicates"] for r in rows], np.int64),
+        flags=[row["flags"] for row in rows],
+        blocked_r=screened.blocked_r,
+        clusters_r=screened.clusters_r,
+        raw_rc=screened.raw_rc,
         columns=columns,
+        rows_of=rows_by_prompt([row["prompt_id"] for row in rows]),
         one_dimension=settings.head_per_dimension,
-        topics=topics,
-        clusters=clusters_r.tolist(),
     )
-
-
-def rows_by_prompt(prompt_of: Sequence[str]) -> dict[str, list[int]]:
-    """Row numbers of each prompt's responses, in rising order of prompt id."""
-    rows_of: defaultdict[str, list[int]] = defaultdict(list)
-    for row, prompt in enumerate(prompt_of):
-        rows_of[prompt].append(row)
-    return dict(sorted(rows_of.items()))

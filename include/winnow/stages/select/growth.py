@@ -30,12 +30,12 @@ from winnow.expand.features import n_embedding, stored_blocks
 from winnow.expand.growth import Grows, PoolSoFar
 from winnow.expand.pool_features import in_pool
 from winnow.expand.samplers import models_of
+from winnow.expand.screening import UNFIT
 from winnow.ids import content_id
 from winnow.money import MICROS
 from winnow.reward import Head, RewardModel, centre, prior
 from winnow.select import Pool, Rules, choose_pairs
 from winnow.select.screen import near_duplicates
-from winnow.stages.select.candidates import UNFIT
 
 _SPLITS = 3
 """How often a pool is cut into halves."""

@@ -12,7 +12,7 @@ from winnow.select.curves import CurvePoint, gain_curves
 from winnow.select.planner import Plan, Prices, plan
 from winnow.stages import expand
 from winnow.stages.select import night_rules, reward_model_for
-from winnow.stages.select.candidates import read_candidates
+from winnow.stages.select.candidates import NightCandidates
 
 
 def plan_batch(
@@ -32,10 +32,14 @@ def plan_batch(
     """
     curves: list[CurvePoint] = []
     if batch is not None:
-        candidates = read_candidates(batch)
+        candidates = NightCandidates(batch)
         model, gate = reward_model_for(batch, candidates)
         rules = night_rules(batch.campaign.select, model, gate)[0].pool_rules
-        largest = max(sum(candidates.duplicates[r] for r in x) for x in candidates.rows_of.values())
+        largest = max(
+            int(part.drawn_r[rows].sum())
+            for part in candidates.bare_parts()
+            for rows in part.rows_of.values()
+        )
         curves = gain_curves(
             candidates.pools_as_sampled(model),
             model.heads,

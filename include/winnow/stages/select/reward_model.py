@@ -21,6 +21,8 @@ from winnow.batch import Manifest, read_manifest, read_table
 from winnow.campaign import Campaign, Select
 from winnow.errors import Corrupt
 from winnow.expand.features import fits_one_window
+from winnow.expand.screening import rows_by_prompt
+from winnow.expand.vectors import Columns, columns_of, stored_vectors
 from winnow.label.aggregation.votes import votes_of
 from winnow.lake import Lake
 from winnow.publish.versions import Version, read_version
@@ -41,9 +43,7 @@ from winnow.reward import (
 from winnow.reward.blocks import contributions, width
 from winnow.select import one_blas_thread
 from winnow.stages.label.set_aside import pairs_set_aside
-from winnow.stages.select.candidates import rows_by_prompt
 from winnow.stages.select.trust import PREFERENCE, Trust, measure
-from winnow.stages.select.vectors import Columns, columns_of, stored_vectors
 from winnow.stored import RESTORE, as_json, parsed, reader, refuse_lost, sealed_json
 
 Row = Mapping[str, Any]

@@ -22,6 +22,7 @@ from winnow.expand.pool_features import (
 )
 from winnow.expand.samplers import models_of
 from winnow.reward import Blocks
+from winnow.reward.blocks import width
 
 Row = Mapping[str, Any]
 HalfArray = NDArray[np.float16]
@@ -60,7 +61,11 @@ class Columns:
         return are_related(stored_version(self.version), stored_version(version))
 
     def of_pool(self, rows: Sequence[Row], stored_nc: HalfArray) -> HalfArray:
-        """Vectors of the responses to one prompt, from their rows and what is stored of them."""
+        """Vectors of the responses to one prompt, from their rows and what is stored of them.
+
+        Columns of another mix of models that are stored behind these are left out.
+        """
+        stored_nc = stored_nc[:, : width(self.stored)]
         embedding_nh = stored_nc[:, : self.n_embedding].astype(np.float64)
         beside = in_pool(rows, embedding_nh, self.models).astype(np.float16)
         return np.hstack([stored_nc, beside])
@@ -68,10 +73,23 @@ class Columns:
 
 def columns_of(expanded: Manifest, settings: Expand) -> Columns:
     """What the vectors of a batch are, by its expand stage and the campaign's samplers."""
-    figures, models = expanded.figures, tuple(models_of(settings))
-    version = in_pool_version(figures["feature_version"], models)
+    figures = expanded.figures
     n_before = figures["n_embedding"] + len(style_names())
-    return Columns(version, stored_blocks(figures.get("blocks", ()), n_before), models)
+    stored = stored_blocks(figures.get("blocks", ()), n_before)
+    return new_columns(figures["feature_version"], stored, settings)
+
+
+def new_columns(version: str, stored: Blocks, settings: Expand) -> Columns:
+    """What vectors are of which `stored` is stored for `version`, in pools of these samplers."""
+    models = tuple(models_of(settings))
+    return Columns(in_pool_version(version, models), stored, models)
+
+
+def vectors_of(features: pa.Table) -> HalfArray:
+    """The vectors (r, c) of a features table, row by row."""
+    column = features["vector"].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
+    return np.asarray(flat.reshape(features.num_rows, -1))
 
 
 def stored_vectors(features: pa.Table, ids: Sequence[str]) -> HalfArray:
@@ -82,10 +100,10 @@ def stored_vectors(features: pa.Table, ids: Sequence[str]) -> HalfArray:
     """
     if not features.num_rows:
         return np.zeros((0, len(style_names())), dtype=np.float16)
+    if features["response_id"].equals(pa.chunked_array([pa.array(ids, pa.string())])):
+        return vectors_of(features)
     place = {response: row for row, response in enumerate(features["response_id"].to_pylist())}
     missing = [response for response in ids if response not in place]
     if missing:
         raise Corrupt(f"{len(missing)} responses have no features: run expand_pools again.")
-    column = features["vector"].combine_chunks()
-    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
-    return np.asarray(flat.reshape(features.num_rows, -1)[[place[response] for response in ids]])
+    return vectors_of(features)[[place[response] for response in ids]]

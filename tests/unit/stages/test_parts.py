@@ -1,0 +1,123 @@
+"""A batch whose pools lie in several parts ends as one whose pools lie in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from winnow.batch import parts_of, read_table
+from winnow.errors import Corrupt
+from winnow.expand import shard
+from winnow.expand.screening import how_screened
+from winnow.stages import expand, ingest, select
+from winnow.stages.select import candidates
+
+from ...sampling import some
+from .conftest import Killed, Night
+
+MakeNight = Callable[..., Night]
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch, night: MakeNight) -> None:
+    """Two prompts a part."""
+    pool_size = night("sized").campaign.expand.pool_size
+    monkeypatch.setattr(shard, "PART_RESPONSES", 2 * pool_size)
+
+
+def generated(one: Night) -> Night:
+    """The night up to its shards."""
+    gather, expand.gather = expand.gather, lambda batch: None
+    try:
+        ingest.run(one.batch())
+        one.expand(one.batch())
+    finally:
+        expand.gather = gather
+    return one
+
+
+def one_prompt_a_call(one: Night) -> Night:
+    """The night with calls that are the same however prompts are cut into parts."""
+    changes = {"responses_per_call": one.campaign.expand.pool_size}
+    expanded = one.campaign.expand.model_copy(update=changes)
+    one.campaign = one.campaign.model_copy(update={"expand": expanded})
+    return one
+
+
+def pairs(one: Night) -> list[dict[str, Any]]:
+    return one.rows("select", "comparisons")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_whoever_gathers_the_parts_the_manifest_is_the_same(night: MakeNight) -> None:
+    alone, together = generated(night("alone")), generated(night("together"))
+    numbers = expand.plan_parts(together.batch())
+    assert numbers == [0, 1, 2]
+    for number in reversed(numbers):
+        counts = expand.gather_part(together.batch(), number)
+        assert counts == expand.gather_part(together.batch(), number)
+    digests = {expand.gather(each.batch()).digest for each in (alone, together)}
+    assert len(digests) == 1
+    assert expand.plan_parts(together.batch()) == []
+    stored = alone.batch().require("expand").outputs
+    for name in ("responses", "features", "candidates"):
+        assert [part.n_rows > 0 for part in parts_of(alone.lake, stored[name])] == [True] * 3
+        assert read_table(alone.lake, stored[name]).num_rows == stored[name].n_rows
+    prompts = read_table(alone.lake, stored["responses"])["prompt_id"].to_pylist()
+    assert prompts == sorted(prompts)
+
+
+def test_parts_change_neither_the_pairs_nor_what_is_published(
+    night: MakeNight, request: pytest.FixtureRequest
+) -> None:
+    whole = one_prompt_a_call(night("whole"))
+    whole.run()
+    request.getfixturevalue("small_parts")
+    parted = one_prompt_a_call(night("parted"))
+    parted.run()
+    assert pairs(parted) == pairs(whole)
+    assert parted.rows("select", "compared") == whole.rows("select", "compared")
+    ours, theirs = (each.batch().require("expand") for each in (parted, whole))
+    assert ours.counts == theirs.counts
+    assert ours.figures == theirs.figures
+    assert parted.rows("expand", "profile") == whole.rows("expand", "profile")
+    reports = [each.batch().require("publish").digest for each in (parted, whole)]
+    assert parted.outcome()[1] == whole.outcome()[1], reports
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_texts_are_read_again_where_the_stored_screening_is_of_other_settings(
+    night: MakeNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, again = night("stored"), night("again")
+    stored.choose(stored.batch())
+    monkeypatch.setattr(candidates, "how_screened", lambda campaign: {"near_duplicate": 2.0})
+    again.choose(again.batch())
+    assert pairs(again) == pairs(stored)
+    assert how_screened(stored.campaign) == stored.batch().require("expand").figures["screened"]
+
+
+@pytest.mark.sampled
+@pytest.mark.usefixtures("small_parts")
+def test_a_kill_before_any_write_of_a_parted_batch_changes_nothing(night: MakeNight) -> None:
+    undisturbed = night("undisturbed")
+    n_steps = undisturbed.run(in_vendor=False)
+    expected = undisturbed.outcome()
+    for step in some(range(n_steps), 8):
+        killed = night(f"killed-{step}")
+        with pytest.raises(Killed):
+            killed.run(die_at=step, in_vendor=False)
+        killed.run()
+        assert killed.outcome() == expected, f"killed before step {step}"
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_that_is_lost_is_named(night: MakeNight) -> None:
+    damaged = generated(night("damaged"))
+    stored = expand.gather(damaged.batch()).outputs["features"]
+    part = parts_of(damaged.lake, stored)[1]
+    (damaged.lake.root / part.path).unlink()
+    with pytest.raises(Corrupt, match=part.path):
+        select.run(damaged.batch())
