@@ -60,8 +60,13 @@ def near_duplicates(
     if text_n is not None:
         close_nn = close_nn & _same_wording(close_nn, text_n)
         # Two writings of one text may have embeddings that differ.
-        seen_n = np.array([unicode_form(bare_text(text)).strip() for text in text_n])
-        close_nn |= seen_n[:, None] == seen_n
+        first_of: dict[str, int] = {}
+        for number, text in enumerate(text_n):
+            first = first_of.setdefault(unicode_form(bare_text(text)).strip(), number)
+            close_nn[first, number] = True
+    np.fill_diagonal(close_nn, True)
+    if not _in_pairs(close_nn):
+        return np.arange(len(close_nn), dtype=np.intp)
     return np.asarray(connected_components(csr_array(close_nn), directed=False)[1], dtype=np.intp)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.select.screen import answers_nothing, near_duplicates
+from winnow.select.wording import agreeing
+from winnow.text import bare_text, unicode_form
 
 ESSAY = "A long text that is given as the answer to every question. " * 5
 
@@ -34,6 +36,32 @@ def test_clusters_do_not_depend_on_the_order(order: list[int]) -> None:
     together = near_duplicates(vectors)[:, None] == near_duplicates(vectors)
     shuffled = near_duplicates(vectors[order])
     assert ((shuffled[:, None] == shuffled) == together[np.ix_(order, order)]).all()
+
+
+WRITINGS = ("", " ", "A", "A ", "\u200bA", "é", "e\u0301", "👍", "👍\ufe0f", "\ud83d", "答案", "It is safe.",
+            "It  is safe.", "It is unsafe.", "A cat sat there.", "A cat sat there now.")  # fmt: skip
+
+
+def slow_clusters(vectors: np.ndarray, texts: list[str]) -> list[int]:
+    """Clusters by their definition, pair by pair, numbered as they first appear."""
+    cluster = list(range(len(texts)))
+    seen = [unicode_form(bare_text(text)).strip() for text in texts]
+    length = np.linalg.norm(vectors, axis=1)
+    for j in range(len(texts)):
+        for i in range(j):
+            cosine = vectors[i] @ vectors[j] / max(length[i] * length[j], 1e-300)
+            is_close = cosine >= 0.97 and agreeing([texts[i], texts[j]])[0, 1]
+            if is_close or seen[i] == seen[j]:
+                cluster = [cluster[i] if c == cluster[j] else c for c in cluster]
+    return [list(dict.fromkeys(cluster)).index(c) for c in cluster]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(WRITINGS), st.integers(0, 3)), min_size=1, max_size=9))
+def test_clusters_are_those_of_their_definition(pool: list[tuple[str, int]]) -> None:
+    texts, vectors = [text for text, _ in pool], np.vstack([np.zeros(3), np.eye(3)])
+    embedding = vectors[[which for _, which in pool]]
+    assert near_duplicates(embedding, text_n=texts).tolist() == slow_clusters(embedding, texts)
 
 
 def test_a_long_text_that_answers_every_prompt_is_blocked() -> None:
