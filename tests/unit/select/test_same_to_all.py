@@ -215,7 +215,8 @@ def slow_covered(prompts, texts, drawn, n_words, share, fewest, chars, covered, 
 
 PHRASES = ("the river was wide and slow", "a yellow garden sings to its teacher", "42", "no 7",
            "I'm sorry, but I can't help", "北京是一个很大的城市那里有许多人", "ไทย那里", "",
-           "e\u0301té \ud83d👍", "long words in a row that goes on and on until it ends " * 5)  # fmt: skip
+           "e\u0301té \ud83d👍",
+           "long words in a row that goes on and on until it ends " * 5)  # fmt: skip
 phrases = st.lists(st.sampled_from(PHRASES), max_size=3).map(" ".join)
 some = st.lists(st.tuples(st.integers(0, 7), phrases, st.integers(1, 9)), min_size=5, max_size=20)
 to_all = st.tuples(phrases, st.lists(st.sampled_from((1, 2, 40)), min_size=8, max_size=8))
