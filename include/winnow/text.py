@@ -84,7 +84,8 @@ def bare_text(text: str) -> str:
 
     For telling texts apart, not for showing them.
     """
-    return _DRAWN.sub("", plain_text(text))
+    text = plain_text(text)
+    return text if text.isascii() else _DRAWN.sub("", text)
 
 
 # Joiners stay where they are seen: in Arabic, in the scripts of India and its east, among emoji.

@@ -9,14 +9,14 @@ release that knew fewer figures serve on.
 Always holds: the order of the responses changes nothing, nor does the process (sums over sets of
 words are exact), and every share lies in [0, 1] whatever the pool's size.
 
-Shapes: n responses of one pool, h columns of an embedding.
+Shapes: n responses of one pool, w words of all, p words of each, h columns of an embedding.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from winnow.arrays import FloatArray, unit_rows
 from winnow.expand.features import share
 from winnow.ids import content_id
 from winnow.reward.blocks import Block, Blocks
-from winnow.text import WORD
+from winnow.words import vocabularies
 
 POOL_FIGURES = ("recall", "coverage", "likeness")
 """Names of the figures, in the order of their columns."""
@@ -83,22 +83,23 @@ def pool_figures(texts: Sequence[str], embedding_nh: FloatArray) -> FloatArray:
     it). `likeness`: mean cosine with the others.
     """
     n = len(texts)
-    vocabulary = [set(WORD.findall(text.lower())) for text in texts]
-    n_texts = Counter(word for words in vocabulary for word in words)
-    weight = {w: math.log((n + 1) / count) for w, count in n_texts.items() if count > 1}
+    word_p, size_n = vocabularies(texts)
+    n_texts_w = np.bincount(word_p)
+    weight_of = np.array([0.0, 0.0, *(math.log((n + 1) / count) for count in range(2, n + 1))])
+    weight_w = weight_of[n_texts_w]
     # A word's share of each vocabulary that has it, summed: what knowing it recalls of them all.
-    recalled = defaultdict[str, float](float)
-    for words in vocabulary:
-        for word in words & weight.keys():
-            recalled[word] += 1.0 / len(words)
-    total = math.fsum(weight.values())
+    recalled_w = np.bincount(word_p, np.repeat(1.0 / np.maximum(size_n, 1), size_n))
+    total = math.fsum(weight_w.tolist())
+    # In sets of words, those of two texts or more.
+    common_p = n_texts_w[word_p] > 1
+    end_n = np.cumsum(np.bincount(np.repeat(np.arange(n), size_n)[common_p], minlength=n)).tolist()
+    recalled, weight = (each_w[word_p[common_p]].tolist() for each_w in (recalled_w, weight_w))
     figures = np.zeros((n, len(POOL_FIGURES)))
-    for k, words in enumerate(vocabulary):
-        common = words & weight.keys()
+    for k, (begin, end) in enumerate(pairwise([0, *end_n])):
         # Its own share of what it recalls of itself is taken off.
-        of_others = math.fsum(recalled[w] for w in common) - share(len(common), len(words))
+        of_others = math.fsum(recalled[begin:end]) - share(end - begin, int(size_n[k]))
         figures[k, 0] = of_others / max(n - 1, 1)
-        figures[k, 1] = share(math.fsum(weight[word] for word in common), total)
+        figures[k, 1] = share(math.fsum(weight[begin:end]), total)
     figures[:, 2] = _likeness(embedding_nh)
     return figures
 

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.arrays import FloatArray
+from winnow.compiled import compiled
 from winnow.select.gains import MIXTURE, NARROWEST
 from winnow.select.labels import one_expected_fisher, one_info_gain
-from winnow.select.packing import add_shares, compiled
+from winnow.select.packing import add_shares
 
 SLACK = 1e-6
 """Relative error of bounds and scores against each other, from rounding and from the table."""

@@ -14,6 +14,7 @@ from math import erf, exp, pi, sqrt
 from typing import NamedTuple
 
 from winnow.arrays import FloatArray
+from winnow.compiled import compiled
 from winnow.select.gains import (
     CELLS,
     COLUMNS_PER_R,
@@ -22,7 +23,6 @@ from winnow.select.gains import (
     ROWS_PER_RATIO,
     info_gain_table,
 )
-from winnow.select.packing import compiled
 
 CONFLICT = 0.3
 """Chance of two dimensions preferring different responses above which they conflict."""

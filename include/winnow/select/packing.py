@@ -9,26 +9,12 @@ Shapes: m responses, e = m (m - 1) / 2 pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit
 
 from winnow.arrays import BoolArray, FloatArray, IndexArray
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(function: Function) -> Function:
-    """The function as machine code, made at its first call and kept on disk for later processes.
-
-    It divides by 0 as NumPy does and takes no operation to give NaN, without which its loops would
-    not run on vectors; sums keep their order, so that their bits do not depend on the machine.
-    """
-    to_machine_code = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
-    return cast(Function, to_machine_code(function))
+from winnow.compiled import compiled
 
 
 @cache

@@ -19,17 +19,20 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from winnow.arrays import BoolArray, FloatArray, IntArray
+from winnow.compiled import compiled
 from winnow.refusal import declines, refuses
-from winnow.text import UNSPACED, plain_text
+from winnow.text import plain_text
+from winnow.words import BASE, MIX, Hashes, Tokens, tokens_of
 
-Hashes = NDArray[np.uint64]
+Counts = NDArray[np.uint32]
+Marks = NDArray[np.uint8]
+Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +80,12 @@ _BATCH_CHARS = 1 << 20
 _LEAST_BITS, _MOST_BITS = 16, 22
 """Of a bucket's number."""
 
-_DRAWN_BITS = 20
-_MOST_DRAWN = 1 << _DRAWN_BITS
+_MOST_DRAWN = (1 << 20) - 1
+"""A response drawn more often counts as often as this."""
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)
-_MIX = np.uint64(0xBF58476D1CE4E5B9)
-_FIRST, _LAST = np.uint64(0x94D049BB133111EB), np.uint64(0xD6E8FEB86659FD93)
-"""Tokens before and behind each text."""
+_SUSPECT, _TELLING = 1, 2
+"""Marks of a bucket's runs: suspect, or clearing a text that holds one."""
 
-_LAST_LETTER = 0x323AF
-_LETTER, _DIGIT, _ALONE = 1, 2, 3
 _WORD = re.compile(r"\w+")
 
 
@@ -146,78 +145,98 @@ class _Night:
         if batch:
             yield batch
 
-    def words(self, rows: Iterable[int]) -> _Words:
-        return _Words([self.text_r[row] for row in rows])
+    def tokens(self, rows: Iterable[int]) -> Tokens:
+        return tokens_of([self.text_r[row] for row in rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Suspects:
     """The runs that a rule suspects, by the bucket they are hashed into (b,).
 
-    `df_b` counts the prompts to which a run of the bucket was said; `telling_b` are runs that
-    clear a text that holds one.
+    Attributes:
+        mark_b: `_SUSPECT`, `_TELLING` or 0.
+        df_b: To how many prompts a run of the bucket was said.
+        bound_r: Share of each response's letters that lie in suspect runs, or more.
     """
 
     rule: _Rule
-    mask_b: BoolArray
-    telling_b: BoolArray
-    df_b: NDArray[np.uint32]
+    mark_b: Marks
+    df_b: Counts
+    bound_r: FloatArray
 
-    def covered(self, words: _Words) -> tuple[BoolArray, IntArray, IntArray]:
-        """Mask (t,) of tokens in suspect runs; token at which each begins, and its bucket.
+    def covered(self, tokens: Tokens) -> tuple[BoolArray, FloatArray, IntArray]:
+        """What lies in suspect runs, which is nothing of a text that holds a telling run.
 
-        None of a text that holds a telling run.
+        Returns:
+            Mask (t,) of tokens; their share of each text's letters (k,); the bucket of the run, of
+            these, that was said to most prompts (k,), -1 where there is none.
         """
-        start_t, bucket_t = words.runs(self.rule.words, len(self.mask_b))
-        suspect_t = self.mask_b[bucket_t]
-        telling = words.row_t[start_t[self.telling_b[bucket_t]]]
-        suspect_t &= np.bincount(telling, minlength=words.n_texts)[words.row_t[start_t]] == 0
-        start_x = start_t[suspect_t]
-        return words.covered(start_x, self.rule.words), start_x, bucket_t[suspect_t]
+        return _covered(*tokens.in_runs, tokens.letters_t, self.rule.words, self.mark_b, self.df_b)
 
 
 def _suspects(night: _Night, rules: Sequence[_Rule]) -> list[_Suspects]:
-    bits = _table_bits(night)
-    size = 1 << bits
-    df, said, squares = (np.zeros((len(rules), size), dtype) for dtype in ("u4", "f4", "f4"))
+    size, n_prompts = 1 << _table_bits(night), len(night.pools)
+    df_nb = np.zeros((len(rules), size), np.uint32)
+    said_to_b = np.zeros(size >> 3, np.uint8)
+    for pools in night.batches():
+        tokens = night.tokens(np.concatenate(pools))
+        end_p = np.cumsum([len(pool) for pool in pools])
+        for rule, df_b in zip(rules, df_nb, strict=True):
+            _count_prompts(*tokens.in_runs, rule.words, end_p, said_to_b, df_b)
+    often = [
+        np.flatnonzero(df_b >= max(rule.prompts, rule.share * n_prompts))
+        for rule, df_b in zip(rules, df_nb, strict=True)
+    ]
+    suspects = []
+    for rule, df_b, often_x in zip(rules, df_nb, often, strict=True):
+        mark_b = np.zeros(size, np.uint8)
+        mark_b[often_x] = _SUSPECT
+        suspects.append(_Suspects(rule, mark_b, df_b, np.zeros(len(night.text_r))))
+    if any(map(len, often)):
+        _clear(night, suspects, often)
+    return suspects
+
+
+def _clear(night: _Night, suspects: Sequence[_Suspects], often: Sequence[IntArray]) -> None:
+    """Of what is said to many prompts, take the marks off that are usual or depend on the prompt.
+
+    Args:
+        night: All responses.
+        suspects: By each rule; their marks and bounds change.
+        often: Buckets that each marks, ascending (x,).
+    """
     drawn_p = np.array([night.drawn_r[pool].sum() for pool in night.pools], np.float64)
+    n_prompts, n_drawn = len(drawn_p), max(drawn_p.sum(), 1.0)
+    sums = [np.zeros((2, len(often_x)), np.float32) for often_x in often]
     n_before = 0
     for pools in night.batches():
         rows = np.concatenate(pools)
-        words = night.words(rows)
-        place_k = np.repeat(np.arange(len(pools)), [len(pool) for pool in pools])
-        drawn_k = np.minimum(night.drawn_r[rows], _MOST_DRAWN - 1)
-        for n, rule in enumerate(rules):
-            start_t, bucket_t = words.runs(rule.words, size)
-            # Each run once a response, then each once a prompt with how often it was said there.
-            once = _distinct((words.row_t[start_t] << bits) + bucket_t)
-            text, bucket = once >> bits, once & (size - 1)
-            pair_x = (place_k[text] << bits) + bucket
-            said_x = np.sort((pair_x << _DRAWN_BITS) + drawn_k[text])
-            pair_x, drawn_x = said_x >> _DRAWN_BITS, said_x & (_MOST_DRAWN - 1)
-            first = np.flatnonzero(np.diff(pair_x, prepend=-1))
-            if not len(first):
-                continue
-            place, bucket = pair_x[first] >> bits, pair_x[first] & (size - 1)
-            times = np.add.reduceat(drawn_x, first).astype(np.float64)
-            np.add.at(df[n], bucket, np.uint32(1))
-            np.add.at(said[n], bucket, times.astype(np.float32))
-            squared = times**2 / drawn_p[n_before + place]
-            np.add.at(squares[n], bucket, squared.astype(np.float32))
+        tokens, end_p = night.tokens(rows), np.cumsum([len(pool) for pool in pools])
+        drawn_k = np.minimum(night.drawn_r[rows], _MOST_DRAWN)
+        drawn_here_p = drawn_p[n_before : n_before + len(pools)]
+        for suspect, often_x, (said_x, squares_x) in zip(suspects, often, sums, strict=True):
+            _, suspect.bound_r[rows], _ = suspect.covered(tokens)
+            _count_draws(
+                *tokens.in_runs,
+                suspect.rule.words,
+                end_p,
+                drawn_k,
+                drawn_here_p,
+                suspect.mark_b,
+                often_x,
+                said_x,
+                squares_x,
+            )
         n_before += len(pools)
-    n_prompts = len(night.pools)
-    suspects = []
-    for n, rule in enumerate(rules):
-        share_b = said[n] / max(drawn_p.sum(), 1.0)
-        mask_b = (df[n] >= max(rule.prompts, rule.share * n_prompts)) & (share_b <= _USUAL)
-        telling_b = np.zeros_like(mask_b)
-        if rule.even:
-            excess_b = squares[n] - said[n] * share_b
-            chance_b = n_prompts * share_b * (1.0 - share_b)
-            telling_b = mask_b & (excess_b > _BY_FAR * chance_b)
-            mask_b &= excess_b <= _UNEVEN * chance_b
-        suspects.append(_Suspects(rule, mask_b, telling_b, df[n]))
-    return suspects
+    for suspect, often_x, (said_x, squares_x) in zip(suspects, often, sums, strict=True):
+        share_x = said_x / n_drawn
+        is_suspect_x, is_telling_x = share_x <= _USUAL, np.zeros(len(often_x), np.bool_)
+        if suspect.rule.even:
+            excess_x = squares_x - said_x * share_x
+            chance_x = n_prompts * share_x * (1.0 - share_x)
+            is_telling_x = is_suspect_x & (excess_x > _BY_FAR * chance_x)
+            is_suspect_x &= excess_x <= _UNEVEN * chance_x
+        suspect.mark_b[often_x] = np.where(is_telling_x, _TELLING, is_suspect_x * _SUSPECT)
 
 
 def _kinds_of_answer(
@@ -225,18 +244,16 @@ def _kinds_of_answer(
 ) -> list[tuple[_Suspects, list[int]]]:
     """Rows of the responses that suspect runs cover, by the rule and the run said to most."""
     kinds: dict[tuple[int, int], list[int]] = {}
-    for pools in night.batches() if any(each.mask_b.any() for each in suspects) else ():
-        rows = np.concatenate(pools)
-        words = night.words(rows)
-        for n, suspect in enumerate(suspects):
-            covered_t, start_x, bucket_x = suspect.covered(words)
-            for k in np.flatnonzero(words.share(covered_t) >= suspect.rule.covered):
-                text = night.text_r[rows[k]]
-                if len(text) < suspect.rule.chars or _may_decline(suspect.rule, text):
-                    continue
-                own = bucket_x[words.row_t[start_x] == k]
-                most = np.lexsort((own, -suspect.df_b[own].astype(np.int64)))[0]
-                kinds.setdefault((n, int(own[most])), []).append(int(rows[k]))
+    for n, suspect in enumerate(suspects):
+        rule = suspect.rule
+        for pool in night.pools if suspect.mark_b.any() else ():
+            rows = pool[suspect.bound_r[pool] >= rule.covered]
+            _, share_k, most_k = suspect.covered(night.tokens(rows))
+            for row, share, most in zip(rows.tolist(), share_k, most_k.tolist(), strict=True):
+                text = night.text_r[row]
+                is_long = len(text) >= rule.chars
+                if share >= rule.covered and is_long and not _may_decline(rule, text):
+                    kinds.setdefault((n, most), []).append(row)
     return [(suspects[n], rows) for (n, _), rows in sorted(kinds.items())]
 
 
@@ -262,16 +279,17 @@ def _inform(
         return crc32(text.encode("utf-8", "replace")), text
 
     some = sorted(members, key=chance)[:_MEMBERS]
-    others = [_vocabulary(night.words(r for r in pool_of[row] if not found_r[r])) for row in some]
+    others = [night.tokens(r for r in pool_of[row] if not found_r[r]).vocabulary() for row in some]
     own, strange = np.zeros((2, len(some)))
     for m, row in enumerate(some):
-        words = night.words([row])
-        covered_t, _, _ = suspect.covered(words)
-        besides = np.unique(words.hash_t[~covered_t & words.word_t])
+        tokens = night.tokens([row])
+        covered_t, _, _ = suspect.covered(tokens)
+        besides = np.unique(tokens.hash_t[~covered_t & (tokens.size_t > 0)])
         if night.asked_r is not None:
-            besides = np.setdiff1d(besides, _vocabulary(_Words([night.asked_r[row]])))
+            besides = np.setdiff1d(besides, tokens_of([night.asked_r[row]]).vocabulary())
         else:
-            besides = np.intersect1d(besides, _vocabulary(_Words([_figures(night.text_r[row])])))
+            numbers = tokens_of([_figures(night.text_r[row])]).vocabulary()
+            besides = np.intersect1d(besides, numbers)
         places = [(m + step) % len(some) for step in range(1, _STRANGERS + 1)]
         places = [k for k in places if pool_of[some[k]] is not pool_of[row]]
         if len(besides) and places:
@@ -287,125 +305,133 @@ def _figures(text: str) -> str:
     return " ".join(w for w in _WORD.findall(text) if len(w) == 1 or any(map(str.isdigit, w)))
 
 
-class _Words:
-    """The words of some texts, one after another, as hashes between a first and a last token.
+@compiled
+def _width(is_alone: bool, left: int, is_first: bool, n_words: int) -> int:
+    """Tokens of the run that begins at one with so many `left`, 0 where the text is over before.
 
-    Attributes:
-        hash_t: Of each token (t,).
-        row_t: Number of its text.
-        word_t: Whether it is a word, and neither end of a text.
-        chars_t: Its letters, which digits are not.
+    A text shorter than a run is one run.
     """
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        lower = [text.lower() for text in texts]
-        n_chars = np.array([len(text) for text in lower], np.int64)
-        code_c = np.frombuffer("".join(lower).encode("utf-32-le", "replace"), np.uint32)
-        kind_c = _kinds()[np.minimum(code_c, _LAST_LETTER)]
-        edge_c = np.zeros(len(code_c) + 1, dtype=np.bool_)
-        edge_c[np.cumsum(n_chars)] = edge_c[0] = True
-        in_word_c = kind_c > 0
-        alone_c = kind_c == _ALONE
-        joined_c = in_word_c[1:] & in_word_c[:-1] & ~(alone_c[1:] | alone_c[:-1] | edge_c[1:-1])
-        starts_c, ends_c = in_word_c.copy(), in_word_c.copy()
-        starts_c[1:] &= ~joined_c
-        ends_c[:-1] &= ~joined_c
-        start_w, end_w = np.flatnonzero(starts_c), np.flatnonzero(ends_c) + 1
-        text_w = np.searchsorted(np.cumsum(n_chars), start_w, side="right")
-        self.n_texts = len(texts)
-        # A token before and one behind each text: word w of text k is token w + 2k + 1.
-        place_w = np.arange(len(start_w)) + 2 * text_w + 1
-        n_words_k = np.bincount(text_w, minlength=len(texts))
-        n_tokens = len(start_w) + 2 * len(texts)
-        self.row_t = np.repeat(np.arange(len(texts)), n_words_k + 2)
-        self.hash_t = np.empty(n_tokens, np.uint64)
-        self.chars_t = np.zeros(n_tokens, np.int64)
-        self.word_t, self.dense_t = np.zeros((2, n_tokens), dtype=np.bool_)
-        last_k = np.cumsum(n_words_k + 2) - 1
-        self.hash_t[last_k] = _LAST
-        self.hash_t[last_k - n_words_k - 1] = _FIRST
-        self.hash_t[place_w] = _word_hashes(code_c, start_w, end_w)
-        letters_c = np.concatenate([[0], np.cumsum(in_word_c & (kind_c != _DIGIT))])
-        self.chars_t[place_w] = letters_c[end_w] - letters_c[start_w]
-        self.word_t[place_w], self.dense_t[place_w] = True, alone_c[start_w]
-
-    def runs(self, n_words: int, size: int) -> tuple[IntArray, IntArray]:
-        """Token at which each run begins, and which of `size` buckets, a power of two, it is in."""
-        run_t, width_t = self.hash_t.copy(), self._widths(n_words)
-        for step in range(1, 2 * n_words):
-            more = np.flatnonzero(width_t[: len(run_t) - step] > step)
-            run_t[more] = run_t[more] * _BASE + self.hash_t[more + step]
-        start_t = np.flatnonzero(width_t)
-        mixed = (run_t[start_t] ^ (run_t[start_t] >> np.uint64(31))) * _MIX
-        return start_t, (mixed >> np.uint64(65 - size.bit_length())).astype(np.int64)
-
-    def covered(self, start_x: IntArray, n_words: int) -> BoolArray:
-        """Mask (t,) of the tokens that lie in a run which begins at one of these tokens."""
-        change_t = np.zeros(len(self.hash_t) + 1, np.int64)
-        change_t[start_x] += 1
-        np.add.at(change_t, start_x + self._widths(n_words)[start_x], -1)
-        return np.cumsum(change_t[:-1]) > 0
-
-    def share(self, covered_t: BoolArray) -> FloatArray:
-        """Share of each text's letters (n,) that are covered; 0 of a text without letters."""
-        size = self.n_texts
-        letters = np.bincount(self.row_t, self.chars_t, size)
-        covered = np.bincount(self.row_t, self.chars_t * covered_t, size)
-        return covered / np.maximum(letters, 1.0)
-
-    def _widths(self, n_words: int) -> IntArray:
-        """Tokens of the run that begins at each token (t,), 0 where the text is over before.
-
-        A text shorter than a run is one run.
-        """
-        size_k = np.bincount(self.row_t, minlength=self.n_texts)
-        first_t = np.repeat(np.cumsum(size_k) - size_k, size_k)
-        left_t = first_t + size_k[self.row_t] - np.arange(len(self.row_t))
-        width_t = np.where(self.dense_t, 2 * n_words, n_words)
-        whole_t = (np.arange(len(self.row_t)) == first_t) & (left_t < width_t)
-        return np.where(whole_t, left_t, np.where(left_t >= width_t, width_t, 0))
+    width = 2 * n_words if is_alone else n_words
+    if left >= width:
+        return width
+    return left if is_first else 0
 
 
-def _word_hashes(code_c: NDArray[np.uint32], start_w: IntArray, end_w: IntArray) -> Hashes:
-    """Hashes (w,) of the characters from each start to its end."""
-    power, inverse = _powers(1 << max(len(code_c).bit_length(), 10))
-    sums = np.zeros(len(code_c) + 1, np.uint64)
-    np.cumsum((code_c + np.uint64(1)) * power[: len(code_c)], out=sums[1:])
-    word_w = (sums[end_w] - sums[start_w]) * inverse[start_w]
-    return np.asarray((word_w ^ (word_w >> np.uint64(29))) * _MIX)
+@compiled
+def _buckets(
+    begin: int, end: int, alone_t: BoolArray, hash_t: Hashes, n_words: int, size: int
+) -> IntArray:
+    """Which of `size` buckets, a power of two, the run at each token of a text is in; -1: none."""
+    bucket_t = np.full(end - begin, -1, np.int64)
+    shift = 64
+    while size >> (64 - shift) > 1:
+        shift -= 1
+    for t in range(begin, end):
+        width = _width(alone_t[t], end - t, t == begin, n_words)
+        if width:
+            run = hash_t[t]
+            for step in range(1, width):
+                run = run * BASE + hash_t[t + step]
+            mixed = (run ^ (run >> np.uint64(31))) * MIX
+            bucket_t[t - begin] = np.int64(mixed >> np.uint64(shift))
+    return bucket_t
 
 
-@cache
-def _powers(n: int) -> tuple[Hashes, Hashes]:
-    """Powers of the base and of its inverse modulo 2^64, (n,) each."""
-    inverse = np.uint64(pow(int(_BASE), -1, 1 << 64))
-    both = []
-    for base in (_BASE, inverse):
-        power = np.full(n, base, np.uint64)
-        power[0] = 1
-        both.append(np.cumprod(power))
-    return both[0], both[1]
+@compiled
+def _count_prompts(
+    begin_k: IntArray,
+    alone_t: BoolArray,
+    hash_t: Hashes,
+    n_words: int,
+    end_p: IntArray,
+    said_to_b: Marks,
+    df_b: Counts,
+) -> None:
+    """Count each run once a prompt, whose texts end at `end_p`; `said_to_b` has a bit a bucket."""
+    k = 0
+    for end_of_pool in end_p:
+        said_to_b[:] = 0
+        while k < end_of_pool:
+            begin, end = begin_k[k], begin_k[k + 1]
+            for b in _buckets(begin, end, alone_t, hash_t, n_words, len(df_b)):
+                bit = 1 << (b & 7)
+                if b >= 0 and not said_to_b[b >> 3] & bit:
+                    said_to_b[b >> 3] |= bit
+                    df_b[b] += 1
+            k += 1
 
 
-@cache
-def _kinds() -> NDArray[np.uint8]:
-    """Of each character: 0 outside words, or what it is in one."""
-    every = "".join(chr(c) if not 0xD800 <= c < 0xE000 else " " for c in range(_LAST_LETTER + 1))
-    kinds = np.zeros(len(every), np.uint8)
-    for kind, pattern in ((_LETTER, r"\w+"), (_DIGIT, r"\d+"), (_ALONE, f"[{UNSPACED}]+")):
-        for match in re.finditer(pattern, every):
-            kinds[match.start() : match.end()] = kind
-    return kinds
+@compiled
+def _count_draws(
+    begin_k: IntArray,
+    alone_t: BoolArray,
+    hash_t: Hashes,
+    n_words: int,
+    end_p: IntArray,
+    drawn_k: IntArray,
+    drawn_p: FloatArray,
+    mark_b: Marks,
+    often_x: IntArray,
+    said_x: Singles,
+    squares_x: Singles,
+) -> None:
+    """Add how often each marked run was said to each prompt, and that squared over its draws.
+
+    A text that holds a run twice says it once.
+    """
+    times_x, last_x = np.zeros(len(often_x)), np.full(len(often_x), -1, np.int64)
+    k = 0
+    for p in range(len(end_p)):
+        while k < end_p[p]:
+            begin, end = begin_k[k], begin_k[k + 1]
+            for b in _buckets(begin, end, alone_t, hash_t, n_words, len(mark_b)):
+                if b >= 0 and mark_b[b]:
+                    x = np.searchsorted(often_x, b)
+                    if last_x[x] != k:
+                        last_x[x] = k
+                        times_x[x] += drawn_k[k]
+            k += 1
+        for x in range(len(often_x)):
+            if times_x[x] > 0:
+                said_x[x] += np.float32(times_x[x])
+                squares_x[x] += np.float32(times_x[x] * times_x[x] / drawn_p[p])
+                times_x[x] = 0
 
 
-def _vocabulary(words: _Words) -> Hashes:
-    return np.unique(words.hash_t[words.word_t])
-
-
-def _distinct(values: IntArray) -> IntArray:
-    """The distinct values in rising order; twice as fast as `np.unique` on millions."""
-    values = np.sort(values)
-    return values[np.flatnonzero(np.diff(values, prepend=-1))]
+@compiled
+def _covered(
+    begin_k: IntArray,
+    alone_t: BoolArray,
+    hash_t: Hashes,
+    letters_t: IntArray,
+    n_words: int,
+    mark_b: Marks,
+    df_b: Counts,
+) -> tuple[BoolArray, FloatArray, IntArray]:
+    n_texts = len(begin_k) - 1
+    covered_t = np.zeros(len(hash_t), np.bool_)
+    share_k, most_k = np.zeros(n_texts), np.full(n_texts, -1, np.int64)
+    for k in range(n_texts):
+        begin, end = begin_k[k], begin_k[k + 1]
+        bucket_t = _buckets(begin, end, alone_t, hash_t, n_words, len(mark_b))
+        most, until = -1, begin
+        for t in range(begin, end):
+            b = bucket_t[t - begin]
+            mark = mark_b[b] if b >= 0 else 0
+            if mark == _TELLING:
+                covered_t[begin:end], most = False, -1
+                break
+            if mark == _SUSPECT:
+                until = max(until, t + _width(alone_t[t], end - t, t == begin, n_words))
+                if most < 0 or df_b[b] > df_b[most] or (df_b[b] == df_b[most] and b < most):
+                    most = b
+            covered_t[t] = t < until
+        covered = letters = 0
+        for t in range(begin, end):
+            letters += letters_t[t]
+            covered += letters_t[t] * covered_t[t]
+        most_k[k], share_k[k] = most, covered / max(letters, 1)
+    return covered_t, share_k, most_k
 
 
 def _table_bits(night: _Night) -> int:

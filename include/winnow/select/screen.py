@@ -60,8 +60,13 @@ def near_duplicates(
     if text_n is not None:
         close_nn = close_nn & _same_wording(close_nn, text_n)
         # Two writings of one text may have embeddings that differ.
-        seen_n = np.array([unicode_form(bare_text(text)).strip() for text in text_n])
-        close_nn |= seen_n[:, None] == seen_n
+        first_of: dict[str, int] = {}
+        for number, text in enumerate(text_n):
+            first = first_of.setdefault(unicode_form(bare_text(text)).strip(), number)
+            close_nn[first, number] = True
+    np.fill_diagonal(close_nn, True)
+    if not _in_pairs(close_nn):
+        return np.arange(len(close_nn), dtype=np.intp)
     return np.asarray(connected_components(csr_array(close_nn), directed=False)[1], dtype=np.intp)
 
 
@@ -94,17 +99,9 @@ def answers_nothing(
 
     `model_r`: which model wrote each; None: unknown, so that no model is judged as a whole.
     """
-    prompts_of: dict[str, set[str]] = {}
-    shape_r = [_shape(text) for text in text_r]
-    for prompt, shape in zip(prompt_r, shape_r, strict=True):
-        prompts_of.setdefault(shape, set()).add(prompt)
-    limit = max(_REPEATED_SHARE * len(set(prompt_r)), _REPEATED_PROMPTS - 1)
-    repeated = {
-        shape
-        for shape, prompts in prompts_of.items()
-        if len(prompts) > limit and len(shape) >= _REPEATED_CHARS
-    }
-    blocked_r = np.array([not shape or shape in repeated for shape in shape_r], dtype=np.bool_)
+    seen_r = [plain_text(text).strip() for text in text_r]
+    blocked_r = np.array([not seen for seen in seen_r], dtype=np.bool_)
+    blocked_r[_repeated(prompt_r, seen_r)] = True
     blocked_r |= same_to_all(prompt_r, text_r, drawn_r, asked_r)
     if model_r is not None:
         deaf = _of_one_length(prompt_r, text_r, model_r)
@@ -112,9 +109,24 @@ def answers_nothing(
     return blocked_r
 
 
-def _shape(text: str) -> str:
-    """A text without what nobody sees, its numbers all alike."""
-    return _NUMBER.sub("0", plain_text(text).strip())
+def _repeated(prompt_r: Sequence[str], seen_r: Sequence[str]) -> list[int]:
+    """Long texts that are the answer to many prompts, but for their numbers."""
+    limit = max(_REPEATED_SHARE * len(set(prompt_r)), _REPEATED_PROMPTS - 1)
+    long = [r for r, seen in enumerate(seen_r) if len(seen) >= _REPEATED_CHARS]
+    # What is left without numbers is soon told, and hardly any text shares it.
+    rest_of = {r: hash(_without_numbers(seen_r[r])) for r in long}
+    times = Counter(rest_of.values())
+    shape_of = {r: _NUMBER.sub("0", seen_r[r]) for r in long if times[rest_of[r]] > limit}
+    prompts_of: dict[str, set[str]] = {}
+    for r, shape in shape_of.items():
+        if len(shape) >= _REPEATED_CHARS:
+            prompts_of.setdefault(shape, set()).add(prompt_r[r])
+    return [r for r, shape in shape_of.items() if len(prompts_of.get(shape, ())) > limit]
+
+
+def _without_numbers(text: str) -> bytes:
+    text = text if text.isascii() else _NUMBER.sub("", text)
+    return text.encode().translate(None, b"0123456789")
 
 
 def _of_one_length(
@@ -126,19 +138,28 @@ def _of_one_length(
     for prompt, text, model in zip(prompt_r, text_r, model_r, strict=True):
         lengths_of.setdefault(model, Counter())[len(text)] += 1
         prompts_of.setdefault(model, set()).add(prompt)
-    every = sum(lengths_of.values(), Counter[int]())
+    often_first = Counter(map(len, text_r)).most_common()
     deaf = set()
     for model, lengths in lengths_of.items():
-        elsewhere = every - lengths
+        n_own, n_elsewhere = lengths.total(), len(text_r) - lengths.total()
         if (
             len(prompts_of[model]) >= _ONE_LENGTH_PROMPTS
-            and _largest_share(lengths) >= _ONE_LENGTH_SHARE
-            and _largest_share(elsewhere) < _ONE_LENGTH_ELSEWHERE
+            and max(lengths.values()) / n_own >= _ONE_LENGTH_SHARE
+            and n_elsewhere
+            and _most_elsewhere(often_first, lengths) / n_elsewhere < _ONE_LENGTH_ELSEWHERE
         ):
             deaf.add(model)
     return deaf
 
 
-def _largest_share(lengths: Counter[int]) -> float:
-    """Share of the most frequent length; 1 where there is none, which is like nothing else."""
-    return max(lengths.values()) / lengths.total() if lengths else 1.0
+def _most_elsewhere(often_first: Sequence[tuple[int, int]], own: Counter[int]) -> int:
+    """How many of the others' responses have their most frequent length.
+
+    Read are no more of all lengths, the most frequent first, than the model has, and one.
+    """
+    most = 0
+    for length, times in often_first:
+        if times <= most:
+            break
+        most = max(most, times - own[length])
+    return most

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import defaultdict
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from winnow.refusal import declines, refuses
+from winnow.select import same_to_all as module
 from winnow.select.same_to_all import same_to_all
+from winnow.text import UNSPACED, WORD, plain_text
 
 _TEXT = """
 river window garden teacher yellow quickly market singing slowly morning letter bridge winter paper
@@ -159,3 +164,74 @@ def test_few_prompts_tell_nothing() -> None:
     prompts, texts, said, _ = night("counter", 150, 2, 1, 6, 0)
     assert not same_to_all(prompts, texts, None, said).any()
     assert same_to_all([], []).shape == (0,)
+
+
+def slow_runs(text: str, n_words: int) -> list[tuple[int, int, tuple[str, ...]]]:
+    """First and last place, among the words and ends of a text, of each run of words, and it."""
+    tokens = ["^", *WORD.findall(plain_text(text).lower()), "$"]
+    runs = []
+    for start, token in enumerate(tokens):
+        width = 2 * n_words if re.match(f"[{UNSPACED}]", token) else n_words
+        if start + width <= len(tokens) or not start:
+            runs.append((start, min(start + width, len(tokens)), tuple(tokens[start:][:width])))
+    return runs
+
+
+def slow_covered(prompts, texts, drawn, n_words, share, fewest, chars, covered, even):
+    """Rows of the texts that runs said to many prompts cover, by the definitions."""
+    of_prompt = defaultdict(lambda: defaultdict(int))
+    for prompt, text, times in zip(prompts, texts, drawn, strict=True):
+        for run in {run for _, _, run in slow_runs(text, n_words)}:
+            of_prompt[run][prompt] += times
+    total = {p: sum(d for q, d in zip(prompts, drawn, strict=True) if q == p) for p in prompts}
+    suspect, telling = set(), set()
+    for run, said in of_prompt.items():
+        said_share = sum(said.values()) / sum(drawn)
+        if len(said) >= max(fewest, share * len(total)) and said_share <= 0.8:
+            excess = sum(n**2 / total[p] for p, n in said.items()) - sum(said.values()) * said_share
+            chance = len(total) * said_share * (1 - said_share)
+            if not even or excess <= 2 * chance:
+                suspect.add(run)
+            elif excess > 4 * chance:
+                telling.add(run)
+    rows = set()
+    for row, text in enumerate(texts):
+        runs = slow_runs(text, n_words)
+        inside = {k for start, end, run in runs if run in suspect for k in range(start, end)}
+        words = WORD.findall(plain_text(text).lower())
+        letters = [len(re.sub(r"\d", "", word)) for word in words]
+        held = sum(n for k, n in enumerate(letters, 1) if k in inside)
+        seen = plain_text(text)
+        may_decline = declines(seen) if len(seen) < 200 else chars == 200 and refuses(seen)
+        if (
+            held / max(sum(letters), 1) >= covered
+            and not any(run in telling for _, _, run in runs)
+            and len(seen) >= chars
+            and not may_decline
+        ):
+            rows.add(row)
+    return rows
+
+
+PHRASES = ("the river was wide and slow", "a yellow garden sings to its teacher", "42", "no 7",
+           "I'm sorry, but I can't help", "北京是一个很大的城市那里有许多人", "ไทย那里", "",
+           "e\u0301té \ud83d👍",
+           "long words in a row that goes on and on until it ends " * 5)  # fmt: skip
+phrases = st.lists(st.sampled_from(PHRASES), max_size=3).map(" ".join)
+some = st.lists(st.tuples(st.integers(0, 7), phrases, st.integers(1, 9)), min_size=5, max_size=20)
+to_all = st.tuples(phrases, st.lists(st.sampled_from((1, 2, 40)), min_size=8, max_size=8))
+
+
+@settings(max_examples=150, deadline=None)
+@given(some, to_all)
+def test_what_suspect_runs_cover_is_found_by_its_definition(rows, to_each) -> None:
+    rows += [(p, to_each[0], times) for p, times in enumerate(to_each[1])]
+    prompts, texts, drawn = (list(column) for column in zip(*rows, strict=True))
+    rules = [(3, 0.5, 5, 20, 0.5, True), (5, 0.05, 3, 200, 0.7, False)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_inform", lambda *_: False)
+        found = np.flatnonzero(same_to_all([f"p{p}" for p in prompts], texts, drawn))
+    slow = [
+        slow_covered(prompts, texts, drawn, *rule) for rule in rules if len(set(prompts)) >= rule[2]
+    ]
+    assert set(found.tolist()) == set().union(*slow)
