@@ -150,3 +150,32 @@ def publish(
     from winnow_bench import publish as measured
 
     measured.run(annotations, out, say_text)
+
+
+@bench.command(help="Nights made up, through every real stage but generation: time, memory, bytes")
+def night(
+    out: OutOption,
+    prompts: Annotated[
+        list[int] | None, whole_number(1, help="of a night, again for another; 2000 if absent")
+    ] = None,
+    pool: Annotated[int, whole_number(2, 1000, help="responses a prompt")] = 100,
+    nights: Annotated[
+        int | None, whole_number(1, help="so many nights in one lake, one after another")
+    ] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="these alone, such as ingest,gather,select")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="folder that keeps what was made, to go on from")
+    ] = None,
+) -> None:
+    """Writes night.json."""
+    from winnow_bench import night as one
+    from winnow_bench import nights as many
+
+    sizes = prompts or [2000]
+    if nights is None:
+        one.run(sizes, pool, out, say_text, steps=one.named(stages), kept=keep)
+    else:
+        many.run(nights, sizes[0], pool, out, say_text)
+    say_text(f"Written: {out / 'night.json'}")

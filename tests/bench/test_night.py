@@ -1,0 +1,60 @@
+"""The night bench takes every step of nights of any size, and many nights in one lake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from winnow.errors import Fatal
+from winnow_bench import night, nights
+from winnow_bench.night_steps import STEPS
+
+PAGES = {"batches", "batch", "datasets", "spend", "selector"}
+
+
+def test_a_small_night_goes_the_whole_way(tmp_path: Path) -> None:
+    said: list[str] = []
+    report = night.run([12], 10, tmp_path / "out", said.append, kept=tmp_path / "kept")
+    assert json.loads((tmp_path / "out" / "night.json").read_text()) == report
+    assert [row["stage"] for row in report["rows"]] == list(STEPS)
+    for row in report["rows"]:
+        assert "error" not in row
+        assert row["prompts"] == 12
+        assert min(row["seconds"], row["peak_mib"], row["bytes_read"], row["rows"]) > 0
+        assert row["ratio_to_plain"] > 0.0
+    select = report["rows"][list(STEPS).index("select")]
+    assert select["strategy"] == "decision_gain"
+    assert select["ratio_to_bare"] > 0.0
+    # What is kept is gone on from: nothing is left to be measured.
+    assert (
+        night.run([12], 10, tmp_path / "again", said.append, kept=tmp_path / "kept")["rows"] == []
+    )
+
+
+def test_a_step_that_fails_is_told_of(tmp_path: Path) -> None:
+    report = night.run([12], 4, tmp_path, lambda _: None, steps=["ingest", "select", "check"])
+    by_stage = {row["stage"]: row for row in report["rows"]}
+    assert "error" not in by_stage["ingest"]
+    assert "stage expand is not done" in by_stage["select"]["error"]
+    assert "Fatal" in by_stage["check"]["error"]
+
+
+def test_many_nights_in_one_lake(tmp_path: Path) -> None:
+    report = nights.run(2, 12, 4, tmp_path, lambda _: None)
+    assert json.loads((tmp_path / "night.json").read_text()) == report
+    for number in (1, 2):
+        told = {row["stage"]: row for row in report["rows"] if row["night"] == number}
+        first = {f"first page {page}" for page in PAGES}
+        running = {f"page {page}" for page in PAGES} if number > 1 else set()
+        assert told.keys() == {*STEPS, "status", *first, *running}
+        assert all(row["seconds"] > 0.0 for row in told.values())
+        assert told["status"]["bytes_read"] > 0
+
+
+def test_stages_are_named_in_their_order() -> None:
+    assert night.named("select, ingest") == ["ingest", "select"]
+    assert night.named(None) == list(STEPS)
+    with pytest.raises(Fatal, match="rewrite: the stages are ingest, "):
+        night.named("ingest,rewrite")
