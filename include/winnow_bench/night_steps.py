@@ -12,9 +12,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +210,16 @@ def _ingest(night: Night, state: State) -> None:
 
 
 def _gather(night: Night, state: State) -> None:
+    numbers = _stages("expand").plan_parts(night.batch)
+    if numbers:
+        # Side by side, as Airflow's mapped tasks.
+        with ProcessPoolExecutor(night.world.processes, get_context("spawn")) as pool:
+            list(pool.map(partial(_gather_part, night), numbers))
     _stages("expand").gather(night.batch)
+
+
+def _gather_part(night: Night, number: int) -> None:
+    _stages("expand").gather_part(night.batch, number)
 
 
 def _select(night: Night, state: State) -> None:
