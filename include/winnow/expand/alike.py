@@ -9,7 +9,6 @@ Shapes: c characters of k texts.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -18,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.arrays import BoolArray, IntArray
+from winnow.characters import ASTRAL, Codes, codes_of, is_ideograph, may_compose
 from winnow.compiled import compiled
 from winnow.expand.flags import normalised
 from winnow.text import unicode_form
-from winnow.words import BASE, Codes, Hashes
+from winnow.words import BASE, Hashes
 
 _COMPOSES = np.uint64(1 << 63)
 _BITS = 21
 _CHARACTER = np.uint64((1 << _BITS) - 1)
 _SHIFT = np.uint64(_BITS)
-_ASTRAL = 0x10000
 _FIRST_PICTURE, _LAST_PICTURE = 0x1F300, 0x1FAFF
 """Of the characters beyond 16 bits, those that are neither letters nor compose."""
 
@@ -53,9 +52,7 @@ def keys_of_form(texts: Sequence[str]) -> list[str]:
 
 def _letters(texts: Sequence[str]) -> tuple[Hashes, BoolArray]:
     """Hash of each text's letters and digits in one case; whether marks in it may compose."""
-    code_c = np.frombuffer("".join(texts).encode("utf-32-le", "replace"), np.uint32)
-    end_k = np.cumsum([len(text) for text in texts], dtype=np.int64)
-    return _hashed(code_c, end_k, _folded())
+    return _hashed(*codes_of(texts), _folded())
 
 
 @compiled
@@ -66,7 +63,7 @@ def _hashed(code_c: Codes, end_k: IntArray, folded: NDArray[np.uint64]) -> tuple
         total = np.uint64(0)
         while c < end_k[k]:
             code = code_c[c]
-            if code < _ASTRAL:
+            if code < ASTRAL:
                 letters = folded[code]
                 if letters == _COMPOSES:
                     composes_k[k] = True
@@ -84,23 +81,16 @@ def _hashed(code_c: Codes, end_k: IntArray, folded: NDArray[np.uint64]) -> tuple
 @cache
 def _folded() -> NDArray[np.uint64]:
     """Of each character of 16 bits, its letters and digits in one case, or `_COMPOSES`."""
-    return np.array([_fold(chr(code)) for code in range(_ASTRAL)], np.uint64)
+    return np.array([_fold(chr(code)) for code in range(ASTRAL)], np.uint64)
 
 
 def _fold(char: str) -> int:
-    if "\u3400" <= char <= "\u9fff" or "\uac00" <= char <= "\ud7a3":
+    if is_ideograph(char):
         return ord(char)
     if "\ufe00" <= char <= "\ufe0f" or "\ud800" <= char <= "\udfff":
         return 0
     folded = unicode_form(unicode_form(char, "NFKC").casefold(), "NFKC")
     letters = [ord(c) for c in folded if c.isalnum()]
-    if len(letters) > 2 or any(map(_may_compose, (char, *folded))):
+    if len(letters) > 2 or any(may_compose(c) or ord(c) >= ASTRAL for c in (char, *folded)):
         return int(_COMPOSES)
     return sum(code << _BITS * place for place, code in enumerate(letters))
-
-
-def _may_compose(char: str) -> bool:
-    """Whether it is a mark, a part of a Hangul syllable, or of more than 16 bits."""
-    is_jamo = "\u1100" <= char <= "\u11ff" or "\ua960" <= char <= "\ua97f"
-    is_jamo |= "\ud7b0" <= char <= "\ud7ff"
-    return is_jamo or ord(char) >= _ASTRAL or unicodedata.category(char).startswith("M")
