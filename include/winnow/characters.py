@@ -25,7 +25,7 @@ ASTRAL = 0x10000
 """The first character of more than 16 bits: of these the tables know pictures alone."""
 
 _FIRST_PICTURE, _LAST_PICTURE = 0x1F000, 0x1FAFF
-_HIDDEN, _BARED = 1, 2
+_HIDDEN, _DRAWN, _COMPOSES = 1, 2, 4
 
 
 def plain_texts(texts: Sequence[str]) -> list[str]:
@@ -38,8 +38,12 @@ def plain_texts(texts: Sequence[str]) -> list[str]:
 def bare_forms(texts: Sequence[str]) -> list[str]:
     """`winnow.text.bare_text` of each, in the normal form NFC."""
     changes = _changes(*codes_of(texts), _changing()).tolist()
-    each = zip(texts, changes, strict=True)
-    return [unicode_form(bare_text(text)) if change else text for text, change in each]
+    bare = [
+        bare_text(text) if change & (_HIDDEN | _DRAWN) else text
+        for text, change in zip(texts, changes, strict=True)
+    ]
+    each = zip(bare, changes, strict=True)
+    return [unicode_form(text) if change & _COMPOSES else text for text, change in each]
 
 
 def codes_of(texts: Sequence[str]) -> tuple[Codes, IntArray]:
@@ -70,7 +74,7 @@ def _changes(code_c: Codes, end_k: IntArray, change_of: NDArray[np.uint8]) -> ND
             if code < ASTRAL:
                 change |= change_of[code]
             elif code < _FIRST_PICTURE or code > _LAST_PICTURE:
-                change |= _HIDDEN | _BARED
+                change |= _HIDDEN | _DRAWN | _COMPOSES
             c += 1
         change_k[k] = change
     return change_k
@@ -85,5 +89,6 @@ def _changing() -> NDArray[np.uint8]:
 def _change(char: str) -> int:
     if is_ideograph(char):
         return 0
-    is_bared = may_compose(char) or unicode_form(bare_text(char)) != char
-    return _HIDDEN * (plain_text(char) != char) | _BARED * is_bared
+    plain, bare = plain_text(char), bare_text(char)
+    composes = bool(bare) and (may_compose(char) or unicode_form(bare) != bare)
+    return _HIDDEN * (plain != char) | _DRAWN * (bare != plain) | _COMPOSES * composes
