@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.arrays import BoolArray, IntArray
+from winnow.characters import Codes, codes_of
 from winnow.compiled import compiled
 from winnow.text import UNSPACED
 
 Hashes = NDArray[np.uint64]
-Codes = NDArray[np.uint32]
 
 BASE = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xBF58476D1CE4E5B9)
@@ -68,10 +68,7 @@ class Tokens:
 
 def tokens_of(texts: Sequence[str]) -> Tokens:
     """The words of `texts`."""
-    lower = [text.lower() for text in texts]
-    end_k = np.cumsum([len(text) for text in lower], dtype=np.int64)
-    # Half a surrogate pair is no letter; nor is the sign that takes its place.
-    code_c = np.frombuffer("".join(lower).encode("utf-32-le", "replace"), np.uint32)
+    code_c, end_k = codes_of([text.lower() for text in texts])
     return Tokens(code_c, *_tokens(code_c, end_k, _kinds()))
 
 

@@ -27,14 +27,18 @@ from numpy.typing import NDArray
 
 from winnow.campaign import AuditLimits
 from winnow.errors import Fatal
+from winnow.expand.alike import keys_of_form
 from winnow.expand.diversity import distinct_n, numbered, self_bleu, vendi_score, words
-from winnow.expand.flags import FLAGS, normalised
+from winnow.expand.flags import FLAGS
 from winnow.expand.language import detected_language, language_code
 from winnow.ids import seed_from
 
+_AUDITED_PROMPTS = 2000
+"""About this many prompts of a batch are audited."""
+
 _BLEU_PROMPTS = 100
 _BLEU_DRAWS = 10
-"""Self-BLEU is measured on about this many prompts of a batch, and this many draws of each."""
+"""Self-BLEU is measured on about this many of these, and this many draws of each."""
 
 _SCALE = 1 << 40
 """Figures are summed as integers of this fraction: exact, so their order plays no part."""
@@ -232,25 +236,30 @@ class PoolAuditor:
     """Audits the pools of a batch one by one.
 
     Args:
-        n_prompts: Prompts of the batch; where they are many, self-BLEU is measured on a share of
-            them, drawn by the hash of their ids.
+        n_prompts: Prompts of the batch; where they are more than 2,000, about so many are audited,
+            and on some of these self-BLEU is measured, drawn by the hash of their ids.
         limits: When to warn.
     """
 
     def __init__(self, n_prompts: int, limits: AuditLimits | None = None) -> None:
-        self._bleu_share = _BLEU_PROMPTS / max(n_prompts, 1)
+        self._share = _AUDITED_PROMPTS / max(n_prompts, 1)
+        self._bleu_share = _BLEU_PROMPTS / min(max(n_prompts, 1), _AUDITED_PROMPTS)
         self._limits = limits or AuditLimits()
         self._sums = {name: _Sums() for name in _LABELS}
         self._tokens: Counter[int] = Counter()
         self._prompts = self._distinct = 0
 
-    def add(self, pool: Pool) -> PromptAudit:
-        """Figures of `pool`, which from now on count for the batch."""
-        drawn = seed_from("self_bleu", pool.prompt_id) / _SEEDS
-        row = audit_prompt(pool, with_bleu=drawn < self._bleu_share)
+    def add(self, pool: Pool) -> PromptAudit | None:
+        """Figures of `pool`, which from now on count for the batch.
+
+        None where its prompt is not drawn: then the pool counts for the batch's size alone.
+        """
         self._prompts += 1
-        self._distinct += row.distinct
+        self._distinct += len(set(pool.texts))
         self._tokens.update(_lengths(pool))
+        if not _is_drawn("audit", pool, self._share):
+            return None
+        row = audit_prompt(pool, with_bleu=_is_drawn("self_bleu", pool, self._bleu_share))
         for name, sums in self._sums.items():
             value, limit = getattr(row, name), getattr(self._limits, name, None)
             is_beyond = value is not None and limit is not None and _beyond(name, value, limit)
@@ -313,7 +322,7 @@ def audit_prompt(pool: Pool, *, with_bleu: bool = True) -> PromptAudit:
         sampled=sampled,
         distinct=distinct,
         duplicate_share=1 - distinct / sampled,
-        near_duplicates=distinct - len({normalised(text) for text in pool.texts}),
+        near_duplicates=distinct - len(set(keys_of_form(pool.texts))),
         distinct_1=distinct_n(numbers_n, pool.duplicates, 1),
         distinct_2=distinct_n(numbers_n, pool.duplicates, 2),
         distinct_3=distinct_n(numbers_n, pool.duplicates, 3),
@@ -331,8 +340,10 @@ def table(audit: BatchAudit) -> list[tuple[str, str, str, str]]:
     """Rows for a page: figure, value with its 95 % interval, limit, verdict."""
     lengths = (audit.tokens_p10, audit.tokens_p50, audit.tokens_p90)
     spread = " / ".join("-" if length is None else str(length) for length in lengths)
+    n_audited = audit.figures["duplicate_share"].n_prompts
+    part = f", of which {n_audited} are audited" if n_audited < audit.prompts else ""
     return [
-        ("prompts", str(audit.prompts), "", ""),
+        ("prompts", f"{audit.prompts}{part}", "", ""),
         ("responses", f"{audit.distinct} distinct of {audit.sampled}", "", ""),
         ("tokens at 10 / 50 / 90 %", spread, "", ""),
         *(_table_row(figure) for figure in audit.figures.values()),
@@ -393,6 +404,10 @@ class _Sums:
             return None, None
         half = 1.96 * math.sqrt(scatter / (self.n - 1)) / (self.n * _SCALE)
         return max(0.0, self.mean - half), min(highest, self.mean + half)
+
+
+def _is_drawn(purpose: str, pool: Pool, share: float) -> bool:
+    return seed_from(purpose, pool.prompt_id) / _SEEDS < share
 
 
 def _lengths(pool: Pool) -> Counter[int]:

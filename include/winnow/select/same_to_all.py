@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winnow.arrays import BoolArray, FloatArray, IntArray
+from winnow.characters import plain_texts
 from winnow.compiled import compiled
 from winnow.refusal import declines, refuses
-from winnow.text import plain_text
 from winnow.words import BASE, MIX, Hashes, Tokens, tokens_of
 
 Counts = NDArray[np.uint32]
@@ -108,7 +108,7 @@ def same_to_all(
         rows_of.setdefault(prompt, []).append(row)
     night = _Night(
         [np.array(rows_of[prompt]) for prompt in sorted(rows_of)],
-        [plain_text(text) for text in text_r],
+        plain_texts(text_r),
         np.ones(len(text_r), np.int64) if drawn_r is None else np.asarray(drawn_r, np.int64),
         asked_r,
     )

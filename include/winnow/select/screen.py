@@ -22,9 +22,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from winnow.arrays import BoolArray, IndexArray, unit_rows
+from winnow.characters import bare_forms, plain_texts
 from winnow.select.same_to_all import same_to_all
 from winnow.select.wording import agreeing, may_agree
-from winnow.text import bare_text, plain_text, unicode_form
 
 _NUMBER = re.compile(r"\d+")
 
@@ -61,8 +61,8 @@ def near_duplicates(
         close_nn = close_nn & _same_wording(close_nn, text_n)
         # Two writings of one text may have embeddings that differ.
         first_of: dict[str, int] = {}
-        for number, text in enumerate(text_n):
-            first = first_of.setdefault(unicode_form(bare_text(text)).strip(), number)
+        for number, text in enumerate(bare_forms(text_n)):
+            first = first_of.setdefault(text.strip(), number)
             close_nn[first, number] = True
     np.fill_diagonal(close_nn, True)
     if not _in_pairs(close_nn):
@@ -99,7 +99,7 @@ def answers_nothing(
 
     `model_r`: which model wrote each; None: unknown, so that no model is judged as a whole.
     """
-    seen_r = [plain_text(text).strip() for text in text_r]
+    seen_r = [text.strip() for text in plain_texts(text_r)]
     blocked_r = np.array([not seen for seen in seen_r], dtype=np.bool_)
     blocked_r[_repeated(prompt_r, seen_r)] = True
     blocked_r |= same_to_all(prompt_r, text_r, drawn_r, asked_r)

@@ -313,6 +313,29 @@ def test_self_bleu_is_measured_on_about_a_hundred_prompts():
     assert auditor.batch().figures["self_bleu"].n_prompts == measured
 
 
+def test_of_many_prompts_some_two_thousand_are_audited_and_all_are_counted():
+    auditor = PoolAuditor(20_000)
+    columns = {"duplicates": [1, 2], "language": None}
+    rows = [
+        auditor.add(pool(["a b", "c"], f"p{i}", n_tokens=[9, i], **columns)) for i in range(4_000)
+    ]
+    audited = [row for row in rows if row is not None]
+    assert 340 <= len(audited) <= 460
+    batch = auditor.batch()
+    assert (batch.prompts, batch.sampled, batch.distinct) == (4_000, 12_000, 8_000)
+    assert (batch.tokens_p10, batch.tokens_p50) == (9, 999)
+    assert {f.n_prompts for name, f in batch.figures.items() if name not in
+            ("self_bleu", "distinct_3", "language_match")} == {len(audited)}  # fmt: skip
+    assert 10 <= batch.figures["self_bleu"].n_prompts <= 35
+    assert table(batch)[0][1] == f"4000, of which {len(audited)} are audited"
+
+
+def test_up_to_two_thousand_prompts_are_all_audited():
+    auditor = PoolAuditor(2_000)
+    assert all(auditor.add(pool(["a"], f"p{i}")) is not None for i in range(200))
+    assert table(auditor.batch())[0][1] == "200"
+
+
 def test_a_batch_has_means_intervals_and_pooled_figures():
     flags = [[["truncated"]], [["truncated"]], [[]], [[]]]
     pools = [pool(["a"], f"p{i}", flags=f, duplicates=[1 + i]) for i, f in enumerate(flags)]
