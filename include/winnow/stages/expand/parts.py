@@ -104,7 +104,7 @@ def gather_part(
     version = _version(batch, merged)
     tables = {
         **_pool_tables(batch, merged, row_of, version),
-        "audit": to_table(audits, audit.POOL_AUDITS),
+        "audit": to_table(filter(None, audits), audit.POOL_AUDITS),
         "quarantine": merged.quarantine,
     }
     part = PoolPart(

@@ -20,9 +20,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from winnow.batch import quarantine_table, read_table
+from winnow.expand.alike import keys_of_form
 from winnow.expand.calls import OF_RESPONSES
 from winnow.expand.features import stored_blocks
-from winnow.expand.flags import normalised
 from winnow.expand.manifests import CallManifest
 from winnow.lake import Lake
 from winnow.records import RESPONSES, Quarantined, to_table
@@ -143,9 +143,9 @@ def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]], recorded: Block
             first["duplicates"] += row["duplicates"]
     rows = list(texts.values())
     first_of: dict[str, int] = {}
-    for number, row in enumerate(rows):
-        key = normalised(row["message"]) or row["message"]
-        first_number = first_of.setdefault(key, number)
+    keys = keys_of_form([row["message"] for row in rows])
+    for number, (row, key) in enumerate(zip(rows, keys, strict=True)):
+        first_number = first_of.setdefault(key or row["message"], number)
         if first_number != number:
             rows[first_number]["near_duplicates"] += row["duplicates"]
     kept = list(first_of.values())
