@@ -84,7 +84,8 @@ def sources(campaign: Campaign, store: Lake | None, day: str) -> Check:
         return warning(f"{name} has no pools of {day}", f"let {name} expand that day first")
     found = look_for(campaign.ingest.sources, day)
     files, passed_over = found.files, told_of(found.passed_over)
-    taken = read_ledger(store, campaign.name).taken() if store is not None else set[str]()
+    ids = [file.file_id for file in files]
+    taken = read_ledger(store, campaign.name).taken(ids) if store is not None else set[str]()
     new = [file for file in files if file.file_id not in taken]
     measured = f"{len(files)} files for {day}, {len(new)} of them new"
     measured += f"; passed over: {passed_over}" if passed_over else ""
@@ -113,7 +114,7 @@ def known_answers(campaign: Campaign, day: str) -> Check:
 
 def versions(store: Lake, campaign: Campaign) -> Check:
     """Versions that are installed; and whether newer code wrote one of the last batches."""
-    keys = [entry.batch for entry in read_ledger(store, campaign.name).entries][-LAST_BATCHES:]
+    keys = read_ledger(store, campaign.name).taken_keys[-LAST_BATCHES:]
     manifests = [
         read_manifest(store, campaign.name, key, stage) for key in keys for stage in STAGES
     ]

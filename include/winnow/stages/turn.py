@@ -161,12 +161,13 @@ def places_of(
     known, ledger = before or {}, read_ledger(lake, campaign)
     places = dict.fromkeys(ledger.damaged, _UNREADABLE)
     others: list[Entry] = []
-    for entry in ledger.entries:
-        place = known.get(entry.batch)
-        if place is None or place.stage:
+    for key in ledger.taken_keys:
+        place = known.get(key)
+        entry = ledger.of(key) if place is None or place.stage else None
+        if entry is not None:
             others.append(entry)
-        else:
-            places[entry.batch] = place
+        elif place is not None:
+            places[key] = place
     if others:
         look = partial(_look, lake, campaign, known)
         with ThreadPoolExecutor(min(_AT_ONCE, len(others))) as pool:

@@ -107,8 +107,7 @@ def reconcile(
         if vendor is not None:
             _look_for_late(lake, campaign, memory, vendor, salt, now, looks)
         # Of what a person gave up nothing is mended, nor told.
-        entries = read_ledger(lake, campaign.name).entries
-        ended = memory.left | {entry.batch for entry in entries if entry.dropped is not None}
+        ended = memory.left | read_ledger(lake, campaign.name).given_up.keys()
         findings = [f for f in [*findings, *half, *looks.findings] if f.key not in ended]
         after = replace(_after(memory, batches, findings, looks, now), finished=finished)
         if write_memory(lake, campaign.name, after, tag):
