@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -32,6 +32,7 @@ from pydantic import AfterValidator, Field
 from winnow.batch import STAGES, Artifact, batch_folder, is_key, manifest_path, read_table
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json, content_id, sealed, unsealed
+from winnow.ingest.near import bands_of, read_signatures
 from winnow.ingest.runs import MOST_IDS, Content, Run, RunReader, found_in, words_of, write_run
 from winnow.lake import Lake, Stored
 from winnow.stored import RESTORE, as_json, parsed, read_sealed, reader, sealed_json, typed
@@ -49,6 +50,8 @@ Earlier = Callable[[Collection[str]], Mapping[str, str]]
 
 _AT_ONCE = 8
 _HASH = re.compile("[0-9a-f]{32}")
+
+Thing = TypeVar("Thing", str, bytes)
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -217,9 +220,13 @@ class Ledger:
         """The batch that brought each of the prompts, by id, and was not given up."""
         return {prompt: keys[0] for prompt, keys in self._takers(prompts, _prompt_id).items()}
 
+    def having(self, bands: Collection[bytes]) -> dict[bytes, list[str]]:
+        """The batches that have each of the bands (`near`) and were not given up, oldest first."""
+        return self._takers(bands, bytes)
+
     def _takers(
-        self, things: Collection[str], id_of: Callable[[str], bytes]
-    ) -> dict[str, list[str]]:
+        self, things: Collection[Thing], id_of: Callable[[Thing], bytes]
+    ) -> dict[Thing, list[str]]:
         """The live batches that took each of the things, the oldest first, of those taken."""
         asked, dropped = list(things), self.given_up
         ids = words_of([id_of(each) for each in asked])
@@ -228,7 +235,7 @@ class Ledger:
             (run.names, run.find(ids)) for run in self._runs
         ]
         found.append((lambda: held.names, found_in(held.ids, held.places, ids)))
-        takers: dict[str, list[str]] = {}
+        takers: dict[Thing, list[str]] = {}
         for names, hits in found:
             for which, place in hits:
                 if (key := names()[place]) not in dropped:
@@ -452,6 +459,10 @@ def _content_of(lake: Lake, entry: Entry) -> Content:
     prompts = entry.outputs.get("prompt_ids")
     brought = read_table(lake, prompts).column(0).to_pylist() if prompts else []
     ids = [_batch_id(entry.batch), *map(_file_id, entry.files), *map(_prompt_id, brought)]
+    stored = entry.outputs.get("signatures")
+    if stored is not None:
+        _, signatures = read_signatures(lake, stored)
+        ids += [band for signature in signatures for band in bands_of(signature)]
     continues = frozenset({entry.continues} if entry.continues else ())
     data = canonical_json(replace(entry, dropped=None).as_dict())
     return Content([entry.batch], [data], words_of(ids), np.zeros(len(ids), np.uint32), continues)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -31,6 +31,7 @@ from winnow.ingest.ledger import (
     note_taken,
     read_ledger,
 )
+from winnow.ingest.near import Before, NearDuplicates, signature_table
 from winnow.ingest.normalise import Prompt, parse_prompt
 from winnow.ingest.readers import parsed
 from winnow.ingest.sources import SourceFile, look_for, told
@@ -98,7 +99,7 @@ def _take(
         if source is not None:
             entry = entry_of(batch, source, partial(_accepted_before, batch, ledgers))
         elif new:
-            entry = _read(batch, new, partial(_accepted_before, batch, ledgers))
+            entry = _read(batch, new, ledgers)
         else:
             return None
         check_knows_all(batch.lake, batch.campaign.name, ledger)
@@ -119,7 +120,8 @@ def _accepted_before(
     return places
 
 
-def _read(batch: Batch, files: Sequence[SourceFile], accepted: Earlier) -> Entry:
+def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledger]) -> Entry:
+    accepted, near = partial(_accepted_before, batch, ledgers), _near_duplicates(batch, ledgers)
     n_read = 0
 
     def rows() -> Iterator[RawRow]:
@@ -129,7 +131,8 @@ def _read(batch: Batch, files: Sequence[SourceFile], accepted: Earlier) -> Entry
             n_read += 1
             yield row
 
-    prompts, quarantined = sort_rows(rows(), accepted, batch.campaign.ingest.max_prompt_chars)
+    max_chars = batch.campaign.ingest.max_prompt_chars
+    prompts, quarantined = sort_rows(rows(), accepted, max_chars, near)
     ids = pa.table({"prompt_id": pa.array([p.prompt_id for p in prompts], pa.string())})
     outputs: dict[str, Artifact] = {
         "prompts": batch.write_table(STAGE, "prompts", to_table(prompts, PROMPTS)),
@@ -137,15 +140,48 @@ def _read(batch: Batch, files: Sequence[SourceFile], accepted: Earlier) -> Entry
         "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(quarantined)),
     }
     counts = {"rows_in": n_read, "rows_out": len(prompts), "quarantined": len(quarantined)}
+    if near is not None:
+        signatures = signature_table(near.signatures)
+        outputs["signatures"] = batch.write_table(STAGE, "signatures", signatures)
+        counts["near_duplicates"] = near.n_found
     return Entry(batch.key, {f.file_id: f.name for f in files}, outputs, counts)
 
 
+def _near_duplicates(batch: Batch, ledgers: Mapping[str, Ledger]) -> NearDuplicates | None:
+    """What finds them, as the campaign asks for; None where it does not."""
+    settings = batch.campaign.ingest
+    if settings.near_duplicates == "off":
+        return None
+    refuses = settings.near_duplicates == "quarantine"
+    earlier = partial(_bands_before, batch, ledgers)
+    return NearDuplicates(batch.lake, settings.near_duplicate_share, refuses, earlier)
+
+
+def _bands_before(
+    batch: Batch, ledgers: Mapping[str, Ledger], bands: Collection[bytes]
+) -> dict[bytes, list[Before]]:
+    """Which earlier batches have each of the bands."""
+    before: dict[bytes, list[Before]] = {}
+    for name, ledger in ledgers.items():
+        of_other = "" if name == batch.campaign.name else f" of {name}"
+        entry_of_key = lru_cache(None)(ledger.of)
+        for band, keys in ledger.having(bands).items():
+            for entry in filter(None, map(entry_of_key, keys)):
+                place = f"batch {entry.batch}{of_other}"
+                before.setdefault(band, []).append(Before(place, entry.outputs["signatures"]))
+    return before
+
+
 def sort_rows(
-    rows: Iterable[RawRow], accepted: Mapping[str, str] | Earlier, max_chars: int
+    rows: Iterable[RawRow],
+    accepted: Mapping[str, str] | Earlier,
+    max_chars: int,
+    near: NearDuplicates | None = None,
 ) -> tuple[list[Prompt], list[Quarantined]]:
     """Rows as distinct prompts and quarantined rows; the first of equal prompts is the prompt.
 
-    `accepted` maps prompt ids of earlier batches to the place that brought them, or says it.
+    `accepted` maps prompt ids of earlier batches to the place that brought them, or says it; `near`
+    finds prompts that nearly repeat another one.
     """
     places: dict[str, str] = {}
     ahead: deque[Prompt | Exception] = deque()
@@ -158,6 +194,8 @@ def sort_rows(
             ahead.extend(_prompt_or_fault(row, max_chars) for row in whole)
             earlier.clear()
             earlier.update(_earlier_places(whole, ahead, accepted))
+            if near is not None:
+                near.look_ahead(each for each in ahead if isinstance(each, Prompt))
             yield from piece
 
     def new_prompt(row: RawRow) -> Prompt:
@@ -169,6 +207,8 @@ def sort_rows(
             place = earlier.get(earlier_id(row.value) or "")
         if place is not None:
             raise Unreadable("duplicate", f"same prompt as {place}")
+        if near is not None:
+            prompt = near.taken(prompt)
         places[prompt.prompt_id] = f"{row.file}:{row.line}"
         return prompt
 
