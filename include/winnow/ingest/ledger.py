@@ -388,7 +388,6 @@ def unneeded_runs(lake: Lake, campaign: str) -> list[Stored]:
     is named or never will be.
     """
     ledger = read_ledger(lake, campaign)
-    _refuse_damaged(ledger)
     named = {run.path for run in ledger.older.runs}
     return [
         stored
