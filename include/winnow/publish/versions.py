@@ -51,7 +51,8 @@ class Version:
     """One published version. `files` maps names in its folder to stored objects.
 
     `withdrawn` holds the batches that were published and that a rollback took out; no later version
-    takes them in again, unless by another rollback.
+    takes them in again, unless by another rollback. `paid` is what the labels of all its batches
+    cost, micro-dollars; None where that is not known, as of older versions.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class Version:
     published_at: str
     withdrawn: tuple[str, ...] = ()
     rollback: Rollback | None = None
+    paid: int | None = None
 
     @property
     def name(self) -> str:
@@ -125,20 +127,26 @@ def publish(
     card: Card,
     now: datetime,
     report: Card | None = None,
+    paid: Callable[[Version | None], int | None] = lambda _: None,
+    known: Version | None = None,
 ) -> Version:
     """Publish a batch's files as the next version, or return the version that has the batch.
+
+    `paid` says what all labels cost up to the version that follows one; `known` is a version that
+    was read before, likely the newest.
 
     Raises:
         Retryable: A file was removed as garbage while other batches were published; store it again.
         Fatal: The store does not do conditional writes.
     """
     while True:
-        parent = newest(lake, dataset)
+        parent = newest(lake, dataset, known)
         if parent is not None and _was_published(batch, parent):
             version = _first_with(lake, dataset, batch, parent)
             break
         objects = shelf(lake, dataset, parent)
         version = _next(dataset, parent, batch, objects.bring(files), figures, now)
+        version = replace(version, paid=paid(parent))
         pages = {CARD: objects.put(card(version).encode(), "md")}
         if report is not None:
             pages[REPORT] = objects.put(report(version).encode(), "html")
@@ -175,13 +183,17 @@ def is_finished(lake: Lake, version: Version) -> bool:
     return bool(number >= version.number) and lake.exists(f"{version.folder}/{MANIFEST}")
 
 
-def newest(lake: Lake, dataset: str) -> Version | None:
+def newest(lake: Lake, dataset: str, known: Version | None = None) -> Version | None:
     """The version with the highest number, or None before the first.
+
+    A manifest names every file of every night: one that is `known` is not read again.
 
     Raises:
         Corrupt: A version is lost: one that the pointer names, or one before another.
     """
     number = newest_number(lake, dataset)
+    if known is not None and known.number == number:
+        return known
     return read_version(lake, dataset, number) if number else None
 
 

@@ -160,14 +160,9 @@ def places_of(
     """
     known, ledger = before or {}, read_ledger(lake, campaign)
     places = dict.fromkeys(ledger.damaged, _UNREADABLE)
-    others: list[Entry] = []
-    for key in ledger.taken_keys:
-        place = known.get(key)
-        entry = ledger.of(key) if place is None or place.stage else None
-        if entry is not None:
-            others.append(entry)
-        elif place is not None:
-            places[key] = place
+    keys = ledger.taken_keys
+    places |= {key: known[key] for key in keys if key in known and not known[key].stage}
+    others = ledger.some([key for key in keys if key not in places])
     if others:
         look = partial(_look, lake, campaign, known)
         with ThreadPoolExecutor(min(_AT_ONCE, len(others))) as pool:

@@ -108,6 +108,8 @@ def check_all(lake: Lake, n_nights: int) -> None:
         assert ledger.brought([*prompts_of(night), "new"]) == dict.fromkeys(
             prompts_of(night), keys[night]
         )
+    assert [entry.batch for entry in ledger.some(keys)] == keys
+    assert [entry.batch for entry in ledger.some([*keys[-3:], "another"])] == keys[-3:]
     files = {f"file-{night}" for night in range(n_nights)}
     assert ledger.taken([*files, "another"]) == files
     assert ledger.of("another") is None and not ledger.knows("another")
