@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -34,6 +35,7 @@ from winnow.errors import Corrupt
 from winnow.ids import canonical_json, content_id, sealed, unsealed
 from winnow.ingest.near import bands_of, read_signatures
 from winnow.ingest.runs import MOST_IDS, Content, Run, RunReader, found_in, words_of, write_run
+from winnow.ingest.sources import SourceFile
 from winnow.lake import Lake, Stored
 from winnow.stored import RESTORE, as_json, parsed, read_sealed, reader, sealed_json, typed
 
@@ -86,7 +88,7 @@ class Entry:
 
     `at_once` is how many batches the backfill that began it lets choose side by side; None where no
     backfill did. `continues` is the campaign that its own one went on from
-    (`winnow.ingest.continued`).
+    (`winnow.ingest.continued`). `looks` name the files as they lay there.
     """
 
     batch: Annotated[str, AfterValidator(_key)]
@@ -96,12 +98,13 @@ class Entry:
     dropped: Dropped | None = None
     at_once: Annotated[int, Field(ge=1)] | None = None
     continues: str | None = None
+    looks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         content = asdict(self)
-        for name in ("dropped", "at_once", "continues"):
-            if content[name] is None:
+        for name in ("dropped", "at_once", "continues", "looks"):
+            if not content[name]:
                 del content[name]
         return sealed(content)
 
@@ -221,7 +224,7 @@ class Ledger:
         return self.given_up.get(batch)
 
     def taken(self, files: Collection[str]) -> set[str]:
-        """Those of the files, by id, that some batch took and did not give up."""
+        """Those of the files, by id or look, that some batch took and did not give up."""
         return self._takers(files, _file_id).keys() & set(files)
 
     def brought(self, prompts: Collection[str]) -> dict[str, str]:
@@ -279,6 +282,21 @@ def read_ledger(lake: Lake, campaign: str) -> Ledger:
             f"which files and prompts are taken cannot be told; {RESTORE}."
         )
     return _parsed_ledger(lake, campaign, data, tag)
+
+
+def untaken(
+    ledgers: Collection[Ledger], files: Sequence[SourceFile], most: int | None = None
+) -> list[SourceFile]:
+    """Files that no batch took, at most so many of the first; those taken are not read again."""
+    looks = [file.look for file in files if file.look is not None]
+    seen = {look for ledger in ledgers for look in ledger.taken(looks)}
+    left = iter([file for file in files if file.look not in seen])
+    new: list[SourceFile] = []
+    while (most is None or len(new) < most) and (piece := list(islice(left, most))):
+        ids = [file.file_id for file in piece]
+        taken = {file_id for ledger in ledgers for file_id in ledger.taken(ids)}
+        new += [file for file in piece if file.file_id not in taken]
+    return new[:most]
 
 
 def check_knows_all(lake: Lake, campaign: str, ledger: Ledger) -> None:
@@ -465,7 +483,8 @@ def _content_of(lake: Lake, entry: Entry) -> Content:
     """What one batch took, for a run."""
     prompts = entry.outputs.get("prompt_ids")
     brought = read_table(lake, prompts).column(0).to_pylist() if prompts else []
-    ids = [_batch_id(entry.batch), *map(_file_id, entry.files), *map(_prompt_id, brought)]
+    files = (*entry.files, *entry.looks)
+    ids = [_batch_id(entry.batch), *map(_file_id, files), *map(_prompt_id, brought)]
     stored = entry.outputs.get("signatures")
     if stored is not None:
         _, signatures = read_signatures(lake, stored)

@@ -30,6 +30,7 @@ from winnow.ingest.ledger import (
     check_knows_all,
     note_taken,
     read_ledger,
+    untaken,
 )
 from winnow.ingest.near import Before, NearDuplicates, signature_table
 from winnow.ingest.normalise import Prompt, parse_prompt
@@ -92,10 +93,7 @@ def _take(
             return entry if entry.dropped is None else None
         ledgers = {batch.campaign.name: ledger}
         ledgers |= earlier_ledgers(batch.lake, batch.campaign, ledger)
-        ids = [file.file_id for file in files]
-        taken = {file_id for each in ledgers.values() for file_id in each.taken(ids)}
-        new = [file for file in files if file.file_id not in taken]
-        new = new[: batch.campaign.ingest.files_per_batch]
+        new = untaken(ledgers.values(), files, batch.campaign.ingest.files_per_batch)
         if source is not None:
             entry = entry_of(batch, source, partial(_accepted_before, batch, ledgers))
         elif new:
@@ -144,7 +142,9 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
         signatures = signature_table(near.signatures)
         outputs["signatures"] = batch.write_table(STAGE, "signatures", signatures)
         counts["near_duplicates"] = near.n_found
-    return Entry(batch.key, {f.file_id: f.name for f in files}, outputs, counts)
+    looks = tuple(file.look for file in files if file.look is not None)
+    taken = {file.file_id: file.name for file in files}
+    return Entry(batch.key, taken, outputs, counts, looks=looks)
 
 
 def _near_duplicates(batch: Batch, ledgers: Mapping[str, Ledger]) -> NearDuplicates | None:
