@@ -225,27 +225,30 @@ class Ledger:
 
     def taken(self, files: Collection[str]) -> set[str]:
         """Those of the files, by id or look, that some batch took and did not give up."""
-        return self._takers(files, _file_id).keys() & set(files)
+        live = (entry for entry in self.newest if entry.dropped is None)
+        newest = {file for entry in live for file in (*entry.files, *entry.looks)}
+        left = set(files) - newest
+        return set(files) & newest | self._takers(left, _file_id, _joined([])).keys()
 
     def brought(self, prompts: Collection[str]) -> dict[str, str]:
         """The batch that brought each of the prompts, by id, and was not given up."""
-        return {prompt: keys[0] for prompt, keys in self._takers(prompts, _prompt_id).items()}
+        takers = self._takers(prompts, _prompt_id, self._newest_ids)
+        return {prompt: keys[0] for prompt, keys in takers.items()}
 
     def having(self, bands: Collection[bytes]) -> dict[bytes, list[str]]:
         """The batches that have each of the bands (`near`) and were not given up, oldest first."""
-        return self._takers(bands, bytes)
+        return self._takers(bands, bytes, self._newest_ids)
 
     def _takers(
-        self, things: Collection[Thing], id_of: Callable[[Thing], bytes]
+        self, things: Collection[Thing], id_of: Callable[[Thing], bytes], newest: Content
     ) -> dict[Thing, list[str]]:
-        """The live batches that took each of the things, the oldest first, of those taken."""
+        """The live batches in runs and `newest` that took each of the things, the oldest first."""
         asked, dropped = list(things), self.given_up
         ids = words_of([id_of(each) for each in asked])
-        held = self._newest_ids
         found: list[tuple[Callable[[], Sequence[str]], list[tuple[int, int]]]] = [
             (run.names, run.find(ids)) for run in self._runs
         ]
-        found.append((lambda: held.names, found_in(held.ids, held.places, ids)))
+        found.append((lambda: newest.names, found_in(newest.ids, newest.places, ids)))
         takers: dict[Thing, list[str]] = {}
         for names, hits in found:
             for which, place in hits:
