@@ -55,6 +55,15 @@ class Ingest(Settings):
         None, "New files a batch takes at most, in name order; null takes all", ge=1
     )
     max_prompt_chars: int = setting(20_000, "Longer prompts go to quarantine", ge=1)
+    near_duplicates: Literal["off", "tag", "quarantine"] = setting(
+        "off", "What becomes of prompts that nearly repeat an accepted one, of whatever batch"
+    )
+    near_duplicate_share: float = setting(
+        0.8,
+        "Shared 8-letter pieces from which `near_duplicates` takes two prompts for one",
+        ge=0.5,
+        le=1.0,
+    )
 
 
 class Sampler(Settings):

@@ -121,11 +121,7 @@ def status(
     """
 
     def look(settings: Campaign) -> Answer:
-        if (
-            batch is not None
-            and not campaign
-            and batch not in read_ledger(lake, settings.name).keys
-        ):
+        if batch is not None and not campaign and not read_ledger(lake, settings.name).knows(batch):
             return [], []
         batches, lines = _status(lake, settings, batch, None if every else last, vendor_url)
         return [each.as_dict() for each in batches], lines

@@ -111,7 +111,7 @@ def with_batch(lake: Lake, named: str, key: str, *, one: bool = True) -> Campaig
     """
     known = [each.settings for each in campaigns(lake, named) if each.settings is not None]
     if known and (named or len(known) == 1):
-        if not one and key not in read_ledger(lake, known[0].name).keys:
+        if not one and not read_ledger(lake, known[0].name).knows(key):
             raise Fatal(f"Campaign {known[0].name} has no batch {key} in {lake.uri}.")
         return known[0]
     having = [each for each in known if _has(lake, each.name, key)]
@@ -126,7 +126,7 @@ def with_batch(lake: Lake, named: str, key: str, *, one: bool = True) -> Campaig
 def _has(lake: Lake, campaign: str, key: str) -> bool:
     """Whether a campaign has a batch; one whose ledger is lost takes no other with it."""
     try:
-        return key in read_ledger(lake, campaign).keys
+        return read_ledger(lake, campaign).knows(key)
     except Corrupt:
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,7 @@ from winnow.campaign import NAME, Campaign
 from winnow.commands import options
 from winnow.commands.say import answer, progress_bar, say
 from winnow.errors import Fatal
+from winnow.ingest.ledger import unneeded_runs
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.publish.diff import diff_text, diff_versions
@@ -158,22 +159,37 @@ def gc(
     delete: Annotated[
         bool, typer.Option("--delete", help="remove them; else only list them")
     ] = False,
+    folders: Annotated[
+        bool, typer.Option("--folders", help="folders of older versions too; `pull` needs none")
+    ] = False,
+    keep: Annotated[
+        list[int] | None, typer.Option(help="number of a version whose folder stays, repeatable")
+    ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """What no version of the dataset names, a line each: removed with --delete only."""
+    """What no version of the dataset names, a line each: removed with --delete only.
+
+    Beside it merged parts of the ledger. With --folders those of all versions go but of the newest,
+    of those that were rolled back to, and of --keep.
+    """
     # By the store's clock, as the times that it is held against.
     before = lake.now() - timedelta(hours=grace_hours)
-    garbage = find_garbage(lake, campaign.publish.dataset, before)
+    kept = (keep or []) if folders else None
+    garbage = find_garbage(lake, campaign.publish.dataset, before, kept)
+    runs = [run for run in unneeded_runs(lake, campaign.name) if run.modified < before]
+    garbage = replace(garbage, objects=(*garbage.objects, *runs))
     if delete:
         remove_garbage(lake, garbage)
     rows = [
         {**asdict(stored), "unfinished": False, "removed": delete} for stored in garbage.objects
     ]
     rows += [{"path": p, "unfinished": True, "removed": delete} for p in garbage.unfinished]
+    rows += [{"path": p, "unfinished": False, "removed": delete} for p in garbage.folders]
     done = "Removed" if delete else "Found, and not removed without --delete:"
     lines = [
         *(f"{s.path} {s.n_bytes} bytes of {s.modified:%Y-%m-%d %H:%M}" for s in garbage.objects),
         *(f"{path} was never finished" for path in garbage.unfinished),
+        *(f"{path} is the folder of an older version" for path in garbage.folders),
         f"{done} {len(garbage.objects)} objects of {garbage.n_bytes / 1e6:.1f} MB that no version "
         f"of {campaign.publish.dataset} names, {len(garbage.unfinished)} unfinished writes, "
         f"all older than {grace_hours:g} hours.",

@@ -15,7 +15,7 @@ import winnow
 from winnow.batch import STAGES, read_manifest
 from winnow.campaign import Campaign
 from winnow.commands.checks import Check, failed, ok, warning
-from winnow.ingest.ledger import read_ledger
+from winnow.ingest.ledger import read_ledger, untaken
 from winnow.ingest.sources import look_for
 from winnow.ingest.sources import told as told_of
 from winnow.lake import Lake
@@ -84,8 +84,8 @@ def sources(campaign: Campaign, store: Lake | None, day: str) -> Check:
         return warning(f"{name} has no pools of {day}", f"let {name} expand that day first")
     found = look_for(campaign.ingest.sources, day)
     files, passed_over = found.files, told_of(found.passed_over)
-    taken = read_ledger(store, campaign.name).taken() if store is not None else set[str]()
-    new = [file for file in files if file.file_id not in taken]
+    ledgers = [read_ledger(store, campaign.name)] if store is not None else []
+    new = untaken(ledgers, files)
     measured = f"{len(files)} files for {day}, {len(new)} of them new"
     measured += f"; passed over: {passed_over}" if passed_over else ""
     if not new:
@@ -113,7 +113,7 @@ def known_answers(campaign: Campaign, day: str) -> Check:
 
 def versions(store: Lake, campaign: Campaign) -> Check:
     """Versions that are installed; and whether newer code wrote one of the last batches."""
-    keys = [entry.batch for entry in read_ledger(store, campaign.name).entries][-LAST_BATCHES:]
+    keys = read_ledger(store, campaign.name).taken_keys[-LAST_BATCHES:]
     manifests = [
         read_manifest(store, campaign.name, key, stage) for key in keys for stage in STAGES
     ]

@@ -440,7 +440,7 @@ def _cost_lines(lake: Lake, campaign: Campaign, n: int) -> list[str]:
 def _last_costs(lake: Lake, campaign: str) -> list[int]:
     """Micro-dollars of the batches that were collected last, newest first."""
     costs: list[int] = []
-    for entry in reversed(read_ledger(lake, campaign).entries):
+    for entry in read_ledger(lake, campaign).newest_first():
         manifest = whole(partial(read_manifest, lake, campaign, entry.batch, "label"))
         if manifest is not None and not isinstance(manifest, Damage):
             costs.append(manifest.cost)

@@ -111,7 +111,7 @@ def _expanded(lake: Lake, campaign: Campaign) -> Iterator[Batch]:
         done = "expand" in done_stages(lake, campaign.name, key)
         return open_batch(campaign, key, lake, lambda: datetime.now(UTC)) if done else None
 
-    for key in sorted((e.batch for e in read_ledger(lake, campaign.name).live), reverse=True):
+    for key in sorted(read_ledger(lake, campaign.name).live_keys, reverse=True):
         batch = whole(partial(look, key))
         if isinstance(batch, Batch):
             yield batch

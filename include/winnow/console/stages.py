@@ -117,8 +117,7 @@ def taken_of(lake: Lake, campaign: str, memory: Memory) -> Taken:
 
     def read() -> Taken:
         ledger = read_ledger(lake, campaign)
-        dropped = {e.batch: e.dropped for e in ledger.entries if e.dropped is not None}
-        return Taken(ledger.keys[::-1], dropped, dict(ledger.damaged))
+        return Taken(ledger.keys[::-1], ledger.given_up, dict(ledger.damaged))
 
     return memory.lately(lake, ("taken", campaign), read)
 

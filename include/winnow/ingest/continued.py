@@ -31,7 +31,7 @@ def earlier_ledgers(lake: Lake, campaign: Campaign, own: Ledger) -> dict[str, Le
         Corrupt: What one of them took cannot be told.
     """
     ledgers: dict[str, Ledger] = {}
-    names = [*filter(None, [campaign.predecessor]), *_continued(own)]
+    names = [*filter(None, [campaign.predecessor]), *own.predecessors]
     while names:
         name = names.pop(0)
         if name in ledgers or name == campaign.name:
@@ -42,14 +42,14 @@ def earlier_ledgers(lake: Lake, campaign: Campaign, own: Ledger) -> dict[str, Le
                 f"{'; '.join(ledger.damaged.values())}: restore it, for {campaign.name} goes on "
                 f"from {name}."
             )
-        if not ledger.entries:
+        if not ledger.n_taken:
             raise Fatal(
                 f"continues of campaign {campaign.name}: campaign {name} has no batch in "
                 f"{lake.uri}. Correct the name or the lake. Nothing was taken."
             )
         check_knows_all(lake, name, ledger)
         ledgers[name] = ledger
-        names += _continued(ledger)
+        names += ledger.predecessors
     return ledgers
 
 
@@ -70,13 +70,13 @@ def refuse_renamed(lake: Lake, campaign: Campaign, here: Collection[str]) -> Non
     """
     if campaign.continues is not None or not campaign.ingest.sources:
         return
-    is_first = not read_ledger(lake, campaign.name).entries
+    is_first = not read_ledger(lake, campaign.name).n_taken
     ledgers = _all_ledgers(lake)
     # One that is gone and gave all up holds nothing of what it had gone on from.
-    going_on = [ledger for name, ledger in ledgers.items() if name in here or ledger.live]
-    continued = {name for ledger in going_on for name in _continued(ledger)}
+    going_on = [ledger for name, ledger in ledgers.items() if name in here or ledger.has_live]
+    continued = {name for ledger in going_on for name in ledger.predecessors}
     for name, ledger in ledgers.items():
-        if name in (campaign.name, *here, *continued) or not ledger.live:
+        if name in (campaign.name, *here, *continued) or not ledger.has_live:
             continue
         if not is_first and campaign.name not in _before(name, ledgers):
             continue
@@ -94,14 +94,14 @@ def refuse_renamed(lake: Lake, campaign: Campaign, here: Collection[str]) -> Non
 def successor(lake: Lake, name: str) -> str | None:
     """The campaign that went on from one, if one did: what it took is the old one's no more."""
     ledgers = _all_ledgers(lake)
-    return next((other for other in sorted(ledgers) if name in _continued(ledgers[other])), None)
+    return next((other for other in sorted(ledgers) if name in ledgers[other].predecessors), None)
 
 
 def _before(name: str, ledgers: Mapping[str, Ledger]) -> set[str]:
     """All that a campaign went on from, in a chain of renames."""
     names, before = [name], set[str]()
     while names:
-        new = {*_continued(ledgers[names.pop()])} & ledgers.keys() - before
+        new = {*ledgers[names.pop()].predecessors} & ledgers.keys() - before
         before |= new
         names += new
     return before
@@ -119,8 +119,3 @@ def _all_ledgers(lake: Lake) -> dict[str, Ledger]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = zip(names, pool.map(ledger_of, names), strict=True)
         return {name: ledger for name, ledger in found if ledger is not None}
-
-
-def _continued(ledger: Ledger) -> list[str]:
-    """What the campaign of a ledger went on from, by its own entries."""
-    return sorted({entry.continues for entry in ledger.entries if entry.continues})

@@ -4,6 +4,11 @@ It is one pointer a campaign, moved by compare-and-swap, so that two batches tha
 moment can never both take a file or both accept a prompt. An entry holds all that the batch's
 manifest needs: a run killed between the swap and the commit finds it and only commits.
 
+The entries of the newest batches stand in it, as they were taken. Those of older batches lie in
+runs (`runs`), which it names: whoever takes the next entry seals the oldest of them into a run and
+merges runs of like size, in the same swap. So what is asked of a thousand nights reads about as
+much as of ten.
+
 A batch that a person gave up keeps its entry, marked: who, when, why. Its files and prompts are
 free again, which is the same swap.
 
@@ -14,23 +19,41 @@ by it the next night would buy the same labels again. It is refused, not taken f
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any
+from functools import cached_property
+from itertools import islice
+from typing import Annotated, Any, TypeVar
 
+import numpy as np
 from pydantic import AfterValidator, Field
 
-from winnow.batch import STAGES, Artifact, batch_folder, is_key, manifest_path
+from winnow.batch import STAGES, Artifact, batch_folder, is_key, manifest_path, read_table
 from winnow.errors import Corrupt
-from winnow.ids import canonical_json, sealed, unsealed
-from winnow.lake import Lake
-from winnow.stored import RESTORE, typed
+from winnow.ids import canonical_json, content_id, sealed, unsealed
+from winnow.ingest.near import bands_of, read_signatures
+from winnow.ingest.runs import MOST_IDS, Content, Run, RunReader, found_in, words_of, write_run
+from winnow.ingest.sources import SourceFile
+from winnow.lake import Lake, Stored
+from winnow.stored import RESTORE, as_json, parsed, read_sealed, reader, sealed_json, typed
 
 BACKFILL = "backfill_at_once"
 """Under this name `at_once` of a batch that a backfill began is among its first figures."""
 
+MOST_NEWEST, SEALED = 10, 5
+"""Entries that stand in the ledger itself at most, and how many of them are sealed at once."""
+MOST_ROWS = 100_000
+"""Prompts of those entries; where they are more, all are sealed."""
+
+Earlier = Callable[[Collection[str]], Mapping[str, str]]
+"""Says of prompts, by id, which were accepted before, each with the place that brought it."""
+
 _AT_ONCE = 8
+_HASH = re.compile("[0-9a-f]{32}")
+
+Thing = TypeVar("Thing", str, bytes)
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -65,7 +88,7 @@ class Entry:
 
     `at_once` is how many batches the backfill that began it lets choose side by side; None where no
     backfill did. `continues` is the campaign that its own one went on from
-    (`winnow.ingest.continued`).
+    (`winnow.ingest.continued`). `looks` name the files as they lay there.
     """
 
     batch: Annotated[str, AfterValidator(_key)]
@@ -75,50 +98,167 @@ class Entry:
     dropped: Dropped | None = None
     at_once: Annotated[int, Field(ge=1)] | None = None
     continues: str | None = None
+    looks: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         content = asdict(self)
-        for name in ("dropped", "at_once", "continues"):
-            if content[name] is None:
+        for name in ("dropped", "at_once", "continues", "looks"):
+            if not content[name]:
                 del content[name]
         return sealed(content)
 
 
 @dataclass(frozen=True, slots=True)
+class Older:
+    """The batches that are in runs, oldest first; `dropped` has those of them given up, by key."""
+
+    runs: tuple[Run, ...] = ()
+    dropped: Mapping[str, Dropped] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Ledger:
-    """The entries of a campaign in the order they were taken, and the tag to swap against.
+    """What the batches of a campaign took, in the order they took it, and the tag to swap against.
 
     `damaged` has entries that cannot be read, by their batch as far as that can be told, each with
-    the reason. Readers show them; nobody writes a ledger that has one, for it would be lost.
+    the reason. Readers show them; nobody writes a ledger that has one, for it would be lost. What
+    is asked of one batch, or of some files and prompts, reads little of the others.
+
+    Raises:
+        Corrupt: A run that has to be looked into is missing or was changed.
     """
 
-    entries: tuple[Entry, ...]
+    lake: Lake
+    newest: tuple[Entry, ...]
     tag: str | None
     damaged: Mapping[str, str] = field(default_factory=dict)
+    older: Older = field(default_factory=Older)
+
+    @cached_property
+    def _runs(self) -> list[RunReader]:
+        return [RunReader(self.lake, run) for run in self.older.runs]
+
+    @cached_property
+    def _newest_ids(self) -> Content:
+        return _joined([_content_of(self.lake, entry) for entry in self.newest])
 
     @property
-    def live(self) -> tuple[Entry, ...]:
-        """The entries of batches that were not given up."""
-        return tuple(entry for entry in self.entries if entry.dropped is None)
+    def n_taken(self) -> int:
+        """How many batches took something, dropped and damaged ones too."""
+        n_older = sum(run.n_entries for run in self.older.runs)
+        return n_older + len(self.newest) + len(self.damaged)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every entry: reads all that every batch ever took, but for the prompts."""
+        older = (self._parsed(run, data) for run in self._runs for data in run.entries())
+        return (*older, *self.newest)
+
+    def newest_first(self) -> Iterator[Entry]:
+        """The entries from the last one back; reads as far as it is followed."""
+        yield from reversed(self.newest)
+        for run in reversed(self._runs):
+            for place in reversed(range(run.run.n_entries)):
+                yield self._parsed(run, run.entry(place))
+
+    @property
+    def taken_keys(self) -> list[str]:
+        """The batches of all entries that can be read, in the order they were taken."""
+        older = (name for run in self._runs for name in run.names())
+        return [*older, *(entry.batch for entry in self.newest)]
+
+    @property
+    def live_keys(self) -> list[str]:
+        """Those that were not given up."""
+        dropped = self.given_up
+        return [key for key in self.taken_keys if key not in dropped]
 
     @property
     def keys(self) -> list[str]:
         """The batches of all entries, dropped and damaged ones too, by name."""
-        return sorted({*(entry.batch for entry in self.entries), *self.damaged})
+        return sorted({*self.taken_keys, *self.damaged})
+
+    @property
+    def given_up(self) -> dict[str, Dropped]:
+        """The batches that a person gave up."""
+        return {**self.older.dropped, **{e.batch: e.dropped for e in self.newest if e.dropped}}
+
+    @property
+    def has_live(self) -> bool:
+        """Whether a batch took something and was not given up."""
+        return self.n_taken - len(self.damaged) > len(self.given_up)
+
+    @property
+    def predecessors(self) -> list[str]:
+        """The campaigns that some batch's own one went on from, by name."""
+        older = {name for run in self.older.runs for name in run.continues}
+        return sorted(older | {entry.continues for entry in self.newest if entry.continues})
 
     def of(self, batch: str) -> Entry | None:
         """The batch's entry, if it took files already."""
-        return next((entry for entry in self.entries if entry.batch == batch), None)
+        for entry in self.newest:
+            if entry.batch == batch:
+                return entry
+        wanted = words_of([_batch_id(batch)])
+        for run in self._runs:
+            for _, place in run.find(wanted):
+                if run.names()[place] == batch:
+                    return self._parsed(run, run.entry(place))
+        return None
+
+    def some(self, batches: Collection[str]) -> list[Entry]:
+        """The entries of some batches, in the order in which they took."""
+        if len(batches) > MOST_NEWEST:
+            # One read of a run is less than some for each of its batches.
+            wanted = set(batches)
+            return [entry for entry in self.entries if entry.batch in wanted]
+        return [entry for entry in map(self.of, batches) if entry is not None]
+
+    def knows(self, batch: str) -> bool:
+        """Whether the batch has an entry, one that cannot be read too."""
+        return batch in self.damaged or self.of(batch) is not None
 
     def dropped(self, batch: str) -> Dropped | None:
         """That the batch was given up; None if it was not."""
-        entry = self.of(batch)
-        return None if entry is None else entry.dropped
+        return self.given_up.get(batch)
 
-    def taken(self) -> set[str]:
-        """Ids of every file that some batch took and did not give up."""
-        return {file_id for entry in self.live for file_id in entry.files}
+    def taken(self, files: Collection[str]) -> set[str]:
+        """Those of the files, by id or look, that some batch took and did not give up."""
+        live = (entry for entry in self.newest if entry.dropped is None)
+        newest = {file for entry in live for file in (*entry.files, *entry.looks)}
+        left = set(files) - newest
+        return set(files) & newest | self._takers(left, _file_id, _joined([])).keys()
+
+    def brought(self, prompts: Collection[str]) -> dict[str, str]:
+        """The batch that brought each of the prompts, by id, and was not given up."""
+        takers = self._takers(prompts, _prompt_id, self._newest_ids)
+        return {prompt: keys[0] for prompt, keys in takers.items()}
+
+    def having(self, bands: Collection[bytes]) -> dict[bytes, list[str]]:
+        """The batches that have each of the bands (`near`) and were not given up, oldest first."""
+        return self._takers(bands, bytes, self._newest_ids)
+
+    def _takers(
+        self, things: Collection[Thing], id_of: Callable[[Thing], bytes], newest: Content
+    ) -> dict[Thing, list[str]]:
+        """The live batches in runs and `newest` that took each of the things, the oldest first."""
+        asked, dropped = list(things), self.given_up
+        ids = words_of([id_of(each) for each in asked])
+        found: list[tuple[Callable[[], Sequence[str]], list[tuple[int, int]]]] = [
+            (run.names, run.find(ids)) for run in self._runs
+        ]
+        found.append((lambda: newest.names, found_in(newest.ids, newest.places, ids)))
+        takers: dict[Thing, list[str]] = {}
+        for names, hits in found:
+            for which, place in hits:
+                if (key := names()[place]) not in dropped:
+                    takers.setdefault(asked[which], []).append(key)
+        return takers
+
+    def _parsed(self, run: RunReader, data: bytes) -> Entry:
+        entry = parsed(self.lake, run.run.path, reader(Entry), data)
+        return replace(entry, dropped=self.older.dropped.get(entry.batch))
 
 
 def ledger_path(campaign: str) -> str:
@@ -136,7 +276,7 @@ def read_ledger(lake: Lake, campaign: str) -> Ledger:
     if data is None:
         begun = _first_trace(lake, campaign)
         if begun is None:
-            return Ledger((), None)
+            return Ledger(lake, (), None)
         # Looked for again: a twin may have begun the first batch meanwhile.
         data, tag = lake.read_tagged(ledger_path(campaign))
     if data is None:
@@ -144,7 +284,22 @@ def read_ledger(lake: Lake, campaign: str) -> Ledger:
             f"{lake.uri}/{ledger_path(campaign)} is missing, though {begun} was made after it: "
             f"which files and prompts are taken cannot be told; {RESTORE}."
         )
-    return parse_ledger(data, tag, f"{lake.uri}/{ledger_path(campaign)}")
+    return _parsed_ledger(lake, campaign, data, tag)
+
+
+def untaken(
+    ledgers: Collection[Ledger], files: Sequence[SourceFile], most: int | None = None
+) -> list[SourceFile]:
+    """Files that no batch took, at most so many of the first; those taken are not read again."""
+    looks = [file.look for file in files if file.look is not None]
+    seen = {look for ledger in ledgers for look in ledger.taken(looks)}
+    left = iter([file for file in files if file.look not in seen])
+    new: list[SourceFile] = []
+    while (most is None or len(new) < most) and (piece := list(islice(left, most))):
+        ids = [file.file_id for file in piece]
+        taken = {file_id for ledger in ledgers for file_id in ledger.taken(ids)}
+        new += [file for file in piece if file.file_id not in taken]
+    return new[:most]
 
 
 def check_knows_all(lake: Lake, campaign: str, ledger: Ledger) -> None:
@@ -153,35 +308,63 @@ def check_knows_all(lake: Lake, campaign: str, ledger: Ledger) -> None:
     Raises:
         Corrupt: There is one: the ledger is of an earlier time.
     """
-    keys = set(ledger.keys)
-    strange = [key for key in lake.names(f"batches/{campaign}") if key not in keys]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        begun = pool.map(lambda key: lake.exists(manifest_path(campaign, key, STAGES[0])), strange)
-        lost = [key for key, is_there in zip(strange, begun, strict=True) if is_there]
+    lost = _unknown(lake, campaign, ledger)
     # Read again: a twin that began one meanwhile has put it into the ledger first.
-    if lost and set(lost) - set(read_ledger(lake, campaign).keys):
+    if lost and (again := _unknown(lake, campaign, read_ledger(lake, campaign))):
         raise Corrupt(
-            f"{lake.uri}/{ledger_path(campaign)} does not know batch {lost[0]}, which has begun "
-            f"({manifest_path(campaign, lost[0], STAGES[0])}): it is of an earlier time, and what "
+            f"{lake.uri}/{ledger_path(campaign)} does not know batch {again}, which has begun "
+            f"({manifest_path(campaign, again, STAGES[0])}): it is of an earlier time, and what "
             f"later batches took would be bought again; {RESTORE}."
         )
 
 
-def parse_ledger(data: bytes, tag: str | None, where: str) -> Ledger:
-    """A ledger from its bytes; `where` it lies is for messages.
+def _unknown(lake: Lake, campaign: str, ledger: Ledger) -> str | None:
+    """A batch that took prompts and that the ledger does not know; None if there is none."""
+    if ledger.older.runs:
+        note = _note_path(campaign, ledger.n_taken + 1)
+        if not lake.exists(note):
+            return None
+        return parsed(lake, note, lambda data: str(read_sealed(data)["batch"]))
+    # Before there were runs nobody noted who took what: all batches are looked at.
+    keys = set(ledger.keys)
+    strange = [key for key in lake.names(f"batches/{campaign}") if key not in keys]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        begun = pool.map(lambda key: lake.exists(manifest_path(campaign, key, STAGES[0])), strange)
+        return next((key for key, is_there in zip(strange, begun, strict=True) if is_there), None)
 
-    Raises:
-        Corrupt: It is no list of entries at all.
+
+def note_taken(lake: Lake, campaign: str, ledger: Ledger) -> None:
+    """Note beside the ledger whose its last entry is, before anything is made of the entry.
+
+    By the note of the next entry a ledger of an earlier time is known. A ledger without runs is
+    held against the batches themselves.
     """
+    if ledger.older.runs:
+        note = sealed_json({"batch": ledger.newest[-1].batch})
+        lake.create(_note_path(campaign, ledger.n_taken), note)
+
+
+def _note_path(campaign: str, number: int) -> str:
+    return f"campaigns/{campaign}/taken/{number:09d}.json"
+
+
+def _parsed_ledger(lake: Lake, campaign: str, data: bytes, tag: str | None) -> Ledger:
+    where = f"{lake.uri}/{ledger_path(campaign)}"
     try:
         rows = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise _no_ledger(where) from error
     if not isinstance(rows, list) or not rows:
         raise _no_ledger(where)
+    older = Older()
+    if isinstance(rows[0], dict) and "runs" in rows[0]:
+        try:
+            older = typed(Older, unsealed(rows.pop(0)))
+        except (TypeError, ValueError) as error:
+            raise _no_ledger(where) from error
     entries: list[Entry] = []
     damaged: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows, 1 + sum(run.n_entries for run in older.runs)):
         try:
             entries.append(typed(Entry, unsealed(row)))
         except (TypeError, ValueError) as error:
@@ -189,7 +372,7 @@ def parse_ledger(data: bytes, tag: str | None, where: str) -> Ledger:
             is_named = isinstance(name, str) and is_key(name)
             fault = f"entry {number} of {where} cannot be read ({type(error).__name__})"
             damaged[str(name) if is_named else f"entry-{number}"] = fault
-    return Ledger(tuple(entries), tag, damaged)
+    return Ledger(lake, tuple(entries), tag, damaged, older)
 
 
 def append(lake: Lake, campaign: str, ledger: Ledger, entry: Entry) -> bool:
@@ -198,7 +381,15 @@ def append(lake: Lake, campaign: str, ledger: Ledger, entry: Entry) -> bool:
     Raises:
         Corrupt: An entry cannot be read, so what is taken cannot be told.
     """
-    return _swap(lake, campaign, ledger, (*ledger.entries, entry))
+    _refuse_damaged(ledger)
+    note_taken(lake, campaign, ledger)
+    n_sealed = _n_to_seal(ledger)
+    older = _with_sealed(lake, campaign, ledger, n_sealed) if n_sealed else ledger.older
+    after = replace(ledger, newest=(*ledger.newest[n_sealed:], entry), older=older)
+    if not _swap(lake, campaign, after):
+        return False
+    note_taken(lake, campaign, after)
+    return True
 
 
 def mark(lake: Lake, campaign: str, ledger: Ledger, batch: str, dropped: Dropped | None) -> bool:
@@ -207,18 +398,116 @@ def mark(lake: Lake, campaign: str, ledger: Ledger, batch: str, dropped: Dropped
     Raises:
         Corrupt: An entry cannot be read.
     """
-    entries = tuple(
+    _refuse_damaged(ledger)
+    newest = tuple(
         replace(entry, dropped=dropped) if entry.batch == batch else entry
-        for entry in ledger.entries
+        for entry in ledger.newest
     )
-    return _swap(lake, campaign, ledger, entries)
+    older = ledger.older
+    if all(entry.batch != batch for entry in newest):
+        others = {key: note for key, note in older.dropped.items() if key != batch}
+        older = replace(older, dropped=others if dropped is None else {**others, batch: dropped})
+    return _swap(lake, campaign, replace(ledger, newest=newest, older=older))
 
 
-def _swap(lake: Lake, campaign: str, ledger: Ledger, entries: tuple[Entry, ...]) -> bool:
+def unneeded_runs(lake: Lake, campaign: str) -> list[Stored]:
+    """Runs that no ledger will name: merged into others, or written by one that came too late.
+
+    A run is first named by the entry whose number is in its name, so once that entry is there it
+    is named or never will be.
+    """
+    ledger = read_ledger(lake, campaign)
+    named = {run.path for run in ledger.older.runs}
+    return [
+        stored
+        for stored in lake.listing(_runs_folder(campaign))
+        if stored.path not in named and _number_of(stored.path) <= ledger.n_taken
+    ]
+
+
+def _number_of(run_path: str) -> int:
+    return int(run_path.rpartition("/")[2].partition("-")[0])
+
+
+def _runs_folder(campaign: str) -> str:
+    return f"campaigns/{campaign}/ingested"
+
+
+def _refuse_damaged(ledger: Ledger) -> None:
     if ledger.damaged:
         raise Corrupt(f"{'; '.join(ledger.damaged.values())}: restore it, or mend it by hand.")
-    data = canonical_json([entry.as_dict() for entry in entries])
-    return lake.swap(ledger_path(campaign), data, ledger.tag)
+
+
+def _swap(lake: Lake, campaign: str, ledger: Ledger) -> bool:
+    rows = [entry.as_dict() for entry in ledger.newest]
+    if ledger.older.runs:
+        rows.insert(0, sealed(as_json(ledger.older)))
+    return lake.swap(ledger_path(campaign), canonical_json(rows), ledger.tag)
+
+
+def _n_to_seal(ledger: Ledger) -> int:
+    """How many of the newest entries go into a run, the oldest first."""
+    n = len(ledger.newest)
+    if sum(entry.counts.get("rows_out", 0) for entry in ledger.newest) >= MOST_ROWS:
+        return n
+    return n - n % SEALED if n >= MOST_NEWEST + SEALED else SEALED if n >= MOST_NEWEST else 0
+
+
+def _with_sealed(lake: Lake, campaign: str, ledger: Ledger, n_sealed: int) -> Older:
+    """The runs with the oldest of the newest entries in them, runs of like size merged."""
+    folder, number = _runs_folder(campaign), ledger.n_taken + 1
+    runs, content = list(ledger.older.runs), _joined([])
+    for entry in ledger.newest[:n_sealed]:
+        more = _content_of(lake, entry)
+        if content.names and len(content.ids) + len(more.ids) > MOST_IDS:
+            runs.append(write_run(lake, folder, number, content))
+            content = _joined([])
+        content = content.then(more)
+    while runs and _merge(runs[-1], content):
+        content = RunReader(lake, runs.pop()).content().then(content)
+    dropped = {e.batch: e.dropped for e in ledger.newest[:n_sealed] if e.dropped is not None}
+    runs.append(write_run(lake, folder, number, content))
+    return Older(tuple(runs), {**ledger.older.dropped, **dropped})
+
+
+def _merge(run: Run, later: Content) -> bool:
+    """Whether a run and what follows it become one: sizes double, so each id is seldom moved."""
+    return run.n_entries <= len(later.names) and run.n_ids + len(later.ids) <= MOST_IDS
+
+
+def _joined(contents: Sequence[Content]) -> Content:
+    joined = Content([], [], np.zeros((0, 4), np.uint32), np.zeros(0, np.uint32))
+    for content in contents:
+        joined = joined.then(content)
+    return joined
+
+
+def _content_of(lake: Lake, entry: Entry) -> Content:
+    """What one batch took, for a run."""
+    prompts = entry.outputs.get("prompt_ids")
+    brought = read_table(lake, prompts).column(0).to_pylist() if prompts else []
+    files = (*entry.files, *entry.looks)
+    ids = [_batch_id(entry.batch), *map(_file_id, files), *map(_prompt_id, brought)]
+    stored = entry.outputs.get("signatures")
+    if stored is not None:
+        _, signatures = read_signatures(lake, stored)
+        ids += [band for signature in signatures for band in bands_of(signature)]
+    continues = frozenset({entry.continues} if entry.continues else ())
+    data = canonical_json(replace(entry, dropped=None).as_dict())
+    return Content([entry.batch], [data], words_of(ids), np.zeros(len(ids), np.uint32), continues)
+
+
+def _batch_id(key: str) -> bytes:
+    return bytes.fromhex(content_id("batch", key))
+
+
+def _file_id(file_id: str) -> bytes:
+    return bytes.fromhex(content_id("file", file_id))
+
+
+def _prompt_id(prompt_id: str) -> bytes:
+    """Those of today are hashes already."""
+    return bytes.fromhex(prompt_id if _HASH.fullmatch(prompt_id) else content_id(prompt_id))
 
 
 def _first_trace(lake: Lake, campaign: str) -> str | None:

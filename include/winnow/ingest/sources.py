@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,37 @@ from winnow.ingest.readers import ENDINGS, is_read, read_rows
 from winnow.lake import S3Lake, open_lake
 from winnow.text import plain_text
 
+_SETTLED_NS = 100_000_000
+"""So long after its last change another one shows in a file's times, whatever the clock's steps."""
+
 HIDDEN = "hidden"
 """Why most files are passed over: their name, or that of a folder, says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to read. `file_id` changes with its name below the source and with its content."""
+    """A file to read.
+
+    `look` names it as it lies there, without a read of it: name below the source, size, times and
+    inode. It is None on S3, and where the file changed so lately that a later change may not show.
+    """
 
     name: str
-    file_id: str
+    identify: Callable[[], str]
     local: Callable[[], AbstractContextManager[Path]]
+    look: str | None = None
+
+    @property
+    def file_id(self) -> str:
+        """Changes with its name below the source and with its content, which is read once.
+
+        Raises:
+            Retryable: It is gone since it was found, or cannot be read now.
+        """
+        try:
+            return self.identify()
+        except OSError as error:
+            raise Retryable(f"{self.name} cannot be read now: {error}") from error
 
     def rows(self, columns: Sequence[str] = PROMPT_COLUMNS) -> Iterator[RawRow]:
         """Its rows, one after another; see `read_rows`.
@@ -224,7 +245,13 @@ def _never_read(place: str, why: str) -> Fatal:
 
 
 def _local_file(path: Path, name: str, below: str) -> SourceFile:
-    return SourceFile(name, content_id(below, file_digest(path)), lambda: nullcontext(path))
+    with path.open("rb") as file:
+        about = os.fstat(file.fileno())
+    times = (about.st_mtime_ns, about.st_ctime_ns)
+    is_settled = time.time_ns() - max(times) > _SETTLED_NS
+    look = content_id("look", below, about.st_size, *times, about.st_ino) if is_settled else None
+    identify = cache(lambda: content_id(below, file_digest(path)))
+    return SourceFile(name, identify, lambda: nullcontext(path), look)
 
 
 def _is_utf8(name: str) -> bool:
@@ -251,7 +278,8 @@ def _on_s3(place: str, s3_client: Any) -> Found | None:
             passed_over.append(PassedOver(f"{place}/{name}", _ending(name)))
         else:
             file_id = content_id(name, tag)
-            files.append(SourceFile(f"{place}/{name}", file_id, partial(lake.local, name)))
+            identify = partial(str, file_id)
+            files.append(SourceFile(f"{place}/{name}", identify, partial(lake.local, name)))
     return Found(tuple(files), tuple(passed_over))
 
 
@@ -264,4 +292,5 @@ def _s3_object(place: str, s3_client: Any) -> Found | None:
         return None
     if not is_read(name):
         raise _never_read(place, _ending(name))
-    return Found((SourceFile(place, content_id(name, data_tag), partial(lake.local, name)),), ())
+    identify = partial(str, content_id(name, data_tag))
+    return Found((SourceFile(place, identify, partial(lake.local, name)),), ())

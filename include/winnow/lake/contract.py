@@ -29,6 +29,8 @@ class Lake(Protocol):
     uri: str
     store: str
     """Which store the lake lies on, for people: its folder, or S3's address and bucket."""
+    links: bool
+    """Whether an object has a second name at no cost, as on a disk."""
 
     def read(self, path: str) -> bytes:
         """The object's bytes. Raises FileNotFoundError if there is none."""
@@ -85,6 +87,12 @@ class Lake(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove an object that nothing needs; one that is gone already is no error."""
+
+    def remove_folder(self, folder: str, last: str) -> None:
+        """Remove a folder that `create_folder` made, or what is left of one.
+
+        `last` is the object that was made last in it: without it the folder counts as none.
+        """
 
     def now(self) -> datetime:
         """The store's own time, UTC: the one clock that all who work on a lake share."""

@@ -27,6 +27,8 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 class FolderLake:
     """A lake on a file system with hard links and atomic renames; `clock` stands for its time."""
 
+    links = True
+
     def __init__(self, root: Path, clock: Callable[[], datetime] | None = None) -> None:
         self.root, self._clock = root.resolve(), clock
         self.uri = self.store = str(self.root)
@@ -157,6 +159,10 @@ class FolderLake:
     def remove(self, path: str) -> None:
         with self._errors(path):
             (self.root / path).unlink(missing_ok=True)
+
+    def remove_folder(self, folder: str, last: str) -> None:
+        with self._errors(folder):
+            _discard(self.root / folder)
 
     def now(self) -> datetime:
         """The file system's time, which on a network drive is its server's."""

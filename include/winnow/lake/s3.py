@@ -39,6 +39,8 @@ _WRONG_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken")
 class S3Lake:
     """A lake on an S3 bucket; objects above `part_bytes` (at least 5 MiB) go up in parts."""
 
+    links = False
+
     def __init__(
         self, bucket: str, prefix: str, client: Any, part_bytes: int = _PART_BYTES
     ) -> None:
@@ -148,6 +150,11 @@ class S3Lake:
     def remove(self, path: str) -> None:
         with _s3_errors(f"{self.uri}/{path}"):
             self.client.delete_object(**self._at(path))
+
+    def remove_folder(self, folder: str, last: str) -> None:
+        self.remove(f"{folder}/{last}")
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda each: self.remove(each.path), self.listing(folder)))
 
     def now(self) -> datetime:
         """The time that the store puts on its answers; this machine's where it puts none."""

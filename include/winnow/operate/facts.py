@@ -94,7 +94,7 @@ def read_batches(
     # Told of published ones too: nothing can be taken until the ledger is whole again.
     unreadable = [damaged(campaign.name, key, cause) for key, cause in ledger.damaged.items()]
     looks = Looks(lake, campaign.name)
-    for key in (entry.batch for entry in ledger.live if entry.batch not in left):
+    for key in (key for key in ledger.live_keys if key not in left):
         facts = whole(partial(facts_of, lake, campaign, key, None, looks))
         if isinstance(facts, Damage):
             unreadable.append(damaged(campaign.name, key, facts.cause))

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 from winnow.errors import Corrupt
 from winnow.lake import Lake
-from winnow.publish.versions import Version
+from winnow.publish.layout import MANIFEST, folder_names
+from winnow.publish.versions import Version, newest_number
 
 _MOST_SHOWN = 5
 
 
 def verify_version(lake: Lake, version: Version) -> None:
     """Hold each file of a version against its digest, as stored and as laid out in its folder.
+
+    A folder that was removed (`winnow gc --folders`) is no fault; the newest version's is.
 
     Raises:
         Corrupt: Files are missing or changed; names the first few.
@@ -29,8 +32,13 @@ def verify_version(lake: Lake, version: Version) -> None:
 
 
 def _faults(lake: Lake, version: Version) -> Iterator[str]:
+    has_folder = (
+        lake.exists(f"{version.folder}/{MANIFEST}")
+        or newest_number(lake, version.dataset) == version.number
+    )
+    laid_out = set(folder_names(lake, version)) if has_folder else set[str]()
     for name, artifact in sorted(version.files.items()):
-        for path in (artifact.path, f"{version.folder}/{name}"):
+        for path in (artifact.path, *([f"{version.folder}/{name}"] if name in laid_out else [])):
             sha256 = hashlib.sha256()
             try:
                 for piece in lake.chunks(path):

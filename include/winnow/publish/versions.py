@@ -2,8 +2,9 @@
 
     datasets/NAME/objects/                files by content, written once (`objects`)
     datasets/NAME/versions/v000007.json   the manifest; creating it is the act of publishing
-    datasets/NAME/v000007/                the same files laid out as a folder that trainers load
+    datasets/NAME/v000007/                the version for whoever knows no manifest (`layout`)
     datasets/NAME/latest.json             pointer to the newest version
+    datasets/NAME/latest/README.md        its card, by which trainers load it
 
 Two publishers that reach for one number are decided by the create-only manifest: the loser reads
 again and builds on the winner. What comes after that line (folder, pointer) follows from the
@@ -23,6 +24,9 @@ from winnow.batch import Artifact
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json, digest, sealed
 from winnow.lake import Lake
+from winnow.publish.layout import CARD as CARD
+from winnow.publish.layout import MANIFEST, lay_out, show_latest
+from winnow.publish.layout import REPORT as REPORT
 from winnow.publish.objects import Shelf
 from winnow.publish.probe import require_conditional_writes
 from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, typed
@@ -31,9 +35,6 @@ Card = Callable[["Version"], str]
 """A page of a version that is about to be: its text."""
 
 _MANIFEST = re.compile(r"v\d{6,}\.json")
-
-CARD, REPORT = "README.md", "quality/report.html"
-"""Pages of a version's folder that tell of the whole version, so that none is its parent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Version:
     """One published version. `files` maps names in its folder to stored objects.
 
     `withdrawn` holds the batches that were published and that a rollback took out; no later version
-    takes them in again, unless by another rollback.
+    takes them in again, unless by another rollback. `paid` is what the labels of all its batches
+    cost, micro-dollars; None where that is not known, as of older versions.
     """
 
     dataset: str
@@ -62,6 +64,7 @@ class Version:
     published_at: str
     withdrawn: tuple[str, ...] = ()
     rollback: Rollback | None = None
+    paid: int | None = None
 
     @property
     def name(self) -> str:
@@ -124,20 +127,26 @@ def publish(
     card: Card,
     now: datetime,
     report: Card | None = None,
+    paid: Callable[[Version | None], int | None] = lambda _: None,
+    known: Version | None = None,
 ) -> Version:
     """Publish a batch's files as the next version, or return the version that has the batch.
+
+    `paid` says what all labels cost up to the version that follows one; `known` is a version that
+    was read before, likely the newest.
 
     Raises:
         Retryable: A file was removed as garbage while other batches were published; store it again.
         Fatal: The store does not do conditional writes.
     """
     while True:
-        parent = newest(lake, dataset)
+        parent = newest(lake, dataset, known)
         if parent is not None and _was_published(batch, parent):
             version = _first_with(lake, dataset, batch, parent)
             break
         objects = shelf(lake, dataset, parent)
         version = _next(dataset, parent, batch, objects.bring(files), figures, now)
+        version = replace(version, paid=paid(parent))
         pages = {CARD: objects.put(card(version).encode(), "md")}
         if report is not None:
             pages[REPORT] = objects.put(report(version).encode(), "html")
@@ -156,30 +165,35 @@ def commit(lake: Lake, version: Version) -> bool:
         Corrupt: A version of this number was published and its manifest is lost.
     """
     require_conditional_writes(lake)
-    path = _manifest_path(version.dataset, version.number)
-    refuse_lost(lake, path, [f"{version.folder}/manifest.json"])
+    path = manifest_path(version.dataset, version.number)
+    refuse_lost(lake, path, [f"{version.folder}/{MANIFEST}"])
     return lake.create(path, version.to_bytes())
 
 
 def finish(lake: Lake, version: Version) -> None:
-    """What follows from a committed version: its folder, and the pointer unless it is further."""
-    _lay_out(lake, version)
+    """What follows from a committed version: its folder, and what tells which one is the newest."""
+    lay_out(lake, version, manifest_path(version.dataset, version.number))
+    show_latest(lake, version)
     _point_to(lake, version)
 
 
 def is_finished(lake: Lake, version: Version) -> bool:
     """Whether a committed version has its folder, and the pointer is at it or further."""
     number, _ = _pointed_to(lake, version.dataset)
-    return bool(number >= version.number) and lake.exists(f"{version.folder}/manifest.json")
+    return bool(number >= version.number) and lake.exists(f"{version.folder}/{MANIFEST}")
 
 
-def newest(lake: Lake, dataset: str) -> Version | None:
+def newest(lake: Lake, dataset: str, known: Version | None = None) -> Version | None:
     """The version with the highest number, or None before the first.
+
+    A manifest names every file of every night: one that is `known` is not read again.
 
     Raises:
         Corrupt: A version is lost: one that the pointer names, or one before another.
     """
     number = newest_number(lake, dataset)
+    if known is not None and known.number == number:
+        return known
     return read_version(lake, dataset, number) if number else None
 
 
@@ -208,7 +222,7 @@ def read_version(lake: Lake, dataset: str, number: int) -> Version:
     Raises:
         Corrupt: The manifest is missing, or not the one that was published under the number.
     """
-    path = _manifest_path(dataset, number)
+    path = manifest_path(dataset, number)
     try:
         stored = lake.read(path)
     except FileNotFoundError as error:
@@ -260,14 +274,6 @@ def _first_with(lake: Lake, dataset: str, batch: str, version: Version) -> Versi
     return first
 
 
-def _lay_out(lake: Lake, version: Version) -> None:
-    """Make the folder: the card and the manifest last, since they say what belongs to it."""
-    names = sorted(version.files, key=lambda name: (name == "README.md", name))
-    objects = {name: version.files[name].path for name in names}
-    objects["manifest.json"] = _manifest_path(version.dataset, version.number)
-    lake.create_folder(version.folder, objects)
-
-
 def _point_to(lake: Lake, version: Version) -> None:
     """Move the pointer forward to the version; one that is further already stays."""
     target = sealed_json(
@@ -297,7 +303,8 @@ def _number(data: bytes) -> int:
     return number
 
 
-def _manifest_path(dataset: str, number: int) -> str:
+def manifest_path(dataset: str, number: int) -> str:
+    """Where the manifest of a version lies in the lake."""
     return f"datasets/{dataset}/versions/{_file_name(number)}"
 
 

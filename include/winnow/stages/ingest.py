@@ -8,17 +8,31 @@ take over the prompts of another campaign's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from winnow.batch import Artifact, Batch, Manifest, quarantine_table, read_table
+from winnow.batch import Artifact, Batch, Manifest, quarantine_table
 from winnow.ingest.continued import earlier_ledgers
 from winnow.ingest.earlier import earlier_id
 from winnow.ingest.formats.raw import RawRow
-from winnow.ingest.ledger import BACKFILL, Entry, Ledger, append, check_knows_all, read_ledger
+from winnow.ingest.ledger import (
+    BACKFILL,
+    Earlier,
+    Entry,
+    Ledger,
+    append,
+    check_knows_all,
+    note_taken,
+    read_ledger,
+    untaken,
+)
+from winnow.ingest.near import Before, NearDuplicates, signature_table
 from winnow.ingest.normalise import Prompt, parse_prompt
 from winnow.ingest.readers import parsed
 from winnow.ingest.sources import SourceFile, look_for, told
@@ -27,6 +41,9 @@ from winnow.records import PROMPTS, Quarantined, to_table
 from winnow.stages.expand.pools_from import Source, entry_of, source_of
 
 STAGE = "ingest"
+
+_PIECE = 20_000
+"""Rows that are held against earlier batches at once."""
 
 
 def run(batch: Batch, s3_client: Any = None, *, at_once: int | None = None) -> Manifest | None:
@@ -72,16 +89,15 @@ def _take(
         ledger = read_ledger(batch.lake, batch.campaign.name)
         entry = ledger.of(batch.key)
         if entry is not None:
+            note_taken(batch.lake, batch.campaign.name, ledger)
             return entry if entry.dropped is None else None
         ledgers = {batch.campaign.name: ledger}
         ledgers |= earlier_ledgers(batch.lake, batch.campaign, ledger)
-        taken = {file_id for each in ledgers.values() for file_id in each.taken()}
-        new = [file for file in files if file.file_id not in taken]
-        new = new[: batch.campaign.ingest.files_per_batch]
+        new = untaken(ledgers.values(), files, batch.campaign.ingest.files_per_batch)
         if source is not None:
-            entry = entry_of(batch, source, _accepted_before(batch, ledgers))
+            entry = entry_of(batch, source, partial(_accepted_before, batch, ledgers))
         elif new:
-            entry = _read(batch, new, _accepted_before(batch, ledgers))
+            entry = _read(batch, new, ledgers)
         else:
             return None
         check_knows_all(batch.lake, batch.campaign.name, ledger)
@@ -90,18 +106,20 @@ def _take(
             return entry
 
 
-def _accepted_before(batch: Batch, ledgers: Mapping[str, Ledger]) -> dict[str, str]:
-    """Prompt id to the place that brought it, over all earlier batches, by campaign."""
+def _accepted_before(
+    batch: Batch, ledgers: Mapping[str, Ledger], prompts: Collection[str]
+) -> dict[str, str]:
+    """Which of the prompts an earlier batch brought, by id, with the words for it."""
     places: dict[str, str] = {}
     for name, ledger in ledgers.items():
         of_other = "" if name == batch.campaign.name else f" of {name}"
-        for entry in ledger.live:
-            for row in read_table(batch.lake, entry.outputs["prompt_ids"]).column(0).to_pylist():
-                places.setdefault(row, f"batch {entry.batch}{of_other}")
+        for prompt, key in ledger.brought(prompts).items():
+            places.setdefault(prompt, f"batch {key}{of_other}")
     return places
 
 
-def _read(batch: Batch, files: Sequence[SourceFile], accepted: Mapping[str, str]) -> Entry:
+def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledger]) -> Entry:
+    accepted, near = partial(_accepted_before, batch, ledgers), _near_duplicates(batch, ledgers)
     n_read = 0
 
     def rows() -> Iterator[RawRow]:
@@ -111,7 +129,8 @@ def _read(batch: Batch, files: Sequence[SourceFile], accepted: Mapping[str, str]
             n_read += 1
             yield row
 
-    prompts, quarantined = sort_rows(rows(), accepted, batch.campaign.ingest.max_prompt_chars)
+    max_chars = batch.campaign.ingest.max_prompt_chars
+    prompts, quarantined = sort_rows(rows(), accepted, max_chars, near)
     ids = pa.table({"prompt_id": pa.array([p.prompt_id for p in prompts], pa.string())})
     outputs: dict[str, Artifact] = {
         "prompts": batch.write_table(STAGE, "prompts", to_table(prompts, PROMPTS)),
@@ -119,28 +138,107 @@ def _read(batch: Batch, files: Sequence[SourceFile], accepted: Mapping[str, str]
         "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(quarantined)),
     }
     counts = {"rows_in": n_read, "rows_out": len(prompts), "quarantined": len(quarantined)}
-    return Entry(batch.key, {f.file_id: f.name for f in files}, outputs, counts)
+    if near is not None:
+        signatures = signature_table(near.signatures)
+        outputs["signatures"] = batch.write_table(STAGE, "signatures", signatures)
+        counts["near_duplicates"] = near.n_found
+    looks = tuple(file.look for file in files if file.look is not None)
+    taken = {file.file_id: file.name for file in files}
+    return Entry(batch.key, taken, outputs, counts, looks=looks)
+
+
+def _near_duplicates(batch: Batch, ledgers: Mapping[str, Ledger]) -> NearDuplicates | None:
+    """What finds them, as the campaign asks for; None where it does not."""
+    settings = batch.campaign.ingest
+    if settings.near_duplicates == "off":
+        return None
+    refuses = settings.near_duplicates == "quarantine"
+    earlier = partial(_bands_before, batch, ledgers)
+    return NearDuplicates(batch.lake, settings.near_duplicate_share, refuses, earlier)
+
+
+def _bands_before(
+    batch: Batch, ledgers: Mapping[str, Ledger], bands: Collection[bytes]
+) -> dict[bytes, list[Before]]:
+    """Which earlier batches have each of the bands."""
+    before: dict[bytes, list[Before]] = {}
+    for name, ledger in ledgers.items():
+        of_other = "" if name == batch.campaign.name else f" of {name}"
+        entry_of_key = lru_cache(None)(ledger.of)
+        for band, keys in ledger.having(bands).items():
+            for entry in filter(None, map(entry_of_key, keys)):
+                place = f"batch {entry.batch}{of_other}"
+                before.setdefault(band, []).append(Before(place, entry.outputs["signatures"]))
+    return before
 
 
 def sort_rows(
-    rows: Iterable[RawRow], accepted: Mapping[str, str], max_chars: int
+    rows: Iterable[RawRow],
+    accepted: Mapping[str, str] | Earlier,
+    max_chars: int,
+    near: NearDuplicates | None = None,
 ) -> tuple[list[Prompt], list[Quarantined]]:
     """Rows as distinct prompts and quarantined rows; the first of equal prompts is the prompt.
 
-    `accepted` maps prompt ids of earlier batches to the place that brought them.
+    `accepted` maps prompt ids of earlier batches to the place that brought them, or says it; `near`
+    finds prompts that nearly repeat another one.
     """
-    places = dict(accepted)
+    places: dict[str, str] = {}
+    ahead: deque[Prompt | Exception] = deque()
+
+    def read_ahead() -> Iterator[RawRow]:
+        # Earlier batches are asked about many prompts at once.
+        left = iter(rows)
+        while piece := list(islice(left, _PIECE)):
+            whole = [row for row in piece if row.fault is None]
+            ahead.extend(_prompt_or_fault(row, max_chars) for row in whole)
+            earlier.clear()
+            earlier.update(_earlier_places(whole, ahead, accepted))
+            if near is not None:
+                near.look_ahead(each for each in ahead if isinstance(each, Prompt))
+            yield from piece
 
     def new_prompt(row: RawRow) -> Prompt:
-        prompt = parse_prompt(row.value, row.file, row.line, max_chars)
-        place = places.get(prompt.prompt_id)
-        if place is None and accepted:
-            place = accepted.get(earlier_id(row.value) or "")
+        prompt = ahead.popleft()
+        if isinstance(prompt, Exception):
+            raise prompt
+        place = places.get(prompt.prompt_id) or earlier.get(prompt.prompt_id)
+        if place is None and earlier:
+            place = earlier.get(earlier_id(row.value) or "")
         if place is not None:
             raise Unreadable("duplicate", f"same prompt as {place}")
+        if near is not None:
+            prompt = near.taken(prompt)
         places[prompt.prompt_id] = f"{row.file}:{row.line}"
         return prompt
 
-    sorted_rows = list(parsed(rows, new_prompt, STAGE))
+    earlier: dict[str, str] = {}
+    sorted_rows = list(parsed(read_ahead(), new_prompt, STAGE))
     quarantined = [row for row in sorted_rows if isinstance(row, Quarantined)]
     return [row for row in sorted_rows if isinstance(row, Prompt)], quarantined
+
+
+def _prompt_or_fault(row: RawRow, max_chars: int) -> Prompt | Exception:
+    """A row's prompt, or why it is none: whatever is raised is about the row."""
+    try:
+        return parse_prompt(row.value, row.file, row.line, max_chars)
+    except Exception as fault:
+        return fault
+
+
+def _earlier_places(
+    rows: Sequence[RawRow],
+    read: Iterable[Prompt | Exception],
+    accepted: Mapping[str, str] | Earlier,
+) -> Mapping[str, str]:
+    """Earlier batches' places of the rows' prompts, by the ids of today and of before 0.2."""
+    if not callable(accepted):
+        return accepted
+    prompts = {
+        prompt
+        for row, each in zip(rows, read, strict=True)
+        if isinstance(each, Prompt)
+        for prompt in (each.prompt_id, earlier_id(row.value))
+        if prompt is not None
+    }
+    return accepted(prompts)

@@ -160,13 +160,9 @@ def places_of(
     """
     known, ledger = before or {}, read_ledger(lake, campaign)
     places = dict.fromkeys(ledger.damaged, _UNREADABLE)
-    others: list[Entry] = []
-    for entry in ledger.entries:
-        place = known.get(entry.batch)
-        if place is None or place.stage:
-            others.append(entry)
-        else:
-            places[entry.batch] = place
+    keys = ledger.taken_keys
+    places |= {key: known[key] for key in keys if key in known and not known[key].stage}
+    others = ledger.some([key for key in keys if key not in places])
     if others:
         look = partial(_look, lake, campaign, known)
         with ThreadPoolExecutor(min(_AT_ONCE, len(others))) as pool:

@@ -181,7 +181,7 @@ def test_a_batch_in_the_ledger_without_a_manifest_is_committed(lake: Lake) -> No
     assert passed(lake, now=LATER + GRACE).announce == {"ingest": [DAY]}
 
 
-@pytest.mark.parametrize("step", ["_lay_out", "_point_to"])
+@pytest.mark.parametrize("step", ["lay_out", "_point_to"])
 def test_a_half_done_publication_is_finished(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -196,7 +196,10 @@ def test_a_half_done_publication_is_finished(
     assert version is not None and not is_finished(lake, version)
     assert passed(lake).mended == ["d v000001 has its folder and the pointer"]
     assert is_finished(lake, version)
-    assert lake.exists("datasets/d/v000001/data/reward/b1.parquet")
+    assert lake.exists("datasets/d/v000001/data/reward/b1.parquet") == lake.links
+    assert lake.exists("datasets/d/v000001/README.md") and lake.exists(
+        "datasets/d/latest/README.md"
+    )
     assert passed(lake).findings == []
     assert passed(lake).findings == []
     assert read_memory(lake, CAMPAIGN.name)[0].finished == 1

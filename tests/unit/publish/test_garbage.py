@@ -130,6 +130,27 @@ def test_the_command_lists_and_removes_with_delete_only(
     assert lake.exists(kept.path)
 
 
+def test_the_command_takes_old_folders_where_it_is_told_and_none_that_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = FolderLake(tmp_path)
+    for number in range(1, 5):
+        shard = store_object(lake, "nightly", b"%d" % number, "parquet")
+        files = {f"data/reward/b{number}.parquet": shard}
+        publish(lake, "nightly", f"b{number}", files, {}, lambda _: "card", NOW)
+    folders = [tmp_path / f"datasets/nightly/v00000{number}" for number in range(1, 5)]
+    command = ["gc", "--lake", str(tmp_path), "--grace-hours", "0"]
+    assert main([*command, "--delete"]) == 0
+    assert main([*command, "--folders", "--keep", "2"]) == 0
+    assert all(folder.is_dir() for folder in folders)
+    told = capsys.readouterr().out
+    assert "datasets/nightly/v000001 is the folder of an older version" in told
+    assert "v000002 is" not in told and "v000004 is" not in told
+    assert main([*command, "--folders", "--keep", "2", "--delete"]) == 0
+    assert [folder.exists() for folder in folders] == [False, True, False, True]
+    verify_version(lake, read_version(lake, "nightly", 1))
+
+
 class Publishing(RuleBasedStateMachine):
     """Publishers and collectors that stop between any two of their steps, and go on later."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -14,7 +15,9 @@ import pytest
 from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.errors import Fatal
-from winnow.ingest.ledger import read_ledger
+from winnow.ids import file_digest
+from winnow.ingest import sources
+from winnow.ingest.ledger import Dropped, mark, read_ledger
 from winnow.lake import FolderLake, Lake
 from winnow.stages import ingest
 
@@ -196,3 +199,74 @@ def test_prompts_come_from_s3_too(tmp_path: Path, clock: Clock, s3_client: Any) 
     assert manifest is not None
     assert (manifest.counts["rows_out"], manifest.counts["quarantined"]) == (1, 1)
     assert texts(batch) == ["from s3"]
+
+
+@pytest.fixture
+def digested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of files that are read to tell what they are, all of which lay there long enough."""
+    names: list[str] = []
+
+    def noted(path: Path) -> str:
+        names.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setattr(sources, "file_digest", noted)
+    monkeypatch.setattr(sources, "_SETTLED_NS", -(10**18))
+    return names
+
+
+def test_files_that_were_taken_or_have_to_wait_are_not_read_again(
+    tmp_path: Path, clock: Clock, inbox: Path, digested: list[str]
+) -> None:
+    lake = FolderLake(tmp_path / "lake")
+    for number in range(30):
+        write(inbox / f"{number:02d}.jsonl", {"prompt": f"p{number}"})
+    for number in range(14):
+        digested.clear()
+        batch = batch_of(lake, clock, f"d{number:02d}", str(inbox), cap=2)
+        ingest.run(batch)
+        assert texts(batch) == [f"p{2 * number}", f"p{2 * number + 1}"]
+        assert digested == [f"{2 * number:02d}.jsonl", f"{2 * number + 1:02d}.jsonl"]
+
+
+def test_a_taken_file_that_changes_is_a_new_one_though_its_size_and_time_are_kept(
+    tmp_path: Path, clock: Clock, inbox: Path, digested: list[str]
+) -> None:
+    lake, file = FolderLake(tmp_path / "lake"), inbox / "a.jsonl"
+    write(file, {"prompt": "one"})
+    ingest.run(batch_of(lake, clock, "d1", str(inbox)))
+    about = file.stat()
+    write(file, {"prompt": "two"})
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    second = batch_of(lake, clock, "d2", str(inbox))
+    ingest.run(second)
+    assert texts(second) == ["two"]
+    # One that is the same, but lies there anew, is read to tell, and not taken again.
+    file.write_bytes(file.read_bytes())
+    digested.clear()
+    assert ingest.run(batch_of(lake, clock, "d3", str(inbox))) is None
+    assert digested == ["a.jsonl"]
+
+
+def test_a_file_of_a_batch_that_was_given_up_is_taken_again(
+    tmp_path: Path, clock: Clock, inbox: Path, digested: list[str]
+) -> None:
+    lake = FolderLake(tmp_path / "lake")
+    write(inbox / "a.jsonl", {"prompt": "one"})
+    ingest.run(batch_of(lake, clock, "d1", str(inbox)))
+    note = Dropped("ann", "2026-11-24T10:00:00+00:00", "wrong")
+    assert mark(lake, "small", read_ledger(lake, "small"), "d1", note)
+    second = batch_of(lake, clock, "d2", str(inbox))
+    ingest.run(second)
+    assert texts(second) == ["one"] and digested
+
+
+def test_a_file_that_changed_this_very_moment_is_read_again(
+    tmp_path: Path, clock: Clock, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_SETTLED_NS", 10**18)
+    lake = FolderLake(tmp_path / "lake")
+    write(inbox / "a.jsonl", {"prompt": "one"})
+    ingest.run(batch_of(lake, clock, "d1", str(inbox)))
+    entry = read_ledger(lake, "small").of("d1")
+    assert entry is not None and not entry.looks

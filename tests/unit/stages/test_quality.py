@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,21 @@ def test_all_batches_are_paid_for_or_the_total_is_unknown(tmp_path: Path) -> Non
     batch = batch_with_labels(tmp_path, annotators=False)
     batch_with_labels(tmp_path, "d2")
     facts = facts_of(batch, PASSED)
-    assert "<dt>paid for all batches</dt><dd>$4.00</dd>" in quality.report_of(
-        batch, facts, version("d2", "d1")
-    )
-    assert "<dt>paid for all batches</dt><dd>not measured</dd>" in quality.report_of(
-        batch, facts, version("elsewhere", "d1")
-    )
+
+    def told_after(*before: str) -> str:
+        paid = quality.paid_with(batch, version(*before))
+        return quality.report_of(batch, facts, replace(version(*before, "d1"), paid=paid))
+
+    assert "<dt>paid for all batches</dt><dd>$4.00</dd>" in told_after("d2")
+    assert "<dt>paid for all batches</dt><dd>not measured</dd>" in told_after("elsewhere")
+
+
+def test_what_was_paid_before_is_carried_on_and_no_book_is_read_again(tmp_path: Path) -> None:
+    batch = batch_with_labels(tmp_path, annotators=False)
+    parent = replace(version("elsewhere"), paid=3_000_000)
+    assert quality.paid_with(batch, parent) == 5_000_000
+    assert quality.paid_with(batch, replace(parent, paid=0)) == 2_000_000
+    assert quality.paid_with(batch, None) == 2_000_000
 
 
 def test_a_version_without_shards_of_the_batch_has_no_preferences(tmp_path: Path) -> None:

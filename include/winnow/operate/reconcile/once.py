@@ -27,7 +27,7 @@ from winnow.operate.facts import read_batches
 from winnow.operate.memory import Looked, Memory, read_memory, write_memory
 from winnow.operate.reconcile.findings import TELL_AGAIN, Finding, find
 from winnow.operate.standing import Facts, Mended, Run, mend_name
-from winnow.publish.versions import finish, is_finished, newest, read_version
+from winnow.publish.versions import finish, is_finished, newest_number, read_version
 from winnow.runbook import DEADLINE_HEADING, STUCK_HEADING, TWINS_HEADING
 from winnow.stages import ingest
 from winnow.stages.label import late
@@ -107,8 +107,7 @@ def reconcile(
         if vendor is not None:
             _look_for_late(lake, campaign, memory, vendor, salt, now, looks)
         # Of what a person gave up nothing is mended, nor told.
-        entries = read_ledger(lake, campaign.name).entries
-        ended = memory.left | {entry.batch for entry in entries if entry.dropped is not None}
+        ended = memory.left | read_ledger(lake, campaign.name).given_up.keys()
         findings = [f for f in [*findings, *half, *looks.findings] if f.key not in ended]
         after = replace(_after(memory, batches, findings, looks, now), finished=finished)
         if write_memory(lake, campaign.name, after, tag):
@@ -194,9 +193,8 @@ def _half_published(lake: Lake, campaign: Campaign, finished: int) -> tuple[list
     `finished` is up to which none did at the pass before.
     """
     dataset = campaign.publish.dataset
-    last = newest(lake, dataset)
     findings: list[Finding] = []
-    for number in range(finished + 1, last.number + 1 if last else 1):
+    for number in range(finished + 1, newest_number(lake, dataset) + 1):
         version = read_version(lake, dataset, number)
         if not is_finished(lake, version):
             detail = f"{dataset} {version.name} is committed, its folder or the pointer is missing"

@@ -12,14 +12,13 @@ exploration pairs stay an honest test of it, whoever bought them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from winnow.batch import Batch, Manifest, read_batch, read_manifest, read_table
 from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable
 from winnow.expand.features import are_related, feature_version
-from winnow.ingest.ledger import Entry, read_ledger
+from winnow.ingest.ledger import Earlier, Entry, read_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def source_of(batch: Batch) -> Source | None:
 
 def check_exists(batch: Batch, name: str, setting: str) -> None:
     """Raise Fatal if no batch of campaign `name` is in the lake: it is misspelt, or elsewhere."""
-    if not read_ledger(batch.lake, name).entries:
+    if not read_ledger(batch.lake, name).n_taken:
         raise Fatal(
             f"{setting} of campaign {batch.campaign.name}: campaign {name} has no batch in "
             f"{batch.lake.uri}. Correct the name or the lake; a batch keeps the settings it was "
@@ -73,19 +72,20 @@ def check_exists(batch: Batch, name: str, setting: str) -> None:
         )
 
 
-def entry_of(batch: Batch, source: Source, accepted: Mapping[str, str]) -> Entry:
+def entry_of(batch: Batch, source: Source, earlier: Earlier) -> Entry:
     """What the batch takes, for its campaign's ledger.
 
     Args:
         batch: The batch.
         source: Where its prompts come from.
-        accepted: Ids of the campaign's prompts so far, with the place that brought each.
+        earlier: Says which prompts the campaign has already.
 
     Raises:
         Fatal: An earlier batch of the campaign has one of the prompts.
     """
     outputs = source.ingested.outputs
     ids = read_table(batch.lake, outputs["prompt_ids"]).column(0).to_pylist()
+    accepted = earlier(ids)
     taken = [prompt for prompt in ids if prompt in accepted]
     if taken:
         raise Fatal(

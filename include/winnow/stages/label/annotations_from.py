@@ -126,8 +126,7 @@ def with_own_ids(batch: Batch, built: BuiltTasks) -> BuiltTasks:
     and the one that has its prompts now: from the first such batch on ids are the batch's own.
     """
     name = [batch.campaign.name]
-    ledger = read_ledger(batch.lake, batch.campaign.name)
-    if len(ledger.live) < len(ledger.entries):
+    if read_ledger(batch.lake, batch.campaign.name).given_up:
         name.append(batch.key)
     elif batch.campaign.pools_from is None:
         return built

@@ -95,7 +95,7 @@ def refuse_dropped(batch: Batch) -> None:
         Corrupt: The ledger, which would say so, is lost or of an earlier time.
     """
     ledger = read_ledger(batch.lake, batch.campaign.name)
-    if batch.key not in ledger.keys:
+    if not ledger.knows(batch.key):
         raise Corrupt(
             f"{batch.lake.uri}/{ledger_path(batch.campaign.name)} does not know batch {batch.key}, "
             f"which has begun: it is of an earlier time; {RESTORE}."

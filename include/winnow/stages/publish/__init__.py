@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -93,7 +94,9 @@ def version(batch: Batch, verdict_path: str) -> int:
         {**_figures(batch, verdict), "test_share": test_share},
         lambda new: dataset_card(new, batch.campaign, note),
         batch.clock(),
-        report=lambda new: quality.report_of(batch, facts, new),
+        report=lambda new: quality.report_of(batch, facts, new, parent),
+        paid=partial(quality.paid_with, batch),
+        known=parent,
     )
     # Whoever gave the batch up at this very moment may not have seen the version.
     refuse_dropped(batch)

@@ -19,15 +19,30 @@ from winnow.sql import database
 STAGES = ("ingest", "expand", "select", "label")
 
 
-def report_of(batch: Batch, facts: BatchFacts, version: Version) -> str:
-    """The quality report of a version that the batch is about to become."""
-    parent = None
-    if version.parent is not None:
+def report_of(
+    batch: Batch, facts: BatchFacts, version: Version, known: Version | None = None
+) -> str:
+    """The quality report of a version that the batch is about to become.
+
+    `known` is a version that was read before, likely its parent.
+    """
+    parent = known if known is not None and known.number == version.parent else None
+    if version.parent is not None and parent is None:
         parent = read_version(batch.lake, version.dataset, version.parent)
-    books = [read_manifest(batch.lake, batch.campaign.name, k, "label") for k in version.batches]
+    return quality_report(version, facts, History(parent, version.paid))
+
+
+def paid_with(batch: Batch, parent: Version | None) -> int | None:
+    """What the labels of all batches cost with this one's, micro-dollars; None: not known.
+
+    An older parent does not say it: the books of all its batches are read, once.
+    """
+    own = batch.require("label").cost
+    if parent is None or parent.paid is not None:
+        return own + (parent.paid or 0 if parent else 0)
+    books = [read_manifest(batch.lake, batch.campaign.name, k, "label") for k in parent.batches]
     costs = [manifest.cost for manifest in books if manifest is not None]
-    paid = sum(costs) if len(costs) == len(books) else None
-    return quality_report(version, facts, History(parent, paid))
+    return own + sum(costs) if len(costs) == len(books) else None
 
 
 def facts_of(batch: Batch, labelled: Labelled, verdict: Mapping[str, Any]) -> BatchFacts:
