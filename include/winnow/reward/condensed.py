@@ -97,9 +97,7 @@ class Condensed:
         )
 
 
-def condensed(
-    labels: Labels, theta_k: FloatArray, guesses: Mapping[str, FloatArray]
-) -> Condensed:
+def condensed(labels: Labels, theta_k: FloatArray, guesses: Mapping[str, FloatArray]) -> Condensed:
     """Labels as they look from the effects `theta_k` of a fit that read them."""
     gradient_k, hessian_kk = labels.slopes(labels.effects_ek @ theta_k)
     return Condensed(

@@ -7,8 +7,8 @@ Labels that are condensed (`winnow.reward.condensed`) speak through d made-up pa
 axis u of their quadratic, of curvature λ, a pair of usual length was seen to differ by uᵀw, give or
 take 1/√λ, and each member has its own draw of that.
 
-Shapes: e labels, d features, h hidden units, q members, o made-up pairs, p parameters of one network
-(with its own effects of side and length).
+Shapes: e labels, d features, h hidden units, q members, o made-up pairs, p parameters of one
+network (with its own effects of side and length).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ from winnow.select.bake_off_tally import Tally, as_figures, contenders, tally, t
 from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select import pool_rules
 from winnow.stages.select.candidates import candidates_of
-from winnow.stages.select.trust import PREFERENCE
+from winnow.stages.select.training import PREFERENCE
 
 BATCHES = 10
 """Batches that the figures are of, the newest ones that a model chose."""
