@@ -116,9 +116,15 @@ def voted(
     Raises:
         Corrupt: A vote is on a pair that was not compared.
     """
-    left_out = pa.table({"pair_id": pa.array(sorted(aside), pa.string())})
-    tables = {"annotations": annotations, "comparisons": comparisons, "compared": compared}
-    with database({**tables, "aside": left_out}) as rows:
+    tables = {
+        "annotations": annotations,
+        "comparisons": comparisons,
+        "compared": compared,
+        "aside": pa.table({"pair_id": pa.array(sorted(aside), pa.string())}),
+        # Of a time before there were kinds all are comparisons.
+        "kinds": pa.table({"kind": pa.array([], pa.string())}),
+    }
+    with database(tables) as rows:
         found = rows.sql(_VOTED).to_arrow_table()
     if found["prompt_id"].null_count:
         raise Corrupt(f"{found['prompt_id'].null_count} votes are on no comparison of their batch.")
@@ -127,7 +133,7 @@ def voted(
 
 _VOTED = f"""
 WITH latest AS (
-    SELECT * FROM annotations
+    SELECT * FROM (FROM annotations UNION ALL BY NAME SELECT kind FROM kinds)
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1
 )
 SELECT vote.pair_id, pair.prompt_id, pair.first_id, pair.second_id, pair.kind, pair.dimension,
