@@ -27,7 +27,7 @@ from winnow.stages.select import history, reward_model
 from winnow.stages.select.vectors import Columns, columns_of
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-WORDS = "rain sun wind tide moon follows because the water".split()
+WORDS = ["rain", "sun", "wind", "tide", "moon", "follows", "because", "the", "water"]
 
 
 @dataclass
@@ -138,7 +138,10 @@ class VotedWorld:
             dimension = self.dimensions[(number // 2) % len(self.dimensions)]
             rows = [4 * (number // 2) + 2 * (number % 2) + side for side in (0, 1)]
             sides = sorted(
-                (self._response(prompt, f"{key} {row}", vectors[row], columns, rng) for row in rows),
+                (
+                    self._response(prompt, f"{key} {row}", vectors[row], columns, rng)
+                    for row in rows
+                ),
                 key=lambda row: str(row["response_id"]),
             )
             first, second = (np.array(side["vector"], np.float64) for side in sides)
