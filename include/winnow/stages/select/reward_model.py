@@ -6,8 +6,12 @@ the dataset's versions, so a late twin never brings an old posterior back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from winnow.campaign import Campaign
 from winnow.errors import Corrupt
@@ -15,12 +19,13 @@ from winnow.expand.vectors import Columns, columns_of
 from winnow.lake import Lake
 from winnow.publish.versions import Version, read_version
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, prior_of, version_as_stored
-from winnow.reward.blocks import contributions
+from winnow.reward.blocks import contributions, prior_mean
+from winnow.reward.drift import drift
 from winnow.select import one_blas_thread
-from winnow.stages.select.drift import drift_figures
-from winnow.stages.select.fitting import Votes, final_heads, fit_rows
+from winnow.stages.select.fitting import Fit, Votes, final_heads, fit_rows
 from winnow.stages.select.history import Past, joined, past_of
-from winnow.stages.select.training import stages_of
+from winnow.stages.select.older import Older
+from winnow.stages.select.training import numbers, stages_of, vectors_of
 from winnow.stages.select.trust import Trust, measure
 from winnow.stored import RESTORE, as_json, parsed, reader, refuse_lost, sealed_json
 
@@ -64,7 +69,8 @@ class Refitted:
             `GUESSING`.
         listens_to: What each block of features adds to the reward difference of a labelled pair,
             root mean square in logits; empty where a head is no linear one.
-        drift: How far the newest night moved the model (`winnow.stages.select.drift`).
+        drift: How far the newest night moved the model (`winnow.reward.drift`); empty where no
+            model with labels chose it.
         past: What it was fitted to.
     """
 
@@ -158,7 +164,7 @@ def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = ""
         trust,
         {a: share for a, share in sorted(epsilon.items()) if share > GUESSING},
         _listens_to(model, fit.votes),
-        {} if own is None else drift_figures(own, model, fit, past.older),
+        {} if own is None else _drift(own, model, fit, past.older),
         past,
     )
 
@@ -168,6 +174,35 @@ def _listens_to(model: RewardModel, votes: Votes) -> dict[str, float]:
     if not isinstance(head, Posterior) or not len(first_ed):
         return {}
     return contributions(head.mean_d, first_ed - second_ed, model.projection.blocks)
+
+
+def _drift(rows: pa.Table, model: RewardModel, fit: Fit, older: Older | None) -> dict[str, Any]:
+    """What the training rows of the newest night say of the models before it."""
+    drawn = rows.filter(pc.and_(pc.equal(rows["kind"], "exploration"), pc.is_valid(rows["mu"])))
+    if not drawn.num_rows:
+        return {}
+    first_ed, second_ed = (
+        model.projection.apply(vectors_of(drawn, side)) for side in ("first", "second")
+    )
+    names = [n if n in model.heads else OVERALL for n in drawn["dimension"].to_pylist()]
+    reward_e, older_e = np.zeros((2, len(names)))
+    held, mean_d = older.heads if older else {}, prior_mean(model.projection.blocks)
+    for name in sorted(set(names)):
+        own, head = np.flatnonzero(np.array(names) == name), model.heads[name]
+        reward_e[own] = head.mean(first_ed[own]) - head.mean(second_ed[own])
+        if name in held:
+            weights_d = held[name].weights(fit.heads[name].precision_d, mean_d)
+            older_e[own] = (first_ed[own] - second_ed[own]) @ weights_d
+    return asdict(
+        drift(
+            numbers(drawn, "p_first"),
+            reward_e,
+            older_e,
+            numbers(drawn, "preference"),
+            drawn["pair_id"].to_pylist(),
+            sum(votes.n_labels for votes in held.values()),
+        )
+    )
 
 
 def store(lake: Lake, campaign: str, fitted: Refitted, number: int) -> str:
