@@ -17,6 +17,7 @@ import numpy as np
 from winnow.batch import Artifact, Batch, Manifest, open_batch, read_table
 from winnow.campaign import Campaign, parse_campaign
 from winnow.expand.features import feature_version, style_names
+from winnow.expand.vectors import Columns, columns_of
 from winnow.ids import content_id, pair_id
 from winnow.lake import Lake
 from winnow.publish.versions import Version
@@ -24,7 +25,6 @@ from winnow.records import ANNOTATIONS, COMPARED, COMPARISONS, to_table
 from winnow.reward.blocks import width
 from winnow.reward.logistic import sigmoid
 from winnow.stages.select import history, reward_model
-from winnow.stages.select.vectors import Columns, columns_of
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 WORDS = ["rain", "sun", "wind", "tide", "moon", "follows", "because", "the", "water"]

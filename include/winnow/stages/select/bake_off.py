@@ -33,7 +33,7 @@ from winnow.batch import (
     read_manifest,
     read_table,
 )
-from winnow.label.aggregation.votes import votes_of
+from winnow.label.aggregation.votes import votes_in
 from winnow.lake import Lake
 from winnow.publish.pull import fetch
 from winnow.publish.versions import Version
@@ -105,14 +105,14 @@ def replayed(
     for row in comparisons.filter(pc.equal(comparisons["kind"], "exploration")).to_pylist():
         if row["propensity"]:
             drawn[row["prompt_id"]].append(row)
-    annotations = read_table(batch.lake, labelled.outputs["annotations"]).to_pylist()
+    annotations = read_table(batch.lake, labelled.outputs["annotations"])
     prompt_of = {
         pair["pair_id"]: name
         for name, pairs in drawn.items()
         for pair in pairs
         if pair["pair_id"] not in aside
     }
-    votes = [vote for vote in votes_of(annotations) if vote["pair_id"] in prompt_of]
+    votes = [vote for vote in votes_in(annotations) if vote["pair_id"] in prompt_of]
     prompts = sorted({prompt_of[vote["pair_id"]] for vote in votes})[:MOST_PROMPTS]
     if not prompts:
         return {}

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from winnow.arrays import BoolArray, FloatArray, IndexArray
-from winnow.batch import Manifest, read_artifact, read_manifest, read_table, table_file
+from winnow.batch import Manifest, parts_of, read_artifact, read_manifest, read_table, table_file
 from winnow.errors import Corrupt
 from winnow.expand.features import fits_one_window
 from winnow.expand.screening import rows_by_prompt
@@ -155,8 +155,7 @@ def _vectors(
 
     At last which of them can be taken.
     """
-    with table_file(lake, stages.select.outputs["compared"]) as file:
-        compared = pq.read_table(file, columns=["response_id", "vector", "feature_version"])
+    compared = read_table(lake, stages.select.outputs["compared"], _OF_VECTOR)
     ids = compared["response_id"].combine_chunks()
     seen_rc = stored_vectors(compared, ids.to_pylist())
     usable_r = np.ones(len(ids), np.bool_)
@@ -172,6 +171,9 @@ def _vectors(
     return ids, seen_rc, np.array([vectors[response] for response in wanted]), usable_r
 
 
+_OF_VECTOR = ("response_id", "vector", "feature_version")
+
+
 def _vectors_again(
     lake: Lake, expand: Manifest, columns: Columns, wanted: set[str]
 ) -> Iterator[tuple[str, NDArray[np.float16]]]:
@@ -179,15 +181,17 @@ def _vectors_again(
 
     The comparisons of a batch of an earlier release, or of other samplers, were kept with others.
     """
-    rows = read_table(lake, expand.outputs["responses"]).to_pylist()
-    ids = [row["response_id"] for row in rows]
-    stored_rc = stored_vectors(read_table(lake, expand.outputs["features"]), ids)
-    for places in rows_by_prompt([row["prompt_id"] for row in rows]).values():
-        if not wanted.isdisjoint(ids[place] for place in places):
-            vectors = columns.of_pool([rows[place] for place in places], stored_rc[places])
-            for place, vector in zip(places, vectors, strict=True):
-                if ids[place] in wanted:
-                    yield ids[place], vector
+    parts = (parts_of(lake, expand.outputs[name]) for name in ("responses", "features"))
+    for responses, features in zip(*parts, strict=True):
+        rows = read_table(lake, responses).to_pylist()
+        ids = [row["response_id"] for row in rows]
+        stored_rc = stored_vectors(read_table(lake, features), ids)
+        for places in rows_by_prompt([row["prompt_id"] for row in rows]).values():
+            if not wanted.isdisjoint(ids[place] for place in places):
+                vectors = columns.of_pool([rows[place] for place in places], stored_rc[places])
+                for place, vector in zip(places, vectors, strict=True):
+                    if ids[place] in wanted:
+                        yield ids[place], vector
 
 
 def _beliefs(
