@@ -41,6 +41,8 @@ class VotedWorld:
     dimensions: Sequence[str] = ("helpfulness",)
     batches: tuple[str, ...] = ()
     drift: float = 0.0
+    asleep: int | None = None
+    """A column that is the same for all responses."""
 
     @cached_property
     def campaign(self) -> Campaign:
@@ -133,6 +135,8 @@ class VotedWorld:
         wanted_c = wanted_c + later * np.random.default_rng(6).normal(size=n_columns)
         wanted_c[self.n_embedding : self.n_embedding + len(style_names())] *= 0.2
         vectors = rng.normal(size=(4 * -(-self.per_night // 2), n_columns)).astype(np.float16)
+        if self.asleep is not None:
+            vectors[:, self.asleep] = 1.0
         for number in range(self.per_night):
             prompt = content_id("prompt", key, number // 2)[:16]
             dimension = self.dimensions[(number // 2) % len(self.dimensions)]

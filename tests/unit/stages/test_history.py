@@ -19,6 +19,7 @@ from winnow.batch import manifest_path, read_artifact, read_manifest
 from winnow.lake import FolderLake
 from winnow.reward import (
     OVERALL,
+    Posterior,
     RewardModel,
     centre,
     fit_projection,
@@ -147,6 +148,25 @@ def test_a_window_forgets_little(tmp_path: Path) -> None:
     raw = np.random.default_rng(3).normal(size=(2000, whole.model.n_columns))
     said = [each.model.posterior.mean(each.model.features(raw)) for each in (whole, narrow, last)]
     assert np.corrcoef(said[0], said[1])[0, 1] > 0.99 > np.corrcoef(said[0], said[2])[0, 1] + 0.05
+
+
+def test_a_column_that_says_something_at_last_is_heard(world: VotedWorld) -> None:
+    """Though the projection is of votes among which it was always the same."""
+    one, column = replace(world.asking(history_votes=60), asleep=8), 8
+    for key in KEYS[:4]:
+        fitted = one.night(key)
+    older = fitted.past.older if fitted.past else None
+    assert older is not None and not fitted.model.projection.inverse_scale_c[column]
+    one.asleep = None
+    for key in KEYS[4:8]:
+        fitted = one.night(key)
+    assert fitted.model.projection.inverse_scale_c[column] > 0.0
+    head = fitted.model.posterior
+    assert isinstance(head, Posterior)
+    plain = fitted.model.projection.components[0].shape[1] + column - one.n_embedding
+    assert head.mean_d[plain] and n_labels(fitted) == 8 * one.per_night
+    kept = fitted.model.projection.inverse_scale_c != older.projection.inverse_scale_c
+    assert np.flatnonzero(kept).tolist() == [column]
 
 
 def test_a_night_larger_than_the_window_is_read_in_part(

@@ -1,7 +1,8 @@
 """Training rows to heads: one projection of all of them, a fit for each head.
 
-Votes that left the window (`Older`) stand in the coordinates of their own projection, which is then
-kept.
+Votes that left the window (`Older`) stand in the coordinates of their own projection, which is kept.
+A plain column that was the same for all of them, and is not any more, is scaled by the window: they
+differ in it by nothing, at any scale.
 
 Shapes: e votes, c raw feature columns, d features.
 """
@@ -9,7 +10,7 @@ Shapes: e votes, c raw feature columns, d features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from winnow.campaign import Select
 from winnow.expand.vectors import Columns
 from winnow.reward import (
     OVERALL,
+    Block,
     Condensed,
     Head,
     Posterior,
@@ -29,9 +31,9 @@ from winnow.reward import (
     fit_projection,
     fit_with_annotators,
 )
-from winnow.reward.blocks import width
+from winnow.reward.blocks import REDUCED, width
 from winnow.stages.select.older import Older
-from winnow.stages.select.training import numbers, vectors_of
+from winnow.stages.select.training import halves_of, numbers, vectors_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +89,10 @@ class Fit:
 
 def fit_rows(rows: pa.Table, older: Older | None, columns: Columns, settings: Select) -> Fit:
     """Fit every head that the rows, or the older votes, speak of."""
-    projection = older.projection if older else _projection(rows, columns, settings)
+    if older is None:
+        projection = _projection(rows, columns, settings)
+    else:
+        projection = _awake(older.projection, rows)
     votes, held = _votes(rows, projection, settings), older.heads if older else {}
     heads, epsilon = {}, {}
     for name in sorted({*votes.rows_of_head, *held}):
@@ -160,14 +165,35 @@ def _projection(rows: pa.Table, columns: Columns, settings: Select) -> Projectio
     return fit_projection(centred, columns.blocks, settings.max_components)
 
 
-def _centred(rows: pa.Table) -> FloatArray:
-    """Raw features of the voted responses, each once, centred within their prompts."""
-    first_ec, second_ec = (vectors_of(rows, side) for side in ("first", "second"))
-    prompts: dict[str, dict[str, FloatArray]] = {}
+def _awake(projection: Projection, rows: pa.Table) -> Projection:
+    """The projection with a scale for each plain column that had none and varies in these rows."""
+    plain = [np.full(block.size, block.kind not in REDUCED) for block in projection.raw_blocks]
+    asleep = np.flatnonzero(np.concatenate(plain) & (projection.inverse_scale_c == 0.0))
+    if not len(asleep) or not rows.num_rows:
+        return projection
+    block = Block("plain", len(asleep))
+    own = fit_projection(_centred(rows, asleep), (block,), 1)
+    mean_c, inverse_scale_c = projection.mean_c.copy(), projection.inverse_scale_c.copy()
+    mean_c[asleep], inverse_scale_c[asleep] = own.mean_c, own.inverse_scale_c
+    return replace(projection, mean_c=mean_c, inverse_scale_c=inverse_scale_c)
+
+
+def _centred(rows: pa.Table, of: IndexArray | slice = slice(None)) -> FloatArray:
+    """Raw features of the voted responses, each once, centred within their prompts.
+
+    All columns, or some `of` them.
+    """
+    # At half precision until they are centred: these are the largest arrays of a refit.
+    halves = [halves_of(rows, side)[:, of] for side in ("first", "second")]
+    prompts: dict[str, dict[str, tuple[int, int]]] = {}
     names = (rows[name].to_pylist() for name in ("prompt_id", "first_id", "second_id"))
     for row, (prompt, first, second) in enumerate(zip(*names, strict=True)):
-        vectors = prompts.setdefault(prompt, {})
-        vectors[first], vectors[second] = first_ec[row], second_ec[row]
-    return np.vstack(
-        [centre(np.array([vectors[i] for i in sorted(vectors)])) for vectors in prompts.values()]
-    )
+        places = prompts.setdefault(prompt, {})
+        places[first], places[second] = (0, row), (1, row)
+    centred_nc = np.zeros((sum(map(len, prompts.values())), halves[0].shape[1]))
+    end = 0
+    for places in prompts.values():
+        start, end = end, end + len(places)
+        own = [halves[side][row] for _, (side, row) in sorted(places.items())]
+        centred_nc[start:end] = centre(np.array(own, np.float64))
+    return centred_nc

@@ -246,10 +246,15 @@ def training_bytes(rows: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def vectors_of(rows: pa.Table, side: str) -> FloatArray:
-    """Raw features (e, c) of the responses of one side."""
+def halves_of(rows: pa.Table, side: str) -> HalfArray:
+    """Raw features (e, c) of the responses of one side, as they are stored."""
     flat = rows[side].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.float16).reshape(rows.num_rows, -1).astype(np.float64)
+    return np.asarray(flat, np.float16).reshape(rows.num_rows, -1)
+
+
+def vectors_of(rows: pa.Table, side: str) -> FloatArray:
+    """The same, as they are reckoned with."""
+    return halves_of(rows, side).astype(np.float64)
 
 
 def numbers(rows: pa.Table, name: str) -> FloatArray:
