@@ -1,8 +1,8 @@
 """Training rows to heads: one projection of all of them, a fit for each head.
 
-Votes that left the window (`Older`) stand in the coordinates of their own projection, which is kept.
-A plain column that was the same for all of them, and is not any more, is scaled by the window: they
-differ in it by nothing, at any scale.
+Votes that left the window (`Older`) stand in the coordinates of their own projection, which is
+kept. A plain column that was the same for all of them, and is not any more, is scaled by the
+window: they differ in it by nothing, at any scale.
 
 Shapes: e votes, c raw feature columns, d features.
 """
