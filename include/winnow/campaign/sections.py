@@ -282,7 +282,7 @@ class Select(Settings):
     )
     max_components: int = setting(64, "PCA dimensions kept of an embedding", ge=1, le=256)
     history_votes: int = setting(
-        50_000,
+        10_000,
         "Votes that a refit reads one by one, of the newest nights; what older ones taught is "
         "kept as a few numbers",
         ge=1,

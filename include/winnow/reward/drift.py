@@ -93,7 +93,7 @@ def stored_drift(stored: Any) -> Drift | None:
         return None
     if any(type(value) is not int or value < 0 for value in stored.values()):
         return None
-    found = Drift(**stored)
-    apart = found.only_model + found.only_older
-    parts = (found.foreseen, found.foreseen_by_older, apart)
-    return found if found.turned <= found.pairs and max(parts) <= found.decided else None
+    drifted = Drift(**stored)
+    apart = drifted.only_model + drifted.only_older
+    parts = (drifted.foreseen, drifted.foreseen_by_older, apart)
+    return drifted if drifted.turned <= drifted.pairs and max(parts) <= drifted.decided else None

@@ -64,7 +64,7 @@ VOTES, HISTORY, OLDER = "votes", "history", "older"
 
 STAGE = "publish"
 
-_KEPT = 0.75
+_KEPT = 0.5
 """Of the window, what stays when some of it leaves, so that fits that condense are rare."""
 
 _EXPLORED = ["kind", "prompt_id", "preference", "length", "p_first", "mu", "sd"]

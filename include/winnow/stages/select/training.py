@@ -124,11 +124,11 @@ def voted(
         # Of a time before there were kinds all are comparisons.
         "kinds": pa.table({"kind": pa.array([], pa.string())}),
     }
-    with database(tables) as rows:
-        found = rows.sql(_VOTED).to_arrow_table()
-    if found["prompt_id"].null_count:
-        raise Corrupt(f"{found['prompt_id'].null_count} votes are on no comparison of their batch.")
-    return found.filter(pc.and_(pc.is_valid(found["n_first"]), pc.is_valid(found["n_second"])))
+    with database(tables) as connection:
+        votes = connection.sql(_VOTED).to_arrow_table()
+    if votes["prompt_id"].null_count:
+        raise Corrupt(f"{votes['prompt_id'].null_count} votes are on no comparison of their batch.")
+    return votes.filter(pc.and_(pc.is_valid(votes["n_first"]), pc.is_valid(votes["n_second"])))
 
 
 _VOTED = f"""
