@@ -91,6 +91,16 @@ ANNOTATIONS = _schema(
     """
 )
 
+TRAINING = _schema(
+    """
+    pair_id prompt_id first_id second_id kind dimension annotator preference:float64 swapped:bool
+    length:float64 p_first:float64 mu:float64 sd:float64 first:vector second:vector feature_version
+    """
+)
+"""A vote as a refit reads it. `preference` is how far it is for the first response (1, 1/2, 0),
+`length` the difference of log lengths, `first` and `second` the raw features of both; `mu` and `sd`
+are what the batch's model believed of the logit before an exploration vote, at temperature 1."""
+
 PREFERENCES = _schema(
     """
     pair_id prompt_id first_id second_id preferred p_preferred:float64 votes:int32

@@ -290,6 +290,12 @@ class Select(Settings):
         False, "A reward per dimension, learnt from its own labels; false: one of all"
     )
     max_components: int = setting(64, "PCA dimensions kept of an embedding", ge=1, le=256)
+    history_votes: int = setting(
+        10_000,
+        "Votes that a refit reads one by one, of the newest nights; what older ones taught is "
+        "kept as a few numbers",
+        ge=1,
+    )
     prompts_per_shard: int = setting(64, "Prompts chosen on one posterior", ge=1)
     seed: int = setting(0, "Of exploration and of drawn strategies")
 

@@ -7,7 +7,7 @@ the head on labels that it did not choose. Plain functions over NumPy arrays; no
 lake, a batch or a vendor.
 """
 
-from winnow.reward.annotators import fit_with_annotators
+from winnow.reward.annotators import condense, fit_with_annotators
 from winnow.reward.blocks import Block, Blocks
 from winnow.reward.calibration import (
     Calibration,
@@ -15,6 +15,7 @@ from winnow.reward.calibration import (
     log_loss,
     temperature,
 )
+from winnow.reward.condensed import Condensed
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.ensemble_fit import fit_ensemble
 from winnow.reward.gate import (
@@ -35,6 +36,7 @@ __all__ = [
     "Block",
     "Blocks",
     "Calibration",
+    "Condensed",
     "Ensemble",
     "ExplorationNight",
     "Gate",
@@ -45,6 +47,7 @@ __all__ = [
     "Projection",
     "RewardModel",
     "centre",
+    "condense",
     "expected_calibration_error",
     "exploration_gate",
     "fit",

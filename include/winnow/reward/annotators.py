@@ -26,8 +26,9 @@ from numpy.typing import ArrayLike
 from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt, Fatal
 from winnow.reward.blocks import Blocks
+from winnow.reward.condensed import Condensed, condensed
 from winnow.reward.laplace import fit
-from winnow.reward.logistic import preference_by_quadrature, sigmoid
+from winnow.reward.logistic import checked_labels, preference_by_quadrature, sigmoid
 from winnow.reward.posterior import Posterior
 
 _SHARES = ((np.arange(50) + 0.5) / 50) ** 5
@@ -41,6 +42,9 @@ _PRIOR_EPSILON = 0.05
 _MAX_ROUNDS = 10
 _SETTLED = 1e-3
 """Change of every ε below which another fit cannot matter."""
+
+_ROUNDS_OF_ONE = 3
+"""How often a vote's weight and its left-out chance are worked out in turn, at a fixed reward."""
 
 _NEVER_CERTAIN = 1e-12
 _MOST_LEVERAGE = 0.99
@@ -57,6 +61,7 @@ def fit_with_annotators(
     prior_precision: float | None = None,
     known_epsilon: Mapping[str, float] | None = None,
     blocks: Blocks | None = None,
+    older: Condensed | None = None,
 ) -> tuple[Posterior, dict[str, float]]:
     """Posterior and ε of every annotator, after votes on pairs, given as in `winnow.reward.fit`.
 
@@ -70,6 +75,7 @@ def fit_with_annotators(
         prior_precision: λ of every feature; chosen by evidence at every round when absent.
         known_epsilon: ε within [0, 1/2] of annotators whose ε is not to be fitted.
         blocks: The features' blocks; all are one when absent.
+        older: Votes beside these, condensed; their annotators have an ε too.
 
     Raises:
         Corrupt: As `fit`, or the annotators are not as many as the votes.
@@ -79,11 +85,12 @@ def fit_with_annotators(
         np.asarray(values, dtype=np.float64)
         for values in (z_ed, preferred_e, weight_e, side_e, length_e)
     )
-    votes = _Votes(y, weight, *_crew(annotator_e, len(z), known_epsilon or {}))
+    held = older.guesses if older else {}
+    votes = _Votes(y, weight, *_crew(annotator_e, len(z), known_epsilon or {}, held))
     epsilon_a, chance_e = votes.start_a, np.full(len(z), 0.5)
     for _ in range(_MAX_ROUNDS):
         meant_e, trusted_e = votes.meant(epsilon_a, chance_e)
-        posterior = fit(z, meant_e, trusted_e, side, length, prior_precision, blocks)
+        posterior = fit(z, meant_e, trusted_e, side, length, prior_precision, blocks, older)
         logit_e = z @ posterior.mean_d + posterior.side * side + posterior.length * length
         variance_e = np.einsum("ed,ed->e", z @ posterior.cov_dd, z)
         chance_e = _left_out_chance(logit_e, variance_e, meant_e, trusted_e)
@@ -93,9 +100,40 @@ def fit_with_annotators(
     return posterior, dict(zip(votes.names, epsilon_a.tolist(), strict=True))
 
 
+def condense(
+    posterior: Posterior,
+    epsilon: Mapping[str, float],
+    z_ed: FloatArray,
+    preferred_e: FloatArray,
+    side_e: FloatArray,
+    length_e: FloatArray,
+    annotator_e: Sequence[str],
+) -> Condensed:
+    """Some votes of a fit in a few numbers, by what `fit_with_annotators` made of all of its votes.
+
+    How far each was meant, and what it says of its annotator at each ε, stays as that fit had it.
+    """
+    weight_e = np.ones(len(z_ed))
+    votes = _Votes(preferred_e, weight_e, *_crew(annotator_e, len(z_ed), epsilon, {}))
+    logit_e = z_ed @ posterior.mean_d + posterior.side * side_e + posterior.length * length_e
+    variance_e = np.einsum("ed,ed->e", z_ed @ posterior.cov_dd, z_ed)
+    chance_e = sigmoid(logit_e)
+    for _ in range(_ROUNDS_OF_ONE):
+        meant_e, trusted_e = votes.meant(votes.start_a, chance_e)
+        chance_e = _left_out_chance(logit_e, variance_e, meant_e, trusted_e)
+    meant_e, trusted_e = votes.meant(votes.start_a, chance_e)
+    labels = checked_labels(z_ed, meant_e, trusted_e, side_e, length_e)
+    theta_k = np.append(posterior.mean_d, [posterior.side, posterior.length])
+    guesses = dict(zip(votes.names, votes.log_likelihood_ga(chance_e).T, strict=True))
+    return condensed(labels, theta_k, guesses)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Votes:
-    """What was voted by whom; `known_a` marks the annotators whose ε stays at `start_a`."""
+    """What was voted by whom; `known_a` marks the annotators whose ε stays at `start_a`.
+
+    `held_ga` is what votes beside these say of ε, as `log_likelihood_ga` of these.
+    """
 
     preferred_e: FloatArray
     weight_e: FloatArray
@@ -103,6 +141,7 @@ class _Votes:
     annotator_e: IndexArray
     known_a: BoolArray
     start_a: FloatArray
+    held_ga: FloatArray | float
 
     def meant(self, epsilon_a: FloatArray, chance_e: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The E step: preference and weight of each vote as far as it was meant.
@@ -119,13 +158,15 @@ class _Votes:
 
     def errors(self, chance_e: FloatArray) -> FloatArray:
         """The M step of ε: the posterior mean for each annotator, given what to expect."""
-        log_posterior_ga = np.array(
-            [self._log_likelihood(share, chance_e) for share in _SHARES], np.float64
-        )
+        log_posterior_ga = self.log_likelihood_ga(chance_e) + self.held_ga
         log_posterior_ga += np.log(_PRIOR)[:, None]
         posterior_ga = np.exp(log_posterior_ga - log_posterior_ga.max(axis=0, initial=-np.inf))
         mean_a = 0.5 * (_SHARES @ posterior_ga) / posterior_ga.sum(axis=0)
         return np.where(self.known_a, self.start_a, mean_a)
+
+    def log_likelihood_ga(self, chance_e: FloatArray) -> FloatArray:
+        """Of all votes of each annotator, at each share of guesses."""
+        return np.array([self._log_likelihood(share, chance_e) for share in _SHARES], np.float64)
 
     def _log_likelihood(self, share: float, chance_e: FloatArray) -> FloatArray:
         """Of all votes of each annotator, were its guessing share `share`."""
@@ -138,21 +179,28 @@ class _Votes:
 
 
 def _crew(
-    annotator_e: Sequence[str], n_votes: int, known: Mapping[str, float]
-) -> tuple[list[str], IndexArray, BoolArray, FloatArray]:
-    """Sorted names, the index of each vote's annotator, which ε are known, and where all start."""
+    annotator_e: Sequence[str],
+    n_votes: int,
+    known: Mapping[str, float],
+    held: Mapping[str, FloatArray],
+) -> tuple[list[str], IndexArray, BoolArray, FloatArray, FloatArray | float]:
+    """Sorted names, the index of each vote's annotator, which ε are known, and where all start.
+
+    At last what is `held` of each from other votes.
+    """
     if len(annotator_e) != n_votes:
         raise Corrupt(f"{len(annotator_e)} annotators for {n_votes} votes: one each is needed.")
     outside = {name: value for name, value in known.items() if not 0.0 <= value <= 0.5}
     if outside:
         raise Fatal(f"Known ε must be within [0, 1/2], 1/2 being a coin: got {outside}.")
-    names = sorted(set(annotator_e))
-    position = {name: k for k, name in enumerate(names)}
+    names = sorted({*annotator_e, *held})
+    position, nothing_g = {name: k for k, name in enumerate(names)}, np.zeros(len(_SHARES))
     return (
         names,
         np.array([position[name] for name in annotator_e], dtype=np.intp),
         np.array([name in known for name in names], dtype=np.bool_),
         np.array([known.get(name, _PRIOR_EPSILON) for name in names], dtype=np.float64),
+        np.column_stack([held.get(name, nothing_g) for name in names]) if held else 0.0,
     )
 
 

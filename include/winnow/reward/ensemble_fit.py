@@ -3,8 +3,12 @@
 Labels are first put into an order and an orientation that depend on their contents alone, so that
 the random weights that a member gives them do too.
 
-Shapes: e labels, d features, h hidden units, q members, p parameters of one network (with its own
-effects of side and length).
+Labels that are condensed (`winnow.reward.condensed`) speak through d made-up pairs ±z/2: along each
+axis u of their quadratic, of curvature λ, a pair of usual length was seen to differ by uᵀw, give or
+take 1/√λ, and each member has its own draw of that.
+
+Shapes: e labels, d features, h hidden units, q members, o made-up pairs, p parameters of one
+network (with its own effects of side and length).
 """
 
 from __future__ import annotations
@@ -18,9 +22,13 @@ from winnow.arrays import FloatArray
 from winnow.errors import Fatal
 from winnow.ids import seed_from
 from winnow.reward.blocks import SCORE, Blocks, one_block, per_feature
+from winnow.reward.condensed import Condensed
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.evidence import fit_by_evidence
 from winnow.reward.logistic import N_NUISANCE, Labels, Mode, checked_labels, sigmoid
+
+_FLAT = 1e-9
+"""An axis with less than this share of the largest curvature is one that no label spoke of."""
 
 _MAX_STEPS = 60
 """Far beyond this the members still settle in detail; their mean and spread no longer move."""
@@ -37,6 +45,7 @@ def fit_ensemble(
     n_hidden: int = 16,
     seed: int = 0,
     blocks: Blocks | None = None,
+    older: Condensed | None = None,
 ) -> Ensemble:
     """Train an ensemble on labels of pairs (first, second), given as in `winnow.reward.fit`.
 
@@ -52,6 +61,7 @@ def fit_ensemble(
         seed: Decides initial weights and label weights.
         blocks: The features' blocks, by which a score is believed before any label; all are one
             when absent.
+        older: Labels beside these, condensed.
 
     Raises:
         Corrupt: As `fit`.
@@ -69,17 +79,29 @@ def fit_ensemble(
     rng = np.random.default_rng(seed_from("ensemble", seed))
     anchors = [_draw_anchor(data, n_hidden, rng) for _ in range(n_members)]
     blocks = one_block(first.shape[1]) if blocks is None else blocks
-    precision_d, linear = fit_by_evidence(labels, blocks)
+    precision_d, linear = fit_by_evidence(labels, blocks, older)
     data = replace(data, scale=_scale(labels, data, anchors, precision_d))
+    if older is not None:
+        data = replace(data, older=_made_up(older, data.unit))
     expected_d = _of_scores(linear, blocks) * (data.unit / data.scale)
     members = [
         _train(
             replace(anchor, linear_d=anchor.linear_d + expected_d),
-            replace(data, weight_e=rng.standard_gamma(data.weight_e)),
+            _as_one_draw(data, rng),
         )
         for anchor in anchors
     ]
-    return _assemble(members, data)
+    fitted = _assemble(members, data)
+    return fitted if older is None else replace(fitted, n_labels=fitted.n_labels + older.n_labels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pairs:
+    """Made-up pairs with known differences: firsts over seconds, in the features' unit."""
+
+    features_rd: FloatArray
+    difference_o: FloatArray
+    precision_o: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +114,7 @@ class _Data:
     nuisance_e2: FloatArray
     unit: float
     scale: float
+    older: _Pairs | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +161,25 @@ def _canonical(labels: Labels, first_ed: FloatArray, second_ed: FloatArray) -> _
     )
 
 
+def _made_up(older: Condensed, unit: float) -> _Pairs:
+    hessian_dd, linear_d = older.of_weights()
+    curvature_d, axes_dd = np.linalg.eigh(hessian_dd)
+    real_d = curvature_d > _FLAT * curvature_d.max(initial=0.0)
+    curvature_o, axes_od = curvature_d[real_d], axes_dd[:, real_d].T
+    difference_o = unit * (axes_od @ linear_d) / curvature_o
+    return _Pairs(np.vstack([axes_od, -axes_od]) / 2.0, difference_o, curvature_o / unit**2)
+
+
+def _as_one_draw(data: _Data, rng: np.random.Generator) -> _Data:
+    """The labels as one member counts them."""
+    drawn = replace(data, weight_e=rng.standard_gamma(data.weight_e))
+    older = data.older
+    if older is None:
+        return drawn
+    noise_o = rng.standard_normal(len(older.difference_o)) / np.sqrt(older.precision_o)
+    return replace(drawn, older=replace(older, difference_o=older.difference_o + noise_o))
+
+
 def _draw_anchor(data: _Data, n_hidden: int, rng: np.random.Generator) -> _Member:
     d = data.features_rd.shape[1]
     shapes = [(d,), (d, n_hidden), (n_hidden,), (n_hidden,), (N_NUISANCE,)]
@@ -158,16 +200,18 @@ def _scale(labels: Labels, data: _Data, anchors: list[_Member], precision_d: Flo
     """Size of the rewards at which the untrained members doubt a pair as a linear prior would."""
     z_ed = labels.effects_ek[:, :-N_NUISANCE]
     wanted = (z_ed**2 / precision_d).sum(axis=1).mean()
-    spread = np.mean([_differences(anchor, data)[0] ** 2 for anchor in anchors])
+    spread = np.mean([_differences(anchor, data, data.scale)[0] ** 2 for anchor in anchors])
     return float(np.sqrt(wanted / spread)) if spread else 1.0
 
 
-def _differences(member: _Member, data: _Data) -> tuple[FloatArray, FloatArray]:
+def _differences(
+    member: _Member, data: _Data | _Pairs, scale: float
+) -> tuple[FloatArray, FloatArray]:
     """Reward differences (e,) and the hidden units (r, h) behind them."""
     hidden_rh = np.tanh(data.features_rd @ member.hidden_dh + member.bias_h)
     output_h = member.output_h / np.sqrt(len(member.output_h))
-    reward_r = data.scale * (data.features_rd @ member.linear_d + hidden_rh @ output_h)
-    e = len(data.preferred_e)
+    reward_r = scale * (data.features_rd @ member.linear_d + hidden_rh @ output_h)
+    e = len(reward_r) // 2
     return reward_r[:e] - reward_r[e:], hidden_rh
 
 
@@ -189,21 +233,43 @@ def _train(anchor: _Member, data: _Data) -> _Member:
 
 def _loss(member: _Member, data: _Data) -> tuple[float, _Member]:
     """Negative log-likelihood in nats and its gradient, by back-propagation."""
-    difference_e, hidden_rh = _differences(member, data)
+    difference_e, hidden_rh = _differences(member, data, data.scale)
     logit_e = difference_e + data.nuisance_e2 @ member.nuisance_2
     loss_e = np.logaddexp(0.0, logit_e) - data.preferred_e * logit_e
     residual_e = data.weight_e * (sigmoid(logit_e) - data.preferred_e)
-    error_r = data.scale * np.concatenate([residual_e, -residual_e])
+    gradient = replace(
+        _back(member, data, data.scale, residual_e, hidden_rh),
+        nuisance_2=residual_e @ data.nuisance_e2,
+    )
+    loss = float(data.weight_e @ loss_e)
+    if data.older is None:
+        return loss, gradient
+    difference_o, hidden_rh = _differences(member, data.older, data.scale)
+    error_o = difference_o - data.older.difference_o
+    pull_o = data.older.precision_o * error_o
+    more = _back(member, data.older, data.scale, pull_o, hidden_rh)
+    both = gradient.with_values(gradient.flat() + more.flat())
+    return loss + 0.5 * float(pull_o @ error_o), both
+
+
+def _back(
+    member: _Member,
+    data: _Data | _Pairs,
+    scale: float,
+    residual_e: FloatArray,
+    hidden_rh: FloatArray,
+) -> _Member:
+    """Gradient in the weights, from that in the differences; none in the effects of its own."""
+    error_r = scale * np.concatenate([residual_e, -residual_e])
     shrink = 1.0 / np.sqrt(len(member.output_h))
     error_rh = error_r[:, None] * (1.0 - hidden_rh**2) * (member.output_h * shrink)
-    gradient = _Member(
+    return _Member(
         linear_d=error_r @ data.features_rd,
         hidden_dh=data.features_rd.T @ error_rh,
         bias_h=error_rh.sum(axis=0),
         output_h=error_r @ hidden_rh * shrink,
-        nuisance_2=residual_e @ data.nuisance_e2,
+        nuisance_2=np.zeros(N_NUISANCE),
     )
-    return float(data.weight_e @ loss_e), gradient
 
 
 def _assemble(members: list[_Member], data: _Data) -> Ensemble:

@@ -23,6 +23,7 @@ import numpy as np
 
 from winnow.arrays import FloatArray
 from winnow.reward.blocks import Block, per_feature, prior_mean, spans
+from winnow.reward.condensed import Condensed
 from winnow.reward.logistic import N_NUISANCE, Labels, Mode, most_probable, with_nuisance
 
 _SPREAD = float(np.log(10.0))
@@ -37,11 +38,16 @@ _SETTLED = 0.01
 """Change of every log λ below which another fit cannot matter."""
 
 
-def fit_by_evidence(labels: Labels, blocks: Sequence[Block]) -> tuple[FloatArray, Mode]:
-    """λ of each feature (d,) by the evidence of the labels, and the most probable effects there."""
+def fit_by_evidence(
+    labels: Labels, blocks: Sequence[Block], older: Condensed | None = None
+) -> tuple[FloatArray, Mode]:
+    """λ of each feature (d,) by the evidence of the labels, and the most probable effects there.
+
+    Labels that are condensed in `older` speak with the others.
+    """
     kept = [block for block in blocks if block.size]
     places = spans(kept)
-    log_unit_b = np.log([_unit(labels.effects_ek[:, place]) for place in places])
+    log_unit_b = np.log([_unit(labels.effects_ek[:, place], older, place) for place in places])
     expected_b = np.where(
         [bool(block.slope) for block in kept],
         [-2.0 * np.log(block.slope or 1.0) for block in kept],
@@ -51,7 +57,7 @@ def fit_by_evidence(labels: Labels, blocks: Sequence[Block]) -> tuple[FloatArray
     theta_k: FloatArray | None = None
     for _ in range(_MAX_ROUNDS):
         precision_d = per_feature(kept, np.exp(log_b).tolist())
-        mode = fit_at(labels, precision_d, kept, theta_k)
+        mode = fit_at(labels, precision_d, kept, theta_k, older)
         theta_k, variance_k = mode.theta_k, np.linalg.inv(mode.hessian_kk).diagonal()
         pinned_d = 1.0 - precision_d * variance_k[:-N_NUISANCE]
         squares_d = (theta_k[:-N_NUISANCE] - prior_mean(kept)) ** 2
@@ -70,6 +76,7 @@ def fit_at(
     precision_d: FloatArray,
     blocks: Sequence[Block],
     start_k: FloatArray | None = None,
+    older: Condensed | None = None,
 ) -> Mode:
     """The most probable effects at given precisions, around what is expected of each block.
 
@@ -78,13 +85,17 @@ def fit_at(
     mean_k = np.append(prior_mean(blocks), [0.0] * N_NUISANCE)
     known_e = labels.effects_ek @ mean_k
     away_k = np.zeros_like(mean_k) if start_k is None else start_k - mean_k
-    mode = most_probable(labels, with_nuisance(precision_d), away_k, known_e)
+    beside = None if older is None else older.loss.around(mean_k)
+    mode = most_probable(labels, with_nuisance(precision_d), away_k, known_e, beside)
     return Mode(mode.theta_k + mean_k, mode.hessian_kk, mode.loss)
 
 
-def _unit(z_eb: FloatArray) -> float:
+def _unit(z_eb: FloatArray, older: Condensed | None, place: slice) -> float:
     """Mean squared length of a block's differences: the λ of a prior variance of 1 for a pair."""
-    return float((z_eb**2).sum(axis=1).mean()) or 1.0
+    if older is None:
+        return float((z_eb**2).sum(axis=1).mean()) or 1.0
+    squares = (z_eb**2).sum() + older.squares_d[place].sum()
+    return float(squares / (len(z_eb) + older.n_labels)) or 1.0
 
 
 def _log_precision(pinned: float, squares: float, expected: float) -> float:

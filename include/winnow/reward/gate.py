@@ -37,9 +37,9 @@ Shapes: e labels, g prompts, r rivals (coin, length), k stakes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -111,13 +111,17 @@ class ExplorationNight:
     prompt_e: Sequence[str] | None = None
 
 
-def exploration_gate(nights: Iterable[ExplorationNight]) -> GateVerdict:
+def exploration_gate(
+    nights: Iterable[ExplorationNight], before: Mapping[str, Any] | None = None
+) -> GateVerdict:
     """Judge the models of these nights, oldest first, on labels that they neither saw nor chose.
+
+    `before` is the gate as nights before them left it (`Gate.as_json`).
 
     Raises:
         Corrupt: A probability or preference is outside [0, 1], or a length is not finite.
     """
-    gate = Gate()
+    gate = Gate.resumed(before)
     for night in nights:
         gate.add(night)
     return gate.verdict()
@@ -131,6 +135,29 @@ class Gate:
         self._help, self._harm = _Bets(-_LEAST_R), _Bets(_MOST_R)
         self._length = _LengthRival()
         self._recent: deque[FloatArray] = deque(maxlen=RECENT_NIGHTS)
+
+    def as_json(self) -> dict[str, Any]:
+        """All that it knows; `resumed` goes on from there, to the same numbers."""
+        return {
+            "state": self.state,
+            "help": self._help.log_rk.tolist(),
+            "harm": self._harm.log_rk.tolist(),
+            "length": [self._length.mean, self._length.precision],
+            "recent": [losses_2e.tolist() for losses_2e in self._recent],
+        }
+
+    @classmethod
+    def resumed(cls, stored: Mapping[str, Any] | None) -> Gate:
+        """A gate as `as_json` told it; the first one where there is none."""
+        gate = cls()
+        if stored is not None:
+            gate.state = stored["state"]
+            gate._help.log_rk, gate._harm.log_rk = (
+                np.array(stored[name], np.float64) for name in ("help", "harm")
+            )
+            gate._length.mean, gate._length.precision = stored["length"]
+            gate._recent.extend(np.array(losses, np.float64) for losses in stored["recent"])
+        return gate
 
     def add(self, night: ExplorationNight) -> GateState:
         """The state with one more night.
@@ -189,32 +216,32 @@ class _Bets:
 
     def __init__(self, worst_r: FloatArray) -> None:
         self._stake_rk = _FRACTIONS_K / worst_r[:, None]
-        self._log_rk = np.full(self._stake_rk.shape, np.log(_FIRST_SHARE))
+        self.log_rk = np.full(self._stake_rk.shape, np.log(_FIRST_SHARE))
 
     def add(self, gain_rg: FloatArray) -> None:
         growth_rk = np.log1p(self._stake_rk[:, :, None] * gain_rg[:, None, :]).sum(axis=2)
-        self._log_rk = np.logaddexp(self._log_rk + growth_rk, np.log(_NIGHTLY_SHARE))
+        self.log_rk = np.logaddexp(self.log_rk + growth_rk, np.log(_NIGHTLY_SHARE))
 
     @property
     def log_capital_r(self) -> FloatArray:
-        return np.asarray(np.logaddexp.reduce(self._log_rk, axis=1) - np.log(len(_FRACTIONS_K)))
+        return np.asarray(np.logaddexp.reduce(self.log_rk, axis=1) - np.log(len(_FRACTIONS_K)))
 
 
 class _LengthRival:
     """A belief in the length effect, N(mean, 1 / precision), from the labels of earlier nights."""
 
     def __init__(self) -> None:
-        self._mean, self._precision = 0.0, _LENGTH_PRECISION
+        self.mean, self.precision = 0.0, _LENGTH_PRECISION
 
     def p(self, length_e: FloatArray) -> FloatArray:
-        return sigmoid(self._mean * length_e)
+        return sigmoid(self.mean * length_e)
 
     def learn(self, length_e: FloatArray, preferred_e: FloatArray) -> None:
         labels = Labels(length_e[:, None], preferred_e, np.ones(len(length_e)))
-        known_e = self._mean * length_e
-        mode = most_probable(labels, np.array([self._precision]), np.zeros(1), known_e)
-        self._mean += float(mode.theta_k[0])
-        self._precision = float(mode.hessian_kk[0, 0])
+        known_e = self.mean * length_e
+        mode = most_probable(labels, np.array([self.precision]), np.zeros(1), known_e)
+        self.mean += float(mode.theta_k[0])
+        self.precision = float(mode.hessian_kk[0, 0])
 
 
 def _in_order(night: ExplorationNight) -> tuple[FloatArray, FloatArray, FloatArray, IndexArray]:

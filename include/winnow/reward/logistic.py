@@ -61,6 +61,26 @@ class Mode:
     loss: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Quadratic:
+    """A part of the loss that is ½ θᵀHθ - hᵀθ, nats: H (k, k) and h (k,)."""
+
+    hessian_kk: FloatArray
+    linear_k: FloatArray
+
+    def of(self, theta_k: FloatArray) -> float:
+        """The loss at some effects."""
+        return float(theta_k @ (0.5 * (self.hessian_kk @ theta_k) - self.linear_k))
+
+    def slope(self, theta_k: FloatArray) -> FloatArray:
+        """Its gradient there."""
+        return self.hessian_kk @ theta_k - self.linear_k
+
+    def around(self, theta_k: FloatArray) -> Quadratic:
+        """The same, up to a constant, of effects that are counted from `theta_k`."""
+        return Quadratic(self.hessian_kk, -self.slope(theta_k))
+
+
 def checked_labels(
     z_ed: ArrayLike,
     preferred_e: ArrayLike,
@@ -96,23 +116,28 @@ def most_probable(
     precision_k: FloatArray,
     start_k: FloatArray,
     known_e: FloatArray | float = 0.0,
+    beside: Quadratic | None = None,
 ) -> Mode:
     """Effects of the highest posterior density, searched from `start_k`.
 
-    `known_e` is the part of each logit that is known and not fitted.
+    `known_e` is the part of each logit that is known and not fitted, `beside` a loss beside that of
+    the labels.
     """
     here = _Point(start_k, labels.effects_ek @ start_k + known_e)
     for _ in range(_MAX_NEWTON_STEPS):
         gradient_k, hessian_kk = labels.slopes(here.logit_e)
         gradient_k = gradient_k + precision_k * here.theta_k
         hessian_kk[np.diag_indices_from(hessian_kk)] += precision_k
+        if beside is not None:
+            gradient_k += beside.slope(here.theta_k)
+            hessian_kk += beside.hessian_kk
         step_k: FloatArray = np.asarray(np.linalg.solve(hessian_kk, gradient_k), np.float64)
         step = _Point(step_k, labels.effects_ek @ step_k)
         decrement = float(gradient_k @ step_k)
         if decrement < _CONVERGED:
             here = here.less(step, 1.0)
             break
-        here = _line_search(labels, precision_k, here, step, decrement)
+        here = _line_search(labels, precision_k, beside, here, step, decrement)
     return Mode(here.theta_k, hessian_kk, labels.loss(here.logit_e))
 
 
@@ -128,12 +153,18 @@ class _Point:
 
 
 def _line_search(
-    labels: Labels, precision_k: FloatArray, here: _Point, step: _Point, decrement: float
+    labels: Labels,
+    precision_k: FloatArray,
+    beside: Quadratic | None,
+    here: _Point,
+    step: _Point,
+    decrement: float,
 ) -> _Point:
     """Where the longest of 1, 1/2, 1/4, ... of a Newton step that falls enough leads."""
 
     def objective(point: _Point) -> float:
-        return labels.loss(point.logit_e) + 0.5 * float(precision_k @ point.theta_k**2)
+        loss = labels.loss(point.logit_e) + 0.5 * float(precision_k @ point.theta_k**2)
+        return loss if beside is None else loss + beside.of(point.theta_k)
 
     start, size = objective(here), 1.0
     while size > _SHORTEST_STEP:

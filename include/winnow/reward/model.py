@@ -79,16 +79,7 @@ class RewardModel:
 
     def to_bytes(self) -> bytes:
         """The model as an uncompressed .npz file without pickles."""
-        texts = {name: np.array(text) for name, text in _texts(self).items()}
-        entries = {**_arrays(self), **texts}
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in sorted(entries.items()):
-                entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-                entry.create_system = 3  # Unix on any machine; the default is the writer's own.
-                with archive.open(entry, "w") as file:
-                    np.lib.format.write_array(file, array, allow_pickle=False)
-        return buffer.getvalue()
+        return npz_bytes({**_arrays(self), **_texts(self)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RewardModel:
@@ -98,8 +89,8 @@ class RewardModel:
             Corrupt: The bytes are not a stored reward model.
         """
         try:
-            arrays = _entries(data)
-            projection = _projection(arrays)
+            arrays = npz_entries(data)
+            projection = projection_of(arrays)
             heads = {
                 str(dimension): _KINDS[str(kind)].from_arrays(_with_prefix(arrays, f"head{k}_"))
                 for k, (dimension, kind) in enumerate(
@@ -125,7 +116,7 @@ class RewardModel:
 
 def version_as_stored(data: bytes) -> str:
     """`version` of the model as it was stored, also by a release that stored other arrays."""
-    arrays = _entries(data)
+    arrays = npz_entries(data)
     texts = {name: array.tolist() for name, array in arrays.items() if array.dtype.kind == "U"}
     return _version(texts, {name: arrays[name] for name in arrays.keys() - texts.keys()})
 
@@ -137,7 +128,20 @@ def _version(texts: Mapping[str, str | list[str]], arrays: Mapping[str, FloatArr
     )
 
 
-def _entries(data: bytes) -> dict[str, Any]:
+def npz_bytes(entries: Mapping[str, Any]) -> bytes:
+    """Arrays and texts as an uncompressed .npz file without pickles; equal ones, equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, value in sorted(entries.items()):
+            entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            entry.create_system = 3  # Unix on any machine; the default is the writer's own.
+            with archive.open(entry, "w") as file:
+                np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npz_entries(data: bytes) -> dict[str, Any]:
+    """What `npz_bytes` wrote."""
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
@@ -145,7 +149,7 @@ def _entries(data: bytes) -> dict[str, Any]:
 def _texts(model: RewardModel) -> dict[str, str | list[str]]:
     """Everything stored that is not a number; heads are numbered in the order of their names."""
     return {
-        "blocks": [block.name for block in model.projection.raw_blocks],
+        **block_names(model.projection),
         "dimensions": list(model.dimensions),
         "feature_version": model.feature_version,
         "kinds": [model.heads[name].kind for name in model.dimensions],
@@ -153,7 +157,20 @@ def _texts(model: RewardModel) -> dict[str, str | list[str]]:
 
 
 def _arrays(model: RewardModel) -> dict[str, FloatArray]:
-    projection = model.projection
+    arrays = projection_arrays(model.projection)
+    for k, dimension in enumerate(model.dimensions):
+        contents = model.heads[dimension].arrays()
+        arrays.update({f"head{k}_{name}": array for name, array in contents.items()})
+    return {name: np.ascontiguousarray(array, dtype="<f8") for name, array in arrays.items()}
+
+
+def block_names(projection: Projection) -> dict[str, list[str]]:
+    """The texts of a projection, by name as they are stored."""
+    return {"blocks": [block.name for block in projection.raw_blocks]}
+
+
+def projection_arrays(projection: Projection) -> dict[str, FloatArray]:
+    """Its numbers, by name as they are stored; `projection_of` reads both."""
     arrays = {
         "projection_block_sizes": np.array([b.size for b in projection.raw_blocks], np.float64),
         "projection_inverse_scale": projection.inverse_scale_c,
@@ -161,13 +178,11 @@ def _arrays(model: RewardModel) -> dict[str, FloatArray]:
     }
     for k, loadings_mk in enumerate(projection.components):
         arrays[f"projection_components{k}"] = loadings_mk
-    for k, dimension in enumerate(model.dimensions):
-        contents = model.heads[dimension].arrays()
-        arrays.update({f"head{k}_{name}": array for name, array in contents.items()})
-    return {name: np.ascontiguousarray(array, dtype="<f8") for name, array in arrays.items()}
+    return arrays
 
 
-def _projection(arrays: Mapping[str, Any]) -> Projection:
+def projection_of(arrays: Mapping[str, Any]) -> Projection:
+    """A projection from stored arrays and texts."""
     moments = arrays["projection_mean"], arrays["projection_inverse_scale"]
     if "blocks" not in arrays:  # Until 0.3: an embedding, and the form of the response.
         loadings_mk = arrays["projection_components"]

@@ -33,13 +33,14 @@ def read_compared(lake: Lake, campaign: str, key: str) -> pa.Table:
 
 @contextmanager
 def compared_source(lake: Lake, campaign: str, key: str) -> Iterator[Source]:
-    """The same for DuckDB: a file where it is whole, else a table."""
+    """The same for DuckDB: a file where it is whole, else a table without the vectors."""
     stored = _of(lake, campaign, key, "select").outputs["compared"]
     with table_file(lake, stored) as file:
         if _is_whole(pq.read_schema(file)):
             yield file
         else:
-            yield _joined(lake, campaign, key, read_table(lake, stored))
+            # DuckDB takes no half floats of Arrow's.
+            yield _joined(lake, campaign, key, read_table(lake, stored)).drop_columns(["vector"])
 
 
 def with_pool_columns(vectors: pa.Table, responses: pa.Table, prompts: pa.Table) -> pa.Table:

@@ -16,12 +16,20 @@ from hypothesis import strategies as st
 from winnow.batch import Batch, Manifest
 from winnow.console import selector
 from winnow.console.memory import Memory
-from winnow.console.selector.figures import bake_off_of, heard_of, night_of, reliability_of, verdict
+from winnow.console.selector.figures import (
+    bake_off_of,
+    heard_of,
+    moved,
+    night_of,
+    reliability_of,
+    verdict,
+)
 from winnow.console.shell import Site
 from winnow.console.stages import Done, parse_done
 from winnow.lake import FolderLake
 from winnow.publish.rollback import roll_back
 from winnow.publish.versions import read_version
+from winnow.reward.drift import stored_drift
 from winnow.select.bake_off import COMPARED, UNIFORM
 from winnow.select.bake_off_tally import (
     Contender,
@@ -59,7 +67,20 @@ def figures(night: int) -> dict[str, Any]:
         },
         "listens_to": {"style": 0.2, "embedding": 1.25, "score:acme/rm": 0.75},
         "bake_off": baked(),
+        "drift": DRIFT,
     }
+
+
+DRIFT = {
+    "pairs": 60,
+    "turned": 6,
+    "decided": 50,
+    "foreseen": 35,
+    "older_votes": 12_000,
+    "foreseen_by_older": 33,
+    "only_model": 5,
+    "only_older": 3,
+}
 
 
 def baked(**gains: tuple[float, float, float]) -> dict[str, Any]:
@@ -150,6 +171,33 @@ def test_what_the_model_listens_to_is_told_loudest_first(world: Trusted, site: S
     row = "what it says (embedding) 1.25 score of acme/rm 0.75 length and form 0.20"
     assert row in text(page)
     assert "length and form: 0.20 logits" in page.body
+
+
+def test_what_the_last_night_changed_is_told_with_what_to_do(world: Trusted, site: Site) -> None:
+    shown = text(selector.page(world.lake, world.campaign, {}, site))
+    assert "turned the other way round 10.0 % 6 60" in shown
+    assert "the model that chose foresaw 70.0 % 35 50" in shown
+    assert "12,000 older votes alone would have foreseen 66.0 % 33 50" in shown
+    assert "there is nothing to do" in shown and "has moved" not in shown
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({**DRIFT, "only_model": 14}, "What people want has moved: on 14 votes the model"),
+        ({**DRIFT, "older_votes": 0}, "Every vote is read one by one"),
+        ({}, "no model with labels chose its pairs"),
+        ({**DRIFT, "turned": 61}, "no model with labels chose its pairs"),
+        ({**DRIFT, "decided": 0, "foreseen": 0}, "no model with labels chose its pairs"),
+    ],
+)
+def test_what_a_night_changed_is_said_in_words(
+    tmp_path: Path, site: Site, told: dict[str, Any], words: str
+) -> None:
+    made = Trusted(FolderLake(tmp_path))
+    made.changed = {"drift": told}
+    made.make("2026-11-24")
+    assert words in text(selector.page(made.lake, made.campaign, {}, site))
 
 
 def test_nights_are_told_with_when_the_gate_moved(world: Trusted, site: Site) -> None:
@@ -243,6 +291,7 @@ def test_hostile_figures_are_shown_as_text(tmp_path: Path, site: Site) -> None:
         "gate": {"state": HOSTILE, "reason": HOSTILE, "n": HOSTILE, "log_loss": HOSTILE},
         "reliability": [[HOSTILE, 0.1, 0.1]],
         "listens_to": {HOSTILE: 0.5, f"score:{HOSTILE}": 0.1},
+        "drift": {**DRIFT, "pairs": HOSTILE},
         "temperature": HOSTILE,
         "bake_off": {"batches": HOSTILE, "votes": True, "strategies": strategies},
     }
@@ -353,6 +402,9 @@ def test_no_manifest_breaks_the_page(gate: Any, bins: Any, found: Any, rows: Any
         assert all(each.logits >= 0.0 for each in heard_of(stage))
         for each in reliability_of(stage):
             assert each.n > 0 and 0 <= each.stated <= 1 and 0 <= each.observed <= 1
+        for drift in (gate, {**DRIFT, "turned": gate}, dict.fromkeys(DRIFT, found)):
+            held = stored_drift(drift)
+            assert held is None or all(n <= of for _, n, of in moved(held))
         told_of = bake_off_of(stage)
         if told_of is not None:
             assert verdict(told_of, None)

@@ -69,7 +69,7 @@ def test_nights_are_replayed_and_add_up(
 
 
 def _no_model_chose_the_first(first: Batch) -> None:
-    assert set(first.require("publish").outputs) == {"quarantine"}
+    assert set(first.require("publish").outputs) == {"history", "quarantine", "votes"}
     told = first.require("publish").figures["bake_off"]
     assert (told["batches"], told["votes"]) == (0, 0)
     assert all(each["taught"] is None for each in told["strategies"])

@@ -21,7 +21,7 @@ from winnow.progress import progress
 from winnow.reward import OVERALL, Block, Posterior, Projection, RewardModel
 from winnow.select import STRATEGIES
 from winnow.stages import select
-from winnow.stages.select import reward_model
+from winnow.stages.select import reward_model, training
 from winnow.stages.select.candidates import NightCandidates
 
 from .conftest import Night
@@ -217,13 +217,13 @@ def test_labels_of_before_an_upgrade_teach_the_first_night_after_it(
     assert upgraded.model.posterior.n_labels == current.model.posterior.n_labels > 0
     other = replace(columns, version="other-256+style-1")
     assert reward_model.newest_for(old.lake, batch.campaign, other) is None
-    monkeypatch.setattr(reward_model, "fits_one_window", lambda _: False)
+    monkeypatch.setattr(training, "fits_one_window", lambda _: False)
     assert reward_model.newest_for(old.lake, batch.campaign, columns) is None
 
 
 def test_a_pointer_of_an_older_version_does_not_replace_a_newer_one(night: MakeNight) -> None:
     lake = night().lake
-    verdict = select.reward_model.measure(lake, [])
+    verdict = select.reward_model.measure([])
     old, new = (
         reward_model.Refitted(model_of(n), replace(verdict, temperature=1.0), {}, {})
         for n in (1, 2)
@@ -257,7 +257,8 @@ def test_a_night_of_which_all_was_skipped_closes_and_teaches_nothing(
 ) -> None:
     one = night()
     with monkeypatch.context() as skipped:
-        skipped.setattr(reward_model, "votes_of", lambda _: [])
+        voted = training.voted
+        skipped.setattr(training, "voted", lambda *tables: voted(*tables).slice(0, 0))
         one.run()
     assert one.batch().require("publish").figures["posterior_labels"] == 0
     (inbox / "later.jsonl").write_text(json.dumps({"prompt": "why do tides follow the moon?"}))

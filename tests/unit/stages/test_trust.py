@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from winnow.batch import Artifact, Manifest
-from winnow.ids import digest
-from winnow.lake import FolderLake, Lake
+from winnow.lake import FolderLake
+from winnow.records import TRAINING, to_table
 from winnow.reward import OVERALL, Block, Posterior, Projection, RewardModel
 from winnow.stages.select import reward_model
-from winnow.stages.select.trust import BATCHES, measure
+from winnow.stages.select.trust import BATCHES, Before, Explored, measure
 from winnow.stored import read_sealed, sealed_json
-
-Night = tuple[Manifest, list[dict[str, Any]]]
 
 
 def model() -> RewardModel:
@@ -24,79 +23,80 @@ def model() -> RewardModel:
     return RewardModel(projection, {OVERALL: Posterior(np.ones(1), np.eye(1), 1.0, 500)}, "v")
 
 
-def stored(lake: Lake) -> Artifact:
-    data = model().to_bytes()
-    lake.create("model.npz", data)
-    return Artifact("model.npz", digest(data), 0, len(data))
-
-
-def nights(lake: Lake, n: int, labels: int = 500, knows: bool = True) -> list[Night]:
-    """Batches of 30 exploration votes and 30 others, which a model foresaw as well as it may."""
+def rows(n: int, knows: bool = True) -> list[list[dict[str, Any]]]:
+    """Nights of 30 exploration votes and 30 others, which a model foresaw as well as it may."""
     rng, made = np.random.default_rng(7), []
     for night in range(n):
-        select = Manifest(
-            *("small", f"2026-11-{night + 1:02}", "select", {}),
-            *({"reward_model": stored(lake)}, "", "", {}),
-            figures={"posterior_labels": labels},
-        )
         p = rng.uniform(0.1, 0.9, 60)
         y = (rng.random(60) < (p if knows else 1.0 - p)).astype(float)
-        votes = [
-            {
-                "kind": "exploration" if k < 30 else "selected",
-                "contested": OVERALL,
-                "seen": (np.zeros(1), np.ones(1)),
-                "p_first": float(p[k]),
-                "length": float(rng.normal()),
-                "preference": float(y[k]) if k < 30 else float(p[k] < 0.5),
-                "prompt_id": f"{night}-{k}",
-            }
-            for k in range(60)
-        ]
-        made.append((select, votes))
+        made.append(
+            [
+                {
+                    "kind": "exploration" if k < 30 else "selected",
+                    "mu": -1.0,
+                    "sd": 1.0,
+                    "p_first": float(p[k]),
+                    "length": float(rng.normal()),
+                    "preference": float(y[k]) if k < 30 else float(p[k] < 0.5),
+                    "prompt_id": f"{night}-{k}",
+                }
+                for k in range(60)
+            ]
+        )
     return made
 
 
-def test_the_gate_weighs_every_night_and_the_rest_is_of_the_last(tmp_path: Path) -> None:
-    lake = FolderLake(tmp_path)
-    every = nights(lake, BATCHES + 20)
-    all_nights, last = measure(lake, every), measure(lake, every[-BATCHES:])
+def explored(votes: list[dict[str, Any]], labels: int = 500) -> Explored:
+    return Explored.of(to_table(votes, TRAINING), labels > 0)
+
+
+def nights(n: int, labels: int = 500, knows: bool = True) -> list[Explored]:
+    return [explored(votes, labels) for votes in rows(n, knows)]
+
+
+def test_the_gate_weighs_every_night_and_the_rest_is_of_the_last() -> None:
+    every = nights(BATCHES + 20)
+    all_nights, last = measure(every), measure(every[-BATCHES:])
     assert all_nights.gate.state == "open"
     assert all_nights.gate.log_help > last.gate.log_help + 5.0
     assert all_nights.gate.n == last.gate.n == 30 * BATCHES
     assert all_nights.gate.log_loss == last.gate.log_loss
     assert all_nights.calibration == last.calibration
     assert all_nights.temperature == last.temperature
-    assert measure(lake, every) == all_nights, "the same lake says the same"
+    assert measure(every) == all_nights, "the same lake says the same"
     json.dumps(all_nights.figures(), allow_nan=False)
 
 
-def test_only_votes_on_pairs_that_the_model_did_not_choose_count(tmp_path: Path) -> None:
-    lake = FolderLake(tmp_path)
-    every = nights(lake, 12)
-    explored = [(s, [v for v in votes if v["kind"] == "exploration"]) for s, votes in every]
-    assert measure(lake, every) == measure(lake, explored)
+@pytest.mark.parametrize("left", [0, 1, 7, BATCHES, BATCHES + 5, BATCHES + 20])
+def test_nights_that_left_the_window_say_what_they_said_in_it(left: int) -> None:
+    blind, judged = nights(2, labels=0), nights(BATCHES + 18)
+    every = [*blind, *judged]
+    before = Before().plus(every[: left // 2]).plus(every[left // 2 : left])
+    stored = Before(**json.loads(json.dumps(asdict(before))))
+    assert measure(every[left:], stored) == measure(every)
 
 
-def test_an_inverted_model_is_found_in_few_nights(tmp_path: Path) -> None:
-    lake = FolderLake(tmp_path)
-    assert measure(lake, nights(lake, 4, knows=False)).gate.state == "closed"
+def test_only_votes_on_pairs_that_the_model_did_not_choose_count() -> None:
+    every = rows(12)
+    drawn = [[vote for vote in votes if vote["kind"] == "exploration"] for votes in every]
+    assert measure([explored(v) for v in every]) == measure([explored(v) for v in drawn])
 
 
-def test_votes_before_the_first_model_teach_what_length_says_and_judge_nothing(
-    tmp_path: Path,
-) -> None:
-    lake = FolderLake(tmp_path)
-    blind, judged = nights(lake, 3, labels=0, knows=False), nights(lake, 3)
-    alone, with_blind = measure(lake, judged).gate, measure(lake, [*blind, *judged]).gate
-    assert measure(lake, blind).gate.n == 0
+def test_an_inverted_model_is_found_in_few_nights() -> None:
+    assert measure(nights(4, knows=False)).gate.state == "closed"
+
+
+def test_votes_before_the_first_model_teach_what_length_says_and_judge_nothing() -> None:
+    blind, judged = nights(3, labels=0, knows=False), nights(3)
+    alone, with_blind = measure(judged).gate, measure([*blind, *judged]).gate
+    assert measure(blind).gate.n == 0
     assert (with_blind.n, with_blind.log_loss) == (alone.n, alone.log_loss)
     assert with_blind.length_log_loss != alone.length_log_loss
 
 
 def test_the_pointer_carries_the_sentence_and_one_without_is_read(tmp_path: Path) -> None:
     lake = FolderLake(tmp_path)
-    trust = measure(lake, nights(lake, 4, knows=False))
+    trust = measure(nights(4, knows=False))
     path = reward_model.store(lake, "small", reward_model.Refitted(model(), trust, {}, {}), 1)
     current = reward_model.newest(lake, "small")
     assert current is not None

@@ -21,6 +21,7 @@ from winnow.console.selector.figures import (
     Night,
     bake_off_of,
     heard_of,
+    moved,
     night_of,
     reliability_of,
     verdict,
@@ -30,6 +31,7 @@ from winnow.console.stages import keys_of, published_of, stages_of
 from winnow.lake import Lake
 from winnow.pages.charts import Chart
 from winnow.publish.reliability import reliability
+from winnow.reward.drift import stored_drift
 from winnow.select.rules import is_guided
 
 NIGHTS = 30
@@ -52,6 +54,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
     now = night_of(last, every[last], stages.get(last))
     bins, found = reliability_of(every[last]), bake_off_of(every[last])
     contenders, heard = found.contenders if found else (), heard_of(every[last])
+    drift = stored_drift(every[last].figures.get("drift"))
     return page_of(
         "Selector",
         "selector.html",
@@ -62,6 +65,8 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         rolled_back=_rolled_back(lake, campaign, site),
         bins=bins,
         reliability=reliability(bins) if len(bins) > 1 else None,
+        drift=drift,
+        moved=moved(drift) if drift else [],
         heard=heard,
         heard_chart=heard_chart(heard) if len(heard) > 1 else None,
         bake_off=found,

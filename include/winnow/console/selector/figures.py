@@ -13,6 +13,7 @@ from typing import Any
 
 from winnow.console.stages import Done, Stages
 from winnow.reward.calibration import ReliabilityBin
+from winnow.reward.drift import Drift
 from winnow.text import plain_text
 
 STATES = ("open", "closed", "undecided")
@@ -151,6 +152,18 @@ def heard_of(published: Done) -> list[Heard]:
     }
     loudest = sorted(logits, key=lambda name: (-logits[name], name))
     return [Heard(_block_in_words(name), logits[name]) for name in loudest]
+
+
+def moved(drift: Drift) -> list[tuple[str, int, int]]:
+    """Rows of the table of what the last night changed: what, how many, of how many."""
+    rows = [
+        ("pairs that its labels turned the other way round", drift.turned, drift.pairs),
+        ("votes for a side that the model that chose foresaw", drift.foreseen, drift.decided),
+    ]
+    if drift.older_votes:
+        older = f"votes that the {drift.older_votes:,} older votes alone would have foreseen"
+        rows.append((older, drift.foreseen_by_older, drift.decided))
+    return rows
 
 
 def _block_in_words(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from winnow.label.annotation import NOT_COUNTED
@@ -96,6 +97,15 @@ def votes_of(annotations: Iterable[Row]) -> list[Row]:
         and row["status"] not in NOT_COUNTED
         and row["preferred"] is not None
     ]
+
+
+def votes_in(annotations: pa.Table) -> list[Row]:
+    """The votes in a table of annotations: which pair, and what was preferred."""
+    names = [name for name in _TELLING if name in annotations.column_names]
+    return votes_of(annotations.select(names).to_pylist())
+
+
+_TELLING = ("annotation_id", "revision", "kind", "status", "pair_id", "preferred")
 
 
 def to_votes(connection: duckdb.DuckDBPyConnection, answers: str, n_pairs: int) -> Votes:

@@ -25,7 +25,7 @@ from winnow.publish.views import dataset_info
 from winnow.stages.gate_input import measured, tables_of
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.publish import quality
-from winnow.stages.select import arms, bake_off, reward_model
+from winnow.stages.select import arms, bake_off, history, reward_model
 from winnow.stored import parsed
 from winnow.validate.aside import Aside, find_aside, noted, without
 from winnow.validate.gate import judge
@@ -126,6 +126,7 @@ def refit(batch: Batch, number: int) -> Manifest:
         inputs=[collected],
         outputs={
             **baked.outputs,
+            **(history.outputs_of(batch, fitted.past) if fitted.past else {}),
             # The rows behind failed checks, by the verdict that the version carries.
             **({"quarantine": Artifact(**verdict.quarantine)} if verdict.quarantine else {}),
         },
@@ -147,6 +148,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             "posterior_labels": sum(head.n_labels for head in fitted.model.heads.values()),
             "annotators_guessing": fitted.guessing,
             "listens_to": fitted.listens_to,
+            "drift": fitted.drift,
             **fitted.trust.figures(),
             **baked.figures,
             arms.NAME: arms.figures(batch, aside.pairs),

@@ -19,11 +19,13 @@ from typing import Any
 
 from winnow.batch import Batch, read_table
 from winnow.intervals import wilson
-from winnow.label.aggregation.votes import votes_of
+from winnow.label.aggregation.votes import votes_in
 from winnow.select.rules import is_guided
 
 NAME = "arms"
 """Among the figures of the publish stage."""
+
+_OF_PAIR = ("pair_id", "kind", "info_gain", "decision_gain", "p_first")
 
 CHOSEN, DRAWN = "selected", "exploration"
 
@@ -74,9 +76,9 @@ def figures(batch: Batch, aside: frozenset[str] = frozenset()) -> dict[str, Any]
     selected, labelled = batch.require("select"), batch.require("label")
     if not is_guided(selected.figures["strategy"]):
         return {}
-    rows = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
+    rows = read_table(batch.lake, selected.outputs["comparisons"], _OF_PAIR).to_pylist()
     pairs = [row for row in rows if row["pair_id"] not in aside]
-    votes = votes_of(read_table(batch.lake, labelled.outputs["annotations"]).to_pylist())
+    votes = votes_in(read_table(batch.lake, labelled.outputs["annotations"]))
     of_kind = {kind: [row for row in pairs if row["kind"] == kind] for kind in (CHOSEN, DRAWN)}
     if not all(of_kind.values()):
         return {}

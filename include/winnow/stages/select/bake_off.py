@@ -33,7 +33,7 @@ from winnow.batch import (
     read_manifest,
     read_table,
 )
-from winnow.label.aggregation.votes import votes_of
+from winnow.label.aggregation.votes import votes_in
 from winnow.lake import Lake
 from winnow.publish.pull import fetch
 from winnow.publish.versions import Version
@@ -44,7 +44,7 @@ from winnow.select.bake_off_tally import Tally, as_figures, contenders, tally, t
 from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select import pool_rules
 from winnow.stages.select.candidates import candidates_of
-from winnow.stages.select.trust import PREFERENCE
+from winnow.stages.select.training import PREFERENCE
 
 BATCHES = 10
 """Batches that the figures are of, the newest ones that a model chose."""
@@ -105,14 +105,14 @@ def replayed(
     for row in comparisons.filter(pc.equal(comparisons["kind"], "exploration")).to_pylist():
         if row["propensity"]:
             drawn[row["prompt_id"]].append(row)
-    annotations = read_table(batch.lake, labelled.outputs["annotations"]).to_pylist()
+    annotations = read_table(batch.lake, labelled.outputs["annotations"])
     prompt_of = {
         pair["pair_id"]: name
         for name, pairs in drawn.items()
         for pair in pairs
         if pair["pair_id"] not in aside
     }
-    votes = [vote for vote in votes_of(annotations) if vote["pair_id"] in prompt_of]
+    votes = [vote for vote in votes_in(annotations) if vote["pair_id"] in prompt_of]
     prompts = sorted({prompt_of[vote["pair_id"]] for vote in votes})[:MOST_PROMPTS]
     if not prompts:
         return {}

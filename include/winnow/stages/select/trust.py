@@ -5,35 +5,102 @@ is an honest test. From it come the temperature of the next model and the gate t
 model which was shown to predict worse than a coin or the length of the responses.
 
 Always holds: only batches chosen by a model with labels count, and only their latest annotations.
-The gate's evidence is of all these batches in order of their keys, gathered anew each time: it
-reads what the comparisons say, and no model. All else is of the last `BATCHES`.
+The gate's evidence is of all these batches: those that a refit reads come in order of their keys,
+after the ones that left its window. All else is of the last `BATCHES`.
+
+Shapes: e exploration votes of a night.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from winnow.batch import Manifest, read_artifact
-from winnow.lake import Lake
-from winnow.reward import RewardModel
+from winnow.arrays import FloatArray
 from winnow.reward.calibration import Calibration, expected_calibration_error, temperature
 from winnow.reward.gate import (
     RECENT_NIGHTS,
     ExplorationNight,
+    Gate,
     GateVerdict,
     exploration_gate,
 )
+from winnow.stages.select.training import numbers
 
 BATCHES = RECENT_NIGHTS
 
-PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
-"""How far a vote is for the first response."""
 
-Row = Mapping[str, Any]
+@dataclass(frozen=True, slots=True, eq=False)
+class Explored:
+    """A night's exploration votes.
+
+    Attributes:
+        is_judged: Whether the model that chose the batch had labels.
+        p_first_e: The chance that it stated.
+        mu_e: Mean of the logit by that model, at temperature 1; not a number where it had no label.
+        sd_e: Its standard deviation.
+        length_e: Difference of the responses' log lengths.
+        preference_e: 1, 1/2 or 0.
+        prompts: Whose responses they are.
+    """
+
+    is_judged: bool
+    p_first_e: FloatArray
+    mu_e: FloatArray
+    sd_e: FloatArray
+    length_e: FloatArray
+    preference_e: FloatArray
+    prompts: Sequence[str]
+
+    @classmethod
+    def of(cls, rows: pa.Table, is_judged: bool) -> Explored:
+        """Those among a night's training rows."""
+        drawn = rows.filter(pc.equal(rows["kind"], "exploration"))
+        return cls(
+            is_judged,
+            p_first_e=numbers(drawn, "p_first"),
+            mu_e=numbers(drawn, "mu"),
+            sd_e=numbers(drawn, "sd"),
+            length_e=numbers(drawn, "length"),
+            preference_e=numbers(drawn, "preference"),
+            prompts=drawn["prompt_id"].to_pylist(),
+        )
+
+    def as_json(self) -> list[list[float]]:
+        """What it says of the calibration: mean, deviation, stated chance and preference."""
+        parts = (self.mu_e, self.sd_e, self.p_first_e, self.preference_e)
+        return [part.tolist() for part in parts]
+
+    def night(self) -> ExplorationNight:
+        """What it says to the gate."""
+        stated_e = self.p_first_e if self.is_judged else None
+        return ExplorationNight(stated_e, self.length_e, self.preference_e, self.prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the nights that left the window say of trust.
+
+    Attributes:
+        gate: The gate after them (`Gate.as_json`).
+        recent: Of the last `BATCHES` of them that judged a model, what `Explored.as_json` tells.
+    """
+
+    gate: dict[str, Any] | None = None
+    recent: list[list[list[float]]] = field(default_factory=list)
+
+    def plus(self, nights: Sequence[Explored]) -> Before:
+        """With further nights, oldest first."""
+        gate = Gate.resumed(self.gate)
+        for night in nights:
+            gate.add(night.night())
+        recent = [*self.recent, *(night.as_json() for night in nights if night.is_judged)]
+        return Before(gate.as_json(), recent[-BATCHES:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,56 +134,15 @@ class Trust:
         }
 
 
-def measure(lake: Lake, batches: Sequence[tuple[Manifest, list[Row]]]) -> Trust:
-    """Trust from the select manifests of published batches, oldest first, each with its votes.
-
-    A vote is a row with its comparison's columns, `preference` (1, 1/2 or 0), `length`, the
-    difference of the responses' log lengths, and `seen`, the raw vectors that its model saw.
-    """
-    explored = [
-        (select, [vote for vote in votes if vote["kind"] == "exploration"])
-        for select, votes in batches
-    ]
-    judged = [(select, votes) for select, votes in explored if _has_labels(select)]
-    rows = [row for each in judged[-BATCHES:] for row in _beliefs(lake, *each)]
-    preferred = [row["preference"] for row in rows]
+def measure(nights: Sequence[Explored], before: Before | None = None) -> Trust:
+    """Trust from the exploration votes of published batches, oldest first."""
+    earlier = before or Before()
+    judged = [*earlier.recent, *(night.as_json() for night in nights if night.is_judged)]
+    mu, sd, stated, preferred = (
+        [value for night in judged[-BATCHES:] for value in night[part]] for part in range(4)
+    )
     return Trust(
-        temperature=temperature(
-            [row["mu"] for row in rows], [row["sd"] for row in rows], preferred, np.ones(len(rows))
-        ),
-        gate=exploration_gate(_night(*each) for each in explored),
-        calibration=expected_calibration_error([row["p_first"] for row in rows], preferred)
-        if rows
-        else None,
+        temperature=temperature(mu, sd, preferred, np.ones(len(mu))),
+        gate=exploration_gate((night.night() for night in nights), earlier.gate),
+        calibration=expected_calibration_error(stated, preferred) if stated else None,
     )
-
-
-def _has_labels(select: Manifest) -> bool:
-    """Whether the model that chose the batch had any."""
-    return bool(select.figures["posterior_labels"])
-
-
-def _night(select: Manifest, votes: Sequence[Row]) -> ExplorationNight:
-    return ExplorationNight(
-        [vote["p_first"] for vote in votes] if _has_labels(select) else None,
-        [vote["length"] for vote in votes],
-        [vote["preference"] for vote in votes],
-        [vote["prompt_id"] for vote in votes],
-    )
-
-
-def _beliefs(lake: Lake, select: Manifest, votes: list[Row]) -> Iterator[Row]:
-    """The votes with their logit's mean and deviation by the batch's model, at temperature 1."""
-    if not votes:
-        return
-    model = RewardModel.from_bytes(read_artifact(lake, select.outputs["reward_model"]))
-    for vote in votes:
-        head = model.heads.get(vote["contested"], model.posterior)
-        pair_2d = model.projection.apply(np.stack(vote["seen"]))
-        mean_2, cov_22 = head.mean(pair_2d), head.cov(pair_2d)
-        variance = cov_22[0, 0] + cov_22[1, 1] - 2.0 * cov_22[0, 1]
-        yield {
-            **vote,
-            "mu": float(mean_2[0] - mean_2[1]) * head.temperature,
-            "sd": float(np.sqrt(max(variance, 0.0))) * head.temperature,
-        }

@@ -1,0 +1,199 @@
+"""Training rows to heads: one projection of all of them, a fit for each head.
+
+Votes that left the window (`Older`) stand in the coordinates of their own projection, which is
+kept. A plain column that was the same for all of them, and is not any more, is scaled by the
+window: they differ in it by nothing, at any scale.
+
+Shapes: e votes, c raw feature columns, d features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from winnow.arrays import FloatArray, IndexArray
+from winnow.campaign import Select
+from winnow.expand.vectors import Columns
+from winnow.reward import (
+    OVERALL,
+    Block,
+    Condensed,
+    Head,
+    Posterior,
+    Projection,
+    centre,
+    condense,
+    fit_ensemble,
+    fit_projection,
+    fit_with_annotators,
+)
+from winnow.reward.blocks import REDUCED, width
+from winnow.stages.select.older import Older
+from winnow.stages.select.training import halves_of, numbers, vectors_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Votes:
+    """Training rows as arrays, with the features of the first and the second responses."""
+
+    compared_2ed: FloatArray
+    preference_e: FloatArray
+    side_e: FloatArray
+    length_e: FloatArray
+    annotators: list[str]
+    rows_of_head: Mapping[str, IndexArray]
+
+    def of(self, rows: IndexArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Differences of features, preference, side and length of some rows."""
+        first_ed, second_ed = self.compared_2ed[:, rows]
+        return first_ed - second_ed, self.preference_e[rows], self.side_e[rows], self.length_e[rows]
+
+    def annotators_of(self, rows: IndexArray) -> list[str]:
+        """Who gave the votes of some rows."""
+        return [self.annotators[row] for row in rows]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """What some votes teach.
+
+    Attributes:
+        projection: Of their features.
+        votes: The votes that were read one by one.
+        heads: The linear posterior of each head.
+        epsilon: For each head the chance that each annotator's vote is a guess gone wrong.
+    """
+
+    projection: Projection
+    votes: Votes
+    heads: Mapping[str, Posterior]
+    epsilon: Mapping[str, Mapping[str, float]]
+
+    def condensed(self, rows: pa.Table, settings: Select) -> dict[str, Condensed]:
+        """Training rows in a few numbers, by head, as they look from here."""
+        votes = _votes(rows, self.projection, settings)
+        return {
+            name: condense(
+                self.heads[name],
+                self.epsilon[name],
+                *votes.of(own),
+                votes.annotators_of(own),
+            )
+            for name, own in votes.rows_of_head.items()
+        }
+
+
+def fit_rows(rows: pa.Table, older: Older | None, columns: Columns, settings: Select) -> Fit:
+    """Fit every head that the rows, or the older votes, speak of."""
+    if older is None:
+        projection = _projection(rows, columns, settings)
+    else:
+        projection = _awake(older.projection, rows)
+    votes, held = _votes(rows, projection, settings), older.heads if older else {}
+    heads, epsilon = {}, {}
+    for name in sorted({*votes.rows_of_head, *held}):
+        own = votes.rows_of_head.get(name, np.zeros(0, np.intp))
+        z_ed, preference_e, side_e, length_e = votes.of(own)
+        heads[name], epsilon[name] = fit_with_annotators(
+            z_ed,
+            preference_e,
+            np.ones(len(own)),
+            side_e,
+            length_e,
+            votes.annotators_of(own),
+            blocks=projection.blocks,
+            older=held.get(name),
+        )
+    return Fit(projection, votes, heads, epsilon)
+
+
+def final_heads(fit: Fit, older: Older | None, settings: Select) -> dict[str, Head]:
+    """The heads of the kind that the campaign asks for.
+
+    An ensemble learns from votes; a head without any in the window stays linear.
+    """
+    heads: dict[str, Head] = dict(fit.heads)
+    if settings.head == "laplace":
+        return heads
+    held = older.heads if older else {}
+    for name, own in fit.votes.rows_of_head.items():
+        first_ed, second_ed = fit.votes.compared_2ed[:, own]
+        _, preference_e, side_e, length_e = fit.votes.of(own)
+        epsilon = fit.epsilon[name]
+        trusted_e = np.array([1.0 - 2.0 * epsilon[a] for a in fit.votes.annotators_of(own)])
+        heads[name] = fit_ensemble(
+            first_ed,
+            second_ed,
+            preference_e,
+            trusted_e,
+            side_e,
+            length_e,
+            blocks=fit.projection.blocks,
+            older=held.get(name),
+        )
+    return heads
+
+
+def _votes(rows: pa.Table, projection: Projection, settings: Select) -> Votes:
+    names = [OVERALL] * rows.num_rows
+    if settings.head_per_dimension:
+        names = rows["dimension"].to_pylist()
+    rows_of_head: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows_of_head.setdefault(name, []).append(row)
+    sides = ("first", "second")
+    compared_2ed = np.zeros((2, 0, projection.n_features))
+    if rows.num_rows:
+        compared_2ed = np.array([projection.apply(vectors_of(rows, side)) for side in sides])
+    return Votes(
+        compared_2ed,
+        numbers(rows, "preference"),
+        np.where(rows["swapped"].to_numpy(), -1.0, 1.0),
+        numbers(rows, "length"),
+        rows["annotator"].to_pylist(),
+        {name: np.array(own, np.intp) for name, own in rows_of_head.items()},
+    )
+
+
+def _projection(rows: pa.Table, columns: Columns, settings: Select) -> Projection:
+    nothing = np.zeros((1, width(columns.blocks)))
+    centred = _centred(rows) if rows.num_rows else nothing
+    return fit_projection(centred, columns.blocks, settings.max_components)
+
+
+def _awake(projection: Projection, rows: pa.Table) -> Projection:
+    """The projection with a scale for each plain column that had none and varies in these rows."""
+    plain = [np.full(block.size, block.kind not in REDUCED) for block in projection.raw_blocks]
+    asleep = np.flatnonzero(np.concatenate(plain) & (projection.inverse_scale_c == 0.0))
+    if not len(asleep) or not rows.num_rows:
+        return projection
+    block = Block("plain", len(asleep))
+    own = fit_projection(_centred(rows, asleep), (block,), 1)
+    mean_c, inverse_scale_c = projection.mean_c.copy(), projection.inverse_scale_c.copy()
+    mean_c[asleep], inverse_scale_c[asleep] = own.mean_c, own.inverse_scale_c
+    return replace(projection, mean_c=mean_c, inverse_scale_c=inverse_scale_c)
+
+
+def _centred(rows: pa.Table, of: IndexArray | slice = slice(None)) -> FloatArray:
+    """Raw features of the voted responses, each once, centred within their prompts.
+
+    All columns, or some `of` them.
+    """
+    # At half precision until they are centred: these are the largest arrays of a refit.
+    halves = [halves_of(rows, side)[:, of] for side in ("first", "second")]
+    prompts: dict[str, dict[str, tuple[int, int]]] = {}
+    names = (rows[name].to_pylist() for name in ("prompt_id", "first_id", "second_id"))
+    for row, (prompt, first, second) in enumerate(zip(*names, strict=True)):
+        places = prompts.setdefault(prompt, {})
+        places[first], places[second] = (0, row), (1, row)
+    centred_nc = np.zeros((sum(map(len, prompts.values())), halves[0].shape[1]))
+    end = 0
+    for places in prompts.values():
+        start, end = end, end + len(places)
+        own = [halves[side][row] for _, (side, row) in sorted(places.items())]
+        centred_nc[start:end] = centre(np.array(own, np.float64))
+    return centred_nc

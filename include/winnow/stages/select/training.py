@@ -1,0 +1,267 @@
+"""A night's votes as a refit reads them: a row a vote, with the raw features of both responses.
+
+They are stored once, when the night is published, so that no later refit opens its tables again: by
+then it is settled which pairs are set aside, a night that is dropped never gets here, and one that
+is killed in between stores the same bytes again. Rows lie in pieces of `PIECE`, so that a window
+may begin within a large night. A night of a version before 0.5 is read from its own tables, and so
+is one whose features are to be in other columns than they were.
+
+Always holds: rows come in the order of their annotations' ids; a vote on a pair that is set aside
+is in no row, nor is one on a response whose vector would be another one in these columns.
+
+Shapes: e votes, r compared responses, c raw feature columns.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import log1p
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from winnow.arrays import BoolArray, FloatArray, IndexArray
+from winnow.batch import Manifest, parts_of, read_artifact, read_manifest, read_table, table_file
+from winnow.errors import Corrupt
+from winnow.expand.features import fits_one_window
+from winnow.expand.screening import rows_by_prompt
+from winnow.expand.vectors import Columns, HalfArray, stored_vectors
+from winnow.label.aggregation.votes import COMPARISON
+from winnow.label.annotation import NOT_COUNTED
+from winnow.lake import Lake
+from winnow.records import TRAINING
+from winnow.reward import RewardModel
+from winnow.sql import Source, database
+from winnow.stages.compared import compared_source, read_compared
+
+PIECE = 2_000
+"""Rows of a Parquet row group."""
+
+PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
+"""How far a vote is for the first response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The manifests of a published batch that its votes come from."""
+
+    expand: Manifest
+    select: Manifest
+    label: Manifest
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the model that chose the batch had labels."""
+        return bool(self.select.figures["posterior_labels"])
+
+
+def stages_of(lake: Lake, campaign: str, key: str) -> Stages:
+    """The manifests of a published batch.
+
+    Raises:
+        Corrupt: One is missing.
+    """
+    manifests = [read_manifest(lake, campaign, key, s) for s in ("expand", "select", "label")]
+    expand, select, label = manifests
+    if expand is None or select is None or label is None:
+        raise Corrupt(f"Batch {key} of {campaign} is published but a manifest of it is missing.")
+    return Stages(expand, select, label)
+
+
+def training_rows(lake: Lake, stages: Stages, columns: Columns, aside: frozenset[str]) -> pa.Table:
+    """The votes of a batch, in these columns, from its tables.
+
+    Votes on the pairs that are set `aside` are left out.
+    """
+    select, label = stages.select, stages.label
+    with (
+        table_file(lake, label.outputs["annotations"]) as annotations,
+        table_file(lake, select.outputs["comparisons"]) as comparisons,
+        compared_source(lake, select.campaign, select.batch) as compared,
+    ):
+        votes = voted(annotations, comparisons, compared, aside)
+    ids, seen_rc, vectors_rc, usable_r = _vectors(lake, stages, columns)
+    first_e, second_e = (
+        np.asarray(pc.index_in(votes[side], value_set=ids)) for side in ("first_id", "second_id")
+    )
+    usable_e = usable_r[first_e] & usable_r[second_e]
+    votes, pair_2e = votes.filter(pa.array(usable_e)), np.stack([first_e, second_e])[:, usable_e]
+    lengths = zip(*(votes[side].to_pylist() for side in ("n_first", "n_second")), strict=True)
+    belief_2e = _beliefs(lake, stages, votes, seen_rc, pair_2e)
+    made: dict[str, Any] = {
+        "preference": [PREFERENCE[word] for word in votes["preferred"].to_pylist()],
+        "length": [log1p(first) - log1p(second) for first, second in lengths],
+        "mu": pa.array(belief_2e[0], from_pandas=True),
+        "sd": pa.array(belief_2e[1], from_pandas=True),
+        "first": _lists(vectors_rc, pair_2e[0]),
+        "second": _lists(vectors_rc, pair_2e[1]),
+        "feature_version": pa.array([columns.version] * votes.num_rows, pa.string()),
+    }
+    return pa.table({n: made[n] if n in made else votes[n] for n in TRAINING.names}, TRAINING)
+
+
+def voted(
+    annotations: Source, comparisons: Source, compared: Source, aside: frozenset[str]
+) -> pa.Table:
+    """The votes among annotations (`winnow.label.aggregation.votes`) on compared responses.
+
+    Each has the columns of its comparison, and how many characters its two responses have.
+
+    Raises:
+        Corrupt: A vote is on a pair that was not compared.
+    """
+    tables = {
+        "annotations": annotations,
+        "comparisons": comparisons,
+        "compared": compared,
+        "aside": pa.table({"pair_id": pa.array(sorted(aside), pa.string())}),
+        # Of a time before there were kinds all are comparisons.
+        "kinds": pa.table({"kind": pa.array([], pa.string())}),
+    }
+    with database(tables) as connection:
+        votes = connection.sql(_VOTED).to_arrow_table()
+    if votes["prompt_id"].null_count:
+        raise Corrupt(f"{votes['prompt_id'].null_count} votes are on no comparison of their batch.")
+    return votes.filter(pc.and_(pc.is_valid(votes["n_first"]), pc.is_valid(votes["n_second"])))
+
+
+_VOTED = f"""
+WITH latest AS (
+    SELECT * FROM (FROM annotations UNION ALL BY NAME SELECT kind FROM kinds)
+    QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1
+)
+SELECT vote.pair_id, pair.prompt_id, pair.first_id, pair.second_id, pair.kind, pair.dimension,
+    vote.annotator, vote.preferred, coalesce(vote.swapped, false) AS swapped, pair.p_first,
+    pair.contested, length(one.message) AS n_first, length(other.message) AS n_second
+FROM latest AS vote LEFT JOIN comparisons AS pair USING (pair_id)
+LEFT JOIN compared AS one ON one.response_id = pair.first_id
+LEFT JOIN compared AS other ON other.response_id = pair.second_id
+WHERE coalesce(vote.kind, '') IN ('', '{COMPARISON}') AND vote.preferred IS NOT NULL
+    AND vote.status NOT IN {NOT_COUNTED} AND vote.pair_id NOT IN (SELECT pair_id FROM aside)
+ORDER BY vote.annotation_id
+"""
+
+
+def _vectors(
+    lake: Lake, stages: Stages, columns: Columns
+) -> tuple[pa.Array, HalfArray, HalfArray, BoolArray]:
+    """Ids of the compared responses, with their vectors as the model saw them and as asked for.
+
+    At last which of them can be taken.
+    """
+    compared = read_table(lake, stages.select.outputs["compared"], _OF_VECTOR)
+    ids = compared["response_id"].combine_chunks()
+    seen_rc = stored_vectors(compared, ids.to_pylist())
+    usable_r = np.ones(len(ids), np.bool_)
+    if set(pc.unique(compared["feature_version"]).to_pylist()) <= {columns.version}:
+        return ids, seen_rc, seen_rc, usable_r
+    wanted, names = ids.to_pylist(), set(ids.to_pylist())
+    vectors = dict(_vectors_again(lake, stages.expand, columns, names))
+    if not columns.are_stored_as(stages.expand.figures["feature_version"]):
+        texts = read_compared(lake, stages.select.campaign, stages.select.batch)
+        pairs = zip(texts["response_id"].to_pylist(), texts["message"].to_pylist(), strict=True)
+        fit = {response for response, text in pairs if fits_one_window(text)}
+        usable_r = np.array([response in fit for response in wanted], np.bool_)
+    return ids, seen_rc, np.array([vectors[response] for response in wanted]), usable_r
+
+
+_OF_VECTOR = ("response_id", "vector", "feature_version")
+
+
+def _vectors_again(
+    lake: Lake, expand: Manifest, columns: Columns, wanted: set[str]
+) -> Iterator[tuple[str, NDArray[np.float16]]]:
+    """Vectors of some responses in these columns, from their whole pools.
+
+    The comparisons of a batch of an earlier release, or of other samplers, were kept with others.
+    """
+    parts = (parts_of(lake, expand.outputs[name]) for name in ("responses", "features"))
+    for responses, features in zip(*parts, strict=True):
+        rows = read_table(lake, responses).to_pylist()
+        ids = [row["response_id"] for row in rows]
+        stored_rc = stored_vectors(read_table(lake, features), ids)
+        for places in rows_by_prompt([row["prompt_id"] for row in rows]).values():
+            if not wanted.isdisjoint(ids[place] for place in places):
+                vectors = columns.of_pool([rows[place] for place in places], stored_rc[places])
+                for place, vector in zip(places, vectors, strict=True):
+                    if ids[place] in wanted:
+                        yield ids[place], vector
+
+
+def _beliefs(
+    lake: Lake, stages: Stages, votes: pa.Table, seen_rc: HalfArray, pair_2e: IndexArray
+) -> FloatArray:
+    """Mean and deviation (2, e) of the logit by the batch's model, at temperature 1.
+
+    Of exploration votes on a model with labels; not a number for others.
+    """
+    belief_2e = np.full((2, votes.num_rows), np.nan)
+    explored = np.flatnonzero(np.asarray(pc.equal(votes["kind"], "exploration")))
+    if not len(explored) or not stages.is_judged:
+        return belief_2e
+    model = RewardModel.from_bytes(read_artifact(lake, stages.select.outputs["reward_model"]))
+    contested = votes["contested"].to_pylist()
+    for vote in explored:
+        head = model.heads.get(contested[vote], model.posterior)
+        pair_2d = model.projection.apply(seen_rc[pair_2e[:, vote]].astype(np.float64))
+        mean_2, cov_22 = head.mean(pair_2d), head.cov(pair_2d)
+        variance = cov_22[0, 0] + cov_22[1, 1] - 2.0 * cov_22[0, 1]
+        belief_2e[0, vote] = float(mean_2[0] - mean_2[1]) * head.temperature
+        belief_2e[1, vote] = float(np.sqrt(max(variance, 0.0))) * head.temperature
+    return belief_2e
+
+
+def _lists(vectors_rc: HalfArray, rows_e: IndexArray) -> pa.ChunkedArray:
+    """Rows of vectors as a column; an array a piece, so that no offset outgrows its type."""
+    n = vectors_rc.shape[1]
+    pieces = [rows_e[start : start + PIECE] for start in range(0, len(rows_e), PIECE)]
+    arrays = [
+        pa.ListArray.from_arrays(
+            pa.array(np.arange(len(rows) + 1) * n, pa.int32()), pa.array(vectors_rc[rows].ravel())
+        )
+        for rows in pieces
+    ]
+    return pa.chunked_array(arrays, TRAINING.field("first").type)
+
+
+def training_bytes(rows: pa.Table) -> bytes:
+    """Training rows as Parquet, `PIECE` of them a row group; equal rows, equal bytes."""
+    sink = io.BytesIO()
+    vectors = ("first.list.element", "second.list.element")
+    texts = [name for name in TRAINING.names if TRAINING.field(name).type == pa.string()]
+    pq.write_table(
+        rows,
+        sink,
+        row_group_size=PIECE,
+        compression="zstd",
+        use_dictionary=texts,
+        column_encoding=dict.fromkeys(vectors, "BYTE_STREAM_SPLIT"),
+    )
+    return sink.getvalue()
+
+
+def halves_of(rows: pa.Table, side: str) -> HalfArray:
+    """Raw features (e, c) of the responses of one side, as they are stored."""
+    flat = rows[side].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, np.float16).reshape(rows.num_rows, -1)
+
+
+def vectors_of(rows: pa.Table, side: str) -> FloatArray:
+    """The same, as they are reckoned with."""
+    return halves_of(rows, side).astype(np.float64)
+
+
+def numbers(rows: pa.Table, name: str) -> FloatArray:
+    """A column of numbers (e,)."""
+    return np.asarray(rows[name].to_numpy(), np.float64)
+
+
+def pieces_of(n_rows: int) -> Sequence[tuple[int, int]]:
+    """The row groups of a stored table of so many rows: number and rows."""
+    return [(k, min(PIECE, n_rows - k * PIECE)) for k in range(-(-n_rows // PIECE))]

@@ -1,0 +1,214 @@
+"""Published nights made up in a lake, for tests of what refits read: votes on planted rewards.
+
+There are no pools: what a refit needs of the responses lies in `compared`. The prompts of a night
+have two pairs each, a share of which was drawn uniformly; the wanted weights may move by night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from winnow.batch import Artifact, Batch, Manifest, open_batch, read_table
+from winnow.campaign import Campaign, parse_campaign
+from winnow.expand.features import feature_version, style_names
+from winnow.expand.vectors import Columns, columns_of
+from winnow.ids import content_id, pair_id
+from winnow.lake import Lake
+from winnow.publish.versions import Version
+from winnow.records import ANNOTATIONS, COMPARED, COMPARISONS, to_table
+from winnow.reward.blocks import width
+from winnow.reward.logistic import sigmoid
+from winnow.stages.select import history, reward_model
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+WORDS = ["rain", "sun", "wind", "tide", "moon", "follows", "because", "the", "water"]
+
+
+@dataclass
+class VotedWorld:
+    """A campaign whose nights are voted on as `weights` want it, give or take guesses."""
+
+    lake: Lake
+    select: dict[str, Any] = field(default_factory=dict)
+    n_embedding: int = 6
+    per_night: int = 24
+    dimensions: Sequence[str] = ("helpfulness",)
+    batches: tuple[str, ...] = ()
+    drift: float = 0.0
+    asleep: int | None = None
+    """A column that is the same for all responses."""
+
+    @cached_property
+    def campaign(self) -> Campaign:
+        return parse_campaign(
+            {
+                "name": "small",
+                "ingest": {"sources": ["inbox"]},
+                "expand": {"model": "tiny"},
+                "select": self.select,
+                "label": {"budget_usd": 50},
+                "publish": {"dataset": "small"},
+            },
+            "test",
+        )
+
+    def asking(self, **select: Any) -> VotedWorld:
+        """The same lake with other settings."""
+        return replace(self, select={**self.select, **select})
+
+    def batch(self, key: str, lake: Lake | None = None) -> Batch:
+        return open_batch(self.campaign, key, lake or self.lake, lambda: NOW)
+
+    @property
+    def version(self) -> Version:
+        return Version("small", max(len(self.batches), 1), None, self.batches, {}, {}, "")
+
+    def columns(self, key: str) -> Columns:
+        return columns_of(self.batch(key).require("expand"), self.campaign.expand)
+
+    def add(self, key: str) -> None:
+        """Choose and label a night, as the newest of the dataset's version."""
+        number = int(content_id("night", key)[:8], 16)
+        batch, rng = self.batch(key), np.random.default_rng(number)
+        self._commit(batch, "ingest", {})
+        figures = {
+            "feature_version": feature_version(self.campaign.expand),
+            "n_embedding": self.n_embedding,
+        }
+        self._commit(batch, "expand", {}, **figures)
+        columns = self.columns(key)
+        current = reward_model.newest(self.lake, "small")
+        votes = list(self._votes(key, columns, rng))
+        compared = {row["response_id"]: row for vote in votes for row in vote["sides"]}
+        rows = sorted(compared.values(), key=lambda r: (r["prompt_id"], r["response_id"]))
+        outputs = {
+            "comparisons": to_table([self._stated(v, current) for v in votes], COMPARISONS),
+            "compared": to_table(rows, COMPARED),
+        }
+        n_labels = sum(h.n_labels for h in current.model.heads.values()) if current else 0
+        model = {} if current is None else {"reward_model": current.model.to_bytes()}
+        self._commit(batch, "select", outputs, model, posterior_labels=n_labels)
+        annotations = to_table([vote["annotation"] for vote in votes], ANNOTATIONS)
+        self._commit(batch, "label", {"annotations": annotations})
+        self.batches = (*self.batches, key)
+
+    def refit(self, lake: Lake | None = None) -> reward_model.Refitted:
+        """The model of the version as it is."""
+        return reward_model.refit(lake or self.lake, self.campaign, self.version)
+
+    def publish(self, lake: Lake | None = None) -> Manifest:
+        """Refit on the version as it is and commit its last batch."""
+        lake = lake or self.lake
+        batch, fitted = self.batch(self.batches[-1], lake), self.refit(lake)
+        assert fitted.past is not None
+        path = reward_model.store(lake, "small", fitted, len(self.batches))
+        return batch.commit(
+            "publish",
+            inputs=[],
+            outputs=history.outputs_of(batch, fitted.past),
+            counts=_NONE,
+            figures={"posterior": path, "drift": fitted.drift},
+        )
+
+    def night(self, key: str) -> reward_model.Refitted:
+        """A night from its prompts to its refit."""
+        self.add(key)
+        self.publish()
+        return self.refit()
+
+    def rows(self, key: str, stage: str, table: str) -> list[dict[str, Any]]:
+        stored = self.batch(key).require(stage).outputs[table]
+        return list(read_table(self.lake, stored).to_pylist())
+
+    def _votes(
+        self, key: str, columns: Columns, rng: np.random.Generator
+    ) -> Iterator[dict[str, Any]]:
+        n_columns = width(columns.blocks)
+        wanted_c = np.random.default_rng(5).normal(size=n_columns) / np.sqrt(n_columns)
+        later = len(self.batches) * self.drift
+        wanted_c = wanted_c + later * np.random.default_rng(6).normal(size=n_columns)
+        wanted_c[self.n_embedding : self.n_embedding + len(style_names())] *= 0.2
+        vectors = rng.normal(size=(4 * -(-self.per_night // 2), n_columns)).astype(np.float16)
+        if self.asleep is not None:
+            vectors[:, self.asleep] = 1.0
+        for number in range(self.per_night):
+            prompt = content_id("prompt", key, number // 2)[:16]
+            dimension = self.dimensions[(number // 2) % len(self.dimensions)]
+            rows = [4 * (number // 2) + 2 * (number % 2) + side for side in (0, 1)]
+            sides = sorted(
+                (
+                    self._response(prompt, f"{key} {row}", vectors[row], columns, rng)
+                    for row in rows
+                ),
+                key=lambda row: str(row["response_id"]),
+            )
+            first, second = (np.array(side["vector"], np.float64) for side in sides)
+            p = float(sigmoid((first - second) @ wanted_c))
+            annotator = f"annotator-{rng.integers(7)}"
+            guesses = annotator == "annotator-0"
+            preferred = "first" if rng.random() < (0.5 if guesses else p) else "second"
+            pair = pair_id(*(str(side["response_id"]) for side in sides))
+            yield {
+                "sides": sides,
+                "pair_id": pair,
+                "prompt_id": prompt,
+                "first_id": sides[0]["response_id"],
+                "second_id": sides[1]["response_id"],
+                "kind": "exploration" if number % 3 == 0 else "selected",
+                "dimension": dimension,
+                "contested": dimension if self.campaign.select.head_per_dimension else "overall",
+                "annotation": {
+                    "annotation_id": content_id("annotation", pair),
+                    "revision": 1,
+                    "pair_id": pair,
+                    "kind": "comparison",
+                    "annotator": annotator,
+                    "swapped": bool(rng.integers(2)),
+                    "preferred": "tie" if rng.random() < 0.1 else preferred,
+                    "status": "submitted",
+                },
+            }
+
+    def _response(
+        self, prompt: str, name: str, vector: Any, columns: Columns, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        return {
+            "response_id": content_id("response", name)[:16],
+            "prompt_id": prompt,
+            "message": " ".join(rng.choice(WORDS, size=int(rng.integers(2, 40)))),
+            "vector": vector,
+            "feature_version": columns.version,
+        }
+
+    def _stated(self, vote: dict[str, Any], current: reward_model.Current | None) -> dict[str, Any]:
+        p_first = 0.5
+        if current is not None:
+            model = current.model
+            head = model.heads.get(vote["contested"], model.posterior)
+            pair = np.stack([np.array(side["vector"], np.float64) for side in vote["sides"]])
+            first, second = head.mean(model.projection.apply(pair))
+            p_first = float(sigmoid(np.array(first - second)))
+        return {**vote, "p_first": p_first}
+
+    def _commit(
+        self,
+        batch: Batch,
+        stage: str,
+        tables: dict[str, Any],
+        files: dict[str, bytes] | None = None,
+        **figures: Any,
+    ) -> None:
+        outputs: dict[str, Artifact] = {
+            **{name: batch.write_table(stage, name, table) for name, table in tables.items()},
+            **{n: batch.write_bytes(stage, n, "npz", data) for n, data in (files or {}).items()},
+        }
+        batch.commit(stage, inputs=[], outputs=outputs, counts=_NONE, figures=figures)
+
+
+_NONE = {"rows_in": 0, "rows_out": 0, "quarantined": 0}
