@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -112,6 +113,29 @@ def test_a_later_look_goes_on_from_where_the_vendor_says(batch: Batch) -> None:
     assert ids(batch) == ["a-0", "a-1", "a-2", "a-2", "a-3"]
     assert [each.look for each in deliveries(batch, "pages")] == [0, 0, 0, 1, 1]
     assert last_looks(batch, "pages") == {"pages/ref": 1}
+
+
+@pytest.mark.parametrize("n_pages", [1, 2, 7, 8, 30])
+def test_a_later_look_opens_the_newest_page_alone(batch: Batch, n_pages: int) -> None:
+    vendor = Pages([record(i) for i in range(n_pages)], size=1)
+    look(batch, 0, vendor, "ref", SALT)
+    reads: list[str] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(batch.lake, name)
+
+        def read(self, path: str) -> bytes:
+            reads.append(path)
+            return batch.lake.read(path)
+
+    watched = replace(batch, lake=cast(Any, Watched()))
+    vendor.records.append(record(n_pages))
+    look(watched, 0, vendor, "ref", SALT)
+    opened = {path.rsplit("/", 1)[1] for path in reads if "/inbox/" in path}
+    # The newest one, and the one that was written now.
+    assert opened == {f"{n:06d}.json" for n in (n_pages - 1, n_pages)}
+    assert ids(batch) == [f"a-{i}" for i in range(n_pages + 1)]
 
 
 def test_twins_that_look_at_once_lose_nothing(batch: Batch) -> None:

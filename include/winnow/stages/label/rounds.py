@@ -234,8 +234,8 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
     if not salt:
         raise Fatal("The salt of annotator hashes is empty: set it in the vendor's connection.")
     key = AnnotatorKey(vendor.name, salt)
-    pages = list(_pages(batch, number))
-    place, last = len(pages), pages[-1] if pages else None
+    place = _n_pages(batch, number)
+    last = read_round(batch, number, _page_name(place - 1), reader(_Page)) if place else None
     seen: set[str | None] = set()
     while last is None or not seen or not last.whole:
         if len(seen) >= MOST_PAGES and (
@@ -264,23 +264,25 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
         place += 1
 
 
-def deliveries(batch: Batch, vendor: str) -> list[Delivery]:
-    """Every record of every round, in the order of arrival."""
-    every = []
+def deliveries(batch: Batch, vendor: str) -> Iterator[Delivery]:
+    """Every record of every round, in the order of arrival; a page is held at a time."""
     for number, submission in submissions(batch).items():
-        records = ((raw, page.look) for page in _pages(batch, number) for raw in page.records)
-        source = f"{vendor}/{submission.ref}"
-        every += [Delivery(raw, source, line, look) for line, (raw, look) in enumerate(records, 1)]
-    return every
+        source, line = f"{vendor}/{submission.ref}", 0
+        for page in _pages(batch, number):
+            for line, raw in enumerate(page.records, line + 1):
+                yield Delivery(raw, source, line, page.look)
 
 
 def last_looks(batch: Batch, vendor: str) -> dict[str, int]:
-    """The number of the last whole look at each round's container."""
-    looks = {
-        f"{vendor}/{submission.ref}": [p.look for p in _pages(batch, number) if p.whole]
-        for number, submission in submissions(batch).items()
-    }
-    return {source: max(whole) for source, whole in looks.items() if whole}
+    """The number of the last whole look at each round's container, by the newest page."""
+    looks = {}
+    for number, submission in submissions(batch).items():
+        place = _n_pages(batch, number)
+        last = read_round(batch, number, _page_name(place - 1), reader(_Page)) if place else None
+        # Another look begins once the one before it is whole.
+        if last is not None and (last.whole or last.look):
+            looks[f"{vendor}/{submission.ref}"] = last.look - (not last.whole)
+    return looks
 
 
 def answers_of(batch: Batch, vendor: LabelVendor, tasks: Sequence[Mapping[str, Any]]) -> Collection:
@@ -289,7 +291,7 @@ def answers_of(batch: Batch, vendor: LabelVendor, tasks: Sequence[Mapping[str, A
     Of a vendor that lists all it has at each look, what the last whole one lacks is retracted.
     """
     last = last_looks(batch, vendor.name) if vendor.snapshot else {}
-    return read_deliveries(deliveries(batch, vendor.name), tasks, last, vendor.names_people)
+    return read_deliveries(list(deliveries(batch, vendor.name)), tasks, last, vendor.names_people)
 
 
 def _where(last: _Page | None) -> tuple[int, str | None]:
@@ -304,9 +306,31 @@ def _pages(batch: Batch, number: int) -> Iterator[_Page]:
     while (page := read_round(batch, number, _page_name(place), reader(_Page))) is not None:
         yield page
         place += 1
+    _refuse_gap(batch, number, place)
+
+
+def _n_pages(batch: Batch, number: int) -> int:
+    """How many pages the inbox has; a few are asked for, and none is read."""
+
+    def is_there(place: int) -> bool:
+        return batch.lake.exists(round_path(batch, number, _page_name(place)))
+
+    # Page `first` is there (or none is) and page `end` is not: first by growing steps.
+    first, end = -1, 0
+    while is_there(end):
+        first, end = end, 2 * end + 1
+    while end - first > 1:
+        middle = (first + end) // 2
+        first, end = (middle, end) if is_there(middle) else (first, middle)
+    _refuse_gap(batch, number, end)
+    return end
+
+
+def _refuse_gap(batch: Batch, number: int, place: int) -> None:
+    """Raise Corrupt where pages come after one that is not there."""
     inbox = round_path(batch, number, "inbox")
     later = next(batch.lake.names(inbox, after=_page_name(place).removeprefix("inbox/")), None)
-    if later is not None:
+    if later is not None and not batch.lake.exists(round_path(batch, number, _page_name(place))):
         raise Corrupt(
             f"{batch.lake.uri}/{round_path(batch, number, _page_name(place))} is missing, though "
             f"{later} came after it: what a vendor sent, and was paid for, is lost; {RESTORE}."
