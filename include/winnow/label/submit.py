@@ -5,18 +5,48 @@ say the batch may still cost plus what is missing. Killed at any instruction and
 function ends in the same place, because each step finds what the last attempt left: the container
 by its key, the tasks by their ids. A batch that changed under its key buys only the difference;
 tasks that it no longer wants stay bought (no vendor takes them back) and are counted as `n_extra`.
+What is shown is read and sent a page at a time: of a batch of any size the ids alone are held.
 
 Why not retry: a time-out does not say whether the purchase happened; sending again may buy twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
 
 from winnow.errors import Ambiguous, Blocked, Fatal
-from winnow.label.vendor import BatchTerms, LabelVendor, TaskRequest
+from winnow.label.vendor import BatchTerms, LabelVendor, Priced, TaskRequest
 from winnow.money import MICROS
+
+_LOG = logging.getLogger(__name__)
+_SECONDS = 30.0
+"""How often a purchase says how far it is."""
+
+
+class Requests(Protocol):
+    """What is to be bought: all ids and prices at once, what is shown a page at a time."""
+
+    @property
+    def priced(self) -> Sequence[Priced]:
+        """Id and price of each task, in sending order."""
+
+    def pages(self) -> Iterable[Sequence[TaskRequest]]:
+        """The tasks in sending order, some thousands at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The requests of a list."""
+
+    priced: Sequence[TaskRequest]
+
+    def pages(self) -> Iterable[Sequence[TaskRequest]]:
+        return [self.priced]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +66,7 @@ def submit_tasks(
     vendor: LabelVendor,
     batch_key: str,
     terms: BatchTerms,
-    tasks: Sequence[TaskRequest],
+    tasks: Requests | Sequence[TaskRequest],
     budget: int,
     open_container: Callable[[], str] | None = None,
 ) -> Submission:
@@ -50,26 +80,24 @@ def submit_tasks(
         Fatal: Two tasks share an id, or the vendor refused in a way no retry can help.
         Retryable: The vendor did not answer; calling again is safe.
     """
-    wanted = {task.task_id for task in tasks}
-    if len(wanted) < len(tasks):
+    requests = Listed(tasks) if isinstance(tasks, Sequence) else tasks
+    priced = requests.priced
+    wanted = {task.task_id for task in priced}
+    if len(wanted) < len(priced):
         raise Fatal(
-            f"{len(tasks) - len(wanted)} of {len(tasks)} tasks repeat another's id: the batch "
+            f"{len(priced) - len(wanted)} of {len(priced)} tasks repeat another's id: the batch "
             "holds a comparison twice. Nothing was sent; look at the comparisons of select_pairs."
         )
-    estimate = vendor.estimate(tasks)
+    estimate = vendor.estimate(priced)
     _check_budget(batch_key, estimate, budget)
     ref = open_container() if open_container else vendor.open_batch(batch_key, terms)
     held = vendor.list_task_ids(ref)
-    missing = [task for task in tasks if task.task_id not in held]
+    missing = [task for task in priced if task.task_id not in held]
     committed = vendor.status(ref).committed + vendor.estimate(missing)
     _check_budget(batch_key, committed, budget)
-    for start in range(0, len(missing), vendor.max_request):
-        chunk = missing[start : start + vendor.max_request]
-        # Again before each purchase: a twin, or a price that moved, shows in the vendor's books.
-        if start:
-            by_now = vendor.status(ref).committed + vendor.estimate(chunk)
-            _check_budget(batch_key, by_now, budget, "No further task was sent")
-        vendor.add_tasks(ref, chunk)
+    if missing:
+        _send(vendor, ref, batch_key, requests, held, budget, _Pace(len(missing)))
+    del held
     listed = vendor.list_task_ids(ref)
     absent = sorted(wanted - listed)
     if absent:
@@ -81,13 +109,64 @@ def submit_tasks(
     vendor.launch(ref)
     return Submission(
         ref=ref,
-        n_tasks=len(tasks),
+        n_tasks=len(priced),
         n_sent=len(missing),
-        n_already=len(tasks) - len(missing),
+        n_already=len(priced) - len(missing),
         n_extra=len(listed - wanted),
         estimate=estimate,
         committed=committed,
     )
+
+
+def _send(
+    vendor: LabelVendor,
+    ref: str,
+    batch_key: str,
+    requests: Requests,
+    held: set[str],
+    budget: int,
+    pace: _Pace,
+) -> None:
+    """Send what is not `held`, a page's worth in memory at a time."""
+    for n, chunk in enumerate(_chunks(requests, held, vendor.max_request)):
+        # Again before each purchase: a twin, or a price that moved, shows in the vendor's books.
+        if n:
+            by_now = vendor.status(ref).committed + vendor.estimate(chunk)
+            _check_budget(batch_key, by_now, budget, "No further task was sent")
+        vendor.add_tasks(ref, chunk)
+        pace.sent(len(chunk))
+
+
+def _chunks(requests: Requests, held: set[str], size: int) -> Iterator[list[TaskRequest]]:
+    """The tasks that are not `held`, so many at once."""
+    waiting: list[TaskRequest] = []
+    for page in requests.pages():
+        waiting += [task for task in page if task.task_id not in held]
+        while len(waiting) >= size:
+            yield waiting[:size]
+            waiting = waiting[size:]
+    if waiting:
+        yield waiting
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Says in the log now and then how far a purchase is."""
+
+    n_tasks: int
+    n_sent: int = 0
+    _began: float = field(default_factory=time.monotonic)
+    _said: float = field(default_factory=time.monotonic)
+
+    def sent(self, n: int) -> None:
+        self.n_sent += n
+        now = time.monotonic()
+        if now - self._said >= _SECONDS:
+            self._said, rate = now, self.n_sent / (now - self._began)
+            left = timedelta(seconds=round((self.n_tasks - self.n_sent) / rate))
+            _LOG.info(
+                "%d of %d tasks sent, %.0f a second, %s left", self.n_sent, self.n_tasks, rate, left
+            )
 
 
 def _check_budget(

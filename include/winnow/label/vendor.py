@@ -127,6 +127,16 @@ class TaskRequest:
     repeats: str | None = None
 
 
+class Priced(Protocol):
+    """A task as far as its cost is concerned: a request, or no more than its id and price."""
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def price(self) -> int: ...
+
+
 MOST_TOLD = 10**15
 """A billion dollars in micro-dollars: no vendor's books hold more of anything."""
 
@@ -361,7 +371,7 @@ class LabelVendor(Protocol):
     takes_a_task_once: bool
     snapshot: bool
 
-    def estimate(self, tasks: Sequence[TaskRequest]) -> int:
+    def estimate(self, tasks: Sequence[Priced]) -> int:
         """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
         return sum(task.price for task in tasks)
 

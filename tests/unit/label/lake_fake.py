@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from winnow.errors import Retryable
-from winnow.lake import Lake
+from winnow.lake import Lake, Stored
 
 from ...vendor_faults import Fault, Killed, Strike
 
@@ -36,8 +38,17 @@ class FaultyLake:
     def create(self, path: str, data: bytes) -> bool:
         return self._call(lambda: self.inner.create(path, data))
 
-    def tags(self, folder: str) -> dict[str, str]:
-        return self._call(lambda: self.inner.tags(folder))
+    def create_file(self, path: str, source: Path) -> bool:
+        return self._call(lambda: self.inner.create_file(path, source))
+
+    def listing(self, folder: str) -> list[Stored]:
+        return self._call(lambda: self.inner.listing(folder))
+
+    @contextmanager
+    def local(self, path: str) -> Iterator[Path]:
+        context = self._call(lambda: self.inner.local(path))
+        with context as file:
+            yield file
 
     def _call(self, act: Callable[[], Any]) -> Any:
         fault = self.strike.fault if self.strike.hits() else None

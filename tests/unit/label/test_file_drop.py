@@ -20,6 +20,7 @@ from winnow.label.unreadable import words
 from winnow.label.vendor import VendorAccount, container_name
 from winnow.label.vendors import connect
 from winnow.label.vendors.file_drop.answers import is_answer, read_line
+from winnow.label.vendors.file_drop import folder
 from winnow.label.vendors.file_drop.folder import AskedLine, open_store
 from winnow.lake import FolderLake, S3Lake
 
@@ -27,7 +28,7 @@ from ...vendor_contract import VendorContract
 from ...vendor_world import answered_batch, latest, read_all, submit, terms_of
 from .file_drop_fake import FileDropWorld
 
-ASKED = {"t1": AskedLine("t1", 70_000, b"")}
+ASKED = {"t1": AskedLine("t1", 70_000)}
 
 
 @pytest.fixture
@@ -130,6 +131,40 @@ def test_lines_that_do_not_parse_come_as_they_are(world, make_tasks) -> None:
     records, _ = read_all(world.connect(), ref)
     assert records[1:] == junk
     assert world.connect().status(ref).n_answered == 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7])
+def test_a_file_of_many_answers_comes_on_several_pages(
+    world, make_tasks, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    monkeypatch.setattr(folder, "RECORDS", 2)
+    ref = submit(world, "night/1", make_tasks(1)).ref
+    lines = [b'{"n": %d}' % i for i in range(n)]
+    world.put(f"{ref}/output/a.jsonl", b"\n".join(lines))
+    world.put(f"{ref}/output/b.jsonl", b"[]")
+    assert read_all(world.connect(), ref)[0] == [*lines, b"[]"]
+
+
+def test_a_file_that_is_replaced_between_its_pages_comes_whole(
+    world, make_tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "RECORDS", 2)
+    ref, vendor = submit(world, "night/1", make_tasks(1)).ref, world.connect()
+    world.put(f"{ref}/output/a.jsonl", b"1\n2\n3")
+    first = vendor.fetch(ref, None)
+    world.put(f"{ref}/output/a.jsonl", b"5\n6\n7\n8")
+    second = vendor.fetch(ref, first.next_cursor)
+    assert second.records == (b"5", b"6")
+    assert vendor.fetch(ref, second.next_cursor).records == (b"7", b"8")
+
+
+def test_a_part_that_somebody_changed_is_noticed_by_who_read_it_before(world, make_tasks) -> None:
+    ref, vendor = submit(world, "night/1", make_tasks(1)).ref, world.connect()
+    assert vendor.status(ref).n_tasks == 1
+    [part] = [p for p in world.store.tags(ref) if "/input/" in p]
+    world.put(part, b'{"task_id": "t"}')
+    with pytest.raises(Corrupt):
+        vendor.status(ref)
 
 
 def test_other_files_are_left_alone(world, make_tasks) -> None:

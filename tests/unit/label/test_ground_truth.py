@@ -29,7 +29,7 @@ from ...vendor_contract import VendorContract
 from ...vendor_world import BUDGET, answered_batch, latest, read_all, submit, terms_of
 from .ground_truth_fake import ROLE, TEAM, GroundTruthWorld, sagemaker_client
 
-ASKED = AskedLine("t1", 70_000, b"")
+ASKED = AskedLine("t1", 70_000)
 
 
 @pytest.fixture

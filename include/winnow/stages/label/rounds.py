@@ -269,7 +269,8 @@ def deliveries(batch: Batch, vendor: str) -> Iterator[Delivery]:
     for number, submission in submissions(batch).items():
         source, line = f"{vendor}/{submission.ref}", 0
         for page in _pages(batch, number):
-            for line, raw in enumerate(page.records, line + 1):
+            for raw in page.records:
+                line += 1
                 yield Delivery(raw, source, line, page.look)
 
 

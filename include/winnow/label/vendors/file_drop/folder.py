@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -32,43 +35,81 @@ from winnow.label.vendor import (
     container_name,
     read_cursor,
 )
-from winnow.lake import Lake, aws_client, open_lake
+from winnow.lake import Lake, Stored, aws_client, open_lake
 
 _REF = re.compile(r"[a-z0-9-]{1,63}")
 _MANIFEST = re.compile(r"input(-\d{4,})?\.manifest")
 _TERMS = TypeAdapter(BatchTerms)
 _PRICE: TypeAdapter[int] = TypeAdapter(Price)
 _TRIES = 5
+RECORDS = 10_000
+"""Answers that one page of `fetch` holds at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskedLine:
-    """A task as it stands in a part or a manifest; `line` is what the vendor reads."""
+class AskedLine(NamedTuple):
+    """A task as it stands in a part or a manifest."""
 
     task_id: str
     price: int
-    line: bytes
+
+
+class Tables:
+    """The tasks of files in `store`, each file read once as long as it stays what it is.
+
+    What is shown is not kept: a batch of a million tasks takes as much memory as its ids.
+    """
+
+    def __init__(self, store: Lake) -> None:
+        self._store = store
+        self._read: dict[Stored, list[AskedLine]] = {}
+        self._known: dict[AskedLine, AskedLine] = {}
+
+    def lines(self, file: Stored) -> list[AskedLine]:
+        """The tasks in a part or a manifest.
+
+        Raises:
+            Corrupt: Somebody changed the file: a task without a price is not Winnow's.
+        """
+        if file not in self._read:
+            with self._store.local(file.path) as local, local.open("rb") as text:
+                self._read[file] = [self._line(file, line) for line in text]
+        return self._read[file]
+
+    def _line(self, file: Stored, line: bytes) -> AskedLine:
+        try:
+            fields = tidy(read_json(line), "line")
+            task = AskedLine(str(fields["task_id"]), _PRICE.validate_python(fields["price"]))
+        except (Unreadable, KeyError, TypeError, ValidationError) as error:
+            raise Corrupt(
+                f"{self._store.uri}/{file.path} is not as Winnow wrote it; look who writes there."
+            ) from error
+        return self._known.setdefault(task, task)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFolder:
-    """The folder `ref` of a batch; `paths` are all objects below it when it was looked at."""
+    """The folder `ref` of a batch; `files` are all objects below it when it was looked at."""
 
-    store: Lake
+    tables: Tables
     ref: str
     terms: BatchTerms
-    paths: Sequence[str]
+    files: Mapping[str, Stored]
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all objects, sorted."""
+        return sorted(self.files)
 
     @property
     def is_cancelled(self) -> bool:
         """True after `cancel`."""
-        return f"{self.ref}/cancelled.json" in self.paths
+        return f"{self.ref}/cancelled.json" in self.files
 
     @property
     def manifests(self) -> list[str]:
         """Paths of the manifests, in the order in which they were launched."""
         begin = f"{self.ref}/"
-        manifests = [p for p in self.paths if _MANIFEST.fullmatch(p.removeprefix(begin))]
+        manifests = [p for p in self.files if _MANIFEST.fullmatch(p.removeprefix(begin))]
         return sorted(manifests, key=lambda path: (len(path), path))
 
     def below(self, folder: str) -> list[str]:
@@ -84,22 +125,8 @@ class BatchFolder:
         return self._by_id(self.manifests)
 
     def lines(self, path: str) -> list[AskedLine]:
-        """The tasks in a part or a manifest.
-
-        Raises:
-            Corrupt: Somebody changed the file: a task without a price is not Winnow's.
-        """
-        try:
-            lines = self.store.read(path).splitlines()
-            read = [(tidy(read_json(line), "line"), line) for line in lines]
-            return [
-                AskedLine(str(fields["task_id"]), _PRICE.validate_python(fields["price"]), line)
-                for fields, line in read
-            ]
-        except (Unreadable, KeyError, TypeError, ValidationError) as error:
-            raise Corrupt(
-                f"{self.store.uri}/{path} is not as Winnow wrote it; look who writes there."
-            ) from error
+        """The tasks in a part or a manifest; raises as `Tables.lines`."""
+        return self.tables.lines(self.files[path])
 
     def _by_id(self, paths: Iterable[str]) -> dict[str, AskedLine]:
         tasks: dict[str, AskedLine] = {}
@@ -109,10 +136,15 @@ class BatchFolder:
 
 
 class FilePlace(BaseModel):
-    """Behind the file `after`; `is_final` was true before the first file was read."""
+    """Behind the file `after`; `is_final` was true before the first file was read.
+
+    Of what comes next so many `records` are passed, as long as its files are as they `were`.
+    """
 
     is_final: bool
     after: str = ""
+    records: int = 0
+    were: str = ""
 
 
 class FolderVendor(LabelVendor):
@@ -121,7 +153,7 @@ class FolderVendor(LabelVendor):
     A call also raises `Corrupt`, when somebody changed what Winnow wrote.
     """
 
-    max_request = 1000
+    max_request = 10_000
     takes_a_task_once = True
     snapshot = True
     longest_ref = 63
@@ -131,6 +163,7 @@ class FolderVendor(LabelVendor):
 
     def __init__(self, store: Lake, now: Callable[[], datetime] | None = None) -> None:
         self._store, self._now, self.place = store, now or store.now, store.uri
+        self._tables = Tables(store)
 
     def open_batch(self, batch_key: str, terms: BatchTerms) -> str:
         """Find or make the folder of `batch_key`; the first terms stay."""
@@ -169,18 +202,33 @@ class FolderVendor(LabelVendor):
         for _ in range(_TRIES):
             folder = self._look(ref)
             launched = folder.launched()
-            missing = [task.line for i, task in folder.tasks().items() if i not in launched]
+            is_new = folder.tasks().keys() - launched.keys()
             number = len(folder.manifests) + 1
-            if folder.is_cancelled or (number > 1 and not missing):
+            if folder.is_cancelled or (number > 1 and not is_new):
                 return folder
             name = "input.manifest" if number == 1 else f"input-{number:04d}.manifest"
-            self._store.create(f"{ref}/{name}", b"".join(line + b"\n" for line in missing))
+            with tempfile.TemporaryDirectory(prefix="winnow-manifest-") as place:
+                manifest = Path(place) / name
+                self._write_manifest(folder, is_new, manifest)
+                self._store.create_file(f"{ref}/{name}", manifest)
         raise Retryable(
             f"{self._store.uri}/{ref} is being launched by another process; try again later."
         )
 
+    def _write_manifest(self, folder: BatchFolder, wanted: set[str], manifest: Path) -> None:
+        """The lines of the tasks that are `wanted`, each once; a line is held at a time."""
+        with manifest.open("wb") as out:
+            for path in folder.below("input"):
+                with self._store.local(path) as part, part.open("rb") as text:
+                    for task, line in zip(folder.lines(path), text, strict=True):
+                        if task.task_id in wanted:
+                            wanted.remove(task.task_id)
+                            out.write(line)
+
     def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
         """The answers of the next output files, by name; what does not parse as it is.
+
+        A file of more than `RECORDS` answers fills several pages.
 
         Whether more will come was decided before the first file was read.
         """
@@ -191,11 +239,19 @@ class FolderVendor(LabelVendor):
         folder = self._look(ref)
         left = [path for path in self._answer_paths(folder) if path > place.after]
         paths = left[: self.files_in_a_page]
-        records = tuple(self._records(folder, paths))
-        if len(left) > len(paths):
-            cursor = as_cursor(FilePlace(is_final=place.is_final, after=paths[-1]))
-            return AnnotationPage(records, cursor, complete=False)
-        return AnnotationPage(records, None, place.is_final)
+        were = max((f"{folder.files[path].modified} {path}" for path in paths), default="")
+        # Of a file that was replaced meanwhile all records come again.
+        passed = place.records if place.were == were else 0
+        records = islice(self._records(folder, paths), passed, None)
+        page = tuple(islice(records, RECORDS))
+        if next(records, None) is not None:
+            after = {"after": place.after, "records": passed + len(page), "were": were}
+        elif len(left) > len(paths):
+            after = {"after": paths[-1]}
+        else:
+            return AnnotationPage(page, None, place.is_final)
+        cursor = as_cursor(FilePlace.model_validate({"is_final": place.is_final, **after}))
+        return AnnotationPage(page, cursor, complete=False)
 
     def _answer_paths(self, folder: BatchFolder) -> list[str]:
         """Paths of the files of answers, sorted."""
@@ -232,7 +288,8 @@ class FolderVendor(LabelVendor):
 
     def _look(self, ref: str) -> BatchFolder:
         """The batch's folder as it is now; raises as `_terms`."""
-        return BatchFolder(self._store, ref, self._terms(ref), sorted(self._store.tags(ref)))
+        files = {file.path: file for file in self._store.listing(ref)}
+        return BatchFolder(self._tables, ref, self._terms(ref), files)
 
     def _terms(self, ref: str) -> BatchTerms:
         """The terms under which the batch's folder was made.

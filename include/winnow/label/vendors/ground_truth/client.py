@@ -147,7 +147,7 @@ class GroundTruthVendor(FolderVendor):
         """Workers' responses; one to a line that was not asked is to a task of the file's name."""
         task_of = dict(_responses(folder))
         for path in paths:
-            task = task_of[path] or AskedLine(path.split("/", 2)[2], 0, b"")
+            task = task_of[path] or AskedLine(path.split("/", 2)[2], 0)
             yield from read_answers(self._read(path), task)
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
