@@ -13,7 +13,6 @@ from winnow.campaign import Campaign, parse_campaign
 from winnow.campaign.teams import TEAMS_FILE
 from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.intervals import wilson
-from winnow.label.tasks import BuiltTasks
 from winnow.lake import Lake
 from winnow.publish.versions import newest, publish, store_object
 from winnow.records import (
@@ -25,7 +24,10 @@ from winnow.records import (
     to_table,
 )
 from winnow.stages.label import rounds as label_rounds
+from winnow.stages.label.plans import freeze_plan
 from winnow.validate.verdict import Check, Verdict, worst_of
+
+from .label_rows import drafted
 
 FIRST_DAY = date(2026, 11, 25)
 N_PROMPTS = 6
@@ -173,7 +175,7 @@ class World:
 
     def plan(self, batch: Batch, number: int = 0) -> None:
         """Freeze a plan of what to ask."""
-        label_rounds.freeze_plan(batch, number, lambda: BuiltTasks([], [], [], {}))
+        freeze_plan(batch, number, lambda _: drafted())
 
     def submit(self, batch: Batch, deadline: datetime, number: int = 0) -> None:
         """Note that the vendor has a round of the batch."""

@@ -7,7 +7,7 @@ from typing import Any
 from winnow.batch import Batch
 from winnow.ids import pair_id, prompt_id, response_id
 from winnow.ingest.ledger import Entry, append, read_ledger
-from winnow.records import COMPARISONS, PROMPTS, RESPONSES, to_table
+from winnow.records import COMPARED, COMPARISONS, PROMPTS, RESPONSES, to_table
 
 Row = dict[str, Any]
 
@@ -34,14 +34,17 @@ def fabricate(batch: Batch, n_pairs: int) -> None:
     comparisons = [_comparison(*responses[2 * i : 2 * i + 2], i / n_pairs) for i in range(n_pairs)]
     _commit(batch, "ingest", "prompts", to_table(prompts, PROMPTS))
     _commit(batch, "expand", "responses", to_table(responses, RESPONSES))
-    _commit(batch, "select", "comparisons", to_table(comparisons, COMPARISONS))
+    compared = to_table(responses, COMPARED)
+    pairs = to_table(comparisons, COMPARISONS)
+    _commit(batch, "select", "comparisons", pairs, compared=compared)
 
 
-def _commit(batch: Batch, stage: str, name: str, table: Any) -> None:
+def _commit(batch: Batch, stage: str, name: str, table: Any, **others: Any) -> None:
+    tables = {name: table, **others}
     batch.commit(
         stage,
         inputs=[],
-        outputs={name: batch.write_table(stage, name, table)},
+        outputs={each: batch.write_table(stage, each, rows) for each, rows in tables.items()},
         counts={"rows_in": table.num_rows, "rows_out": table.num_rows, "quarantined": 0},
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +16,18 @@ from winnow.label.aggregation import aggregate as by_votes
 from winnow.label.aggregation import annotators
 from winnow.label.aggregation.agreement import Agreement
 from winnow.label.aggregation.agreement import batch_agreement as agreement_in
-from winnow.records import to_table
+from winnow.label.tasks import Draft
+from winnow.records import ASKED, to_table
 from winnow.validate import metrics
 
 Row = Mapping[str, Any]
+
+
+def drafted(tasks: Sequence[Any] = (), requests: Sequence[Any] = ()) -> Draft:
+    """A draft of tasks, beside what they show where that matters."""
+    shown = [asdict(request) for request in requests] or [{}] * len(tasks)
+    rows = [{**each, **asdict(task)} for each, task in zip(shown, tasks, strict=True)]
+    return Draft(to_table(rows, ASKED).to_batches(), "i")
 
 
 @contextmanager

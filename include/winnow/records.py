@@ -83,6 +83,11 @@ TASKS = _schema(
     """
 )
 
+ASKED = pa.unify_schemas(
+    [TASKS, _schema("dimension messages:messages response_a response_b repeats")]
+)
+"""A task beside what its annotator sees; `repeats` names the task that it asks again."""
+
 ANNOTATIONS = _schema(
     """
     annotation_id revision:int64 task_id pair_id kind annotator choice swapped:bool preferred

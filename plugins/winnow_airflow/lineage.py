@@ -137,12 +137,13 @@ def _vendor(done: Done, round: str) -> tuple[str, str]:
 
 def _asked(done: Done, round: str) -> Iterator[tuple[str, int]]:
     """Where the vendor has a round, and how many tasks it was asked; nothing if none."""
-    from winnow.stages.label.rounds import read_plan, read_submission
+    from winnow.stages.label.plans import read_plan
+    from winnow.stages.label.rounds import read_submission
 
     number = int(round.removeprefix("round-"))
     record, plan = read_submission(done.batch, number), read_plan(done.batch, number)
     if record is not None and plan is not None:
-        yield record.ref, len(plan.tasks)
+        yield record.ref, plan.totals.tasks
 
 
 def _dataset(done: Done) -> tuple[str, str]:

@@ -19,12 +19,14 @@ import pytest
 from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.ids import content_id
+from winnow.label.tasks import tasks_of
 from winnow.label.vendor import Message, TaskRequest, VendorAccount
 from winnow.label.vendors import batch_of_event, connect
 from winnow.label.vendors.label_studio.client import LabelStudioVendor
 from winnow.lake import FolderLake
 from winnow.stages import label
-from winnow.stages.label.rounds import look, read_plan
+from winnow.stages.label.plans import read_plan
+from winnow.stages.label.rounds import look
 
 from ..fabricated import fabricate
 from ..label_studio_world import TOKEN, LabelStudioWorld, chosen, rated
@@ -193,13 +195,14 @@ def test_a_batch_goes_through_the_stage(
         label.submit(batch, dying)
     ref = label.submit(batch, vendor)["ref"]
     plan = read_plan(batch, 0)
-    assert plan is not None and len(plan.tasks) == 8
-    assert [world.times_held(task.task_id) for task in plan.tasks] == [1] * 8
+    assert plan is not None and plan.totals.tasks == 8
+    planned = tasks_of(plan.tasks.to_pylist())
+    assert [world.times_held(task.task_id) for task in planned] == [1] * 8
 
     shown = ann.next_task(ref)
     assert set(shown["data"]) == {"task", "prompt", "response_a", "response_b"}
 
-    votes = [task.task_id for task in sorted(plan.tasks, key=lambda t: (t.pair_id, t.repetition))]
+    votes = [task.task_id for task in sorted(planned, key=lambda t: (t.pair_id, t.repetition))]
     number = world.numbers(ref)
     edited = ann.answer(number[votes[0]], rated("a", 5, 2, "<b>Clear</b>"))
     for result in (chosen("b"), chosen("a")):

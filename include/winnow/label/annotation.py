@@ -174,4 +174,9 @@ def _holds_twice(value: Any) -> bool:
 
 def of_nobody(annotation: Annotation) -> Annotation:
     """The annotation without its annotator: no two answers are known to be one person's."""
-    return replace(annotation, annotator=f"{UNKNOWN}{content_id(annotation.annotation_id)[:16]}")
+    return replace(annotation, annotator=nobody(annotation.annotation_id))
+
+
+def nobody(annotation_id: str) -> str:
+    """What stands for the annotator of an answer of whom nothing is known."""
+    return f"{UNKNOWN}{content_id(annotation_id)[:16]}"

@@ -2,35 +2,47 @@
 
 What always holds: records received = annotations + quarantined + exact re-deliveries, checked
 before returning; nothing a vendor sent is lost. The annotations do not depend on the order in which
-records came, so the same deliveries always give the same rows.
+records came, so the same deliveries always give the same rows. Records are read one by one and
+compared in DuckDB: of a batch of any size a few thousand are held.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from winnow.errors import Corrupt
 from winnow.ids import content_id
 from winnow.ingest.values import Unreadable
-from winnow.label.aggregation.votes import COMPARISON, REPEAT
-from winnow.label.annotation import (
-    NOT_COUNTED,
-    UNKNOWN,
-    Annotation,
-    AskedTask,
-    of_nobody,
-    read_annotation,
-)
-from winnow.records import Quarantined
+from winnow.label.annotation import UNKNOWN, AskedTask, nobody, read_annotation
+from winnow.records import ANNOTATIONS, Quarantined, to_table
+from winnow.sql import Source, database, statements
 
 Row = Mapping[str, Any]
 
 _TASK_ID = re.compile(rb'"task_id"\s*:\s*"([!-~]+?)"')
+_AT_ONCE = 5_000
+_READ = pa.schema(
+    [
+        *ANNOTATIONS,
+        ("source", pa.string()),
+        ("line", pa.int64()),
+        ("look", pa.int64()),
+        ("raw", pa.binary()),
+    ]
+)
+"""An annotation beside the record that it was read from."""
+_LOOKS = pa.schema([("source", pa.string()), ("last", pa.int64())])
+_SQL = statements(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +64,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """`n_received = len(annotations) - n_vanished + len(quarantined) + n_redelivered`.
+    """`n_received = n_annotations - n_vanished + len(quarantined) + n_redelivered`.
 
-    `refused` are the tasks that a record in quarantine names: somebody answered them.
+    Annotations that were taken over are not counted there. `annotations` is a file of rows of
+    `records.ANNOTATIONS`, by id and revision; `refused` are the tasks that a record in quarantine
+    names: somebody answered them.
     """
 
-    annotations: list[Annotation]
+    annotations: Path
+    n_annotations: int
     quarantined: list[Quarantined]
     n_received: int
     n_redelivered: int
@@ -65,191 +80,193 @@ class Collection:
     refused: frozenset[str] = frozenset()
 
 
-_Read = tuple[Annotation, Delivery]
-
-
 def read_deliveries(
-    deliveries: Sequence[Delivery],
-    tasks: Sequence[Row],
+    deliveries: Iterable[Delivery],
+    tasks: Source,
     last_look: Mapping[str, int],
+    folder: Path,
     names_people: bool = True,
+    taken: Source | None = None,
 ) -> Collection:
     """All annotations in `deliveries`, sorted by id and revision.
 
-    `tasks` are the rows of `records.TASKS` that were asked for. `last_look` has the number of the
-    last whole look at each source that only shows what stands at the time: what an earlier look
-    brought and this one did not was retracted. Unless the vendor `names_people`, one id on all
-    answers of each round is nobody's: each is then of an annotator of its own, of whom nothing is
-    known.
+    Args:
+        deliveries: In the order of arrival.
+        tasks: Rows of `records.TASKS` that were asked for.
+        last_look: The number of the last whole look at each source that only shows what stands at
+            the time: what an earlier look brought and this one did not was retracted.
+        folder: For the result, and for what does not fit into memory.
+        names_people: False where one id on all answers of each round is nobody's: each is then of
+            an annotator of its own, of whom nothing is known.
+        taken: Annotations of other campaigns that come beside them: who judged a pair there gave a
+            repeat here and no second vote.
 
     Raises:
         Corrupt: The counts do not add up.
     """
-    asked = {
-        task["task_id"]: AskedTask(task["pair_id"], task["swapped"], task["kind"]) for task in tasks
-    }
-    read: list[_Read] = []
-    rejected: list[Quarantined] = []
-    for delivery in deliveries:
-        try:
-            read.append((read_annotation(delivery.raw, asked), delivery))
-        except Unreadable as error:
-            rejected.append(_quarantined(delivery, error.reason, error.detail))
-    read = _told_apart(read)
-    distinct, conflicting, n_redelivered = _merge_deliveries(read)
-    vanished = _vanished(distinct, read, last_look)
-    kept, repeated = _drop_repeated(distinct, vanished)
-    annotations = [*kept, *vanished]
-    if not names_people and _is_one_id(annotations, tasks):
-        annotations = [of_nobody(annotation) for annotation in annotations]
-    # By their place; the same bytes of a source once.
-    rejected = sorted([*rejected, *conflicting, *repeated], key=lambda r: (r.file, r.line))
-    once: dict[tuple[str | None, bytes | None], Quarantined] = {}
-    for row in rejected:
-        once.setdefault((row.file, row.raw), row)
-    quarantined = list(once.values())
-    # Of a record in quarantine nothing else may be readable.
-    named = {name.decode("ascii") for r in quarantined for name in _TASK_ID.findall(r.raw or b"")}
-    n_redelivered += len(rejected) - len(quarantined)
-    n_accounted = len(kept) + len(quarantined) + n_redelivered
-    if n_accounted != len(deliveries):
-        raise Corrupt(
-            f"{len(deliveries)} records came and {n_accounted} are accounted for; nothing was "
-            "kept. This is a fault of Winnow."
+    asked = AskedTasks(tasks)
+    read, rejected, n_received = _read(deliveries, asked, folder / "read.parquet")
+    read = _told_apart(read, folder / "told-apart.parquet")
+    looks = pa.table([list(last_look), list(last_look.values())], schema=_LOOKS)
+    taken = ANNOTATIONS.empty_table() if taken is None else taken
+    with database({"read": read, "tasks": tasks, "looks": looks, "taken": taken}) as connection:
+        connection.execute(_SQL["compared"])
+        conflicting = _refused(connection, "conflicting")
+        repeated = _refused(connection, "repeated")
+        ((n_kept, n_vanished, n_redelivered, is_one_id),) = connection.sql(
+            _SQL["counts"]
+        ).fetchall()
+        # By their place; the same bytes of a source once.
+        rejected = sorted([*rejected, *conflicting, *repeated], key=lambda r: (r.file, r.line))
+        once: dict[tuple[str | None, bytes | None], Quarantined] = {}
+        for row in rejected:
+            once.setdefault((row.file, row.raw), row)
+        n_redelivered += len(rejected) - len(once)
+        n_accounted = n_kept + len(once) + n_redelivered
+        if n_accounted != n_received:
+            raise Corrupt(
+                f"{n_received} records came and {n_accounted} are accounted for; nothing was "
+                "kept. This is a fault of Winnow."
+            )
+        standing = connection.sql(_SQL["standing"])
+        own = _of_nobody if not names_people and is_one_id else None
+        standing_file = _written(standing, folder / "standing.parquet", own)
+    with database({"standing": standing_file, "taken": taken}) as connection:
+        annotations = _written(
+            connection.sql(_SQL["one_vote_each"]), folder / "annotations.parquet"
         )
+    # Of a record in quarantine nothing else may be readable.
+    named = {n.decode("ascii") for r in once.values() for n in _TASK_ID.findall(r.raw or b"")}
     return Collection(
-        annotations=one_vote_each(annotations),
-        quarantined=quarantined,
-        n_received=len(deliveries),
+        annotations=annotations,
+        n_annotations=pq.read_metadata(annotations).num_rows,
+        quarantined=list(once.values()),
+        n_received=n_received,
         n_redelivered=n_redelivered,
-        n_vanished=len(vanished),
-        refused=frozenset(named & asked.keys()),
+        n_vanished=n_vanished,
+        refused=frozenset(name for name in named if name in asked),
     )
 
 
-def _is_one_id(annotations: Iterable[Annotation], tasks: Sequence[Row]) -> bool:
-    """Whether no round has answers under two ids; an answer that names nobody has none."""
-    round_of = {task["task_id"]: task.get("round", 0) for task in tasks}
-    ids: defaultdict[int, set[str]] = defaultdict(set)
-    for each in annotations:
-        if not each.annotator.startswith(UNKNOWN):
-            ids[round_of[each.task_id]].add(each.annotator)
-    return all(len(of_round) == 1 for of_round in ids.values())
+class AskedTasks(Mapping[str, AskedTask]):
+    """The tasks that were asked, by id; a million take some 100 MiB."""
+
+    def __init__(self, tasks: Source) -> None:
+        names = ["task_id", "pair_id", "swapped", "kind"]
+        rows = (
+            tasks.select(names)
+            if isinstance(tasks, pa.Table)
+            else pq.read_table(tasks, columns=names)
+        )
+        rows = rows.sort_by("task_id").combine_chunks()
+        self._rows = {name: rows[name].chunk(0) if len(rows) else () for name in rows.schema.names}
+        ids = rows["task_id"].cast(pa.binary()).to_numpy()
+        self._ids = np.array(ids, dtype=np.bytes_)
+
+    def __getitem__(self, task_id: str) -> AskedTask:
+        place = int(np.searchsorted(self._ids, task_id.encode("utf-8", "replace")))
+        if place >= len(self._ids) or self._rows["task_id"][place].as_py() != task_id:
+            raise KeyError(task_id)
+        pair, swapped, kind = (self._rows[n][place].as_py() for n in ("pair_id", "swapped", "kind"))
+        return AskedTask(pair, swapped, kind)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.as_py() for name in self._rows["task_id"])
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
 
-def _told_apart(read: Sequence[_Read]) -> list[_Read]:
+def _read(
+    deliveries: Iterable[Delivery], asked: Mapping[str, AskedTask], file: Path
+) -> tuple[Path, list[Quarantined], int]:
+    """The annotations in a file, the records that are none, and how many records there were."""
+    rejected: list[Quarantined] = []
+    n_received = 0
+    with pq.ParquetWriter(file, _READ) as writer:
+        waiting = iter(deliveries)
+        while some := list(islice(waiting, _AT_ONCE)):
+            n_received += len(some)
+            rows = []
+            for delivery in some:
+                try:
+                    rows.append(_row(read_annotation(delivery.raw, asked), delivery))
+                except Unreadable as error:
+                    rejected.append(_quarantined(delivery, error.reason, error.detail))
+            writer.write_table(to_table(rows, _READ))
+    return file, rejected, n_received
+
+
+def _row(annotation: Any, delivery: Delivery) -> Row:
+    row = {name: getattr(annotation, name) for name in ANNOTATIONS.names}
+    return row | {name: getattr(delivery, name) for name in ("source", "line", "look", "raw")}
+
+
+def _told_apart(read: Path, file: Path) -> Path:
     """The records, each annotation under an id of its own.
 
     An id that stands on answers to several tasks in one revision is no more than a number in a
     list: a vendor counts from 1 in each file. A later revision may move to another task.
     """
-    tasks_of: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-    for a, _ in read:
-        tasks_of[a.annotation_id, a.revision].add(a.task_id)
-    shared = {name for (name, _), tasks in tasks_of.items() if len(tasks) > 1}
+    shared = _shared_ids(read)
+    if not shared:
+        return read
 
-    def own(a: Annotation) -> Annotation:
-        if a.annotation_id not in shared:
-            return a
-        a = replace(a, annotation_id=content_id("annotation", a.annotation_id, a.task_id))
-        return of_nobody(a) if a.annotator.startswith(UNKNOWN) else a
+    def own(row: dict[str, Any]) -> None:
+        if row["annotation_id"] in shared:
+            row["annotation_id"] = content_id("annotation", row["annotation_id"], row["task_id"])
+            if row["annotator"].startswith(UNKNOWN):
+                _of_nobody(row)
 
-    return [(own(annotation), delivery) for annotation, delivery in read]
-
-
-def _merge_deliveries(read: Iterable[_Read]) -> tuple[list[_Read], list[Quarantined], int]:
-    """One delivery per (annotation, revision); the same again is counted, another is rejected."""
-    first: dict[tuple[str, int], _Read] = {}
-    conflicting: list[Quarantined] = []
-    n_redelivered = 0
-    # By content and not by arrival, so that a reordered delivery keeps the same record.
-    for annotation, delivery in sorted(read, key=lambda r: r[1].raw):
-        name = annotation.annotation_id
-        held, by = first.setdefault((name, annotation.revision), (annotation, delivery))
-        if by is delivery:
-            continue
-        if held == annotation:
-            n_redelivered += 1
-        else:
-            detail = "another record claims this annotation and revision"
-            conflicting.append(_quarantined(delivery, "conflicting_delivery", detail, name))
-    return list(first.values()), conflicting, n_redelivered
+    with pq.ParquetFile(read) as source, pq.ParquetWriter(file, _READ) as writer:
+        for rows in source.iter_batches(_AT_ONCE):
+            writer.write(_changed(rows, _READ, own))
+    return file
 
 
-def _drop_repeated(
-    read: Sequence[_Read], vanished: Sequence[Annotation]
-) -> tuple[list[Annotation], list[Quarantined]]:
-    """Keep an annotator's first standing answer to a task by `_rank`, in all its revisions."""
-    standing = [*(annotation for annotation, _ in read), *vanished]
-    repeated = _later_answers(standing, lambda a: (a.task_id, a.annotator))
-    detail = "this annotator answers the task in another record"
-    kept: list[Annotation] = []
-    rejected: list[Quarantined] = []
-    for annotation, delivery in read:
-        name = annotation.annotation_id
-        if name in repeated:
-            rejected.append(_quarantined(delivery, "repeated_annotator", detail, name))
-        else:
-            kept.append(annotation)
-    return kept, rejected
+def _shared_ids(read: Path) -> set[str]:
+    with database({"read": read}) as connection:
+        return {name for (name,) in connection.sql(_SQL["shared"]).fetchall()}
 
 
-def _vanished(
-    distinct: Iterable[_Read], read: Sequence[_Read], last_look: Mapping[str, int]
-) -> list[Annotation]:
-    """A retraction for each annotation that the last look at its source did not bring again."""
-    of_looks: defaultdict[bool, set[str]] = defaultdict(set)
-    for annotation, delivery in read:
-        is_old = delivery.look < last_look.get(delivery.source, 0)
-        of_looks[is_old].add(annotation.annotation_id)
-    gone = of_looks[True] - of_looks[False]
-    latest = _latest(a for a, _ in distinct if a.annotation_id in gone)
+def _of_nobody(row: dict[str, Any]) -> None:
+    row["annotator"] = nobody(row["annotation_id"])
+
+
+def _changed(
+    rows: pa.RecordBatch, schema: pa.Schema, change: Callable[[dict[str, Any]], None]
+) -> pa.RecordBatch:
+    changed = rows.to_pylist()
+    for row in changed:
+        change(row)
+    return pa.RecordBatch.from_pylist(changed, schema)
+
+
+def _written(
+    rows: duckdb.DuckDBPyRelation,
+    file: Path,
+    change: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """Annotations in a file, in row groups of `_AT_ONCE`; equal rows, equal bytes."""
+    with pq.ParquetWriter(file, ANNOTATIONS, compression="zstd") as writer:
+        for page in rows.to_arrow_reader(_AT_ONCE):
+            named = page.cast(ANNOTATIONS)
+            writer.write(named if change is None else _changed(named, ANNOTATIONS, change))
+    return file
+
+
+_DETAILS = {
+    "conflicting": ("conflicting_delivery", "another record claims this annotation and revision"),
+    "repeated": ("repeated_annotator", "this annotator answers the task in another record"),
+}
+
+
+def _refused(connection: duckdb.DuckDBPyConnection, which: str) -> list[Quarantined]:
+    reason, detail = _DETAILS[which]
     return [
-        replace(annotation, revision=annotation.revision + 1, status="retracted", price=0)
-        for annotation in latest
-        if annotation.status != "retracted"
+        _quarantined(Delivery(raw, source, line, look), reason, detail, name)
+        for raw, source, line, look, name in connection.sql(_SQL[which]).fetchall()
     ]
-
-
-def one_vote_each(annotations: Sequence[Annotation]) -> list[Annotation]:
-    """Sorted by id; an annotator's second judgement of a pair is a repeat and no second vote."""
-    # What an annotation says last, it says: a revision may name another task than those before it.
-    votes = [annotation for annotation in _latest(annotations) if annotation.kind == COMPARISON]
-    repeats = _later_answers(votes, lambda a: (a.pair_id, a.annotator))
-    counted = [
-        replace(annotation, kind=REPEAT)
-        if annotation.kind == COMPARISON and annotation.annotation_id in repeats
-        else annotation
-        for annotation in annotations
-    ]
-    return sorted(counted, key=lambda a: (a.annotation_id, a.revision))
-
-
-def _later_answers(
-    annotations: Iterable[Annotation], same: Callable[[Annotation], tuple[str, str]]
-) -> set[str]:
-    """Ids of standing annotations that come after another of the same `same`, by `_rank`."""
-    standing = [a for a in _latest(annotations) if a.status not in NOT_COUNTED]
-    answered: set[tuple[str, str]] = set()
-    later: set[str] = set()
-    for annotation in sorted(standing, key=_rank):
-        if same(annotation) in answered:
-            later.add(annotation.annotation_id)
-        answered.add(same(annotation))
-    return later
-
-
-def _latest(annotations: Iterable[Annotation]) -> list[Annotation]:
-    latest: dict[str, Annotation] = {}
-    for annotation in sorted(annotations, key=lambda a: a.revision):
-        latest[annotation.annotation_id] = annotation
-    return list(latest.values())
-
-
-def _rank(annotation: Annotation) -> tuple[bool, datetime, str]:
-    """By time, what says something before a skip: who skipped first may judge later."""
-    finished = annotation.finished_at or datetime.max.replace(tzinfo=UTC)
-    return annotation.preferred is None, finished, annotation.annotation_id
 
 
 def _quarantined(

@@ -11,64 +11,90 @@ What always holds: pure and deterministic, and no id is one that was asked befor
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from winnow.campaign import Label
 from winnow.ids import task_id
-from winnow.label.aggregation.votes import COMPARISON, by_pair, votes_of
-from winnow.label.tasks import BuiltTasks, Task
-from winnow.label.vendor import TaskRequest
+from winnow.label.aggregation.votes import by_pair, votes_of
+from winnow.label.database import opened
+from winnow.records import ASKED
+from winnow.sql import Source
 
 Row = Mapping[str, Any]
-_Asked = tuple[Task, TaskRequest]
 
 
 def follow_up(
-    tasks: Sequence[Task],
-    requests: Sequence[TaskRequest],
-    annotations: Sequence[Row],
-    unanswered: Collection[str],
+    asked: Source,
+    annotations: Source,
+    unanswered: Source,
     label: Label,
     round: int,
-) -> BuiltTasks:
+    most: int | None = None,
+) -> Iterator[pa.RecordBatch]:
     """Tasks of round number `round`, those bought again first, then third votes.
 
     In that order a budget that ends early leaves the fewest pairs without any vote.
 
     Args:
-        tasks: All that was asked so far.
-        requests: `requests[i]` is what `tasks[i]` showed.
+        asked: All that was asked so far, rows of `records.ASKED`.
         annotations: Rows of `records.ANNOTATIONS`, every revision.
-        unanswered: Ids of tasks that nobody answered; of the round before, they are bought again
-            if the campaign says so.
+        unanswered: Ids of tasks that nobody answered, `task_id`; of the round before, they are
+            bought again if the campaign says so.
         label: Says whether there are third votes, and what becomes of `unanswered`.
         round: Of the new tasks, 1 or more.
+        most: Tasks at most; None: any number.
     """
-    asked = list(zip(tasks, requests, strict=True))
-    lost = set(unanswered) if label.unanswered == "buy_again" else set()
-    again = [
-        (task, request)
-        for task, request in asked
-        if task.kind == COMPARISON and task.round == round - 1 and task.task_id in lost
-    ]
-    contested = contested_pairs(annotations) if label.third_votes else set()
-    contested -= {task.pair_id for task, _ in again}
-    # Each with the next free number of its pair.
-    next_free: defaultdict[str, int] = defaultdict(int)
-    for task in tasks:
-        next_free[task.pair_id] = max(next_free[task.pair_id], task.repetition + 1)
-    new = BuiltTasks([], [], [], {})
-    for task, request in [*again, *_third_votes(asked, contested)]:
-        number = next_free[task.pair_id]
-        next_free[task.pair_id] += 1
-        new_id = task_id(task.pair_id, task.shown_a, task.shown_b, task.rubric_version, number)
-        unsent = replace(task, task_id=new_id, vendor_ref=None, submitted_at=None)
-        new.tasks.append(replace(unsent, round=round, repetition=number))
-        new.requests.append(replace(request, task_id=new_id))
-    return new
+    given = {
+        "round": round,
+        "again": label.unanswered == "buy_again",
+        "third": label.third_votes,
+        "most": most,
+    }
+    tables = {"annotations": annotations, "asked": asked, "unanswered": unanswered}
+    with opened(tables) as connection:
+        for page in connection.sql(_FOLLOW_UP, params=given).to_arrow_reader(_PAGE):
+            rows = page.cast(ASKED)
+            names = ("pair_id", "shown_a", "shown_b", "rubric_version", "repetition")
+            columns = (rows[name].to_pylist() for name in names)
+            ids = pa.array(map(task_id, *columns), pa.string())
+            yield rows.set_column(rows.schema.get_field_index("task_id"), "task_id", ids)
+
+
+_PAGE = 2_000
+_NEW = {"repetition": "numbered.number", "round": "$round"}
+_NEW |= dict.fromkeys(("vendor_ref", "submitted_at"), "NULL")
+# A third vote shows the sides of the first task of its pair: they were random, and say nothing of
+# how the two votes went. Of a pair that held one vote before anything was asked it is the second
+# vote; a pair that held two was asked its third one. Each has the next free number of its pair.
+_FOLLOW_UP = f"""
+WITH again AS (
+    SELECT pair_id, row_n FROM asked WHERE $again AND kind = 'comparison' AND round = $round - 1
+        AND task_id IN (SELECT task_id FROM unanswered)
+),
+contested AS (
+    SELECT pair_id FROM votes WHERE $third GROUP BY pair_id
+    HAVING count(*) = 2 AND count(*) FILTER (preferred = 'first') = 1
+        AND count(*) FILTER (preferred = 'second') = 1 AND count(DISTINCT annotator) = 2
+),
+third AS (
+    SELECT pair_id, row_n FROM asked WHERE kind = 'comparison' AND repetition < 2
+        AND pair_id IN (SELECT pair_id FROM contested)
+        AND pair_id NOT IN (SELECT pair_id FROM again)
+    QUALIFY row_number() OVER (PARTITION BY pair_id ORDER BY repetition, row_n) = 1
+),
+new AS (SELECT 0 AS part, * FROM again UNION ALL SELECT 1, * FROM third),
+next_free AS (SELECT pair_id, max(repetition) + 1 AS number FROM asked GROUP BY pair_id),
+numbered AS (
+    SELECT row_n, part, number + row_number() OVER (PARTITION BY pair_id ORDER BY part, row_n) - 1
+        AS number
+    FROM new JOIN next_free USING (pair_id)
+)
+SELECT {", ".join(f"{_NEW.get(name, name)} AS {name}" for name in ASKED.names)}
+FROM asked JOIN numbered USING (row_n) ORDER BY part, row_n LIMIT $most
+"""
 
 
 def contested_pairs(annotations: Sequence[Row]) -> set[str]:
@@ -81,17 +107,3 @@ def contested_pairs(annotations: Sequence[Row]) -> set[str]:
         and {row["preferred"] for row in rows} == {"first", "second"}
         and rows[0]["annotator"] != rows[1]["annotator"]
     }
-
-
-def _third_votes(asked: Sequence[_Asked], contested: Collection[str]) -> list[_Asked]:
-    """The first task of each contested pair: a third vote shows the same sides.
-
-    Its sides were random, and say nothing of how the two votes went. Of a pair that held one vote
-    before anything was asked it is the second vote; a pair that held two was asked its third one.
-    """
-    first: dict[str, _Asked] = {}
-    for each in sorted(asked, key=lambda each: each[0].repetition):
-        task = each[0]
-        if task.kind == COMPARISON and task.repetition < 2 and task.pair_id in contested:
-            first.setdefault(task.pair_id, each)
-    return [each for each in asked if first.get(each[0].pair_id) is each]

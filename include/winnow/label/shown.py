@@ -6,9 +6,11 @@ in all texts of a pair, so a reader can follow who is who; the marks do not depe
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from winnow.errors import Corrupt
@@ -20,6 +22,8 @@ from winnow.records import Quarantined
 
 Row = Mapping[str, Any]
 PiiPolicy = Literal["scrub", "block", "send"]
+_TEXTS = 4096
+"""Texts whose personal data is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,11 @@ class PiiGuard:
 
     policy: PiiPolicy
     counts: Counter[str] = field(default_factory=Counter)
-    _by_text: dict[str, Counter[str]] = field(default_factory=dict)
+    _counted: set[bytes] = field(default_factory=set)
+    _of_text: Callable[[str], Counter[str]] = field(
+        # Pairs of one prompt come one after another.
+        default_factory=lambda: lru_cache(_TEXTS)(lambda text: scrub(text)[1])
+    )
 
     def ready(self, pair: ShownPair) -> ShownPair | Quarantined:
         """`pair` without PII; or why it is not worth asking.
@@ -81,10 +89,13 @@ class PiiGuard:
         return pair
 
     def _look(self, text: str) -> Counter[str]:
-        if text not in self._by_text:
-            self._by_text[text] = scrub(text)[1]
-            self.counts.update(self._by_text[text])
-        return self._by_text[text]
+        held = self._of_text(text)
+        if held:
+            name = hashlib.blake2b(text.encode(), digest_size=16).digest()
+            if name not in self._counted:
+                self._counted.add(name)
+                self.counts.update(held)
+        return held
 
 
 def _refused(pair: ShownPair, reason: str, detail: str) -> Quarantined:

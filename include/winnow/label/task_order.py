@@ -14,26 +14,41 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from winnow.ids import seed_from
 from winnow.label.shown import ShownPair
 
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
-def places_of_pairs(pairs: Sequence[ShownPair], seed: int) -> dict[str, float]:
-    """Where in [0, 1) each pair's first vote comes, by pair id; each pair at most once."""
-    nearest = sorted(pairs, key=lambda p: (abs(p.p_first - 0.5), p.pair_id))
-    longest = sorted(pairs, key=lambda p: (-p.n_chars, p.pair_id))
-    by_nearness = {pair.pair_id: rank for rank, pair in enumerate(nearest)}
-    by_length = {pair.pair_id: rank for rank, pair in enumerate(longest)}
+def places_of_pairs(pairs: pa.Table, seed: int) -> NDArray[np.float64]:
+    """Where in [0, 1) each pair's first vote comes, in the order of `pairs`.
 
-    def hardness(pair: ShownPair) -> tuple[int, int]:
-        """Lowest for the hardest pair: as near 1/2, or as long, as few others are."""
-        best = min(by_nearness[pair.pair_id], by_length[pair.pair_id])
-        return best, seed_from("order", seed, pair.pair_id)
+    Args:
+        pairs: `pair_id`, `p_first` (the model's chance that the first is preferred) and `n_chars`
+            (characters that an annotator reads), a row a pair.
+        seed: Of the campaign.
+    """
+    ids = pairs["pair_id"].combine_chunks()
+    by_id = pc.rank(ids, tiebreaker="first").to_numpy()
+    nearest = np.lexsort((by_id, np.abs(pairs["p_first"].to_numpy() - 0.5)))
+    longest = np.lexsort((by_id, -pairs["n_chars"].to_numpy()))
+    # Lowest for the hardest pair: as near 1/2, or as long, as few others are.
+    best = np.minimum(_ranks(nearest), _ranks(longest))
+    drawn = np.fromiter((seed_from("order", seed, name.as_py()) for name in ids), np.int64)
+    ranks = _ranks(np.lexsort((drawn, best)))
+    return np.asarray(ranks * _GOLDEN % 1.0, np.float64)
 
-    ranked = sorted(pairs, key=hardness)
-    return {pair.pair_id: rank * _GOLDEN % 1.0 for rank, pair in enumerate(ranked)}
+
+def _ranks(order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The place of each row in an order of them."""
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    return ranks
 
 
 def places_of_gold(pairs: Sequence[ShownPair], seed: int) -> list[float]:

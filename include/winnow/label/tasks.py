@@ -11,10 +11,16 @@ pair that holds votes already, bought by another campaign, only what is missing 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from winnow.batch import Artifact
 from winnow.campaign import Label
@@ -23,7 +29,8 @@ from winnow.ingest.pairs import as_seen
 from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold, places_of_pairs
 from winnow.label.vendor import Message, TaskRequest
-from winnow.records import Quarantined
+from winnow.records import ASKED, MESSAGES, TASKS, Quarantined, to_table
+from winnow.sql import database
 from winnow.text import plain_text
 
 Row = Mapping[str, Any]
@@ -84,8 +91,52 @@ class BuiltTasks:
     taken: Mapping[str, Artifact] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Tasks of a round in sending order, as many as there are, not held at once.
+
+    Attributes:
+        asked: Rows of `records.ASKED`; they can be read once.
+        instructions: What annotators are told.
+        quarantined: The pairs not worth asking.
+        pii: As in `BuiltTasks`.
+        taken: As in `BuiltTasks`.
+    """
+
+    asked: Iterable[pa.RecordBatch]
+    instructions: str
+    quarantined: Sequence[Quarantined] = ()
+    pii: Mapping[str, int] = field(default_factory=dict)
+    taken: Mapping[str, Artifact] = field(default_factory=dict)
+
+
 _NOTHING = Held(0, False, False)
-_Placed = tuple[float, Task, TaskRequest]
+_PAGE, _SLICE = 2_000, 5_000
+"""Rows that are read, and pairs that are worked on, at once."""
+_SHOWN = pa.schema(
+    [
+        *((name, pa.string()) for name in ("pair_id", "first_id", "second_id")),
+        *((name, pa.string()) for name in ("dimension", "expected", "first", "second")),
+        ("messages", MESSAGES),
+        ("shown_n", pa.int64()),
+        ("place_n", pa.int64()),
+        ("p_first", pa.float64()),
+        ("n_chars", pa.int64()),
+    ]
+)
+"""A pair that is ready to be shown; `place_n` is its place among the comparisons."""
+_PLACED = pa.schema(
+    [
+        ("place", pa.float64()),
+        ("task_id", pa.string()),
+        ("kind", pa.string()),
+        ("repetition", pa.int32()),
+        ("swapped", pa.bool_()),
+        ("repeats", pa.string()),
+        ("shown_n", pa.int64()),
+    ]
+)
+"""A task at its place in the order, and which pair it shows."""
 
 
 def build_tasks(
@@ -97,44 +148,111 @@ def build_tasks(
     seed: int,
     held: Mapping[str, Held] | None = None,
 ) -> BuiltTasks:
-    """Tasks of `comparisons` and of as much of `gold` as the campaign wants, in sending order.
-
-    `held` are the votes that pairs have already, by pair id. A pair that has enough gets no task,
-    and counts for no gold.
+    """`draft_tasks` for a batch that fits into memory.
 
     Raises:
         Corrupt: A comparison names a response or prompt that is not there.
     """
     texts = {row["response_id"]: plain_text(row["message"] or "") for row in responses}
-    messages = {
-        row["prompt_id"]: tuple(
-            Message(plain_text(turn["role"]), plain_text(turn["content"] or ""))
-            for turn in row["messages"]
-        )
-        for row in prompts
-    }
-    offered = [of_comparison(comparison, texts, messages) for comparison in comparisons]
-    guard = PiiGuard(label.pii)
-    ready = [guard.ready(pair) for pair in offered]
-    pairs = [pair for pair in ready if isinstance(pair, ShownPair)]
-    quarantined = [pair for pair in ready if isinstance(pair, Quarantined)]
-    held = held or {}
-    wanting = [pair for pair in pairs if _missing_votes(pair, held, label, seed)]
-    draw = seed_from("gold", seed, sorted(pair.pair_id for pair in offered))
-    # A product such as 0.07 * 100 lies a hair above the whole number that it means.
-    n_gold = math.ceil(round(label.gold_share * len(wanting), 9))
-    usable, unusable = _drawn_gold(gold, offered, n_gold, draw, guard)
-    placed = [
-        _placed(place, pair, "gold", 0, _starts_swapped(pair, draw), label, draw)
-        for place, pair in zip(places_of_gold(usable, draw), usable, strict=True)
-    ]
-    placed += _votes(wanting, held, label, seed)
-    placed.sort(key=lambda p: (p[0], p[1].task_id))
+    messages = {row["prompt_id"]: messages_of(row["messages"]) for row in prompts}
+    offered = (of_comparison(comparison, texts, messages) for comparison in comparisons)
+    with tempfile.TemporaryDirectory(prefix="winnow-tasks-") as folder:
+        draft = draft_tasks(enumerate(offered), gold, label, seed, held, Path(folder))
+        asked = [row for rows in draft.asked for row in rows.to_pylist()]
     return BuiltTasks(
-        tasks=[task for _, task, _ in placed],
-        requests=[request for _, _, request in placed],
-        quarantined=[*quarantined, *unusable],
+        tasks=tasks_of(asked),
+        requests=requests_of(asked, draft.instructions),
+        quarantined=list(draft.quarantined),
+        pii=dict(draft.pii),
+    )
+
+
+def draft_tasks(
+    offered: Iterable[tuple[int, ShownPair]],
+    gold: Sequence[ShownPair],
+    label: Label,
+    seed: int,
+    held: Mapping[str, Held] | None,
+    folder: Path,
+) -> Draft:
+    """Tasks of the pairs `offered` and of as much of `gold` as the campaign wants.
+
+    Args:
+        offered: Each pair beside its place among the comparisons; quickest where pairs of one
+            prompt follow each other.
+        gold: Pairs with a known answer.
+        label: The campaign's settings.
+        seed: The campaign's.
+        held: The votes that pairs have already, by pair id. A pair that has enough gets no task,
+            and counts for no gold.
+        folder: For what does not fit into memory; to be kept until `Draft.asked` is read.
+    """
+    held, guard = held or {}, PiiGuard(label.pii)
+    golden = {_content(item) for item in gold}
+    ids: list[str] = []
+    compared: set[_Content] = set()
+    refused: list[tuple[int, Quarantined]] = []
+    with _ShownPairs(folder / "shown.parquet") as shown:
+        for place_n, pair in offered:
+            ids.append(pair.pair_id)
+            if golden and (content := _content(pair)) in golden:
+                compared.add(content)
+            ready = guard.ready(pair)
+            if isinstance(ready, ShownPair):
+                shown.add(ready, place_n)
+            else:
+                refused.append((place_n, ready))
+        draw = seed_from("gold", seed, sorted(ids))
+        del ids
+        pairs = shown.written().sort_by("place_n")
+        wants = [_wants_votes(name.as_py(), held, label, seed) for name in pairs["pair_id"]]
+        pairs = pairs.filter(pa.array(wants, pa.bool_()))
+        # A product such as 0.07 * 100 lies a hair above the whole number that it means.
+        n_gold = math.ceil(round(label.gold_share * len(pairs), 9))
+        usable, unusable = _drawn_gold(gold, compared, n_gold, draw, guard)
+        first_gold = shown.n_pairs
+        for item in usable:
+            shown.add(item, shown.n_pairs)
+    with pq.ParquetWriter(folder / "placed.parquet", _PLACED) as placed:
+        golds = _gold_tasks(usable, first_gold, label, draw)
+        for rows in chain([golds], _vote_tasks(pairs, held, label, seed)):
+            placed.write_table(to_table(rows, _PLACED))
+    refused.sort(key=lambda each: each[0])
+    return Draft(
+        asked=_in_order(folder, label),
+        instructions=plain_text(label.instructions),
+        quarantined=[*(row for _, row in refused), *unusable],
         pii=dict(sorted(guard.counts.items())),
+    )
+
+
+def tasks_of(asked: Iterable[Row]) -> list[Task]:
+    """The tasks in rows of `records.ASKED` or `records.TASKS`."""
+    return [Task(**{name: row[name] for name in TASKS.names}) for row in asked]
+
+
+def requests_of(asked: Iterable[Row], instructions: str) -> list[TaskRequest]:
+    """What is shown of rows of `records.ASKED`."""
+    return [
+        TaskRequest(
+            **{name: row[name] for name in _REQUEST},
+            messages=tuple(Message(**turn) for turn in row["messages"]),
+            instructions=instructions,
+        )
+        for row in asked
+    ]
+
+
+_REQUEST = (
+    *("task_id", "pair_id", "response_a", "response_b", "dimension", "rubric_version"),
+    *("price", "repeats"),
+)
+
+
+def messages_of(turns: Iterable[Row]) -> tuple[Message, ...]:
+    """A prompt's turns as plain text."""
+    return tuple(
+        Message(plain_text(turn["role"]), plain_text(turn["content"] or "")) for turn in turns
     )
 
 
@@ -144,60 +262,99 @@ def rubric_version(label: Label) -> str:
     return f"{label.rubric_version}+{content[:8]}"
 
 
-def _uniform(purpose: str, seed: int, pair: ShownPair) -> float:
-    return seed_from(purpose, seed, pair.pair_id) / 2**31
+def _uniform(purpose: str, seed: int, name: str) -> float:
+    return seed_from(purpose, seed, name) / 2**31
 
 
-def _starts_swapped(pair: ShownPair, seed: int) -> bool:
-    """Whether the pair's first task shows its second response as side A."""
-    return _uniform("side", seed, pair) < 0.5
+def _starts_swapped(name: str, seed: int) -> bool:
+    """Whether the first task of the pair `name` shows its second response as side A."""
+    return _uniform("side", seed, name) < 0.5
 
 
 def _missing_votes(
-    pair: ShownPair, held: Mapping[str, Held], label: Label, seed: int
+    name: str, held: Mapping[str, Held], label: Label, seed: int
 ) -> list[tuple[int, bool]]:
     """Repetition and sides of each vote that the pair still needs; swapped from vote to vote."""
-    before = held.get(pair.pair_id, _NOTHING)
-    wanted = 2 if _uniform("second_vote", seed, pair) < label.second_vote_share else 1
+    before = held.get(name, _NOTHING)
+    wanted = 2 if _uniform("second_vote", seed, name) < label.second_vote_share else 1
     if before.contested and label.third_votes:
         wanted = before.n + 1
-    first = not before.last_swapped if before.n else _starts_swapped(pair, seed)
+    first = not before.last_swapped if before.n else _starts_swapped(name, seed)
     return [(n, first != ((n - before.n) % 2 == 1)) for n in range(before.n, wanted)]
 
 
-def _votes(
-    pairs: Sequence[ShownPair], held: Mapping[str, Held], label: Label, seed: int
-) -> Iterator[_Placed]:
+def _wants_votes(name: str, held: Mapping[str, Held], label: Label, seed: int) -> bool:
+    # A pair without a vote wants one whatever is drawn.
+    return name not in held or bool(_missing_votes(name, held, label, seed))
+
+
+def _vote_tasks(
+    pairs: pa.Table, held: Mapping[str, Held], label: Label, seed: int
+) -> Iterator[list[Row]]:
+    """Rows of `_PLACED`: the votes and repeats of `pairs`, some thousands at once."""
     places = places_of_pairs(pairs, seed)
-    for pair in pairs:
-        place = places[pair.pair_id]
-        # A repeat is the same annotator's again, of a vote that was bought here.
-        is_repeated = (
-            pair.pair_id not in held and _uniform("repeat", seed, pair) < label.repeat_share
-        )
-        missing = _missing_votes(pair, held, label, seed)
-        votes = []
-        for n, (repetition, swapped) in enumerate(missing):
-            at = place / 2.0 if is_repeated and n == 0 else (place + n / 2.0) % 1.0
-            votes.append(_placed(at, pair, "comparison", repetition, swapped, label))
-        yield from votes
-        if is_repeated:
-            _, first, _ = votes[0]
-            # Half a batch after its first vote.
-            at, swapped = 0.5 + place / 2.0, not first.swapped
-            again = _placed(at, pair, "repeat", len(votes), swapped, label, repeats=first.task_id)
-            yield again
+    for start in range(0, len(pairs), _SLICE):
+        rows: list[Row] = []
+        some = pairs.slice(start, _SLICE).to_pylist()
+        for pair, place in zip(some, places[start : start + _SLICE].tolist(), strict=True):
+            rows += _votes(pair, place, held, label, seed)
+        yield rows
+
+
+def _votes(
+    pair: Row, place: float, held: Mapping[str, Held], label: Label, seed: int
+) -> Iterator[Row]:
+    name = pair["pair_id"]
+    # A repeat is the same annotator's again, of a vote that was bought here.
+    is_repeated = name not in held and _uniform("repeat", seed, name) < label.repeat_share
+    votes = []
+    for n, (repetition, swapped) in enumerate(_missing_votes(name, held, label, seed)):
+        at = place / 2.0 if is_repeated and n == 0 else (place + n / 2.0) % 1.0
+        votes.append(_placed(at, pair, "comparison", repetition, swapped, label))
+    yield from votes
+    if is_repeated:
+        # Half a batch after its first vote.
+        at, swapped = 0.5 + place / 2.0, not votes[0]["swapped"]
+        again = _placed(at, pair, "repeat", len(votes), swapped, label)
+        yield {**again, "repeats": votes[0]["task_id"]}
+
+
+def _gold_tasks(gold: Sequence[ShownPair], first_n: int, label: Label, draw: int) -> list[Row]:
+    """Rows of `_PLACED`: the tasks of gold pairs, which are shown from number `first_n` on."""
+    rows: list[Row] = []
+    for n, (place, item) in enumerate(zip(places_of_gold(gold, draw), gold, strict=True)):
+        pair = {**_ids(item), "shown_n": first_n + n}
+        swapped = _starts_swapped(item.pair_id, draw)
+        row = _placed(place, pair, "gold", 0, swapped, label)
+        # Another batch asks the same gold again, and a vendor takes an id only once.
+        rows.append({**row, "task_id": content_id("gold task", row["task_id"], draw)})
+    return rows
+
+
+def _placed(
+    place: float, pair: Row, kind: Kind, repetition: int, swapped: bool, label: Label
+) -> Row:
+    """A row of `_PLACED`."""
+    sides = pair["first_id"], pair["second_id"]
+    shown_a, shown_b = sides[::-1] if swapped else sides
+    return {
+        "place": place,
+        "task_id": task_id(pair["pair_id"], shown_a, shown_b, rubric_version(label), repetition),
+        "kind": kind,
+        "repetition": repetition,
+        "swapped": swapped,
+        "shown_n": pair["shown_n"],
+    }
 
 
 def _drawn_gold(
     gold: Sequence[ShownPair],
-    offered: Sequence[ShownPair],
+    compared: Collection[_Content],
     wanted: int,
     draw: int,
     guard: PiiGuard,
 ) -> tuple[list[ShownPair], list[Quarantined]]:
     """As many gold pairs as are `wanted`, none of which is a comparison's."""
-    compared = {_content(pair) for pair in offered} if gold and wanted else set()
     usable: list[ShownPair] = []
     unusable: list[Quarantined] = []
     for item in sorted(gold, key=lambda g: (seed_from("draw", draw, g.pair_id), g.pair_id)):
@@ -212,52 +369,86 @@ def _drawn_gold(
     return usable, unusable
 
 
-def _content(pair: ShownPair) -> tuple[tuple[str, ...], frozenset[str]]:
+_Content = tuple[tuple[str, ...], frozenset[str]]
+
+
+def _content(pair: ShownPair) -> _Content:
     """What two equal pairs share even where one prompt was not normalised."""
     turns = tuple(as_seen(message.content) for message in pair.messages)
     return turns, frozenset((as_seen(pair.first), as_seen(pair.second)))
 
 
-def _placed(
-    place: float,
-    pair: ShownPair,
-    kind: Kind,
-    repetition: int,
-    swapped: bool,
-    label: Label,
-    draw: int = 0,
-    repeats: str | None = None,
-) -> _Placed:
-    """A task with what it shows, at its place in the order."""
-    sides = (pair.first_id, pair.first), (pair.second_id, pair.second)
-    (shown_a, response_a), (shown_b, response_b) = sides[::-1] if swapped else sides
-    rubric = rubric_version(label)
-    own_id = task_id(pair.pair_id, shown_a, shown_b, rubric, repetition)
-    task = Task(
-        # Another batch asks the same gold again, and a vendor takes an id only once.
-        task_id=content_id("gold task", own_id, draw) if kind == "gold" else own_id,
-        pair_id=pair.pair_id,
-        kind=kind,
-        round=0,
-        expected=pair.expected,
-        shown_a=shown_a,
-        shown_b=shown_b,
-        swapped=swapped,
-        rubric_version=rubric,
-        repetition=repetition,
-        vendor=label.vendor,
-        price=label.price,
-    )
-    request = TaskRequest(
-        task_id=task.task_id,
-        pair_id=pair.pair_id,
-        messages=pair.messages,
-        response_a=response_a,
-        response_b=response_b,
-        dimension=pair.dimension,
-        instructions=plain_text(label.instructions),
-        rubric_version=rubric,
-        price=label.price,
-        repeats=repeats,
-    )
-    return place, task, request
+def _ids(pair: ShownPair) -> dict[str, Any]:
+    return {name: getattr(pair, name) for name in ("pair_id", "first_id", "second_id")}
+
+
+class _ShownPairs:
+    """Pairs that are ready, written to a file as they come; their ids and lengths are kept."""
+
+    def __init__(self, file: Path) -> None:
+        self._writer = pq.ParquetWriter(file, _SHOWN, compression="zstd")
+        self._waiting: list[Row] = []
+        self._kept = [_SHOWN_KEPT.empty_table()]
+        self.n_pairs = 0
+
+    def __enter__(self) -> _ShownPairs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+        self._writer.close()
+
+    def add(self, pair: ShownPair, place_n: int) -> None:
+        """Write one more pair, under the number `n_pairs`."""
+        texts = {name: getattr(pair, name) for name in ("dimension", "expected", "first", "second")}
+        messages = [{"role": each.role, "content": each.content} for each in pair.messages]
+        numbers = {"shown_n": self.n_pairs, "place_n": place_n}
+        lengths = {"p_first": pair.p_first, "n_chars": pair.n_chars}
+        self._waiting.append({**_ids(pair), **texts, "messages": messages, **numbers, **lengths})
+        self.n_pairs += 1
+        if len(self._waiting) >= _PAGE:
+            self._write()
+
+    def written(self) -> pa.Table:
+        """Ids, numbers and lengths of the pairs so far."""
+        self._write()
+        return pa.concat_tables(self._kept)
+
+    def _write(self) -> None:
+        rows = to_table(self._waiting, _SHOWN)
+        self._writer.write_table(rows)
+        self._kept.append(rows.select(_SHOWN_KEPT.names))
+        self._waiting = []
+
+
+_KEPT = ("pair_id", "first_id", "second_id", "shown_n", "place_n", "p_first", "n_chars")
+_SHOWN_KEPT = pa.schema([_SHOWN.field(name) for name in _KEPT])
+
+
+def _in_order(folder: Path, label: Label) -> Iterator[pa.RecordBatch]:
+    """Rows of `records.ASKED`, of the files in `folder`, in sending order."""
+    files = {name: folder / f"{name}.parquet" for name in ("shown", "placed")}
+    constants = {"rubric": rubric_version(label), "vendor": label.vendor, "price": label.price}
+    with database(files) as connection:
+        ordered = connection.sql(_ORDERED, params=constants)
+        for rows in ordered.to_arrow_reader(_PAGE):
+            yield rows.cast(ASKED)
+
+
+_NAMED = {
+    "round": "0",
+    "shown_a": "CASE WHEN swapped THEN second_id ELSE first_id END",
+    "shown_b": "CASE WHEN swapped THEN first_id ELSE second_id END",
+    "rubric_version": "$rubric",
+    "vendor": "$vendor",
+    "vendor_ref": "NULL",
+    "submitted_at": "NULL",
+    "price": "$price",
+    "taken_from": "NULL",
+    "response_a": "CASE WHEN swapped THEN second ELSE first END",
+    "response_b": "CASE WHEN swapped THEN first ELSE second END",
+}
+_ORDERED = f"""
+SELECT {", ".join(f"{_NAMED.get(name, name)} AS {name}" for name in ASKED.names)}
+FROM placed JOIN shown USING (shown_n) ORDER BY place, placed.task_id
+"""

@@ -20,7 +20,8 @@ from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.facts import read_batches
 from winnow.operate.memory import read_memory
-from winnow.stages.label.rounds import opened_rounds, read_plan
+from winnow.stages.label.plans import read_plan
+from winnow.stages.label.rounds import opened_rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +105,4 @@ def _at_vendor(lake: Lake, campaign: Campaign, key: str) -> int | None:
         return None
     batch = open_batch(campaign, key, lake, lambda: datetime.now(UTC))
     plans = [read_plan(batch, number) for number in rounds]
-    return sum(request.price for plan in plans if plan for request in plan.requests)
+    return sum(plan.totals.estimate for plan in plans if plan)

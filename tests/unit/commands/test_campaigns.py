@@ -15,11 +15,13 @@ from winnow.campaign.folder import read
 from winnow.cli import main
 from winnow.ingest.ledger import read_ledger
 from winnow.label.aggregation.votes import COMPARISON
-from winnow.label.tasks import BuiltTasks, Task
+from winnow.label.tasks import Task
 from winnow.label.vendor import Message, TaskRequest
 from winnow.lake import FolderLake
-from winnow.stages.label.rounds import freeze_plan, record_submission, terms_of
+from winnow.stages.label.plans import freeze_plan
+from winnow.stages.label.rounds import record_submission, terms_of
 
+from ...label_rows import drafted
 from .conftest import DAY, NOW, begun, settings
 
 
@@ -43,7 +45,7 @@ def with_vendor(lake: FolderLake, name: str, key: str = DAY) -> None:
     ids = [f"t{n}" for n in range(3)]
     tasks = [Task(t, t, COMPARISON, 0, None, "a", "b", False, "r", 0, "v", 100_000) for t in ids]
     requests = [TaskRequest(t, t, message, "a", "b", "h", "i", "r", 100_000) for t in ids]
-    freeze_plan(batch, 0, lambda: BuiltTasks(tasks, requests, [], {}))
+    freeze_plan(batch, 0, lambda _: drafted(tasks, requests))
     terms_of(batch, 0)  # by which the vendor hears of it
     record_submission(batch, 0, "ref", NOW)
 

@@ -19,8 +19,8 @@ from winnow.ingest.values import Unreadable
 from winnow.label.unreadable import words
 from winnow.label.vendor import VendorAccount, container_name
 from winnow.label.vendors import connect
-from winnow.label.vendors.file_drop.answers import is_answer, read_line
 from winnow.label.vendors.file_drop import folder
+from winnow.label.vendors.file_drop.answers import is_answer, read_line
 from winnow.label.vendors.file_drop.folder import AskedLine, open_store
 from winnow.lake import FolderLake, S3Lake
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise, starmap
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -10,10 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.errors import Corrupt
-from winnow.ids import response_id
-from winnow.label.tasks import Held, build_tasks, rubric_version
+from winnow.ids import pair_id, response_id
+from winnow.label.shown import ShownPair, of_comparison
+from winnow.label.tasks import (
+    Held,
+    build_tasks,
+    draft_tasks,
+    messages_of,
+    rubric_version,
+    tasks_of,
+)
+from winnow.label.vendor import Message
 from winnow.records import TASKS, to_table
+from winnow.text import plain_text
 
+from . import slow_tasks
 from .task_batches import (
     LABEL,
     PROMPTS,
@@ -216,3 +230,95 @@ def test_held_votes_that_cancel_call_for_a_third(third_votes: bool, n_tasks: int
     held = {pair: Held(2, True, pair == pairs[0]) for pair in pairs}
     built = built_beside(held, third_votes=third_votes, gold_share=0.0)
     assert [(t.pair_id, t.repetition) for t in built.tasks] == [(pairs[0], 2)] * n_tasks
+
+
+_WORDS = (
+    "yes",
+    "no",
+    "No ",
+    "mail ann@site.org",
+    "call +49 30 901820",
+    "",
+    "a\u200bb",
+    "ab",
+    "long " * 9,
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Comparisons, responses, prompts, gold, settings, seed and held votes, all at odds."""
+    prompts = [
+        {"prompt_id": f"p{n}", "messages": [{"role": "user", "content": draw(texts)}]}
+        for n, texts in enumerate([st.sampled_from(("Why?", "I am bob@site.org", "\u200b"))] * 3)
+    ]
+    n = draw(st.integers(0, 12))
+    rows, pairs = [], []
+    for i in range(n):
+        prompt = draw(st.sampled_from(("p0", "p1", "p2")))
+        ids = [f"r{i}-{side}" for side in "ab"]
+        rows += [
+            {"response_id": name, "prompt_id": prompt, "message": draw(st.sampled_from(_WORDS))}
+            for name in ids
+        ]
+        chance = draw(st.sampled_from([None, 0.1, 0.25, 0.5, 0.75, 0.9]))
+        pairs.append(
+            {
+                "pair_id": pair_id(*ids),
+                "prompt_id": prompt,
+                "first_id": ids[0],
+                "second_id": ids[1],
+                "dimension": draw(st.sampled_from([None, "honesty"])),
+                "p_first": chance,
+            }
+        )
+    shares = st.sampled_from([0.0, 0.3, 0.5, 1.0])
+    label = LABEL.model_copy(
+        update={
+            "second_vote_share": draw(shares),
+            "repeat_share": draw(shares),
+            "gold_share": draw(shares),
+            "third_votes": draw(st.booleans()),
+            "pii": draw(st.sampled_from(["scrub", "block", "send"])),
+        }
+    )
+    some = draw(
+        st.sets(st.sampled_from(pairs or [{"pair_id": "none"}]).map(lambda p: p["pair_id"]))
+    )
+    held = {
+        name: Held(*draw(st.tuples(st.integers(1, 2), st.booleans(), st.booleans())))
+        for name in sorted(some)
+    }
+    gold = [
+        *gold_items(draw(st.integers(0, 4)), "Why?"),
+        # Gold that is a comparison's pair as well.
+        *(
+            ShownPair(f"g{i}", "x", "y", (Message("user", "Why?"),), "yes", "no", "h", "first")
+            for i in range(draw(st.integers(0, 2)))
+        ),
+    ]
+    return pairs, rows, prompts, gold, label, draw(st.integers(0, 3)), held
+
+
+@given(batches())
+@settings(max_examples=150, deadline=None)
+def test_the_tasks_are_those_that_were_always_built(batch: tuple[Any, ...]) -> None:
+    assert build_tasks(*batch) == slow_tasks.build_tasks(*batch)
+
+
+@given(batches(), st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None)
+def test_nothing_depends_on_the_order_in_which_pairs_are_read(
+    batch: tuple[Any, ...], random: Random
+) -> None:
+    pairs, rows, prompts, gold, label, seed, held = batch
+    texts = {row["response_id"]: plain_text(row["message"]) for row in rows}
+    turns = {row["prompt_id"]: messages_of(row["messages"]) for row in prompts}
+    offered = [(n, of_comparison(pair, texts, turns)) for n, pair in enumerate(pairs)]
+    random.shuffle(offered)
+    with TemporaryDirectory() as folder:
+        draft = draft_tasks(offered, gold, label, seed, held, Path(folder))
+        asked = [row for page in draft.asked for row in page.to_pylist()]
+    built = build_tasks(*batch)
+    assert tasks_of(asked) == built.tasks
+    assert (list(draft.quarantined), draft.pii) == (built.quarantined, built.pii)

@@ -26,7 +26,7 @@ from winnow.console.stages import stages_of
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.ledger import Dropped, mark, read_ledger
 from winnow.label.aggregation.votes import COMPARISON
-from winnow.label.tasks import BuiltTasks, Task
+from winnow.label.tasks import Task
 from winnow.lake import FolderLake
 from winnow.operate import alarms
 from winnow.operate.facts import facts_of
@@ -36,11 +36,12 @@ from winnow.operate.reconcile.once import Airflow, Report, alarm_of, reconcile
 from winnow.operate.standing import FailedTask, Mended, Run, Standing, mend_name, standing_of
 from winnow.progress import Progress, progress_of
 from winnow.stages import label
-from winnow.stages.label.rounds import freeze_plan
+from winnow.stages.label.plans import freeze_plan
 from winnow.stages.tasks import Done
 from winnow.validate.verdict import Check, Verdict
 
 from ...console_world import BLOCKING, World, campaign, day
+from ...label_rows import drafted
 
 KEY = day(0)
 MADE = datetime.fromisoformat(KEY).replace(tzinfo=UTC) + timedelta(hours=25)
@@ -278,7 +279,7 @@ def _plan(batch: Batch) -> None:
         Task(f"t{n}", f"p{n}", COMPARISON, 0, None, "a", "b", False, "r", 0, "v", 100_000)
         for n in range(6)
     ]
-    freeze_plan(batch, 0, lambda: BuiltTasks(tasks, [], [], {}))
+    freeze_plan(batch, 0, lambda _: drafted(tasks))
 
 
 @pytest.fixture(scope="module", params=STATES, ids=lambda state: state.name)

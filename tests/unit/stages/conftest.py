@@ -28,7 +28,7 @@ from ..expand.conftest import TinyEngine, tiny_embed
 
 DAY = "2026-11-22"
 SALT = b"salt"
-LAKE_STEPS = ("create", "swap", "create_folder")
+LAKE_STEPS = ("create", "create_file", "swap", "create_folder")
 VENDOR_STEPS = ("open_batch", "add_tasks", "launch", "list_task_ids", "status", "fetch", "cancel")
 
 

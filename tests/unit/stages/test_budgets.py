@@ -191,7 +191,7 @@ def test_a_follow_up_whose_money_went_meanwhile_is_left_out(world: World) -> Non
     lake = Dying(world.lake, ("create",), 2)
     with pytest.raises(Killed):
         label.follow_up(world.batch("chat", lake=lake), world.vendor(), SALT, limits)
-    assert label.read_plan(batch, 1).tasks
+    assert label.read_plan(batch, 1).totals.tasks
     label.submit(rival, world.vendor(), limits)
     left_out = label.follow_up(batch, world.vendor(), SALT, limits)
     assert left_out["sent"] == 0 and left_out["left_out"] == 2

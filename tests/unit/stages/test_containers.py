@@ -64,7 +64,7 @@ def test_nor_when_the_connection_changes_in_the_middle_of_the_purchase(
     for vendor in (dying, b.connect(), a.simulator.connect(), b.connect()):
         with suppress(Killed, Fatal):
             label.submit(a.batch(), vendor)
-    n_tasks = len(label.read_plan(a.batch(), 0).tasks)
+    n_tasks = label.read_plan(a.batch(), 0).totals.tasks
     sold = [simulator.bought() for simulator in (a.simulator, b)]
     assert sorted(map(len, sold)) == [0, n_tasks]
 

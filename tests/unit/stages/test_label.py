@@ -438,7 +438,7 @@ def test_money_that_goes_after_the_follow_up_was_planned_buys_none(
 
     with pytest.raises(Retryable):
         label.follow_up(poor.batch(), Away(), SALT)
-    n_planned = len(label.read_plan(poor.batch(), 1).tasks)
+    n_planned = label.read_plan(poor.batch(), 1).totals.tasks
     spent = poor.simulator.connect().status(rounds(poor)[0].ref).committed / 1e6
     with_more_money(poor, 0.2 if goes == "nearly all" else spent + 0.1 * (n_planned - 1))
     left_out = label.follow_up(poor.batch(), poor.simulator.connect(), SALT)["left_out"]

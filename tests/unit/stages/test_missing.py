@@ -135,7 +135,7 @@ def test_what_is_bought_is_the_same_or_nothing(night: Callable[..., Night], tmp_
     label.plan(made.batch())
     lake_id(made.lake)
     root, vendor = made.lake.root, made.simulator.connect()
-    wanted = {task.task_id for task in label.freeze_plan(made.batch(), 0, None).tasks}  # type: ignore[arg-type]
+    wanted = {task.task_id for task in label.freeze_plan(made.batch(), 0, None).requests().priced}  # type: ignore[arg-type]
     refused = {}
     for path in kinds(root):
         for content in damages((root / path).read_bytes(), path.suffix == ".json"):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from winnow.errors import Blocked
 from winnow.publish.versions import newest, read_version
-from winnow.records import QUARANTINE
+from winnow.records import ANNOTATIONS, QUARANTINE, to_table
 from winnow.stages import label, publish
 from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.validate.gate import Judgement
@@ -29,10 +29,11 @@ def spoilt(night: Callable[..., Night], monkeypatch: pytest.MonkeyPatch) -> Nigh
 
     def one_wrong(*args: Any) -> Any:
         found = collected(*args)
-        first = next(a for a in found.annotations if a.kind == "comparison")
-        wrong = replace(first, swapped=not first.swapped)
-        others = [wrong if a is first else a for a in found.annotations]
-        return replace(found, annotations=others)
+        rows = pq.read_table(found.annotations).to_pylist()
+        first = next(row for row in rows if row["kind"] == "comparison")
+        first["swapped"] = not first["swapped"]
+        pq.write_table(to_table(rows, ANNOTATIONS), found.annotations)
+        return found
 
     monkeypatch.setattr(label, "answers_of", one_wrong)
     monkeypatch.setattr(publish, "judge", judged_in_sql)

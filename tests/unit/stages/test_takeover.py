@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
-from winnow.batch import Batch
+from winnow.batch import Batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.cli import main
 from winnow.errors import Fatal, Retryable
 from winnow.expand.features import earlier_version, feature_version
 from winnow.ids import canonical_json, digest
 from winnow.ingest.ledger import read_ledger
-from winnow.label.collect import Collection
+from winnow.label.annotation import Annotation
+from winnow.label.collect import Delivery
+from winnow.label.tasks import Task
 from winnow.lake import FolderLake
 from winnow.progress import progress, summary
 from winnow.publish.lineage import lineage_text, trace
@@ -29,12 +31,14 @@ from winnow.publish.versions import newest, read_version
 from winnow.stages import expand, ingest, label
 from winnow.stages.expand import pools_from
 from winnow.stages.gate_input import measured
-from winnow.stages.label.annotations_from import taken_votes, votes_bought_before
+from winnow.stages.label.annotations_from import Taken, votes_bought_before
+from winnow.stages.label.plans import read_plan
 from winnow.stages.select import reward_model
 from winnow.validate.gate import judge
 
 from ...sampling import some
 from ..conftest import TOKEN
+from ..label.collected import read_deliveries
 from .conftest import DAY, LAKE_STEPS, SALT, VENDOR_STEPS, Dying, Killed, Night
 
 
@@ -374,6 +378,17 @@ def test_a_pair_that_was_turned_round_keeps_what_was_shown_and_meant(
         assert (mirrored.shown_a, mirrored.swapped) == (task.shown_a, not task.swapped)
 
 
+def taken_votes(batch: Batch) -> Taken:
+    """The votes that the plan of the batch names."""
+    plan = read_plan(batch, 0)
+    assert plan is not None
+    rows = {name: read_table(batch.lake, table).to_pylist() for name, table in plan.taken.items()}
+    return Taken(
+        [Task(**row) for row in rows.get("tasks", ())],
+        [Annotation(**row) for row in rows.get("annotations", ())],
+    )
+
+
 def test_who_judged_a_pair_before_gives_a_repeat_and_no_second_vote(
     first: Callable[..., Night],
 ) -> None:
@@ -383,9 +398,13 @@ def test_who_judged_a_pair_before_gives_a_repeat_and_no_second_vote(
     label.plan(batch)
     taken = taken_votes(batch)
     old = taken.annotations[0]
-    new = replace(old, annotation_id="new", task_id="t", finished_at=again.time, price=100_000)
-    stranger = replace(new, annotation_id="other", annotator="stranger")
-    joined = taken.beside(Collection([new, stranger], [], 2, 0, 0)).annotations
+    said = {"task_id": "t", "choice": "a", "price": 100_000, "finished_at": str(again.time)}
+    sent = [
+        Delivery(json.dumps({**said, "annotation_id": name, "annotator": who}).encode(), "v", n, 0)
+        for n, (name, who) in enumerate([("new", old.annotator), ("other", "stranger")])
+    ]
+    asked = [{"task_id": "t", "pair_id": old.pair_id, "swapped": False, "kind": "comparison"}]
+    joined = read_deliveries(sent, asked, {}, taken=taken.annotations).annotations
     kinds = {each.annotation_id: each.kind for each in joined}
     assert (kinds[old.annotation_id], kinds["new"]) == ("comparison", "repeat")
     assert kinds["other"] == "comparison"

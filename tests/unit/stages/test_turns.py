@@ -68,7 +68,7 @@ def test_whenever_a_twin_comes_each_task_is_answered_and_paid_once(
 
     label.submit(batch, connected(studio, Meeting(studio, at, twin)))
     answer_all(studio)
-    wanted = {task.task_id for task in label.read_plan(batch, 0).tasks}
+    wanted = {task.task_id for task in label.read_plan(batch, 0).requests().priced}
     held = [task["meta"]["winnow"]["task_id"] for task in studio.tasks.values()]
     assert sorted(held) == sorted(wanted)
     status = connected(studio).status(label.read_submission(batch).ref)

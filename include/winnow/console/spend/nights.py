@@ -17,6 +17,7 @@ from winnow.ingest.ledger import Dropped
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
+from winnow.stages.label.plans import estimate_in
 from winnow.stages.label.rounds import ROUNDS
 
 MOST_PLAN_BYTES = 16_000_000
@@ -153,7 +154,7 @@ def _estimate(lake: Lake, campaign: str, own: Stages, number: int, memory: Memor
 
 def parse_price(data: bytes) -> int:
     """The price of a round's tasks, from its plan."""
-    return sum(task["price"] for task in json.loads(data)["tasks"])
+    return estimate_in(json.loads(data))
 
 
 def parse_budget(data: bytes) -> int | None:

@@ -13,45 +13,51 @@ what the vendor charged.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from winnow.batch import Batch, Manifest, read_table
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from winnow.batch import Batch, Manifest, read_table, table_files
 from winnow.campaign import Campaign, Label
 from winnow.campaign.teams import NO_LIMITS, Limits
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ingest.sources import named_files
 from winnow.label import unreadable
-from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.collect import Collection
 from winnow.label.gold import read_gold
 from winnow.label.purchases import room
 from winnow.label.rounds import follow_up as follow_up_tasks
-from winnow.label.shown import ShownPair
+from winnow.label.shown import ShownPair, of_comparison
 from winnow.label.submit import submit_tasks
-from winnow.label.tasks import BuiltTasks, Task, build_tasks
+from winnow.label.tasks import Draft, draft_tasks, messages_of
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.money import MICROS
-from winnow.records import ANNOTATIONS, TASKS, Quarantined, to_table
+from winnow.records import TASKS, Quarantined
+from winnow.sql import database
+from winnow.stages.compared import compared_source
 from winnow.stages.label import annotations_from
 from winnow.stages.label.approvals import approved, note_approval
 from winnow.stages.label.budgets import release, reserve, settle
 from winnow.stages.label.containers import bought, check_container, noted_container, open_container
 from winnow.stages.label.drop import refuse_dropped
+from winnow.stages.label.plans import PAGE, Plan, Totals, freeze_plan, read_plan
 from winnow.stages.label.results import STAGE, BroughtHome, commit_results
 from winnow.stages.label.rounds import (
     ROUNDS,
     SubmissionRecord,
     answers_of,
     batch_key,
-    freeze_plan,
     has_plan,
     look,
     note_begun,
-    read_plan,
     read_submission,
     record_submission,
     submissions,
@@ -63,24 +69,21 @@ from winnow.text import plain_text
 CALLING_OFF = timedelta(days=1)
 """How long after its deadline a vendor's batch is waited for that does not end."""
 
-Row = Mapping[str, Any]
-
 
 def plan(batch: Batch) -> dict[str, Any]:
     """Freeze what will be asked; how many tasks, what they and their follow-ups cost at most."""
-    built = freeze_plan(batch, 0, lambda: _first_round(batch))
-    n_pairs = len({task.pair_id for task in built.tasks if task.kind == COMPARISON})
-    estimate = sum(task.price for task in built.tasks)
+    planned = freeze_plan(batch, 0, partial(_first_round, batch))
+    totals, label = planned.totals, batch.campaign.label
     return {
-        "tasks": len(built.tasks),
-        "pairs": n_pairs,
-        "taken_over": built.taken["annotations"].n_rows if built.taken else 0,
-        "estimate_usd": estimate / MICROS,
-        "most_usd": min(estimate + _follow_ups(batch, built), batch.campaign.label.budget) / MICROS,
+        "tasks": totals.tasks,
+        "pairs": totals.pairs,
+        "taken_over": planned.taken["annotations"].n_rows if planned.taken else 0,
+        "estimate_usd": totals.estimate / MICROS,
+        "most_usd": min(totals.estimate + _follow_ups(label, totals), label.budget) / MICROS,
         "budget_usd": batch.campaign.label.budget_usd,
         "approved_usd": approved(batch.lake, batch.folder) / MICROS,
         "vendor": batch.campaign.label.vendor,
-        "pii": built.pii,
+        "pii": dict(planned.pii),
         "submitted": is_submitted(batch),
     }
 
@@ -120,8 +123,8 @@ def submit(batch: Batch, vendor: LabelVendor, limits: Limits = NO_LIMITS) -> dic
             f"approval{so_far}: answer approve_purchase in Airflow (clear it to be asked again), "
             "or run with --approve."
         )
-    built = freeze_plan(batch, 0, lambda: _first_round(batch))
-    return _buy(batch, vendor, 0, built, limits) if built.tasks else {"sent": 0, "tasks": 0}
+    planned = freeze_plan(batch, 0, partial(_first_round, batch))
+    return _buy(batch, vendor, 0, planned, limits)
 
 
 def follow_up(
@@ -135,17 +138,16 @@ def follow_up(
     if batch.manifest(STAGE) is not None or _asks_nothing(batch):
         return {"sent": 0}
 
-    def make() -> BuiltTasks:
+    def make(folder: Path) -> Draft:
         submission = _submitted(batch)
         check_container(batch, 0, vendor)
         status = _close(batch, vendor, submission)
         if status.is_final:
             settle(batch, {0: status})
         look(batch, 0, vendor, submission.ref, salt)
-        return _second_round(batch, vendor, status, limits)
+        return _second_round(batch, vendor, status, limits, folder)
 
-    built = freeze_plan(batch, 1, make)
-    return _buy(batch, vendor, 1, built, limits) if built.tasks else {"sent": 0, "tasks": 0}
+    return _buy(batch, vendor, 1, freeze_plan(batch, 1, make), limits)
 
 
 def call_off(batch: Batch, vendor: LabelVendor, number: int) -> None:
@@ -190,28 +192,47 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     name, others = batch.campaign.name, [n for n in ROUNDS if n not in statuses]
     release(batch.lake, name, batch.key, others)
     records = submissions(batch)
-    plans = {n: built for n in sorted({0, *records}) if (built := read_plan(batch, n)) is not None}
-    tasks: list[dict[str, Any]] = []
-    for number, record in records.items():
-        at = datetime.fromisoformat(record.submitted_at)
-        asked = plans[number].tasks if number in plans else []
-        tasks += _rows([replace(t, vendor_ref=record.ref, submitted_at=at) for t in asked])
-    answers = answers_of(batch, vendor, tasks)
-    _check_completion(batch, tasks, answers)
-    taken = annotations_from.taken_votes(batch)
-    tasks, answers = [*_rows(taken.tasks), *tasks], taken.beside(answers)
-    home = BroughtHome(
-        tasks=batch.write_table(STAGE, "tasks", to_table(tasks, TASKS)),
-        annotations=batch.write_table(
-            STAGE, "annotations", to_table(answers.annotations, ANNOTATIONS)
-        ),
-        unasked=[row for built in plans.values() for row in built.quarantined],
-        rejected=answers.quarantined,
-        charged=sum(status.charged for status in statuses.values()),
-        pii=dict(sum((Counter(built.pii) for built in plans.values()), Counter[str]())),
-        taken_over=annotations_from.taken_by_campaign(tasks),
-    )
+    plans = {n: plan for n in sorted({0, *records}) if (plan := read_plan(batch, n)) is not None}
+    with (
+        tempfile.TemporaryDirectory(prefix="winnow-collect-") as place,
+        annotations_from.taken_tables(batch, plans.get(0)) as taken,
+    ):
+        folder = Path(place)
+        asked = _asked_tasks({n: plans[n] for n in records if n in plans}, records, folder)
+        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"))
+        _check_completion(batch, asked, answers)
+        tasks, taken_over = annotations_from.beside_taken(asked, taken.get("tasks"), folder)
+        n_tasks = pq.read_metadata(tasks).num_rows
+        home = BroughtHome(
+            tasks=batch.write_file(STAGE, "tasks", tasks, n_tasks),
+            annotations=batch.write_file(
+                STAGE, "annotations", answers.annotations, answers.n_annotations
+            ),
+            unasked=[row for plan in plans.values() for row in plan.unasked],
+            rejected=answers.quarantined,
+            charged=sum(status.charged for status in statuses.values()),
+            pii=dict(sum((Counter(plan.pii) for plan in plans.values()), Counter[str]())),
+            taken_over=taken_over,
+        )
     return commit_results(batch, home)
+
+
+def _asked_tasks(
+    plans: Mapping[int, Plan], records: Mapping[int, SubmissionRecord], folder: Path
+) -> Path:
+    """Rows of `records.TASKS` of what the vendor has, in a file."""
+    file = folder / "asked.parquet"
+    with pq.ParquetWriter(file, TASKS, compression="zstd") as writer:
+        for number, plan in plans.items():
+            at = datetime.fromisoformat(records[number].submitted_at)
+            known = {"vendor_ref": records[number].ref, "submitted_at": at}
+            for page in plan.rows(TASKS.names):
+                for name, value in known.items():
+                    place, kind = page.schema.get_field_index(name), TASKS.field(name).type
+                    same = pa.repeat(pa.scalar(value, kind), len(page))
+                    page = page.set_column(place, TASKS.field(name), same)
+                writer.write(page)
+    return file
 
 
 def is_submitted(batch: Batch) -> bool:
@@ -243,23 +264,57 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
     return ", ".join([f"{n_answered} of {n_tasks} tasks answered", *filter(None, noted)])
 
 
-def _first_round(batch: Batch) -> BuiltTasks:
-    ingested, expanded, selected = (batch.require(s) for s in ("ingest", "expand", "select"))
-    label = batch.campaign.label
+def _first_round(batch: Batch, folder: Path) -> Draft:
+    selected, label = batch.require("select"), batch.campaign.label
     gold, bad = gold_of(batch.campaign, batch.day)
-    comparisons = read_table(batch.lake, selected.outputs["comparisons"]).to_pylist()
-    votes = annotations_from.votes_bought_before(batch, comparisons)
-    built = build_tasks(
-        comparisons,
-        read_table(batch.lake, expanded.outputs["responses"]).to_pylist(),
-        read_table(batch.lake, ingested.outputs["prompts"]).to_pylist(),
-        gold,
-        label,
-        batch.campaign.select.seed,
-        votes.held,
+    pairs: list[dict[str, Any]] = []
+    if batch.campaign.vote_campaigns:
+        compared = read_table(batch.lake, selected.outputs["comparisons"])
+        pairs = compared.select(["pair_id", "second_id"]).to_pylist()
+    votes = annotations_from.votes_bought_before(batch, pairs)
+    draft = draft_tasks(
+        _offered(batch), gold, label, batch.campaign.select.seed, votes.held, folder
     )
-    built = annotations_from.with_votes(batch, built, votes)
-    return replace(built, quarantined=[*built.quarantined, *bad])
+    draft = annotations_from.with_votes(batch, draft, votes)
+    return replace(draft, quarantined=[*draft.quarantined, *bad])
+
+
+def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
+    """Each comparison's pair beside its place, those of a prompt one after another."""
+    ingested, selected = batch.require("ingest"), batch.require("select")
+    stored = {
+        "comparisons": selected.outputs["comparisons"],
+        "prompts": ingested.outputs["prompts"],
+    }
+    lake, name = batch.lake, batch.campaign.name
+    with (
+        table_files(lake, stored) as files,
+        compared_source(lake, name, batch.key) as compared,
+        database({**files, "compared": compared}) as connection,
+    ):
+        for page in connection.sql(_OFFERED).to_arrow_reader(PAGE):
+            for row in page.to_pylist():
+                sides = {"first_id": "first", "second_id": "second"}
+                # What is absent has no row; a response without a text is one that says nothing.
+                texts = {
+                    row[k]: plain_text(row[of]) for k, of in sides.items() if row[of] is not None
+                }
+                turns = row["messages"]
+                prompts = {} if turns is None else {row["prompt_id"]: messages_of(turns)}
+                yield row["row_n"], of_comparison(row, texts, prompts)
+
+
+_OFFERED = """
+WITH texts AS (SELECT response_id, coalesce(message, '') AS message FROM compared)
+SELECT row_n, pair_id, comparisons.prompt_id, first_id, second_id, dimension, p_first,
+    one.message AS first, other.message AS second, messages
+FROM comparisons
+LEFT JOIN texts AS one ON one.response_id = first_id
+LEFT JOIN texts AS other ON other.response_id = second_id
+LEFT JOIN (SELECT prompt_id, messages FROM prompts) AS prompts
+    ON prompts.prompt_id = comparisons.prompt_id
+ORDER BY comparisons.prompt_id, row_n
+"""
 
 
 def gold_of(campaign: Campaign, day: str) -> tuple[list[ShownPair], list[Quarantined]]:
@@ -275,44 +330,55 @@ def gold_of(campaign: Campaign, day: str) -> tuple[list[ShownPair], list[Quarant
 
 
 def _second_round(
-    batch: Batch, vendor: LabelVendor, status: BatchStatus, limits: Limits
-) -> BuiltTasks:
+    batch: Batch, vendor: LabelVendor, status: BatchStatus, limits: Limits, folder: Path
+) -> Draft:
     """Round 1, as far as the budgets go."""
     first = read_plan(batch, 0)
     if first is None:
         raise Fatal(f"Batch {batch.key} has no plan of what to ask; run plan_tasks first.")
     label = batch.campaign.label
-    taken = annotations_from.stored_votes(batch, first.taken)
-    answers = taken.beside(answers_of(batch, vendor, _rows(first.tasks)))
-    annotations = [asdict(a) for a in answers.annotations]
-    # What was answered so that nobody can read it is paid: it is not bought again.
-    answered = {row["task_id"] for row in annotations} | answers.refused
-    asked = {task.task_id for task in first.tasks}
-    # Nor what a vendor that is not done may still bring, nor while answers are there of which
-    # nobody can tell the task.
-    is_told = status.n_unreadable <= len(answers.refused) and status.n_tasks >= len(asked)
-    unanswered = asked - answered if status.is_final and is_told else set()
-    built = follow_up_tasks(first.tasks, first.requests, annotations, unanswered, label, 1)
-    built = annotations_from.with_own_ids(batch, built)
+    with first.asked() as asked, annotations_from.taken_tables(batch, first) as taken:
+        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"))
+        # What was answered so that nobody can read it is paid: it is not bought again.
+        refused = pa.table({"task_id": pa.array(sorted(answers.refused), pa.string())})
+        # Nor what a vendor that is not done may still bring, nor while answers are there of which
+        # nobody can tell the task.
+        is_told = status.n_unreadable <= len(answers.refused)
+        is_told = is_told and status.n_tasks >= first.totals.tasks
+        tables = {"asked": asked, "annotations": answers.annotations, "refused": refused}
+        with database(tables) as connection:
+            unanswered = connection.sql(_UNANSWERED).to_arrow_table()
+    if not (status.is_final and is_told):
+        unanswered = unanswered.slice(0, 0)
     left = max(0, _limit(batch) - status.committed)
     month = room(batch.lake, batch.campaign.name, limits)
     left = left if month is None else min(left, month)
-    affordable = len(built.tasks) if not label.price else min(len(built.tasks), left // label.price)
-    return replace(built, tasks=built.tasks[:affordable], requests=built.requests[:affordable])
+    affordable = left // label.price if label.price else None
+
+    def tasks() -> Iterator[pa.RecordBatch]:
+        with first.asked() as asked:
+            yield from follow_up_tasks(asked, answers.annotations, unanswered, label, 1, affordable)
+
+    return annotations_from.with_own_ids(batch, Draft(tasks(), first.instructions))
 
 
-def _follow_ups(batch: Batch, built: BuiltTasks) -> int:
+_UNANSWERED = """
+SELECT task_id FROM asked WHERE task_id NOT IN (SELECT task_id FROM annotations)
+    AND task_id NOT IN (SELECT task_id FROM refused)
+"""
+
+
+def _follow_ups(label: Label, totals: Totals) -> int:
     """Most that round 1 can cost: a third vote of each pair that two judge, all bought again."""
-    label = batch.campaign.label
-    votes = [task for task in built.tasks if task.kind == COMPARISON]
-    third = sum(task.price for task in votes if task.repetition == 1) if label.third_votes else 0
-    again = sum(task.price for task in votes) if label.unanswered == "buy_again" else 0
-    return third + again
+    third = totals.second_votes if label.third_votes else 0
+    return third + (totals.votes if label.unanswered == "buy_again" else 0)
 
 
 def _buy(
-    batch: Batch, vendor: LabelVendor, number: int, built: BuiltTasks, limits: Limits
+    batch: Batch, vendor: LabelVendor, number: int, planned: Plan, limits: Limits
 ) -> dict[str, Any]:
+    if not planned.totals.tasks:
+        return {"sent": 0, "tasks": 0}
     refuse_dropped(batch)
     batch.check_whole("select")
     # What the other rounds leave; below 0 if they took more.
@@ -320,11 +386,12 @@ def _buy(
     left = _limit(batch) - sum(vendor.status(ref).committed for ref in others)
     # Money that is gone since a follow-up was planned ends the purchase, not the batch.
     may_leave_out = number > 0 and noted_container(batch, number) is None
-    left_out = {"sent": 0, "tasks": 0, "left_out": len(built.tasks)}
-    if may_leave_out and vendor.estimate(built.requests) > left:
+    left_out = {"sent": 0, "tasks": 0, "left_out": planned.totals.tasks}
+    requests = planned.requests()
+    if may_leave_out and vendor.estimate(requests.priced) > left:
         return left_out
     try:
-        reserve(batch, vendor, number, built.requests, left, limits)
+        reserve(batch, vendor, number, requests.priced, left, limits)
     except Blocked:
         if may_leave_out:
             return left_out
@@ -336,7 +403,7 @@ def _buy(
             selling,
             batch_key(batch, number),
             terms,
-            built.requests,
+            requests,
             left,
             lambda: open_container(batch, number, vendor, terms),
         )
@@ -364,7 +431,6 @@ def _limit(batch: Batch) -> int:
 
 def _needs_approval(batch: Batch) -> bool:
     settings = batch.campaign.label
-    # A plan is megabytes to read: not where the campaign never asks.
     return settings.approve_above_usd is not None and is_dear(plan(batch), settings)
 
 
@@ -379,8 +445,8 @@ def _asks_nothing(batch: Batch) -> bool:
     """Whether the plan has no task, as where every vote is taken over: no vendor hears of it."""
     if is_submitted(batch):
         return False
-    built = read_plan(batch, 0)
-    return built is not None and not built.tasks
+    planned = read_plan(batch, 0)
+    return planned is not None and not planned.totals.tasks
 
 
 def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> BatchStatus:
@@ -412,22 +478,16 @@ def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> Batch
     return status
 
 
-def _rows(tasks: Sequence[Task]) -> list[dict[str, Any]]:
-    return [asdict(task) for task in tasks]
-
-
-def _check_completion(batch: Batch, tasks: Sequence[Row], answers: Collection) -> None:
+def _check_completion(batch: Batch, asked: Path, answers: Collection) -> None:
     """Hold what came back against what the first round asked; a task bought again stands for one.
 
     Raises:
         Blocked: Too little came back.
     """
-    pair_of = {task["task_id"]: (task["pair_id"], task["kind"]) for task in tasks}
-    wanted = Counter(pair_of[task["task_id"]] for task in tasks if task["round"] == 0)
-    came = Counter(pair_of[task_id] for task_id in {a.task_id for a in answers.annotations})
-    n_came = sum(min(n, came[pair]) for pair, n in wanted.items())
+    with database({"asked": asked, "answers": answers.annotations}) as connection:
+        [(n_came, n_wanted)] = connection.sql(_CAME).fetchall()
     needed = batch.campaign.label.min_completion
-    if n_came < needed * wanted.total():
+    if n_came < needed * n_wanted:
         first = answers.quarantined[:1]
         refused = "".join(
             f" {len(answers.quarantined)} records cannot be used, the first ({row.file}, record "
@@ -435,7 +495,21 @@ def _check_completion(batch: Batch, tasks: Sequence[Row], answers: Collection) -
             for row in first
         )
         raise Blocked(
-            f"Batch {batch.key}: {n_came} of {wanted.total()} tasks were answered, the campaign "
+            f"Batch {batch.key}: {n_came} of {n_wanted} tasks were answered, the campaign "
             f"asks for {needed:.0%}.{refused} Ask the vendor, or lower label.min_completion "
             "and clear collect_annotations."
         )
+
+
+_CAME = """
+WITH wanted AS (
+    SELECT pair_id, kind, count(*) AS n FROM asked WHERE round = 0 GROUP BY pair_id, kind
+),
+came AS (
+    SELECT pair_id, kind, count(*) AS n FROM asked
+    WHERE task_id IN (SELECT task_id FROM answers) GROUP BY pair_id, kind
+)
+SELECT coalesce(sum(least(wanted.n, coalesce(came.n, 0))), 0)::BIGINT,
+    coalesce(sum(wanted.n), 0)::BIGINT
+FROM wanted LEFT JOIN came USING (pair_id, kind)
+"""

@@ -20,22 +20,27 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from winnow.batch import Artifact, Batch, Manifest, read_batch, read_table
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from winnow.batch import Batch, Manifest, read_batch, read_table, table_files
 from winnow.errors import Retryable
 from winnow.ids import content_id
 from winnow.ingest.ledger import read_ledger
 from winnow.label.aggregation.votes import COMPARISON, by_pair, votes_of
 from winnow.label.annotation import Annotation, preferred_response
-from winnow.label.collect import Collection, one_vote_each
 from winnow.label.rounds import contested_pairs
-from winnow.label.tasks import BuiltTasks, Held, Task, rubric_version
+from winnow.label.tasks import Draft, Held, Task, rubric_version
 from winnow.publish.versions import newest
 from winnow.records import ANNOTATIONS, TASKS, to_table
 from winnow.stages.expand.pools_from import check_exists
-from winnow.stages.label.rounds import has_opened, read_plan
+from winnow.stages.label.plans import Plan
+from winnow.stages.label.rounds import has_opened
 from winnow.stages.label.set_aside import pairs_set_aside
 
 STAGE = "label"
@@ -67,14 +72,6 @@ class Taken:
         kept = [n for n, task in enumerate(self.tasks) if task.pair_id not in pairs]
         return Taken([self.tasks[n] for n in kept], [self.annotations[n] for n in kept])
 
-    def beside(self, answers: Collection) -> Collection:
-        """`found` with these as well; who judged a pair before gave a repeat and no second vote."""
-        if not self.annotations:
-            return answers
-        return replace(
-            answers, annotations=one_vote_each([*self.annotations, *answers.annotations])
-        )
-
 
 def votes_bought_before(batch: Batch, comparisons: Sequence[Row]) -> Taken:
     """Every vote on the comparisons that the campaign's `annotations_from` have bought.
@@ -104,22 +101,22 @@ def votes_bought_before(batch: Batch, comparisons: Sequence[Row]) -> Taken:
     return taken
 
 
-def with_votes(batch: Batch, built: BuiltTasks, votes: Taken) -> BuiltTasks:
+def with_votes(batch: Batch, draft: Draft, votes: Taken) -> Draft:
     """The plan of round 0, with the votes on its pairs stored and named."""
-    built = with_own_ids(batch, built)
-    refused = {row.record_id for row in built.quarantined if row.record_id}
+    draft = with_own_ids(batch, draft)
+    refused = {row.record_id for row in draft.quarantined if row.record_id}
     kept = votes.without(refused)
     if not kept.tasks:
-        return built
+        return draft
     tasks, annotations = to_table(kept.tasks, TASKS), to_table(kept.annotations, ANNOTATIONS)
     stored = {
         "tasks": batch.write_table(STAGE, "taken_tasks", tasks),
         "annotations": batch.write_table(STAGE, "taken_annotations", annotations),
     }
-    return replace(built, taken=stored)
+    return replace(draft, taken=stored)
 
 
-def with_own_ids(batch: Batch, built: BuiltTasks) -> BuiltTasks:
+def with_own_ids(batch: Batch, draft: Draft) -> Draft:
     """The plan under ids of this campaign's own, where its pools are another's.
 
     Both may ask the same task, and a vendor takes an id only once. So may a batch that was given up
@@ -129,43 +126,40 @@ def with_own_ids(batch: Batch, built: BuiltTasks) -> BuiltTasks:
     if read_ledger(batch.lake, batch.campaign.name).given_up:
         name.append(batch.key)
     elif batch.campaign.pools_from is None:
-        return built
-    own = {task.task_id: content_id("task of", *name, task.task_id) for task in built.tasks}
-    return replace(
-        built,
-        tasks=[replace(task, task_id=own[task.task_id]) for task in built.tasks],
-        requests=[
-            replace(
-                request,
-                task_id=own[request.task_id],
-                repeats=None if request.repeats is None else own[request.repeats],
+        return draft
+
+    def own(rows: pa.RecordBatch) -> pa.RecordBatch:
+        for column in ("task_id", "repeats"):
+            ids = rows[column].to_pylist()
+            named = [None if each is None else content_id("task of", *name, each) for each in ids]
+            rows = rows.set_column(
+                rows.schema.get_field_index(column), column, pa.array(named, pa.string())
             )
-            for request in built.requests
-        ],
-    )
+        return rows
+
+    return replace(draft, asked=map(own, draft.asked))
 
 
-def taken_votes(batch: Batch) -> Taken:
-    """The votes that the plan of round 0 names."""
-    if not batch.campaign.vote_campaigns:
-        return Taken([], [])
-    built = read_plan(batch, 0)
-    return stored_votes(batch, built.taken if built else {})
+@contextmanager
+def taken_tables(batch: Batch, plan: Plan | None) -> Iterator[Mapping[str, Path]]:
+    """The tables `tasks` and `annotations` of the votes that a plan of round 0 names, if any."""
+    stored = plan.taken if plan is not None else {}
+    with table_files(batch.lake, stored) as files:
+        yield files
 
 
-def stored_votes(batch: Batch, stored: Mapping[str, Artifact]) -> Taken:
-    """The votes in the tables `stored`, as a plan names them."""
-    if not stored:
-        return Taken([], [])
-    rows = {name: read_table(batch.lake, each).to_pylist() for name, each in stored.items()}
-    return Taken(
-        [Task(**row) for row in rows["tasks"]], [Annotation(**row) for row in rows["annotations"]]
-    )
-
-
-def taken_by_campaign(tasks: Sequence[Row]) -> dict[str, int]:
-    """How many of the tasks were taken over, by the campaign that bought them."""
-    return dict(sorted(Counter(t["taken_from"] for t in tasks if t.get("taken_from")).items()))
+def beside_taken(asked: Path, taken: Path | None, folder: Path) -> tuple[Path, dict[str, int]]:
+    """A file of the tasks `taken` and then those `asked`; how many campaigns' were taken over."""
+    if taken is None:
+        return asked, {}
+    file = folder / "tasks.parquet"
+    with pq.ParquetWriter(file, TASKS, compression="zstd") as writer:
+        for part in (taken, asked):
+            with pq.ParquetFile(part) as source:
+                for rows in source.iter_batches():
+                    writer.write(rows.cast(TASKS))
+    names = pq.read_table(taken, columns=["taken_from"])["taken_from"].drop_null().to_pylist()
+    return file, dict(sorted(Counter(names).items()))
 
 
 def _published_votes(batch: Batch, name: str) -> Iterator[tuple[Row, Row]]:

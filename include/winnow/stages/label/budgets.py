@@ -19,10 +19,11 @@ from winnow.campaign.teams import Limits
 from winnow.errors import Corrupt
 from winnow.ingest.ledger import read_ledger
 from winnow.label.purchases import FOLDER, Purchase, month_of
-from winnow.label.vendor import BatchStatus, LabelVendor, TaskRequest
+from winnow.label.vendor import BatchStatus, LabelVendor, Priced
 from winnow.lake import Lake
 from winnow.stages.label.containers import check_container, noted_container
-from winnow.stages.label.rounds import ROUNDS, read_plan, read_submission, submissions
+from winnow.stages.label.plans import read_plan
+from winnow.stages.label.rounds import ROUNDS, read_submission, submissions
 from winnow.stored import sealed_json
 
 _AT_ONCE = 8
@@ -38,7 +39,7 @@ def reserve(
     batch: Batch,
     vendor: LabelVendor,
     number: int,
-    requests: Sequence[TaskRequest],
+    requests: Sequence[Priced],
     left: int,
     limits: Limits,
 ) -> None:
@@ -115,7 +116,7 @@ def _bought(
 def _prices(batch: Batch) -> dict[int, int]:
     """What each round cost, micro-dollars: all together what was charged, where that is known."""
     plans = {number: read_plan(batch, number) for number in ROUNDS}
-    prices = {n: sum(t.price for t in plan.tasks) if plan else 0 for n, plan in plans.items()}
+    prices = {n: plan.totals.estimate if plan else 0 for n, plan in plans.items()}
     collected = batch.manifest("label")
     dropped = read_ledger(batch.lake, batch.campaign.name).dropped(batch.key)
     charged = collected.cost if collected else dropped.charged if dropped else None

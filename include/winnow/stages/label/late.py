@@ -6,11 +6,15 @@ all the same: it is brought into the lake, counted, and priced by the vendor's b
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
-from winnow.batch import Batch, read_table
+from winnow.batch import Batch, table_files
 from winnow.label.annotation import Annotation
 from winnow.label.vendor import LabelVendor
+from winnow.records import ANNOTATIONS
+from winnow.sql import database
 from winnow.stages.label.containers import bought
 from winnow.stages.label.results import STAGE
 from winnow.stages.label.rounds import answers_of, look
@@ -52,8 +56,18 @@ def keep_late(batch: Batch, vendor: LabelVendor, salt: bytes) -> None:
 def late_answers(batch: Batch, vendor: LabelVendor) -> list[Annotation]:
     """The kept answers that the batch's manifest does not hold, new ones and revisions."""
     stored = batch.require(STAGE).outputs
-    held = read_table(batch.lake, stored["annotations"]).select(["annotation_id", "revision"])
-    collected = {(row["annotation_id"], row["revision"]) for row in held.to_pylist()}
-    tasks = read_table(batch.lake, stored["tasks"]).to_pylist()
-    answers = answers_of(batch, vendor, tasks).annotations
-    return [each for each in answers if (each.annotation_id, each.revision) not in collected]
+    names = {"tasks": stored["tasks"], "held": stored["annotations"]}
+    with (
+        tempfile.TemporaryDirectory(prefix="winnow-late-") as folder,
+        table_files(batch.lake, names) as files,
+    ):
+        answers = answers_of(batch, vendor, files["tasks"], Path(folder)).annotations
+        with database({"answers": answers, "held": files["held"]}) as connection:
+            rows = connection.sql(_LATE).to_arrow_table().cast(ANNOTATIONS).to_pylist()
+    return [Annotation(**row) for row in rows]
+
+
+_LATE = """
+SELECT answers.* EXCLUDE (row_n) FROM answers ANTI JOIN held USING (annotation_id, revision)
+ORDER BY row_n
+"""

@@ -1,6 +1,6 @@
 """The rounds of a batch's labels, as they lie in the lake.
 
-    label/round-0/plan.json         what is asked, frozen before anything is bought
+    label/round-0/plan.json         what is asked, frozen before anything is bought (`plans`)
     label/round-0/opening.json      until when to wait, fixed before the vendor hears of it
     label/round-0/submission.json   the vendor has it
     label/round-0/inbox/000000.json one page of what the vendor sent, in the order of arrival
@@ -16,27 +16,25 @@ there.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from winnow.batch import Artifact, Batch, batch_folder
+from winnow.batch import Batch, batch_folder
 from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.label.annotation import AnnotatorKey, pseudonymous
 from winnow.label.collect import Collection, Delivery, read_deliveries
-from winnow.label.tasks import BuiltTasks, Task, rubric_version
+from winnow.label.tasks import rubric_version
 from winnow.label.vendor import (
-    MAX_PRICE,
     BatchTerms,
     LabelVendor,
-    Message,
-    TaskRequest,
 )
 from winnow.lake import Lake, lake_id
-from winnow.records import Quarantined
+from winnow.sql import Source
 from winnow.stored import (
     RESTORE,
     StoredTime,
@@ -91,49 +89,12 @@ class _Page:
     resume_cursor: str | None = None
 
 
-def freeze_plan(batch: Batch, number: int, make: Callable[[], BuiltTasks]) -> BuiltTasks:
-    """The round's plan, made now unless it is there."""
-    frozen = read_plan(batch, number)
-    if frozen is not None:
-        return frozen
-    built = make()
-    batch.lake.create(round_path(batch, number, "plan.json"), _plan_bytes(built))
-    return read_plan(batch, number) or built
-
-
 def has_plan(batch: Batch, number: int) -> bool:
     """Whether the round's plan was made."""
     if batch.lake.exists(round_path(batch, number, "plan.json")):
         return True
     _refuse_lost(batch, number, "plan.json")
     return False
-
-
-def read_plan(batch: Batch, number: int) -> BuiltTasks | None:
-    """The round's plan, or None if it was not made."""
-    return read_round(batch, number, "plan.json", _plan)
-
-
-def _plan(data: bytes) -> BuiltTasks:
-    content = read_sealed(data)
-    prices = [task["price"] for task in (*content["tasks"], *content["requests"])]
-    if not all(type(price) is int and 0 <= price < MAX_PRICE for price in prices):
-        raise ValueError("price")
-    return BuiltTasks(
-        tasks=[Task(**task) for task in content["tasks"]],
-        requests=[
-            TaskRequest(
-                messages=tuple(Message(**each) for each in request.pop("messages")), **request
-            )
-            for request in content["requests"]
-        ],
-        quarantined=[
-            Quarantined(**{**row, "raw": base64.b64decode(row["raw"])})
-            for row in content["quarantined"]
-        ],
-        pii=content["pii"],
-        taken={name: Artifact(**table) for name, table in content.get("taken", {}).items()},
-    )
 
 
 def batch_key(batch: Batch, number: int) -> str:
@@ -238,10 +199,7 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
     last = read_round(batch, number, _page_name(place - 1), reader(_Page)) if place else None
     seen: set[str | None] = set()
     while last is None or not seen or not last.whole:
-        if len(seen) >= MOST_PAGES and (
-            (plan := read_plan(batch, number)) is None
-            or len(seen) >= MOST_PAGES_A_TASK * len(plan.tasks)
-        ):
+        if len(seen) >= MOST_PAGES and len(seen) >= MOST_PAGES_A_TASK * _n_planned(batch, number):
             raise Retryable(
                 f"{vendor.name} lists {ref} on more than {len(seen):,} pages, without an end; see "
                 "there what it holds. The next look goes on from here."
@@ -286,13 +244,27 @@ def last_looks(batch: Batch, vendor: str) -> dict[str, int]:
     return looks
 
 
-def answers_of(batch: Batch, vendor: LabelVendor, tasks: Sequence[Mapping[str, Any]]) -> Collection:
+def answers_of(
+    batch: Batch, vendor: LabelVendor, tasks: Source, folder: Path, taken: Source | None = None
+) -> Collection:
     """What the vendor sent of the tasks, rows of `records.TASKS`: annotations, and what is none.
 
     Of a vendor that lists all it has at each look, what the last whole one lacks is retracted.
+    `taken` are annotations of other campaigns that come beside them; `folder` is for the result.
     """
     last = last_looks(batch, vendor.name) if vendor.snapshot else {}
-    return read_deliveries(list(deliveries(batch, vendor.name)), tasks, last, vendor.names_people)
+    sent = deliveries(batch, vendor.name)
+    return read_deliveries(sent, tasks, last, folder, vendor.names_people, taken)
+
+
+def _n_planned(batch: Batch, number: int) -> int:
+    """How many tasks the round asks, 0 before its plan is there."""
+
+    def n_tasks(data: bytes) -> int:
+        content = read_sealed(data)
+        return int(content["totals"]["tasks"]) if "totals" in content else len(content["tasks"])
+
+    return read_round(batch, number, "plan.json", n_tasks) or 0
 
 
 def _where(last: _Page | None) -> tuple[int, str | None]:
@@ -340,21 +312,6 @@ def _refuse_gap(batch: Batch, number: int, place: int) -> None:
 
 def _page_name(place: int) -> str:
     return f"inbox/{place:06d}.json"
-
-
-def _plan_bytes(built: BuiltTasks) -> bytes:
-    return sealed_json(
-        {
-            "tasks": [asdict(task) for task in built.tasks],
-            "requests": [asdict(request) for request in built.requests],
-            "quarantined": [
-                {**asdict(row), "raw": base64.b64encode(row.raw or b"").decode("ascii")}
-                for row in built.quarantined
-            ],
-            "pii": built.pii,
-            "taken": {name: asdict(table) for name, table in built.taken.items()},
-        }
-    )
 
 
 def write_round(batch: Batch, number: int, name: str, content: T) -> T:
