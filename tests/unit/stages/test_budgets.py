@@ -188,7 +188,7 @@ def test_a_follow_up_whose_money_went_meanwhile_is_left_out(world: World) -> Non
     world.answer("ab")
     world.time += timedelta(hours=2)
     # It planned, and dies before it has reserved anything.
-    lake = Dying(world.lake, ("create",), 2)
+    lake = Dying(world.lake, ("create",), 3)
     with pytest.raises(Killed):
         label.follow_up(world.batch("chat", lake=lake), world.vendor(), SALT, limits)
     assert label.read_plan(batch, 1).totals.tasks
