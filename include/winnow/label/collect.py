@@ -153,11 +153,7 @@ class AskedTasks(Mapping[str, AskedTask]):
 
     def __init__(self, tasks: Source) -> None:
         names = ["task_id", "pair_id", "swapped", "kind"]
-        rows = (
-            tasks.select(names)
-            if isinstance(tasks, pa.Table)
-            else pq.read_table(tasks, columns=names)
-        )
+        rows = tasks.select(names) if isinstance(tasks, pa.Table) else _columns(tasks, names)
         rows = rows.sort_by("task_id").combine_chunks()
         self._rows = {name: rows[name].chunk(0) if len(rows) else () for name in rows.schema.names}
         ids = rows["task_id"].cast(pa.binary()).to_numpy()
@@ -175,6 +171,11 @@ class AskedTasks(Mapping[str, AskedTask]):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+
+def _columns(file: Path, names: list[str]) -> pa.Table:
+    with pq.ParquetFile(file) as source:
+        return source.read(names)
 
 
 def _read(

@@ -158,7 +158,8 @@ def beside_taken(asked: Path, taken: Path | None, folder: Path) -> tuple[Path, d
             with pq.ParquetFile(part) as source:
                 for rows in source.iter_batches():
                     writer.write(rows.cast(TASKS))
-    names = pq.read_table(taken, columns=["taken_from"])["taken_from"].drop_null().to_pylist()
+    with pq.ParquetFile(taken) as source:
+        names = source.read(["taken_from"])["taken_from"].drop_null().to_pylist()
     return file, dict(sorted(Counter(names).items()))
 
 

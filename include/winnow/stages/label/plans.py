@@ -231,8 +231,8 @@ def _write(draft: Draft, file: Path) -> Totals:
             check_readable(rows, file.name)
             writer.write_table(rows)
             totals = _plus(totals, rows)
-    pairs = pq.read_table(file, columns=["pair_id", "kind"])
-    return replace(totals, pairs=_n_pairs(pairs))
+    with pq.ParquetFile(file) as written:
+        return replace(totals, pairs=_n_pairs(written.read(["pair_id", "kind"])))
 
 
 def _n_pairs(rows: pa.Table) -> int:
