@@ -13,13 +13,16 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from winnow.batch import Artifact
@@ -30,7 +33,6 @@ from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold, places_of_pairs
 from winnow.label.vendor import Message, TaskRequest
 from winnow.records import ASKED, MESSAGES, TASKS, Quarantined, to_table
-from winnow.sql import database
 from winnow.text import plain_text
 
 Row = Mapping[str, Any]
@@ -111,8 +113,8 @@ class Draft:
 
 
 _NOTHING = Held(0, False, False)
-_PAGE, _SLICE = 2_000, 5_000
-"""Rows that are read, and pairs that are worked on, at once."""
+_PAGE, _SLICE, _STRETCH = 2_000, 5_000, 20_000
+"""Rows that are read, pairs that are worked on, and tasks that are sorted, at once."""
 _SHOWN = pa.schema(
     [
         *((name, pa.string()) for name in ("pair_id", "first_id", "second_id")),
@@ -213,13 +215,12 @@ def draft_tasks(
         first_gold = shown.n_pairs
         for item in usable:
             shown.add(item, shown.n_pairs)
-    with pq.ParquetWriter(folder / "placed.parquet", _PLACED) as placed:
-        golds = _gold_tasks(usable, first_gold, label, draw)
-        for rows in chain([golds], _vote_tasks(pairs, held, label, seed)):
-            placed.write_table(to_table(rows, _PLACED))
+    golds = _gold_tasks(usable, first_gold, label, draw)
+    votes = _vote_tasks(pairs, held, label, seed)
+    placed = pa.concat_tables(to_table(rows, _PLACED) for rows in chain([golds], votes))
     refused.sort(key=lambda each: each[0])
     return Draft(
-        asked=_in_order(folder, label),
+        asked=_in_order(placed, folder, label),
         instructions=plain_text(label.instructions),
         quarantined=[*(row for _, row in refused), *unusable],
         pii=dict(sorted(guard.counts.items())),
@@ -425,30 +426,49 @@ _KEPT = ("pair_id", "first_id", "second_id", "shown_n", "place_n", "p_first", "n
 _SHOWN_KEPT = pa.schema([_SHOWN.field(name) for name in _KEPT])
 
 
-def _in_order(folder: Path, label: Label) -> Iterator[pa.RecordBatch]:
-    """Rows of `records.ASKED`, of the files in `folder`, in sending order."""
-    files = {name: folder / f"{name}.parquet" for name in ("shown", "placed")}
-    constants = {"rubric": rubric_version(label), "vendor": label.vendor, "price": label.price}
-    with database(files) as connection:
-        ordered = connection.sql(_ORDERED, params=constants)
-        for rows in ordered.to_arrow_reader(_PAGE):
-            yield rows.cast(ASKED)
+def _in_order(placed: pa.Table, folder: Path, label: Label) -> Iterator[pa.RecordBatch]:
+    """Rows of `records.ASKED` in sending order.
+
+    What is shown lies in the order of the pairs: it is dealt out to files, each of a stretch of the
+    sending order, and these are sorted one by one.
+    """
+    placed = placed.sort_by("shown_n")
+    shown_t, place_t = placed["shown_n"].to_numpy(), placed["place"].to_numpy()
+    n_parts = len(placed) // _STRETCH + 1
+    part_t = np.minimum((place_t * n_parts).astype(np.int64), n_parts - 1)
+    schema = ASKED.append(_PLACED.field("place"))
+    files = [folder / f"stretch-{k}.arrow" for k in range(n_parts)]
+    with ExitStack() as stack, pq.ParquetFile(folder / "shown.parquet") as shown:
+        parts = [stack.enter_context(pa.ipc.new_stream(str(file), schema)) for file in files]
+        end = 0
+        for page in shown.iter_batches(_PAGE):
+            start, end = end, end + len(page)
+            first, last = np.searchsorted(shown_t, [start, end])
+            pairs = pa.Table.from_batches([page]).take(pa.array(shown_t[first:last] - start))
+            rows = _asked(placed.slice(first, last - first), pairs, label, schema)
+            for k in np.unique(part_t[first:last]):
+                parts[k].write_table(rows.filter(pa.array(part_t[first:last] == k)))
+    for file in files:
+        with pa.ipc.open_stream(str(file)) as part:
+            rows = part.read_all()
+        file.unlink()
+        ordered = rows.sort_by([("place", "ascending"), ("task_id", "ascending")])
+        yield from ordered.select(ASKED.names).to_batches(_PAGE)
 
 
-_NAMED = {
-    "round": "0",
-    "shown_a": "CASE WHEN swapped THEN second_id ELSE first_id END",
-    "shown_b": "CASE WHEN swapped THEN first_id ELSE second_id END",
-    "rubric_version": "$rubric",
-    "vendor": "$vendor",
-    "vendor_ref": "NULL",
-    "submitted_at": "NULL",
-    "price": "$price",
-    "taken_from": "NULL",
-    "response_a": "CASE WHEN swapped THEN second ELSE first END",
-    "response_b": "CASE WHEN swapped THEN first ELSE second END",
-}
-_ORDERED = f"""
-SELECT {", ".join(f"{_NAMED.get(name, name)} AS {name}" for name in ASKED.names)}
-FROM placed JOIN shown USING (shown_n) ORDER BY place, placed.task_id
-"""
+def _asked(placed: pa.Table, pairs: pa.Table, label: Label, schema: pa.Schema) -> pa.Table:
+    """Rows of tasks and what they show, `pairs[i]` being that of `placed[i]`."""
+    swapped = placed["swapped"]
+    sides = {"shown": ("first_id", "second_id"), "response": ("first", "second")}
+    columns = {name: placed[name] for name in _PLACED.names}
+    columns |= {name: pairs[name] for name in ("pair_id", "dimension", "expected", "messages")}
+    for name, (first, second) in sides.items():
+        columns[f"{name}_a"] = pc.if_else(swapped, pairs[second], pairs[first])
+        columns[f"{name}_b"] = pc.if_else(swapped, pairs[first], pairs[second])
+    same = {"round": 0, "rubric_version": rubric_version(label)}
+    same |= {"vendor": label.vendor, "price": label.price}
+    for column in schema:
+        if column.name not in columns:
+            value = pa.scalar(same.get(column.name), column.type)
+            columns[column.name] = pa.repeat(value, len(placed))
+    return pa.table([columns[name] for name in schema.names], schema=schema)

@@ -48,7 +48,7 @@ from winnow.stages.label.approvals import approved, note_approval
 from winnow.stages.label.budgets import release, reserve, settle
 from winnow.stages.label.containers import bought, check_container, noted_container, open_container
 from winnow.stages.label.drop import refuse_dropped
-from winnow.stages.label.plans import PAGE, Plan, Totals, freeze_plan, read_plan
+from winnow.stages.label.plans import Plan, Totals, freeze_plan, read_plan
 from winnow.stages.label.results import STAGE, BroughtHome, commit_results
 from winnow.stages.label.rounds import (
     ROUNDS,
@@ -292,27 +292,40 @@ def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
         compared_source(lake, name, batch.key) as compared,
         database({**files, "compared": compared}) as connection,
     ):
-        for page in connection.sql(_OFFERED).to_arrow_reader(PAGE):
-            for row in page.to_pylist():
+        # Texts of all pairs together would not fit: some prompts at a time.
+        prompts = connection.sql("SELECT prompt_id FROM comparisons ORDER BY prompt_id")
+        starts = prompts.to_arrow_table()["prompt_id"].to_pylist()[::_PAIRS]
+        starts = list(dict.fromkeys(starts))
+        for start, end in zip(starts, [*starts[1:], None], strict=True):
+            given = {"start": start, "end": end}
+            for row in connection.sql(_OFFERED, params=given).to_arrow_table().to_pylist():
                 sides = {"first_id": "first", "second_id": "second"}
                 # What is absent has no row; a response without a text is one that says nothing.
                 texts = {
                     row[k]: plain_text(row[of]) for k, of in sides.items() if row[of] is not None
                 }
                 turns = row["messages"]
-                prompts = {} if turns is None else {row["prompt_id"]: messages_of(turns)}
-                yield row["row_n"], of_comparison(row, texts, prompts)
+                said = {} if turns is None else {row["prompt_id"]: messages_of(turns)}
+                yield row["row_n"], of_comparison(row, texts, said)
 
 
+_PAIRS = 10_000
+"""Pairs whose texts are read at once, about."""
 _OFFERED = """
-WITH texts AS (SELECT response_id, coalesce(message, '') AS message FROM compared)
+WITH texts AS (
+    SELECT response_id, coalesce(message, '') AS message FROM compared
+    WHERE prompt_id >= $start AND ($end IS NULL OR prompt_id < $end)
+)
 SELECT row_n, pair_id, comparisons.prompt_id, first_id, second_id, dimension, p_first,
     one.message AS first, other.message AS second, messages
 FROM comparisons
 LEFT JOIN texts AS one ON one.response_id = first_id
 LEFT JOIN texts AS other ON other.response_id = second_id
-LEFT JOIN (SELECT prompt_id, messages FROM prompts) AS prompts
-    ON prompts.prompt_id = comparisons.prompt_id
+LEFT JOIN (
+    SELECT prompt_id, messages FROM prompts
+    WHERE prompt_id >= $start AND ($end IS NULL OR prompt_id < $end)
+) AS prompts ON prompts.prompt_id = comparisons.prompt_id
+WHERE comparisons.prompt_id >= $start AND ($end IS NULL OR comparisons.prompt_id < $end)
 ORDER BY comparisons.prompt_id, row_n
 """
 
