@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from winnow.campaign import Label
 from winnow.ids import task_id
@@ -55,21 +58,47 @@ def follow_up(
     }
     tables = {"annotations": annotations, "asked": asked, "unanswered": unanswered}
     with opened(tables) as connection:
-        for page in connection.sql(_FOLLOW_UP, params=given).to_arrow_reader(_PAGE):
-            rows = page.cast(ASKED)
-            names = ("pair_id", "shown_a", "shown_b", "rubric_version", "repetition")
-            columns = (rows[name].to_pylist() for name in names)
-            ids = pa.array(map(task_id, *columns), pa.string())
-            yield rows.set_column(rows.schema.get_field_index("task_id"), "task_id", ids)
+        chosen = connection.sql(_FOLLOW_UP, params=given).to_arrow_table()
+    # Bought again first: both parts are in the order of `asked`, which is read once for each.
+    for part in (0, 1):
+        some = chosen.filter(pc.equal(chosen["part"], part))
+        row_t, numbers = some["row_n"].to_numpy(), some["number"].cast(pa.int32())
+        end = 0
+        for page in _pages(asked) if len(some) else ():
+            start, end = end, end + len(page)
+            first, last = np.searchsorted(row_t, [start, end])
+            rows = pa.Table.from_batches([page]).take(pa.array(row_t[first:last] - start))
+            if len(rows):
+                yield from _numbered(rows, numbers.slice(first, last - first), round).to_batches()
+
+
+def _pages(asked: Source) -> Iterator[pa.RecordBatch]:
+    if isinstance(asked, pa.Table):
+        yield from asked.select(ASKED.names).to_batches(_PAGE)
+    else:
+        with pq.ParquetFile(asked) as file:
+            yield from file.iter_batches(_PAGE, columns=ASKED.names)
+
+
+def _numbered(rows: pa.Table, numbers: pa.ChunkedArray, round: int) -> pa.Table:
+    """The tasks again under the numbers of a pair's that are free, with ids of their own."""
+    names = ("pair_id", "shown_a", "shown_b", "rubric_version")
+    columns = [rows[name].to_pylist() for name in names]
+    changed = {
+        "task_id": list(map(task_id, *columns, numbers.to_pylist())),
+        "repetition": numbers,
+        "round": [round] * len(rows),
+        "vendor_ref": [None] * len(rows),
+        "submitted_at": [None] * len(rows),
+    }
+    return pa.table([changed.get(name, rows[name]) for name in ASKED.names], schema=ASKED)
 
 
 _PAGE = 2_000
-_NEW = {"repetition": "numbered.number", "round": "$round"}
-_NEW |= dict.fromkeys(("vendor_ref", "submitted_at"), "NULL")
 # A third vote shows the sides of the first task of its pair: they were random, and say nothing of
 # how the two votes went. Of a pair that held one vote before anything was asked it is the second
 # vote; a pair that held two was asked its third one. Each has the next free number of its pair.
-_FOLLOW_UP = f"""
+_FOLLOW_UP = """
 WITH again AS (
     SELECT pair_id, row_n FROM asked WHERE $again AND kind = 'comparison' AND round = $round - 1
         AND task_id IN (SELECT task_id FROM unanswered)
@@ -86,14 +115,10 @@ third AS (
     QUALIFY row_number() OVER (PARTITION BY pair_id ORDER BY repetition, row_n) = 1
 ),
 new AS (SELECT 0 AS part, * FROM again UNION ALL SELECT 1, * FROM third),
-next_free AS (SELECT pair_id, max(repetition) + 1 AS number FROM asked GROUP BY pair_id),
-numbered AS (
-    SELECT row_n, part, number + row_number() OVER (PARTITION BY pair_id ORDER BY part, row_n) - 1
-        AS number
-    FROM new JOIN next_free USING (pair_id)
-)
-SELECT {", ".join(f"{_NEW.get(name, name)} AS {name}" for name in ASKED.names)}
-FROM asked JOIN numbered USING (row_n) ORDER BY part, row_n LIMIT $most
+next_free AS (SELECT pair_id, max(repetition) + 1 AS number FROM asked GROUP BY pair_id)
+SELECT row_n, part,
+    number + row_number() OVER (PARTITION BY pair_id ORDER BY part, row_n) - 1 AS number
+FROM new JOIN next_free USING (pair_id) ORDER BY part, row_n LIMIT $most
 """
 
 
