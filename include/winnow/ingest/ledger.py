@@ -308,29 +308,31 @@ def check_knows_all(lake: Lake, campaign: str, ledger: Ledger) -> None:
     Raises:
         Corrupt: There is one: the ledger is of an earlier time.
     """
-    lost = _unknown(lake, campaign, ledger)
+    strange = _unknown(lake, campaign, ledger)
     # Read again: a twin that began one meanwhile has put it into the ledger first.
-    if lost and (again := _unknown(lake, campaign, read_ledger(lake, campaign))):
+    now = read_ledger(lake, campaign) if strange else ledger
+    lost = [key for key in strange if not now.knows(key)]
+    if lost:
         raise Corrupt(
-            f"{lake.uri}/{ledger_path(campaign)} does not know batch {again}, which has begun "
-            f"({manifest_path(campaign, again, STAGES[0])}): it is of an earlier time, and what "
+            f"{lake.uri}/{ledger_path(campaign)} does not know batch {lost[0]}, which has begun "
+            f"({manifest_path(campaign, lost[0], STAGES[0])}): it is of an earlier time, and what "
             f"later batches took would be bought again; {RESTORE}."
         )
 
 
-def _unknown(lake: Lake, campaign: str, ledger: Ledger) -> str | None:
-    """A batch that took prompts and that the ledger does not know; None if there is none."""
+def _unknown(lake: Lake, campaign: str, ledger: Ledger) -> list[str]:
+    """Batches that took prompts and that the ledger does not know, as far as can be told."""
     if ledger.older.runs:
         note = _note_path(campaign, ledger.n_taken + 1)
         if not lake.exists(note):
-            return None
-        return parsed(lake, note, lambda data: str(read_sealed(data)["batch"]))
+            return []
+        return [parsed(lake, note, lambda data: str(read_sealed(data)["batch"]))]
     # Before there were runs nobody noted who took what: all batches are looked at.
     keys = set(ledger.keys)
     strange = [key for key in lake.names(f"batches/{campaign}") if key not in keys]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         begun = pool.map(lambda key: lake.exists(manifest_path(campaign, key, STAGES[0])), strange)
-        return next((key for key, is_there in zip(strange, begun, strict=True) if is_there), None)
+        return [key for key, is_there in zip(strange, begun, strict=True) if is_there]
 
 
 def note_taken(lake: Lake, campaign: str, ledger: Ledger) -> None:
