@@ -103,7 +103,7 @@ def _night(night: Night, steps: Sequence[str], say: Say) -> list[Row]:
     done: State = json.loads(place.read_text()) if place.exists() else {}
     if not done:
         first = replace(night, number=0, prompts=_FIRST[0], pool=min(night.pool, _FIRST[1]))
-        in_a_process(_whole_night, first)
+        _whole_night(first)
         say(f"{night.prompts:,} prompts: a first night of {first.prompts} taught the reward model")
     rows: list[Row] = []
     for step in STEPS:
@@ -113,7 +113,7 @@ def _night(night: Night, steps: Sequence[str], say: Say) -> list[Row]:
         rows.append(row)
         started = time.perf_counter()
         try:
-            in_a_process(make_up, night, step)
+            make_up(night, step)
             row["made_up_seconds"] = round(time.perf_counter() - started, 1)
             state, used = in_a_process(take, night, step, done.get("state", {}))
             row |= used
@@ -129,7 +129,7 @@ def _night(night: Night, steps: Sequence[str], say: Say) -> list[Row]:
 def _beside(night: Night, step: str, row: Row) -> Row:
     """A step's speed, and how many times the least that it might have taken it took."""
     seconds, cpu = row["seconds"], row["cpu_seconds"]
-    plain = in_a_process(night_plain.scan, night, step)
+    plain = night_plain.scan(night, step)
     beside = {
         "rows_per_second": row["rows"] and round(row["rows"] / seconds, 1),
         "plain_seconds": plain.seconds,
@@ -137,7 +137,7 @@ def _beside(night: Night, step: str, row: Row) -> Row:
         "cpu_ratio_to_plain": round(cpu / max(plain.cpu_seconds, 0.01), 2),
     }
     if step == "select":
-        strategy, n, bare = in_a_process(_bare, night)
+        strategy, n, bare = _bare(night)
         times = night.prompts / n
         beside |= {
             "strategy": strategy,
