@@ -9,11 +9,13 @@ Every figure is the median of the last five nights up to the mark, the mark's ow
 from __future__ import annotations
 
 import io
+import json
 import os
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,14 +29,27 @@ Row = dict[str, Any]
 Say = Callable[[str], None]
 
 _LAST = 5
+_TOLD = 20
+"""Nights between two lines that say how far it is."""
+
 _FIGURES = ("seconds", "cpu_seconds", "peak_mib", "bytes_read", "bytes_written")
 
 
-def run(nights: int, prompts: int, pool: int, out: Path, say: Say) -> Row:
-    """Measure so many nights, print a line a mark and stage, and write `out`/night.json."""
+def run(
+    nights: int, prompts: int, pool: int, out: Path, say: Say, *, kept: Path | None = None
+) -> Row:
+    """Measure so many nights, print a line a mark and stage, and write `out`/night.json.
+
+    A folder `kept` keeps the lake, to go on from the night that was reached.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="winnow-nights-", dir=out) as folder:
-        rows = _nights(World(folder), nights, prompts, pool, out, say)
+    with ExitStack() as stack:
+        if kept is None:
+            made = tempfile.TemporaryDirectory(prefix="winnow-nights-", dir=out)
+            folder = stack.enter_context(made)
+        else:
+            folder = str(kept.resolve() / f"nights-{prompts}x{pool}")
+        rows = _nights(World(folder), nights, prompts, pool, say)
     report = {"rows": rows, "machine": machine()}
     write_report(out, "night", report)
     return report
@@ -50,15 +65,15 @@ def marks_of(nights: int) -> list[int]:
     return sorted({*(each for each in powers if each <= nights), nights})
 
 
-def _nights(world: World, nights: int, prompts: int, pool: int, out: Path, say: Say) -> list[Row]:
-    rows: list[Row] = []
-    pages = _Pages()
-    marks = marks_of(nights)
+def _nights(world: World, nights: int, prompts: int, pool: int, say: Say) -> list[Row]:
+    place = Path(world.folder) / "nights.json"
+    reached: Row = json.loads(place.read_text()) if place.exists() else {"night": 0, "rows": []}
+    rows: list[Row] = reached["rows"]
+    pages, marks = _Pages(), marks_of(nights)
     taken: dict[str, list[Row]] = defaultdict(list)
-    for number in range(1, nights + 1):
+    started = time.perf_counter()
+    for number in range(reached["night"] + 1, nights + 1):
         mark = next(each for each in marks if each >= number)
-        if mark - number >= _LAST:
-            pages.forget()
         night, state = Night(world, number, prompts, pool), State()
         for name, step in STEPS.items():
             make_up(night, name)
@@ -67,14 +82,19 @@ def _nights(world: World, nights: int, prompts: int, pool: int, out: Path, say: 
         if mark - number <= _LAST:
             for page, used in pages.looks(night):
                 taken[page].append(asdict(used))
+        else:
+            pages.forget()
         if number == mark:
             for name, all_used in taken.items():
                 figures = {f: median(each[f] for each in all_used[-_LAST:]) for f in _FIGURES}
-                rows.append({"prompts": prompts, "pool": pool, "stage": name, "night": number})
-                rows[-1] |= figures
-                say(_line(rows[-1]))
+                row = {"prompts": prompts, "pool": pool, "stage": name, "night": number, **figures}
+                rows.append(row)
+                say(_line(row))
             taken.clear()
-            write_report(out, "night", {"rows": rows, "machine": machine()})
+        place.write_text(json.dumps({"night": number, "rows": rows}))
+        if number % _TOLD == 0:
+            each = (time.perf_counter() - started) / (number - reached["night"])
+            say(f"night {number:,} of {nights:,}: {each:.1f} s a night")
     return rows
 
 

@@ -177,5 +177,5 @@ def night(
     if nights is None:
         one.run(sizes, pool, out, say_text, steps=one.named(stages), kept=keep)
     else:
-        many.run(nights, sizes[0], pool, out, say_text)
+        many.run(nights, sizes[0], pool, out, say_text, kept=keep)
     say_text(f"Written: {out / 'night.json'}")
