@@ -83,7 +83,9 @@ def run(
             for row in _night(Night(world, 1, number, pool), steps, say):
                 rows.append(row)
                 write_report(out, "night", {"rows": rows, "machine": machine()})
-    return {"rows": rows, "machine": machine()}
+    report = {"rows": rows, "machine": machine()}
+    write_report(out, "night", report)
+    return report
 
 
 def named(stages: str | None) -> list[str]:
