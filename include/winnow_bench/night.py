@@ -145,7 +145,7 @@ def _beside(night: Night, step: str, row: Row) -> Row:
             "strategy": strategy,
             "bare_prompts_per_second": round(n / bare.seconds, 1),
             "ratio_to_bare": round(seconds / bare.seconds / times, 2),
-            "cpu_ratio_to_bare": round(cpu / bare.cpu_seconds / times, 2),
+            "cpu_ratio_to_bare": round(cpu / max(bare.cpu_seconds, 0.01) / times, 2),
         }
     return beside
 
