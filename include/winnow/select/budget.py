@@ -119,6 +119,8 @@ def count_capacity(pools: Iterable[Pool], rules: NightRules) -> Capacity:
 
 
 def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
+    if not rules.floors and pool.eligible_nn is None:
+        return _capacity_without_floors(pool, rules)
     order_m = pool.distinct()
     first_e, second_e = packed_pairs(len(order_m))
     open_e = pool.open_pairs(order_m, first_e, second_e)
@@ -141,3 +143,23 @@ def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
             most_k[k] = min(room, at_most(open_e & member_ke[k]))
             least_k[k] = max(0, minimum - at_most(open_e & ~member_ke[k]))
     return Capacity(1, promised, max(room, promised), Supply(least_k, most_k))
+
+
+def _capacity_without_floors(pool: Pool, rules: NightRules) -> Capacity:
+    """The same from the sizes of the clusters alone: every two of different ones may be paired."""
+    order_m = pool.distinct()
+    open_m = np.ones(len(order_m), dtype=np.bool_)
+    if pool.blocked is not None:
+        open_m &= ~pool.blocked[order_m]
+    size_m = np.ones(len(order_m), dtype=np.int64)
+    if pool.clusters is not None:
+        cluster_m = np.unique(np.asarray(pool.clusters)[order_m], return_inverse=True)[1]
+        size_m = np.bincount(cluster_m[open_m], minlength=len(order_m))[cluster_m]
+    partners_m = np.where(open_m, np.count_nonzero(open_m) - size_m, 0)
+    n_open = int(partners_m.sum()) // 2
+    cap = rules.pool_rules.max_pairs_per_response
+    at_most = n_open if cap is None else int(np.minimum(partners_m, cap).sum()) // 2
+    promised = min(rules.promised_per_prompt, n_open)
+    room = min(rules.max_pairs_per_prompt, at_most)
+    none_k = np.zeros(0, dtype=np.int64)
+    return Capacity(1, promised, max(room, promised), Supply(none_k, none_k))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -118,3 +119,23 @@ def test_contradicting_rules_are_refused(wrong: dict[str, object]) -> None:
                 **wrong,
             }
         )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    clusters=st.lists(st.integers(0, 4), min_size=0, max_size=9),
+    seed=st.integers(0, 1_000),
+    cap=st.sampled_from([None, 1, 2]),
+    rho=st.sampled_from([0.0, 0.5]),
+)
+def test_without_floors_the_sizes_of_clusters_tell_as_much_as_all_pairs(
+    clusters: list[int], seed: int, cap: int | None, rho: float
+) -> None:
+    n = len(clusters)
+    blocked = np.random.default_rng(seed).random(n) < 0.3
+    ids = [f"r{k % max(n - 2, 1)}" for k in range(n)]
+    pool = Pool("p", ids, np.empty((n, 0)), clusters=clusters, blocked=blocked)
+    every = replace(pool, eligible_nn=np.ones((n, n), dtype=np.bool_))
+    rules = NightRules(Rules(2, exploration=rho, max_pairs_per_response=cap), 1, 4)
+    counted, expected = count_capacity([pool], rules), count_capacity([every], rules)
+    assert (counted.promised, counted.most) == (expected.promised, expected.most)
