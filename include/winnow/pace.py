@@ -75,18 +75,22 @@ def span(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def noted(lake: Lake, path: str, say: Say) -> Say:
-    """Says a line and keeps it at `path`, where a page reads it; the last one to write stays."""
+def noted(lake: Lake, folder: str, stage: str, say: Say) -> Say:
+    """Says a line and keeps it in the folder of a batch's stage; the last one to write stays."""
 
     def say_and_note(text: str) -> None:
         say(text)
-        _, tag = lake.read_tagged(path)
-        lake.swap(path, text.encode(), tag)
+        _, tag = lake.read_tagged(_path(folder, stage))
+        lake.swap(_path(folder, stage), text.encode(), tag)
 
     return say_and_note
 
 
-def last_note(lake: Lake, path: str) -> str | None:
+def last_note(lake: Lake, folder: str, stage: str) -> str | None:
     """The line that was kept last; None before the first."""
-    data, _ = lake.read_tagged(path)
+    data, _ = lake.read_tagged(_path(folder, stage))
     return data.decode("utf-8", "replace") if data else None
+
+
+def _path(folder: str, stage: str) -> str:
+    return f"{folder}/{stage}/pace.txt"

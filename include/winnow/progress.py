@@ -16,11 +16,11 @@ from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
 from winnow.operate.facts import facts_of
 from winnow.operate.standing import Facts, Mended, Standing, damaged, mend_name, standing_of
+from winnow.pace import last_note
 from winnow.publish.versions import newest
 from winnow.stages import expand, label
 from winnow.stages.label.drop import dropped_text
 from winnow.stages.select import arms
-from winnow.stages.select import progress as choosing
 from winnow.stages.turn import Looks
 from winnow.text import plain_rows
 
@@ -245,7 +245,7 @@ def _begun(batch: Batch, stage: str, vendor: LabelVendor | None) -> str | None:
     if stage == "expand":
         return expand.progress(batch)
     if stage == "select":
-        return choosing(batch)
+        return last_note(batch.lake, batch.folder, stage)
     if stage == "label":
         return label.progress(batch, vendor)
     if stage == "publish":

@@ -23,6 +23,7 @@ from winnow.console.trouble import troubles_of
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
+from winnow.pace import last_note
 from winnow.pages.charts import Chart, funnel
 from winnow.pages.words import cut, number, percent, ratio
 from winnow.publish.report.bought import ARMS, gains_chart
@@ -62,9 +63,10 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
             for each in samples.quarantine(lake, stage, site.memory)
         ],
         "pairs": lambda: samples.pairs(lake, done, site.memory),
+        "pace": lambda: _pace(lake, done),
     }
     parts = at_once(lambda name: whole(makers[name]), makers)
-    votes = parts.pop("votes")
+    votes, pace = parts.pop("votes"), parts.pop("pace")
     return page_of(
         f"Batch {key}",
         "batch.html",
@@ -77,6 +79,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         troubles=troubles_of(batch, site.now),
         pairs_name=_pairs_name(done),
         votes=None if isinstance(votes, Damage) else votes,
+        pace=None if isinstance(pace, Damage) else pace,
         most_gains=samples.MOST_GAINS,
         most_runs=_MOST_RUNS,
         most_quarantined=samples.MOST_QUARANTINED,
@@ -104,6 +107,14 @@ def parse_newest_rows(data: bytes) -> int:
 def _batch_of(shard: str) -> str:
     """The batch that a shard is of: `data/reward/train/KEY-DIGEST.parquet`."""
     return shard.rpartition("/")[2].rpartition("-")[0]
+
+
+def _pace(lake: Lake, done: Stages) -> tuple[str, str] | None:
+    """The stage that is under way and how far it says it is; None where nothing was said."""
+    if done.next is None:
+        return None
+    told = last_note(lake, batch_folder(done.campaign, done.key), done.next)
+    return (done.next, told) if told else None
 
 
 def _pairs_name(done: Stages) -> str:

@@ -38,7 +38,7 @@ from winnow.expand.pool_features import in_pool_version
 from winnow.expand.samplers import models_of
 from winnow.expand.screening import how_screened
 from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
-from winnow.pace import Pace
+from winnow.pace import Pace, noted
 from winnow.records import PROFILE, to_table
 from winnow.reward.blocks import Block
 from winnow.stages.expand import parts
@@ -126,6 +126,7 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
         return take_pools(batch, source)
     settings = batch.campaign.expand
     planned = _Planned(batch)
+    say = noted(batch.lake, batch.folder, STAGE, say)
     pace = Pace("parts of the pools", len(planned.parts), say)
     gathered: list[PoolPart] = []
     for n, number in enumerate(planned.parts):

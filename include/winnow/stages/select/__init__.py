@@ -18,7 +18,7 @@ from winnow.batch import Batch, Manifest, quarantine_table
 from winnow.campaign import Label, Select
 from winnow.expand.features import vectors_table
 from winnow.ids import pair_id
-from winnow.pace import Pace, last_note, noted
+from winnow.pace import Pace, noted
 from winnow.records import COMPARED, COMPARISONS, Quarantined, to_table
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, one_blas_thread
@@ -54,8 +54,7 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     seen = _Seen()
     capacity = count_capacity(seen.pools(candidates), rules)
     chosen = _Chosen(batch, candidates, rules, model)
-    say = noted(batch.lake, _pace_path(batch), say) if candidates.n_parts > 1 else say
-    pace = Pace("prompts", seen.n_prompts, say)
+    pace = Pace("prompts", seen.n_prompts, noted(batch.lake, batch.folder, STAGE, say))
     with ExitStack() as stack:
         comparisons, compared = (
             stack.enter_context(batch.table_writer(STAGE, name, schema))
@@ -100,15 +99,6 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
             "conflicts": chosen.n_conflicts,
         },
     )
-
-
-def progress(batch: Batch) -> str | None:
-    """How far choosing is, as it told last; None where it told nothing."""
-    return last_note(batch.lake, _pace_path(batch))
-
-
-def _pace_path(batch: Batch) -> str:
-    return f"{batch.folder}/{STAGE}/pace.txt"
 
 
 @dataclass
