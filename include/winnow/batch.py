@@ -31,7 +31,7 @@ from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json, digest, file_digest, sealed
 from winnow.keys import EXAMPLES, KeyKind, day_of, is_of_kind
 from winnow.lake import Lake
-from winnow.records import QUARANTINE, Quarantined, to_table
+from winnow.records import QUARANTINE, VECTOR, Quarantined, to_table
 from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
 
 STAGES = ("ingest", "expand", "select", "label", "publish")
@@ -51,6 +51,7 @@ _NAMED: Mapping[KeyKind, str] = {
     "minute": "a minute",
 }
 _PARTS = "parts.json"
+_VECTORS_AT_ONCE = 8_192
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.|:+-]{0,99}")
 
 
@@ -76,7 +77,7 @@ class TableWriter:
 
     def __init__(self, file: Path, schema: pa.Schema, where: str) -> None:
         self.file, self.n_rows, self._where = file, 0, where
-        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(file, schema, **_as_parquet(schema))
 
     def add(self, table: pa.Table) -> None:
         """Write some rows.
@@ -86,7 +87,7 @@ class TableWriter:
         """
         check_readable(table, self._where)
         self.n_rows += table.num_rows
-        self._writer.write_table(table)
+        self._writer.write_table(table, row_group_size=_rows_of_group(table.schema))
 
     def close(self) -> None:
         """Write the end of the file."""
@@ -591,8 +592,20 @@ def arrow_file(data: bytes) -> pa.NativeFile:
 def table_bytes(table: pa.Table) -> bytes:
     """A table as Parquet (zstd); the same rows give the same bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    rows = _rows_of_group(table.schema)
+    pq.write_table(table, sink, row_group_size=rows, **_as_parquet(table.schema))
     return sink.getvalue()
+
+
+def _as_parquet(schema: pa.Schema) -> dict[str, Any]:
+    """How columns are written: a dictionary of a vector's numbers would hold nearly all of them."""
+    held = [each.name for each in schema if each.type != VECTOR]
+    return {"compression": "zstd", "use_dictionary": held if len(held) < len(schema) else True}
+
+
+def _rows_of_group(schema: pa.Schema) -> int | None:
+    """Rows that are encoded at once; None: as many as there are, up to a million."""
+    return _VECTORS_AT_ONCE if VECTOR in schema.types else None
 
 
 def quarantine_table(rows: Iterable[Quarantined]) -> pa.Table:

@@ -16,6 +16,8 @@ RATINGS = pa.list_(
     pa.struct([("dimension", pa.string()), ("first", pa.int8()), ("second", pa.int8())])
 )
 
+VECTOR = pa.list_(pa.float16())
+
 _TYPES = {
     "text": pa.string(),
     "texts": pa.list_(pa.string()),
@@ -25,7 +27,7 @@ _TYPES = {
     "int64": pa.int64(),
     "float64": pa.float64(),
     "time": pa.timestamp("us", tz="UTC"),
-    "vector": pa.list_(pa.float16()),
+    "vector": VECTOR,
     "messages": MESSAGES,
     "ratings": RATINGS,
 }

@@ -102,13 +102,16 @@ def gather_part(
     auditor = PoolAuditor(n_prompts, settings.audit)
     audits = [auditor.add(_as_drawn(pool, row_of[pool.prompt_id])) for pool in merged.pools]
     version = _version(batch, merged)
-    tables = {
-        **_pool_tables(batch, merged, row_of, version),
-        "audit": to_table(filter(None, audits), audit.POOL_AUDITS),
-        "quarantine": merged.quarantine,
+    outputs = {
+        "responses": batch.write_table(STAGE, "responses", merged.responses),
+        "audit": batch.write_table(
+            STAGE, "audit", to_table(filter(None, audits), audit.POOL_AUDITS)
+        ),
+        "quarantine": batch.write_table(STAGE, "quarantine", merged.quarantine),
+        **_write_screened(batch, merged, row_of, version),
     }
     part = PoolPart(
-        outputs={name: batch.write_table(STAGE, name, table) for name, table in tables.items()},
+        outputs=outputs,
         counts={
             "rows_in": merged.sampled + merged.refused,
             "rows_out": merged.in_pools,
@@ -152,10 +155,10 @@ PROFILED = ("language", "dimension", "tag", "flag", "length")
 """What `profile_of` counts."""
 
 
-def _pool_tables(
+def _write_screened(
     batch: Batch, merged: MergedPart, row_of: Mapping[str, Row], version: str
-) -> dict[str, pa.Table]:
-    """The tables of the pools: responses, whole vectors, and what selection asks beside them."""
+) -> dict[str, Artifact]:
+    """The tables beside the responses: whole vectors, and what selection asks of each."""
     rows, settings = merged.rows, batch.campaign.expand
     stored_rc = np.zeros((0, 0), np.float16)
     if merged.pools:
@@ -165,10 +168,10 @@ def _pool_tables(
     near_duplicate = batch.campaign.select.near_duplicate
     screened = screen(rows, stored_rc, asked, columns, near_duplicate)
     ids = [row["response_id"] for row in rows]
+    features = vectors_table(ids, screened.raw_rc, columns.version)
     return {
-        "responses": merged.responses,
-        "features": vectors_table(ids, screened.raw_rc, columns.version),
-        "candidates": _candidates(rows, screened),
+        "features": batch.write_table(STAGE, "features", features),
+        "candidates": batch.write_table(STAGE, "candidates", _candidates(rows, screened)),
     }
 
 
