@@ -14,12 +14,12 @@ Shapes: e packed pairs, k floors, m distinct responses.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from winnow.arrays import BoolArray
+from winnow.arrays import BoolArray, IndexArray
 from winnow.errors import Fatal
 from winnow.select.coverage import CONTESTED, Supply, floor_members
 from winnow.select.packing import matched_pairs, packed_pairs
@@ -113,14 +113,46 @@ def count_capacity(pools: Iterable[Pool], rules: NightRules) -> Capacity:
     """
     none_k = np.zeros(len(rules.floors), dtype=np.int64)
     total = Capacity(0, 0, 0, Supply(none_k, none_k))
+    plain: list[Pool] = []
     for pool in pools:
-        total = total.plus(_pool_capacity(pool, rules))
-    return total
+        if rules.floors or pool.eligible_nn is not None:
+            total = total.plus(_pool_capacity(pool, rules))
+        else:
+            plain.append(pool)
+    return total.plus(_capacity_without_floors(plain, rules)) if plain else total
+
+
+def capacity_of_rows(
+    pool_r: IndexArray, cluster_r: IndexArray, blocked_r: BoolArray, rules: NightRules
+) -> Capacity:
+    """What many pools can give where there are no floors, from a row a distinct response.
+
+    Args:
+        pool_r: Number of each response's pool, from 0, every number up to the highest.
+        cluster_r: Number of its near-duplicate cluster in the pool.
+        blocked_r: Whether it is part of no pair.
+        rules: Without floors.
+    """
+    n = int(pool_r.max(initial=-1)) + 1
+    cluster_r = pool_r * (int(cluster_r.max(initial=0)) + 1) + cluster_r
+    open_r = ~blocked_r
+    size_k = np.bincount(cluster_r[open_r], minlength=int(cluster_r.max(initial=-1)) + 1)
+    open_p = np.bincount(pool_r[open_r], minlength=n)
+    partners_r = np.where(open_r, open_p[pool_r] - size_k[cluster_r], 0)
+    # Weighed sums of whole numbers below 2^53: exact.
+    pairs_p = np.bincount(pool_r, partners_r, n).astype(np.int64) // 2
+    cap = rules.pool_rules.max_pairs_per_response
+    at_most_p = pairs_p
+    if cap is not None:
+        at_most_p = np.bincount(pool_r, np.minimum(partners_r, cap), n).astype(np.int64) // 2
+    promised_p = np.minimum(rules.promised_per_prompt, pairs_p)
+    room_p = np.minimum(rules.max_pairs_per_prompt, at_most_p)
+    most = int(np.maximum(room_p, promised_p).sum())
+    none_k = np.zeros(0, dtype=np.int64)
+    return Capacity(n, int(promised_p.sum()), most, Supply(none_k, none_k))
 
 
 def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
-    if not rules.floors and pool.eligible_nn is None:
-        return _capacity_without_floors(pool, rules)
     order_m = pool.distinct()
     first_e, second_e = packed_pairs(len(order_m))
     open_e = pool.open_pairs(order_m, first_e, second_e)
@@ -145,21 +177,21 @@ def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
     return Capacity(1, promised, max(room, promised), Supply(least_k, most_k))
 
 
-def _capacity_without_floors(pool: Pool, rules: NightRules) -> Capacity:
+def _capacity_without_floors(pools: Sequence[Pool], rules: NightRules) -> Capacity:
     """The same from the sizes of the clusters alone: every two of different ones may be paired."""
-    order_m = pool.distinct()
-    open_m = np.ones(len(order_m), dtype=np.bool_)
-    if pool.blocked is not None:
-        open_m &= ~pool.blocked[order_m]
-    size_m = np.ones(len(order_m), dtype=np.int64)
-    if pool.clusters is not None:
-        cluster_m = np.unique(np.asarray(pool.clusters)[order_m], return_inverse=True)[1]
-        size_m = np.bincount(cluster_m[open_m], minlength=len(order_m))[cluster_m]
-    partners_m = np.where(open_m, np.count_nonzero(open_m) - size_m, 0)
-    n_open = int(partners_m.sum()) // 2
-    cap = rules.pool_rules.max_pairs_per_response
-    at_most = n_open if cap is None else int(np.minimum(partners_m, cap).sum()) // 2
-    promised = min(rules.promised_per_prompt, n_open)
-    room = min(rules.max_pairs_per_prompt, at_most)
-    none_k = np.zeros(0, dtype=np.int64)
-    return Capacity(1, promised, max(room, promised), Supply(none_k, none_k))
+    clusters, blocked, sizes = [], [], []
+    for pool in pools:
+        order_m = pool.distinct()
+        m = len(order_m)
+        sizes.append(m)
+        cluster_m = np.arange(m)
+        if pool.clusters is not None:
+            cluster_m = np.asarray(pool.clusters, dtype=np.intp)[order_m]
+        if m and (cluster_m.min() < 0 or cluster_m.max() >= 4 * m):
+            cluster_m = np.unique(cluster_m, return_inverse=True)[1]
+        clusters.append(cluster_m)
+        blocked_n = pool.blocked
+        blocked.append(np.zeros(m, np.bool_) if blocked_n is None else blocked_n[order_m])
+    pool_r = np.repeat(np.arange(len(sizes)), sizes)
+    counted = capacity_of_rows(pool_r, np.concatenate(clusters), np.concatenate(blocked), rules)
+    return replace(counted, n_prompts=len(sizes))

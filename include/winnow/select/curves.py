@@ -318,7 +318,7 @@ def part_of(pool: Pool, rows: Sequence[int]) -> Pool:
         response_ids=[pool.response_ids[row] for row in rows],
         features_nd=pool.features_nd[rows_n],
         eligible_nn=None if pool.eligible_nn is None else pool.eligible_nn[np.ix_(rows_n, rows_n)],
-        clusters=picked(pool.clusters),
+        clusters=None if pool.clusters is None else np.asarray(pool.clusters)[rows_n],
         blocked=None if pool.blocked is None else pool.blocked[rows_n],
         n_tokens=picked(pool.n_tokens),
         response_strata=picked(pool.response_strata),

@@ -31,7 +31,7 @@ from winnow.reward.posterior import Head, observe_pairs
 from winnow.select.blas import one_blas_thread
 from winnow.select.contest import SLACK
 from winnow.select.packing import pairs_of_each
-from winnow.select.pool import Pool
+from winnow.select.pool import Pool, has_copies
 from winnow.select.rules import UNGUIDED, Candidate, Choice, Rules
 from winnow.select.state import EVERY, PoolState
 from winnow.select.strategies import STRATEGIES, Strategy, strategy_named
@@ -71,10 +71,7 @@ class PoolChooser:
         self._cluster_m: IndexArray | None = None
         if pool.clusters is not None:
             self._cluster_m = np.asarray(pool.clusters, dtype=np.intp)[state.order_m]
-            _, number_m, size_k = np.unique(
-                self._cluster_m, return_inverse=True, return_counts=True
-            )
-            self._has_likes_m = size_k[number_m] > 1
+            self._has_likes_m = has_copies(self._cluster_m)
         self._last_e: FloatArray | None = None
         self.choices: list[Choice] = []
 

@@ -91,9 +91,14 @@ class NightPool:
             self._left_n[[choice.i, choice.j]] -= 1
         self._member_contested()
         open_e = self.chooser.open_e
-        every = self._at_most(open_e)
-        taken = len(self.chooser.choices)
-        self.room = max(min(self._rules.max_pairs_per_prompt - taken, every), 0)
+        limit = self._rules.max_pairs_per_prompt - len(self.chooser.choices)
+        every, m = int(np.count_nonzero(open_e)), len(self._left_n)
+        # Each pair that is taken closes at most those of its two responses: with so many open, as
+        # many as the limit allows can be taken one after another.
+        is_plenty = every > max(limit - 1, 0) * 2 * (m - 1)
+        if len(self._member_ke) or not is_plenty:
+            every = self._at_most(open_e)
+        self.room = max(min(limit, every), 0)
         inside_k = [
             every if member_e.all() else self._at_most(open_e & member_e)
             for member_e in self._member_ke

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import lt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +43,7 @@ class Pool:
     response_ids: Sequence[str]
     features_nd: NDArray[np.floating]
     eligible_nn: BoolArray | None = None
-    clusters: Sequence[int] | None = None
+    clusters: Sequence[int] | IndexArray | None = None
     blocked: BoolArray | None = None
     n_tokens: Sequence[int] | None = None
     asked: str | None = None
@@ -69,6 +71,8 @@ class Pool:
         text generated twice can change what is chosen.
         """
         ids = self.response_ids
+        if all(map(lt, ids, islice(ids, 1, None))):
+            return np.arange(len(ids), dtype=np.intp)
         # Of equal ids the last one entered stays, which is the first response.
         first = dict(zip(reversed(ids), reversed(range(len(ids))), strict=True))
         return np.array([first[response] for response in sorted(first)], dtype=np.intp)
@@ -82,8 +86,21 @@ class Pool:
             open_e &= self.eligible_nn[order_m[first_e], order_m[second_e]]
         if self.clusters is not None:
             cluster_m = np.asarray(self.clusters)[order_m]
-            open_e &= cluster_m[first_e] != cluster_m[second_e]
-        if self.blocked is not None:
+            if has_copies(cluster_m).any():
+                open_e &= cluster_m[first_e] != cluster_m[second_e]
+        if self.blocked is not None and self.blocked.any():
             blocked_m = np.asarray(self.blocked)[order_m]
             open_e &= ~(blocked_m[first_e] | blocked_m[second_e])
         return open_e
+
+
+def has_copies(value_m: IndexArray) -> BoolArray:
+    """Mask (m,) of the values that come more than once.
+
+    >>> has_copies(np.array([3, 1, 3])).tolist()
+    [True, False, True]
+    """
+    if len(value_m) and value_m.min() >= 0 and value_m.max() < 4 * len(value_m):
+        return np.asarray(np.bincount(value_m)[value_m] > 1)
+    _, number_m, size_k = np.unique(value_m, return_inverse=True, return_counts=True)
+    return np.asarray(size_k[number_m] > 1)

@@ -345,7 +345,7 @@ wanderers = st.builds(
 
 
 @given(st.lists(wanderers, max_size=10), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_an_annotation_may_move_between_tasks_and_each_judge_has_one_vote(
     raws: list[bytes], stands: bool
 ) -> None:
@@ -498,7 +498,7 @@ _BEFORE = Annotation(
     st.booleans(),
     st.lists(st.sampled_from([_BEFORE, replace(_BEFORE, annotation_id="y", revision=1)])),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_what_is_read_is_what_was_always_read(
     looks: list[list[bytes]], stands: bool, names_people: bool, taken: list[Annotation]
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -51,8 +52,7 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     current = _newest(batch, candidates)
     model, gate = _model_of(batch, candidates, current)
     rules, fallback = night_rules(batch.campaign.select, model, gate)
-    seen = _Seen()
-    capacity = count_capacity(seen.pools(candidates), rules)
+    seen = _Seen.of(candidates, rules)
     chosen = _Chosen(batch, candidates, rules, model)
     pace = Pace("prompts", seen.n_prompts, noted(batch.lake, batch.folder, STAGE, say))
     with ExitStack() as stack:
@@ -60,11 +60,21 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
             stack.enter_context(batch.table_writer(STAGE, name, schema))
             for name, schema in (("comparisons", COMPARISONS), ("compared", COMPARED))
         )
-        with closing(chosen.parts(capacity)) as parts:
-            for rows, table in parts:
-                comparisons.add(to_table(rows, COMPARISONS))
-                compared.add(table)
-                pace.at(chosen.n_prompts)
+
+        def write(number: int, part: Candidates, rows: Sequence[Row]) -> None:
+            comparisons.add(to_table(rows, COMPARISONS))
+            compared.add(chosen.compared(number, part, rows))
+
+        # A part is written while the next one is chosen from.
+        last: Future[None] | None = None
+        writer = stack.enter_context(ThreadPoolExecutor(1))
+        for each in stack.enter_context(closing(chosen.parts(seen.capacity))):
+            if last is not None:
+                last.result()
+            last = writer.submit(write, *each)
+            pace.at(chosen.n_prompts)
+        if last is not None:
+            last.result()
     report = chosen.report
     return batch.commit(
         STAGE,
@@ -101,20 +111,27 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the pools hold, counted as they pass."""
+    """What the pools hold and can give."""
 
-    n_prompts: int = 0
-    n_pairs: int = 0
-    n_blocked: int = 0
+    n_prompts: int
+    n_pairs: int
+    n_blocked: int
+    capacity: Capacity
 
-    def pools(self, candidates: NightCandidates) -> Iterator[Pool]:
+    @classmethod
+    def of(cls, candidates: NightCandidates, rules: NightRules) -> _Seen:
+        """Counted in one pass."""
+        seen = cls(0, 0, 0, count_capacity((), rules))
         for part in candidates.bare_parts():
-            self.n_prompts += len(part.rows_of)
-            self.n_pairs += part.n_pairs
-            self.n_blocked += int(part.blocked_r.sum())
-            yield from part.bare_pools
+            seen = cls(
+                seen.n_prompts + len(part.rows_of),
+                seen.n_pairs + part.n_pairs,
+                seen.n_blocked + int(part.blocked_r.sum()),
+                seen.capacity.plus(part.capacity(rules)),
+            )
+        return seen
 
 
 class _Chosen:
@@ -133,18 +150,18 @@ class _Chosen:
         self, batch: Batch, candidates: NightCandidates, rules: NightRules, model: RewardModel
     ) -> None:
         self._batch, self._candidates, self._rules = batch, candidates, rules
-        self._model = model
+        self._model, self._version = model, model.version
         self.n_prompts = self.n_conflicts = 0
         self.alone: list[Quarantined] = []
 
-    def parts(self, capacity: Capacity) -> Generator[tuple[list[Row], pa.Table], None, None]:
-        """Rows of `COMPARISONS` and of `COMPARED`, a part of the pools at a time."""
+    def parts(self, capacity: Capacity) -> Generator[tuple[int, Candidates, list[Row]], None, None]:
+        """Rows of `COMPARISONS` of one part of the pools after another."""
         waiting: deque[tuple[int, Candidates]] = deque()
 
         def pools() -> Iterator[Pool]:
-            for number, part in enumerate(self._candidates.parts()):
+            for number, (part, own) in enumerate(self._candidates.parts(self._model)):
                 waiting.append((number, part))
-                yield from part.pools(self._model)
+                yield from own
 
         night = Night(pools(), self._model.heads, self._rules, capacity)
         self.report = night.report
@@ -152,12 +169,12 @@ class _Chosen:
         n_here = 0
         for pool, choices in night:
             while n_here == len(waiting[0][1].rows_of):
-                yield rows, self._compared(*waiting.popleft(), rows)
+                yield *waiting.popleft(), rows
                 rows, n_here = [], 0
             rows += self._of_pool(waiting[0][1], pool, choices)
             n_here += 1
         while waiting:
-            yield rows, self._compared(*waiting.popleft(), rows)
+            yield *waiting.popleft(), rows
             rows = []
 
     def _of_pool(
@@ -173,9 +190,9 @@ class _Chosen:
         for choice in choices:
             self.n_conflicts += choice.conflict
             prompt = part.prompts[pool.prompt_id]
-            yield _comparison(self._batch, self._rules, prompt, pool, choice, self._model.version)
+            yield _comparison(self._batch, self._rules, prompt, pool, choice, self._version)
 
-    def _compared(self, number: int, part: Candidates, comparisons: Sequence[Row]) -> pa.Table:
+    def compared(self, number: int, part: Candidates, comparisons: Sequence[Row]) -> pa.Table:
         """The compared responses of a part with all that later stages read of them."""
         sides = ("first_id", "second_id")
         compared = sorted({(c["prompt_id"], c[side]) for c in comparisons for side in sides})

@@ -29,11 +29,12 @@ from scipy.cluster.vq import kmeans2
 from winnow.arrays import BoolArray, FloatArray, IndexArray, IntArray
 from winnow.batch import Batch, parts_of, read_table
 from winnow.expand.calls import prompt_text
-from winnow.expand.screening import how_screened, rows_by_prompt, screen
+from winnow.expand.screening import how_screened, screen
 from winnow.expand.vectors import Columns, columns_of, stored_vectors
 from winnow.reward import RewardModel, centre
 from winnow.reward.blocks import width
 from winnow.select import Pool
+from winnow.select.budget import Capacity, NightRules, capacity_of_rows, count_capacity
 from winnow.select.curves import part_of
 
 Row = Mapping[str, Any]
@@ -52,7 +53,7 @@ _OF_PROMPT = ("prompt_id", "dimension", "language", "tags")
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The responses of a part of a batch, by prompt.
+    """The responses of a part of a batch, in order of their prompts' ids, then of their own.
 
     Attributes:
         prompts: Rows of its prompts by id.
@@ -64,7 +65,7 @@ class Candidates:
         clusters_r: Number of each response's near-duplicate cluster among those to its prompt.
         raw_rc: Raw features, float16; of no columns where nobody asked for them.
         columns: What they are.
-        rows_of: Row numbers of each prompt's responses, a run of rows each.
+        rows_of: Rows of each prompt's responses.
         one_dimension: Whether a label teaches only the head of its prompt's dimension.
         topic_of: Cluster of each prompt, where prompts are sorted into some.
     """
@@ -78,25 +79,28 @@ class Candidates:
     clusters_r: IndexArray
     raw_rc: NDArray[np.float16]
     columns: Columns
-    rows_of: Mapping[str, list[int]]
+    rows_of: Mapping[str, slice]
     one_dimension: bool
     topic_of: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def bare_pools(self) -> list[Pool]:
         """Every pool in order of prompt id, with features of no columns."""
-        clusters = self.clusters_r.tolist()
+        failures = [
+            frozenset(_FAILURES[f] for f in flags if f in _FAILURES) if flags else _NO_FAILURE
+            for flags in self.flags
+        ]
         return [
             Pool(
                 prompt,
-                [self.response_ids[row] for row in rows],
-                np.zeros((len(rows), 0)),
-                clusters=[clusters[row] for row in rows],
+                self.response_ids[rows],
+                np.zeros((rows.stop - rows.start, 0)),
+                clusters=self.clusters_r[rows],
                 blocked=self.blocked_r[rows],
-                n_tokens=[self.n_tokens[row] for row in rows],
+                n_tokens=self.n_tokens[rows],
                 asked=self.prompts[prompt]["dimension"] if self.one_dimension else None,
                 strata=self._strata(prompt),
-                response_strata=[self._failures(row) for row in rows],
+                response_strata=failures[rows],
             )
             for prompt, rows in self.rows_of.items()
         ]
@@ -106,8 +110,8 @@ class Candidates:
         pools = self.bare_pools
         for start in range(0, len(pools), _POOLS_AT_ONCE):
             some = pools[start : start + _POOLS_AT_ONCE]
-            rows = [self.rows_of[pool.prompt_id] for pool in some]
-            raw_xc = self.raw_rc[[row for each in rows for row in each], : model.n_columns]
+            first, last = (self.rows_of[some[k].prompt_id] for k in (0, -1))
+            raw_xc = self.raw_rc[first.start : last.stop, : model.n_columns]
             projected_xd = model.projection.apply(raw_xc.astype(np.float64))
             at = 0
             for pool in some:
@@ -123,13 +127,25 @@ class Candidates:
     def pools_as_sampled(self, model: RewardModel) -> Iterator[Pool]:
         """Every pool with each text as often as it was sampled."""
         for pool in self.pools(model):
-            rows = self.rows_of[pool.prompt_id]
-            yield part_of(pool, np.repeat(np.arange(len(rows)), self.drawn_r[rows]).tolist())
+            drawn_n = self.drawn_r[self.rows_of[pool.prompt_id]]
+            yield part_of(pool, np.repeat(np.arange(len(drawn_n)), drawn_n).tolist())
+
+    def capacity(self, rules: NightRules) -> Capacity:
+        """What its pools can give."""
+        if rules.floors:
+            return count_capacity(self.bare_pools, rules)
+        pool_r = np.repeat(np.arange(len(self.rows_of)), self.sizes)
+        return capacity_of_rows(pool_r, self.clusters_r, self.blocked_r, rules)
 
     @property
     def n_pairs(self) -> int:
         """Pairs of all pools."""
-        return sum(len(rows) * (len(rows) - 1) // 2 for rows in self.rows_of.values())
+        return sum(n * (n - 1) // 2 for n in self.sizes)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Responses of each prompt."""
+        return [rows.stop - rows.start for rows in self.rows_of.values()]
 
     def mean_embeddings(self) -> Iterator[tuple[str, FloatArray]]:
         """Each prompt with the mean embedding of its responses."""
@@ -145,10 +161,6 @@ class Candidates:
         if prompt in self.topic_of:
             strata.append(f"topic:{self.topic_of[prompt]}")
         return tuple(strata)
-
-    def _failures(self, row: int) -> frozenset[str]:
-        flags = self.flags[row]
-        return frozenset(_FAILURES[f] for f in flags if f in _FAILURES) if flags else _NO_FAILURE
 
 
 _NO_FAILURE = frozenset[str]()
@@ -192,23 +204,25 @@ class NightCandidates:
         """Every part without its features."""
         return (self.bare_part(number) for number in range(self.n_parts))
 
-    def parts(self) -> Iterator[Candidates]:
-        """Every part; the next one is read meanwhile."""
+    def parts(self, model: RewardModel) -> Iterator[tuple[Candidates, list[Pool]]]:
+        """Every part with its pools as `model` reads them; the next ones are read meanwhile."""
+
+        def read(number: int) -> tuple[Candidates, list[Pool]]:
+            part = self.part(number)
+            return part, list(part.pools(model))
+
         with ThreadPoolExecutor(1) as reader:
-            coming: Future[Candidates] = reader.submit(self.part, 0)
+            coming: Future[tuple[Candidates, list[Pool]]] = reader.submit(read, 0)
             for number in range(self.n_parts):
                 part = coming.result()
                 if number + 1 < self.n_parts:
-                    coming = reader.submit(self.part, number + 1)
+                    coming = reader.submit(read, number + 1)
                 yield part
-
-    def bare_pools(self) -> Iterator[Pool]:
-        """Every pool in order of prompt id, with features of no columns."""
-        return (pool for part in self.bare_parts() for pool in part.bare_pools)
 
     def pools_as_sampled(self, model: RewardModel) -> Iterator[Pool]:
         """Every pool with each text as often as it was sampled."""
-        return (pool for part in self.parts() for pool in part.pools_as_sampled(model))
+        for number in range(self.n_parts):
+            yield from self.part(number).pools_as_sampled(model)
 
     def sample(self) -> NDArray[np.float64]:
         """Raw features of some prompts, centred within each: what a first projection learns.
@@ -260,10 +274,13 @@ class NightCandidates:
         """A part as it was stored."""
         lake = self._batch.lake
         table = read_table(lake, self._stored["candidates"][number])
+        order_r = _order(table)
+        table = table.take(order_r)
         ids, prompt_of = (table[name].to_pylist() for name in ("response_id", "prompt_id"))
         raw_rc = np.zeros((len(ids), 0), np.float16)
         if not bare and ids:
-            raw_rc = stored_vectors(read_table(lake, self._stored["features"][number]), ids)
+            features = read_table(lake, self._stored["features"][number])
+            raw_rc = stored_vectors(features, ids)
         prompts = self.prompts_of(set(prompt_of)).to_pylist()
         return Candidates(
             prompts={row["prompt_id"]: row for row in prompts},
@@ -275,7 +292,7 @@ class NightCandidates:
             clusters_r=table["cluster"].to_numpy().astype(np.intp),
             raw_rc=raw_rc,
             columns=self.columns,
-            rows_of=rows_by_prompt(prompt_of),
+            rows_of=_runs(prompt_of),
             one_dimension=self._settings.head_per_dimension,
         )
 
@@ -319,7 +336,7 @@ def candidates_of(
         Corrupt: Responses and features do not match.
     """
     settings = batch.campaign.select
-    rows, prompt_rows = responses.to_pylist(), prompts.to_pylist()
+    rows, prompt_rows = responses.take(_order(responses)).to_pylist(), prompts.to_pylist()
     columns = columns_of(batch.require("expand"), batch.campaign.expand)
     ids = [row["response_id"] for row in rows]
     asked = {row["prompt_id"]: prompt_text(row) for row in prompt_rows}
@@ -335,6 +352,19 @@ def candidates_of(
         clusters_r=screened.clusters_r,
         raw_rc=screened.raw_rc,
         columns=columns,
-        rows_of=rows_by_prompt([row["prompt_id"] for row in rows]),
+        rows_of=_runs([row["prompt_id"] for row in rows]),
         one_dimension=settings.head_per_dimension,
     )
+
+
+def _order(responses: pa.Table) -> pa.Array:
+    """Row numbers of responses by the ids of their prompts, then by their own."""
+    by = [("prompt_id", "ascending"), ("response_id", "ascending")]
+    return pc.sort_indices(responses.select(["prompt_id", "response_id"]), sort_keys=by)
+
+
+def _runs(prompt_r: Sequence[str]) -> dict[str, slice]:
+    """The run of rows of each prompt."""
+    starts = [row for row, prompt in enumerate(prompt_r) if not row or prompt != prompt_r[row - 1]]
+    ends = [*starts[1:], len(prompt_r)][: len(starts)]
+    return {prompt_r[a]: slice(a, b) for a, b in zip(starts, ends, strict=True)}
