@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from winnow.pace import Pace, noted
 from winnow.records import COMPARED, COMPARISONS, Quarantined, to_table
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, one_blas_thread
-from winnow.select.budget import Capacity, NightRules, count_capacity
+from winnow.select.budget import Capacity, NightRules
 from winnow.select.fallback import effective_dimension, effective_rules, untrusted_because
 from winnow.select.night import Night, NightReport
 from winnow.stages.compared import with_pool_columns
@@ -52,7 +52,7 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     current = _newest(batch, candidates)
     model, gate = _model_of(batch, candidates, current)
     rules, fallback = night_rules(batch.campaign.select, model, gate)
-    seen = _Seen.of(candidates, rules)
+    seen = candidates.seen(rules)
     chosen = _Chosen(batch, candidates, rules, model)
     pace = Pace("prompts", seen.n_prompts, noted(batch.lake, batch.folder, STAGE, say))
     with ExitStack() as stack:
@@ -109,29 +109,6 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
             "conflicts": chosen.n_conflicts,
         },
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the pools hold and can give."""
-
-    n_prompts: int
-    n_pairs: int
-    n_blocked: int
-    capacity: Capacity
-
-    @classmethod
-    def of(cls, candidates: NightCandidates, rules: NightRules) -> _Seen:
-        """Counted in one pass."""
-        seen = cls(0, 0, 0, count_capacity((), rules))
-        for part in candidates.bare_parts():
-            seen = cls(
-                seen.n_prompts + len(part.rows_of),
-                seen.n_pairs + part.n_pairs,
-                seen.n_blocked + int(part.blocked_r.sum()),
-                seen.capacity.plus(part.capacity(rules)),
-            )
-        return seen
 
 
 class _Chosen:

@@ -166,6 +166,25 @@ class Candidates:
 _NO_FAILURE = frozenset[str]()
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What some pools hold and can give; pairs and blocked responses are counted alike."""
+
+    n_prompts: int
+    n_pairs: int
+    n_blocked: int
+    capacity: Capacity
+
+    def plus(self, other: Seen) -> Seen:
+        """Both together."""
+        return Seen(
+            self.n_prompts + other.n_prompts,
+            self.n_pairs + other.n_pairs,
+            self.n_blocked + other.n_blocked,
+            self.capacity.plus(other.capacity),
+        )
+
+
 class NightCandidates:
     """The candidates of a batch that has been expanded, read part by part as they are asked for.
 
@@ -199,6 +218,33 @@ class NightCandidates:
         """A part without its features, as far as it can be read without them."""
         is_bare = self._is_screened and self.n_parts > 1
         return self._sorted(self._screened(number, bare=True) if is_bare else self._whole(number))
+
+    def seen(self, rules: NightRules) -> Seen:
+        """What the batch's pools hold and can give, counted in one pass."""
+        total = Seen(0, 0, 0, count_capacity((), rules))
+        for number in range(self.n_parts):
+            is_light = self._is_screened and self.n_parts > 1 and not rules.floors
+            seen = self._counted if is_light else self._seen
+            total = total.plus(seen(number, rules))
+        return total
+
+    def _seen(self, number: int, rules: NightRules) -> Seen:
+        part = self.bare_part(number)
+        blocked = int(part.blocked_r.sum())
+        return Seen(len(part.rows_of), part.n_pairs, blocked, part.capacity(rules))
+
+    def _counted(self, number: int, rules: NightRules) -> Seen:
+        """The same from three columns of what is stored, where floors ask for no other."""
+        columns = ["prompt_id", "cluster", "blocked"]
+        stored = self._stored["candidates"][number]
+        table = read_table(self._batch.lake, stored, columns).combine_chunks()
+        pool_r = table["prompt_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+        blocked_r = table["blocked"].to_numpy(zero_copy_only=False)
+        cluster_r = table["cluster"].to_numpy().astype(np.intp)
+        sizes = np.bincount(pool_r) if len(pool_r) else np.zeros(0, np.int64)
+        capacity = capacity_of_rows(pool_r.astype(np.intp), cluster_r, blocked_r, rules)
+        n_pairs = int((sizes * (sizes - 1) // 2).sum())
+        return Seen(len(sizes), n_pairs, int(blocked_r.sum()), capacity)
 
     def bare_parts(self) -> Iterator[Candidates]:
         """Every part without its features."""
@@ -287,7 +333,7 @@ class NightCandidates:
             response_ids=ids,
             n_tokens=table["n_tokens"].to_pylist(),
             drawn_r=table["drawn"].to_numpy().astype(np.int64),
-            flags=table["flags"].to_pylist(),
+            flags=_flags(table["flags"]),
             blocked_r=table["blocked"].to_numpy(zero_copy_only=False),
             clusters_r=table["cluster"].to_numpy().astype(np.intp),
             raw_rc=raw_rc,
@@ -368,3 +414,13 @@ def _runs(prompt_r: Sequence[str]) -> dict[str, slice]:
     starts = [row for row, prompt in enumerate(prompt_r) if not row or prompt != prompt_r[row - 1]]
     ends = [*starts[1:], len(prompt_r)][: len(starts)]
     return {prompt_r[a]: slice(a, b) for a, b in zip(starts, ends, strict=True)}
+
+
+def _flags(column: pa.ChunkedArray) -> list[list[str] | None]:
+    """The flags of each response; None where it has none, as most have."""
+    held: list[list[str] | None] = [None] * len(column)
+    some = pc.fill_null(pc.greater(pc.list_value_length(column), 0), False)
+    rows = np.flatnonzero(some.to_numpy(zero_copy_only=False)).tolist()
+    for row, flags in zip(rows, column.filter(some).to_pylist(), strict=True):
+        held[row] = flags
+    return held
