@@ -44,6 +44,7 @@ def test_a_small_night_goes_the_whole_way(tmp_path: Path) -> None:
     assert take() == {}
 
 
+@pytest.mark.kill
 def test_many_nights_in_one_lake(tmp_path: Path) -> None:
     report = nights.run(2, 12, 4, tmp_path, lambda _: None)
     assert json.loads((tmp_path / "night.json").read_text()) == report

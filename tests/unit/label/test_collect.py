@@ -17,6 +17,7 @@ from winnow.label.annotation import UNKNOWN, Annotation, AnnotatorKey, pseudonym
 from winnow.label.collect import Delivery
 from winnow.records import ANNOTATIONS, QUARANTINE, to_table
 
+from ...sampling import examples
 from . import slow_collect
 from .collected import read_deliveries
 from .slow_collect import Collection
@@ -345,7 +346,7 @@ wanderers = st.builds(
 
 
 @given(st.lists(wanderers, max_size=10), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_an_annotation_may_move_between_tasks_and_each_judge_has_one_vote(
     raws: list[bytes], stands: bool
 ) -> None:
@@ -498,7 +499,7 @@ _BEFORE = Annotation(
     st.booleans(),
     st.lists(st.sampled_from([_BEFORE, replace(_BEFORE, annotation_id="y", revision=1)])),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_what_is_read_is_what_was_always_read(
     looks: list[list[bytes]], stands: bool, names_people: bool, taken: list[Annotation]
 ) -> None:

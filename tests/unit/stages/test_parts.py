@@ -107,7 +107,7 @@ def test_a_kill_before_any_write_of_a_parted_batch_changes_nothing(night: MakeNi
     undisturbed = night("undisturbed")
     n_steps = undisturbed.run(in_vendor=False)
     expected = undisturbed.outcome()
-    for step in some(range(n_steps), 3):
+    for step in some(range(n_steps), 24):
         killed = night(f"killed-{step}")
         with pytest.raises(Killed):
             killed.run(die_at=step, in_vendor=False)
