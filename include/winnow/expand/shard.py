@@ -30,6 +30,10 @@ PART_RESPONSES = 50_000
 """Responses, at most, of one part of the pool tables: what later stages hold at once."""
 
 
+MOST_SHARDS = 1_000
+"""Airflow maps a task over 1,024 things at most, unless its `core.max_map_length` says more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Groups of prompt ids for one model; the id is a hash of both.
@@ -78,27 +82,29 @@ def plan_shards(
 
     A part is a run of prompts in order of their ids, all parts of about one size; `parts` False
     makes one of all, as before 0.5. Within one, groups go, largest first, to the slice that has
-    least to do, so that slices finish together.
+    least to do, so that slices finish together. Where there would be more than `MOST_SHARDS`,
+    shards are larger than asked for.
     """
     tokens_of = {p["prompt_id"]: _estimated_tokens(p, settings) for p in prompts}
     ids = sorted(tokens_of)
     n = n_parts(len(ids), settings) if parts else 1
+    most = max(MOST_SHARDS // (n * len(models_of(settings))), 1) if parts else len(ids)
     shards: list[Shard] = []
     for part in range(n):
         own = ids[len(ids) * part // n : len(ids) * (part + 1) // n]
         first = shards[-1].slice_ + 1 if shards else 0
-        shards += _shards_of_part({i: tokens_of[i] for i in own}, settings, part, first)
+        shards += _shards_of_part({i: tokens_of[i] for i in own}, settings, part, first, most)
     return shards
 
 
 def _shards_of_part(
-    tokens_of: Mapping[str, int], settings: Expand, part: int, first: int
+    tokens_of: Mapping[str, int], settings: Expand, part: int, first: int, most: int
 ) -> list[Shard]:
-    """The shards of a part, whose slices are numbered from `first`."""
+    """The shards of a part, in `most` slices at most, which are numbered from `first`."""
     ordered = sorted(tokens_of, key=lambda prompt: (tokens_of[prompt], prompt))
     groups = list(_groups(ordered, tokens_of, settings))
     n_slices = -(-sum(tokens_of.values()) // settings.tokens_per_shard)
-    slices: list[list[tuple[str, ...]]] = [[] for _ in range(min(n_slices, len(groups)))]
+    slices: list[list[tuple[str, ...]]] = [[] for _ in range(min(n_slices, len(groups), most))]
     busy = [(0, k) for k in range(len(slices))]
     for group in reversed(groups):
         tokens, k = heapq.heappop(busy)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow.campaign import Expand, Sampler
+from winnow.expand import shard
 from winnow.expand.samplers import samplers_of, shares
 from winnow.expand.shard import calls_of, part_of_round, plan_shards, round_ends
 
@@ -118,3 +119,15 @@ def test_the_shard_id_follows_its_content():
     changed = {s.shard_id for s in before} ^ {s.shard_id for s in after}
     assert len(before) == len(after) == 2
     assert len(changed) == 2
+
+
+def test_a_night_of_any_size_is_mapped_over_no_more_than_airflow_maps(monkeypatch) -> None:
+    monkeypatch.setattr(shard, "MOST_SHARDS", 10)
+    monkeypatch.setattr(shard, "PART_RESPONSES", 40)
+    settings = planned_for(pool_size=4, tokens_per_shard=1, responses_per_call=4)
+    prompts = [row(n, 5) for n in range(35)]
+    shards = plan_shards(prompts, settings)
+    assert len({each.part for each in shards}) == 4
+    assert len(shards) == 8
+    asked = [prompt for each in shards for group in each.groups for prompt in group]
+    assert sorted(asked) == sorted(each["prompt_id"] for each in prompts)

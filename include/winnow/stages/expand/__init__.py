@@ -37,7 +37,7 @@ from winnow.expand.models import is_local
 from winnow.expand.pool_features import in_pool_version
 from winnow.expand.samplers import models_of
 from winnow.expand.screening import how_screened
-from winnow.expand.shard import Call, Shard, calls_of, plan_shards, round_ends
+from winnow.expand.shard import MOST_SHARDS, Call, Shard, calls_of, plan_shards, round_ends
 from winnow.pace import Pace, noted
 from winnow.records import PROFILE, to_table
 from winnow.reward.blocks import Block
@@ -97,16 +97,20 @@ def plan_parts(batch: Batch) -> list[int]:
     if batch.manifest(STAGE) is not None:
         return []
     numbers = sorted({shard.part for shard in _shards(batch)})
-    return numbers if len(numbers) > 1 else []
+    return numbers[:MOST_SHARDS] if len(numbers) > 1 else []
 
 
 def gather_part(batch: Batch, number: int) -> dict[str, int]:
-    """Gather one part of the pools; returns its counts.
+    """Gather one part of the pools, of very many every thousandth from it on; returns the counts.
 
     Raises:
         Fatal: A shard of it is not generated.
     """
-    return _gather_part(batch, number, _Planned(batch)).counts
+    planned = _Planned(batch)
+    counts: Counter[str] = Counter()
+    for each in planned.parts[number::MOST_SHARDS]:
+        counts.update(_gather_part(batch, each, planned).counts)
+    return dict(counts)
 
 
 def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
