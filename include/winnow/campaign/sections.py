@@ -182,7 +182,10 @@ class Expand(Settings):
         default_factory=list, description="A mixture in one pool; empty: the settings above alone"
     )
     tokens_per_shard: int = setting(
-        1_000_000, "Tokens, at most, that one GPU task is planned to generate", ge=1
+        1_000_000,
+        "Tokens, at most, that one GPU task is planned to generate; more where a night would have "
+        "more than 1,000 tasks",
+        ge=1,
     )
     responses_per_call: int = setting(
         1024,
