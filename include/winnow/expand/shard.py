@@ -78,14 +78,25 @@ def n_parts(n_prompts: int, settings: Expand) -> int:
 def plan_shards(
     prompts: Iterable[Mapping[str, Any]], settings: Expand, *, parts: bool = True
 ) -> list[Shard]:
-    """Shards over rows with `prompt_id` and `messages`, part by part, slice by slice, by model.
+    """Shards over rows with `prompt_id` and `messages`; see `shards_of_sizes`."""
+    n_bytes_of = {
+        row["prompt_id"]: sum(len(message["content"].encode()) for message in row["messages"])
+        for row in prompts
+    }
+    return shards_of_sizes(n_bytes_of, settings, parts=parts)
+
+
+def shards_of_sizes(
+    n_bytes_of: Mapping[str, int], settings: Expand, *, parts: bool = True
+) -> list[Shard]:
+    """Shards over prompts by their length in UTF-8, part by part, slice by slice, by model.
 
     A part is a run of prompts in order of their ids, all parts of about one size; `parts` False
     makes one of all, as before 0.5. Within one, groups go, largest first, to the slice that has
     least to do, so that slices finish together. Where there would be more than `MOST_SHARDS`,
     shards are larger than asked for.
     """
-    tokens_of = {p["prompt_id"]: _estimated_tokens(p, settings) for p in prompts}
+    tokens_of = {p: _estimated_tokens(n_bytes, settings) for p, n_bytes in n_bytes_of.items()}
     ids = sorted(tokens_of)
     n = n_parts(len(ids), settings) if parts else 1
     most = max(MOST_SHARDS // (n * len(models_of(settings))), 1) if parts else len(ids)
@@ -155,7 +166,6 @@ def _groups(
         yield tuple(group)
 
 
-def _estimated_tokens(prompt: Mapping[str, Any], settings: Expand) -> int:
+def _estimated_tokens(n_bytes: int, settings: Expand) -> int:
     """Tokens of a whole pool at most: each response at its limit, and the prompt once."""
-    n_bytes = sum(len(m["content"].encode()) for m in prompt["messages"])
     return n_bytes // _BYTES_PER_TOKEN + settings.pool_size * settings.max_tokens

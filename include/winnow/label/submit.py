@@ -13,19 +13,16 @@ Why not retry: a time-out does not say whether the purchase happened; sending ag
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Protocol
 
 from winnow.errors import Ambiguous, Blocked, Fatal
 from winnow.label.vendor import BatchTerms, LabelVendor, Priced, TaskRequest
 from winnow.money import MICROS
+from winnow.pace import Pace
 
 _LOG = logging.getLogger(__name__)
-_SECONDS = 30.0
-"""How often a purchase says how far it is."""
 
 
 class Requests(Protocol):
@@ -96,7 +93,8 @@ def submit_tasks(
     committed = vendor.status(ref).committed + vendor.estimate(missing)
     _check_budget(batch_key, committed, budget)
     if missing:
-        _send(vendor, ref, batch_key, requests, held, budget, _Pace(len(missing)))
+        pace = Pace("tasks sent", len(missing), _LOG.info)
+        _send(vendor, ref, batch_key, requests, held, budget, pace)
     del held
     listed = vendor.list_task_ids(ref)
     absent = sorted(wanted - listed)
@@ -125,16 +123,19 @@ def _send(
     requests: Requests,
     held: set[str],
     budget: int,
-    pace: _Pace,
+    pace: Pace,
 ) -> None:
     """Send what is not `held`, a page's worth in memory at a time."""
-    for n, chunk in enumerate(_chunks(requests, held, vendor.max_request)):
+    n_sent = 0
+    pace.at(n_sent)
+    for chunk in _chunks(requests, held, vendor.max_request):
         # Again before each purchase: a twin, or a price that moved, shows in the vendor's books.
-        if n:
+        if n_sent:
             by_now = vendor.status(ref).committed + vendor.estimate(chunk)
             _check_budget(batch_key, by_now, budget, "No further task was sent")
         vendor.add_tasks(ref, chunk)
-        pace.sent(len(chunk))
+        n_sent += len(chunk)
+        pace.at(n_sent)
 
 
 def _chunks(requests: Requests, held: set[str], size: int) -> Iterator[list[TaskRequest]]:
@@ -147,26 +148,6 @@ def _chunks(requests: Requests, held: set[str], size: int) -> Iterator[list[Task
             waiting = waiting[size:]
     if waiting:
         yield waiting
-
-
-@dataclass(slots=True)
-class _Pace:
-    """Says in the log now and then how far a purchase is."""
-
-    n_tasks: int
-    n_sent: int = 0
-    _began: float = field(default_factory=time.monotonic)
-    _said: float = field(default_factory=time.monotonic)
-
-    def sent(self, n: int) -> None:
-        self.n_sent += n
-        now = time.monotonic()
-        if now - self._said >= _SECONDS:
-            self._said, rate = now, self.n_sent / (now - self._began)
-            left = timedelta(seconds=round((self.n_tasks - self.n_sent) / rate))
-            _LOG.info(
-                "%d of %d tasks sent, %.0f a second, %s left", self.n_sent, self.n_tasks, rate, left
-            )
 
 
 def _check_budget(

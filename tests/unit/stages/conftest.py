@@ -24,6 +24,7 @@ from winnow.records import QUARANTINE
 from winnow.stages import expand, ingest, label, publish, select
 from winnow.validate.gate import Judgement, Verdict
 
+from ...sampling import some
 from ..expand.conftest import TinyEngine, tiny_embed
 
 DAY = "2026-11-22"
@@ -163,6 +164,25 @@ class Night:
         costs = {stage: batch.require(stage).cost for stage in STAGES}
         digests = {stage: batch.require(stage).digest for stage in ("ingest", "expand", "select")}
         return version.number, version.digest, counts, costs, digests, self.simulator.bought()
+
+
+def killed_at_steps(
+    night: Callable[..., Night], every: int, *, in_vendor: bool = False
+) -> tuple[int, Any]:
+    """Nights killed before every so many of their steps end, run again, as one that was not.
+
+    How many steps there are, and the outcome.
+    """
+    undisturbed = night("undisturbed")
+    n_steps = undisturbed.run(in_vendor=in_vendor)
+    expected = undisturbed.outcome()
+    for step in some(range(n_steps), every):
+        killed = night(f"killed-{step}")
+        with pytest.raises(Killed):
+            killed.run(die_at=step, in_vendor=in_vendor)
+        killed.run()
+        assert killed.outcome() == expected, f"killed before step {step}"
+    return n_steps, expected
 
 
 @pytest.fixture

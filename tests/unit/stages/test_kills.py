@@ -9,8 +9,7 @@ import pytest
 from winnow.batch import STAGES
 from winnow.progress import progress, summary
 
-from ...sampling import some
-from .conftest import Killed, Night
+from .conftest import Night, killed_at_steps
 
 
 @pytest.mark.sampled
@@ -18,17 +17,9 @@ from .conftest import Killed, Night
 def test_a_kill_before_any_step_changes_nothing(
     night: Callable[..., Night], in_vendor: bool
 ) -> None:
-    undisturbed = night("undisturbed")
-    n_steps = undisturbed.run(in_vendor=in_vendor)
-    expected = undisturbed.outcome()
+    n_steps, outcome = killed_at_steps(night, 8, in_vendor=in_vendor)
     assert n_steps >= (5 if in_vendor else 25)
-    assert set(expected[-1].values()) == {1}
-    for step in some(range(n_steps), 8):
-        killed = night(f"killed-{step}")
-        with pytest.raises(Killed):
-            killed.run(die_at=step, in_vendor=in_vendor)
-        killed.run()
-        assert killed.outcome() == expected, f"killed before step {step}"
+    assert set(outcome[-1].values()) == {1}
 
 
 def test_a_second_run_of_every_stage_writes_and_buys_nothing(

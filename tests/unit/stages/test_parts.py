@@ -14,8 +14,7 @@ from winnow.expand.screening import how_screened
 from winnow.stages import expand, ingest, select
 from winnow.stages.select import candidates
 
-from ...sampling import some
-from .conftest import Killed, Night
+from .conftest import Night, killed_at_steps
 
 MakeNight = Callable[..., Night]
 
@@ -104,15 +103,7 @@ def test_texts_are_read_again_where_the_stored_screening_is_of_other_settings(
 @pytest.mark.sampled
 @pytest.mark.usefixtures("small_parts")
 def test_a_kill_before_any_write_of_a_parted_batch_changes_nothing(night: MakeNight) -> None:
-    undisturbed = night("undisturbed")
-    n_steps = undisturbed.run(in_vendor=False)
-    expected = undisturbed.outcome()
-    for step in some(range(n_steps), 24):
-        killed = night(f"killed-{step}")
-        with pytest.raises(Killed):
-            killed.run(die_at=step, in_vendor=False)
-        killed.run()
-        assert killed.outcome() == expected, f"killed before step {step}"
+    killed_at_steps(night, 24)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -123,3 +114,14 @@ def test_a_part_that_is_lost_is_named(night: MakeNight) -> None:
     (damaged.lake.root / part.path).unlink()
     with pytest.raises(Corrupt, match=part.path):
         select.run(damaged.batch())
+
+
+def test_a_batch_that_was_begun_without_parts_is_gathered_as_it_was_planned(
+    night: MakeNight, request: pytest.FixtureRequest
+) -> None:
+    begun = generated(night("begun"))
+    request.getfixturevalue("small_parts")
+    assert expand.plan_parts(begun.batch()) == []
+    manifest = expand.gather(begun.batch())
+    assert manifest.counts["pools"] == manifest.outputs["audit"].n_rows > 2
+    assert not manifest.outputs["responses"].is_list

@@ -113,11 +113,10 @@ class Candidates:
             first, last = (self.rows_of[some[k].prompt_id] for k in (0, -1))
             raw_xc = self.raw_rc[first.start : last.stop, : model.n_columns]
             projected_xd = model.projection.apply(raw_xc.astype(np.float64))
-            at = 0
             for pool in some:
-                n = len(pool.response_ids)
-                yield replace(pool, features_nd=centre(projected_xd[at : at + n]))
-                at += n
+                rows = self.rows_of[pool.prompt_id]
+                own_nd = projected_xd[rows.start - first.start : rows.stop - first.start]
+                yield replace(pool, features_nd=centre(own_nd))
 
     def sampled_centred(self, n_prompts: int) -> list[FloatArray]:
         """Raw features of the first prompts, centred within each."""
