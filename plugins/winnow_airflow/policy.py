@@ -210,7 +210,7 @@ def head_schedule(campaign: Campaign) -> Any:
 def reconcile_minutes(campaign: Campaign) -> str:
     """The cron of a campaign's `reconcile`: every 15 minutes, campaigns apart from each other.
 
-    A pass is a task of some two seconds: WINNOW_RECONCILE_MINUTES makes it rarer, for hundreds.
+    WINNOW_RECONCILE_MINUTES makes a pass rarer, for hundreds of campaigns.
 
     Raises:
         Fatal: It is none of 5, 10, 15, 20, 30 and 60.
