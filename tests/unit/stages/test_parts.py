@@ -11,6 +11,15 @@ from winnow.batch import parts_of, read_table
 from winnow.errors import Corrupt
 from winnow.expand import shard
 from winnow.expand.screening import how_screened
+from winnow.publish.labelled import labelled
+from winnow.records import (
+    ANNOTATIONS,
+    COMPARISONS,
+    PREFERENCES,
+    PROMPTS,
+    RESPONSES,
+    to_table,
+)
 from winnow.stages import expand, ingest, select
 from winnow.stages.select import candidates
 
@@ -86,6 +95,19 @@ def test_parts_change_neither_the_pairs_nor_what_is_published(
     assert chosen[0].counts == chosen[1].counts
     assert chosen[0].figures == chosen[1].figures
     assert parted.outcome()[1] == whole.outcome()[1]
+
+
+def test_the_profile_of_pools_is_what_all_their_responses_tell(night: MakeNight) -> None:
+    told = night("told")
+    told.choose(told.batch())
+    rows = {"prompts": ("ingest", PROMPTS), "responses": ("expand", RESPONSES)}
+    tables = {name: to_table(told.rows(stage, name), kind) for name, (stage, kind) in rows.items()}
+    empty = {"preferences": PREFERENCES.empty_table(), "annotations": ANNOTATIONS.empty_table()}
+    chosen = {"comparisons": to_table(pairs(told), COMPARISONS)}
+    with labelled(told.day, {**tables, **chosen, **empty}) as whole:
+        counted = whole.rows("SELECT trait, value, n FROM profile ORDER BY trait, value")
+    assert counted == told.rows("expand", "profile")
+    assert {row["trait"] for row in counted} >= {"language", "length"}
 
 
 @pytest.mark.usefixtures("small_parts")
