@@ -16,6 +16,7 @@ from winnow.console.stages import Done, Stages
 from winnow.console.tables import first_rows
 from winnow.lake import Lake
 from winnow.pages.words import cut
+from winnow.publish.labelled import pool_tables
 from winnow.publish.report.figures import RankGain, gains_by_rank
 from winnow.publish.report.pool import without_folders
 
@@ -91,24 +92,17 @@ def quarantine(lake: Lake, done: Done, memory: Memory) -> list[Reason]:
 
 def pairs(lake: Lake, stages: Stages, memory: Memory) -> list[Pair]:
     """A few chosen pairs whose responses are among the first that were compared."""
-    tables = {
-        "prompts": _table(stages, "ingest", "prompts"),
-        "responses": _responses(stages),
-        "comparisons": _table(stages, "select", "comparisons"),
-    }
-    if any(table is None for table in tables.values()):
+    prompts, comparisons = (
+        _table(stages, stage, name)
+        for stage, name in (("ingest", "prompts"), ("select", "comparisons"))
+    )
+    if prompts is None or comparisons is None or _table(stages, "expand", "responses") is None:
         return []
+    pools = pool_tables(stages.done["expand"].outputs, stages.done["select"].outputs)
+    known = {"prompts": prompts, "responses": pools["responses"], "comparisons": comparisons}
     votes = _table(stages, "label", "preferences")
-    known = {name: table for name, table in tables.items() if table is not None}
     name = ("pairs", known["comparisons"].path, votes.path if votes else "")
     return _once(lake, memory, name, lambda: _pairs(lake, known, votes))
-
-
-def _responses(stages: Stages) -> Artifact | None:
-    """The compared responses; all of pools that were gathered before 0.5."""
-    if _table(stages, "expand", "profile") is None:
-        return _table(stages, "expand", "responses")
-    return _table(stages, "select", "compared")
 
 
 def votes(lake: Lake, stages: Stages, memory: Memory) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from winnow.batch import Artifact, Manifest
+from winnow.batch import Artifact
 from winnow.label.database import opened
 from winnow.sql import Source, statements
 
@@ -29,14 +29,17 @@ _MEMORY = "1GB"
 """The views' texts are sorted: of 100,000 prompts with 4 pairs each, 400 MB were too little."""
 
 
-def pool_tables(expand: Manifest, select: Manifest) -> dict[str, Artifact]:
+def pool_tables(
+    expanded: Mapping[str, Artifact], selected: Mapping[str, Artifact]
+) -> dict[str, Artifact]:
     """`responses` as far as labels speak of them, and the `profile` of their pools.
 
-    Of pools that were gathered before 0.5 they are all responses, which tell the profile too.
+    They are among the outputs of two stages. Of pools that were gathered before 0.5 they are all
+    responses, which tell the profile too.
     """
-    if "profile" not in expand.outputs:
-        return {"responses": expand.outputs["responses"]}
-    return {"responses": select.outputs["compared"], "profile": expand.outputs["profile"]}
+    if "profile" not in expanded:
+        return {"responses": expanded["responses"]}
+    return {"responses": selected["compared"], "profile": expanded["profile"]}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -133,7 +133,9 @@ class _Batch:
     def story(self, pair: Row, added: Mapping[str, Artifact]) -> PairStory:
         """What became of a pair; `added` are the files of the version that first held it."""
         ids, wanted = [pair["first_id"], pair["second_id"]], [pair["pair_id"]]
-        stored = pool_tables(self.stages["expand"], self.stages["select"])["responses"]
+        stored = pool_tables(self.stages["expand"].outputs, self.stages["select"].outputs)[
+            "responses"
+        ]
         rows = _rows(self.lake, stored, "response_id", ids, RESPONSES.names)
         responses = {row["response_id"]: row for row in rows}
         annotations = latest_revisions(self.rows("label", "annotations", "pair_id", wanted))

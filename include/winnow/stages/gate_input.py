@@ -53,7 +53,7 @@ def tables_of(batch: Batch) -> Iterator[dict[str, Path]]:
 
 def _stored(batch: Batch) -> dict[str, Artifact]:
     own = {table: batch.require(stage).outputs[table] for table, stage in _STAGE_OF.items()}
-    return {**own, **pool_tables(batch.require("expand"), batch.require("select"))}
+    return {**own, **pool_tables(*(batch.require(stage).outputs for stage in ("expand", "select")))}
 
 
 @contextmanager

@@ -175,7 +175,7 @@ def _way_out(batch: Batch, verdict: Verdict) -> str:
 @contextmanager
 def _opened(batch: Batch, aside: Aside) -> Iterator[Labelled]:
     stored = {table: batch.require(stage).outputs[table] for table, stage in TABLES.items()}
-    stored |= pool_tables(batch.require("expand"), batch.require("select"))
+    stored |= pool_tables(*(batch.require(stage).outputs for stage in ("expand", "select")))
     with (
         table_files(batch.lake, stored) as whole,
         without(whole, aside) as files,
