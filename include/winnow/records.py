@@ -133,9 +133,7 @@ def to_table(rows: Iterable[Any], schema: pa.Schema) -> pa.Table:
     """Rows (dataclasses or mappings) as an Arrow table of `schema`; absent columns are null."""
     names = schema.names
     records = [
-        {n: row.get(n) for n in names}
-        if isinstance(row, Mapping)
-        else {n: getattr(row, n, None) for n in names}
+        row if isinstance(row, Mapping) else {n: getattr(row, n, None) for n in names}
         for row in rows
     ]
     return pa.Table.from_pylist(records, schema)

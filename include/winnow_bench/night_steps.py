@@ -12,12 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from winnow.label.vendor import LabelVendor
 from winnow.label.vendors.file_drop.client import FileDropVendor
 from winnow.lake import FolderLake
 from winnow_bench.document import peak_mib
-from winnow_bench.night_world import answer, generate, write_prompts
+from winnow_bench.night_world import answer, generate, side_by_side, write_prompts
 
 State = dict[str, Any]
 """What one step hands to a later one, as Airflow's XCom would."""
@@ -211,10 +209,8 @@ def _ingest(night: Night, state: State) -> None:
 
 def _gather(night: Night, state: State) -> None:
     numbers = _stages("expand").plan_parts(night.batch)
-    if numbers:
-        # Side by side, as Airflow's mapped tasks.
-        with ProcessPoolExecutor(night.world.processes, get_context("spawn")) as pool:
-            list(pool.map(partial(_gather_part, night), numbers))
+    # As Airflow's mapped tasks.
+    side_by_side(partial(_gather_part, night), numbers, night.world.processes)
     _stages("expand").gather(night.batch)
 
 

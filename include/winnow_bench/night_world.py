@@ -15,12 +15,12 @@ Shapes: n draws of a call, h columns of an embedding, c columns of a vector.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,8 @@ from winnow.records import FEATURES, RESPONSES
 from winnow.reward.blocks import Block
 
 Row = Mapping[str, Any]
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 ENGINE = "vllm"
 _ENGINE_VERSION = "0.32.0"
@@ -141,10 +143,15 @@ def generate(batch: Batch, processes: int) -> int:
     prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"])
     shards = plan_shards(prompts.to_pylist(), batch.campaign.expand)
     work = partial(_shard, batch.campaign.name, batch.folder, batch.campaign.expand, batch.lake.uri)
-    if processes == 1 or len(shards) == 1:
-        return sum(map(work, shards))
+    return sum(side_by_side(work, shards, processes))
+
+
+def side_by_side(work: Callable[[Item], Done], items: Sequence[Item], processes: int) -> list[Done]:
+    """What `work` makes of each, in so many processes; in this one where one is enough."""
+    if processes == 1 or len(items) < 2:
+        return list(map(work, items))
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return sum(pool.map(work, shards))
+        return list(pool.map(work, items))
 
 
 def _shard(campaign: str, batch: str, settings: Any, uri: str, shard: Shard) -> int:

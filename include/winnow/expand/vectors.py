@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from winnow.batch import Manifest
@@ -92,7 +93,7 @@ def vectors_of(features: pa.Table) -> HalfArray:
     return np.asarray(flat.reshape(features.num_rows, -1))
 
 
-def stored_vectors(features: pa.Table, ids: Sequence[str]) -> HalfArray:
+def stored_vectors(features: pa.Table, ids: Sequence[str] | pa.ChunkedArray) -> HalfArray:
     """Stored vectors (r, c) in the order of `ids`.
 
     Raises:
@@ -100,10 +101,11 @@ def stored_vectors(features: pa.Table, ids: Sequence[str]) -> HalfArray:
     """
     if not features.num_rows:
         return np.zeros((0, len(style_names())), dtype=np.float16)
-    if features["response_id"].equals(pa.chunked_array([pa.array(ids, pa.string())])):
+    wanted = ids if isinstance(ids, pa.ChunkedArray) else pa.chunked_array([ids], pa.string())
+    if features["response_id"].equals(wanted):
         return vectors_of(features)
-    place = {response: row for row, response in enumerate(features["response_id"].to_pylist())}
-    missing = [response for response in ids if response not in place]
-    if missing:
-        raise Corrupt(f"{len(missing)} responses have no features: run expand_pools again.")
-    return vectors_of(features)[[place[response] for response in ids]]
+    place_r = pc.index_in(wanted, value_set=features["response_id"])
+    if place_r.null_count:
+        raise Corrupt(f"{place_r.null_count} responses have no features: run expand_pools again.")
+    rows = np.asarray(place_r.to_numpy())
+    return np.asarray(vectors_of(features)[rows])

@@ -83,16 +83,17 @@ class Projection:
                 f"Features have {raw_nc.shape[1]} columns, the reward model was fitted on "
                 f"{len(self.mean_c)}: refit it on features of this version."
             )
-        standard_nc = (raw_nc - self.mean_c) * self.inverse_scale_c
-        loadings = iter(self.components)
-        return np.hstack(
-            [
-                standard_nc[:, span] @ next(loadings)
-                if block.kind in REDUCED
-                else standard_nc[:, span]
-                for block, span in zip(self.raw_blocks, spans(self.raw_blocks), strict=True)
-            ]
-        )
+        projected_nd = np.empty((len(raw_nc), self.n_features))
+        loadings, places = iter(self.components), spans(self.blocks)
+        for block, span, place in zip(self.raw_blocks, spans(self.raw_blocks), places, strict=True):
+            mean_m, inverse_m = self.mean_c[span], self.inverse_scale_c[span]
+            if block.kind in REDUCED:
+                # Few loadings are scaled rather than many rows.
+                scaled_mk = inverse_m[:, None] * next(loadings)
+                projected_nd[:, place] = raw_nc[:, span] @ scaled_mk - mean_m @ scaled_mk
+            else:
+                projected_nd[:, place] = (raw_nc[:, span] - mean_m) * inverse_m
+        return projected_nd
 
 
 def fit_projection(

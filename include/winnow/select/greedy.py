@@ -166,11 +166,11 @@ class PoolChooser:
         """Choose `candidate`: covariances shrink and caps apply."""
         return self._add(candidate, reason, None)
 
-    def compared_2ed(self) -> FloatArray:
-        """Centred features (2, e, d) of the first and the second response of each choice."""
+    def compared(self) -> Compared:
+        """What was chosen so far, as heads learn from it."""
         picked = self._state.picked
-        ends_2e = [self._state.first_e[picked], self._state.second_e[picked]]
-        return np.asarray(self._state.features_md[np.array(ends_2e, dtype=np.intp)])
+        ends_2e = np.array([self._state.first_e[picked], self._state.second_e[picked]], np.intp)
+        return Compared(self.choices, self._state.features_md[ends_2e])
 
     def _score(self, rows: IndexArray) -> FloatArray:
         score_c = self._strategy.score(self._state, rows)
@@ -229,14 +229,16 @@ def choose_pairs(
         return _choose(pool, by_dimension(heads), rules, strategies).choices
 
 
-class _Chosen(NamedTuple):
-    """What is kept of a pool: its choices, and the features (2, e, d) of what they compare."""
+class Compared(NamedTuple):
+    """Choices of a pool, and centred features (2, e, d) of each one's first and second response."""
 
     choices: list[Choice]
     compared_2ed: FloatArray
 
 
-def _choose(pool: Pool, heads: Mapping[str, Head], rules: Rules, strategies: Strategies) -> _Chosen:
+def _choose(
+    pool: Pool, heads: Mapping[str, Head], rules: Rules, strategies: Strategies
+) -> Compared:
     chooser = PoolChooser(pool, heads, rules, strategies)
     chooser.explore()
     while len(chooser.choices) < rules.budget:
@@ -244,7 +246,7 @@ def _choose(pool: Pool, heads: Mapping[str, Head], rules: Rules, strategies: Str
         if candidate is None:
             break
         chooser.take(candidate)
-    return _Chosen(chooser.choices, chooser.compared_2ed())
+    return chooser.compared()
 
 
 def observe(
@@ -255,9 +257,9 @@ def observe(
     A label speaks of the reward that features tell and of two residuals τ, so it weighs
     ω̄ / (1 + 2 τ² ω̄) for the head.
     """
-    return _taught(
+    return taught(
         by_dimension(heads),
-        [_Chosen(list(made), _compared(pool, made)) for pool, made in chosen if made],
+        [Compared(list(made), _compared(pool, made)) for pool, made in chosen if made],
         residual_sd,
     )
 
@@ -270,8 +272,8 @@ def _compared(pool: Pool, choices: Sequence[Choice]) -> FloatArray:
     return np.asarray(pool.features_nd[np.array(pairs_2e, dtype=np.intp)] - origin_d)
 
 
-def _taught(
-    heads: Mapping[str, Head], chosen: Sequence[_Chosen], residual_sd: float
+def taught(
+    heads: Mapping[str, Head], chosen: Sequence[Compared], residual_sd: float
 ) -> dict[str, Head]:
     """`observe`, from the centred features of what was compared."""
     if not any(choices for choices, _ in chosen):
@@ -312,7 +314,7 @@ def choose_for_pools(
                 )
             last_id = pool.prompt_id
         chosen = _choose_shard(shard, heads, rules, threads, strategies)
-        heads = _taught(heads, chosen, rules.residual_sd)
+        heads = taught(heads, chosen, rules.residual_sd)
         yield from ((pool, choices) for pool, (choices, _) in zip(shard, chosen, strict=True))
 
 
@@ -322,8 +324,8 @@ def _choose_shard(
     rules: Rules,
     threads: int,
     strategies: Strategies,
-) -> list[_Chosen]:
-    def choose(pool: Pool) -> _Chosen:
+) -> list[Compared]:
+    def choose(pool: Pool) -> Compared:
         return _choose(pool, heads, rules, strategies)
 
     with one_blas_thread():

@@ -28,7 +28,7 @@ from winnow.select.blas import one_blas_thread
 from winnow.select.budget import Capacity, NightRules, count_capacity
 from winnow.select.coverage import CONTESTED, floor_members, shard_quota
 from winnow.select.filling import fill, reserve
-from winnow.select.greedy import Heads, by_dimension, observe
+from winnow.select.greedy import Heads, by_dimension, taught
 from winnow.select.night_pool import NightPool, total_supply
 from winnow.select.pool import Pool
 from winnow.select.reservations import Reservations
@@ -108,7 +108,8 @@ class NightReport:
     def add(self, chosen: Iterable[tuple[Pool, Sequence[Choice]]]) -> None:
         """Count the choices of some pools."""
         for pool, choices in chosen:
-            self.got_k = self.got_k + floor_counts(pool, choices, list(self.wanted))
+            if self.wanted:
+                self.got_k = self.got_k + floor_counts(pool, choices, list(self.wanted))
             self.spent += len(choices)
             self.without_pairs += not choices
             for choice in choices:
@@ -209,9 +210,13 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
             left_over = fill(explored, plan, self._rules.strata)
             names_of = [tuple(heads) for heads in asked]
             for names in sorted(set(names_of)):
-                taught = [c for c, own in zip(chosen, names_of, strict=True) if own == names]
+                teaching = [
+                    pool.chooser.compared()
+                    for pool, own in zip(explored, names_of, strict=True)
+                    if own == names and pool.chooser.choices
+                ]
                 before = {name: self.heads[name] for name in names}
-                self.heads |= observe(before, taught, self._rules.pool_rules.residual_sd)
+                self.heads |= taught(before, teaching, self._rules.pool_rules.residual_sd)
         self.report.add(chosen)
         self.report.carried += left_over if later.n_prompts else 0
         self._left = later
@@ -224,7 +229,9 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
         what later prompts cannot take, and at most what those do not need.
         """
         rules, unspent = self._rules, self.report.unspent
-        got_k = self.report.got_k + sum(floor_counts(p, c, rules.strata) for p, c in explored)
+        got_k = self.report.got_k
+        for pool, choices in explored if rules.strata else ():
+            got_k = got_k + floor_counts(pool, choices, rules.strata)
         wanted_k = np.array(list(self.report.wanted.values()), dtype=np.int64)
         here = total_supply(pools, len(wanted_k))
         quota_k, later_k = shard_quota(np.maximum(wanted_k - got_k, 0), here, later.floors)

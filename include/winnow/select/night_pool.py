@@ -24,6 +24,10 @@ from winnow.select.rules import Candidate, Choice
 SCORED_WITHIN_POOL = frozenset({"dts", "traditional"})
 """Strategies whose scores rank the pairs of one pool and say nothing across pools."""
 
+_NO_FLOORS = np.zeros((0, 0), dtype=np.bool_)
+
+_NONE = np.zeros(0, dtype=np.intp)
+
 
 class NightPool:
     """A pool being chosen from under the rules of a night.
@@ -41,10 +45,13 @@ class NightPool:
     def __init__(self, pool: Pool, heads: Mapping[str, Head], rules: NightRules) -> None:
         self.chooser = PoolChooser(pool, heads, rules.pool_rules)
         self._rules, self._contested = rules, [CONTESTED + dimension for dimension in heads]
-        self._i_e, self._j_e = self.chooser.pairs_e2.T
-        self._member_ke = floor_members(pool, self._i_e, self._j_e, rules.strata)
+        self._member_ke = _NO_FLOORS
+        if rules.strata:
+            i_e, j_e = self.chooser.pairs_e2.T
+            self._member_ke = floor_members(pool, i_e, j_e, rules.strata)
         cap = rules.pool_rules.max_pairs_per_response
-        self._left_n = np.full(len(pool.response_ids), len(self._i_e) if cap is None else cap)
+        n = len(pool.response_ids)
+        self._left_n = np.full(n, n if cap is None else cap)
         self._refresh(self.chooser.explore())
 
     @property
@@ -76,11 +83,14 @@ class NightPool:
 
     def floors_of(self, pair: int) -> IndexArray:
         """Positions of the floors that a packed pair counts for."""
+        if not len(self._member_ke):
+            return _NONE
         return np.flatnonzero(self._member_ke[:, pair])
 
     def classes(self) -> list[BoolArray]:
         """The open pairs as masks (e,), one for each set of floors that pairs share."""
-        open_e, class_e = self.chooser.open_e, np.zeros(len(self._i_e), dtype=np.intp)
+        open_e = self.chooser.open_e
+        class_e = np.zeros(len(open_e), dtype=np.intp)
         for member_e in self._member_ke:
             class_e = np.unique(2 * class_e + member_e, return_inverse=True)[1]
         return [open_e & (class_e == each) for each in np.unique(class_e[open_e]).tolist()]
@@ -118,13 +128,14 @@ class NightPool:
         """Upper bound on the pairs that can be taken among some open ones."""
         if self._rules.pool_rules.max_pairs_per_response is None or not among_e.any():
             return int(np.count_nonzero(among_e))
-        return int(matched_pairs(self._i_e, self._j_e, among_e, self._left_n))
+        i_e, j_e = self.chooser.pairs_e2.T
+        return int(matched_pairs(i_e, j_e, among_e, self._left_n))
 
 
 def total_supply(pools: Sequence[NightPool], n_floors: int) -> Supply:
     """What several pools can still give to each floor."""
     least_k, most_k = np.zeros((2, n_floors), dtype=np.int64)
-    for pool in pools:
+    for pool in pools if n_floors else ():
         supply = pool.supply()
         least_k += supply.least_k
         most_k += supply.most_k

@@ -110,10 +110,15 @@ class Reservations:
         lacks = int(self.unmet_p[pool] > 0)
         if int(self.unmet_p.sum()) - lacks > self.slots - 1:
             return None
-        room_p, unmet_p = self.room_p.copy(), self.unmet_p.copy()
+        room_p = self.room_p.copy()
         room_p[pool] -= 1
-        unmet_p[pool] -= lacks
-        return replace(self, slots=self.slots - 1, room_p=room_p, unmet_p=unmet_p)
+        unmet_p = self.unmet_p
+        if lacks:
+            unmet_p = unmet_p.copy()
+            unmet_p[pool] -= 1
+        return Reservations(
+            self.slots - 1, self.wanted_k, unmet_p, room_p, self.open_pk, self.reserved_pk
+        )
 
     def reserving(self) -> Reservations:
         """With as many of the wanted picks reserved as possible, first where a minimum pays."""

@@ -64,10 +64,9 @@ def test_programs_that_differ_in_indentation_are_two_responses(tmp_path):
     script = ["\n  if x:\n    a()\n    b()", "  if x:\n    a()\n  b()", " Rain.", "Ra\u00adin",
               "It is 5!", "\u200b"]  # fmt: skip
     _, _, read = joined(tmp_path, [prompt_row("q")], settings_of(), Reciting(script))
-    assert [r["message"] for r in read["responses"]] == [
-        "  if x:\n    a()\n    b()", "  if x:\n    a()\n  b()", "Rain.", "It is 5!",
-    ]  # fmt: skip
-    assert [r["near_duplicates"] for r in read["responses"]] == [0, 0, 1, 0]
+    assert {r["message"]: r["near_duplicates"] for r in read["responses"]} == {
+        "  if x:\n    a()\n    b()": 0, "  if x:\n    a()\n  b()": 0, "Rain.": 1, "It is 5!": 0,
+    }  # fmt: skip
     assert [row["reason"] for row in read["quarantine"]] == ["empty_response"]
 
 
@@ -113,11 +112,14 @@ def test_every_draw_is_accounted_for(tmp_path):
     assert len(pools) == 3
 
 
-def test_the_same_calls_give_the_same_rows_in_order_of_prompts(tmp_path, prompts):
+def test_the_same_calls_give_the_same_rows_in_order_of_prompts_and_ids(tmp_path, prompts):
     made = []
     for name in ("one", "two"):
         settings = settings_of(responses_per_call=12)
         part, pools, _ = joined(tmp_path / name, prompts, settings, TinyEngine())
         made.append((part.responses, [pool.vectors_nc.tobytes() for pool in pools]))
         assert [pool.prompt_id for pool in pools] == sorted(row["prompt_id"] for row in prompts)
+        for pool in pools:
+            ids = [row["response_id"] for row in pool.rows]
+            assert ids == sorted(ids)
     assert made[0] == made[1]

@@ -38,7 +38,8 @@ class MergedPool:
     Attributes:
         drawn: Rows of the `responses` table, near duplicates among them.
         vectors_nc: Their features (n, c), float16.
-        kept: Numbers of the rows that stay; they count the others as `near_duplicates`.
+        kept: Numbers of the rows that stay, in order of their ids, as selection reads them; they
+            count the others as `near_duplicates`.
         feature_version: Identity of these features.
         blocks: What their columns are.
     """
@@ -52,7 +53,7 @@ class MergedPool:
 
     @property
     def rows(self) -> list[Row]:
-        """The rows that stay."""
+        """The rows that stay, in the order of `kept`."""
         return [self.drawn[number] for number in self.kept]
 
 
@@ -148,7 +149,7 @@ def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]], recorded: Block
         first_number = first_of.setdefault(key or row["message"], number)
         if first_number != number:
             rows[first_number]["near_duplicates"] += row["duplicates"]
-    kept = list(first_of.values())
+    kept = sorted(first_of.values(), key=lambda number: str(rows[number]["response_id"]))
     vectors_nc = np.array(vectors, np.float16)
     blocks = stored_blocks(recorded, vectors_nc.shape[1])
     return MergedPool(prompt_id, rows, vectors_nc, kept, drawn[0][2], blocks)

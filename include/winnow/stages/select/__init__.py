@@ -136,9 +136,9 @@ class _Chosen:
         waiting: deque[tuple[int, Candidates]] = deque()
 
         def pools() -> Iterator[Pool]:
-            for number, (part, own) in enumerate(self._candidates.parts(self._model)):
+            for number, (part, features_rd) in enumerate(self._candidates.parts(self._model)):
                 waiting.append((number, part))
-                yield from own
+                yield from part.pools(features_rd)
 
         night = Night(pools(), self._model.heads, self._rules, capacity)
         self.report = night.report

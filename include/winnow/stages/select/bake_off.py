@@ -160,7 +160,8 @@ def _pools(batch: Batch, drawn: Mapping[str, Sequence[Row]], model: RewardModel)
         responses = _rows(batch.lake, of_responses, "prompt_id", left)
         ids = responses["response_id"].to_pylist()
         features = _rows(batch.lake, of_features, "response_id", ids)
-        yield from candidates_of(batch, prompts, responses, features, fit=ends).pools(model)
+        own = candidates_of(batch, prompts, responses, features, fit=ends)
+        yield from own.pools(own.projected(model))
         left -= set(responses["prompt_id"].to_pylist())
         if not left:
             break

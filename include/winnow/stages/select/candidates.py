@@ -86,15 +86,16 @@ class Candidates:
     @cached_property
     def bare_pools(self) -> list[Pool]:
         """Every pool in order of prompt id, with features of no columns."""
-        failures = [
-            frozenset(_FAILURES[f] for f in flags if f in _FAILURES) if flags else _NO_FAILURE
-            for flags in self.flags
-        ]
-        return [
-            Pool(
+        return list(self.pools(np.zeros((len(self.response_ids), 0))))
+
+    def pools(self, features_rd: FloatArray) -> Iterator[Pool]:
+        """Every pool in order of prompt id, with its rows of these features."""
+        failures = self._failures
+        for prompt, rows in self.rows_of.items():
+            yield Pool(
                 prompt,
                 self.response_ids[rows],
-                np.zeros((rows.stop - rows.start, 0)),
+                features_rd[rows],
                 clusters=self.clusters_r[rows],
                 blocked=self.blocked_r[rows],
                 n_tokens=self.n_tokens[rows],
@@ -102,21 +103,28 @@ class Candidates:
                 strata=self._strata(prompt),
                 response_strata=failures[rows],
             )
-            for prompt, rows in self.rows_of.items()
-        ]
 
-    def pools(self, model: RewardModel) -> Iterator[Pool]:
-        """Every pool in order of prompt id, with the features that `model` reads."""
-        pools = self.bare_pools
-        for start in range(0, len(pools), _POOLS_AT_ONCE):
-            some = pools[start : start + _POOLS_AT_ONCE]
-            first, last = (self.rows_of[some[k].prompt_id] for k in (0, -1))
-            raw_xc = self.raw_rc[first.start : last.stop, : model.n_columns]
-            projected_xd = model.projection.apply(raw_xc.astype(np.float64))
-            for pool in some:
-                rows = self.rows_of[pool.prompt_id]
-                own_nd = projected_xd[rows.start - first.start : rows.stop - first.start]
-                yield replace(pool, features_nd=centre(own_nd))
+    def projected(self, model: RewardModel) -> FloatArray:
+        """Features (r, d) as `model` reads them, centred within each pool."""
+        runs, d = list(self.rows_of.values()), model.projection.n_features
+        projected_rd = np.empty((len(self.response_ids), d))
+        for start in range(0, len(runs), _POOLS_AT_ONCE):
+            some = runs[start : start + _POOLS_AT_ONCE]
+            first, last = some[0].start, some[-1].stop
+            raw_xc = self.raw_rc[first:last, : model.n_columns].astype(np.float64)
+            projected_xd = model.projection.apply(raw_xc)
+            starts, sizes = (np.array([[r.start - first, r.stop - r.start] for r in some])).T
+            mean_pd = np.add.reduceat(projected_xd, starts) / sizes[:, None]
+            np.subtract(projected_xd, np.repeat(mean_pd, sizes, 0), out=projected_rd[first:last])
+        return projected_rd
+
+    @cached_property
+    def _failures(self) -> list[frozenset[str]]:
+        """Strata of each response."""
+        return [
+            frozenset(_FAILURES[f] for f in flags if f in _FAILURES) if flags else _NO_FAILURE
+            for flags in self.flags
+        ]
 
     def sampled_centred(self, n_prompts: int) -> list[FloatArray]:
         """Raw features of the first prompts, centred within each."""
@@ -125,7 +133,7 @@ class Candidates:
 
     def pools_as_sampled(self, model: RewardModel) -> Iterator[Pool]:
         """Every pool with each text as often as it was sampled."""
-        for pool in self.pools(model):
+        for pool in self.pools(self.projected(model)):
             drawn_n = self.drawn_r[self.rows_of[pool.prompt_id]]
             yield part_of(pool, np.repeat(np.arange(len(drawn_n)), drawn_n).tolist())
 
@@ -249,15 +257,15 @@ class NightCandidates:
         """Every part without its features."""
         return (self.bare_part(number) for number in range(self.n_parts))
 
-    def parts(self, model: RewardModel) -> Iterator[tuple[Candidates, list[Pool]]]:
-        """Every part with its pools as `model` reads them; the next ones are read meanwhile."""
+    def parts(self, model: RewardModel) -> Iterator[tuple[Candidates, FloatArray]]:
+        """Every part with its features as `model` reads them; the next one is read meanwhile."""
 
-        def read(number: int) -> tuple[Candidates, list[Pool]]:
+        def read(number: int) -> tuple[Candidates, FloatArray]:
             part = self.part(number)
-            return part, list(part.pools(model))
+            return part, part.projected(model)
 
         with ThreadPoolExecutor(1) as reader:
-            coming: Future[tuple[Candidates, list[Pool]]] = reader.submit(read, 0)
+            coming: Future[tuple[Candidates, FloatArray]] = reader.submit(read, 0)
             for number in range(self.n_parts):
                 part = coming.result()
                 if number + 1 < self.n_parts:
@@ -325,7 +333,7 @@ class NightCandidates:
         raw_rc = np.zeros((len(ids), 0), np.float16)
         if not bare and ids:
             features = read_table(lake, self._stored["features"][number])
-            raw_rc = stored_vectors(features, ids)
+            raw_rc = stored_vectors(features, table["response_id"])
         prompts = self.prompts_of(set(prompt_of)).to_pylist()
         return Candidates(
             prompts={row["prompt_id"]: row for row in prompts},
