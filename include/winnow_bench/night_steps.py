@@ -72,8 +72,8 @@ class World:
             "expand": {
                 "model": "SmolLM2-135M-Instruct",
                 "pool_size": pool,
-                # Shards of some 50,000 responses, as a night of this size is cut.
-                "tokens_per_shard": 25_000_000,
+                # Shards of a part each, as a night of this size is cut.
+                "tokens_per_shard": 20_000_000,
             },
             "select": {"pairs_per_prompt": PAIRS},
             "label": {"vendor": "file_drop", "budget_usd": 1e9},

@@ -26,7 +26,7 @@ _BYTES_PER_TOKEN = 4
 """UTF-8 bytes of a prompt that make about one token, in most scripts and tokenizers."""
 
 
-PART_RESPONSES = 50_000
+PART_RESPONSES = 32_000
 """Responses, at most, of one part of the pool tables: what later stages hold at once."""
 
 
