@@ -30,6 +30,7 @@ from winnow.lake import FolderLake
 from winnow.stages import label
 
 from ...fabricated import fabricate
+from ...sampling import examples
 from .conftest import SALT, VENDOR_STEPS, Dying, Killed
 
 PRICE = 100_000
@@ -270,12 +271,12 @@ class Purchase(RuleBasedStateMachine):
 
 
 Purchase.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=examples(25),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-TestPurchase = Purchase.TestCase
+TestPurchase = pytest.mark.sampled(Purchase.TestCase)
 
 
 @pytest.mark.parametrize("at", range(8))
