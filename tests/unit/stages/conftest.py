@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ class Dying:
 
     def __init__(self, real: Any, steps: tuple[str, ...], at: int | None) -> None:
         self._real, self._steps, self._at = real, steps, at
-        self.n_steps = 0
+        self.n_steps, self._one = 0, Lock()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._real, name)
@@ -50,9 +51,10 @@ class Dying:
 
     def _counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            if self.n_steps == self._at:
-                raise Killed
-            self.n_steps += 1
+            with self._one:
+                if self.n_steps == self._at:
+                    raise Killed
+                self.n_steps += 1
             return step(*arguments)
 
         return call
