@@ -17,7 +17,7 @@ from ..unit.bench.conftest import judged_rows
 def test_a_folder_without_embeddings_is_benched_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pq.write_table(pa.Table.from_pylist(judged_rows(16)), tmp_path / "alpaca_pool.parquet")
+    pq.write_table(pa.Table.from_pylist(judged_rows(10)), tmp_path / "alpaca_pool.parquet")
     out = tmp_path / "out"
     asked = ["bench", "labels", "--pool", str(tmp_path), "--seeds", "2", "--out", str(out)]
     assert main(asked) == 0

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from winnow.errors import Fatal
 from winnow_bench import night, nights
+from winnow_bench.document import in_a_process
 from winnow_bench.night_steps import STEPS
 
 PAGES = {"batches", "batch", "datasets", "spend", "selector"}
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_small_night_goes_the_whole_way(tmp_path: Path) -> None:
     def take(steps: list[str] | None = None) -> dict[str, dict]:
         report = night.run(
@@ -23,6 +26,7 @@ def test_a_small_night_goes_the_whole_way(tmp_path: Path) -> None:
             lambda _: None,
             steps=steps or list(STEPS),
             kept=tmp_path / "kept",
+            processes=1,
         )
         assert json.loads((tmp_path / "out" / "night.json").read_text()) == report
         return {row["stage"]: row for row in report["rows"]}
@@ -42,6 +46,10 @@ def test_a_small_night_goes_the_whole_way(tmp_path: Path) -> None:
     assert rest["select"]["strategy"] == "decision_gain"
     assert rest["select"]["ratio_to_bare"] > 0.0
     assert take() == {}
+
+
+def test_what_is_measured_has_a_process_of_its_own() -> None:
+    assert in_a_process(os.getpid) != os.getpid()
 
 
 @pytest.mark.kill

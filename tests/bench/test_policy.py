@@ -20,7 +20,7 @@ from ..unit.bench.conftest import judged_rows
 def test_it_prints_tables_and_verdicts_and_writes_its_reports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pq.write_table(pa.Table.from_pylist(judged_rows(16)), tmp_path / "alpaca_pool.parquet")
+    pq.write_table(pa.Table.from_pylist(judged_rows(10)), tmp_path / "alpaca_pool.parquet")
     out = tmp_path / "out"
     asked = ["bench", "policy", "--policy", "linear", "--pool", str(tmp_path), "--seeds", "2"]
     assert main([*asked, "--out", str(out)]) == 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from winnow_bench.publish import STEPS, run
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_small_batch_goes_the_whole_way(tmp_path: Path) -> None:
     said: list[str] = []
     report = run(600, tmp_path / "out", said.append)

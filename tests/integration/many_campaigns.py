@@ -21,6 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ..light import lighten
 from ..sampling import ALL
 from .conftest import ROOT
 from .simulated import TOKEN
@@ -339,7 +342,9 @@ def main() -> None:
     if (folder / "begun").exists():
         # Another scheduler was killed meanwhile; so long it takes until it counts as dead.
         now += timedelta(minutes=10)
-    with in_process(folder / "lake", now) as airflow:
+    with pytest.MonkeyPatch.context() as patch, in_process(folder / "lake", now) as airflow:
+        if not ALL:
+            lighten(patch, folder)
         ACTS[act](World(folder, airflow))
     print(f"{act}: {airflow.n_tasks} tasks in {time.perf_counter() - began:.0f} s")
 

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.sampled]
 
 FIRST = datetime(2027, 10, *((24, 23) if ALL else (30, 20)), 5, tzinfo=UTC)
 LAST = datetime(2027, 11, 1, 4, 5, tzinfo=UTC)
-HOURS = (range(24), range(24)) if ALL else (range(2), range(1, 3))
+HOURS = (range(24), range(24)) if ALL else (range(5, 7), range(1, 3))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import httpx
 import pytest
 import uvicorn
@@ -25,6 +24,8 @@ from winnow_simulator.faults import Faults
 from winnow_simulator.service import create_app
 from winnow_simulator.staff import StaffKind
 
+from ..light import lighten
+
 TOKEN = "test-token"
 
 # How long an example takes says more of the machine's other work than of the code.
@@ -33,35 +34,9 @@ settings.load_profile("winnow")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_loss_of_power() -> Iterator[None]:
-    """A lake of a unit test need not outlast the machine's loss of power: no wait for its disk."""
+def light_lakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("winnow.lake.folder.sync", lambda path: None)
-        yield
-
-
-class _OneEngine:
-    """Stands for DuckDB in `winnow.sql`: its databases are connections to one.
-
-    Views and temporary tables are a connection's own. To start a database takes longer than most
-    of what a small night asks of it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._started = folder, dict[str, duckdb.DuckDBPyConnection]()
-
-    def connect(self, config: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-        own = {**config, "temp_directory": str(self._folder)}
-        key = str(own)
-        if key not in self._started:
-            self._started[key] = duckdb.connect(config=own)
-        return self._started[key].cursor()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("winnow.sql.duckdb", _OneEngine(tmp_path_factory.mktemp("duckdb")))
+        lighten(patch, tmp_path_factory.mktemp("duckdb"))
         yield
 
 

@@ -6,11 +6,14 @@ Engine and gate are small stand-ins, since neither writes.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import httpx
 import pytest
 
 from winnow.batch import STAGES, Batch, open_batch, read_table
@@ -25,6 +28,7 @@ from winnow.stages import expand, ingest, label, publish, select
 from winnow.validate.gate import Judgement, Verdict
 
 from ...sampling import some
+from ..conftest import starting
 from ..expand.conftest import TinyEngine, tiny_embed
 
 DAY = "2026-11-22"
@@ -42,7 +46,7 @@ class Dying:
 
     def __init__(self, real: Any, steps: tuple[str, ...], at: int | None) -> None:
         self._real, self._steps, self._at = real, steps, at
-        self.n_steps = 0
+        self.n_steps, self._one = 0, Lock()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._real, name)
@@ -50,9 +54,10 @@ class Dying:
 
     def _counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            if self.n_steps == self._at:
-                raise Killed
-            self.n_steps += 1
+            with self._one:
+                if self.n_steps == self._at:
+                    raise Killed
+                self.n_steps += 1
             return step(*arguments)
 
         return call
@@ -196,3 +201,28 @@ def night(
         return Night(tmp_path / name, inbox, simulator, label)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _published_once(
+    tmp_path_factory: pytest.TempPathFactory, _front: Any, loopback: httpx.HTTPTransport
+) -> Path:
+    """A folder with the lake and the books of a published night."""
+    folder = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as patch, starting(_front, loopback) as start:
+        pass_all(patch)
+        simulator = start(folder / "books.sqlite")
+        Night(folder / "lake", filled(folder / "inbox"), simulator, {}).run()
+    return folder
+
+
+@pytest.fixture
+def published(
+    _published_once: Path, tmp_path: Path, inbox: Path, start_simulator: Callable[[Path], Any]
+) -> Night:
+    """A night of its own that is published."""
+    shutil.copytree(_published_once / "lake", tmp_path / "published")
+    shutil.copy(_published_once / "books.sqlite", tmp_path)
+    simulator = start_simulator(tmp_path / "books.sqlite")
+    simulator.clock.seconds += 100_000.0
+    return Night(tmp_path / "published", inbox, simulator, {})

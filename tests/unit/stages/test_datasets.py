@@ -76,10 +76,9 @@ def test_a_refit_reads_features_of_one_version_alone(nights: Callable[[str, int]
 
 
 def test_a_batch_is_not_closed_on_a_version_that_lacks_a_row_of_it(
-    night: Callable[..., Night], monkeypatch: pytest.MonkeyPatch
+    published: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = night()
-    one.run()
+    one = published
     version, batch = read_version(one.lake, "small", 1), one.batch()
     files = {
         name: replace(file, n_rows=file.n_rows - 1) if "data/reward/train" in name else file

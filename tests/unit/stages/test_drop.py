@@ -189,9 +189,8 @@ def test_dropping_twice_keeps_the_first_note(night: Any) -> None:
     assert again == first
 
 
-def test_a_published_batch_is_rolled_back_first(night: Any) -> None:
-    small = night()
-    small.run()
+def test_a_published_batch_is_rolled_back_first(published: Night) -> None:
+    small = published
     with pytest.raises(Blocked, match=r"v000001.*[Rr]oll back"):
         give_up(small)
     assert read_ledger(small.lake, "small").dropped(DAY) is None
@@ -319,9 +318,10 @@ def test_day_of_a_source_is_the_same_for_a_further_batch(
     assert ingest.run(second(small)).counts["rows_out"] == 1
 
 
-def test_a_batch_in_a_version_is_not_dropped_whatever_the_dataset_is_called_now(night: Any) -> None:
-    small = night()
-    small.run()
+def test_a_batch_in_a_version_is_not_dropped_whatever_the_dataset_is_called_now(
+    published: Night,
+) -> None:
+    small = published
     small.lake.remove(f"batches/small/{DAY}/publish/manifest.json")
     renamed = small.campaign.publish.model_copy(update={"dataset": "renamed"})
     small.campaign = small.campaign.model_copy(update={"publish": renamed})
@@ -329,9 +329,8 @@ def test_a_batch_in_a_version_is_not_dropped_whatever_the_dataset_is_called_now(
         give_up(small)
 
 
-def test_a_batch_whose_dataset_is_lost_is_not_dropped(night: Any) -> None:
-    small = night()
-    small.run()
+def test_a_batch_whose_dataset_is_lost_is_not_dropped(published: Night) -> None:
+    small = published
     for path in ("latest.json", "versions/v000001.json", "v000001/manifest.json"):
         small.lake.remove(f"datasets/small/{path}")
     with pytest.raises(Blocked, match=r"was published in small.*is lost; restore it"):

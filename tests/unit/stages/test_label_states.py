@@ -25,11 +25,13 @@ from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.errors import Ambiguous, Blocked, Fatal, Retryable
 from winnow.label.purchases import spent
+from winnow.label.vendor import BatchStatus
 from winnow.label.vendors.file_drop.client import FileDropVendor
 from winnow.lake import FolderLake
 from winnow.stages import label
 
 from ...fabricated import fabricate
+from ...sampling import examples
 from .conftest import SALT, VENDOR_STEPS, Dying, Killed
 
 PRICE = 100_000
@@ -73,7 +75,7 @@ class Purchase(RuleBasedStateMachine):
         )
         self.lines: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.seen: set[str] = set()
-        self.allowed = self.n_lines = 0
+        self.allowed = self.n_lines = self.unasked = 0
         fabricate(self.batch(), 6)
 
     def teardown(self) -> None:
@@ -210,7 +212,8 @@ class Purchase(RuleBasedStateMachine):
         assert all(set(tasks.values()) <= {1} for tasks in held.values())
         assert not (held["a"] and held["b"])
         assert PRICE * sum(map(self.n_paid, held)) <= self.allowed
-        assert self.booked() <= self.allowed
+        self.unasked = max(self.unasked, sum(map(self.charged_unasked, held)))
+        assert self.booked() <= self.allowed + self.unasked
 
     @invariant()
     def every_answer_is_a_vote_or_in_quarantine_and_the_cost_is_the_vendors(self) -> None:
@@ -234,11 +237,17 @@ class Purchase(RuleBasedStateMachine):
         """What the books of the month hold for the batch."""
         return spent(self.lake, "2026-11").campaigns.get("small", 0)
 
+    def statuses(self, account: str) -> list[BatchStatus]:
+        refs = {path.name for path in self.root.glob(f"{account}/*")}
+        return [self.vendor(account).status(ref) for ref in refs]
+
     def n_paid(self, account: str) -> int:
         """Tasks of an account that cost something: answered, or still to be answered."""
-        refs = {path.name for path in self.root.glob(f"{account}/*")}
-        told = [self.vendor(account).status(ref) for ref in refs]
-        return sum(status.n_answered + status.n_pending for status in told)
+        return sum(status.n_answered + status.n_pending for status in self.statuses(account))
+
+    def charged_unasked(self, account: str) -> int:
+        """What an account charges for answers to tasks that somebody else had answered."""
+        return sum(each.charged - PRICE * each.n_answered for each in self.statuses(account))
 
     def is_open(self, place: tuple[str, str]) -> bool:
         """Whether people may still answer a container's tasks."""
@@ -270,12 +279,12 @@ class Purchase(RuleBasedStateMachine):
 
 
 Purchase.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=examples(25),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-TestPurchase = Purchase.TestCase
+TestPurchase = pytest.mark.sampled(Purchase.TestCase)
 
 
 @pytest.mark.parametrize("at", range(8))

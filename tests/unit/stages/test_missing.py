@@ -74,11 +74,9 @@ def copy_of(lake: Path, to: Path, changed: Path, content: bytes | None) -> Path:
 
 
 @pytest.fixture
-def small(night: Callable[..., Night]) -> Night:
+def small(published: Night) -> Night:
     """A lake in which one night is published."""
-    made = night()
-    made.run()
-    return made
+    return published
 
 
 @pytest.mark.sampled

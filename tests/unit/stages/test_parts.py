@@ -125,7 +125,7 @@ def test_texts_are_read_again_where_the_stored_screening_is_of_other_settings(
 @pytest.mark.sampled
 @pytest.mark.usefixtures("small_parts")
 def test_a_kill_before_any_write_of_a_parted_batch_changes_nothing(night: MakeNight) -> None:
-    killed_at_steps(night, 24)
+    killed_at_steps(night, 40)
 
 
 @pytest.mark.usefixtures("small_parts")
