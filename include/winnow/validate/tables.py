@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.label.database import add_views
+from winnow.pieces import read_pieces
 from winnow.records import (
     ANNOTATIONS,
     COMPARISONS,
@@ -99,11 +100,7 @@ def read_columns(source: Source, names: Sequence[str]) -> pa.Table:
 
 def rows_of(source: Source, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """The rows of those columns, one after another; a file is read in pieces."""
-    if isinstance(source, Path):
-        pieces = pq.ParquetFile(source).iter_batches(columns=list(names))
-    else:
-        pieces = iter(source.select(list(names)).to_batches())
-    return (row for piece in pieces for row in piece.to_pylist())
+    return (row for piece in read_pieces(source, names=names) for row in piece.to_pylist())
 
 
 def n_rows_of(source: Source) -> int:
