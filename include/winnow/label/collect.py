@@ -24,6 +24,7 @@ from winnow.errors import Corrupt
 from winnow.ids import content_id
 from winnow.ingest.values import Unreadable
 from winnow.label.annotation import UNKNOWN, AskedTask, nobody, read_annotation
+from winnow.pieces import read_pieces
 from winnow.records import ANNOTATIONS, Quarantined, to_table
 from winnow.sql import Source, database, statements
 
@@ -219,8 +220,8 @@ def _told_apart(read: Path, file: Path) -> Path:
             if row["annotator"].startswith(UNKNOWN):
                 _of_nobody(row)
 
-    with pq.ParquetFile(read) as source, pq.ParquetWriter(file, _READ) as writer:
-        for rows in source.iter_batches(_AT_ONCE):
+    with pq.ParquetWriter(file, _READ) as writer:
+        for rows in read_pieces(read, _AT_ONCE):
             writer.write(_changed(rows, _READ, own))
     return file
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from winnow.campaign import Label
 from winnow.ids import task_id
 from winnow.label.aggregation.votes import by_pair, votes_of
 from winnow.label.database import opened
+from winnow.pieces import read_pieces
 from winnow.records import ASKED
 from winnow.sql import Source
 
@@ -64,20 +64,12 @@ def follow_up(
         some = chosen.filter(pc.equal(chosen["part"], part))
         row_t, numbers = some["row_n"].to_numpy(), some["number"].cast(pa.int32())
         end = 0
-        for page in _pages(asked) if len(some) else ():
+        for page in read_pieces(asked, _PAGE, ASKED.names) if len(some) else ():
             start, end = end, end + len(page)
             first, last = np.searchsorted(row_t, [start, end])
             rows = pa.Table.from_batches([page]).take(pa.array(row_t[first:last] - start))
             if len(rows):
                 yield from _numbered(rows, numbers.slice(first, last - first), round).to_batches()
-
-
-def _pages(asked: Source) -> Iterator[pa.RecordBatch]:
-    if isinstance(asked, pa.Table):
-        yield from asked.select(ASKED.names).to_batches(_PAGE)
-    else:
-        with pq.ParquetFile(asked) as file:
-            yield from file.iter_batches(_PAGE, columns=ASKED.names)
 
 
 def _numbered(rows: pa.Table, numbers: pa.ChunkedArray, round: int) -> pa.Table:

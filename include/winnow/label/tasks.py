@@ -32,6 +32,7 @@ from winnow.ingest.pairs import as_seen
 from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold, places_of_pairs
 from winnow.label.vendor import Message, TaskRequest
+from winnow.pieces import read_pieces
 from winnow.records import ASKED, MESSAGES, TASKS, Quarantined, to_table
 from winnow.text import plain_text
 
@@ -411,9 +412,10 @@ class _ShownPairs:
             self._write()
 
     def written(self) -> pa.Table:
-        """Ids, numbers and lengths of the pairs so far."""
+        """Ids, numbers and lengths of the pairs so far, which are kept no longer."""
         self._write()
-        return pa.concat_tables(self._kept)
+        kept, self._kept = self._kept, []
+        return pa.concat_tables(kept)
 
     def _write(self) -> None:
         rows = to_table(self._waiting, _SHOWN)
@@ -438,10 +440,10 @@ def _in_order(placed: pa.Table, folder: Path, label: Label) -> Iterator[pa.Recor
     part_t = np.minimum((place_t * n_parts).astype(np.int64), n_parts - 1)
     schema = ASKED.append(_PLACED.field("place"))
     files = [folder / f"stretch-{k}.arrow" for k in range(n_parts)]
-    with ExitStack() as stack, pq.ParquetFile(folder / "shown.parquet") as shown:
+    with ExitStack() as stack:
         parts = [stack.enter_context(pa.ipc.new_stream(str(file), schema)) for file in files]
         end = 0
-        for page in shown.iter_batches(_PAGE):
+        for page in read_pieces(folder / "shown.parquet", _PAGE):
             start, end = end, end + len(page)
             first, last = np.searchsorted(shown_t, [start, end])
             pairs = pa.Table.from_batches([page]).take(pa.array(shown_t[first:last] - start))
@@ -452,8 +454,12 @@ def _in_order(placed: pa.Table, folder: Path, label: Label) -> Iterator[pa.Recor
         with pa.ipc.open_stream(str(file)) as part:
             rows = part.read_all()
         file.unlink()
-        ordered = rows.sort_by([("place", "ascending"), ("task_id", "ascending")])
-        yield from ordered.select(ASKED.names).to_batches(_PAGE)
+        keys = [("place", "ascending"), ("task_id", "ascending")]
+        order, rows = pc.sort_indices(rows, sort_keys=keys), rows.select(ASKED.names)
+        # Page by page: a stretch is long, and a sorted copy would lie beside it.
+        for start in range(0, len(order), _PAGE):
+            yield from rows.take(order[start : start + _PAGE]).to_batches()
+        del rows
 
 
 def _asked(placed: pa.Table, pairs: pa.Table, label: Label, schema: pa.Schema) -> pa.Table:

@@ -25,9 +25,6 @@ TABLES = {
 
 _SQL = statements(__file__)
 
-_MEMORY = "1GB"
-"""The views' texts are sorted: of 100,000 prompts with 4 pairs each, 400 MB were too little."""
-
 
 def pool_tables(
     expanded: Mapping[str, Artifact], selected: Mapping[str, Artifact]
@@ -65,7 +62,7 @@ def labelled(batch: str, tables: Mapping[str, Source]) -> Iterator[Labelled]:
 
     Without a `profile`, `responses` are whole pools, of which it is made.
     """
-    with opened(tables, _MEMORY) as database:
+    with opened(tables) as database:
         if "profile" not in tables:
             database.execute(_SQL["profile"])
         yield Labelled(batch, database)

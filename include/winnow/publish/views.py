@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
 from winnow.publish.labelled import Labelled
 from winnow.publish.splits import SPLITS, place
 from winnow.records import MESSAGES, RATINGS
-from winnow.sql import statements
+from winnow.sql import literal_path, statements
 
 _TURN = pa.struct([("from", pa.string()), ("value", pa.string())])
 SHAREGPT = [
@@ -126,13 +128,23 @@ def prepare(labelled: Labelled, min_p_chosen: float) -> None:
     """Make what the views are read from; certain is P(chosen is better) >= `min_p_chosen`."""
     database = labelled.database
     database.register("given_places", pa.Table.from_batches(_places(labelled), _PLACES))
-    for name in ("macros", "asked", "texts", "decided", "no_singles"):
+    for name in ("macros", "asked", "decided", "no_singles"):
         database.execute(_SQL[name])
+    _deal_texts(database)
     for name in ("certain", "expected"):
         database.execute(_SQL[name], {"certain": min_p_chosen})
     for start in range(0, _n_prompts(labelled), SLICE):
         database.execute(_SQL["singles"], {"start": start, "end": start + SLICE})
     database.execute(_SQL["answered"])
+
+
+def _deal_texts(database: duckdb.DuckDBPyConnection) -> None:
+    """Make `texts`, in files of the folder that is gone with the database."""
+    [(place,)] = database.sql("SELECT current_setting('temp_directory')").fetchall()
+    folder = Path(place) / "texts"
+    whole, files = (each.replace("'", "''") for each in (str(folder), literal_path(folder)))
+    [(n,)] = database.execute(_SQL["dealt"].format(folder=whole, block=BLOCK)).fetchall()
+    database.execute(_SQL["texts" if n else "no_texts"].format(files=files))
 
 
 def highest_places(labelled: Labelled) -> list[float]:

@@ -17,11 +17,22 @@ SELECT prompts.prompt_id, row_n AS q, messages, tools, dimension, language, plac
     alternates(messages) AS alternates
 FROM prompts JOIN given_places USING (prompt_id) ORDER BY q
 
--- texts: what was compared; sorted, so that a block's texts lie together
-CREATE OR REPLACE TEMP TABLE texts AS
-SELECT q, response_id, message FROM responses JOIN (SELECT q, prompt_id FROM asked)
-USING (prompt_id)
-WHERE response_id IN (SELECT unnest([first_id, second_id]) FROM comparisons) ORDER BY q
+-- dealt: what was compared, a folder for the texts of each block; to sort them all would take many times
+-- their size
+COPY (
+    SELECT response_id, message, q - q % {block} AS block
+    FROM responses JOIN (SELECT q, prompt_id FROM asked) USING (prompt_id)
+    WHERE response_id IN (SELECT unnest([first_id, second_id]) FROM comparisons)
+) TO '{folder}' (FORMAT parquet, COMPRESSION lz4, PARTITION_BY (block), OVERWRITE)
+
+-- texts: the same to read; `block` is its first prompt
+CREATE OR REPLACE TEMP VIEW texts AS
+SELECT response_id, message, block
+FROM read_parquet('{files}/*/*.parquet', hive_partitioning = true, hive_types = {{'block': BIGINT}})
+
+-- no_texts
+CREATE OR REPLACE TEMP VIEW texts AS
+SELECT ''::VARCHAR AS response_id, ''::VARCHAR AS message, 0::BIGINT AS block WHERE false
 
 -- decided: pairs whose votes name a side
 CREATE OR REPLACE TEMP TABLE decided AS
@@ -99,7 +110,7 @@ WHERE a.kind IS DISTINCT FROM 'gold' ORDER BY q
 
 -- block: what is joined is cut down to a block first, its prompts and their texts
 WITH block AS (FROM asked WHERE q >= $start AND q < $end AND place >= $low AND place < $high),
-told AS (FROM texts WHERE q >= $start AND q < $end)
+told AS (FROM texts WHERE block >= $start AND block < $end)
 
 -- pairs: of the table in braces, in the order of n
 SELECT block.messages AS prompt, said(better.message) AS chosen,

@@ -12,8 +12,12 @@ GROUP BY annotator
 
 -- reading: characters that an answer takes to read, by task; gold is not among a batch's responses
 CREATE TEMP TABLE reading AS
-SELECT tasks.task_id, length(one.message) + length(other.message)
-    + list_sum(list_transform(prompts.messages, lambda m: length(m.content))) AS n_chars
-FROM tasks JOIN responses AS one ON one.response_id = shown_a
-JOIN responses AS other ON other.response_id = shown_b
-JOIN prompts ON prompts.prompt_id = one.prompt_id
+WITH texts AS (SELECT response_id, prompt_id, length(message) AS n FROM responses),
+turns AS (
+    SELECT prompt_id, list_sum(list_transform(messages, lambda m: length(m.content))) AS n
+    FROM prompts
+)
+SELECT tasks.task_id, one.n + other.n + turns.n AS n_chars
+FROM tasks JOIN texts AS one ON one.response_id = shown_a
+JOIN texts AS other ON other.response_id = shown_b
+JOIN turns ON turns.prompt_id = one.prompt_id

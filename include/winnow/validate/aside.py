@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from winnow.pieces import read_pieces
 from winnow.records import QUARANTINE
 from winnow.sql import Source, statements
 from winnow.validate.tables import n_rows_of, opened, schema_of
@@ -150,15 +151,10 @@ def _left(source: Source, target: Path, column: str, gone: frozenset[str]) -> So
     schema = schema_of(source)
     if column not in schema.names:
         return source
-    pieces = source.to_batches() if isinstance(source, pa.Table) else _pieces(source)
     ids = pa.array(sorted(gone), pa.string())
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for piece in pieces:
+        for piece in read_pieces(source):
             held = piece[column].cast(pa.string())
             stays = pc.and_(pc.is_valid(held), pc.invert(pc.is_in(held, value_set=ids)))
             writer.write_batch(piece.filter(stays))
     return target
-
-
-def _pieces(file: Path) -> Iterator[pa.RecordBatch]:
-    yield from pq.ParquetFile(file).iter_batches()

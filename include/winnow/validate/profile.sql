@@ -1,10 +1,11 @@
 -- Figures of a batch beyond its votes: see `winnow.validate.profile`.
 
 -- counts: what shares of a batch are made of
-WITH decided AS (
-    SELECT length(one.message) AS first_length, length(other.message) AS second_length, preferred
-    FROM preferences AS p JOIN responses AS one ON one.response_id = p.first_id
-    JOIN responses AS other ON other.response_id = p.second_id
+WITH texts AS (SELECT response_id, length(message) AS n FROM responses),
+decided AS (
+    SELECT one.n AS first_length, other.n AS second_length, preferred
+    FROM preferences AS p JOIN texts AS one ON one.response_id = p.first_id
+    JOIN texts AS other ON other.response_id = p.second_id
 ),
 sided AS (
     SELECT (first_length > second_length) = (preferred = 'first') AS longer_won FROM decided

@@ -46,10 +46,14 @@ class Expected:
 
 
 class RowSuite(NamedTuple):
-    """What is expected of a table's rows, which of its columns that takes, and their key."""
+    """What is expected of a table's rows, which of its columns that takes, and their key.
+
+    By `unique`, taken together, rows are told apart; by `key` a row is named.
+    """
 
     columns: Sequence[str]
     key: Sequence[str]
+    unique: Sequence[str]
     expected: list[Expected]
 
 
@@ -118,10 +122,12 @@ def _unique(name: str, kind: str, **given: Any) -> Expected:
     return Expected(f"{name} is unique", "block", "no repeat", kind, given)
 
 
+_ANNOTATION = ("annotation_id", "revision")
 ROW_SUITES = {
     "annotations": RowSuite(
         (*REQUIRED["annotations"], "active_seconds"),
         ("annotation_id",),
+        _ANNOTATION,
         [
             *_whole("annotations"),
             _one_of("choice", CHOICES),
@@ -129,13 +135,14 @@ ROW_SUITES = {
             _unique(
                 "annotation",
                 "ExpectCompoundColumnsToBeUnique",
-                column_list=["annotation_id", "revision"],
+                column_list=list(_ANNOTATION),
             ),
             _between("active_seconds", "warn", 0, None, "> 0", strict_min=True),
         ],
     ),
     "preferences": RowSuite(
         REQUIRED["preferences"],
+        ("pair_id",),
         ("pair_id",),
         [
             *_whole("preferences"),

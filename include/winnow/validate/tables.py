@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.label.database import add_views
+from winnow.pieces import read_pieces
 from winnow.records import (
     ANNOTATIONS,
     COMPARISONS,
@@ -99,11 +100,7 @@ def read_columns(source: Source, names: Sequence[str]) -> pa.Table:
 
 def rows_of(source: Source, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """The rows of those columns, one after another; a file is read in pieces."""
-    if isinstance(source, Path):
-        pieces = pq.ParquetFile(source).iter_batches(columns=list(names))
-    else:
-        pieces = iter(source.select(list(names)).to_batches())
-    return (row for piece in pieces for row in piece.to_pylist())
+    return (row for piece in read_pieces(source, names=names) for row in piece.to_pylist())
 
 
 def n_rows_of(source: Source) -> int:
@@ -135,7 +132,9 @@ def _cast(table: pa.Table, column: str, wanted: pa.DataType) -> pa.ChunkedArray 
 
 def _fitted(source: Source, schema: pa.Schema) -> Source:
     """The table in `schema`, with nulls for what it lacks or what is of another type."""
-    if set(schema) <= set(schema_of(source)):
+    # By equality: of equal lists whose items have another name in the file the hashes differ.
+    held_fields = list(schema_of(source))
+    if all(entry in held_fields for entry in schema):
         return source
     table = read_columns(source, schema.names)
     columns = []

@@ -13,6 +13,7 @@ import yaml
 
 from winnow.campaign import parse_campaign
 from winnow.lake import FolderLake
+from winnow.publish import views as publish_views
 from winnow.publish.card import dataset_card
 from winnow.publish.versions import publish, store_object
 from winnow.publish.views import VIEWS
@@ -126,6 +127,34 @@ def test_a_vote_against_a_sure_model_has_no_negative_margin() -> None:
 def test_no_pair_has_one_response_on_both_sides() -> None:
     for row in build_views(labelled(("first", 0.9), ("second", 0.1)), 0.5)["reward"].to_pylist():
         assert row["chosen_id"] != row["rejected_id"]
+
+
+def test_many_prompts_are_read_block_by_block_and_each_row_is_there_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = labelled(*[("first", 0.9), ("second", 0.2), ("tie", 0.5)] * 3)
+    # A prompt for each pair, and some between them that have none.
+    of = {f"p{i}": f"q{i:02d}" for i in range(9)}
+    prompts = {f"q{i:02d}": PROMPT for i in range(12)}
+    many = replace(
+        rows,
+        prompts=prompts,
+        responses={k: {**row, "prompt_id": of[k[:-1]]} for k, row in rows.responses.items()},
+        comparisons={k: {**row, "prompt_id": of[k]} for k, row in rows.comparisons.items()},
+        preferences=[{**row, "prompt_id": of[row["pair_id"]]} for row in rows.preferences],
+    )
+    whole = build_views(many, 0.75)
+    monkeypatch.setattr(publish_views, "BLOCK", 2)
+    for view, table in build_views(many, 0.75).items():
+        assert table.to_pylist() == whole[view].to_pylist(), view
+    assert {view: table.num_rows for view, table in whole.items()} == {
+        "reward": 6,
+        "dpo": 6,
+        "kto": 12,
+        "prompts": 12,
+        "annotations": 9,
+        "sharegpt": 6,
+    }
 
 
 def test_the_card_names_each_file_and_tells_who_judged(tmp_path: Path) -> None:

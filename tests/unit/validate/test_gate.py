@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from winnow.campaign import Validate
+from winnow.validate import gate
 from winnow.validate.gate import judge
 from winnow.validate.measure import Measured
 from winnow.validate.rows import MOST_ROWS
@@ -152,3 +153,21 @@ def test_a_second_judgement_that_collection_made_a_repeat_is_no_fault() -> None:
     again["kind"] = "repeat"
     world.aggregate()
     assert {name for name, found in world.measure().faults.items() if found.n} == set()
+
+
+def test_a_large_batch_is_judged_in_several_frames_as_it_is_in_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = make_world(7)
+    annotations, preferences = world["annotations"], world["preferences"]
+    annotations.extend([annotations[100], annotations[3]])
+    annotations[50]["status"] = annotations[7]["status"] = "unheard of"
+    preferences.append(preferences[5])
+    preferences[2]["p_preferred"] = preferences[40]["p_preferred"] = 1.0
+    preferences[9]["pair_id"] = preferences[30]["pair_id"] = None
+    measured = world.measure()
+    at_once = judge(measured, LIMITS).verdict
+    monkeypatch.setattr(gate, "FRAME", len(preferences) // 3)
+    assert judge(measured, LIMITS).verdict == at_once
+    failed = {check.name for check in at_once.checks if check.outcome == "fail"}
+    assert {"annotation is unique", "preference is unique", "p_preferred"} <= failed

@@ -1,10 +1,11 @@
 -- Figures of the quality report: see `winnow.publish.report.figures`.
 
 -- longer: of decided pairs whose lengths differ, in how many the longer one was chosen
+WITH texts AS (SELECT response_id, length(message) AS n FROM responses)
 SELECT count(*) AS n, count(*) FILTER ((first > second) = (preferred = 'first')) AS hits FROM (
-    SELECT length(one.message) AS first, length(other.message) AS second, preferred
-    FROM preferences JOIN responses AS one ON one.response_id = first_id
-    JOIN responses AS other ON other.response_id = second_id
+    SELECT one.n AS first, other.n AS second, preferred
+    FROM preferences JOIN texts AS one ON one.response_id = first_id
+    JOIN texts AS other ON other.response_id = second_id
     WHERE preferred IN ('first', 'second')
 )
 WHERE first <> second

@@ -293,9 +293,8 @@ def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
         database({**files, "compared": compared}) as connection,
     ):
         # Texts of all pairs together would not fit: some prompts at a time.
-        prompts = connection.sql("SELECT prompt_id FROM comparisons ORDER BY prompt_id")
-        starts = prompts.to_arrow_table()["prompt_id"].to_pylist()[::_PAIRS]
-        starts = list(dict.fromkeys(starts))
+        found = connection.sql(_STARTS, params={"pairs": _PAIRS}).fetchall()
+        starts = [prompt for (prompt,) in found]
         for start, end in zip(starts, [*starts[1:], None], strict=True):
             given = {"start": start, "end": end}
             for row in connection.sql(_OFFERED, params=given).to_arrow_table().to_pylist():
@@ -311,6 +310,11 @@ def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
 
 _PAIRS = 10_000
 """Pairs whose texts are read at once, about."""
+_STARTS = """
+SELECT DISTINCT prompt_id FROM (
+    SELECT prompt_id, row_number() OVER (ORDER BY prompt_id) - 1 AS n FROM comparisons
+) WHERE n % $pairs = 0 ORDER BY prompt_id
+"""
 _OFFERED = """
 WITH texts AS (
     SELECT response_id, coalesce(message, '') AS message FROM compared

@@ -36,6 +36,7 @@ from winnow.label.aggregation.votes import COMPARISON, by_pair, votes_of
 from winnow.label.annotation import Annotation, preferred_response
 from winnow.label.rounds import contested_pairs
 from winnow.label.tasks import Draft, Held, Task, rubric_version
+from winnow.pieces import read_pieces
 from winnow.publish.versions import newest
 from winnow.records import ANNOTATIONS, TASKS, to_table
 from winnow.stages.expand.pools_from import check_exists
@@ -155,9 +156,8 @@ def beside_taken(asked: Path, taken: Path | None, folder: Path) -> tuple[Path, d
     file = folder / "tasks.parquet"
     with pq.ParquetWriter(file, TASKS, compression="zstd") as writer:
         for part in (taken, asked):
-            with pq.ParquetFile(part) as source:
-                for rows in source.iter_batches():
-                    writer.write(rows.cast(TASKS))
+            for rows in read_pieces(part):
+                writer.write(rows.cast(TASKS))
     with pq.ParquetFile(taken) as source:
         names = source.read(["taken_from"])["taken_from"].drop_null().to_pylist()
     return file, dict(sorted(Counter(names).items()))

@@ -30,6 +30,7 @@ from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.tasks import Draft, requests_of
 from winnow.label.vendor import MAX_PRICE, TaskRequest
 from winnow.lake import Lake
+from winnow.pieces import read_pieces
 from winnow.records import ASKED, TASKS, Quarantined, to_table
 from winnow.sql import Source
 from winnow.stages.label.rounds import read_round, round_path
@@ -106,11 +107,7 @@ class Plan:
     def rows(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of `records.ASKED`, a page at a time."""
         with self.asked() as source:
-            if isinstance(source, pa.Table):
-                yield from source.select(names).to_batches(PAGE)
-            else:
-                with pq.ParquetFile(source) as file:
-                    yield from file.iter_batches(PAGE, columns=list(names))
+            yield from read_pieces(source, PAGE, names)
 
     def requests(self) -> PlannedRequests:
         """What is to be bought, for `winnow.label.submit`."""
