@@ -16,20 +16,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from winnow.batch import Artifact
 from winnow.errors import Corrupt
-from winnow.ids import canonical_json, digest, sealed
+from winnow.ids import canonical_json, digest
 from winnow.lake import Lake
 from winnow.publish.layout import CARD as CARD
 from winnow.publish.layout import MANIFEST, lay_out, show_latest
 from winnow.publish.layout import REPORT as REPORT
 from winnow.publish.objects import Shelf
 from winnow.publish.probe import require_conditional_writes
-from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, typed
+from winnow.stored import RESTORE, as_json, parsed, read_sealed, refuse_lost, sealed_json, typed
 
 Card = Callable[["Version"], str]
 """A page of a version that is about to be: its text."""
@@ -93,8 +93,7 @@ class Version:
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON, with the digest in it for readers."""
-        content = sealed({**asdict(self), "version": self.name, "digest": self.digest})
-        return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        return sealed_json({**as_json(self), "version": self.name, "digest": self.digest})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Version:

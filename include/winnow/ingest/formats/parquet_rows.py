@@ -40,7 +40,8 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
     groups: list[list[Chunk]] = []
     names: list[str] = []
     try:
-        parquet = pq.ParquetFile(source)
+        # Read ahead, Arrow would keep all row groups that it has read.
+        parquet = pq.ParquetFile(source, pre_buffer=False)
         names = [name for name in parquet.schema_arrow.names if name in columns]
         fault = _unfit(names, columns)
         if fault is None:
@@ -48,7 +49,8 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
             fault = _bomb(groups, names)
         if fault is None:
             # Texts stay as they are stored, each once, where their encoding lets them.
-            stored_once = pq.ParquetFile(source, read_dictionary=_paths(parquet, names))
+            dictionaries = _paths(parquet, names)
+            stored_once = pq.ParquetFile(source, read_dictionary=dictionaries, pre_buffer=False)
     except Exception as error:  # Foreign bytes: pyarrow raises what it likes.
         fault = _damaged(error)
     if fault is not None:

@@ -173,7 +173,7 @@ def _rows(lake: Lake, artifact: Artifact, column: str, wanted: Collection[str]) 
     with tempfile.TemporaryDirectory(prefix="winnow-bake-off-") as folder:
         path = Path(folder) / "table.parquet"
         fetch(lake, artifact, path)
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             parts = [
                 part.filter(pc.is_in(part[column], value_set=values))
                 for part in file.iter_batches(_ROWS_AT_ONCE)

@@ -145,7 +145,10 @@ class _Shelf:
         if artifact.path in self.held:
             yield pq.ParquetFile(arrow_file(self.held[artifact.path]))
             return
-        with table_file(self.lake, artifact) as path, pq.ParquetFile(path) as file:
+        with (
+            table_file(self.lake, artifact) as path,
+            pq.ParquetFile(path, pre_buffer=False) as file,
+        ):
             yield file
 
 
