@@ -24,7 +24,7 @@ from winnow.campaign import Campaign, parse_campaign
 from winnow.label.vendor import LabelVendor
 from winnow.label.vendors.file_drop.client import FileDropVendor
 from winnow.lake import FolderLake
-from winnow_bench.document import peak_mib
+from winnow_bench.document import in_a_process, peak_mib
 from winnow_bench.night_world import answer, generate, side_by_side, write_prompts
 
 State = dict[str, Any]
@@ -208,10 +208,15 @@ def _ingest(night: Night, state: State) -> None:
 
 
 def _gather(night: Night, state: State) -> None:
-    numbers = _stages("expand").plan_parts(night.batch)
-    # As Airflow's mapped tasks.
-    side_by_side(partial(_gather_part, night), numbers, night.world.processes)
+    # As three tasks of Airflow's: what plans the parts is over when mapped ones gather them.
+    processes = night.world.processes
+    numbers = _plan_parts(night) if processes == 1 else in_a_process(_plan_parts, night)
+    side_by_side(partial(_gather_part, night), numbers, processes)
     _stages("expand").gather(night.batch)
+
+
+def _plan_parts(night: Night) -> list[int]:
+    return list(_stages("expand").plan_parts(night.batch))
 
 
 def _gather_part(night: Night, number: int) -> None:
