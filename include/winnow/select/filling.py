@@ -20,12 +20,15 @@ import numpy as np
 
 from winnow.arrays import BoolArray, IndexArray, IntArray
 from winnow.select.night_pool import NightPool
-from winnow.select.reservations import Reservations
+from winnow.select.reservations import Reservations, Slots
 from winnow.select.rules import Candidate
 
 
-def reserve(pools: Sequence[NightPool], wanted_k: IntArray, slots: int) -> Reservations:
+def reserve(pools: Sequence[NightPool], wanted_k: IntArray, slots: int) -> Reservations | Slots:
     """`slots` of the pools, with as many as possible reserved for what floors want of them."""
+    if not len(wanted_k):
+        unmet_p = [pool.unmet for pool in pools]
+        return Slots(slots, unmet_p, [pool.room for pool in pools], sum(unmet_p))
     open_pk = np.stack([pool.open_k for pool in pools])
     return Reservations(
         slots=slots,
@@ -37,7 +40,7 @@ def reserve(pools: Sequence[NightPool], wanted_k: IntArray, slots: int) -> Reser
     ).reserving()
 
 
-def fill(pools: Sequence[NightPool], plan: Reservations, strata: Sequence[str]) -> int:
+def fill(pools: Sequence[NightPool], plan: Reservations | Slots, strata: Sequence[str]) -> int:
     """Take pairs until the slots of `plan`, the maximums or the pairs run out; the slots left over.
 
     `pools` are in order of prompt id, their choices grow; `strata` are the floors' names.
@@ -52,7 +55,7 @@ class _Filling:
     """A shard being filled; `_refused` is the worth of the pair that each pool had to pass over."""
 
     def __init__(
-        self, pools: Sequence[NightPool], plan: Reservations, strata: Sequence[str]
+        self, pools: Sequence[NightPool], plan: Reservations | Slots, strata: Sequence[str]
     ) -> None:
         self.plan = plan
         self._pools, self._strata = pools, strata
@@ -104,7 +107,7 @@ class _Filling:
         pool = self._pools[index]
         best = pool.chooser.best()
         if best is None:
-            self.plan = self.plan.with_open(index, 0, np.zeros_like(self.plan.wanted_k))
+            self.plan = self.plan.with_open(index, 0, np.zeros(len(self._strata), np.int64))
             return None
         if not self.plan.short and self._admits(index, best.pair):
             return best
@@ -126,19 +129,17 @@ class _Filling:
     def _served(self, index: int, pair: int) -> IndexArray:
         """Floors that still want something and would get it from a pair."""
         floors = self._pools[index].floors_of(pair)
-        return floors[self.plan.wanted_k[floors] > 0]
+        return floors if isinstance(self.plan, Slots) else floors[self.plan.wanted_k[floors] > 0]
 
     def _admits(self, index: int, pair: int) -> bool:
-        return self.plan.after(index, self._pools[index].floors_of(pair)) is not None
+        return self.plan.admits(index, self._pools[index].floors_of(pair))
 
     def _take(self, index: int, offer: Candidate, reason: str) -> None:
         pool = self._pools[index]
         floors = pool.floors_of(offer.pair)
-        after = self.plan.after(index, floors)
-        assert after is not None
         served = self._served(index, offer.pair)
         passed_over = max(self._refused.values(), default=-np.inf) > pool.worth(offer)
         if passed_over and len(served):
             reason = f"floor {self._strata[served[0]]}"
         pool.take(offer, reason)
-        self.plan = after.with_open(index, pool.room, pool.open_k)
+        self.plan = self.plan.taken(index, floors, pool.room, pool.open_k)

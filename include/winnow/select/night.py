@@ -31,7 +31,7 @@ from winnow.select.filling import fill, reserve
 from winnow.select.greedy import Heads, by_dimension, taught
 from winnow.select.night_pool import NightPool, total_supply
 from winnow.select.pool import Pool
-from winnow.select.reservations import Reservations
+from winnow.select.reservations import Reservations, Slots
 from winnow.select.rules import Choice
 
 
@@ -222,7 +222,9 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
         self._left = later
         return chosen
 
-    def _plan(self, pools: Sequence[NightPool], explored: Chosen, later: Capacity) -> Reservations:
+    def _plan(
+        self, pools: Sequence[NightPool], explored: Chosen, later: Capacity
+    ) -> Reservations | Slots:
         """The shard's share of the budget, and the part of it that floors want.
 
         The share is in proportion to prompts, but at least what minimums and floors need here and

@@ -109,11 +109,13 @@ class NightPool:
         if len(self._member_ke) or not is_plenty:
             every = self._at_most(open_e)
         self.room = max(min(limit, every), 0)
-        inside_k = [
-            every if member_e.all() else self._at_most(open_e & member_e)
-            for member_e in self._member_ke
-        ]
-        self.open_k = np.minimum(np.array(inside_k, dtype=np.int64), self.room)
+        self.open_k = _NONE
+        if len(self._member_ke):
+            inside_k = [
+                every if member_e.all() else self._at_most(open_e & member_e)
+                for member_e in self._member_ke
+            ]
+            self.open_k = np.minimum(np.array(inside_k, dtype=np.int64), self.room)
 
     def _member_contested(self) -> None:
         """Which pairs are contested on what, as choosing has left it."""

@@ -7,8 +7,10 @@ pick is refused exactly when the floors cannot all be met after it. A pair of se
 counts for each once it is taken, but slots are kept for each floor apart; `short` says that these
 do not suffice, and callers then take pairs of the most floors first, as is usual for a set cover.
 
+`Slots` is the same where there are no floors, so that minimums alone keep slots.
+
 Always holds: need <= slots; a pool never has more reserved than its room, nor for a floor more than
-its open pairs; nothing here changes in place.
+its open pairs; `Reservations` never change in place.
 
 Shapes: p pools of the shard, k floors.
 
@@ -64,8 +66,6 @@ class Reservations:
         """The state after a pick from `pool` in the strata of `floors`; None when not admitted."""
         if self.slots < 1 or self.room_p[pool] < 1:
             return None
-        if not len(self.wanted_k):
-            return self._after_without_floors(pool)
         wanted_k, unmet_p, room_p = self.wanted_k.copy(), self.unmet_p.copy(), self.room_p.copy()
         open_pk, reserved_pk = self.open_pk.copy(), self.reserved_pk.copy()
         wanted_k[floors] = np.maximum(wanted_k[floors] - 1, 0)
@@ -84,6 +84,16 @@ class Reservations:
             return None
         return Reservations(self.slots - 1, wanted_k, unmet_p, room_p, open_pk, reserved_pk)
 
+    def admits(self, pool: int, floors: IntArray) -> bool:
+        """Whether a pick from `pool` in the strata of `floors` is admitted."""
+        return self.after(pool, floors) is not None
+
+    def taken(self, pool: int, floors: IntArray, room: int, open_k: IntArray) -> Reservations:
+        """The state after an admitted pick that left `room` and `open_k`; see `with_open`."""
+        after = self.after(pool, floors)
+        assert after is not None
+        return after.with_open(pool, room, open_k)
+
     def with_open(self, pool: int, room: int, open_k: IntArray) -> Reservations:
         """The same state once a pick turned out to close more pairs of its pool.
 
@@ -92,8 +102,6 @@ class Reservations:
         room_p, unmet_p = self.room_p.copy(), self.unmet_p.copy()
         room_p[pool] = room
         unmet_p[pool] = min(int(unmet_p[pool]), room)
-        if not len(self.wanted_k):
-            return replace(self, room_p=room_p, unmet_p=unmet_p)
         open_pk = self.open_pk.copy()
         open_pk[pool] = open_k
         reserved_pk = self.reserved_pk.copy()
@@ -104,21 +112,6 @@ class Reservations:
             self, room_p=room_p, open_pk=open_pk, unmet_p=unmet_p, reserved_pk=reserved_pk
         )
         return state.reserving()
-
-    def _after_without_floors(self, pool: int) -> Reservations | None:
-        """`after` where minimums alone are kept: a pick beyond one may not take their slots."""
-        lacks = int(self.unmet_p[pool] > 0)
-        if int(self.unmet_p.sum()) - lacks > self.slots - 1:
-            return None
-        room_p = self.room_p.copy()
-        room_p[pool] -= 1
-        unmet_p = self.unmet_p
-        if lacks:
-            unmet_p = unmet_p.copy()
-            unmet_p[pool] -= 1
-        return Reservations(
-            self.slots - 1, self.wanted_k, unmet_p, room_p, self.open_pk, self.reserved_pk
-        )
 
     def reserving(self) -> Reservations:
         """With as many of the wanted picks reserved as possible, first where a minimum pays."""
@@ -131,6 +124,53 @@ class Reservations:
                 if added and reserved_pk[:, floor].sum() < self.wanted_k[floor]:
                     waiting.append(floor)
         return replace(self, reserved_pk=reserved_pk)
+
+
+@dataclass(slots=True, eq=False)
+class Slots:
+    """What a shard without floors may still pick; a pick changes it in place.
+
+    Attributes:
+        slots: Picks that the shard may still make.
+        unmet_p: Picks that each pool lacks to its minimum, at most its room.
+        room_p: Picks that each pool may still give.
+        need: Picks that all pools lack to their minimums together.
+    """
+
+    slots: int
+    unmet_p: list[int]
+    room_p: list[int]
+    need: int
+
+    @property
+    def spare(self) -> int:
+        """Slots that any pair may take."""
+        return self.slots - self.need
+
+    @property
+    def short(self) -> bool:
+        """No floor falls short."""
+        return False
+
+    def admits(self, pool: int, floors: IntArray) -> bool:
+        """Whether a pick from `pool` is admitted: beyond a minimum it takes no slot of one."""
+        is_free = self.unmet_p[pool] > 0 or self.need < self.slots
+        return is_free and self.slots > 0 and self.room_p[pool] > 0
+
+    def taken(self, pool: int, floors: IntArray, room: int, open_k: IntArray) -> Slots:
+        """The state after an admitted pick that left the pool's `room`."""
+        self.slots -= 1
+        return self._now(pool, room, self.unmet_p[pool] - 1)
+
+    def with_open(self, pool: int, room: int, open_k: IntArray) -> Slots:
+        """The state once a pool turned out to have less room."""
+        return self._now(pool, room, self.unmet_p[pool])
+
+    def _now(self, pool: int, room: int, unmet: int) -> Slots:
+        unmet = min(max(unmet, 0), room)
+        self.need += unmet - self.unmet_p[pool]
+        self.room_p[pool], self.unmet_p[pool] = room, unmet
+        return self
 
 
 def _need(reserved_pk: IntArray, unmet_p: IntArray) -> int:

@@ -6,10 +6,11 @@ was used is stored with them, and each pair says why it was chosen.
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -41,7 +42,22 @@ _OF_CHOICE = (
 """Columns of `records.COMPARISONS` that a choice has."""
 
 
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for cycles of objects a hundredth as often.
+
+    Selection makes none, and looking at all that a part holds took a tenth of its time.
+    """
+    often = gc.get_threshold()
+    gc.set_threshold(100 * often[0], *often[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*often)
+
+
 @one_blas_thread()
+@_rare_collections()
 def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     """Choose the batch's comparisons; a line of progress now and then goes to `say`."""
     done = batch.manifest(STAGE)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -120,11 +120,9 @@ class Candidates:
 
     @cached_property
     def _failures(self) -> list[frozenset[str]]:
-        """Strata of each response."""
-        return [
-            frozenset(_FAILURES[f] for f in flags if f in _FAILURES) if flags else _NO_FAILURE
-            for flags in self.flags
-        ]
+        """Strata of each response; those of equal flags are one set."""
+        strata_of = cache(_failures_of)
+        return [strata_of(tuple(flags)) if flags else _NO_FAILURE for flags in self.flags]
 
     def sampled_centred(self, n_prompts: int) -> list[FloatArray]:
         """Raw features of the first prompts, centred within each."""
@@ -171,6 +169,10 @@ class Candidates:
 
 
 _NO_FAILURE = frozenset[str]()
+
+
+def _failures_of(flags: Sequence[str]) -> frozenset[str]:
+    return frozenset(_FAILURES[flag] for flag in flags if flag in _FAILURES)
 
 
 @dataclass(frozen=True, slots=True)
