@@ -192,6 +192,6 @@ def gc(
         *(f"{path} is the folder of an older version" for path in garbage.folders),
         f"{done} {len(garbage.objects)} objects of {garbage.n_bytes / 1e6:.1f} MB that no version "
         f"of {campaign.publish.dataset} names, {len(garbage.unfinished)} unfinished writes, "
-        f"all older than {grace_hours:g} hours.",
+        f"{len(garbage.folders)} folders of older versions, all older than {grace_hours:g} hours.",
     ]
     answer(rows, lines, as_json)

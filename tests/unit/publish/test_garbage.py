@@ -146,6 +146,7 @@ def test_the_command_takes_old_folders_where_it_is_told_and_none_that_is_kept(
     told = capsys.readouterr().out
     assert "datasets/nightly/v000001 is the folder of an older version" in told
     assert "v000002 is" not in told and "v000004 is" not in told
+    assert "2 folders of older versions" in told
     assert main([*command, "--folders", "--keep", "2", "--delete"]) == 0
     assert [folder.exists() for folder in folders] == [False, True, False, True]
     verify_version(lake, read_version(lake, "nightly", 1))
