@@ -169,15 +169,23 @@ def gc(
 ) -> None:
     """What no version of the dataset names, a line each: removed with --delete only.
 
-    Beside it merged parts of the ledger. With --folders those of all versions go but of the newest,
-    of those that were rolled back to, and of --keep.
+    Beside it merged parts of the ledger, and what killed tasks of the campaign did not finish.
+    With --folders those of all versions go but of the newest, of those that were rolled back to,
+    and of --keep.
     """
     # By the store's clock, as the times that it is held against.
     before = lake.now() - timedelta(hours=grace_hours)
     kept = (keep or []) if folders else None
     garbage = find_garbage(lake, campaign.publish.dataset, before, kept)
     runs = [run for run in unneeded_runs(lake, campaign.name) if run.modified < before]
-    garbage = replace(garbage, objects=(*garbage.objects, *runs))
+    # What a killed task had not written to its end lies in its batch's folder.
+    own = (f"batches/{campaign.name}", f"campaigns/{campaign.name}")
+    left = [path for place in own for path in lake.unfinished(place, before, remove=delete)]
+    garbage = replace(
+        garbage,
+        objects=(*garbage.objects, *runs),
+        unfinished=(*garbage.unfinished, *left),
+    )
     if delete:
         remove_garbage(lake, garbage)
     rows = [
@@ -192,6 +200,6 @@ def gc(
         *(f"{path} is the folder of an older version" for path in garbage.folders),
         f"{done} {len(garbage.objects)} objects of {garbage.n_bytes / 1e6:.1f} MB that no version "
         f"of {campaign.publish.dataset} names, {len(garbage.unfinished)} unfinished writes, "
-        f"all older than {grace_hours:g} hours.",
+        f"{len(garbage.folders)} folders of older versions, all older than {grace_hours:g} hours.",
     ]
     answer(rows, lines, as_json)

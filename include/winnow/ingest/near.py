@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +32,6 @@ Signature = npt.NDArray[np.uint32]
 BANDS, ROWS = 20, 6
 _SEED = 1
 _PIECE = 8
-_TABLES_HELD = 8
 
 
 class Like(NamedTuple):
@@ -105,17 +103,31 @@ class NearDuplicates:
         self.share, self.refuses = share, refuses
         self.n_found = 0
         self.signatures: dict[str, Signature] = {}
-        self._earlier, self._before = earlier, dict[bytes, Sequence[Before]]()
+        self._lake, self._earlier = lake, earlier
         self._ahead: dict[str, Signature] = {}
+        self._before: dict[str, Like] = {}
         self._places: dict[str, str] = {}
         self._by_band: dict[bytes, list[str]] = {}
-        self._table = lru_cache(_TABLES_HELD)(partial(read_signatures, lake))
 
     def look_ahead(self, prompts: Iterable[Prompt]) -> None:
-        """Ask about prompts that come next, all at once."""
+        """Ask about prompts that come next, all at once: each earlier batch is read once."""
         self._ahead = {prompt.prompt_id: signature_of(prompt) for prompt in prompts}
-        bands = {band for each in self._ahead.values() for band in bands_of(each)}
-        self._before = dict(self._earlier(bands))
+        self._before = {}
+        of_prompt = {prompt: bands_of(each) for prompt, each in self._ahead.items()}
+        before = self._earlier({band for bands in of_prompt.values() for band in bands})
+        asked: dict[Before, list[str]] = {}
+        for prompt, bands in of_prompt.items():
+            for batch in dict.fromkeys(each for band in bands for each in before.get(band, ())):
+                asked.setdefault(batch, []).append(prompt)
+        for batch, own in asked.items():
+            left = [prompt for prompt in own if prompt not in self._before]
+            if left:
+                ids, signatures = read_signatures(self._lake, batch.signatures)
+                for prompt in left:
+                    shares = (signatures == self._ahead[prompt]).mean(axis=1)
+                    at = int(shares.argmax())
+                    if shares[at] >= self.share:
+                        self._before[prompt] = Like(float(shares[at]), ids[at], batch.place)
 
     def taken(self, prompt: Prompt) -> Prompt:
         """The prompt, with a tag where an accepted one is like it; later ones may be like it.
@@ -123,29 +135,31 @@ class NearDuplicates:
         Raises:
             Unreadable: One is, and such prompts are refused.
         """
-        like = self._like(prompt)
-        if like is not None and like.share >= self.share:
+        signature = self._ahead[prompt.prompt_id]
+        bands = bands_of(signature)
+        like = self._before.get(prompt.prompt_id) or self._here(signature, bands)
+        if like is not None:
             self.n_found += 1
             if self.refuses:
                 detail = f"{like.share:.2f} like prompt {like.prompt_id} of {like.place}"
                 raise Unreadable(REASON, detail)
             prompt = replace(prompt, tags=[*prompt.tags, *{TAG}.difference(prompt.tags)])
-        signature = self.signatures[prompt.prompt_id] = self._ahead[prompt.prompt_id]
+        self.signatures[prompt.prompt_id] = signature
         self._places[prompt.prompt_id] = f"{prompt.file}:{prompt.line}"
-        for band in bands_of(signature):
+        for band in bands:
             self._by_band.setdefault(band, []).append(prompt.prompt_id)
         return prompt
 
-    def _like(self, prompt: Prompt) -> Like | None:
-        """The prompt that this one is likest to, of those before it that share a band."""
-        signature = self._ahead[prompt.prompt_id]
-        bands, likest = bands_of(signature), []
-        for before in dict.fromkeys(each for band in bands for each in self._before.get(band, ())):
-            ids, signatures = self._table(before.signatures)
-            shares = (signatures == signature).mean(axis=1)
-            at = int(shares.argmax())
-            likest.append(Like(float(shares[at]), ids[at], before.place))
-        for other in dict.fromkeys(each for band in bands for each in self._by_band.get(band, ())):
-            share = float((self.signatures[other] == signature).mean())
-            likest.append(Like(share, other, self._places[other]))
-        return max(likest, key=lambda each: each.share, default=None)
+    def _here(self, signature: Signature, bands: Sequence[bytes]) -> Like | None:
+        """One of the prompts that were taken which is like this, the first that is found.
+
+        Of a thousand with one long beginning the first ones tell: it is not held against all.
+        """
+        seen = set[str]()
+        for other in (each for band in bands for each in self._by_band.get(band, ())):
+            if other not in seen:
+                seen.add(other)
+                share = float((self.signatures[other] == signature).mean())
+                if share >= self.share:
+                    return Like(share, other, self._places[other])
+        return None

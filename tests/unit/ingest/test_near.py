@@ -120,3 +120,20 @@ def test_texts_that_share_little_or_are_very_short_are_not_taken_for_one(
 ) -> None:
     batch = night("d1", "2+2?", "2-2?", "2 + 2 ?", "hi", "ho", mode="quarantine")
     assert len(table(batch, "prompts")) == 5
+
+
+def test_each_earlier_batch_is_read_once_however_many_prompts_resemble_it(
+    night: Callable[..., Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_nights = 12
+    for k in range(n_nights):
+        night(f"d{k}", f"{SAID} {k * 7919}", near_duplicate_share=1.0)
+    read: list[str] = []
+    own = FolderLake.read
+    monkeypatch.setattr(FolderLake, "read", lambda lake, path: read.append(path) or own(lake, path))
+    # Near to each of those nights, and not near enough: every one has to be asked.
+    batch = night("last", *(f"{SAID} {k * 6}" for k in "abcdef"), near_duplicate_share=1.0)
+    assert batch.require("ingest").counts["near_duplicates"] == 0
+    tables = [path for path in read if "/signatures-" in path and "/last/" not in path]
+    # As the ledger reads those of its newest entries.
+    assert len(tables) <= 2 * n_nights

@@ -130,6 +130,26 @@ def test_the_command_lists_and_removes_with_delete_only(
     assert lake.exists(kept.path)
 
 
+def test_the_command_takes_what_a_killed_task_left_of_a_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = FolderLake(tmp_path)
+    publish(lake, "nightly", "b", {}, {}, lambda _: "card", NOW)
+    folder = tmp_path / "batches/nightly/2026-11-22/expand"
+    folder.mkdir(parents=True)
+    # As a write names its file before it is whole.
+    left = folder / f".responses-0123456789abcdef.parquet.{'a' * 32}"
+    whole = folder / "responses-0123456789abcdef.parquet"
+    for file in (left, whole):
+        file.write_bytes(b"rows")
+    command = ["gc", "--lake", str(tmp_path), "--grace-hours"]
+    assert main([*command, "1", "--delete"]) == main([*command, "0"]) == 0
+    assert left.exists()
+    assert f"{left.relative_to(tmp_path)} was never finished" in capsys.readouterr().out
+    assert main([*command, "0", "--delete"]) == 0
+    assert not left.exists() and whole.exists()
+
+
 def test_the_command_takes_old_folders_where_it_is_told_and_none_that_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +166,7 @@ def test_the_command_takes_old_folders_where_it_is_told_and_none_that_is_kept(
     told = capsys.readouterr().out
     assert "datasets/nightly/v000001 is the folder of an older version" in told
     assert "v000002 is" not in told and "v000004 is" not in told
+    assert "2 folders of older versions" in told
     assert main([*command, "--folders", "--keep", "2", "--delete"]) == 0
     assert [folder.exists() for folder in folders] == [False, True, False, True]
     verify_version(lake, read_version(lake, "nightly", 1))
