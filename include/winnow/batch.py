@@ -227,10 +227,7 @@ class Batch:
 
     def write_file(self, stage: str, name: str, file: Path, n_rows: int) -> Artifact:
         """Store a file of any size under its content's digest."""
-        sha256 = file_digest(file)
-        path = f"{self.folder}/{stage}/{name}-{sha256[:16]}{file.suffix}"
-        self.lake.create_file(path, file)
-        return Artifact(path, sha256, n_rows, file.stat().st_size)
+        return store_file(self.lake, f"{self.folder}/{stage}/{name}", file, n_rows)
 
     def commit(
         self,
@@ -277,6 +274,14 @@ def store(lake: Lake, name: str, suffix: str, data: bytes, n_rows: int = 0) -> A
     path = f"{name}-{sha256[:16]}.{suffix}"
     lake.create(path, data)
     return Artifact(path, sha256, n_rows, len(data))
+
+
+def store_file(lake: Lake, name: str, file: Path, n_rows: int = 0) -> Artifact:
+    """Like `store`, from a file of any size."""
+    sha256 = file_digest(file)
+    path = f"{name}-{sha256[:16]}{file.suffix}"
+    lake.create_file(path, file)
+    return Artifact(path, sha256, n_rows, file.stat().st_size)
 
 
 def store_parts(lake: Lake, name: str, parts: Sequence[Artifact]) -> Artifact:

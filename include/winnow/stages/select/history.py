@@ -22,10 +22,12 @@ Always holds: what a history comes to does not depend on which of the earlier on
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +40,7 @@ from winnow.batch import (
     read_artifact,
     read_manifest,
     store,
+    store_file,
     table_file,
 )
 from winnow.campaign import Campaign, Select
@@ -52,8 +55,8 @@ from winnow.stages.select.older import Older
 from winnow.stages.select.training import (
     pieces_of,
     stages_of,
-    training_bytes,
     training_rows,
+    write_training,
 )
 from winnow.stages.select.trust import Before, Explored
 from winnow.stored import as_json, parsed, reader, sealed_json
@@ -66,6 +69,9 @@ STAGE = "publish"
 
 _KEPT = 0.5
 """Of the window, what stays when some of it leaves, so that fits that condense are rare."""
+
+_PIECES_AT_ONCE = 5
+"""Pieces that are condensed together."""
 
 _EXPLORED = ["kind", "prompt_id", "preference", "length", "p_first", "mu", "sd"]
 
@@ -134,6 +140,11 @@ class _Shelf:
         artifact = Artifact(f"{path}-{sha256[:16]}.{suffix}", sha256, n_rows, len(data))
         self.held[artifact.path] = data
         return artifact
+
+    def put_file(self, folder: str, name: str, file: Path, n_rows: int) -> Artifact:
+        if self.writes:
+            return store_file(self.lake, f"{folder}/{STAGE}/{name}", file, n_rows)
+        return self.put(folder, name, file.suffix.lstrip("."), file.read_bytes(), n_rows)
 
     def read(self, artifact: Artifact) -> bytes:
         if artifact.path in self.held:
@@ -223,9 +234,11 @@ def _pieces(
     published = read_manifest(shelf.lake, campaign, key, STAGE)
     artifact = published.outputs.get(VOTES) if published else None
     if artifact is None or not _is_in(shelf, artifact, columns):
-        rows = training_rows(shelf.lake, stages, columns, pairs_set_aside(shelf.lake, version, key))
-        data, folder = training_bytes(rows), batch_folder(campaign, key)
-        artifact = shelf.put(folder, VOTES, "parquet", data, rows.num_rows)
+        aside = pairs_set_aside(shelf.lake, version, key)
+        with tempfile.TemporaryDirectory(prefix="winnow-votes-") as folder:
+            file = Path(folder) / "votes.parquet"
+            n_rows = write_training(file, training_rows(shelf.lake, stages, columns, aside))
+            artifact = shelf.put_file(batch_folder(campaign, key), VOTES, file, n_rows)
     return tuple(
         Piece(key, stages.is_judged, artifact, number, n)
         for number, n in pieces_of(artifact.n_rows)
@@ -266,10 +279,12 @@ def _advanced(
     fit = fit_rows(joined(read), older, columns, campaign.select)
     heads, left = dict(older.heads if older else {}), list[Explored]()
     staying = {piece.key for piece in kept}
-    for night in _nights(shelf, leaving):
-        for name, votes in fit.condensed(night.rows, campaign.select).items():
-            heads[name] = heads[name].plus(votes) if name in heads else votes
-        left += [night.explored] if night.key not in staying else []
+    for own in _by_night(leaving):
+        for start in range(0, len(own), _PIECES_AT_ONCE):
+            rows = _rows(shelf, own[start : start + _PIECES_AT_ONCE])
+            for name, votes in fit.condensed(rows, campaign.select).items():
+                heads[name] = heads[name].plus(votes) if name in heads else votes
+        left += [_explored(shelf, own[0])] if own[0].key not in staying else []
     trust = (older.trust if older else Before()).plus(left)
     data = Older(fit.projection, heads, trust).to_bytes()
     folder = batch_folder(campaign.name, version.batches[n - 1])
@@ -293,17 +308,29 @@ def _older(shelf: _Shelf, history: History) -> Older | None:
 
 def _nights(shelf: _Shelf, pieces: Sequence[Piece]) -> list[Night]:
     """The votes of some pieces, by night in the order of their keys."""
+    return [
+        Night(own[0].key, _rows(shelf, own), _explored(shelf, own[0])) for own in _by_night(pieces)
+    ]
+
+
+def _by_night(pieces: Sequence[Piece]) -> list[list[Piece]]:
     ordered = sorted(pieces, key=lambda piece: (piece.key, piece.number))
-    return [_night(shelf, list(own)) for _, own in groupby(ordered, lambda piece: piece.key)]
+    return [list(own) for _, own in groupby(ordered, lambda piece: piece.key)]
 
 
-def _night(shelf: _Shelf, pieces: Sequence[Piece]) -> Night:
-    first = pieces[0]
-    with shelf.table(first.rows) as file:
-        every = file.read(columns=_EXPLORED)
-        numbers = [piece.number for piece in pieces if piece.n_votes]
-        rows = file.read_row_groups(numbers) if numbers else TRAINING.empty_table()
-    return Night(first.key, rows, Explored.of(every, first.is_judged))
+def _rows(shelf: _Shelf, pieces: Sequence[Piece]) -> pa.Table:
+    """The votes of some pieces of one night."""
+    numbers = [piece.number for piece in pieces if piece.n_votes]
+    if not numbers:
+        return TRAINING.empty_table()
+    with shelf.table(pieces[0].rows) as file:
+        return file.read_row_groups(numbers)
+
+
+def _explored(shelf: _Shelf, piece: Piece) -> Explored:
+    """All exploration votes of a piece's night."""
+    with shelf.table(piece.rows) as file:
+        return Explored.of(file.read(columns=_EXPLORED), piece.is_judged)
 
 
 def joined(nights: Sequence[Night]) -> pa.Table:

@@ -14,10 +14,10 @@ Shapes: e votes, r compared responses, c raw feature columns.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log1p
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,24 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from winnow.arrays import BoolArray, FloatArray, IndexArray
-from winnow.batch import Manifest, parts_of, read_artifact, read_manifest, read_table, table_file
+from winnow.batch import (
+    Artifact,
+    Manifest,
+    parts_of,
+    read_artifact,
+    read_manifest,
+    read_table,
+    table_file,
+)
 from winnow.errors import Corrupt
 from winnow.expand.features import fits_one_window
 from winnow.expand.screening import rows_by_prompt
 from winnow.expand.vectors import Columns, HalfArray, stored_vectors
+from winnow.expand.vectors import vectors_of as vectors_of_features
 from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
+from winnow.pieces import read_pieces
 from winnow.records import TRAINING
 from winnow.reward import RewardModel
 from winnow.sql import Source, database
@@ -42,6 +52,9 @@ from winnow.stages.compared import compared_source, read_compared
 
 PIECE = 2_000
 """Rows of a Parquet row group."""
+
+AT_ONCE = 5 * PIECE
+"""Rows that are worked on at once."""
 
 PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 """How far a vote is for the first response."""
@@ -74,8 +87,10 @@ def stages_of(lake: Lake, campaign: str, key: str) -> Stages:
     return Stages(expand, select, label)
 
 
-def training_rows(lake: Lake, stages: Stages, columns: Columns, aside: frozenset[str]) -> pa.Table:
-    """The votes of a batch, in these columns, from its tables.
+def training_rows(
+    lake: Lake, stages: Stages, columns: Columns, aside: frozenset[str]
+) -> Iterator[pa.Table]:
+    """The votes of a batch, in these columns, from its tables: some whole pieces at once.
 
     Votes on the pairs that are set `aside` are left out.
     """
@@ -92,18 +107,23 @@ def training_rows(lake: Lake, stages: Stages, columns: Columns, aside: frozenset
     )
     usable_e = usable_r[first_e] & usable_r[second_e]
     votes, pair_2e = votes.filter(pa.array(usable_e)), np.stack([first_e, second_e])[:, usable_e]
-    lengths = zip(*(votes[side].to_pylist() for side in ("n_first", "n_second")), strict=True)
-    belief_2e = _beliefs(lake, stages, votes, seen_rc, pair_2e)
-    made: dict[str, Any] = {
-        "preference": [PREFERENCE[word] for word in votes["preferred"].to_pylist()],
-        "length": [log1p(first) - log1p(second) for first, second in lengths],
-        "mu": pa.array(belief_2e[0], from_pandas=True),
-        "sd": pa.array(belief_2e[1], from_pandas=True),
-        "first": _lists(vectors_rc, pair_2e[0]),
-        "second": _lists(vectors_rc, pair_2e[1]),
-        "feature_version": pa.array([columns.version] * votes.num_rows, pa.string()),
-    }
-    return pa.table({n: made[n] if n in made else votes[n] for n in TRAINING.names}, TRAINING)
+    model = None
+    if stages.is_judged:
+        model = RewardModel.from_bytes(read_artifact(lake, stages.select.outputs["reward_model"]))
+    for start in range(0, votes.num_rows, AT_ONCE):
+        some, own_2e = votes.slice(start, AT_ONCE), pair_2e[:, start : start + AT_ONCE]
+        lengths = zip(*(some[side].to_pylist() for side in ("n_first", "n_second")), strict=True)
+        belief_2e = _beliefs(model, some, seen_rc, own_2e)
+        made: dict[str, Any] = {
+            "preference": [PREFERENCE[word] for word in some["preferred"].to_pylist()],
+            "length": [log1p(first) - log1p(second) for first, second in lengths],
+            "mu": pa.array(belief_2e[0], from_pandas=True),
+            "sd": pa.array(belief_2e[1], from_pandas=True),
+            "first": _lists(vectors_rc, own_2e[0]),
+            "second": _lists(vectors_rc, own_2e[1]),
+            "feature_version": pa.array([columns.version] * some.num_rows, pa.string()),
+        }
+        yield pa.table({n: made[n] if n in made else some[n] for n in TRAINING.names}, TRAINING)
 
 
 def voted(
@@ -133,15 +153,18 @@ def voted(
 
 _VOTED = f"""
 WITH latest AS (
-    SELECT * FROM (FROM annotations UNION ALL BY NAME SELECT kind FROM kinds)
+    SELECT annotation_id, pair_id, kind, annotator, preferred, swapped, status
+    FROM (FROM annotations UNION ALL BY NAME SELECT kind FROM kinds)
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1
+), texts AS (
+    SELECT response_id, length(message) AS n FROM compared
 )
 SELECT vote.pair_id, pair.prompt_id, pair.first_id, pair.second_id, pair.kind, pair.dimension,
     vote.annotator, vote.preferred, coalesce(vote.swapped, false) AS swapped, pair.p_first,
-    pair.contested, length(one.message) AS n_first, length(other.message) AS n_second
+    pair.contested, one.n AS n_first, other.n AS n_second
 FROM latest AS vote LEFT JOIN comparisons AS pair USING (pair_id)
-LEFT JOIN compared AS one ON one.response_id = pair.first_id
-LEFT JOIN compared AS other ON other.response_id = pair.second_id
+LEFT JOIN texts AS one ON one.response_id = pair.first_id
+LEFT JOIN texts AS other ON other.response_id = pair.second_id
 WHERE coalesce(vote.kind, '') IN ('', '{COMPARISON}') AND vote.preferred IS NOT NULL
     AND vote.status NOT IN {NOT_COUNTED} AND vote.pair_id NOT IN (SELECT pair_id FROM aside)
 ORDER BY vote.annotation_id
@@ -155,11 +178,9 @@ def _vectors(
 
     At last which of them can be taken.
     """
-    compared = read_table(lake, stages.select.outputs["compared"], _OF_VECTOR)
-    ids = compared["response_id"].combine_chunks()
-    seen_rc = stored_vectors(compared, ids.to_pylist())
+    ids, seen_rc, versions = _seen(lake, stages.select.outputs["compared"])
     usable_r = np.ones(len(ids), np.bool_)
-    if set(pc.unique(compared["feature_version"]).to_pylist()) <= {columns.version}:
+    if versions <= {columns.version}:
         return ids, seen_rc, seen_rc, usable_r
     wanted, names = ids.to_pylist(), set(ids.to_pylist())
     vectors = dict(_vectors_again(lake, stages.expand, columns, names))
@@ -171,7 +192,23 @@ def _vectors(
     return ids, seen_rc, np.array([vectors[response] for response in wanted]), usable_r
 
 
-_OF_VECTOR = ("response_id", "vector", "feature_version")
+def _seen(lake: Lake, stored: Artifact) -> tuple[pa.Array, HalfArray, set[str]]:
+    """Ids of the compared responses, their vectors as they are stored, and the vectors' versions.
+
+    Vectors are most of what a refit holds, so that there is one copy of them.
+    """
+    seen_rc, n_read = np.zeros((stored.n_rows, 0), np.float16), 0
+    with table_file(lake, stored) as file:
+        with pq.ParquetFile(file, pre_buffer=False) as whole:
+            about = whole.read(["response_id", "feature_version"])
+        for piece in read_pieces(file, PIECE, ["vector"]):
+            some_xc = vectors_of_features(pa.table(piece))
+            if not n_read:
+                seen_rc = np.empty((stored.n_rows, some_xc.shape[1]), np.float16)
+            seen_rc[n_read : n_read + len(some_xc)] = some_xc
+            n_read += len(some_xc)
+    versions = set(pc.unique(about["feature_version"]).to_pylist())
+    return about["response_id"].combine_chunks(), seen_rc, versions
 
 
 def _vectors_again(
@@ -195,17 +232,16 @@ def _vectors_again(
 
 
 def _beliefs(
-    lake: Lake, stages: Stages, votes: pa.Table, seen_rc: HalfArray, pair_2e: IndexArray
+    model: RewardModel | None, votes: pa.Table, seen_rc: HalfArray, pair_2e: IndexArray
 ) -> FloatArray:
     """Mean and deviation (2, e) of the logit by the batch's model, at temperature 1.
 
-    Of exploration votes on a model with labels; not a number for others.
+    Of exploration votes on a model with labels, which is absent else; not a number for others.
     """
     belief_2e = np.full((2, votes.num_rows), np.nan)
     explored = np.flatnonzero(np.asarray(pc.equal(votes["kind"], "exploration")))
-    if not len(explored) or not stages.is_judged:
+    if not len(explored) or model is None:
         return belief_2e
-    model = RewardModel.from_bytes(read_artifact(lake, stages.select.outputs["reward_model"]))
     contested = votes["contested"].to_pylist()
     for vote in explored:
         head = model.heads.get(contested[vote], model.posterior)
@@ -230,20 +266,26 @@ def _lists(vectors_rc: HalfArray, rows_e: IndexArray) -> pa.ChunkedArray:
     return pa.chunked_array(arrays, TRAINING.field("first").type)
 
 
-def training_bytes(rows: pa.Table) -> bytes:
-    """Training rows as Parquet, `PIECE` of them a row group; equal rows, equal bytes."""
-    sink = io.BytesIO()
+def write_training(file: Path, rows: Iterable[pa.Table]) -> int:
+    """Training rows as Parquet, `PIECE` of them a row group; equal rows, equal bytes.
+
+    Returns:
+        How many they are.
+    """
+    n_rows = 0
     vectors = ("first.list.element", "second.list.element")
     texts = [name for name in TRAINING.names if TRAINING.field(name).type == pa.string()]
-    pq.write_table(
-        rows,
-        sink,
-        row_group_size=PIECE,
+    with pq.ParquetWriter(
+        file,
+        TRAINING,
         compression="zstd",
         use_dictionary=texts,
         column_encoding=dict.fromkeys(vectors, "BYTE_STREAM_SPLIT"),
-    )
-    return sink.getvalue()
+    ) as writer:
+        for some in rows:
+            writer.write_table(some, row_group_size=PIECE)
+            n_rows += some.num_rows
+    return n_rows
 
 
 def halves_of(rows: pa.Table, side: str) -> HalfArray:
