@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from winnow.lake import Lake
 
@@ -75,13 +76,17 @@ def span(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def noted(lake: Lake, folder: str, stage: str, say: Say) -> Say:
-    """Says a line and keeps it in the folder of a batch's stage; the last one to write stays."""
+def noted(lake: Lake, folder: str, stage: str, say: Say, clock: Callable[[], datetime]) -> Say:
+    """Says a line and keeps it in the folder of a batch's stage; the last one to write stays.
+
+    What is kept tells when that was, for work that was killed says nothing more.
+    """
 
     def say_and_note(text: str) -> None:
         say(text)
         _, tag = lake.read_tagged(_path(folder, stage))
-        lake.swap(_path(folder, stage), text.encode(), tag)
+        at = clock().astimezone(UTC)
+        lake.swap(_path(folder, stage), f"{text} ({at:%Y-%m-%d %H:%M} UTC)".encode(), tag)
 
     return say_and_note
 

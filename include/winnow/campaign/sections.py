@@ -56,7 +56,9 @@ class Ingest(Settings):
     )
     max_prompt_chars: int = setting(20_000, "Longer prompts go to quarantine", ge=1)
     near_duplicates: Literal["off", "tag", "quarantine"] = setting(
-        "off", "What becomes of prompts that nearly repeat an accepted one, of whatever batch"
+        "off",
+        "What becomes of prompts that nearly repeat an accepted one with the same system turns and "
+        "tools, of whatever batch",
     )
     near_duplicate_share: float = setting(
         0.8,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from winnow.batch import Artifact, read_table
-from winnow.ids import digest
+from winnow.ids import canonical_json, digest
 from winnow.ingest.normalise import Prompt
 from winnow.ingest.values import Unreadable
 from winnow.lake import Lake
@@ -54,16 +54,28 @@ EarlierBands = Callable[[Collection[bytes]], Mapping[bytes, Sequence[Before]]]
 
 
 def signature_of(prompt: Prompt) -> Signature:
-    """The signature of what all turns of a prompt say, whatever its case and white space."""
+    """The signature of what the turns of a prompt say, whatever its case and white space.
+
+    What system turns and tools say makes no two prompts alike, however long it is, but prompts of
+    which it differs have no piece in common: they ask for something else.
+    """
     # Loaded where it is wanted: no DAG file, and no campaign without it, waits for it.
     from datasketch import MinHash
 
-    said = "\n".join(turn["content"] for turn in prompt.messages)
-    text = " ".join(unicode_form(bare_text(said), "NFKC").casefold().split())
+    text = _said(turn for turn in prompt.messages if turn["role"] != "system")
     pieces = {text[at : at + _PIECE] for at in range(max(1, len(text) - _PIECE + 1))}
+    setting = _said(turn for turn in prompt.messages if turn["role"] == "system")
+    if setting or prompt.tools:
+        own = digest(canonical_json([setting, prompt.tools]))
+        pieces = {own + piece for piece in pieces}
     sketch = MinHash(num_perm=BANDS * ROWS, seed=_SEED, scheme="affine32")
     sketch.update_batch([piece.encode() for piece in sorted(pieces)])
     return np.asarray(sketch.hashvalues, np.uint32)
+
+
+def _said(turns: Iterable[Mapping[str, str]]) -> str:
+    said = "\n".join(turn["content"] for turn in turns)
+    return " ".join(unicode_form(bare_text(said), "NFKC").casefold().split())
 
 
 def bands_of(signature: Signature) -> list[bytes]:

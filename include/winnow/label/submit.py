@@ -20,7 +20,7 @@ from typing import Protocol
 from winnow.errors import Ambiguous, Blocked, Fatal
 from winnow.label.vendor import BatchTerms, LabelVendor, Priced, TaskRequest
 from winnow.money import MICROS
-from winnow.pace import Pace
+from winnow.pace import Pace, Say
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,10 +66,12 @@ def submit_tasks(
     tasks: Requests | Sequence[TaskRequest],
     budget: int,
     open_container: Callable[[], str] | None = None,
+    say: Say = _LOG.info,
 ) -> Submission:
     """Bring the vendor's batch `batch_key` to hold all of `tasks`, and launch it.
 
     `open_container` finds or makes the batch's container and gives its ref; None: by its key alone.
+    `say` gets a line of progress now and then.
 
     Raises:
         Blocked: It would cost more than `budget` micro-dollars; nothing was sent.
@@ -93,7 +95,7 @@ def submit_tasks(
     committed = vendor.status(ref).committed + vendor.estimate(missing)
     _check_budget(batch_key, committed, budget)
     if missing:
-        pace = Pace("tasks sent", len(missing), _LOG.info)
+        pace = Pace("tasks sent", len(missing), say)
         _send(vendor, ref, batch_key, requests, held, budget, pace)
     del held
     listed = vendor.list_task_ids(ref)

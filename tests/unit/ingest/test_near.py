@@ -33,7 +33,7 @@ def night(tmp_path: Path, clock: Clock) -> Callable[..., Batch]:
     """Ingests a batch of the prompts."""
     lake = FolderLake(tmp_path / "lake")
 
-    def take(key: str, *said: str, mode: str = "tag", name: str = "c", **more: Any) -> Batch:
+    def take(key: str, *said: Any, mode: str = "tag", name: str = "c", **more: Any) -> Batch:
         (tmp_path / key).mkdir()
         rows = (json.dumps({"prompt": text, "tags": ["own"]}) for text in said)
         (tmp_path / key / "a.jsonl").write_text("\n".join(rows))
@@ -78,6 +78,17 @@ def test_a_near_duplicate_is_tagged_within_a_batch_and_across(night: Callable[..
     second = night("d2", OTHER.replace("water", "waters"), "Something that nobody asked before.")
     assert [len(row["tags"]) for row in table(second, "prompts")] == [2, 1]
     assert second.require("ingest").counts["near_duplicates"] == 1
+
+
+def test_what_a_product_always_says_makes_no_two_prompts_alike(night: Callable[..., Batch]) -> None:
+    manner = " ".join(f"rule {n}: never mention {n * 7919:x}." for n in range(60))
+
+    def asked(text: str, manner: str = manner) -> list[dict[str, str]]:
+        return [{"role": "system", "content": manner}, {"role": "user", "content": text}]
+
+    batch = night("d1", asked(SAID), asked(OTHER), asked(LIKE), asked(LIKE, "Be brief."), SAID)
+    tags = [row["tags"] for row in table(batch, "prompts")]
+    assert tags == [["own"], ["own"], ["own", "near_duplicate"], ["own"], ["own"]]
 
 
 @pytest.mark.parametrize("n_between", [0, 30])

@@ -51,6 +51,27 @@ def test_nothing_is_bought_over_the_budget(night: Callable[..., Night]) -> None:
     assert not label.is_submitted(poor.batch())
 
 
+def test_a_purchase_that_is_cut_short_says_how_far_it_came_and_when(
+    night: Callable[..., Night], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("winnow.pace.EVERY", 0.0)
+    cut = night()
+    fabricate(cut.batch(), 6)
+    vendor = cut.simulator.connect()
+
+    def launch(ref: str) -> None:
+        raise Retryable("The line is cut.")
+
+    monkeypatch.setattr(vendor, "launch", launch)
+    with pytest.raises(Retryable):
+        label.submit(cut.batch(), vendor)
+    n = label.plan(cut.batch())["tasks"]
+    told = progress(cut.batch())["label"]
+    now = cut.batch().clock()
+    assert f"{n} of {n} tasks sent, " in told
+    assert told.endswith(f" ({now:%Y-%m-%d %H:%M} UTC)")
+
+
 def test_collecting_needs_a_submission(night: Callable[..., Night]) -> None:
     early = night()
     early.choose(early.batch())

@@ -130,7 +130,7 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
         return take_pools(batch, source)
     settings = batch.campaign.expand
     planned = _Planned(batch)
-    say = noted(batch.lake, batch.folder, STAGE, say)
+    say = noted(batch.lake, batch.folder, STAGE, say, batch.clock)
     pace = Pace("parts of the pools", len(planned.parts), say)
     gathered: list[PoolPart] = []
     for n, number in enumerate(planned.parts):

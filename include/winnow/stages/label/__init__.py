@@ -13,6 +13,7 @@ what the vendor charged.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,7 @@ from winnow.label.submit import submit_tasks
 from winnow.label.tasks import Draft, draft_tasks, messages_of
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.money import MICROS
+from winnow.pace import last_note, noted
 from winnow.records import TASKS, Quarantined
 from winnow.sql import database
 from winnow.stages.compared import compared_source
@@ -65,6 +67,8 @@ from winnow.stages.label.rounds import (
 )
 from winnow.stages.label.turns import turn_to_buy
 from winnow.text import plain_text
+
+_LOG = logging.getLogger(__name__)
 
 CALLING_OFF = timedelta(days=1)
 """How long after its deadline a vendor's batch is waited for that does not end."""
@@ -248,7 +252,9 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
         planned = plan(batch)
         taken = f", {planned['taken_over']} votes taken over" if planned["taken_over"] else ""
         waits = ", waiting for a person's approval" if _needs_approval(batch) else ""
-        return f"{planned['tasks']} tasks planned, ${planned['estimate_usd']:.2f}{taken}{waits}"
+        sent = last_note(batch.lake, batch.folder, STAGE)
+        told = f"{planned['tasks']} tasks planned, ${planned['estimate_usd']:.2f}{taken}{waits}"
+        return f"{told}, {sent}" if sent else told
     try:
         statuses = [vendor.status(r.ref) for r in bought(batch, vendor).values()] if vendor else []
     except Retryable:
@@ -423,6 +429,7 @@ def _buy(
             requests,
             left,
             lambda: open_container(batch, number, vendor, terms),
+            noted(batch.lake, batch.folder, STAGE, _LOG.info, batch.clock),
         )
     record_submission(batch, number, sent.ref, terms.deadline)
     return {

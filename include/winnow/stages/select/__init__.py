@@ -70,7 +70,8 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     rules, fallback = night_rules(batch.campaign.select, model, gate)
     seen = candidates.seen(rules)
     chosen = _Chosen(batch, candidates, rules, model)
-    pace = Pace("prompts", seen.n_prompts, noted(batch.lake, batch.folder, STAGE, say))
+    say = noted(batch.lake, batch.folder, STAGE, say, batch.clock)
+    pace = Pace("prompts", seen.n_prompts, say)
     with ExitStack() as stack:
         comparisons, compared = (
             stack.enter_context(batch.table_writer(STAGE, name, schema))
