@@ -26,15 +26,13 @@ unit:  ## set everything up and pass the tests that start no service (five minut
 	@$(SETUP) --dev && .venv/bin/python $(PYTEST) -n 2 --dist worksteal include tests/unit
 # Three at once on two cores: the first mostly waits. Models are loaded at the start of the second
 # and at the end of the first, so that memory holds one at a time. Each tells all that fails in it.
-# The first also takes the unit tests that make it as long as the third.
 NIGHTS = tests/integration/test_waits.py tests/integration/test_nightly.py
-BESIDE = tests/unit/label tests/unit/validate
 test_nights:
-	@.venv/bin/python $(PYTEST) tests/dags tests/bench $(BESIDE) && .venv/bin/python $(PYTEST) $(NIGHTS)
+	@.venv/bin/python $(PYTEST) tests/dags tests/bench tests/unit/validate && .venv/bin/python $(PYTEST) $(NIGHTS)
 test_services:
 	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_reward_models.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e $(addprefix --ignore=,$(NIGHTS))
 test_units:
-	@.venv/bin/python $(PYTEST) include tests/unit $(addprefix --ignore=,$(BESIDE))
+	@.venv/bin/python $(PYTEST) include tests/unit --ignore=tests/unit/validate
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
 lint:  ## style, types and the arrows between packages

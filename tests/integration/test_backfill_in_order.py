@@ -25,7 +25,8 @@ from ..sampling import ALL
 from .many_campaigns import KILLED, KILLS_AT, run_act, settings_of, write_campaign
 from .simulated import simulator
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled]
+# The stages alone, each night after another: `tests/unit/stages/test_turn.py`.
+pytestmark = [pytest.mark.slow, pytest.mark.sampled, pytest.mark.kill]
 
 DAYS = [f"2027-03-{day:02}" for day in range(1, 11 if ALL else 5)]
 LIVES = 8 if ALL else 3

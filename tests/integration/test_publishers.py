@@ -51,7 +51,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.S3Server]
         yield server
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.kill)])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty lake of each kind."""
     if request.param == "folder":
