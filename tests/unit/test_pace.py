@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from winnow.lake import FolderLake
@@ -33,11 +34,12 @@ def test_slow_work_is_told_by_the_minute() -> None:
     assert line("parts", 1, 3, 0, 30.0) == "1 of 3 parts"
 
 
-def test_the_last_line_is_kept_for_the_pages(tmp_path: Path) -> None:
+def test_the_last_line_is_kept_for_the_pages_with_its_time(tmp_path: Path) -> None:
     lake, said = FolderLake(tmp_path), list[str]()
     assert last_note(lake, "batches/a/b", "select") is None
-    say = noted(lake, "batches/a/b", "select", said.append)
+    at = datetime(2026, 11, 29, 23, 41, 8, tzinfo=timezone(timedelta(hours=2)))
+    say = noted(lake, "batches/a/b", "select", said.append, lambda: at)
     say("one")
     say("two")
     assert said == ["one", "two"]
-    assert last_note(lake, "batches/a/b", "select") == "two"
+    assert last_note(lake, "batches/a/b", "select") == "two (2026-11-29 21:41 UTC)"
