@@ -25,7 +25,7 @@ import duckdb
 
 from winnow.label.annotation import UNKNOWN
 from winnow.records import ANNOTATIONS, COMPARISONS, TASKS
-from winnow.sql import MEMORY, Source, database
+from winnow.sql import Source, database
 
 SCHEMAS = {"annotations": ANNOTATIONS, "tasks": TASKS, "comparisons": COMPARISONS}
 
@@ -58,11 +58,9 @@ def add_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def opened(
-    tables: Mapping[str, Source], memory: str = MEMORY
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(tables: Mapping[str, Source]) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database of the tables of `SCHEMAS` with the views; a table that is not given is empty."""
     absent = {name: schema.empty_table() for name, schema in SCHEMAS.items() if name not in tables}
-    with database({**tables, **absent}, memory) as connection:
+    with database({**tables, **absent}) as connection:
         add_views(connection)
         yield connection

@@ -27,8 +27,7 @@ from winnow.select.rules import Candidate
 def reserve(pools: Sequence[NightPool], wanted_k: IntArray, slots: int) -> Reservations | Slots:
     """`slots` of the pools, with as many as possible reserved for what floors want of them."""
     if not len(wanted_k):
-        unmet_p = [pool.unmet for pool in pools]
-        return Slots(slots, unmet_p, [pool.room for pool in pools], sum(unmet_p))
+        return Slots(slots, [pool.unmet for pool in pools], [pool.room for pool in pools])
     open_pk = np.stack([pool.open_k for pool in pools])
     return Reservations(
         slots=slots,
@@ -128,8 +127,7 @@ class _Filling:
 
     def _served(self, index: int, pair: int) -> IndexArray:
         """Floors that still want something and would get it from a pair."""
-        floors = self._pools[index].floors_of(pair)
-        return floors if isinstance(self.plan, Slots) else floors[self.plan.wanted_k[floors] > 0]
+        return self.plan.wanting(self._pools[index].floors_of(pair))
 
     def _admits(self, index: int, pair: int) -> bool:
         return self.plan.admits(index, self._pools[index].floors_of(pair))

@@ -84,6 +84,10 @@ class Reservations:
             return None
         return Reservations(self.slots - 1, wanted_k, unmet_p, room_p, open_pk, reserved_pk)
 
+    def wanting(self, floors: IntArray) -> IntArray:
+        """Those of some floors that still want a pick."""
+        return floors[self.wanted_k[floors] > 0]
+
     def admits(self, pool: int, floors: IntArray) -> bool:
         """Whether a pick from `pool` in the strata of `floors` is admitted."""
         return self.after(pool, floors) is not None
@@ -134,13 +138,16 @@ class Slots:
         slots: Picks that the shard may still make.
         unmet_p: Picks that each pool lacks to its minimum, at most its room.
         room_p: Picks that each pool may still give.
-        need: Picks that all pools lack to their minimums together.
     """
 
     slots: int
     unmet_p: list[int]
     room_p: list[int]
-    need: int
+
+    @property
+    def need(self) -> int:
+        """Slots that minimums use."""
+        return sum(self.unmet_p)
 
     @property
     def spare(self) -> int:
@@ -151,6 +158,10 @@ class Slots:
     def short(self) -> bool:
         """No floor falls short."""
         return False
+
+    def wanting(self, floors: IntArray) -> IntArray:
+        """No floor wants anything."""
+        return floors
 
     def admits(self, pool: int, floors: IntArray) -> bool:
         """Whether a pick from `pool` is admitted: beyond a minimum it takes no slot of one."""
@@ -167,9 +178,7 @@ class Slots:
         return self._now(pool, room, self.unmet_p[pool])
 
     def _now(self, pool: int, room: int, unmet: int) -> Slots:
-        unmet = min(max(unmet, 0), room)
-        self.need += unmet - self.unmet_p[pool]
-        self.room_p[pool], self.unmet_p[pool] = room, unmet
+        self.room_p[pool], self.unmet_p[pool] = room, min(max(unmet, 0), room)
         return self
 
 

@@ -35,6 +35,7 @@ from winnow.batch import (
 )
 from winnow.label.aggregation.votes import votes_in
 from winnow.lake import Lake
+from winnow.pieces import read_pieces
 from winnow.publish.pull import fetch
 from winnow.publish.versions import Version
 from winnow.reward import RewardModel
@@ -173,12 +174,11 @@ def _rows(lake: Lake, artifact: Artifact, column: str, wanted: Collection[str]) 
     with tempfile.TemporaryDirectory(prefix="winnow-bake-off-") as folder:
         path = Path(folder) / "table.parquet"
         fetch(lake, artifact, path)
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            parts = [
-                part.filter(pc.is_in(part[column], value_set=values))
-                for part in file.iter_batches(_ROWS_AT_ONCE)
-            ]
-            return pa.Table.from_batches(parts, file.schema_arrow)
+        parts = [
+            part.filter(pc.is_in(part[column], value_set=values))
+            for part in read_pieces(path, _ROWS_AT_ONCE)
+        ]
+        return pa.Table.from_batches(parts, pq.read_schema(path))
 
 
 def _tallies(batch: Batch, stage: str, published: Version) -> Iterator[Tally]:

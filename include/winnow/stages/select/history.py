@@ -53,6 +53,8 @@ from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select.fitting import fit_rows
 from winnow.stages.select.older import Older
 from winnow.stages.select.training import (
+    AT_ONCE,
+    PIECE,
     pieces_of,
     stages_of,
     training_rows,
@@ -70,7 +72,7 @@ STAGE = "publish"
 _KEPT = 0.5
 """Of the window, what stays when some of it leaves, so that fits that condense are rare."""
 
-_PIECES_AT_ONCE = 5
+_PIECES_AT_ONCE = AT_ONCE // PIECE
 """Pieces that are condensed together."""
 
 _EXPLORED = ["kind", "prompt_id", "preference", "length", "p_first", "mu", "sd"]
@@ -280,11 +282,12 @@ def _advanced(
     heads, left = dict(older.heads if older else {}), list[Explored]()
     staying = {piece.key for piece in kept}
     for own in _by_night(leaving):
-        for start in range(0, len(own), _PIECES_AT_ONCE):
-            rows = _rows(shelf, own[start : start + _PIECES_AT_ONCE])
-            for name, votes in fit.condensed(rows, campaign.select).items():
-                heads[name] = heads[name].plus(votes) if name in heads else votes
-        left += [_explored(shelf, own[0])] if own[0].key not in staying else []
+        with shelf.table(own[0].rows) as file:
+            for start in range(0, len(own), _PIECES_AT_ONCE):
+                rows = _rows(file, own[start : start + _PIECES_AT_ONCE])
+                for name, votes in fit.condensed(rows, campaign.select).items():
+                    heads[name] = heads[name].plus(votes) if name in heads else votes
+            left += [_explored(file, own[0])] if own[0].key not in staying else []
     trust = (older.trust if older else Before()).plus(left)
     data = Older(fit.projection, heads, trust).to_bytes()
     folder = batch_folder(campaign.name, version.batches[n - 1])
@@ -308,9 +311,11 @@ def _older(shelf: _Shelf, history: History) -> Older | None:
 
 def _nights(shelf: _Shelf, pieces: Sequence[Piece]) -> list[Night]:
     """The votes of some pieces, by night in the order of their keys."""
-    return [
-        Night(own[0].key, _rows(shelf, own), _explored(shelf, own[0])) for own in _by_night(pieces)
-    ]
+    nights = []
+    for own in _by_night(pieces):
+        with shelf.table(own[0].rows) as file:
+            nights.append(Night(own[0].key, _rows(file, own), _explored(file, own[0])))
+    return nights
 
 
 def _by_night(pieces: Sequence[Piece]) -> list[list[Piece]]:
@@ -318,19 +323,15 @@ def _by_night(pieces: Sequence[Piece]) -> list[list[Piece]]:
     return [list(own) for _, own in groupby(ordered, lambda piece: piece.key)]
 
 
-def _rows(shelf: _Shelf, pieces: Sequence[Piece]) -> pa.Table:
-    """The votes of some pieces of one night."""
+def _rows(file: pq.ParquetFile, pieces: Sequence[Piece]) -> pa.Table:
+    """The votes of some pieces of one night, from its stored rows."""
     numbers = [piece.number for piece in pieces if piece.n_votes]
-    if not numbers:
-        return TRAINING.empty_table()
-    with shelf.table(pieces[0].rows) as file:
-        return file.read_row_groups(numbers)
+    return file.read_row_groups(numbers) if numbers else TRAINING.empty_table()
 
 
-def _explored(shelf: _Shelf, piece: Piece) -> Explored:
-    """All exploration votes of a piece's night."""
-    with shelf.table(piece.rows) as file:
-        return Explored.of(file.read(columns=_EXPLORED), piece.is_judged)
+def _explored(file: pq.ParquetFile, piece: Piece) -> Explored:
+    """All exploration votes of a piece's night, from its stored rows."""
+    return Explored.of(file.read(columns=_EXPLORED), piece.is_judged)
 
 
 def joined(nights: Sequence[Night]) -> pa.Table:
