@@ -26,6 +26,7 @@ from winnow.operate.damage import Damage, whole
 from winnow.pace import last_note
 from winnow.pages.charts import Chart, funnel
 from winnow.pages.words import cut, number, percent, ratio
+from winnow.publish.compaction import batches_of
 from winnow.publish.report.bought import ARMS, gains_chart
 from winnow.publish.report.labels import agreement_chart, agreement_intervals
 
@@ -100,13 +101,8 @@ def parse_newest_rows(data: bytes) -> int:
     return sum(
         file["n_rows"]
         for name, file in content["files"].items()
-        if name.startswith("data/reward/") and _batch_of(name) == newest
+        if name.startswith("data/reward/") and batches_of(name) == (newest, newest)
     )
-
-
-def _batch_of(shard: str) -> str:
-    """The batch that a shard is of: `data/reward/train/KEY-DIGEST.parquet`."""
-    return shard.rpartition("/")[2].rpartition("-")[0]
 
 
 def _pace(lake: Lake, done: Stages) -> tuple[str, str] | None:

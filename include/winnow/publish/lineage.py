@@ -187,12 +187,6 @@ def trace(lake: Lake, campaign: str, dataset: str, row: str, batch: str | None =
     key, held, kind = _find_batch(lake, campaign, keys, row)
     first = _first_version(lake, campaign, key, last)
     pairs = held.pairs_of(kind, row)
-    parent = read_version(lake, dataset, first.parent).files if first.parent else {}
-    added = {
-        name: artifact
-        for name, artifact in first.files.items()
-        if name.startswith("data/") and name not in parent
-    }
     return Lineage(
         asked=row,
         kind=kind,
@@ -205,7 +199,7 @@ def trace(lake: Lake, campaign: str, dataset: str, row: str, batch: str | None =
         is_in_newest=key in last.batches,
         engine=held.stages["expand"].figures.get("engine"),
         prompt=held.rows("ingest", "prompts", "prompt_id", [pairs[0]["prompt_id"]])[0],
-        pairs=[held.story(pair, added) for pair in pairs],
+        pairs=[held.story(pair, first.new_files) for pair in pairs],
     )
 
 

@@ -1,7 +1,8 @@
 """The files of a batch's views in a version's folder: `data/VIEW/SPLIT/BATCH-DIGEST.parquet`.
 
-A version has the shards of all its batches, so a split of a view is a list of files that `datasets`
-reads as one. A folder holds one split only, for trainers that are pointed at a folder.
+A version has the shards of all its batches, those of earlier ones merged (`compaction`), so a split
+of a view is a list of files that `datasets` reads as one. A folder holds one split only, for
+trainers that are pointed at a folder.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ import pyarrow.parquet as pq
 from winnow.batch import Artifact
 from winnow.campaign import Publish
 from winnow.errors import Corrupt, Fatal
+from winnow.publish.compaction import ROW_GROUP, shard_name
 from winnow.publish.labelled import Labelled
 from winnow.publish.objects import Shelf
 from winnow.publish.splits import SPLITS, fitting_share, places_of
 from winnow.publish.versions import Version
 from winnow.publish.views import VIEWS, expected_rows, highest_places, prepare, read_view
-
-ROW_GROUP = 20_000
-"""Rows that are written at once."""
 
 
 def cut(labelled: Labelled, settings: Publish, parent: Version | None) -> float:
@@ -54,8 +53,7 @@ def store_shards(shelf: Shelf, labelled: Labelled, test_share: float) -> dict[st
         for split in SPLITS:
             artifact = _store(shelf, labelled, view, places_of(split, test_share))
             if artifact is not None:
-                name = f"data/{view}/{split}/{labelled.batch}-{artifact.sha256[:8]}.parquet"
-                stored[name] = artifact
+                stored[shard_name(f"data/{view}/{split}", [labelled.batch], artifact)] = artifact
                 n_written += artifact.n_rows
         if n_written != n_expected:
             raise Corrupt(

@@ -24,6 +24,7 @@ from winnow.batch import Artifact
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json, digest
 from winnow.lake import Lake
+from winnow.publish.compaction import batches_of, compacted
 from winnow.publish.layout import CARD as CARD
 from winnow.publish.layout import MANIFEST, lay_out, show_latest
 from winnow.publish.layout import REPORT as REPORT
@@ -82,14 +83,25 @@ class Version:
         """Where the version's folder lies in the lake."""
         return f"datasets/{self.dataset}/{self.name}"
 
-    def n_rows(self, view: str, batch: str | None = None) -> int:
-        """Rows of a view over all its shards, or over those of one batch."""
+    def n_rows(self, view: str) -> int:
+        """Rows of a view over all its shards."""
+        return sum(a.n_rows for n, a in self.files.items() if n.startswith(f"data/{view}/"))
+
+    def n_new_rows(self, view: str) -> int:
+        """Rows of a view that the newest batch brought, which has files of its own."""
         return sum(
-            artifact.n_rows
-            for name, artifact in self.files.items()
-            if name.startswith(f"data/{view}/")
-            and batch in (None, name.rpartition("/")[2].rpartition("-")[0])
+            a.n_rows for name, a in self.new_files.items() if name.startswith(f"data/{view}/")
         )
+
+    @property
+    def new_files(self) -> dict[str, Artifact]:
+        """The data files that the newest batch brought, by name."""
+        newest = self.batches[-1] if self.batches else ""
+        return {
+            name: artifact
+            for name, artifact in self.files.items()
+            if name.startswith("data/") and batches_of(name) == (newest, newest)
+        }
 
     def to_bytes(self) -> bytes:
         """The manifest as JSON, with the digest in it for readers."""
@@ -144,7 +156,9 @@ def publish(
             version = _first_with(lake, dataset, batch, parent)
             break
         objects = shelf(lake, dataset, parent)
-        version = _next(dataset, parent, batch, objects.bring(files), figures, now)
+        held = compacted(objects, parent) if parent else {}
+        files_of_all = {**held, **objects.bring(files)}
+        version = _next(dataset, parent, batch, files_of_all, figures, now)
         version = replace(version, paid=paid(parent))
         pages = {CARD: objects.put(card(version).encode(), "md")}
         if report is not None:
@@ -243,15 +257,13 @@ def _next(
     figures: Mapping[str, Any],
     now: datetime,
 ) -> Version:
-    """The version after `parent`: its data files and this batch's."""
-    held = parent.files if parent else {}
-    kept = {name: file for name, file in held.items() if name not in (CARD, REPORT)}
+    """The version after `parent` that has these files, but for the pages of the parent."""
     return Version(
         dataset=dataset,
         number=parent.number + 1 if parent else 1,
         parent=parent.number if parent else None,
         batches=(*(parent.batches if parent else ()), batch),
-        files={**kept, **files},
+        files={name: file for name, file in files.items() if name not in (CARD, REPORT)},
         figures=figures,
         published_at=now.isoformat(timespec="seconds"),
         withdrawn=parent.withdrawn if parent else (),

@@ -47,7 +47,7 @@ def quality_report(version: Version, facts: BatchFacts, history: History) -> str
         version=version,
         facts=facts,
         history=history,
-        rows=version.n_rows("reward", facts.batch),
+        rows=version.n_new_rows("reward"),
         failed=[check for check in facts.checks if check["outcome"] in ("fail", "error")],
         funnel=report_bought.funnel(facts, version),
         floors=report_bought.floors(facts),

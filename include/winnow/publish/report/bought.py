@@ -36,7 +36,7 @@ def funnel(facts: BatchFacts, version: Version) -> Chart:
     """From prompts to published rows."""
     prompts, responses = facts.n("ingest", "rows_out"), facts.n("expand", "responses")
     scored, bought = facts.n("select", "pairs_scored"), facts.n("select", "comparisons")
-    rows = version.n_rows("reward", facts.batch)
+    rows = version.n_new_rows("reward")
     stages = [
         ("prompts", prompts, _in_quarantine(facts)),
         ("responses", responses, _each(responses, prompts, "a prompt")),

@@ -133,7 +133,7 @@ def refit(batch: Batch, number: int) -> Manifest:
         counts={
             "rows_in": preferences.num_rows,
             # What lies in the version's files, not what is left of the rows that came in.
-            "rows_out": published.n_rows("reward", batch.key) + n_undecided,
+            "rows_out": published.n_new_rows("reward") + n_undecided,
             "quarantined": aside.n_rows.get("preferences", 0),
         },
         cost=collected.cost,
