@@ -37,11 +37,13 @@ from winnow_bench.world import MAX_COMPONENTS, POOL_FILE, JudgedPool, World, rea
 VOTES_FILE, PAIRS_FILE, VERDICTS_FILE = (
     f"{name}.parquet" for name in ("human_votes", "human_pairs", "judge_votes")
 )
+SECOND = "p_win_v1"
+"""Column of the second judge's scores."""
 PAIRS_OF_POOL = 16
 """Pairs of one prompt that are a pool of the ground `votes`."""
 
-_SUREST = 0.99
-"""A stated probability is no further from 1/2 than this one."""
+_LEAST_P, _MOST_ODDS = 1e-7, 8.0
+"""Where a score's probability is clipped, and log-odds of a pair, as the vendor `judge` does."""
 
 Row = dict[str, Any]
 
@@ -66,7 +68,9 @@ class Answers(NamedTuple):
 class Drawn(Protocol):
     """One seed of a ground."""
 
-    pools: Sequence[Asking]
+    @property
+    def pools(self) -> Sequence[Asking]:
+        """What is asked about, in the order of the nights."""
 
     def people(self, pool: Asking, i: IndexArray, j: IndexArray) -> Answers:
         """A person's vote on each pair."""
@@ -92,7 +96,8 @@ class Ground:
 def read_grounds(folder: Path) -> list[Ground]:
     """The grounds that a folder has the files for."""
     grounds = []
-    if (folder / POOL_FILE).exists():
+    pools = folder / POOL_FILE
+    if pools.exists() and SECOND in pq.read_schema(pools).names:
         grounds += [_pool_ground(folder, swapped) for swapped in (False, True)]
     if all((folder / name).exists() for name in (VOTES_FILE, PAIRS_FILE, VERDICTS_FILE)):
         grounds.append(_votes_ground(folder))
@@ -117,7 +122,8 @@ class _Scored:
         own = self.by_key[pool.key]
         p_n = np.array([self.second[own.prompt_id, each] for each in own.response_ids])
         logit_n = _logit(p_n)
-        return Answers(logit_n[i] - logit_n[j], np.zeros(len(i)))
+        odds_e = np.clip(logit_n[i] - logit_n[j], -_MOST_ODDS, _MOST_ODDS)
+        return Answers(odds_e, np.zeros(len(i)))
 
     def figures(self, posterior: Posterior) -> dict[str, float]:
         held_out = self.seed.held_out
@@ -135,10 +141,10 @@ class _Scored:
 
 
 def _pool_ground(folder: Path, swapped: bool) -> Ground:
-    names = ["prompt_id", "response", "p_win", "p_win_v1"]
+    names = ["prompt_id", "response", "p_win", SECOND]
     rows = pq.read_table(folder / POOL_FILE, columns=names).to_pylist()
-    one, other = ("p_win", "p_win_v1")[:: -1 if swapped else 1]
-    both = [row for row in rows if row["p_win"] is not None and row["p_win_v1"] is not None]
+    one, other = ("p_win", SECOND)[:: -1 if swapped else 1]
+    both = [row for row in rows if row["p_win"] is not None and row[SECOND] is not None]
     first, second = (
         {(str(r["prompt_id"]), content_id("response", r["response"] or "")): r[name] for r in both}
         for name in (one, other)
@@ -181,7 +187,7 @@ def _asking(pool: JudgedPool) -> Asking:
 
 
 def _logit(p_n: FloatArray) -> FloatArray:
-    p_n = np.clip(p_n, 1.0 - _SUREST, _SUREST)
+    p_n = np.clip(p_n, _LEAST_P, 1.0 - _LEAST_P)
     return np.asarray(np.log(p_n) - np.log1p(-p_n))
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
     comparisons = compare(rows, [ALONE])
     curves = [asdict(each) for each in summarise(rows)]
     summary = {ground.name: _summary(ground.name, rows, comparisons) for ground in grounds}
-    facts = {"seeds": n_seeds, "nights": N_NIGHTS, "label_usd": LABEL_MICROS / MICROS}
+    facts: Row = {"seeds": n_seeds, "nights": N_NIGHTS, "label_usd": LABEL_MICROS / MICROS}
     facts |= {"verdict_usd": VERDICT_MICROS / MICROS, "machine": machine(), "folder": folder.name}
     worst = min(each["worst_low_at_equal_dollars"] for each in summary.values())
     first = summary[grounds[0].name]
@@ -131,7 +132,13 @@ def _rows(ground: Ground, drawn: Drawn, cell: Cell, seed: int) -> Iterator[Row]:
         figures[f"kappa_{judge.name}"] = judge.kappa
     for metric, value in figures.items():
         of_cell = {"strategy": cell.strategy, "labels": cell.labels, "pool_size": 0}
-        yield {"pool": ground.name, **of_cell, "seed": seed, "metric": metric, "value": value}
+        yield {
+            "pool": ground.name,
+            **of_cell,
+            "seed": seed,
+            "metric": metric,
+            "value": value if isfinite(value) else None,
+        }
 
 
 def in_nights(
@@ -262,13 +269,11 @@ def _verdicts(
 def _summary(pool: str, rows: Iterable[Row], comparisons: Sequence[Comparison]) -> Row:
     """What it costs to be as good as people at 8 labels, and the worst that judges do."""
     curves: dict[str, dict[str, dict[int, list[float]]]] = {}
-    n_pools: dict[int, list[float]] = {}
     for row in rows:
         if row["pool"] == pool and row["value"] is not None:
             of_metric = curves.setdefault(row["metric"], {}).setdefault(row["strategy"], {})
             of_metric.setdefault(row["labels"], []).append(row["value"])
     figures = [each for each in curves if not each.startswith(("dollars_", "kappa_"))]
-    del n_pools
     spent = {
         arm: {
             labels: float(np.mean(curves["dollars_people"][arm][labels]))
@@ -291,7 +296,7 @@ def _summary(pool: str, rows: Iterable[Row], comparisons: Sequence[Comparison]) 
     worst = min(bounds, key=lambda name: bounds[name])
     return {
         "people_8_dollars": spent[ALONE][BUDGETS[-1]],
-        "dollars_to_people_8": reached[QUALITY],
+        "dollars_to_people_8": reached.get(QUALITY),
         "dollars_to_people_8_by_figure": reached,
         "worst_low_at_equal_dollars": bounds[worst],
         "worst": " ".join(map(str, worst)),

@@ -360,7 +360,7 @@ def _log_evidence(
     With S = κ w + d a judge's whole weights, their prior is N(κ ŵ, κ κᵀ Σ + T Λ⁻¹).
     """
     cov, mean, gram, linear = _prior_and_sums(sums, judges, shared, people)
-    value = 0.0
+    value: Any = 0.0
     for judge, own in zip(judges, sums, strict=True):
         value -= own.n * np.log(judge.noise) + 0.5 * own.log_det
         value -= 0.5 * judge.noise**-2 * own.square
