@@ -72,6 +72,13 @@ class NightRules:
         return sorted(self.floors)
 
     @property
+    def are_alike(self) -> bool:
+        """Whether every prompt gets the same number of pairs, whatever the others are worth."""
+        limits = (self.min_pairs_per_prompt, self.max_pairs_per_prompt)
+        is_fixed = limits == (self.pool_rules.budget,) * 2
+        return is_fixed and self.total_pairs is None and not self.floors
+
+    @property
     def promised_per_prompt(self) -> int:
         """Pairs that a prompt may take before any is shared out, by minimum or exploration."""
         explored = math.ceil(self.pool_rules.exploration * self.pool_rules.budget)

@@ -226,7 +226,7 @@ def choose_pairs(
     Fewer than the budget come back when the eligible pairs or a cap run out.
     """
     with one_blas_thread():
-        return _choose(pool, by_dimension(heads), rules, strategies).choices
+        return compared_in(pool, heads, rules, strategies).choices
 
 
 class Compared(NamedTuple):
@@ -236,16 +236,24 @@ class Compared(NamedTuple):
     compared_2ed: FloatArray
 
 
-def _choose(
-    pool: Pool, heads: Mapping[str, Head], rules: Rules, strategies: Strategies
+def compared_in(
+    pool: Pool,
+    heads: Heads,
+    rules: Rules,
+    strategies: Strategies = STRATEGIES,
+    reason: str = "best",
 ) -> Compared:
+    """`choose_pairs`, for callers that hold `one_blas_thread` and go on to teach the heads.
+
+    `reason`: why those are taken that were not drawn.
+    """
     chooser = PoolChooser(pool, heads, rules, strategies)
     chooser.explore()
     while len(chooser.choices) < rules.budget:
         candidate = chooser.best()
         if candidate is None:
             break
-        chooser.take(candidate)
+        chooser.take(candidate, reason)
     return chooser.compared()
 
 
@@ -326,7 +334,7 @@ def _choose_shard(
     strategies: Strategies,
 ) -> list[Compared]:
     def choose(pool: Pool) -> Compared:
-        return _choose(pool, heads, rules, strategies)
+        return compared_in(pool, heads, rules, strategies)
 
     with one_blas_thread():
         if threads == 1:
