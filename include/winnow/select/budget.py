@@ -162,7 +162,7 @@ def capacity_of_rows(
 def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
     order_m = pool.distinct()
     first_e, second_e = packed_pairs(len(order_m))
-    open_e = pool.open_pairs(order_m, first_e, second_e)
+    open_e = pool.open_pairs(order_m)
     member_ke = floor_members(pool, order_m[first_e], order_m[second_e], rules.strata)
     cap = rules.pool_rules.max_pairs_per_response
     left_m = np.full(len(order_m), len(order_m) if cap is None else cap, dtype=np.intp)

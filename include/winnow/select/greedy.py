@@ -30,10 +30,10 @@ from winnow.errors import Corrupt
 from winnow.reward.posterior import Head, observe_pairs
 from winnow.select.blas import one_blas_thread
 from winnow.select.contest import SLACK
-from winnow.select.packing import pairs_of_each
-from winnow.select.pool import Pool, has_copies
+from winnow.select.packing import has_copies, pairs_of_each
+from winnow.select.pool import Pool
 from winnow.select.rules import UNGUIDED, Candidate, Choice, Rules
-from winnow.select.state import EVERY, PoolState
+from winnow.select.state import EVERY, PoolState, Rows
 from winnow.select.strategies import STRATEGIES, Strategy, strategy_named
 
 Heads = Mapping[str, Head] | Head
@@ -62,7 +62,7 @@ class PoolChooser:
         self._rules, self._strategy = rules, strategy_named(rules.strategy, strategies)
         state = PoolState(pool, by_dimension(heads), rules, self._strategy.with_policy)
         self._state = state
-        open_e = pool.open_pairs(state.order_m, state.first_e, state.second_e)
+        open_e = pool.open_pairs(state.order_m)
         self._penalty_e = np.where(open_e, 0.0, -np.inf)
         self._spreads = rules.fresh_first and rules.strategy not in UNGUIDED
         # The open pairs of which no response was chosen yet.
@@ -113,7 +113,7 @@ class PoolChooser:
         propensity = expected / len(open_pairs)
 
         def asked(pair: int) -> Candidate:
-            return self._candidate(pair, float(self._score(np.array([pair]))[0]))
+            return self._candidate(pair, float(self._score(slice(pair, pair + 1))[0]))
 
         return [self._add(asked(pair), "exploration", propensity) for pair in drawn]
 
@@ -172,7 +172,7 @@ class PoolChooser:
         ends_2e = np.array([self._state.first_e[picked], self._state.second_e[picked]], np.intp)
         return Compared(self.choices, self._state.features_md[ends_2e])
 
-    def _score(self, rows: IndexArray) -> FloatArray:
+    def _score(self, rows: Rows) -> FloatArray:
         score_c = self._strategy.score(self._state, rows)
         if self._last_e is not None:
             self._last_e[rows] = score_c

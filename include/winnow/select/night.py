@@ -219,7 +219,7 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
         return chosen
 
     def _one_by_one(
-        self, shard: Sequence[Pool], asked: Sequence[Heads], later: Capacity
+        self, shard: Sequence[Pool], asked: Sequence[Mapping[str, Head]], later: Capacity
     ) -> tuple[list[Compared], int]:
         """What was chosen, where no pool's pairs depend on another's, and the pairs left over.
 
@@ -233,7 +233,7 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
         return compared, self._share(len(shard), later) - n_chosen
 
     def _together(
-        self, shard: Sequence[Pool], asked: Sequence[Heads], later: Capacity
+        self, shard: Sequence[Pool], asked: Sequence[Mapping[str, Head]], later: Capacity
     ) -> tuple[list[Compared], int]:
         """What was chosen, where the pools share slots, and the pairs left over."""
         explored = [

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -331,12 +332,12 @@ class NightCandidates:
         table = read_table(lake, self._stored["candidates"][number])
         order_r = _order(table)
         table = table.take(order_r)
-        ids, prompt_of = (table[name].to_pylist() for name in ("response_id", "prompt_id"))
+        ids, rows_of = table["response_id"].to_pylist(), _runs(table["prompt_id"])
         raw_rc = np.zeros((len(ids), 0), np.float16)
         if not bare and ids:
             features = read_table(lake, self._stored["features"][number])
             raw_rc = stored_vectors(features, table["response_id"])
-        prompts = self.prompts_of(set(prompt_of)).to_pylist()
+        prompts = self.prompts_of(rows_of).to_pylist()
         return Candidates(
             prompts={row["prompt_id"]: row for row in prompts},
             response_ids=ids,
@@ -347,7 +348,7 @@ class NightCandidates:
             clusters_r=table["cluster"].to_numpy().astype(np.intp),
             raw_rc=raw_rc,
             columns=self.columns,
-            rows_of=_runs(prompt_of),
+            rows_of=rows_of,
             one_dimension=self._settings.head_per_dimension,
         )
 
@@ -391,7 +392,8 @@ def candidates_of(
         Corrupt: Responses and features do not match.
     """
     settings = batch.campaign.select
-    rows, prompt_rows = responses.take(_order(responses)).to_pylist(), prompts.to_pylist()
+    responses = responses.take(_order(responses))
+    rows, prompt_rows = responses.to_pylist(), prompts.to_pylist()
     columns = columns_of(batch.require("expand"), batch.campaign.expand)
     ids = [row["response_id"] for row in rows]
     asked = {row["prompt_id"]: prompt_text(row) for row in prompt_rows}
@@ -407,7 +409,7 @@ def candidates_of(
         clusters_r=screened.clusters_r,
         raw_rc=screened.raw_rc,
         columns=columns,
-        rows_of=_runs([row["prompt_id"] for row in rows]),
+        rows_of=_runs(responses["prompt_id"]),
         one_dimension=settings.head_per_dimension,
     )
 
@@ -418,11 +420,11 @@ def _order(responses: pa.Table) -> pa.Array:
     return pc.sort_indices(responses.select(["prompt_id", "response_id"]), sort_keys=by)
 
 
-def _runs(prompt_r: Sequence[str]) -> dict[str, slice]:
+def _runs(prompt_r: pa.ChunkedArray) -> dict[str, slice]:
     """The run of rows of each prompt."""
-    starts = [row for row, prompt in enumerate(prompt_r) if not row or prompt != prompt_r[row - 1]]
-    ends = [*starts[1:], len(prompt_r)][: len(starts)]
-    return {prompt_r[a]: slice(a, b) for a, b in zip(starts, ends, strict=True)}
+    runs = pc.run_end_encode(prompt_r.combine_chunks())
+    bounds = pairwise([0, *runs.run_ends.to_pylist()])
+    return {p: slice(a, b) for p, (a, b) in zip(runs.values.to_pylist(), bounds, strict=True)}
 
 
 def _flags(column: pa.ChunkedArray) -> list[list[str] | None]:
