@@ -109,10 +109,14 @@ class Candidates:
         """Features (r, d) as `model` reads them, centred within each pool."""
         runs, d = list(self.rows_of.values()), model.projection.n_features
         projected_rd = np.empty((len(self.response_ids), d))
-        for start in range(0, len(runs), _POOLS_AT_ONCE):
-            some = runs[start : start + _POOLS_AT_ONCE]
+        groups = [runs[k : k + _POOLS_AT_ONCE] for k in range(0, len(runs), _POOLS_AT_ONCE)]
+        most = max((some[-1].stop - some[0].start for some in groups), default=0)
+        # One for all groups: memory of such a size is asked of the kernel each time.
+        held_xc = np.empty((most, model.n_columns))
+        for some in groups:
             first, last = some[0].start, some[-1].stop
-            raw_xc = self.raw_rc[first:last, : model.n_columns].astype(np.float64)
+            raw_xc = held_xc[: last - first]
+            raw_xc[:] = self.raw_rc[first:last, : model.n_columns]
             projected_xd = model.projection.apply(raw_xc)
             starts, sizes = (np.array([[r.start - first, r.stop - r.start] for r in some])).T
             mean_pd = np.add.reduceat(projected_xd, starts) / sizes[:, None]
