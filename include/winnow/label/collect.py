@@ -23,6 +23,7 @@ from winnow.errors import Corrupt
 from winnow.ids import content_id
 from winnow.ingest.values import Unreadable
 from winnow.label.annotation import UNKNOWN, AskedTask, nobody, read_annotation
+from winnow.label.database import NARROW
 from winnow.label.ids import Ids
 from winnow.pieces import read_pieces
 from winnow.records import ANNOTATIONS, TASKS, Quarantined, to_table
@@ -32,8 +33,6 @@ Row = Mapping[str, Any]
 
 _TASK_ID = re.compile(rb'"task_id"\s*:\s*"([!-~]+?)"')
 _AT_ONCE = 5_000
-_MEMORY = "200MB"
-"""What DuckDB may hold: annotations are put in order on disk from some hundred thousand on."""
 _READ = pa.schema(
     [
         *ANNOTATIONS,
@@ -115,7 +114,7 @@ def read_deliveries(
     looks = pa.table([list(last_look), list(last_look.values())], schema=_LOOKS)
     taken = ANNOTATIONS.empty_table() if taken is None else taken
     tables = {"read": read, "tasks": tasks, "looks": looks, "taken": taken}
-    with database(tables, _MEMORY) as connection:
+    with database(tables, NARROW) as connection:
         connection.execute(_SQL["compared"])
         conflicting = _refused(connection, "conflicting")
         repeated = _refused(connection, "repeated")
@@ -137,7 +136,7 @@ def read_deliveries(
         standing = connection.sql(_SQL["standing"])
         own = _of_nobody if not names_people and is_one_id else None
         standing_file = _written(standing, folder / "standing.parquet", own)
-    with database({"standing": standing_file, "taken": taken}, _MEMORY) as connection:
+    with database({"standing": standing_file, "taken": taken}, NARROW) as connection:
         annotations = _written(
             connection.sql(_SQL["one_vote_each"]), folder / "annotations.parquet"
         )
@@ -224,7 +223,7 @@ def _told_apart(read: Path, file: Path) -> Path:
 
 
 def _shared_ids(read: Path) -> set[str]:
-    with database({"read": read}, _MEMORY) as connection:
+    with database({"read": read}, NARROW) as connection:
         return {name for (name,) in connection.sql(_SQL["shared"]).fetchall()}
 
 

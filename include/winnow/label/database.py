@@ -27,9 +27,12 @@ import duckdb
 
 from winnow.label.annotation import UNKNOWN
 from winnow.records import ANNOTATIONS, COMPARISONS, TASKS
-from winnow.sql import Source, database
+from winnow.sql import MEMORY, Source, database
 
 SCHEMAS = {"annotations": ANNOTATIONS, "tasks": TASKS, "comparisons": COMPARISONS}
+
+NARROW = "200MB"
+"""What DuckDB may hold where no text is read but those of votes: more lies on disk."""
 
 _VIEWS = f"""
 CREATE TEMP MACRO is_known(annotator) AS NOT starts_with(annotator, '{UNKNOWN}');
@@ -66,9 +69,11 @@ def add_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def opened(tables: Mapping[str, Source]) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(
+    tables: Mapping[str, Source], memory: str = MEMORY
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database of the tables of `SCHEMAS` with the views; a table that is not given is empty."""
     absent = {name: schema.empty_table() for name, schema in SCHEMAS.items() if name not in tables}
-    with database({**tables, **absent}) as connection:
+    with database({**tables, **absent}, memory) as connection:
         add_views(connection)
         yield connection

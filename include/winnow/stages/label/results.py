@@ -16,7 +16,7 @@ from winnow.label.aggregation.aggregate import aggregate
 from winnow.label.aggregation.annotators import annotator_report
 from winnow.label.aggregation.certainty import estimate_error_rate
 from winnow.label.aggregation.votes import GOLD
-from winnow.label.database import opened
+from winnow.label.database import NARROW, opened
 from winnow.records import Quarantined
 from winnow.sql import count
 from winnow.validate.metrics import label_figures
@@ -58,7 +58,7 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
     unasked = pa.table({"pair_id": pa.array([r.record_id for r in home.unasked], pa.string())})
     with (
         table_files(batch.lake, stored) as files,
-        opened({**files, "unasked": unasked}) as labels,
+        opened({**files, "unasked": unasked}, NARROW) as labels,
     ):
         preferences = aggregate(labels, batch.campaign.label.aggregation)
         report = [each.as_dict() for each in annotator_report(labels)]
