@@ -29,6 +29,8 @@ Row = dict[str, Any]
 Say = Callable[[str], None]
 
 _LAST = 5
+_SETTLES = 0.15
+"""Seconds until a new prompt file rests."""
 _TOLD = 20
 """Nights between two lines that say how far it is."""
 
@@ -77,6 +79,9 @@ def _nights(world: World, nights: int, prompts: int, pool: int, say: Say) -> lis
         night, state = Night(world, number, prompts, pool), State()
         for name, step in STEPS.items():
             make_up(night, name)
+            if name == "ingest":
+                # A file that was written a moment ago is not known by its look, and read again.
+                time.sleep(_SETTLES)
             _, used = measured(partial(step.work, night, state))
             taken[name].append(asdict(used))
         if mark - number <= _LAST:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,8 +23,10 @@ from winnow.errors import Corrupt
 from winnow.ids import content_id
 from winnow.ingest.values import Unreadable
 from winnow.label.annotation import UNKNOWN, AskedTask, nobody, read_annotation
+from winnow.label.database import NARROW
+from winnow.label.ids import Ids
 from winnow.pieces import read_pieces
-from winnow.records import ANNOTATIONS, Quarantined, to_table
+from winnow.records import ANNOTATIONS, TASKS, Quarantined, to_table
 from winnow.sql import Source, database, statements
 
 Row = Mapping[str, Any]
@@ -42,6 +43,8 @@ _READ = pa.schema(
     ]
 )
 """An annotation beside the record that it was read from."""
+_TOLD = pa.schema([TASKS.field(name) for name in ("pair_id", "swapped", "kind")])
+"""What an answer's task tells of it."""
 _LOOKS = pa.schema([("source", pa.string()), ("last", pa.int64())])
 _SQL = statements(__file__)
 
@@ -110,7 +113,8 @@ def read_deliveries(
     read = _told_apart(read, folder / "told-apart.parquet")
     looks = pa.table([list(last_look), list(last_look.values())], schema=_LOOKS)
     taken = ANNOTATIONS.empty_table() if taken is None else taken
-    with database({"read": read, "tasks": tasks, "looks": looks, "taken": taken}) as connection:
+    tables = {"read": read, "tasks": tasks, "looks": looks, "taken": taken}
+    with database(tables, NARROW) as connection:
         connection.execute(_SQL["compared"])
         conflicting = _refused(connection, "conflicting")
         repeated = _refused(connection, "repeated")
@@ -132,7 +136,7 @@ def read_deliveries(
         standing = connection.sql(_SQL["standing"])
         own = _of_nobody if not names_people and is_one_id else None
         standing_file = _written(standing, folder / "standing.parquet", own)
-    with database({"standing": standing_file, "taken": taken}) as connection:
+    with database({"standing": standing_file, "taken": taken}, NARROW) as connection:
         annotations = _written(
             connection.sql(_SQL["one_vote_each"]), folder / "annotations.parquet"
         )
@@ -150,33 +154,25 @@ def read_deliveries(
 
 
 class AskedTasks(Mapping[str, AskedTask]):
-    """The tasks that were asked, by id; a million take some 100 MiB."""
+    """The tasks that were asked, by id; a million take some 80 MB."""
 
     def __init__(self, tasks: Source) -> None:
-        names = ["task_id", "pair_id", "swapped", "kind"]
-        rows = tasks.select(names) if isinstance(tasks, pa.Table) else _columns(tasks, names)
-        rows = rows.sort_by("task_id").combine_chunks()
-        self._rows = {name: rows[name].chunk(0) if len(rows) else () for name in rows.schema.names}
-        ids = rows["task_id"].cast(pa.binary()).to_numpy()
-        self._ids = np.array(ids, dtype=np.bytes_)
+        pages = read_pieces(tasks, _AT_ONCE, ["task_id"])
+        self._ids = Ids(name for page in pages for name in page["task_id"].to_pylist())
+        rows = pa.Table.from_batches(read_pieces(tasks, _AT_ONCE, _TOLD.names), _TOLD)
+        self._columns = [column.combine_chunks() for column in rows.columns]
 
     def __getitem__(self, task_id: str) -> AskedTask:
-        place = int(np.searchsorted(self._ids, task_id.encode("utf-8", "replace")))
-        if place >= len(self._ids) or self._rows["task_id"][place].as_py() != task_id:
+        place = self._ids.place(task_id)
+        if place is None:
             raise KeyError(task_id)
-        pair, swapped, kind = (self._rows[n][place].as_py() for n in ("pair_id", "swapped", "kind"))
-        return AskedTask(pair, swapped, kind)
+        return AskedTask(*(column[place].as_py() for column in self._columns))
 
     def __iter__(self) -> Iterator[str]:
-        return (name.as_py() for name in self._rows["task_id"])
+        return iter(self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)
-
-
-def _columns(file: Path, names: list[str]) -> pa.Table:
-    with pq.ParquetFile(file) as source:
-        return source.read(names)
 
 
 def _read(
@@ -227,7 +223,7 @@ def _told_apart(read: Path, file: Path) -> Path:
 
 
 def _shared_ids(read: Path) -> set[str]:
-    with database({"read": read}) as connection:
+    with database({"read": read}, NARROW) as connection:
         return {name for (name,) in connection.sql(_SQL["shared"]).fetchall()}
 
 

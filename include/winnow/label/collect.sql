@@ -5,13 +5,21 @@ GROUP BY annotation_id, revision HAVING count(DISTINCT task_id) > 1
 -- compared: which records say something of their own, what vanished, and what is a second answer
 CREATE TEMP MACRO counts(status) AS status NOT IN ('rejected', 'retracted');
 CREATE TEMP MACRO finished(moment) AS coalesce(moment, TIMESTAMPTZ '9999-12-31 23:59:59.999999+00');
--- One record for each annotation and revision, by content and not by arrival.
+-- Each annotation and revision, the first of its records, and whether these differ at all. What
+-- they say is long, and left where it lies: the same again is told by a digest.
+CREATE TEMP TABLE told AS
+SELECT annotation_id, revision, min(row_n) AS row_n, count(*) AS n,
+    min(md5_number(raw)) <> max(md5_number(raw)) AS differ
+FROM read GROUP BY annotation_id, revision;
+-- Of those that differ one record, by content and not by arrival.
 CREATE TEMP TABLE first_of AS
 SELECT annotation_id, revision, row_n FROM read
+WHERE (annotation_id, revision) IN (SELECT (annotation_id, revision) FROM told WHERE differ)
 QUALIFY row_number() OVER (PARTITION BY annotation_id, revision ORDER BY raw, row_n) = 1;
 CREATE TEMP VIEW distinct_ones AS
-SELECT * FROM read WHERE row_n IN (SELECT row_n FROM first_of);
--- The others say the same again, or something else.
+SELECT * FROM read
+WHERE row_n IN (SELECT row_n FROM told WHERE NOT differ UNION ALL SELECT row_n FROM first_of);
+-- The others say the same in other words, or something else.
 CREATE TEMP TABLE others AS
 SELECT other.row_n, (
         other.task_id, other.pair_id, other.kind, other.annotator, other.choice, other.swapped,
@@ -24,17 +32,19 @@ SELECT other.row_n, (
     ) AS is_same
 FROM read AS other
 JOIN first_of USING (annotation_id, revision)
-JOIN read AS held ON held.row_n = first_of.row_n
+JOIN (SELECT * FROM read WHERE row_n IN (SELECT row_n FROM first_of)) AS held
+    ON held.row_n = first_of.row_n
 WHERE other.row_n <> first_of.row_n;
 -- Annotations that the last look at their source did not bring again.
 CREATE TEMP TABLE gone AS
 SELECT annotation_id FROM read LEFT JOIN looks USING (source)
 GROUP BY annotation_id HAVING bool_and(look < coalesce(last, 0));
-CREATE TEMP TABLE vanished AS
-SELECT * REPLACE (revision + 1 AS revision, 'retracted' AS status, 0 AS price) FROM (
-    SELECT * FROM distinct_ones WHERE annotation_id IN (SELECT annotation_id FROM gone)
-    QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC) = 1
-) WHERE status <> 'retracted';
+CREATE TEMP TABLE last_of_gone AS
+SELECT max_by(row_n, revision) AS row_n FROM distinct_ones
+WHERE annotation_id IN (SELECT annotation_id FROM gone) GROUP BY annotation_id;
+CREATE TEMP VIEW vanished AS
+SELECT * REPLACE (revision + 1 AS revision, 'retracted' AS status, 0 AS price) FROM read
+WHERE row_n IN (SELECT row_n FROM last_of_gone) AND status <> 'retracted';
 -- Of a person's standing answers to a task all but the first, a skip after what says something.
 CREATE TEMP TABLE repeated AS
 SELECT annotation_id FROM (
@@ -59,7 +69,8 @@ WHERE annotation_id IN (SELECT annotation_id FROM repeated) ORDER BY row_n
 
 -- counts: kept, vanished and redelivered; whether each round's answers are under one id at most
 SELECT (SELECT count(*) FROM kept), (SELECT count(*) FROM vanished),
-    (SELECT count(*) FROM others WHERE is_same),
+    (SELECT coalesce(sum(n - 1), 0)::BIGINT FROM told WHERE NOT differ)
+        + (SELECT count(*) FROM others WHERE is_same),
     NOT EXISTS (
         SELECT 1 FROM (
             SELECT task_id, annotator FROM kept UNION ALL SELECT task_id, annotator FROM vanished

@@ -14,6 +14,8 @@ Views beside the tables:
 
 `class_of` tells first, second and no difference apart: 0, 1, 2, as `aggregation.votes` does.
 `is_known` is false for an answer of whom nothing is known.
+
+What is kept are numbers of rows: of what the tables say only what a query asks for is in memory.
 """
 
 from __future__ import annotations
@@ -25,30 +27,39 @@ import duckdb
 
 from winnow.label.annotation import UNKNOWN
 from winnow.records import ANNOTATIONS, COMPARISONS, TASKS
-from winnow.sql import Source, database
+from winnow.sql import MEMORY, Source, database
 
 SCHEMAS = {"annotations": ANNOTATIONS, "tasks": TASKS, "comparisons": COMPARISONS}
+
+NARROW = "200MB"
+"""What DuckDB may hold where no text is read but those of votes: more lies on disk."""
 
 _VIEWS = f"""
 CREATE TEMP MACRO is_known(annotator) AS NOT starts_with(annotator, '{UNKNOWN}');
 CREATE TEMP MACRO class_of(said) AS CASE said WHEN 'first' THEN 0 WHEN 'second' THEN 1 ELSE 2 END;
-CREATE TEMP TABLE latest AS SELECT * EXCLUDE (rationale) FROM annotations
-    QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1;
+CREATE TEMP TABLE superseded AS SELECT row_n FROM annotations
+    QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) > 1;
+CREATE TEMP VIEW latest AS
+    SELECT * EXCLUDE (rationale) FROM annotations ANTI JOIN superseded USING (row_n);
 CREATE TEMP VIEW answers AS SELECT * FROM latest WHERE status NOT IN ('rejected', 'retracted');
 CREATE TEMP VIEW judged AS SELECT * FROM answers WHERE preferred IS NOT NULL;
 CREATE TEMP VIEW votes AS SELECT * FROM judged WHERE kind = 'comparison';
-CREATE TEMP TABLE first_votes AS SELECT pair_id, annotator, preferred FROM votes
+CREATE TEMP TABLE later_votes AS SELECT votes.row_n FROM votes
     LEFT JOIN (SELECT task_id, any_value(repetition) AS asked FROM tasks GROUP BY task_id)
-    USING (task_id) QUALIFY rank() OVER (PARTITION BY pair_id ORDER BY coalesce(asked, 0)) <= 2;
+    USING (task_id) QUALIFY rank() OVER (PARTITION BY pair_id ORDER BY coalesce(asked, 0)) > 2;
+CREATE TEMP VIEW first_votes AS
+    SELECT pair_id, annotator, preferred FROM votes ANTI JOIN later_votes USING (row_n);
 CREATE TEMP VIEW sided AS SELECT one.annotator, other.annotator AS other,
         one.preferred = other.preferred AS agreed
     FROM first_votes AS one JOIN first_votes AS other
         ON one.pair_id = other.pair_id AND one.annotator <> other.annotator
     WHERE one.preferred IN ('first', 'second') AND other.preferred IN ('first', 'second');
-CREATE TEMP TABLE judged_pairs AS
-    SELECT pair_id, row_number() OVER (ORDER BY row_n) - 1 AS n, prompt_id, first_id, second_id,
-        p_first
-    FROM comparisons WHERE pair_id IN (SELECT pair_id FROM votes);
+CREATE TEMP TABLE judged_rows AS
+    SELECT row_n, row_number() OVER (ORDER BY row_n) - 1 AS n FROM comparisons
+    WHERE pair_id IN (SELECT pair_id FROM votes);
+CREATE TEMP VIEW judged_pairs AS
+    SELECT pair_id, n, prompt_id, first_id, second_id, p_first
+    FROM comparisons JOIN judged_rows USING (row_n);
 """
 
 
@@ -58,9 +69,11 @@ def add_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def opened(tables: Mapping[str, Source]) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(
+    tables: Mapping[str, Source], memory: str = MEMORY
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database of the tables of `SCHEMAS` with the views; a table that is not given is empty."""
     absent = {name: schema.empty_table() for name, schema in SCHEMAS.items() if name not in tables}
-    with database({**tables, **absent}) as connection:
+    with database({**tables, **absent}, memory) as connection:
         add_views(connection)
         yield connection

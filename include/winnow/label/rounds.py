@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from winnow.campaign import Label
 from winnow.ids import task_id
 from winnow.label.aggregation.votes import by_pair, votes_of
-from winnow.label.database import opened
+from winnow.label.database import NARROW, opened
 from winnow.pieces import read_pieces
 from winnow.records import ASKED
 from winnow.sql import Source
@@ -57,7 +57,7 @@ def follow_up(
         "most": most,
     }
     tables = {"annotations": annotations, "asked": asked, "unanswered": unanswered}
-    with opened(tables) as connection:
+    with opened(tables, NARROW) as connection:
         chosen = connection.sql(_FOLLOW_UP, params=given).to_arrow_table()
     # Bought again first: both parts are in the order of `asked`, which is read once for each.
     for part in (0, 1):

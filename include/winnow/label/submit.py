@@ -5,7 +5,8 @@ say the batch may still cost plus what is missing. Killed at any instruction and
 function ends in the same place, because each step finds what the last attempt left: the container
 by its key, the tasks by their ids. A batch that changed under its key buys only the difference;
 tasks that it no longer wants stay bought (no vendor takes them back) and are counted as `n_extra`.
-What is shown is read and sent a page at a time: of a batch of any size the ids alone are held.
+What is shown is read and sent a page at a time: of a batch of any size the ids alone are held, as
+columns.
 
 Why not retry: a time-out does not say whether the purchase happened; sending again may buy twice.
 """
@@ -13,11 +14,12 @@ Why not retry: a time-out does not say whether the purchase happened; sending ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
 from winnow.errors import Ambiguous, Blocked, Fatal
+from winnow.label.ids import Ids
 from winnow.label.vendor import BatchTerms, LabelVendor, Priced, TaskRequest
 from winnow.money import MICROS
 from winnow.pace import Pace, Say
@@ -29,7 +31,7 @@ class Requests(Protocol):
     """What is to be bought: all ids and prices at once, what is shown a page at a time."""
 
     @property
-    def priced(self) -> Sequence[Priced]:
+    def priced(self) -> Collection[Priced]:
         """Id and price of each task, in sending order."""
 
     def pages(self) -> Iterable[Sequence[TaskRequest]]:
@@ -81,7 +83,7 @@ def submit_tasks(
     """
     requests = Listed(tasks) if isinstance(tasks, Sequence) else tasks
     priced = requests.priced
-    wanted = {task.task_id for task in priced}
+    wanted = Ids(task.task_id for task in priced)
     if len(wanted) < len(priced):
         raise Fatal(
             f"{len(priced) - len(wanted)} of {len(priced)} tasks repeat another's id: the batch "
@@ -91,28 +93,30 @@ def submit_tasks(
     _check_budget(batch_key, estimate, budget)
     ref = open_container() if open_container else vendor.open_batch(batch_key, terms)
     held = vendor.list_task_ids(ref)
-    missing = [task for task in priced if task.task_id not in held]
+    n_missing = len(wanted.only_here(held))
+    missing = (task for task in priced if task.task_id not in held)
     committed = vendor.status(ref).committed + vendor.estimate(missing)
     _check_budget(batch_key, committed, budget)
-    if missing:
-        pace = Pace("tasks sent", len(missing), say)
+    if n_missing:
+        pace = Pace("tasks sent", n_missing, say)
         _send(vendor, ref, batch_key, requests, held, budget, pace)
     del held
     listed = vendor.list_task_ids(ref)
-    absent = sorted(wanted - listed)
-    if absent:
+    absent = wanted.only_here(listed)
+    if len(absent):
         raise Ambiguous(
             f"Vendor batch {ref} ({batch_key}) lists {len(wanted) - len(absent)} of {len(wanted)} "
-            f"tasks; {len(absent)} are not there, the first being {absent[0]}. They may be bought "
-            "in another batch of this account: look there before sending again. Not launched."
+            f"tasks; {len(absent)} are not there, the first being {wanted.at(absent[0])}. They may "
+            "be bought in another batch of this account: look there before sending again. Not "
+            "launched."
         )
     vendor.launch(ref)
     return Submission(
         ref=ref,
         n_tasks=len(priced),
-        n_sent=len(missing),
-        n_already=len(priced) - len(missing),
-        n_extra=len(listed - wanted),
+        n_sent=n_missing,
+        n_already=len(priced) - n_missing,
+        n_extra=len(listed) - len(wanted),
         estimate=estimate,
         committed=committed,
     )
@@ -123,7 +127,7 @@ def _send(
     ref: str,
     batch_key: str,
     requests: Requests,
-    held: set[str],
+    held: Set[str],
     budget: int,
     pace: Pace,
 ) -> None:
@@ -140,7 +144,7 @@ def _send(
         pace.at(n_sent)
 
 
-def _chunks(requests: Requests, held: set[str], size: int) -> Iterator[list[TaskRequest]]:
+def _chunks(requests: Requests, held: Set[str], size: int) -> Iterator[list[TaskRequest]]:
     """The tasks that are not `held`, so many at once."""
     waiting: list[TaskRequest] = []
     for page in requests.pages():

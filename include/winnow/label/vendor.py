@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, get_args
@@ -371,7 +371,7 @@ class LabelVendor(Protocol):
     takes_a_task_once: bool
     snapshot: bool
 
-    def estimate(self, tasks: Sequence[Priced]) -> int:
+    def estimate(self, tasks: Iterable[Priced]) -> int:
         """Micro-dollars that `tasks` cost if all are answered: the sum of their prices."""
         return sum(task.price for task in tasks)
 
@@ -381,7 +381,7 @@ class LabelVendor(Protocol):
     def mark_of(self, ref: str) -> str:
         """The mark of the terms under which the container was made; empty where it has none."""
 
-    def list_task_ids(self, ref: str) -> set[str]:
+    def list_task_ids(self, ref: str) -> Set[str]:
         """Ids of all tasks in the batch, also of those that ended without an answer."""
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:

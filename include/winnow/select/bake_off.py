@@ -130,7 +130,7 @@ def explored_pairs(
     """
     ((name, head),) = heads.items()
     state = PoolState(pool, heads, rules, with_policy=True)
-    open_e = pool.open_pairs(state.order_m, state.first_e, state.second_e)
+    open_e = pool.open_pairs(state.order_m)
     chance_se = picks(state, open_e)
     m = len(state.order_m)
     place = {pool.response_ids[row]: k for k, row in enumerate(state.order_m.tolist())}

@@ -72,6 +72,13 @@ class NightRules:
         return sorted(self.floors)
 
     @property
+    def are_alike(self) -> bool:
+        """Whether every prompt gets the same number of pairs, whatever the others are worth."""
+        limits = (self.min_pairs_per_prompt, self.max_pairs_per_prompt)
+        is_fixed = limits == (self.pool_rules.budget,) * 2
+        return is_fixed and self.total_pairs is None and not self.floors
+
+    @property
     def promised_per_prompt(self) -> int:
         """Pairs that a prompt may take before any is shared out, by minimum or exploration."""
         explored = math.ceil(self.pool_rules.exploration * self.pool_rules.budget)
@@ -155,7 +162,7 @@ def capacity_of_rows(
 def _pool_capacity(pool: Pool, rules: NightRules) -> Capacity:
     order_m = pool.distinct()
     first_e, second_e = packed_pairs(len(order_m))
-    open_e = pool.open_pairs(order_m, first_e, second_e)
+    open_e = pool.open_pairs(order_m)
     member_ke = floor_members(pool, order_m[first_e], order_m[second_e], rules.strata)
     cap = rules.pool_rules.max_pairs_per_response
     left_m = np.full(len(order_m), len(order_m) if cap is None else cap, dtype=np.intp)

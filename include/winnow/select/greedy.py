@@ -30,10 +30,10 @@ from winnow.errors import Corrupt
 from winnow.reward.posterior import Head, observe_pairs
 from winnow.select.blas import one_blas_thread
 from winnow.select.contest import SLACK
-from winnow.select.packing import pairs_of_each
-from winnow.select.pool import Pool, has_copies
+from winnow.select.packing import has_copies, pairs_of_each
+from winnow.select.pool import Pool
 from winnow.select.rules import UNGUIDED, Candidate, Choice, Rules
-from winnow.select.state import EVERY, PoolState
+from winnow.select.state import EVERY, PoolState, Rows
 from winnow.select.strategies import STRATEGIES, Strategy, strategy_named
 
 Heads = Mapping[str, Head] | Head
@@ -62,7 +62,7 @@ class PoolChooser:
         self._rules, self._strategy = rules, strategy_named(rules.strategy, strategies)
         state = PoolState(pool, by_dimension(heads), rules, self._strategy.with_policy)
         self._state = state
-        open_e = pool.open_pairs(state.order_m, state.first_e, state.second_e)
+        open_e = pool.open_pairs(state.order_m)
         self._penalty_e = np.where(open_e, 0.0, -np.inf)
         self._spreads = rules.fresh_first and rules.strategy not in UNGUIDED
         # The open pairs of which no response was chosen yet.
@@ -113,7 +113,7 @@ class PoolChooser:
         propensity = expected / len(open_pairs)
 
         def asked(pair: int) -> Candidate:
-            return self._candidate(pair, float(self._score(np.array([pair]))[0]))
+            return self._candidate(pair, float(self._score(slice(pair, pair + 1))[0]))
 
         return [self._add(asked(pair), "exploration", propensity) for pair in drawn]
 
@@ -172,7 +172,7 @@ class PoolChooser:
         ends_2e = np.array([self._state.first_e[picked], self._state.second_e[picked]], np.intp)
         return Compared(self.choices, self._state.features_md[ends_2e])
 
-    def _score(self, rows: IndexArray) -> FloatArray:
+    def _score(self, rows: Rows) -> FloatArray:
         score_c = self._strategy.score(self._state, rows)
         if self._last_e is not None:
             self._last_e[rows] = score_c
@@ -226,7 +226,7 @@ def choose_pairs(
     Fewer than the budget come back when the eligible pairs or a cap run out.
     """
     with one_blas_thread():
-        return _choose(pool, by_dimension(heads), rules, strategies).choices
+        return compared_in(pool, heads, rules, strategies).choices
 
 
 class Compared(NamedTuple):
@@ -236,16 +236,24 @@ class Compared(NamedTuple):
     compared_2ed: FloatArray
 
 
-def _choose(
-    pool: Pool, heads: Mapping[str, Head], rules: Rules, strategies: Strategies
+def compared_in(
+    pool: Pool,
+    heads: Heads,
+    rules: Rules,
+    strategies: Strategies = STRATEGIES,
+    reason: str = "best",
 ) -> Compared:
+    """`choose_pairs`, for callers that hold `one_blas_thread` and go on to teach the heads.
+
+    `reason`: why those are taken that were not drawn.
+    """
     chooser = PoolChooser(pool, heads, rules, strategies)
     chooser.explore()
     while len(chooser.choices) < rules.budget:
         candidate = chooser.best()
         if candidate is None:
             break
-        chooser.take(candidate)
+        chooser.take(candidate, reason)
     return chooser.compared()
 
 
@@ -326,7 +334,7 @@ def _choose_shard(
     strategies: Strategies,
 ) -> list[Compared]:
     def choose(pool: Pool) -> Compared:
-        return _choose(pool, heads, rules, strategies)
+        return compared_in(pool, heads, rules, strategies)
 
     with one_blas_thread():
         if threads == 1:

@@ -28,7 +28,7 @@ from winnow.select.blas import one_blas_thread
 from winnow.select.budget import Capacity, NightRules, count_capacity
 from winnow.select.coverage import CONTESTED, floor_members, shard_quota
 from winnow.select.filling import fill, reserve
-from winnow.select.greedy import Heads, by_dimension, taught
+from winnow.select.greedy import Compared, Heads, by_dimension, compared_in, taught
 from winnow.select.night_pool import NightPool, total_supply
 from winnow.select.pool import Pool
 from winnow.select.reservations import Reservations, Slots
@@ -201,49 +201,74 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
             )
         with one_blas_thread():
             asked = [_asked(pool, self.heads) for pool in shard]
-            explored = [
-                NightPool(pool, heads, self._rules)
-                for pool, heads in zip(shard, asked, strict=True)
-            ]
-            chosen = [(p, each.chooser.choices) for p, each in zip(shard, explored, strict=True)]
-            plan = self._plan(explored, chosen, later)
-            left_over = fill(explored, plan, self._rules.strata)
+            choose = self._one_by_one if self._rules.are_alike else self._together
+            compared, left_over = choose(shard, asked, later)
             names_of = [tuple(heads) for heads in asked]
             for names in sorted(set(names_of)):
                 teaching = [
-                    pool.chooser.compared()
-                    for pool, own in zip(explored, names_of, strict=True)
-                    if own == names and pool.chooser.choices
+                    each
+                    for each, own in zip(compared, names_of, strict=True)
+                    if own == names and each.choices
                 ]
                 before = {name: self.heads[name] for name in names}
                 self.heads |= taught(before, teaching, self._rules.pool_rules.residual_sd)
+        chosen = [(pool, each.choices) for pool, each in zip(shard, compared, strict=True)]
         self.report.add(chosen)
         self.report.carried += left_over if later.n_prompts else 0
         self._left = later
         return chosen
 
+    def _one_by_one(
+        self, shard: Sequence[Pool], asked: Sequence[Mapping[str, Head]], later: Capacity
+    ) -> tuple[list[Compared], int]:
+        """What was chosen, where no pool's pairs depend on another's, and the pairs left over.
+
+        As `_together` would, but of one pool after another, which the processor's cache holds.
+        """
+        compared = [
+            compared_in(pool, heads, self._rules.pool_rules, reason="minimum")
+            for pool, heads in zip(shard, asked, strict=True)
+        ]
+        n_chosen = sum(len(each.choices) for each in compared)
+        return compared, self._share(len(shard), later) - n_chosen
+
+    def _together(
+        self, shard: Sequence[Pool], asked: Sequence[Mapping[str, Head]], later: Capacity
+    ) -> tuple[list[Compared], int]:
+        """What was chosen, where the pools share slots, and the pairs left over."""
+        explored = [
+            NightPool(pool, heads, self._rules) for pool, heads in zip(shard, asked, strict=True)
+        ]
+        chosen = [(p, each.chooser.choices) for p, each in zip(shard, explored, strict=True)]
+        left_over = fill(explored, self._plan(explored, chosen, later), self._rules.strata)
+        return [each.chooser.compared() for each in explored], left_over
+
+    def _share(self, n_pools: int, later: Capacity, need: int = 0, kept: int = 0) -> int:
+        """A shard's share of the budget, explored pairs included.
+
+        It is in proportion to prompts, but at least what minimums and floors need here and what
+        later prompts cannot take, and at most what those do not need; `kept` for their floors.
+        """
+        unspent = self.report.unspent
+        most, surplus = unspent - later.promised, unspent - later.most
+        even = unspent * n_pools // (n_pools + later.n_prompts)
+        return min(max(need, surplus, min(even, most - kept)), most)
+
     def _plan(
         self, pools: Sequence[NightPool], explored: Chosen, later: Capacity
     ) -> Reservations | Slots:
-        """The shard's share of the budget, and the part of it that floors want.
-
-        The share is in proportion to prompts, but at least what minimums and floors need here and
-        what later prompts cannot take, and at most what those do not need.
-        """
-        rules, unspent = self._rules, self.report.unspent
-        got_k = self.report.got_k
+        """The shard's share of the budget, and the part of it that floors want."""
+        rules, got_k = self._rules, self.report.got_k
         for pool, choices in explored if rules.strata else ():
             got_k = got_k + floor_counts(pool, choices, rules.strata)
         wanted_k = np.array(list(self.report.wanted.values()), dtype=np.int64)
         here = total_supply(pools, len(wanted_k))
         quota_k, later_k = shard_quota(np.maximum(wanted_k - got_k, 0), here, later.floors)
         n_explored = sum(len(choices) for _, choices in explored)
-        most = unspent - n_explored - later.promised
+        most = self.report.unspent - n_explored - later.promised
         plan = reserve(pools, quota_k, most)
-        even = unspent * len(pools) // (len(pools) + later.n_prompts) - n_explored
-        surplus = unspent - n_explored - later.most
-        slots = max(plan.need, surplus, min(even, most - int(later_k.sum())))
-        return replace(plan, slots=min(slots, most))
+        need, kept = plan.need + n_explored, int(later_k.sum())
+        return replace(plan, slots=self._share(len(pools), later, need, kept) - n_explored)
 
 
 def _asked(pool: Pool, heads: Mapping[str, Head]) -> dict[str, Head]:

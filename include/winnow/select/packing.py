@@ -63,6 +63,32 @@ def packed_forms(form_mm: FloatArray) -> FloatArray:
 
 
 @compiled
+def open_to_each_other(cluster_m: IndexArray, blocked_m: BoolArray) -> BoolArray:
+    """Mask (e,) of the pairs of two different clusters of which neither response is blocked."""
+    m = len(cluster_m)
+    open_e = np.empty(m * (m - 1) // 2, np.bool_)
+    start = 0
+    for i in range(m):
+        open_j = open_e[start : start + m - i - 1]
+        cluster_j, blocked_j = cluster_m[i + 1 :], blocked_m[i + 1 :]
+        for j in range(len(open_j)):
+            open_j[j] = (cluster_j[j] != cluster_m[i]) & ~(blocked_j[j] | blocked_m[i])
+        start += m - i - 1
+    return open_e
+
+
+@compiled
+def has_copies(value_m: IndexArray) -> BoolArray:
+    """Mask (m,) of the values that come more than once."""
+    has_m = np.zeros(len(value_m), np.bool_)
+    for i in range(len(value_m)):
+        for j in range(i):
+            if value_m[i] == value_m[j]:
+                has_m[i] = has_m[j] = True
+    return has_m
+
+
+@compiled
 def matched_pairs(
     first_e: IndexArray, second_e: IndexArray, among_e: BoolArray, left_m: IndexArray
 ) -> int:

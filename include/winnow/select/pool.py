@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from winnow.arrays import BoolArray, IndexArray
 from winnow.errors import Corrupt
+from winnow.select.packing import open_to_each_other, packed_pairs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,30 +78,18 @@ class Pool:
         first = dict(zip(reversed(ids), reversed(range(len(ids))), strict=True))
         return np.array([first[response] for response in sorted(first)], dtype=np.intp)
 
-    def open_pairs(
-        self, order_m: IndexArray, first_e: IndexArray, second_e: IndexArray
-    ) -> BoolArray:
-        """Mask (e,) of the pairs of `order_m` positions `first_e` and `second_e` one may choose."""
-        open_e = np.ones(len(first_e), dtype=np.bool_)
+    def open_pairs(self, order_m: IndexArray) -> BoolArray:
+        """Mask (e,) of the packed pairs of the responses `order_m` that may be chosen."""
+        m = len(order_m)
+        open_e = np.ones(m * (m - 1) // 2, dtype=np.bool_)
+        if self.clusters is not None or self.blocked is not None:
+            cluster_m, blocked_m = np.arange(m), np.zeros(m, np.bool_)
+            if self.clusters is not None:
+                cluster_m = np.asarray(self.clusters, np.intp)[order_m]
+            if self.blocked is not None:
+                blocked_m = np.asarray(self.blocked, np.bool_)[order_m]
+            open_e = open_to_each_other(cluster_m, blocked_m)
         if self.eligible_nn is not None:
+            first_e, second_e = packed_pairs(m)
             open_e &= self.eligible_nn[order_m[first_e], order_m[second_e]]
-        if self.clusters is not None:
-            cluster_m = np.asarray(self.clusters)[order_m]
-            if has_copies(cluster_m).any():
-                open_e &= cluster_m[first_e] != cluster_m[second_e]
-        if self.blocked is not None and self.blocked.any():
-            blocked_m = np.asarray(self.blocked)[order_m]
-            open_e &= ~(blocked_m[first_e] | blocked_m[second_e])
         return open_e
-
-
-def has_copies(value_m: IndexArray) -> BoolArray:
-    """Mask (m,) of the values that come more than once.
-
-    >>> has_copies(np.array([3, 1, 3])).tolist()
-    [True, False, True]
-    """
-    if len(value_m) and value_m.min() >= 0 and value_m.max() < 4 * len(value_m):
-        return np.asarray(np.bincount(value_m)[value_m] > 1)
-    _, number_m, size_k = np.unique(value_m, return_inverse=True, return_counts=True)
-    return np.asarray(size_k[number_m] > 1)

@@ -113,6 +113,20 @@ def test_what_two_writers_added_at_once_is_asked_once(world, make_tasks) -> None
     assert world.connect().status(ref).n_tasks == 2
 
 
+def test_a_twin_that_comes_before_what_was_read_is_the_first_to_all(world, make_tasks) -> None:
+    vendor = world.connect()
+    ref = vendor.open_batch("night/1", terms_of(world))
+    vendor.add_tasks(ref, make_tasks(2))
+    assert vendor.status(ref).committed == vendor.estimate(make_tasks(2))
+    task = make_tasks(1)[0]
+    line = json.dumps({"task_id": task.task_id, "price": task.price + 1}).encode() + b"\n"
+    world.store.create(f"{ref}/input/0000-twin.jsonl", line)
+    assert vendor.status(ref).committed == vendor.estimate(make_tasks(2)) + 1
+    vendor.launch(ref)
+    asked = world.store.read(f"{ref}/input.manifest").splitlines(keepends=True)
+    assert len(asked) == 2 and asked[0] == line
+
+
 def test_a_vendor_that_says_it_is_done_ends_the_batch(world, make_tasks) -> None:
     tasks = make_tasks(3)
     ref = submit(world, "night/1", tasks).ref

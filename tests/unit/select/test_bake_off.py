@@ -61,7 +61,7 @@ def all_pairs(of: Pool) -> list[tuple[str, str]]:
 def test_a_strategy_picks_evenly_among_its_best_tenth(n: int, seed: int) -> None:
     one = pool(n, seed)
     state = PoolState(one, {"reward": head()}, RULES, with_policy=True)
-    open_e = one.open_pairs(state.order_m, state.first_e, state.second_e)
+    open_e = one.open_pairs(state.order_m)
     chance_se = picks(state, open_e)
     assert chance_se.sum(axis=1) == pytest.approx(1.0)
     n_best = max(1, round(BEST_SHARE * n * (n - 1) / 2))

@@ -73,6 +73,25 @@ def test_a_fixed_budget_per_prompt_gives_what_choose_pairs_gives(
         heads = observe(heads, list(zip(shard, expected, strict=True)))
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=8),
+    budget=st.integers(1, 4),
+    exploration=st.sampled_from([0.0, 0.3]),
+    cap=st.sampled_from([None, 1, 2]),
+)
+def test_prompts_that_all_get_as_many_are_chosen_from_as_if_they_shared(
+    sizes: list[int], budget: int, exploration: float, cap: int | None
+) -> None:
+    rules = Rules(budget, "decision_gain", exploration, cap)
+    alike = NightRules(rules, budget, budget, shard_size=3)
+    sharing = replace(alike, total_pairs=budget * len(sizes))
+    assert alike.are_alike and not sharing.are_alike
+    one, other = (night_of(pools_of(sizes), each) for each in (alike, sharing))
+    assert [choices for _, choices in one] == [choices for _, choices in other]
+    assert repr(one.report) == repr(other.report)
+
+
 def merged_by_gain(pools: list[Pool], rules: NightRules, budget: int) -> list[int]:
     """Pairs per pool by an obvious water-filling of each pool's own sequence of gains."""
     deepest = replace(rules.pool_rules, budget=rules.max_pairs_per_prompt)

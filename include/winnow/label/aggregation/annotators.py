@@ -173,7 +173,7 @@ CREATE OR REPLACE TEMP TABLE gold_items AS
 SELECT task_id, row_number() OVER (ORDER BY task_id) - 1 AS item, class_of(expected) AS known
 FROM (SELECT DISTINCT task_id, expected FROM judged JOIN tasks USING (task_id)
       WHERE judged.kind = 'gold' AND expected IS NOT NULL);
-CREATE OR REPLACE TEMP TABLE used AS
+CREATE OR REPLACE TEMP VIEW used AS
 SELECT annotation_id, n AS pair, annotator, preferred, swapped, strength,
     kind = 'comparison' AS counts
 FROM judged JOIN judged_pairs USING (pair_id) WHERE kind IN ('comparison', 'repeat')

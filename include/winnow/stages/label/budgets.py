@@ -8,7 +8,7 @@ other campaigns for the one that they were begun with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -39,7 +39,7 @@ def reserve(
     batch: Batch,
     vendor: LabelVendor,
     number: int,
-    requests: Sequence[Priced],
+    requests: Collection[Priced],
     left: int,
     limits: Limits,
 ) -> None:
@@ -55,7 +55,7 @@ def reserve(
             return  # bought by a version before 0.4
         ref = check_container(batch, number, vendor).ref
         held = vendor.list_task_ids(ref)
-        missing = [request for request in requests if request.task_id not in held]
+        missing = (request for request in requests if request.task_id not in held)
         price = vendor.status(ref).committed + vendor.estimate(missing)
     if price <= left:
         purchase.reserve(price, limits)

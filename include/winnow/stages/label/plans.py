@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,6 +76,26 @@ class PricedTask(NamedTuple):
     price: int
 
 
+_PRICED = pa.schema([ASKED.field(name) for name in PricedTask._fields])
+
+
+@dataclass(frozen=True, slots=True)
+class _PricedTasks(Collection[PricedTask]):
+    """The tasks of a table of `_PRICED`; a page's worth at a time is Python's."""
+
+    rows: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[PricedTask]:
+        for page in read_pieces(self.rows, PAGE):
+            yield from map(PricedTask, *(column.to_pylist() for column in page.columns))
+
+    def __contains__(self, task: object) -> bool:
+        return any(task == each for each in self)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A frozen plan of a round.
@@ -111,12 +131,8 @@ class Plan:
 
     def requests(self) -> PlannedRequests:
         """What is to be bought, for `winnow.label.submit`."""
-        priced = [
-            PricedTask(*task)
-            for page in self.rows(["task_id", "price"])
-            for task in zip(page["task_id"].to_pylist(), page["price"].to_pylist(), strict=True)
-        ]
-        return PlannedRequests(self, priced)
+        rows = pa.Table.from_batches(self.rows(_PRICED.names), _PRICED)
+        return PlannedRequests(self, _PricedTasks(rows))
 
     @property
     def tasks(self) -> pa.Table:
@@ -134,10 +150,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequests:
-    """The requests of a plan: ids and prices in memory, what is shown a page at a time."""
+    """The requests of a plan: ids and prices as columns, what is shown a page at a time."""
 
     plan: Plan
-    priced: Sequence[PricedTask]
+    priced: Collection[PricedTask]
 
     def pages(self) -> Iterator[list[TaskRequest]]:
         """The tasks in sending order."""

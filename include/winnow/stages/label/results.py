@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, table_files
 from winnow.ids import canonical_json
 from winnow.label.aggregation.aggregate import aggregate
 from winnow.label.aggregation.annotators import annotator_report
 from winnow.label.aggregation.certainty import estimate_error_rate
 from winnow.label.aggregation.votes import GOLD
-from winnow.label.database import opened
+from winnow.label.database import NARROW, opened
 from winnow.records import Quarantined
 from winnow.sql import count
 from winnow.validate.metrics import label_figures
@@ -53,7 +55,11 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
         "tasks": home.tasks,
         "annotations": home.annotations,
     }
-    with table_files(batch.lake, stored) as files, opened(files) as labels:
+    unasked = pa.table({"pair_id": pa.array([r.record_id for r in home.unasked], pa.string())})
+    with (
+        table_files(batch.lake, stored) as files,
+        opened({**files, "unasked": unasked}, NARROW) as labels,
+    ):
         preferences = aggregate(labels, batch.campaign.label.aggregation)
         report = [each.as_dict() for each in annotator_report(labels)]
         figures = label_figures(labels).as_dict()
@@ -64,12 +70,14 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             for (pair,) in labels.sql(_SILENT).fetchall()
         ]
         counts = {
+            "rows_in": count(labels, "(SELECT DISTINCT pair_id FROM comparisons)"),
+            "quarantined": len(silent)
+            + count(labels, "unasked SEMI JOIN comparisons USING (pair_id)"),
             "tasks": count(labels, "tasks"),
             "follow_ups": count(labels, "tasks WHERE round > 0"),
             "gold": count(labels, f"tasks WHERE kind = '{GOLD}'"),
             "unanswered": count(labels, _UNANSWERED),
         }
-        pairs = {row[0] for row in labels.sql("SELECT pair_id FROM comparisons").fetchall()}
     quarantined = quarantine_table([*home.unasked, *home.rejected, *silent])
     return batch.commit(
         STAGE,
@@ -84,10 +92,8 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             "quarantine": batch.write_table(STAGE, "quarantine", quarantined),
         },
         counts={
-            "rows_in": len(pairs),
-            "rows_out": preferences.num_rows,
-            "quarantined": len(silent) + sum(row.record_id in pairs for row in home.unasked),
             **counts,
+            "rows_out": preferences.num_rows,
             "taken_over": sum(home.taken_over.values()),
             "annotations": home.annotations.n_rows,
             "annotations_quarantined": len(home.rejected),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
-from typing import Any
+from operator import attrgetter
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -21,7 +22,7 @@ from winnow.campaign import Label, Select
 from winnow.expand.features import vectors_table
 from winnow.ids import pair_id
 from winnow.pace import Pace, noted
-from winnow.records import COMPARED, COMPARISONS, Quarantined, to_table
+from winnow.records import COMPARED, COMPARISONS, Quarantined
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import Capacity, NightRules
@@ -32,8 +33,6 @@ from winnow.stages.select import reward_model
 from winnow.stages.select.candidates import Candidates, NightCandidates
 
 STAGE = "select"
-
-Row = Mapping[str, Any]
 
 _OF_CHOICE = (
     *("kind", "rank", "reason", "info_gain", "decision_gain", "score"),
@@ -78,9 +77,9 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
             for name, schema in (("comparisons", COMPARISONS), ("compared", COMPARED))
         )
 
-        def write(number: int, part: Candidates, rows: Sequence[Row]) -> None:
-            comparisons.add(to_table(rows, COMPARISONS))
-            compared.add(chosen.compared(number, part, rows))
+        def write(part: Part) -> None:
+            comparisons.add(chosen.comparisons(part))
+            compared.add(chosen.compared(part))
 
         # A part is written while the next one is chosen from.
         last: Future[None] | None = None
@@ -88,7 +87,7 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
         for each in stack.enter_context(closing(chosen.parts(seen.capacity))):
             if last is not None:
                 last.result()
-            last = writer.submit(write, *each)
+            last = writer.submit(write, each)
             pace.at(chosen.n_prompts)
         if last is not None:
             last.result()
@@ -128,6 +127,14 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     )
 
 
+class Part(NamedTuple):
+    """A part of the pools, by its number, and what was chosen of each prompt's, in their order."""
+
+    number: int
+    candidates: Candidates
+    chosen: list[list[Choice]]
+
+
 class _Chosen:
     """A night being chosen, part by part.
 
@@ -148,54 +155,76 @@ class _Chosen:
         self.n_prompts = self.n_conflicts = 0
         self.alone: list[Quarantined] = []
 
-    def parts(self, capacity: Capacity) -> Generator[tuple[int, Candidates, list[Row]], None, None]:
-        """Rows of `COMPARISONS` of one part of the pools after another."""
-        waiting: deque[tuple[int, Candidates]] = deque()
+    def parts(self, capacity: Capacity) -> Generator[Part, None, None]:
+        """What was chosen of one part of the pools after another."""
+        waiting: deque[Part] = deque()
 
         def pools() -> Iterator[Pool]:
             for number, (part, features_rd) in enumerate(self._candidates.parts(self._model)):
-                waiting.append((number, part))
+                waiting.append(Part(number, part, []))
                 yield from part.pools(features_rd)
 
         night = Night(pools(), self._model.heads, self._rules, capacity)
         self.report = night.report
-        rows: list[Row] = []
-        n_here = 0
         for pool, choices in night:
-            while n_here == len(waiting[0][1].rows_of):
-                yield *waiting.popleft(), rows
-                rows, n_here = [], 0
-            rows += self._of_pool(waiting[0][1], pool, choices)
-            n_here += 1
-        while waiting:
-            yield *waiting.popleft(), rows
-            rows = []
+            while len(waiting[0].chosen) == len(waiting[0].candidates.rows_of):
+                yield waiting.popleft()
+            waiting[0].chosen.append(choices)
+            self._count(pool, choices)
+        yield from waiting
 
-    def _of_pool(
-        self, part: Candidates, pool: Pool, choices: Sequence[Choice]
-    ) -> Iterator[dict[str, Any]]:
+    def _count(self, pool: Pool, choices: Sequence[Choice]) -> None:
         self.n_prompts += 1
+        self.n_conflicts += sum([choice.conflict for choice in choices])
         if not choices:
             detail = (
                 f"the pool holds {len(set(pool.response_ids))} distinct response(s) and no pair of "
                 "them is worth comparing"
             )
             self.alone.append(Quarantined(STAGE, "no_pair", detail, record_id=pool.prompt_id))
-        for choice in choices:
-            self.n_conflicts += choice.conflict
-            prompt = part.prompts[pool.prompt_id]
-            yield _comparison(self._batch, self._rules, prompt, pool, choice, self._version)
 
-    def compared(self, number: int, part: Candidates, comparisons: Sequence[Row]) -> pa.Table:
+    def comparisons(self, part: Part) -> pa.Table:
+        """The pairs of a part, as `COMPARISONS`."""
+        candidates = part.candidates
+        prompts = [
+            prompt
+            for prompt, choices in zip(candidates.rows_of, part.chosen, strict=True)
+            for _ in choices
+        ]
+        pairs = [tuple(candidates.response_ids[row] for row in pair) for pair in _places(part)]
+        choices = [choice for of_pool in part.chosen for choice in of_pool]
+        alike = {
+            "strategy": self._rules.pool_rules.strategy,
+            "posterior_version": self._version,
+            "expected_cost": expected_cost(self._batch.campaign.label),
+        }
+        columns = {
+            "pair_id": [pair_id(*pair) for pair in pairs],
+            "prompt_id": prompts,
+            "first_id": [first for first, _ in pairs],
+            "second_id": [second for _, second in pairs],
+            "dimension": [candidates.prompts[prompt]["dimension"] for prompt in prompts],
+            **{name: list(map(attrgetter(name), choices)) for name in _OF_CHOICE},
+            **{name: [value] * len(choices) for name, value in alike.items()},
+        }
+        return pa.table(columns, schema=COMPARISONS)
+
+    def compared(self, part: Part) -> pa.Table:
         """The compared responses of a part with all that later stages read of them."""
-        sides = ("first_id", "second_id")
-        compared = sorted({(c["prompt_id"], c[side]) for c in comparisons for side in sides})
-        place = {response: row for row, response in enumerate(part.response_ids)}
-        ids = [response for _, response in compared]
-        raw_xc = part.raw_rc[[place[response] for response in ids]]
-        vectors = vectors_table(ids, raw_xc, self._model.feature_version)
-        prompts = self._candidates.prompts_of({prompt for prompt, _ in compared})
-        return with_pool_columns(vectors, self._candidates.responses(number), prompts)
+        candidates = part.candidates
+        # Rows of a part are in order of their prompts, then of their own ids.
+        rows = sorted({row for pair in _places(part) for row in pair})
+        ids = [candidates.response_ids[row] for row in rows]
+        vectors = vectors_table(ids, candidates.raw_rc[rows], self._model.feature_version)
+        prompts = self._candidates.prompts_of(candidates.rows_of)
+        return with_pool_columns(vectors, self._candidates.responses(part.number), prompts)
+
+
+def _places(part: Part) -> Iterator[tuple[int, int]]:
+    """Rows of both responses of each pair."""
+    for rows, choices in zip(part.candidates.rows_of.values(), part.chosen, strict=True):
+        for choice in choices:
+            yield rows.start + choice.i, rows.start + choice.j
 
 
 def reward_model_for(batch: Batch, candidates: NightCandidates) -> tuple[RewardModel, GateState]:
@@ -273,23 +302,6 @@ def _dimension(model: RewardModel) -> float:
 
 def _n_labels(model: RewardModel) -> int:
     return sum(head.n_labels for head in model.heads.values())
-
-
-def _comparison(
-    batch: Batch, rules: NightRules, prompt: Row, pool: Pool, choice: Choice, model_version: str
-) -> dict[str, Any]:
-    first, second = pool.response_ids[choice.i], pool.response_ids[choice.j]
-    return {
-        "pair_id": pair_id(first, second),
-        "prompt_id": pool.prompt_id,
-        "first_id": first,
-        "second_id": second,
-        "strategy": rules.pool_rules.strategy,
-        **{name: getattr(choice, name) for name in _OF_CHOICE},
-        "dimension": prompt["dimension"],
-        "posterior_version": model_version,
-        "expected_cost": expected_cost(batch.campaign.label),
-    }
 
 
 def expected_cost(label: Label) -> int:

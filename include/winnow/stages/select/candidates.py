@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,10 +109,14 @@ class Candidates:
         """Features (r, d) as `model` reads them, centred within each pool."""
         runs, d = list(self.rows_of.values()), model.projection.n_features
         projected_rd = np.empty((len(self.response_ids), d))
-        for start in range(0, len(runs), _POOLS_AT_ONCE):
-            some = runs[start : start + _POOLS_AT_ONCE]
+        groups = [runs[k : k + _POOLS_AT_ONCE] for k in range(0, len(runs), _POOLS_AT_ONCE)]
+        most = max((some[-1].stop - some[0].start for some in groups), default=0)
+        # One for all groups: memory of such a size is asked of the kernel each time.
+        held_xc = np.empty((most, model.n_columns))
+        for some in groups:
             first, last = some[0].start, some[-1].stop
-            raw_xc = self.raw_rc[first:last, : model.n_columns].astype(np.float64)
+            raw_xc = held_xc[: last - first]
+            raw_xc[:] = self.raw_rc[first:last, : model.n_columns]
             projected_xd = model.projection.apply(raw_xc)
             starts, sizes = (np.array([[r.start - first, r.stop - r.start] for r in some])).T
             mean_pd = np.add.reduceat(projected_xd, starts) / sizes[:, None]
@@ -331,12 +336,12 @@ class NightCandidates:
         table = read_table(lake, self._stored["candidates"][number])
         order_r = _order(table)
         table = table.take(order_r)
-        ids, prompt_of = (table[name].to_pylist() for name in ("response_id", "prompt_id"))
+        ids, rows_of = table["response_id"].to_pylist(), _runs(table["prompt_id"])
         raw_rc = np.zeros((len(ids), 0), np.float16)
         if not bare and ids:
             features = read_table(lake, self._stored["features"][number])
             raw_rc = stored_vectors(features, table["response_id"])
-        prompts = self.prompts_of(set(prompt_of)).to_pylist()
+        prompts = self.prompts_of(rows_of).to_pylist()
         return Candidates(
             prompts={row["prompt_id"]: row for row in prompts},
             response_ids=ids,
@@ -347,7 +352,7 @@ class NightCandidates:
             clusters_r=table["cluster"].to_numpy().astype(np.intp),
             raw_rc=raw_rc,
             columns=self.columns,
-            rows_of=_runs(prompt_of),
+            rows_of=rows_of,
             one_dimension=self._settings.head_per_dimension,
         )
 
@@ -391,7 +396,8 @@ def candidates_of(
         Corrupt: Responses and features do not match.
     """
     settings = batch.campaign.select
-    rows, prompt_rows = responses.take(_order(responses)).to_pylist(), prompts.to_pylist()
+    responses = responses.take(_order(responses))
+    rows, prompt_rows = responses.to_pylist(), prompts.to_pylist()
     columns = columns_of(batch.require("expand"), batch.campaign.expand)
     ids = [row["response_id"] for row in rows]
     asked = {row["prompt_id"]: prompt_text(row) for row in prompt_rows}
@@ -407,7 +413,7 @@ def candidates_of(
         clusters_r=screened.clusters_r,
         raw_rc=screened.raw_rc,
         columns=columns,
-        rows_of=_runs([row["prompt_id"] for row in rows]),
+        rows_of=_runs(responses["prompt_id"]),
         one_dimension=settings.head_per_dimension,
     )
 
@@ -418,11 +424,11 @@ def _order(responses: pa.Table) -> pa.Array:
     return pc.sort_indices(responses.select(["prompt_id", "response_id"]), sort_keys=by)
 
 
-def _runs(prompt_r: Sequence[str]) -> dict[str, slice]:
+def _runs(prompt_r: pa.ChunkedArray) -> dict[str, slice]:
     """The run of rows of each prompt."""
-    starts = [row for row, prompt in enumerate(prompt_r) if not row or prompt != prompt_r[row - 1]]
-    ends = [*starts[1:], len(prompt_r)][: len(starts)]
-    return {prompt_r[a]: slice(a, b) for a, b in zip(starts, ends, strict=True)}
+    runs = pc.run_end_encode(prompt_r.combine_chunks())
+    bounds = pairwise([0, *runs.run_ends.to_pylist()])
+    return {p: slice(a, b) for p, (a, b) in zip(runs.values.to_pylist(), bounds, strict=True)}
 
 
 def _flags(column: pa.ChunkedArray) -> list[list[str] | None]:

@@ -19,8 +19,13 @@ output holds now is what stands: an answer that is gone was retracted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 from winnow.errors import Fatal
 from winnow.ingest.values import Unreadable
@@ -34,7 +39,7 @@ from winnow.label.vendors.file_drop.answers import (
     strange_files,
 )
 from winnow.label.vendors.file_drop.folder import (
-    AskedLine,
+    AskedLines,
     BatchFolder,
     FolderVendor,
     counted,
@@ -43,6 +48,8 @@ from winnow.label.vendors.file_drop.folder import (
 
 FILE_LINES = 1_000_000
 """Most lines of a file of answers."""
+_BITS = 32
+"""Of a number of 64, those that tell who answered; the others tell of which task."""
 
 
 def connect(account: VendorAccount) -> LabelVendor:
@@ -60,39 +67,46 @@ class FileDropVendor(FolderVendor):
         """Where the batch stands, by the files that are there; each person who answers is paid."""
         folder = self._look(ref)
         tasks = folder.tasks()
-        answers, faults = self._answers(folder, tasks)
-        answered = {task_id for task_id, _ in answers}
+        place_v, faults = self._answers(folder, tasks)
+        answered = np.unique(place_v)
         state = _state(folder, len(tasks) - len(answered), self._now())
-        charged = sum(tasks[task_id].price for task_id, _ in answers)
-        return counted(state, tasks, answered, faults, charged)
+        return counted(state, tasks, answered, faults, int(tasks.price_n[place_v].sum()))
 
     def _answers(
-        self, folder: BatchFolder, tasks: Mapping[str, AskedLine]
-    ) -> tuple[set[tuple[str, str | None]], list[str]]:
-        """Task and annotator of each answer to the batch, and what is wrong with the others."""
-        answers: set[tuple[str, str | None]] = set()
+        self, folder: BatchFolder, tasks: AskedLines
+    ) -> tuple[NDArray[np.int64], list[str]]:
+        """Places of the tasks that were answered, one for each person that answers, and faults."""
+        answers = array("q")
+        people: dict[str | None, int] = {}
         faults = strange_files(folder)
+
+        def note(task_id: str, annotator: str | None) -> bool:
+            place = tasks.ids.place(task_id)
+            if place is not None:
+                answers.append(place << _BITS | people.setdefault(annotator, len(people)))
+            return place is not None
+
         for path in answer_files(folder):
             lines, fault = self._lines(path)
             faults += [f"{path}, {fault}"] if fault else []
             for number, line in enumerate(lines, start=1):
                 try:
                     answer = read_line(line, tasks)
-                    if answer.task_id not in tasks:
+                    if not note(answer.task_id, answer.annotator):
                         raise Unreadable("unknown_task", "the batch asked for no such task")
-                    answers.add((answer.task_id, answer.annotator))
                 except Unreadable as error:
                     faults.append(f"answer {number} of {path}, {error}")
-                    done = is_answer(line, tasks)
-                    answers |= {done} if done else set()
-        return answers, faults
+                    if done := is_answer(line, tasks):
+                        note(*done)
+        return np.unique(np.array(answers, np.int64)) >> _BITS, faults
 
     def _answer_paths(self, folder: BatchFolder) -> list[str]:
         return answer_files(folder)
 
-    def _records(self, folder: BatchFolder, paths: Sequence[str]) -> Iterator[bytes]:
-        tasks = folder.tasks() if paths else {}
-        for line in (line for path in paths for line in self._lines(path).lines):
+    def _records(self, folder: BatchFolder, paths: Sequence[str], passed: int) -> Iterator[bytes]:
+        tasks = folder.tasks()
+        lines = (line for path in paths for line in self._lines(path).lines)
+        for line in islice(lines, passed, None):
             try:
                 yield read_line(line, tasks).model_dump_json().encode()
             except Unreadable:

@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.ids import canonical_json, digest
 from winnow.ingest.values import Unreadable, read_json, tidy
+from winnow.label.ids import Ids
 from winnow.label.vendor import (
     AnnotationPage,
     BatchState,
@@ -53,37 +56,84 @@ class AskedLine(NamedTuple):
     price: int
 
 
-class Tables:
-    """The tasks of files in `store`, each file read once as long as it stays what it is.
+class AskedLines(Mapping[str, AskedLine]):
+    """The tasks of some files in their order, by id; of twins that two writers made, the first.
 
-    What is shown is not kept: a batch of a million tasks takes as much memory as its ids.
+    A million take some 50 MB: what is shown is not kept.
+
+    Attributes:
+        ids: Of every line, files one after another.
+        price_n: Micro-dollars.
+        files: In their order.
     """
+
+    def __init__(self) -> None:
+        self.ids, self.price_n = Ids(), np.empty(0, np.int64)
+        self.files: list[Stored] = []
+        self._ends = [0]
+
+    def plus(self, file: Stored, lines: Sequence[AskedLine]) -> AskedLines:
+        """With the lines of a further file."""
+        more = AskedLines()
+        more.ids = self.ids.plus(Ids(line.task_id for line in lines))
+        prices = np.array([line.price for line in lines], np.int64)
+        more.price_n = np.concatenate([self.price_n, prices])
+        more.files = [*self.files, file]
+        more._ends = [*self._ends, len(more.price_n)]
+        return more
+
+    def places(self, path: str) -> range:
+        """The places of the lines of a file."""
+        number = [file.path for file in self.files].index(path)
+        return range(self._ends[number], self._ends[number + 1])
+
+    def line(self, place: int) -> AskedLine:
+        """The task at a place."""
+        return AskedLine(self.ids.at(place), int(self.price_n[place]))
+
+    def __getitem__(self, task_id: str) -> AskedLine:
+        place = self.ids.place(task_id)
+        if place is None:
+            raise KeyError(task_id)
+        return AskedLine(task_id, int(self.price_n[place]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Tables:
+    """The tables of files in `store`, each file read once as long as it stays what it is."""
 
     def __init__(self, store: Lake) -> None:
         self._store = store
-        self._read: dict[Stored, list[AskedLine]] = {}
-        self._known: dict[AskedLine, AskedLine] = {}
+        self._held: dict[str, AskedLines] = {}
 
-    def lines(self, file: Stored) -> list[AskedLine]:
-        """The tasks in a part or a manifest.
+    def of(self, name: str, files: Sequence[Stored]) -> AskedLines:
+        """The tasks in parts or manifests; those of one name are read on from what was read.
 
         Raises:
-            Corrupt: Somebody changed the file: a task without a price is not Winnow's.
+            Corrupt: Somebody changed a file: a task without a price is not Winnow's.
         """
-        if file not in self._read:
+        held = self._held.get(name, AskedLines())
+        if held.files != files[: len(held.files)]:
+            held = AskedLines()
+        for file in files[len(held.files) :]:
             with self._store.local(file.path) as local, local.open("rb") as text:
-                self._read[file] = [self._line(file, line) for line in text]
-        return self._read[file]
+                held = held.plus(file, [self._line(file, line) for line in text])
+        self._held[name] = held
+        return held
 
     def _line(self, file: Stored, line: bytes) -> AskedLine:
         try:
             fields = tidy(read_json(line), "line")
-            task = AskedLine(str(fields["task_id"]), _PRICE.validate_python(fields["price"]))
+            return AskedLine(str(fields["task_id"]), _PRICE.validate_python(fields["price"]))
         except (Unreadable, KeyError, TypeError, ValidationError) as error:
             raise Corrupt(
                 f"{self._store.uri}/{file.path} is not as Winnow wrote it; look who writes there."
             ) from error
-        return self._known.setdefault(task, task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +166,15 @@ class BatchFolder:
         """Paths of the objects below a folder of the batch, sorted."""
         return [path for path in self.paths if path.startswith(f"{self.ref}/{folder}/")]
 
-    def tasks(self) -> dict[str, AskedLine]:
-        """All tasks of the batch by id; of twins that two writers made, the first."""
-        return self._by_id(self.below("input"))
+    def tasks(self) -> AskedLines:
+        """All tasks of the batch; raises as `Tables.of`."""
+        files = [self.files[path] for path in self.below("input")]
+        return self.tables.of(f"{self.ref}/input", files)
 
-    def launched(self) -> dict[str, AskedLine]:
-        """The tasks that the vendor is asked for."""
-        return self._by_id(self.manifests)
-
-    def lines(self, path: str) -> list[AskedLine]:
-        """The tasks in a part or a manifest; raises as `Tables.lines`."""
-        return self.tables.lines(self.files[path])
-
-    def _by_id(self, paths: Iterable[str]) -> dict[str, AskedLine]:
-        tasks: dict[str, AskedLine] = {}
-        for line in (line for path in paths for line in self.lines(path)):
-            tasks.setdefault(line.task_id, line)
-        return tasks
+    def launched(self) -> AskedLines:
+        """The tasks that the vendor is asked for; raises as `Tables.of`."""
+        files = [self.files[path] for path in self.manifests]
+        return self.tables.of(f"{self.ref}/manifests", files)
 
 
 class FilePlace(BaseModel):
@@ -175,8 +217,8 @@ class FolderVendor(LabelVendor):
     def mark_of(self, ref: str) -> str:
         return self._terms(ref).mark
 
-    def list_task_ids(self, ref: str) -> set[str]:
-        return set(self._look(ref).tasks())
+    def list_task_ids(self, ref: str) -> Ids:
+        return self._look(ref).tasks().ids
 
     def add_tasks(self, ref: str, tasks: Sequence[TaskRequest]) -> None:
         """Put what the batch does not hold into a new part; other batches are not looked at."""
@@ -201,28 +243,32 @@ class FolderVendor(LabelVendor):
         """The folder as it is afterwards."""
         for _ in range(_TRIES):
             folder = self._look(ref)
-            launched = folder.launched()
-            is_new = folder.tasks().keys() - launched.keys()
+            new = folder.tasks().ids.only_here(folder.launched().ids)
             number = len(folder.manifests) + 1
-            if folder.is_cancelled or (number > 1 and not is_new):
+            if folder.is_cancelled or (number > 1 and not len(new)):
                 return folder
             name = "input.manifest" if number == 1 else f"input-{number:04d}.manifest"
             with tempfile.TemporaryDirectory(prefix="winnow-manifest-") as place:
                 manifest = Path(place) / name
-                self._write_manifest(folder, is_new, manifest)
+                self._write_manifest(folder, new, manifest)
                 self._store.create_file(f"{ref}/{name}", manifest)
         raise Retryable(
             f"{self._store.uri}/{ref} is being launched by another process; try again later."
         )
 
-    def _write_manifest(self, folder: BatchFolder, wanted: set[str], manifest: Path) -> None:
-        """The lines of the tasks that are `wanted`, each once; a line is held at a time."""
+    def _write_manifest(
+        self, folder: BatchFolder, wanted: NDArray[np.intp], manifest: Path
+    ) -> None:
+        """The lines at the places that are `wanted`; a line is held at a time."""
+        tasks = folder.tasks()
+        is_wanted_n = np.zeros(len(tasks.price_n), np.bool_)
+        is_wanted_n[wanted] = True
         with manifest.open("wb") as out:
-            for path in folder.below("input"):
-                with self._store.local(path) as part, part.open("rb") as text:
-                    for task, line in zip(folder.lines(path), text, strict=True):
-                        if task.task_id in wanted:
-                            wanted.remove(task.task_id)
+            for file in tasks.files:
+                places = tasks.places(file.path)
+                with self._store.local(file.path) as part, part.open("rb") as text:
+                    for place, line in zip(places, text, strict=True):
+                        if is_wanted_n[place]:
                             out.write(line)
 
     def fetch(self, ref: str, cursor: str | None) -> AnnotationPage:
@@ -242,7 +288,7 @@ class FolderVendor(LabelVendor):
         were = max((f"{folder.files[path].modified} {path}" for path in paths), default="")
         # Of a file that was replaced meanwhile all records come again.
         passed = place.records if place.were == were else 0
-        records = islice(self._records(folder, paths), passed, None)
+        records = iter(self._records(folder, paths, passed))
         page = tuple(islice(records, RECORDS))
         if next(records, None) is not None:
             after = {"after": place.after, "records": passed + len(page), "were": were}
@@ -257,8 +303,8 @@ class FolderVendor(LabelVendor):
         """Paths of the files of answers, sorted."""
         raise NotImplementedError
 
-    def _records(self, folder: BatchFolder, paths: Sequence[str]) -> Iterable[bytes]:
-        """The records in files of answers."""
+    def _records(self, folder: BatchFolder, paths: Sequence[str], passed: int) -> Iterable[bytes]:
+        """The records in files of answers but for so many that are `passed`."""
         raise NotImplementedError
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
@@ -342,18 +388,24 @@ def account_client(service: str, account: VendorAccount) -> Any:
 
 def counted(
     state: BatchState,
-    tasks: Mapping[str, AskedLine],
-    answered: Collection[str],
+    tasks: AskedLines,
+    answered: NDArray[np.intp],
     faults: Sequence[str],
     charged: int | None = None,
 ) -> BatchStatus:
-    """The status of a batch in `state`; once it ended, what is not answered has expired."""
+    """The status of a batch in `state`, of whose tasks those at the places `answered` are answered.
+
+    Once it ended, what is not answered has expired.
+    """
     if charged is None:
-        charged = sum(tasks[task_id].price for task_id in answered)
-    unanswered = [task.price for task_id, task in tasks.items() if task_id not in answered]
-    due = unanswered if state in ("draft", "open") else []
-    n_expired = len(unanswered) - len(due)
-    return BatchStatus.counted(state, len(answered), charged, due, n_expired, faults)
+        charged = int(tasks.price_n[answered].sum())
+    is_due_n = tasks.ids.firsts()
+    is_due_n[answered] = False
+    due = tasks.price_n[is_due_n].tolist()
+    n_expired = 0 if state in ("draft", "open") else len(due)
+    return BatchStatus.counted(
+        state, len(answered), charged, due if not n_expired else [], n_expired, faults
+    )
 
 
 def _line(task: TaskRequest, terms: BatchTerms) -> bytes:

@@ -17,11 +17,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from winnow.errors import Fatal, Retryable
 from winnow.ids import canonical_json
+from winnow.label.ids import Ids
 from winnow.label.vendor import (
     CHOICE_LABELS,
     BatchState,
@@ -127,9 +129,11 @@ class GroundTruthVendor(FolderVendor):
         folder = self._look(ref)
         jobs, tasks = self._jobs_of(folder), folder.tasks()
         responses = dict(_responses(folder))
-        answered = {task.task_id for task in responses.values() if task is not None}
+        answered = tasks.ids.places(
+            Ids(task.task_id for task in responses.values() if task is not None)
+        )
         for name, job in jobs.items():
-            if _status(job) == "Failed" and job and not answered:
+            if _status(job) == "Failed" and job and not len(answered):
                 reason = job.get("FailureReason", "no reason given")
                 raise Fatal(f"Labeling job {name} failed: {reason}")
         state = _state(folder, [_status(job) for job in jobs.values()], len(tasks), len(answered))
@@ -143,12 +147,12 @@ class GroundTruthVendor(FolderVendor):
     def _answer_paths(self, folder: BatchFolder) -> list[str]:
         return [path for path in folder.below("output") if is_response(path)]
 
-    def _records(self, folder: BatchFolder, paths: Sequence[str]) -> Iterable[bytes]:
+    def _records(self, folder: BatchFolder, paths: Sequence[str], passed: int) -> Iterable[bytes]:
         """Workers' responses; one to a line that was not asked is to a task of the file's name."""
         task_of = dict(_responses(folder))
-        for path in paths:
-            task = task_of[path] or AskedLine(path.split("/", 2)[2], 0)
-            yield from read_answers(self._read(path), task)
+        tasks = ((path, task_of[path] or AskedLine(path.split("/", 2)[2], 0)) for path in paths)
+        records = (each for path, task in tasks for each in read_answers(self._read(path), task))
+        return islice(records, passed, None)
 
     def cancel(self, ref: str, reason: str) -> BatchStatus:
         """Stop the batch's jobs; what workers submitted is kept and paid.
@@ -171,7 +175,7 @@ class GroundTruthVendor(FolderVendor):
             name: self._jobs.describe(name, f"{self._store.uri}/{manifest}")
             for name, manifest in _names(folder).items()
             # An empty manifest makes no job, and needs none.
-            if folder.lines(manifest)
+            if folder.launched().places(manifest)
         }
 
     def _request(self, folder: BatchFolder, name: str, template: str) -> dict[str, Any]:
@@ -210,11 +214,13 @@ def _names(folder: BatchFolder) -> dict[str, str]:
 
 def _responses(folder: BatchFolder) -> Iterator[tuple[str, AskedLine | None]]:
     """Path of each worker-response file, and the task that it answers; None: none was asked."""
-    lines = {name: folder.lines(manifest) for name, manifest in _names(folder).items()}
+    asked = folder.launched()
+    places = {name: asked.places(manifest) for name, manifest in _names(folder).items()}
     for path in filter(is_response, folder.below("output")):
-        of_job = lines.get(path.split("/")[2], [])
+        of_job = places.get(path.split("/")[2], range(0))
         number = line_of(path)
-        yield path, of_job[number] if number is not None and number < len(of_job) else None
+        place = of_job[number] if number is not None and number < len(of_job) else None
+        yield path, None if place is None else asked.line(place)
 
 
 def _status(job: _Job | None) -> str:
