@@ -49,8 +49,9 @@ where it is estimated it comes out at either end."""
 _SHARED = (0.0, 0.3, 0.6, 0.9)
 """Values of c that are tried."""
 
-HEARD_FROM = 3.0
-"""Logarithm of the evidence for a judge, nats, from which it is heard: 20 to 1."""
+HEARD_FROM = 1.0
+"""Logarithm of the evidence for a judge, nats, from which it is heard. One that is heard by mistake
+says more from then on, which shows what it is worth."""
 
 _KAPPA_SD = 1.0
 _TASTE, _NOISE, _SPREAD = -0.5, -0.3, 1.0
@@ -279,70 +280,88 @@ def _believed(
     name: str, verdicts: Verdicts, people: Posterior, blocks: Blocks
 ) -> tuple[Judge, _Sums]:
     """The judge of the highest evidence, with its verdicts in sums."""
+    blocks = tuple(block for block in blocks if block.size)
     if not verdicts.are_choices:
         scale = float(np.sqrt((verdicts.log_odds_e**2).mean()))
-        said, own = verdicts.log_odds_e / scale, np.ones(len(verdicts.log_odds_e))
-        return _most_evident(name, verdicts, said, own, scale, people, blocks)
+        search = _Search(name, verdicts, verdicts.log_odds_e / scale, None, scale, people, blocks)
+        return search.found(search.highest()), search.sums
     # Quasi-likelihood: choices as log-odds that would give their slope where the judge stands.
     preferred_e = 0.5 * (1.0 + np.sign(verdicts.log_odds_e))
     logit_e = np.zeros(len(preferred_e))
+    at: FloatArray | None = None
     for _ in range(_ROUNDS):
         p_e = sigmoid(logit_e)
         weight_e = np.maximum(p_e * (1.0 - p_e), _LEAST_WEIGHT)
-        said = logit_e + (preferred_e - p_e) / weight_e
-        judge, sums = _most_evident(name, verdicts, said, 1.0 / weight_e, None, people, blocks)
-        logit_e = _effects(verdicts) @ _mode(judge, sums, people)
-    return judge, sums
+        said_e = logit_e + (preferred_e - p_e) / weight_e
+        search = _Search(name, verdicts, said_e, 1.0 / weight_e, 1.0, people, blocks)
+        at = search.highest(at)
+        logit_e = _effects(verdicts) @ _mode(search.judge(at), search.sums, people)
+    assert at is not None
+    return search.found(at), search.sums
 
 
-def _most_evident(
-    name: str,
-    verdicts: Verdicts,
-    said_e: FloatArray,
-    own_e: FloatArray,
-    scale: float | None,
-    people: Posterior,
-    blocks: Blocks,
-) -> tuple[Judge, _Sums]:
-    """The judge of the highest evidence, by log-odds whose own variances are ν² `own_e`.
+class _Search:
+    """Looks for the judge of the highest evidence by its log-odds `said_e`.
 
-    Without a `scale` they are of choices, whose ν is 1.
+    `own_e` are the variances of what it errs on each pair alone; None: one that is to be found.
     """
-    from scipy.optimize import minimize
 
-    blocks = tuple(block for block in blocks if block.size)
-    n_b, is_free = len(blocks), scale is not None
-    part = 1.0 - _POOLED if is_free else 1.0
-    common = 0.5 * _POOLED / (1.0 if is_free else 1.0 - _POOLED)
-    sums = _summed(verdicts, said_e, part * own_e, common)
-    expected = np.array([_TASTE] * n_b + [_NOISE] * is_free)
-    reach = [_REACH[0], *[_REACH[1]] * n_b, *[_REACH[2]] * is_free]
+    def __init__(
+        self,
+        name: str,
+        verdicts: Verdicts,
+        said_e: FloatArray,
+        own_e: FloatArray | None,
+        scale: float,
+        people: Posterior,
+        blocks: Blocks,
+    ) -> None:
+        self._name, self._scale, self._people, self._blocks = name, scale, people, blocks
+        self._has_noise, self._n = own_e is None, len(said_e)
+        own_e = np.full(len(said_e), 1.0 - _POOLED) if own_e is None else own_e
+        # Relative to what is a pair's own, of choices; of the whole noise, of log-odds.
+        self._common = 0.5 * _POOLED / (1.0 if self._has_noise else 1.0 - _POOLED)
+        self._own = float(np.median(own_e))
+        self._expected = np.array([_TASTE] * len(blocks) + [_NOISE] * self._has_noise)
+        self._reach = [*[_REACH[1]] * len(blocks), *[_REACH[2]] * self._has_noise]
+        self.sums = _summed(verdicts, said_e, own_e, self._common)
 
-    def judge_at(x: FloatArray, log_help: float = 0.0) -> Judge:
-        noise = float(np.exp(x[-1])) if is_free else 1.0
+    def judge(self, x: FloatArray, log_help: float = 0.0) -> Judge:
+        """The judge of κ, ln τ of each block and, where it is to be found, ln ν."""
+        noise = float(np.exp(x[-1])) if self._has_noise else 1.0
         return Judge(
-            name,
-            n=len(said_e),
+            self._name,
+            n=self._n,
             log_help=log_help,
-            scale=scale or 1.0,
+            scale=self._scale,
             kappa=float(x[0]),
-            taste_d=per_feature(blocks, np.exp(x[1 : 1 + n_b]).tolist()),
+            taste_d=per_feature(self._blocks, np.exp(x[1 : 1 + len(self._blocks)]).tolist()),
             noise=noise,
-            own_sd=noise * float(np.sqrt(part * np.median(own_e))),
-            response_sd=noise * float(np.sqrt(common)),
+            own_sd=noise * float(np.sqrt(self._own)),
+            response_sd=noise * float(np.sqrt(self._common)),
         )
 
-    def loss(x: FloatArray) -> float:
-        odd = (x[0] / _KAPPA_SD) ** 2 + (((x[1:] - expected) / _SPREAD) ** 2).sum()
-        return float(0.5 * odd) - _log_evidence([sums], [judge_at(x)], 0.0, people)
+    def highest(self, start: FloatArray | None = None) -> FloatArray:
+        """Where the evidence is highest, from a start or from either sign of κ."""
+        starts = [[kappa, *self._expected] for kappa in _STARTS] if start is None else [start]
+        found = [self._climbed(each, _REACH[0]) for each in starts]
+        return np.asarray(min(found, key=self._loss))
 
-    def highest(start: float, kappa: tuple[float, float]) -> Any:
-        bounds = [kappa, *reach[1:]]
-        return minimize(loss, [start, *expected], method="L-BFGS-B", bounds=bounds)
+    def found(self, x: FloatArray) -> Judge:
+        """The judge there, with the evidence against one that tells nothing of people's reward."""
+        nothing = self._climbed([0.0, *x[1:]], (0.0, 0.0))
+        return self.judge(x, self._loss(nothing) - self._loss(x))
 
-    best = min((highest(start, reach[0]) for start in _STARTS), key=lambda found: found.fun)
-    log_help = float(highest(0.0, (0.0, 0.0)).fun - best.fun)
-    return judge_at(best.x, log_help), sums
+    def _climbed(self, start: ArrayLike, kappa: tuple[float, float]) -> FloatArray:
+        # Imported where it is needed: it takes as long to load as all else here.
+        from scipy.optimize import minimize
+
+        bounds = [kappa, *self._reach]
+        return np.asarray(minimize(self._loss, start, method="L-BFGS-B", bounds=bounds).x)
+
+    def _loss(self, x: FloatArray) -> float:
+        odd = (x[0] / _KAPPA_SD) ** 2 + (((x[1:] - self._expected) / _SPREAD) ** 2).sum()
+        return float(0.5 * odd) - _log_evidence([self.sums], [self.judge(x)], 0.0, self._people)
 
 
 def _mode(judge: Judge, sums: _Sums, people: Posterior) -> FloatArray:
