@@ -63,6 +63,10 @@ class Misshapen(Fault):
     """The server answered with something that is no completion."""
 
 
+class Unanswered(Fault):
+    """The server may have done what it was asked, and nobody will know."""
+
+
 class GaveUp(Exception):
     """No try of a request was answered as it should be."""
 
@@ -89,9 +93,16 @@ class ChatServer:
     n_answered: int = 0
 
     async def answer(
-        self, body: Mapping[str, Any], most_bytes: int, read: Callable[[httpx.Response], _T]
+        self,
+        body: Mapping[str, Any],
+        most_bytes: int,
+        read: Callable[[httpx.Response], _T],
+        count: Callable[[int], None] = lambda _: None,
     ) -> _T:
         """What `read` makes of the server's answer, with status 200 or one of `REFUSED`.
+
+        `count` is told 1 before a request is sent and -1 once it is answered: what is left are
+        requests that the server may have done though nobody knows.
 
         Raises:
             GaveUp: No try was answered so that `read` raised no `Fault`.
@@ -103,8 +114,11 @@ class ChatServer:
             if faults:
                 await self._wait(faults)
             await self.patience.turn()
+            count(1)
             try:
-                answer = read(await self._try(body, most_bytes))
+                response = await self._post(body, most_bytes)
+                count(-1)
+                answer = read(self._passed(response))
             except Fault as fault:
                 faults.append(fault)
             else:
@@ -120,8 +134,8 @@ class ChatServer:
             await self.patience.turn()
         await self.patience.sleep(back_off)
 
-    async def _try(self, body: Mapping[str, Any], most_bytes: int) -> httpx.Response:
-        response = await self._post(body, most_bytes)
+    def _passed(self, response: httpx.Response) -> httpx.Response:
+        """The answer, where it is one to what was asked."""
         status = response.status_code
         if status == 200 or status in REFUSED:
             return response
@@ -142,13 +156,13 @@ class ChatServer:
                     intake.feed(chunk)
                 return intake.response()
         except (TimeoutError, httpx.TimeoutException):
-            raise Fault(f"it did not answer within {self.timeout_seconds:g} seconds") from None
+            raise Unanswered(f"it did not answer within {self.timeout_seconds:g} seconds") from None
         except Unreadable as error:
             raise Misshapen(f"it sends {error}") from None
         except Oversized:
             raise Misshapen(f"its answer is longer than {most_bytes:,} bytes") from None
         except httpx.RequestError as error:
-            raise Fault(f"the connection failed ({type(error).__name__})") from None
+            raise Unanswered(f"the connection failed ({type(error).__name__})") from None
 
     def _bearable(self, seconds: float | None) -> float | None:
         if seconds is not None and seconds > LONGEST_HOLD_SECONDS:
