@@ -198,7 +198,8 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
         Corrupt: The vendor's pages run in a circle.
         Retryable: They do not end; what came is kept, and the next look goes on there.
     """
-    if not salt:
+    # A model is nobody whose id has to be hidden.
+    if not salt and vendor.name != "judge":
         raise Fatal("The salt of annotator hashes is empty: set it in the vendor's connection.")
     key = AnnotatorKey(vendor.name, salt)
     place = _n_pages(batch, number)
