@@ -71,11 +71,11 @@ WITH known AS (
     GROUP BY model
 ),
 beside AS (
-    SELECT model, count(*) AS n_agreement,
+    SELECT verdicts.model, count(*) AS n_agreement,
         avg((verdicts.preferred = votes.preferred)::INT) AS agreement
     FROM verdicts JOIN votes USING (pair_id)
     WHERE verdicts.preferred IN ('first', 'second') AND votes.preferred IN ('first', 'second')
-    GROUP BY model
+    GROUP BY verdicts.model
 )
 SELECT model, list_sort(list(DISTINCT mode) FILTER (mode IS NOT NULL)) AS modes,
     count(*) FILTER (kind = 'comparison' AND preferred IS NOT NULL) AS verdicts,
