@@ -131,7 +131,9 @@ def voted(
 ) -> pa.Table:
     """The votes among annotations (`winnow.label.aggregation.votes`) on compared responses.
 
-    Each has the columns of its comparison, and how many characters its two responses have.
+    Each has the columns of its comparison, and how many characters its two responses have. A
+    model's are taken where no person voted in the whole batch: beside people's they would teach its
+    own taste as theirs.
 
     Raises:
         Corrupt: A vote is on a pair that was not compared.
@@ -141,8 +143,8 @@ def voted(
         "comparisons": comparisons,
         "compared": compared,
         "aside": pa.table({"pair_id": pa.array(sorted(aside), pa.string())}),
-        # Of a time before there were kinds all are comparisons.
-        "kinds": pa.table({"kind": pa.array([], pa.string())}),
+        # Of a time before there were kinds all are comparisons, before there were judges people's.
+        "kinds": pa.table({n: pa.array([], pa.string()) for n in ("kind", "model")}),
     }
     with database(tables) as connection:
         votes = connection.sql(_VOTED).to_arrow_table()
@@ -153,20 +155,23 @@ def voted(
 
 _VOTED = f"""
 WITH latest AS (
-    SELECT annotation_id, pair_id, kind, annotator, preferred, swapped, status
-    FROM (FROM annotations UNION ALL BY NAME SELECT kind FROM kinds)
+    SELECT annotation_id, pair_id, kind, annotator, preferred, swapped, status, model
+    FROM (FROM annotations UNION ALL BY NAME SELECT kind, model FROM kinds)
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1
+), counted AS (
+    SELECT * FROM latest WHERE coalesce(kind, '') IN ('', '{COMPARISON}')
+        AND preferred IS NOT NULL AND status NOT IN {NOT_COUNTED}
 ), texts AS (
     SELECT response_id, length(message) AS n FROM compared
 )
 SELECT vote.pair_id, pair.prompt_id, pair.first_id, pair.second_id, pair.kind, pair.dimension,
     vote.annotator, vote.preferred, coalesce(vote.swapped, false) AS swapped, pair.p_first,
     pair.contested, one.n AS n_first, other.n AS n_second
-FROM latest AS vote LEFT JOIN comparisons AS pair USING (pair_id)
+FROM counted AS vote LEFT JOIN comparisons AS pair USING (pair_id)
 LEFT JOIN texts AS one ON one.response_id = pair.first_id
 LEFT JOIN texts AS other ON other.response_id = pair.second_id
-WHERE coalesce(vote.kind, '') IN ('', '{COMPARISON}') AND vote.preferred IS NOT NULL
-    AND vote.status NOT IN {NOT_COUNTED} AND vote.pair_id NOT IN (SELECT pair_id FROM aside)
+WHERE vote.pair_id NOT IN (SELECT pair_id FROM aside)
+    AND (vote.model IS NULL OR NOT EXISTS (FROM counted WHERE model IS NULL))
 ORDER BY vote.annotation_id
 """
 
