@@ -45,6 +45,8 @@ class VotedWorld:
     """A column that is the same for all responses."""
     judges: Mapping[str, float] = field(default_factory=dict)
     """Models that judge every pair too, with their log-odds for each logit of people's."""
+    mode: str = "logits"
+    """How the models are asked."""
     people: bool = True
     """Whether people vote at all."""
 
@@ -192,7 +194,8 @@ class VotedWorld:
                 "annotator": name,
                 "preferred": "first" if odds > 0 else "second",
                 "model": name,
-                "log_odds": odds,
+                "mode": self.mode,
+                "log_odds": odds if self.mode == "logits" else float(np.sign(odds)),
             }
 
     def _response(

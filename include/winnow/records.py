@@ -113,9 +113,10 @@ TRAINING = _schema(
 `length` the difference of log lengths, `first` and `second` the raw features of both; `mu` and `sd`
 are what the batch's model believed of the logit before an exploration vote, at temperature 1."""
 
-VERDICTS = pa.schema([*TRAINING, ("model", pa.string()), ("log_odds", pa.float64())])
-"""What a model said of a pair of a batch in which people voted too; `log_odds` that `first` is
-better are null where it states none."""
+VERDICTS = pa.schema(
+    [*TRAINING, *((name, pa.string()) for name in ("model", "mode")), ("log_odds", pa.float64())]
+)
+"""What a model said of a pair of a batch in which people voted too, as `ANNOTATIONS` have it."""
 
 PREFERENCES = _schema(
     """

@@ -19,7 +19,7 @@ NIGHTS = ["2026-11-01", "2026-11-02", "2026-11-03"]
 
 
 def world(folder: Path, **told: object) -> VotedWorld:
-    return replace(VotedWorld(FolderLake(folder), per_night=40), **told)  # type: ignore[arg-type]
+    return replace(VotedWorld(FolderLake(folder)), **{"per_night": 40, **told})  # type: ignore[arg-type]
 
 
 def head_of(fitted: reward_model.Refitted) -> Posterior:
@@ -46,17 +46,19 @@ def nights(one: VotedWorld) -> reward_model.Refitted:
     return fitted
 
 
-@pytest.mark.parametrize("kappa", [1.5, -1.5])
+@pytest.mark.parametrize(("kappa", "mode"), [(1.5, "logits"), (-1.5, "logits"), (4.0, "verdict")])
 def test_a_judge_teaches_the_reward_of_people_and_counts_as_no_vote(
-    tmp_path: Path, kappa: float
+    tmp_path: Path, kappa: float, mode: str
 ) -> None:
-    alone = nights(world(tmp_path / "alone"))
-    one = world(tmp_path / "judged", judges={"small-model": kappa})
+    per_night = 40 if mode == "logits" else 80
+    alone = nights(world(tmp_path / "alone", per_night=per_night))
+    told_by = {"judges": {"small-model": kappa}, "mode": mode}
+    one = world(tmp_path / "judged", per_night=per_night, **told_by)
     fitted = nights(one)
     told = fitted.judges[OVERALL]["small-model"]
     assert told["is_heard"]
     assert np.sign(told["kappa"]) == np.sign(kappa)
-    assert told["verdicts"] == 120
+    assert told["verdicts"] == 3 * per_night
     assert head_of(fitted).n_labels == head_of(alone).n_labels
     assert right(fitted, one) > right(alone, one) + 0.02
     assert not alone.judges

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from winnow.arrays import FloatArray, IndexArray
 from winnow.campaign import Select
@@ -193,16 +194,18 @@ def _verdicts(
     # Equal responses have one number, whichever side they stood on.
     ends = _numbered(pa.chunked_array([*rows["first_id"].chunks, *rows["second_id"].chunks]))
     models = np.array(rows["model"].to_pylist(), object)
+    # Only where log-probabilities were told do log-odds say how sure a judge is.
+    is_sure_e = pc.fill_null(pc.equal(rows["mode"], "logits"), False).to_numpy()
     odds_e = rows["log_odds"].to_numpy()
     found: dict[str, dict[str, Verdicts]] = {}
     for head, rows_of in said.rows_of_head.items():
         for model in sorted(set(models[rows_of])):
             own = rows_of[models[rows_of] == model]
             z_ed, preference_e, side_e, length_e = said.of(own)
-            are_choices = bool(np.isnan(odds_e[own]).any())
+            are_choices = not is_sure_e[own].all()
             value_e = 2.0 * preference_e - 1.0 if are_choices else odds_e[own]
-            # One that states log-odds was asked in both orders.
-            shown_e = side_e if are_choices else np.zeros(len(own))
+            # One that has log-odds was asked in both orders.
+            shown_e = np.where(np.isnan(odds_e[own]), side_e, 0.0)
             pairs = ends[own], ends[rows.num_rows + own], prompts[own]
             found.setdefault(head, {})[model] = Verdicts.of(
                 z_ed, value_e, shown_e, length_e, *pairs, are_choices=are_choices

@@ -45,7 +45,7 @@ from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
 from winnow.pieces import read_pieces
-from winnow.records import TRAINING, VERDICTS
+from winnow.records import ANNOTATIONS, TRAINING, VERDICTS
 from winnow.reward import RewardModel
 from winnow.sql import Source, database
 from winnow.stages.compared import compared_source, read_compared
@@ -162,10 +162,11 @@ def voted(
     return votes.filter(pc.and_(pc.is_valid(votes["n_first"]), pc.is_valid(votes["n_second"])))
 
 
-_KINDS = pa.schema([("kind", pa.string()), ("model", pa.string()), ("log_odds", pa.float64())])
+_KINDS = pa.schema([(n, ANNOTATIONS.field(n).type) for n in ("kind", "model", "mode", "log_odds")])
 _VOTED = f"""
 WITH latest AS (
-    SELECT annotation_id, pair_id, kind, annotator, preferred, swapped, status, model, log_odds
+    SELECT annotation_id, pair_id, kind, annotator, preferred, swapped, status, model, mode,
+        log_odds
     FROM (FROM annotations UNION ALL BY NAME FROM kinds)
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1
 ), counted AS (
@@ -175,7 +176,7 @@ WITH latest AS (
     SELECT response_id, length(message) AS n FROM compared
 )
 SELECT vote.pair_id, pair.prompt_id, pair.first_id, pair.second_id, pair.kind, pair.dimension,
-    vote.annotator, vote.model, vote.log_odds, vote.preferred,
+    vote.annotator, vote.model, vote.mode, vote.log_odds, vote.preferred,
     coalesce(vote.swapped, false) AS swapped, pair.p_first, pair.contested,
     one.n AS n_first, other.n AS n_second
 FROM counted AS vote LEFT JOIN comparisons AS pair USING (pair_id)
