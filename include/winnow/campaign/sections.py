@@ -366,6 +366,11 @@ class Judge(Settings):
         """Micro-dollars that a task costs at most, by the bytes of all that a request holds."""
         return self.calls * self.cost(n_bytes / _BYTES_A_TOKEN, 1)
 
+    @property
+    def usual_price(self) -> int:
+        """Micro-dollars of a task whose texts are not known yet, about."""
+        return self.price_of(_USUAL_BYTES)
+
 
 _BYTES_A_TOKEN = 3
 """Of UTF-8, so few that an estimate is rather too high: English has 4 to 5, Chinese about 3."""
@@ -454,13 +459,15 @@ class Label(Settings):
     @property
     def price(self) -> int:
         """Price of one annotation in micro-dollars; of a judge, about."""
-        return self.price_of(_USUAL_BYTES)
+        if self.vendor == "judge" and self.judge is not None:
+            return self.judge.usual_price
+        return round(self.price_usd * MICROS)
 
     def price_of(self, n_bytes: int) -> int:
         """Price of a task in micro-dollars, at most, by the bytes of all that it shows."""
         if self.vendor == "judge" and self.judge is not None:
             return self.judge.price_of(n_bytes)
-        return round(self.price_usd * MICROS)
+        return self.price
 
     @property
     def budget(self) -> int:
