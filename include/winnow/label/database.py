@@ -67,7 +67,7 @@ CREATE TEMP TABLE judged_rows AS
     SELECT row_n, row_number() OVER (ORDER BY row_n) - 1 AS n FROM comparisons
     WHERE pair_id IN (SELECT pair_id FROM votes);
 CREATE TEMP VIEW judged_pairs AS
-    SELECT pair_id, n, prompt_id, first_id, second_id, p_first
+    SELECT row_n, pair_id, n, prompt_id, first_id, second_id, p_first
     FROM comparisons JOIN judged_rows USING (row_n);
 """
 

@@ -16,7 +16,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from winnow.addresses import ServerAddress
 from winnow.chat_server import opening_calls
@@ -99,7 +102,9 @@ class JudgeVendor(FolderVendor):
         folder = self._look(ref)
         account, tasks = self._books.account(folder), folder.tasks()
         state = self._state(folder, account)
-        status = counted(state, tasks, account.answered, (), account.most)
+        places = [tasks.ids.place(task_id) for task_id in account.answered]
+        answered = np.array(sorted(p for p in places if p is not None), np.intp)
+        status = counted(state, tasks, answered, (), account.most)
         most = max(status.charged, _budget(folder))
         return replace(status, committed=min(status.committed, most))
 
@@ -118,18 +123,20 @@ class JudgeVendor(FolderVendor):
 
     def _tasks(self, folder: BatchFolder, wanted: set[str]) -> Iterator[dict[str, Any]]:
         """The tasks that are `wanted`, as they stand in the manifests."""
+        launched = folder.launched()
         for path in folder.manifests:
             with self._store.local(path) as manifest, manifest.open("rb") as text:
-                for task, line in zip(folder.lines(path), text, strict=True):
-                    if task.task_id in wanted:
-                        wanted.remove(task.task_id)
+                for place, line in zip(launched.places(path), text, strict=True):
+                    task_id = launched.line(place).task_id
+                    if task_id in wanted:
+                        wanted.remove(task_id)
                         yield read_json(line)
 
     def _answer_paths(self, folder: BatchFolder) -> list[str]:
         return folder.below("verdicts")
 
-    def _records(self, folder: BatchFolder, paths: Sequence[str]) -> Iterator[bytes]:
-        return self._books.records(paths)
+    def _records(self, folder: BatchFolder, paths: Sequence[str], passed: int) -> Iterator[bytes]:
+        return islice(self._books.records(paths), passed, None)
 
 
 def _budget(folder: BatchFolder) -> int:
