@@ -407,6 +407,15 @@ def test_a_small_batch_survives_a_kill_where_its_budget_allows(bench, make_tasks
     assert (bench.status.state, bench.status.n_expired) == ("complete", 4)
 
 
+def test_a_server_that_answers_nothing_but_errors_with_status_200_is_out(bench, make_tasks) -> None:
+    bench.server.answer = answering(lambda q, _: {"error": {"message": "no credit left"}})
+    tasks = make_tasks(40)
+    with pytest.raises(Retryable, match="no chat completion"):
+        bench.submit(tasks)
+    assert bench.status.state == "open"
+    assert bench.status.n_answered <= 8
+
+
 def test_at_its_deadline_no_more_is_asked(bench, make_tasks) -> None:
     bench.terms = replace(bench.terms, deadline=bench.store.now())
     bench.submit(make_tasks(3))
