@@ -3,8 +3,8 @@
 What always holds: tasks are asked some at a time, and are noted before the first request goes out.
 What they may cost together at one try each, what was charged before included, is never more than
 the batch may be charged; the rest is not asked. A try that broke off may have been done unseen and
-is booked in full, so that a server that drops calls may cost more. Each task is asked with either side first, `repeats` times each
-where the server tells no log-probabilities.
+is booked in full, so that a server that drops calls may cost more. Each task is asked with either
+side first, `repeats` times each where the server tells no log-probabilities.
 """
 
 from __future__ import annotations
