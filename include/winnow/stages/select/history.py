@@ -58,6 +58,7 @@ from winnow.stages.select.training import (
     pieces_of,
     stages_of,
     training_rows,
+    training_schema,
     write_training,
 )
 from winnow.stages.select.trust import Before, Explored
@@ -239,7 +240,8 @@ def _pieces(
         aside = pairs_set_aside(shelf.lake, version, key)
         with tempfile.TemporaryDirectory(prefix="winnow-votes-") as folder:
             file = Path(folder) / "votes.parquet"
-            n_rows = write_training(file, training_rows(shelf.lake, stages, columns, aside))
+            rows = training_rows(shelf.lake, stages, columns, aside)
+            n_rows = write_training(file, rows, training_schema(stages.select))
             artifact = shelf.put_file(batch_folder(campaign, key), VOTES, file, n_rows)
     return tuple(
         Piece(key, stages.is_judged, artifact, number, n)
@@ -336,4 +338,6 @@ def _explored(file: pq.ParquetFile, piece: Piece) -> Explored:
 
 def joined(nights: Sequence[Night]) -> pa.Table:
     """The rows of all nights."""
-    return pa.concat_tables([TRAINING.empty_table(), *(night.rows for night in nights)])
+    tables = [TRAINING.empty_table(), *(night.rows for night in nights)]
+    # Nights of rankings have a weight, which those of pairs lack.
+    return pa.concat_tables(tables, promote_options="default")
