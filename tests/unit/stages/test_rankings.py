@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,20 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from winnow.batch import open_batch
 from winnow.campaign import parse_campaign
 from winnow.errors import Fatal
 from winnow.ids import pair_id, ranking_id
 from winnow.label.vendor import VendorAccount
 from winnow.label.vendors import connect
+from winnow.lake import FolderLake
 from winnow.publish.pull import pull
 from winnow.publish.versions import newest
 from winnow.stages import label, publish
 from winnow.stages.label.late import bill_of, collected_bill, late_answers
 
-from .conftest import SALT, Night, killed_at_steps
+from ...fabricated import fabricate_rankings
+from .conftest import DAY, SALT, Night, killed_at_steps
 
 SIZE = 4
 N_PAIRS = SIZE * (SIZE - 1) // 2
@@ -237,6 +241,22 @@ def test_files_are_ranked_and_what_is_no_order_is_put_aside(ranked, tmp_path) ->
     assert lists[tasks[3]["pair_id"]]["response_ids"] == orders[3]
     assert lists[tasks[4]["pair_id"]]["ranks"] == [1, 1, 3, 3]
     assert len(lists) == 2
+
+
+@pytest.mark.parametrize(("size", "n_pairs"), [(4, 6), (8, 28), (9, 36)])
+def test_what_a_ranking_costs_beside_its_pairs(tmp_path, inbox, size, n_pairs) -> None:
+    planned = {}
+    for task in ("ranking", "comparison"):
+        wanted = settings(inbox, {}, size=size, second_vote_share=0.0)
+        wanted["expand"]["pool_size"] = size
+        if task == "comparison":
+            del wanted["label"]["task"], wanted["label"]["size"]
+        campaign = parse_campaign(wanted, "test")
+        batch = open_batch(campaign, DAY, FolderLake(tmp_path / task), lambda: datetime.now(UTC))
+        fabricate_rankings(batch, 10, size)
+        planned[task] = label.plan(batch)
+    assert planned["ranking"]["estimate_usd"] == pytest.approx(10 * 0.10)
+    assert planned["comparison"]["estimate_usd"] == pytest.approx(10 * n_pairs * 0.10)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,15 @@ def _list(
     said = [[[place[r] for r in group] for group in json.loads(order)] for order in orders]
     n_responses = len(response_ids)
     reward_k = rewards(said, n_responses)
-    level_k = [round(reward / _SAME) for reward in reward_k.tolist()]
-    best = sorted(range(n_responses), key=lambda k: (-level_k[k], response_ids[k]))
+    falling = sorted(range(n_responses), key=lambda k: -reward_k[k])
+    steps = [0, *(int(reward_k[a] - reward_k[b] > _SAME) for a, b in pairwise(falling))]
+    level = dict(zip(falling, accumulate(steps), strict=True))
+    best = sorted(falling, key=lambda k: (level[k], response_ids[k]))
     return {
         "ranking_id": ranking_id,
         "prompt_id": prompt_id,
         "response_ids": [response_ids[k] for k in best],
-        "ranks": [1 + sum(other > level_k[k] for other in level_k) for k in best],
+        "ranks": [1 + sum(other < level[k] for other in level.values()) for k in best],
         "rewards": [float(reward_k[k]) for k in best],
         "votes": len(orders),
         "annotation_ids": ids,
