@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 
-from winnow.label.vendor import Choice, TaskRequest
+from winnow.label.vendor import TaskRequest
 
 from .vendor_faults import Fault, Strike, calls_to_strike
 from .vendor_world import (
@@ -44,9 +43,9 @@ class Answers:
         assert read_all(world.connect(), ref)[1].complete
 
     def test_every_answer_arrives_as_it_was_given(self, world: World, make_tasks: Make) -> None:
-        tasks = make_tasks(len(get_args(Choice)))
+        tasks = make_tasks(len(world.can.choices))
         ref = submit(world, "night/1", tasks).ref
-        given_choices = dict(zip([t.task_id for t in tasks], get_args(Choice), strict=True))
+        given_choices = dict(zip([t.task_id for t in tasks], world.can.choices, strict=True))
         for i, (task_id, choice) in enumerate(given_choices.items()):
             world.answer(ref, task_id, f"person {i}", choice)
         standing = latest(read_all(world.connect(), ref)[0])

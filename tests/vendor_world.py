@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import pytest
 
@@ -15,6 +15,7 @@ from winnow.label.vendor import (
     AnnotationPage,
     BatchStatus,
     BatchTerms,
+    Choice,
     DeliveredAnnotation,
     LabelVendor,
     TaskRequest,
@@ -39,6 +40,7 @@ class Can:
         account_keys: A task that another batch of the account holds is not taken again.
         refuse_tokens: A wrong token is refused.
         name_people: The vendor says who answered.
+        choices: What an answer may be.
     """
 
     edit: bool = True
@@ -49,6 +51,7 @@ class Can:
     account_keys: bool = True
     refuse_tokens: bool = True
     name_people: bool = True
+    choices: tuple[str, ...] = get_args(Choice)
 
 
 class World(Protocol):

@@ -6,7 +6,7 @@ have two pairs each, a share of which was drawn uniformly; the wanted weights ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -43,6 +43,12 @@ class VotedWorld:
     drift: float = 0.0
     asleep: int | None = None
     """A column that is the same for all responses."""
+    judges: Mapping[str, float] = field(default_factory=dict)
+    """Models that judge every pair too, with their log-odds for each logit of people's."""
+    mode: str = "logits"
+    """How the models are asked."""
+    people: bool = True
+    """Whether people vote at all."""
 
     @cached_property
     def campaign(self) -> Campaign:
@@ -94,7 +100,9 @@ class VotedWorld:
         n_labels = sum(h.n_labels for h in current.model.heads.values()) if current else 0
         model = {} if current is None else {"reward_model": current.model.to_bytes()}
         self._commit(batch, "select", outputs, model, posterior_labels=n_labels)
-        annotations = to_table([vote["annotation"] for vote in votes], ANNOTATIONS)
+        given = [vote["annotation"] for vote in votes] if self.people else []
+        said = [row for vote in votes for row in self._verdicts(vote)]
+        annotations = to_table([*given, *said], ANNOTATIONS)
         self._commit(batch, "label", {"annotations": annotations})
         self.batches = (*self.batches, key)
 
@@ -155,6 +163,7 @@ class VotedWorld:
             preferred = "first" if rng.random() < (0.5 if guesses else p) else "second"
             pair = pair_id(*(str(side["response_id"]) for side in sides))
             yield {
+                "logit": float((first - second) @ wanted_c),
                 "sides": sides,
                 "pair_id": pair,
                 "prompt_id": prompt,
@@ -173,6 +182,20 @@ class VotedWorld:
                     "preferred": "tie" if rng.random() < 0.1 else preferred,
                     "status": "submitted",
                 },
+            }
+
+    def _verdicts(self, vote: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for name, kappa in self.judges.items():
+            luck = np.random.default_rng(int(content_id(name, vote["pair_id"])[:8], 16))
+            odds = kappa * vote["logit"] + float(luck.normal(0.0, 0.3))
+            yield {
+                **vote["annotation"],
+                "annotation_id": content_id("verdict", name, vote["pair_id"]),
+                "annotator": name,
+                "preferred": "first" if odds > 0 else "second",
+                "model": name,
+                "mode": self.mode,
+                "log_odds": odds if self.mode == "logits" else float(np.sign(odds)),
             }
 
     def _response(

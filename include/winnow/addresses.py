@@ -8,6 +8,7 @@ is shown before `without_secrets` has seen it; every `WinnowError` does that by 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 HIDDEN = "***"
 """What is shown in the place of a secret."""
@@ -75,3 +76,11 @@ def _users_length(scheme: str, address: str) -> int:
     if "@" in authority or (":" in authority and "@" in address and not has_port):
         return address.rindex("@")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """`url` ends before `/v1`, such as http://gpu-1:8000; `key` is empty where none is needed."""
+
+    url: str
+    key: str = field(default="", repr=False)

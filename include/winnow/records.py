@@ -117,8 +117,13 @@ ANNOTATIONS = _schema(
     annotation_id revision:int64 task_id pair_id kind annotator choice swapped:bool preferred
     strength:int32 ratings:ratings rationale started_at:time finished_at:time
     active_seconds:float64 status price:int64
+    model mode log_odds:float64 order_effect:float64 label_mass:float64
     """
 )
+"""`model` names the model whose vote it is and is null of a person's, as are the columns behind it:
+`log_odds` that `first` is better, `order_effect` of the log-odds of one order for the side shown
+first, `label_mass` the chance that the model named a label at all, `mode` how they were found. Of
+lakes from before there were judges the table ends with `price`."""
 
 TRAINING = _schema(
     """
@@ -132,6 +137,11 @@ are what the batch's model believed of the logit before an exploration vote, at 
 
 RANKED_TRAINING = TRAINING.append(pa.field("weight", pa.float64()))
 """The same of a night of rankings: each pair weighs a part of a vote."""
+
+VERDICTS = pa.schema(
+    [*TRAINING, *((name, pa.string()) for name in ("model", "mode")), ("log_odds", pa.float64())]
+)
+"""What a model said of a pair of a batch in which people voted too, as `ANNOTATIONS` have it."""
 
 PREFERENCES = _schema(
     """

@@ -284,9 +284,10 @@ def _answers(url: str, parts: Sequence[str] = ()) -> bool:
     try:
         answer = get(url, 5.0)
         states = answer.json() if parts else {}
-    except (httpx.HTTPError, ValueError):
+        # On a port that was free a moment ago another service may answer.
+        return answer.is_success and all(states[part]["status"] == "healthy" for part in parts)
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
         return False
-    return answer.is_success and all(states[part]["status"] == "healthy" for part in parts)
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

@@ -61,6 +61,12 @@ class ApprovePurchase(ApprovalOperator):
         return answer
 
 
+def _each(plan: dict[str, Any]) -> str:
+    """What a task costs on average: a judge's have prices of their own, far below a cent."""
+    usd = plan["estimate_usd"] / max(1, plan["tasks"])
+    return f"${usd:.3f}" if usd >= 0.01 or not usd else f"${usd:.2g}"
+
+
 def describe(plan: dict[str, Any], batch: Batch) -> str:
     """What would be bought, in Markdown: numbers and the campaign's own words, no model's text."""
     label = batch.campaign.label
@@ -70,7 +76,7 @@ def describe(plan: dict[str, Any], batch: Batch) -> str:
         "Vendor": f"{plan['vendor']} (connection {label.connection})",
         "Tasks now": f"{plan['tasks']:,} over {plan['pairs']:,} pairs",
         "Votes taken over": f"{plan.get('taken_over', 0):,}, which cost nothing here",
-        "Cost now": f"${plan['estimate_usd']:,.2f}, at ${label.price_usd:.3f} each",
+        "Cost now": f"${plan['estimate_usd']:,.2f}, at {_each(plan)} each",
         "At most, with follow-ups": f"${plan['most_usd']:,.2f}",
         "Budget": f"${plan['budget_usd']:,.2f}",
         "Asked above": f"${label.approve_above_usd or 0.0:,.2f}",

@@ -7,6 +7,7 @@ connections, which a campaign names.
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,7 @@ Strategy = Literal[
     "uncertainty",
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
-Vendor = Literal["file_drop", "ground_truth", "label_studio", "scale", "simulator"]
+Vendor = Literal["file_drop", "ground_truth", "judge", "label_studio", "scale", "simulator"]
 Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
 RANKING_VENDORS = ("file_drop", "label_studio", "simulator")
@@ -332,6 +333,61 @@ class Select(Settings):
         return (average if least is None else least, average if most is None else most)
 
 
+class Judge(Settings):
+    """A model that judges, where `vendor` is `judge`: each task in both orders, one token each.
+
+    It is no person: its votes are marked as a model's, and count in no figure about people.
+    """
+
+    model: str = Field(min_length=1, max_length=200, description="What the server calls it")
+    constitution: str | None = setting(
+        None,
+        "File of principles, YAML, a list of texts: what it says when a batch begins is frozen in "
+        "the batch",
+    )
+    principles: list[str] = Field(
+        default_factory=list,
+        max_length=100,
+        description="What it judges by, beside the instructions, where there is no such file",
+    )
+    repeats: int = setting(
+        1, "Samples of each order, of a server that tells no log-probabilities", ge=1, le=32
+    )
+    usd_per_million_input: Price = setting(0.0, "Price of tokens that it reads, dollars")
+    usd_per_million_output: Price = setting(0.0, "Price of tokens that it writes, dollars")
+    concurrency: int = setting(32, "Requests in flight at most", ge=1, le=4096)
+    timeout_seconds: Seconds = setting(120.0, "Wait for one answer this long")
+    attempts: int = setting(8, "Tries of one request before the task gives up", ge=1, le=1000)
+
+    @property
+    def calls(self) -> int:
+        """Requests that a task takes at most."""
+        return 2 * self.repeats
+
+    def cost(self, n_read: float, n_written: float) -> int:
+        """Micro-dollars for so many tokens."""
+        return math.ceil(
+            n_read * self.usd_per_million_input + n_written * self.usd_per_million_output
+        )
+
+    def price_of(self, n_bytes: int) -> int:
+        """Micro-dollars that a task costs at most, by the bytes of all that a request holds."""
+        return self.calls * self.cost(n_bytes / _BYTES_A_TOKEN, 1)
+
+    @property
+    def usual_price(self) -> int:
+        """Micro-dollars of a task whose texts are not known yet, about."""
+        return self.price_of(_USUAL_BYTES)
+
+
+_BYTES_A_TOKEN = 3
+"""Of UTF-8, so few that an estimate is rather too high: English has 4 to 5, Chinese about 3."""
+_USUAL_BYTES = 6_000
+"""Of a request to a judge, where its texts are not known yet."""
+_JUDGE_ALONE = {"second_vote_share": 0.0, "third_votes": False, "repeat_share": 0.0}
+"""What is asked of nobody twice: a judge sees both orders at once."""
+
+
 class Label(Settings):
     """Who labels, for how much, and how long to wait."""
 
@@ -345,7 +401,9 @@ class Label(Settings):
     size: int | None = setting(
         None, "Responses of a ranking; null: what is asked is no ranking", ge=4, le=9
     )
-    price_usd: Price = setting(0.10, "Price of one annotation, dollars")
+    price_usd: Price = setting(
+        0.10, "Price of one annotation, dollars; a judge's is told by its tokens"
+    )
     budget_usd: Dollars = Field(description="Most that one batch may cost, dollars")
     budget_month_usd: Dollars | None = setting(
         None, "Most that the campaign may buy for in a calendar month (UTC), dollars; null: any"
@@ -387,6 +445,7 @@ class Label(Settings):
         "drop", "What becomes of tasks that nobody answered by the deadline"
     )
     aggregation: Aggregation = setting("majority", "How votes become a preference")
+    judge: Judge | None = setting(None, "The model that is asked where `vendor` is `judge`")
     poll_seconds: Seconds = setting(60.0, "First pause between looks at the vendor")
     max_poll_seconds: Seconds = setting(900.0, "Longest pause; it grows to this")
 
@@ -432,6 +491,22 @@ class Label(Settings):
             raise ValueError("a price is 0 or at least a millionth of a dollar")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _asks_a_judge_once(cls, values: Any) -> Any:
+        is_judged = isinstance(values, dict) and values.get("vendor") == "judge"
+        return {**_JUDGE_ALONE, **values} if is_judged else values
+
+    @model_validator(mode="after")
+    def _judge_is_named(self) -> Label:
+        if self.vendor == "judge":
+            if self.judge is None:
+                raise ValueError("vendor judge needs the section judge, with its model")
+            if any(getattr(self, name) for name in _JUDGE_ALONE):
+                named = ", ".join(_JUDGE_ALONE)
+                raise ValueError(f"{named}: a judge sees both orders at once; take them out")
+        return self
+
     @property
     def pair_share(self) -> float:
         """What a judged pair counts for, in votes: K responses in order are K - 1 choices."""
@@ -439,8 +514,16 @@ class Label(Settings):
 
     @property
     def price(self) -> int:
-        """Price of one annotation in micro-dollars."""
+        """Price of one annotation in micro-dollars; of a judge, about."""
+        if self.vendor == "judge" and self.judge is not None:
+            return self.judge.usual_price
         return round(self.price_usd * MICROS)
+
+    def price_of(self, n_bytes: int) -> int:
+        """Price of a task in micro-dollars, at most, by the bytes of all that it shows."""
+        if self.vendor == "judge" and self.judge is not None:
+            return self.judge.price_of(n_bytes)
+        return self.price
 
     @property
     def budget(self) -> int:

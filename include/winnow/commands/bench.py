@@ -42,6 +42,22 @@ def labels(
     say(f"Written: {out / 'labels.html'}, labels.json, labels.parquet")
 
 
+@bench.command(help="What AI judges beside people are worth, and what bad ones cost")
+def sources(
+    pool: Annotated[
+        Path, typer.Option(help="folder of alpaca_pool, or human_votes, human_pairs, judge_votes")
+    ],
+    out: OutOption,
+    seeds: Annotated[int, whole_number(1, help="paired repetitions")] = 20,
+) -> None:
+    """Writes sources.json."""
+    from winnow_bench import sources as measured
+
+    for sentence in measured.run(pool, out, seeds, say):
+        say(sentence)
+    say(f"Written: {out / 'sources.json'}")
+
+
 @bench.command(help="How often the gate errs, how soon it finds a bad model, what it costs")
 def gate(
     out: OutOption,

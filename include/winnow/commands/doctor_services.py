@@ -14,9 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from winnow.addresses import holds_secret, without_secrets
+from winnow.addresses import ServerAddress, holds_secret, without_secrets
 from winnow.calls import get, is_callable, is_sendable
-from winnow.campaign import Campaign
+from winnow.campaign import Campaign, Judge
+from winnow.chat_server import opening_calls, served_model
 from winnow.commands.checks import Check, failed, ok, warning
 from winnow.commands.connections import Connection, airflow_json, find_connection
 from winnow.environment import foreign_environment
@@ -57,6 +58,8 @@ def vendor(campaign: Campaign, seconds: float) -> Check:
     if url.startswith("/") and not Path(url).is_dir():
         return failed(f"{name}: the folder {url} is not there", f"make it, or correct {conn_id}")
     client = connect(name, connection.account())
+    if campaign.label.vendor == "judge" and campaign.label.judge is not None:
+        return _judge(campaign.label.judge, connection, conn_id)
     try:
         client.status(NO_SUCH_BATCH)
     except Fatal as error:
@@ -72,6 +75,18 @@ def vendor(campaign: Campaign, seconds: float) -> Check:
             f"use a token of at least {TOKEN_BYTES}: annotators' ids are hashed under it",
         )
     return ok(f"{name} answers at {without_secrets(url)}")
+
+
+def _judge(judge: Judge, connection: Connection, conn_id: str) -> Check:
+    """Whether the judge's server answers and serves its model."""
+    address = ServerAddress(connection.url, connection.password)
+    try:
+        http = opening_calls(address)
+        served_model(http, address, judge.model, "label.judge.model")
+    except WinnowError as error:
+        act = "start it, or correct" if not isinstance(error, Fatal) else "correct"
+        return failed(cause_of(error), f"{act} the Airflow connection {conn_id}")
+    return ok(f"judge: {without_secrets(connection.url)} serves {judge.model}")
 
 
 def server(campaign: Campaign, seconds: float) -> Check:

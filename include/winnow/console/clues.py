@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from winnow.batch import batch_folder
-from winnow.campaign import Campaign
+from winnow.campaign import Campaign, Judge
 from winnow.console.memory import Memory
 from winnow.console.stages import Left, Stages
 from winnow.ingest.ledger import BACKFILL
@@ -93,6 +93,8 @@ def parse_select_settings(data: bytes) -> dict[str, Any]:
 def parse_label_settings(data: bytes) -> dict[str, Any]:
     """Settings under `label` that a batch was started with."""
     found: dict[str, Any] = json.loads(data)["label"]
+    if found.get("vendor") == "judge" and found.get("judge"):
+        found["price_usd"] = Judge.model_validate(found["judge"]).usual_price / MICROS
     return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from winnow.controls import CONTROL
 from winnow.errors import Fatal
 from winnow.expand.engine import Draw, Messages, Refusal
 
@@ -161,27 +162,6 @@ def _unused_character(texts: list[str]) -> str:
     return next(chr(c) for c in _PRIVATE_USE if chr(c) not in used)
 
 
-_CONTROL = re.compile(
-    # ChatML, Llama 3, Phi, GLM and most others; DeepSeek has bars and gaps of its own.
-    r"<[|｜][^\s<>|｜]{1,64}[|｜]>"
-    r"|</?s>|<(?:bos|eos|pad|unk|sop|eop)>|<(?:BOS|EOS)_TOKEN>"  # many
-    r"|<(?:start|end)_of_turn>|<\|[a-z_]{1,32}>|<[a-z_]{1,32}\|>"  # Gemma
-    r"|\[/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\]|<</?SYS>>"  # Mistral
-    r"|</?(?:tools|tool_call|tool_response|think)>|</?seed:[a-z_:]{1,32}>"  # Qwen, Hermes, Seed
-    r"|\[[gs]MASK\]|\[\|[a-z]{1,32}\|\]|\]~!?b[\[\]]|<(?:extra_id|SPECIAL)_\d+>"  # GLM, EXAONE
-)
-"""The markers of the templates we know; a template of one's own may have others."""
-
-
-def without_controls(text: str) -> str:
-    """The text with a blank in each control token, which a server would not read as text.
-
-    >>> without_controls("Hi<|im_end|>")
-    'Hi< |im_end|>'
-    """
-    return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
-
-
 def control_refusal(draw: Draw) -> Refusal | None:
     """Why the draw's text must not go to a server; None where it may.
 
@@ -191,7 +171,7 @@ def control_refusal(draw: Draw) -> Refusal | None:
     '<|im_end|> in message 1 (user) would be read as a control token by the server'
     """
     for place, text in _texts(draw):
-        marker = _CONTROL.search(text)
+        marker = CONTROL.search(text)
         if marker:
             return Refusal(
                 "control_token",

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
+from winnow.chat_server import Fault, Misshapen, error_of, server_words
 from winnow.errors import Fatal
 from winnow.expand.engine import Draw, GeneratedResponse, Refusal, ServerAddress
 from winnow.ingest.turns import call_text
 from winnow.ingest.values import Unreadable, read_json, tidy
-from winnow.text import plain_text
-
-SHOWN_CHARS = 300
-"""Characters of a server's own words that an error or a refusal repeats."""
 
 ONE_PER_REQUEST = "set expand.server.responses_per_request: 1"
 
@@ -49,22 +46,6 @@ _AS_IN_PROCESS = {
 
 Answer = list[GeneratedResponse] | Refusal
 """What one request gave."""
-
-
-class Fault(Exception):
-    """One try that gave nothing to keep. The message is a clause: "it answered HTTP 500"."""
-
-
-class Busy(Fault):
-    """The server wants less from everyone, for `seconds` if it says how long."""
-
-    def __init__(self, message: str, seconds: float | None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
-
-
-class Misshapen(Fault):
-    """The server answered with something that is no completion."""
 
 
 class TooFewChoices(Fault):
@@ -158,19 +139,12 @@ def refusal_of(response: httpx.Response, address: ServerAddress) -> Refusal:
     Raises:
         Fatal: It is about a parameter that the server does not know: so is every request.
     """
-    said, code = server_words(response, address), _error(response).get("code")
+    said, code = server_words(response, address), error_of(response).get("code")
     if code in _UNSUPPORTED:
         raise Fatal(f"The server at {address.url} does not take what Winnow asks for: {said}")
     if code == "context_length_exceeded" or _ABOUT_CONTEXT.search(said):
         return Refusal("prompt_too_long", said)
     return Refusal("server_refused", f"HTTP {response.status_code}: {said}")
-
-
-def server_words(response: httpx.Response, address: ServerAddress) -> str:
-    """The server's own words on a failure, short, as plain text and without the key."""
-    words = _error(response).get("message") or response.content.decode(errors="replace")
-    hidden = str(words).replace(address.key, "***") if address.key else str(words)
-    return plain_text(hidden)[:SHOWN_CHARS]
 
 
 class _Token(BaseModel):
@@ -268,13 +242,3 @@ def _call_text(function: _Function) -> str:
     except Unreadable:
         arguments = function.arguments
     return call_text(function.name, arguments)
-
-
-def _error(response: httpx.Response) -> Mapping[str, Any]:
-    """The error object of an answer, {} where there is none of a known shape."""
-    try:
-        body = read_json(response.content)
-    except Unreadable:
-        return {}
-    error = body.get("error", body) if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}

@@ -10,9 +10,10 @@ batch depends on its composition. A server makes no such promise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from winnow.addresses import ServerAddress as ServerAddress
 from winnow.errors import Fatal
 
 Messages = Sequence[Mapping[str, str]]
@@ -113,11 +114,3 @@ def in_turn(
     """`Engine.generate_each` of an engine that does one call at a time."""
     for call, draws in calls:
         yield call, generate(draws)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """`url` ends before `/v1`, such as http://gpu-1:8000; `key` is empty where none is needed."""
-
-    url: str
-    key: str = field(default="", repr=False)

@@ -21,9 +21,10 @@ from pydantic import BaseModel, ValidationError
 
 from winnow.addresses import holds_secret
 from winnow.calls import Bounds, Calls, is_callable, is_sendable, retry_after, why
+from winnow.chat_server import server_words
+from winnow.controls import without_controls
 from winnow.errors import Fatal, Retryable
-from winnow.expand.chat import answered_text, one_turn, open_tokenizer, without_controls
-from winnow.expand.completions import server_words
+from winnow.expand.chat import answered_text, one_turn, open_tokenizer
 from winnow.expand.engine import ServerAddress
 from winnow.expand.features import Row
 from winnow.reward.blocks import SCORE

@@ -53,6 +53,11 @@ class Annotation:
     active_seconds: float | None
     status: str
     price: int
+    model: str | None = None
+    mode: str | None = None
+    log_odds: float | None = None
+    order_effect: float | None = None
+    label_mass: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,11 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
         active_seconds=record.active_seconds,
         status=record.status,
         price=record.price,
+        model=None if record.model is None else plain_text(record.model),
+        mode=record.mode,
+        log_odds=-record.log_odds if swapped and record.log_odds else record.log_odds,
+        order_effect=record.order_effect,
+        label_mass=record.label_mass,
     )
     return annotation if record.annotator else of_nobody(annotation)
 

@@ -24,11 +24,13 @@ CREATE TEMP TABLE others AS
 SELECT other.row_n, (
         other.task_id, other.pair_id, other.kind, other.annotator, other.choice, other.swapped,
         other.preferred, other.strength, other.ratings, other.rationale, other.started_at,
-        other.finished_at, other.active_seconds, other.status, other.price
+        other.finished_at, other.active_seconds, other.status, other.price,
+        other.model, other.mode, other.log_odds, other.order_effect, other.label_mass
     ) IS NOT DISTINCT FROM (
         held.task_id, held.pair_id, held.kind, held.annotator, held.choice, held.swapped,
         held.preferred, held.strength, held.ratings, held.rationale, held.started_at,
-        held.finished_at, held.active_seconds, held.status, held.price
+        held.finished_at, held.active_seconds, held.status, held.price,
+        held.model, held.mode, held.log_odds, held.order_effect, held.label_mass
     ) AS is_same
 FROM read AS other
 JOIN first_of USING (annotation_id, revision)
@@ -86,8 +88,9 @@ UNION ALL SELECT * EXCLUDE (source, line, look, raw, row_n) FROM vanished
 
 -- one_vote_each: by id and revision; a person's second judgement of a pair is a repeat
 WITH every AS (
-    SELECT * EXCLUDE (row_n), row_n, false AS is_own FROM taken
-    UNION ALL SELECT * EXCLUDE (row_n), row_n, true AS is_own FROM standing
+    SELECT * EXCLUDE (row_n), row_n, true AS is_own FROM standing
+    -- By name: what was taken over may be of a time before there were judges.
+    UNION ALL BY NAME SELECT * EXCLUDE (row_n), row_n, false AS is_own FROM taken
 ),
 -- What an annotation says last, it says: a revision may name another task than those before it.
 latest AS (

@@ -3,9 +3,11 @@
 Views beside the tables:
 
     latest    of each annotation its highest revision
-    answers   of those, what was not rejected or retracted, skips included
+    standing  of those, what was not rejected or retracted, skips included
+    answers   of those, what people said; all that follows is about people, except for `verdicts`
     judged    of those, what is no skip
     votes     of those, comparisons: what preferences are made of
+    verdicts  what models said of comparisons, skips left out
     first_votes   pair, annotator and what was preferred of those that were asked whatever others
               said: no third vote, which is asked because two differ and would make people look as
               if they agreed less
@@ -37,13 +39,20 @@ NARROW = "200MB"
 _VIEWS = f"""
 CREATE TEMP MACRO is_known(annotator) AS NOT starts_with(annotator, '{UNKNOWN}');
 CREATE TEMP MACRO class_of(said) AS CASE said WHEN 'first' THEN 0 WHEN 'second' THEN 1 ELSE 2 END;
+-- Of a batch from before there were judges the table lacks these columns.
+CREATE TEMP TABLE of_models (model VARCHAR, mode VARCHAR, log_odds DOUBLE, order_effect DOUBLE,
+    label_mass DOUBLE);
+CREATE TEMP VIEW every_annotation AS FROM annotations UNION ALL BY NAME FROM of_models;
 CREATE TEMP TABLE superseded AS SELECT row_n FROM annotations
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) > 1;
 CREATE TEMP VIEW latest AS
-    SELECT * EXCLUDE (rationale) FROM annotations ANTI JOIN superseded USING (row_n);
-CREATE TEMP VIEW answers AS SELECT * FROM latest WHERE status NOT IN ('rejected', 'retracted');
+    SELECT * EXCLUDE (rationale) FROM every_annotation ANTI JOIN superseded USING (row_n);
+CREATE TEMP VIEW standing AS SELECT * FROM latest WHERE status NOT IN ('rejected', 'retracted');
+CREATE TEMP VIEW answers AS SELECT * FROM standing WHERE model IS NULL;
 CREATE TEMP VIEW judged AS SELECT * FROM answers WHERE preferred IS NOT NULL;
 CREATE TEMP VIEW votes AS SELECT * FROM judged WHERE kind = 'comparison';
+CREATE TEMP VIEW verdicts AS SELECT * FROM standing
+    WHERE model IS NOT NULL AND kind = 'comparison' AND preferred IS NOT NULL;
 CREATE TEMP TABLE later_votes AS SELECT votes.row_n FROM votes
     LEFT JOIN (SELECT task_id, any_value(repetition) AS asked FROM tasks GROUP BY task_id)
     USING (task_id) QUALIFY rank() OVER (PARTITION BY pair_id ORDER BY coalesce(asked, 0)) > 2;
@@ -58,7 +67,7 @@ CREATE TEMP TABLE judged_rows AS
     SELECT row_n, row_number() OVER (ORDER BY row_n) - 1 AS n FROM comparisons
     WHERE pair_id IN (SELECT pair_id FROM votes);
 CREATE TEMP VIEW judged_pairs AS
-    SELECT pair_id, n, prompt_id, first_id, second_id, p_first
+    SELECT row_n, pair_id, n, prompt_id, first_id, second_id, p_first
     FROM comparisons JOIN judged_rows USING (row_n);
 """
 

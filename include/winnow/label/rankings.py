@@ -186,6 +186,9 @@ def _annotations(row: Row, shown: Sequence[str]) -> Iterator[Row]:
             "swapped": swapped,
             "preferred": preferred,
             "price": _share(row["price"], k, len(shown)),
+            # Of one pair, which a ranking does not tell.
+            "log_odds": None,
+            "order_effect": None,
             # Of all that was read these are two responses.
             "active_seconds": None if seconds is None else seconds * 2.0 / len(shown),
         }

@@ -26,12 +26,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from winnow.batch import Artifact
-from winnow.campaign import Label
+from winnow.campaign import Judge, Label
 from winnow.ids import content_id, seed_from, task_id
 from winnow.ingest.pairs import as_seen
 from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold, places_of_pairs
 from winnow.label.vendor import Message, RankedResponse, RankingRequest, TaskRequest
+from winnow.label.vendors.judge.prompt import asked_as, frame_bytes
 from winnow.pieces import read_pieces
 from winnow.records import ASKED, MESSAGES, TASKS, Quarantined, to_table
 from winnow.text import plain_text
@@ -268,9 +269,21 @@ def messages_of(turns: Iterable[Row]) -> tuple[Message, ...]:
 
 def rubric_version(label: Label) -> str:
     """The campaign's rubric version, "+", and 8 digits that change with what it says and asks."""
-    kind = [label.task] if label.task == "ranking" else []
-    content = content_id("rubric", label.instructions, label.rated_dimensions, *kind)
+    asks: list[Any] = [label.instructions, label.rated_dimensions]
+    if label.task == "ranking":
+        asks.append(label.task)
+    if label.judge is not None and label.vendor == "judge":
+        asks.append(asked_as(label.judge))
+    content = content_id("rubric", *asks)
     return f"{label.rubric_version}+{content[:8]}"
+
+
+def _judged_prices(pairs: pa.Table, label: Label, judge: Judge) -> Iterator[int]:
+    """What each pair costs at most, by the lengths of all that the judge reads."""
+    asks = frame_bytes(label.instructions, judge)
+    for pair in pairs.select(["first", "second", "messages"]).to_pylist():
+        texts = (pair["first"], pair["second"], *(turn["content"] for turn in pair["messages"]))
+        yield label.price_of(asks + sum(len(text.encode()) for text in texts))
 
 
 def uniform(purpose: str, seed: int, name: str) -> float:
@@ -483,6 +496,8 @@ def _asked(placed: pa.Table, pairs: pa.Table, label: Label, schema: pa.Schema) -
         columns[f"{name}_b"] = pc.if_else(swapped, pairs[first], pairs[second])
     same = {"round": 0, "rubric_version": rubric_version(label)}
     same |= {"vendor": label.vendor, "price": label.price}
+    if label.judge is not None and label.vendor == "judge":
+        columns["price"] = pa.array(_judged_prices(pairs, label, label.judge), pa.int64())
     for column in schema:
         if column.name not in columns:
             value = pa.scalar(same.get(column.name), column.type)

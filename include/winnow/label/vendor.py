@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from winnow.campaign import Judge
 from winnow.errors import Fatal
 from winnow.ids import content_id
 from winnow.ingest.values import Unreadable, columns_of, read_time
@@ -98,7 +99,8 @@ class BatchTerms:
     `dimensions` are rated 1 to 5 for each side, none asks for the choice alone. No answer is wanted
     after `deadline`. `session_minutes` is how long one person should work at a stretch; a vendor
     that cannot limit it ignores it. `mark` stays with a container that is made under these terms,
-    and tells it from any other.
+    and tells it from any other. `judge` says how a model is asked, where one is, and
+    `budget` what the batch may be charged at most, micro-dollars; None: what its tasks cost.
     """
 
     instructions: str
@@ -107,6 +109,8 @@ class BatchTerms:
     deadline: datetime
     session_minutes: int | None = None
     mark: str = ""
+    judge: Judge | None = None
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +316,9 @@ Grade = Annotated[Whole, Field(ge=1, le=5)]
 Price = Annotated[Whole, Field(ge=0, lt=MAX_PRICE)]
 """Micro-dollars of one annotation."""
 Time = Annotated[datetime, BeforeValidator(_time)]
+MOST_ODDS = 8.0
+"""Log-odds of a model are cut to this: no model is surer than 1 in 3,000."""
+Odds = Annotated[float, BeforeValidator(no_flag), Field(ge=-MOST_ODDS, le=MOST_ODDS)]
 
 
 class Rating(BaseModel):
@@ -330,6 +337,11 @@ class DeliveredAnnotation(BaseModel):
     `annotation_id`, a retraction as a revision with that status. What means the same is the same:
     an id may be a number, a number text, a choice "A"; a time without a zone is in UTC. Without an
     `annotator` it is an answer of somebody unknown.
+
+    With a `model` it is the vote of a model and not of a person. `log_odds` are then those that
+    side a, as shown, is better; `order_effect` how much of the log-odds of one order was for the
+    side that came first; `label_mass` the least chance, in either order, that it answered at all;
+    `mode` says how they were found (`winnow.label.vendors.judge`).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -347,6 +359,11 @@ class DeliveredAnnotation(BaseModel):
     active_seconds: Annotated[float, BeforeValidator(no_flag), Field(ge=0, lt=1e9)] | None = None
     status: Literal["submitted", "approved", "rejected", "retracted"] = "submitted"
     price: Price = Field(description="Charged for this, micro-dollars")
+    model: str | None = Field(None, min_length=1, max_length=200)
+    mode: Literal["logits", "verdict", "samples"] | None = None
+    log_odds: Odds | None = None
+    order_effect: Odds | None = None
+    label_mass: Annotated[float, BeforeValidator(no_flag), Field(ge=0.0, le=1.0)] | None = None
 
     @classmethod
     def of(cls, record: Any) -> Self:

@@ -31,7 +31,7 @@ _ABOUT = {
     "dpo": "decided pairs that are certain enough for preference optimisation",
     "kto": "the responses of the `dpo` pairs one by one, with a label",
     "prompts": "the prompts alone, labelled or not",
-    "annotations": "every judgement, ties and skips too",
+    "annotations": "every judgement, ties and skips too; `model` is set where no person judged",
     "sharegpt": "the `dpo` pairs for LLaMA-Factory, those whose turns alternate",
     "listwise": "a row a ranking: its responses, best first, with `ranks` and `rewards` (logits)",
 }
@@ -58,7 +58,8 @@ def dataset_card(version: Version, campaign: Campaign, vendor_note: str) -> str:
             for view in VIEWS
             if view != LISTWISE or version.n_rows(view)
         ],
-        figures={name: _plain(name, value) for name, value in version.figures.items()},
+        figures={n: _plain(n, value) for n, value in version.figures.items() if n != "judges"},
+        judges=version.figures.get("judges") or [],
         absent=sorted(name for name, value in version.figures.items() if value is None),
         certainty=certainty_told(version.figures),
         unknown_people=UNKNOWN_PEOPLE,

@@ -4,7 +4,8 @@
     dpo          the decided pairs that are certain enough (DPO, IPO, SimPO, ORPO)
     kto          the responses of those pairs, each once: prompt, completion, label
     prompts      the prompts alone, labelled or not, for training on one's own responses (PPO)
-    annotations  every judgement, ties, skips and repeats too; annotators as salted hashes
+    annotations  every judgement, ties, skips and repeats too; annotators as salted hashes, and
+                 `model` where a model judged and no person
     sharegpt     the pairs of `dpo` as LLaMA-Factory reads them, which takes neither of the others
     listwise     where rankings were bought: their responses with ranks and rewards (InfoNCA, LiPO)
 
@@ -81,6 +82,8 @@ _ANNOTATIONS = [
     ("ratings", RATINGS),
     *_texts("rationale", "annotator"),
     ("active_seconds", pa.float64()),
+    *_texts("model", "mode"),
+    *((name, pa.float64()) for name in ("log_odds", "order_effect", "label_mass")),
     *_texts("annotation_id"),
     *_TRACE,
 ]

@@ -104,7 +104,7 @@ GROUP BY q, response_id HAVING tells(favour) ORDER BY q
 -- answered: annotations of prompts
 CREATE OR REPLACE TEMP TABLE answered AS
 SELECT q, a.* EXCLUDE (row_n), c.prompt_id, first_id, second_id
-FROM annotations AS a JOIN comparisons AS c USING (pair_id)
+FROM every_annotation AS a JOIN comparisons AS c USING (pair_id)
 JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = c.prompt_id
 WHERE a.kind IS DISTINCT FROM 'gold' ORDER BY q
 

@@ -19,9 +19,9 @@ SELECT
     (SELECT count(*) FROM annotations) AS n_annotations,
     (SELECT CASE WHEN n > 0 OR every = 0 THEN n END FROM (
         SELECT count(*) AS every, count(DISTINCT annotator) FILTER (is_known(annotator)) AS n
-        FROM annotations
+        FROM every_annotation WHERE model IS NULL
     )) AS n_annotators,
-    (SELECT count(DISTINCT task_id) FROM answers) / nullif((SELECT count(*) FROM tasks), 0)
+    (SELECT count(DISTINCT task_id) FROM standing) / nullif((SELECT count(*) FROM tasks), 0)
         AS completion,
     (SELECT avg((preferred IN ('tie', 'both_bad'))::INT) FROM votes) AS tie_rate,
     (SELECT abs(avg((choice = 'a')::INT) - 0.5) FROM votes WHERE choice IN ('a', 'b'))

@@ -38,12 +38,13 @@ ORDER BY 1
 -- task_answered_once: block, annotations
 SELECT unnest(list(annotation_id ORDER BY annotation_id)),
     annotator || ' answers task ' || task_id || ' ' || count(*) || ' times'
-FROM answers GROUP BY task_id, annotator HAVING count(*) > 1 ORDER BY 1
+FROM standing GROUP BY task_id, annotator HAVING count(*) > 1 ORDER BY 1
 
 -- annotator_votes_once: block, annotations
 SELECT unnest(list(annotation_id ORDER BY annotation_id)),
     annotator || ' votes ' || count(*) || ' times on pair ' || pair_id
-FROM votes GROUP BY pair_id, annotator HAVING count(*) > 1 ORDER BY 1
+FROM (FROM votes UNION ALL FROM verdicts) GROUP BY pair_id, annotator HAVING count(*) > 1
+ORDER BY 1
 
 -- scores_in_range: block, annotations
 SELECT annotation_id, 'strength must be 0 to 3 and ratings 1 to 5' FROM latest
@@ -134,6 +135,9 @@ SELECT pair_id, 'prefers the ' || p.preferred || ', which no vote names'
 FROM preferences AS p
 WHERE p.preferred IN ('first', 'second') AND NOT EXISTS
     (FROM votes AS v WHERE v.pair_id = p.pair_id AND v.preferred = p.preferred)
+    -- Where models alone judged, the mean of what they said decides.
+    AND (p.pair_id IN (SELECT pair_id FROM votes)
+        OR p.pair_id NOT IN (SELECT pair_id FROM verdicts))
 ORDER BY 1
 
 -- votes_add_up: block, preferences
@@ -162,6 +166,6 @@ FROM preferences AS p LEFT JOIN
 WHERE p.cost <> coalesce(paid, 0) ORDER BY 1
 
 -- no_vote_is_lost: block, comparisons
-SELECT DISTINCT pair_id, 'has votes and no preference' FROM votes
+SELECT DISTINCT pair_id, 'has votes and no preference' FROM (FROM votes UNION ALL FROM verdicts)
 WHERE pair_id NOT IN (SELECT pair_id FROM preferences WHERE pair_id IS NOT NULL)
 ORDER BY 1

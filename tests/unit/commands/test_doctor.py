@@ -26,6 +26,8 @@ from winnow.ids import canonical_json
 from winnow.ingest.ledger import ledger_path
 from winnow.lake import FolderLake, Lake, Stored
 
+from ..expand.faulty_server import faulty_server
+
 SECRET = "hush-hush-hush-hush-hush"
 CAMPAIGN: dict[str, Any] = {
     "name": "small",
@@ -91,6 +93,23 @@ def test_a_whole_deployment_is_well(examined: Any, start_simulator: Any, tmp_pat
     assert checks["vendor"].outcome == "warning" and "characters" in checks["vendor"].measured
     assert checks["engine"].outcome == "failed" and code == 1
     assert list(tmp_path.glob("lake/doctor/**/*.*")) == []
+
+
+def test_a_judge_is_well_where_its_server_has_its_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WINNOW_LAKE", str(tmp_path))
+    with faulty_server() as running:
+        monkeypatch.setenv("AIRFLOW_CONN_WINNOW_VENDOR", connection(running.url, ""))
+
+        def check(model: str) -> Check:
+            judged = {"vendor": "judge", "budget_usd": 1.0, "judge": {"model": model}}
+            campaign = parse_campaign({**CAMPAIGN, "label": judged}, "test")
+            return doctor_services.vendor(campaign, 5.0)
+
+        assert check("tiny").outcome == "ok"
+        assert "serves tiny, not huge" in check("huge").measured
+    assert check("tiny").outcome == "failed"
 
 
 def test_airflow_is_asked_where_its_tasks_find_it(

@@ -173,6 +173,19 @@ def test_what_the_model_listens_to_is_told_loudest_first(world: Trusted, site: S
     assert "length and form: 0.20 logits" in page.body
 
 
+def test_judges_beside_people_are_told(tmp_path: Path, site: Site) -> None:
+    made = Trusted(FolderLake(tmp_path))
+    told = {"verdicts": 120, "is_heard": True, "evidence": 6.25, "kappa": -0.5, "taste": 0.75}
+    made.changed = {"judges": {"overall": {"small-model": told}}}
+    made.make("2026-11-24")
+    shown = text(selector.page(made.lake, made.campaign, {}, site))
+    assert "small-model overall 120 yes 6.25 −0.50 0.75 not measured" in shown
+
+
+def test_no_judges_no_table(world: Trusted, site: Site) -> None:
+    assert "Judges beside people" not in text(selector.page(world.lake, world.campaign, {}, site))
+
+
 def test_what_the_last_night_changed_is_told_with_what_to_do(world: Trusted, site: Site) -> None:
     shown = text(selector.page(world.lake, world.campaign, {}, site))
     assert "turned the other way round 10.0 % 6 60" in shown
@@ -292,6 +305,7 @@ def test_hostile_figures_are_shown_as_text(tmp_path: Path, site: Site) -> None:
         "reliability": [[HOSTILE, 0.1, 0.1]],
         "listens_to": {HOSTILE: 0.5, f"score:{HOSTILE}": 0.1},
         "drift": {**DRIFT, "pairs": HOSTILE},
+        "judges": {HOSTILE: {HOSTILE: {"verdicts": HOSTILE, "kappa": HOSTILE}, "x": HOSTILE}},
         "temperature": HOSTILE,
         "bake_off": {"batches": HOSTILE, "votes": True, "strategies": strategies},
     }

@@ -21,8 +21,8 @@ from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.expand.chat import control_refusal
 from winnow.expand.completions import Ask, ServedModel, refusal_of, responses_of
 from winnow.expand.engine import Draw, GeneratedResponse, Refusal, Sampling, ServerAddress
-from winnow.expand.flight import Flight, Patience
 from winnow.expand.server_engine import ServerEngine, open_server
+from winnow.flight import Flight, Patience
 
 from .faulty_server import (
     BOMB,

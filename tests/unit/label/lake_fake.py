@@ -35,6 +35,9 @@ class FaultyLake:
     def part(self, path: str, start: int, n_bytes: int) -> bytes:
         return self._call(lambda: self.inner.part(path, start, n_bytes))
 
+    def exists(self, path: str) -> bool:
+        return self._call(lambda: self.inner.exists(path))
+
     def create(self, path: str, data: bytes) -> bool:
         return self._call(lambda: self.inner.create(path, data))
 

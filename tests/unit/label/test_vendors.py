@@ -14,11 +14,18 @@ from winnow.label.vendors import VENDORS, connect
 URLS = {
     "file_drop": "/drop",
     "ground_truth": "s3://bucket/prefix",
+    "judge": "http://127.0.0.1:9",
     "label_studio": "http://127.0.0.1:9",
     "scale": "http://127.0.0.1:9",
     "simulator": "http://127.0.0.1:9",
 }
-EXTRA = {"project": "p", "region": "eu-west-1", "role_arn": "r", "workteam_arn": "w"}
+EXTRA = {
+    "books": "/books",
+    "project": "p",
+    "region": "eu-west-1",
+    "role_arn": "r",
+    "workteam_arn": "w",
+}
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -92,6 +92,20 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldJudge:
+    """A judge beside people's votes, as `winnow.reward.judges` has it; None: not told."""
+
+    head: str
+    name: str
+    verdicts: int | None
+    is_heard: bool
+    evidence: float | None
+    kappa: float | None
+    taste: float | None
+    noise: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class BakeOff:
     """What the last batches' exploration votes say of every strategy."""
 
@@ -152,6 +166,25 @@ def heard_of(published: Done) -> list[Heard]:
     }
     loudest = sorted(logits, key=lambda name: (-logits[name], name))
     return [Heard(_block_in_words(name), logits[name]) for name in loudest]
+
+
+def judges_of(published: Done) -> list[ToldJudge]:
+    """What is believed of the judges, by head and name; empty where nobody but people was asked."""
+    told = published.figures.get("judges")
+    rows = []
+    for head, judges in sorted(told.items()) if isinstance(told, dict) else ():
+        for name, each in sorted(judges.items()) if isinstance(judges, dict) else ():
+            if isinstance(each, dict):
+                rows.append(
+                    ToldJudge(
+                        plain_text(str(head)),
+                        plain_text(str(name)),
+                        _whole(each.get("verdicts")),
+                        each.get("is_heard") is True,
+                        *(_number(each.get(of)) for of in ("evidence", "kappa", "taste", "noise")),
+                    )
+                )
+    return rows
 
 
 def moved(drift: Drift) -> list[tuple[str, int, int]]:

@@ -12,7 +12,8 @@ know its annotators and says nothing of a pair: a label's certainty comes from p
 `majority`: a tie or "both bad" says that there is no difference to see: its share of the votes
 pulls the probability to one half. `preferred` is the side of more than half of the votes. In the
 other two models no difference is a truth of its own, worth one half, and `preferred` is the
-likeliest truth.
+likeliest truth. Votes are those of people: where nobody voted, a language model's verdict stands by
+itself (see `judges`).
 
 What always holds: comparisons in = preferences out + comparisons without a vote; of each
 annotation only the latest revision counts, and none that was retracted or rejected; gold tasks and
@@ -33,6 +34,7 @@ from winnow.label.aggregation.agreement import sided_agreement
 from winnow.label.aggregation.annotators import judge_batch
 from winnow.label.aggregation.certainty import error_rates, no_surer_than, probability_first
 from winnow.label.aggregation.dawid_skene import dawid_skene
+from winnow.label.aggregation.judges import judged_alone
 from winnow.label.aggregation.votes import (
     FIRST,
     N_CHOICES,
@@ -59,6 +61,7 @@ def aggregate(
     `preferred` is the side that the votes speak for, else `tie`; `p_preferred` the probability that
     the first response is preferred; `agreement` the largest share of votes for one of first,
     second, tie, null for a single vote; `cost` what the pair's annotations cost, repeats aside.
+    `votes` and `agreement` are of people: 0 and null where a model alone judged.
 
     Args:
         connection: A batch in a database of `winnow.label.database`.
@@ -82,14 +85,16 @@ def aggregate(
     agreement_n = counts_nk.max(axis=1, initial=0.0) / np.maximum(n_votes_n, 1.0)
     names = pa.DictionaryArray.from_arrays(pa.array(choice_n, pa.int8()), pa.array(_NAMES))
     columns = {
-        **{name: pairs[name] for name in ("pair_id", "prompt_id", "first_id", "second_id")},
+        **{n: pairs[n] for n in ("row_n", "pair_id", "prompt_id", "first_id", "second_id")},
         "preferred": names.cast(pa.string()),
         "p_preferred": no_surer_than(p_n, counted_n),
         "votes": n_votes_n,
         "agreement": pa.array(agreement_n, mask=n_votes_n < 2),
         "cost": pairs["cost"],
     }
-    return pa.table(columns).cast(PREFERENCES)
+    alone = judged_alone(connection)
+    preferences = pa.concat_tables([pa.table(columns).cast(alone.schema), alone])
+    return preferences.sort_by("row_n").select(PREFERENCES.names).cast(PREFERENCES)
 
 
 _Method = Callable[[Votes, FloatArray, duckdb.DuckDBPyConnection], tuple[IntArray, FloatArray]]
@@ -138,7 +143,7 @@ WITH paid AS (
     SELECT pair_id, sum(price)::BIGINT AS cost FROM latest WHERE kind = 'comparison'
     GROUP BY pair_id
 )
-SELECT pair_id, prompt_id, first_id, second_id, cost
+SELECT row_n, pair_id, prompt_id, first_id, second_id, cost
 FROM judged_pairs JOIN paid USING (pair_id) ORDER BY n
 """
 _UNKNOWN = """

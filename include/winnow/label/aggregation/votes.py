@@ -100,12 +100,16 @@ def votes_of(annotations: Iterable[Row]) -> list[Row]:
 
 
 def votes_in(annotations: pa.Table) -> list[Row]:
-    """The votes in a table of annotations: which pair, and what was preferred."""
+    """The votes in a table of annotations: which pair, and what was preferred.
+
+    Those of people; a model's where no person voted.
+    """
     names = [name for name in _TELLING if name in annotations.column_names]
-    return votes_of(annotations.select(names).to_pylist())
+    votes = votes_of(annotations.select(names).to_pylist())
+    return [vote for vote in votes if vote.get("model") is None] or votes
 
 
-_TELLING = ("annotation_id", "revision", "kind", "status", "pair_id", "preferred")
+_TELLING = ("annotation_id", "revision", "kind", "status", "pair_id", "preferred", "model")
 
 
 def to_votes(connection: duckdb.DuckDBPyConnection, answers: str, n_pairs: int) -> Votes:

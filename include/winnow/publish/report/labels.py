@@ -75,6 +75,27 @@ def annotators(facts: BatchFacts) -> Annotators | None:
     return Annotators(table, unmeasured, len(ordered) - len(shown))
 
 
+def judges(facts: BatchFacts) -> Table | None:
+    """A row per language model that judged; what it said counts in no figure about people."""
+    rows = [
+        (
+            line(row["model"], 40),
+            line(", ".join(row["modes"] or ()) or "–"),
+            count(row["verdicts"]),
+            count(row["skips"]),
+            percent(row["tie_rate"]),
+            percent(row["flips"]),
+            number(row["label_mass"]),
+            _of(row["gold_accuracy"], row["n_gold"]),
+            _of(row["agreement"], row["n_agreement"]),
+        )
+        for row in facts.manifests["label"].figures.get("judges", ())
+    ]
+    heads = ["Model", "Mode", "Verdicts", "Skips", "Ties", "Orders differ", "Label mass"]
+    heads += ["Gold right", "Agrees with people"]
+    return Table("Models that judged", heads, rows, ["Mode"]) if rows else None
+
+
 def suspects(facts: BatchFacts) -> Table | None:
     """Annotators that fail a limit of their own, and the batch without them."""
     rows = [

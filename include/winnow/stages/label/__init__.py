@@ -491,7 +491,7 @@ def _buy(
         if may_leave_out:
             return left_out
         raise
-    terms = terms_of(batch, number)
+    terms = terms_of(batch, number, left)
     note_begun(batch, number)
     with turn_to_buy(batch, number, vendor) as selling:
         sent = submit_tasks(

@@ -229,11 +229,13 @@ def _annotation(vote: Row, pair: Row, task: Row) -> Annotation:
         }
         for rating in vote["ratings"] or ()
     ]
+    log_odds = vote.get("log_odds")
     changed = {
         "kind": COMPARISON,
         "swapped": swapped,
         "preferred": preferred_response(vote["choice"], swapped),
         "ratings": ratings,
+        "log_odds": -log_odds if turned and log_odds else log_odds,
         "price": 0,
     }
     return Annotation(**{**vote, **changed})

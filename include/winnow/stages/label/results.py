@@ -16,6 +16,7 @@ from winnow.ids import canonical_json
 from winnow.label.aggregation.aggregate import aggregate
 from winnow.label.aggregation.annotators import annotator_report
 from winnow.label.aggregation.certainty import estimate_error_rate
+from winnow.label.aggregation.judges import judge_figures
 from winnow.label.aggregation.votes import GOLD
 from winnow.label.database import NARROW, opened
 from winnow.records import Quarantined
@@ -87,6 +88,7 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
         preferences = aggregate(labels, batch.campaign.label.aggregation, share)
         report = [each.as_dict() for each in annotator_report(labels)]
         figures = label_figures(labels, share).as_dict()
+        judges = judge_figures(labels)
         # Asked, and nobody decided: expired, skipped, or retracted.
         detail = "no annotation of this pair counts: unanswered, skipped or retracted"
         silent = [
@@ -137,6 +139,7 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             "vote_certainty": 1.0
             - estimate_error_rate(figures["n_agreed"], figures["n_agreement"]),
             "pii": dict(home.pii),
+            **({"judges": judges} if judges else {}),
             **({"taken_over": dict(home.taken_over)} if home.taken_over else {}),
         },
     )
@@ -177,5 +180,6 @@ _UNANSWERED = "tasks WHERE task_id NOT IN (SELECT task_id FROM annotations)"
 _SILENT = """
 SELECT pair_id FROM comparisons
 WHERE pair_id IN (SELECT pair_id FROM tasks) AND pair_id NOT IN (SELECT pair_id FROM votes)
+    AND pair_id NOT IN (SELECT pair_id FROM verdicts)
 ORDER BY row_n
 """

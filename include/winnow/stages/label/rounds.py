@@ -103,9 +103,13 @@ def batch_key(batch: Batch, number: int) -> str:
     return f"{name}#{number}" if number else name
 
 
-def terms_of(batch: Batch, number: int) -> BatchTerms:
-    """What holds for the round's tasks, fixed at the first call; the mark is the lake's id."""
+def terms_of(batch: Batch, number: int, budget: int | None = None) -> BatchTerms:
+    """What holds for the round's tasks, fixed at the first call; the mark is the lake's id.
+
+    A judge is told its `budget`, micro-dollars: what a request costs is known when it is answered.
+    """
     label = batch.campaign.label
+    judge = label.judge if label.vendor == "judge" else None
     opening = read_round(batch, number, "opening.json", reader(_Opening))
     if opening is None:
         # By the store's time, as where it is held against: a worker's own clock may be days off.
@@ -119,6 +123,8 @@ def terms_of(batch: Batch, number: int) -> BatchTerms:
         deadline=datetime.fromisoformat(opening.deadline),
         session_minutes=label.session_minutes,
         mark=opening.lake,
+        judge=judge,
+        budget=None if judge is None else budget,
     )
 
 
@@ -192,7 +198,8 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
         Corrupt: The vendor's pages run in a circle.
         Retryable: They do not end; what came is kept, and the next look goes on there.
     """
-    if not salt:
+    # A model is nobody whose id has to be hidden.
+    if not salt and vendor.name != "judge":
         raise Fatal("The salt of annotator hashes is empty: set it in the vendor's connection.")
     key = AnnotatorKey(vendor.name, salt)
     place = _n_pages(batch, number)

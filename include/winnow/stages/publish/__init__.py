@@ -149,6 +149,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             "annotators_guessing": fitted.guessing,
             "listens_to": fitted.listens_to,
             "drift": fitted.drift,
+            **({"judges": fitted.judges} if fitted.judges else {}),
             **fitted.trust.figures(),
             **baked.figures,
             arms.NAME: arms.figures(batch, aside.pairs),

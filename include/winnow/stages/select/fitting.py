@@ -10,10 +10,11 @@ Shapes: e votes, c raw feature columns, d features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from winnow.arrays import FloatArray, IndexArray
 from winnow.campaign import Select
@@ -33,6 +34,7 @@ from winnow.reward import (
 )
 from winnow.reward.annotators import has_parts
 from winnow.reward.blocks import REDUCED, width
+from winnow.reward.judges import Heard, Verdicts, listen
 from winnow.stages.select.older import Older
 from winnow.stages.select.training import halves_of, numbers, vectors_of, weights_of
 
@@ -68,12 +70,14 @@ class Fit:
         votes: The votes that were read one by one.
         heads: The linear posterior of each head.
         epsilon: For each head the chance that each annotator's vote is a guess gone wrong.
+        heard: For each head what judges say of it; none where nobody but people was asked.
     """
 
     projection: Projection
     votes: Votes
     heads: Mapping[str, Posterior]
     epsilon: Mapping[str, Mapping[str, float]]
+    heard: Mapping[str, Heard] = field(default_factory=dict)
 
     def condensed(self, rows: pa.Table, settings: Select) -> dict[str, Condensed]:
         """Training rows in a few numbers, by head, as they look from here."""
@@ -90,28 +94,50 @@ class Fit:
         }
 
 
-def fit_rows(rows: pa.Table, older: Older | None, columns: Columns, settings: Select) -> Fit:
-    """Fit every head that the rows, or the older votes, speak of."""
+def fit_rows(
+    rows: pa.Table,
+    older: Older | None,
+    columns: Columns,
+    settings: Select,
+    verdicts: pa.Table | None = None,
+) -> Fit:
+    """Fit every head that the rows, or the older votes, speak of.
+
+    What judges say beside them (`verdicts`, rows of `records.VERDICTS`) teaches the head as far as
+    their tastes allow, which are measured against a fit of the votes alone.
+    """
     if older is None:
         projection = _projection(rows, columns, settings)
     else:
         projection = _awake(older.projection, rows)
     votes, held = _votes(rows, projection, settings), older.heads if older else {}
-    heads, epsilon = {}, {}
+    heads, epsilon, heard = {}, {}, dict[str, Heard]()
+    said = (
+        _verdicts(verdicts, projection, settings)
+        if verdicts is not None and verdicts.num_rows
+        else {}
+    )
     for name in sorted({*votes.rows_of_head, *held}):
         own = votes.rows_of_head.get(name, np.zeros(0, np.intp))
         z_ed, preference_e, side_e, length_e = votes.of(own)
-        heads[name], epsilon[name] = fit_with_annotators(
+        given = (
             z_ed,
             preference_e,
             votes.weight_e[own],
             side_e,
             length_e,
             votes.annotators_of(own),
-            blocks=projection.blocks,
-            older=held.get(name),
         )
-    return Fit(projection, votes, heads, epsilon)
+        blocks, beside = projection.blocks, held.get(name)
+        heads[name], epsilon[name] = fit_with_annotators(*given, blocks=blocks, older=beside)
+        told = listen(said[name], heads[name], blocks) if name in said else None
+        if told is None:
+            continue
+        heard[name] = told
+        if told.judges:
+            beside = told.condensed() if beside is None else beside.plus(told.condensed())
+            heads[name], epsilon[name] = fit_with_annotators(*given, blocks=blocks, older=beside)
+    return Fit(projection, votes, heads, epsilon, heard)
 
 
 def final_heads(fit: Fit, older: Older | None, settings: Select) -> dict[str, Head]:
@@ -165,6 +191,38 @@ def _votes(rows: pa.Table, projection: Projection, settings: Select) -> Votes:
         rows["annotator"].to_pylist(),
         {name: np.array(own, np.intp) for name, own in rows_of_head.items()},
     )
+
+
+def _verdicts(
+    rows: pa.Table, projection: Projection, settings: Select
+) -> dict[str, dict[str, Verdicts]]:
+    """What each judge says of what each head learns."""
+    said = _votes(rows, projection, settings)
+    prompts = _numbered(rows["prompt_id"])
+    # Equal responses have one number, whichever side they stood on.
+    ends = _numbered(pa.chunked_array([*rows["first_id"].chunks, *rows["second_id"].chunks]))
+    models = np.array(rows["model"].to_pylist(), object)
+    # Only where log-probabilities were told do log-odds say how sure a judge is.
+    is_sure_e = pc.fill_null(pc.equal(rows["mode"], "logits"), False).to_numpy()
+    odds_e = rows["log_odds"].to_numpy()
+    found: dict[str, dict[str, Verdicts]] = {}
+    for head, rows_of in said.rows_of_head.items():
+        for model in sorted(set(models[rows_of])):
+            own = rows_of[models[rows_of] == model]
+            z_ed, preference_e, side_e, length_e = said.of(own)
+            are_choices = not is_sure_e[own].all()
+            value_e = 2.0 * preference_e - 1.0 if are_choices else odds_e[own]
+            # One that has log-odds was asked in both orders.
+            shown_e = np.where(np.isnan(odds_e[own]), side_e, 0.0)
+            pairs = ends[own], ends[rows.num_rows + own], prompts[own]
+            found.setdefault(head, {})[model] = Verdicts.of(
+                z_ed, value_e, shown_e, length_e, *pairs, are_choices=are_choices
+            )
+    return found
+
+
+def _numbered(column: pa.ChunkedArray) -> IndexArray:
+    return np.unique(np.array(column.to_pylist(), object).astype(str), return_inverse=True)[1]
 
 
 def _projection(rows: pa.Table, columns: Columns, settings: Select) -> Projection:

@@ -4,7 +4,9 @@ The window holds the votes of the newest nights one by one, `select.history_vote
 there are more, the oldest of them leave, down to `_KEPT` of that, and are condensed
 (`winnow.reward.condensed`) as they look from a fit of the newest ones. So each vote is read one by
 one or lies in the sum of those that left, never both and never neither. Newest is what was
-published last. A night larger than the window leaves in part.
+published last. A night larger than the window leaves in part. What models said beside people's
+votes is read while a vote of its night is in the window, and no longer: it is cheap, and how a
+judge is to be read is learnt anew at each refit.
 
 What left is in the coordinates of one projection, so that this one stays from the first vote that
 leaves on. Where all votes are in the window nothing is condensed, and each refit learns its own.
@@ -23,7 +25,7 @@ Always holds: what a history comes to does not depend on which of the earlier on
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -48,13 +50,14 @@ from winnow.expand.vectors import Columns
 from winnow.ids import canonical_json, digest
 from winnow.lake import Lake
 from winnow.publish.versions import Version
-from winnow.records import TRAINING
+from winnow.records import TRAINING, VERDICTS
 from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select.fitting import fit_rows
 from winnow.stages.select.older import Older
 from winnow.stages.select.training import (
     AT_ONCE,
     PIECE,
+    Stages,
     pieces_of,
     stages_of,
     training_rows,
@@ -64,9 +67,9 @@ from winnow.stages.select.training import (
 from winnow.stages.select.trust import Before, Explored
 from winnow.stored import as_json, parsed, reader, sealed_json
 
-VOTES, HISTORY, OLDER = "votes", "history", "older"
-"""Outputs of the publish stage: the batch's training rows, its history, and what left the window
-(absent while nothing did)."""
+VOTES, SAID, HISTORY, OLDER = "votes", "verdicts", "history", "older"
+"""Outputs of the publish stage: the batch's training rows, what models said beside them (absent
+where none did), its history, and what left the window (absent while nothing did)."""
 
 STAGE = "publish"
 
@@ -120,11 +123,16 @@ class Night:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
-    """A history with what it names."""
+    """A history with what it names.
+
+    `said` has, by night, where rows of `records.VERDICTS` lie, `verdicts` those rows.
+    """
 
     history: History
     nights: Sequence[Night]
     older: Older | None
+    said: Mapping[str, Artifact] = field(default_factory=dict)
+    verdicts: pa.Table = field(default_factory=VERDICTS.empty_table)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +196,15 @@ def past_of(
     for key in version.batches[history.n_batches :]:
         pieces = _pieces(shelf, campaign.name, version, key, columns)
         history = _advanced(shelf, campaign, history, version, pieces, columns)
-    return Past(history, _nights(shelf, history.window), _older(shelf, history))
+    nights, said = _nights(shelf, history.window), dict[str, Artifact]()
+    for night in nights:
+        artifact = _said(shelf, campaign.name, version, night.key, columns)
+        said |= {night.key: artifact} if artifact else {}
+    tables = [VERDICTS.empty_table()]
+    for artifact in said.values():
+        with shelf.table(artifact) as file:
+            tables.append(file.read())
+    return Past(history, nights, _older(shelf, history), said, pa.concat_tables(tables))
 
 
 def outputs_of(batch: Batch, past: Past) -> dict[str, Artifact]:
@@ -197,6 +213,7 @@ def outputs_of(batch: Batch, past: Past) -> dict[str, Artifact]:
     stored = {HISTORY: batch.write_bytes(STAGE, HISTORY, "json", sealed_json(as_json(history)))}
     own = [piece.rows for piece in history.window if piece.key == batch.key]
     stored |= {VOTES: own[0]} if own else {}
+    stored |= {SAID: past.said[batch.key]} if batch.key in past.said else {}
     return stored | ({OLDER: history.older} if history.older else {})
 
 
@@ -237,16 +254,37 @@ def _pieces(
     published = read_manifest(shelf.lake, campaign, key, STAGE)
     artifact = published.outputs.get(VOTES) if published else None
     if artifact is None or not _is_in(shelf, artifact, columns):
-        aside = pairs_set_aside(shelf.lake, version, key)
-        with tempfile.TemporaryDirectory(prefix="winnow-votes-") as folder:
-            file = Path(folder) / "votes.parquet"
-            rows = training_rows(shelf.lake, stages, columns, aside)
-            n_rows = write_training(file, rows, training_schema(stages.select))
-            artifact = shelf.put_file(batch_folder(campaign, key), VOTES, file, n_rows)
+        artifact = _made(shelf, stages, version, columns, VOTES, training_schema(stages.select))
     return tuple(
         Piece(key, stages.is_judged, artifact, number, n)
         for number, n in pieces_of(artifact.n_rows)
     )
+
+
+def _said(
+    shelf: _Shelf, campaign: str, version: Version, key: str, columns: Columns
+) -> Artifact | None:
+    """What models said in a batch beside people, stored if it is not yet; None where none did."""
+    published = read_manifest(shelf.lake, campaign, key, STAGE)
+    artifact = published.outputs.get(SAID) if published else None
+    if (published and artifact is None) or (artifact and _is_in(shelf, artifact, columns)):
+        return artifact
+    made = _made(shelf, stages_of(shelf.lake, campaign, key), version, columns, SAID, VERDICTS)
+    return made if made.n_rows else None
+
+
+def _made(
+    shelf: _Shelf, stages: Stages, version: Version, columns: Columns, name: str, schema: pa.Schema
+) -> Artifact:
+    """The training rows of a batch in these columns, stored."""
+    campaign, key = stages.label.campaign, stages.label.batch
+    rows = training_rows(
+        shelf.lake, stages, columns, pairs_set_aside(shelf.lake, version, key), schema
+    )
+    with tempfile.TemporaryDirectory(prefix="winnow-votes-") as folder:
+        file = Path(folder) / f"{name}.parquet"
+        n_rows = write_training(file, rows, schema)
+        return shelf.put_file(batch_folder(campaign, key), name, file, n_rows)
 
 
 def _is_in(shelf: _Shelf, artifact: Artifact, columns: Columns) -> bool:

@@ -21,6 +21,7 @@ from winnow.publish.versions import Version, read_version
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, prior_of, version_as_stored
 from winnow.reward.blocks import contributions, prior_mean
 from winnow.reward.drift import drift
+from winnow.reward.judges import Heard
 from winnow.select import one_blas_thread
 from winnow.stages.select.fitting import Fit, Votes, final_heads, fit_rows
 from winnow.stages.select.history import Past, joined, past_of
@@ -72,6 +73,7 @@ class Refitted:
         drift: How far the newest night moved the model (`winnow.reward.drift`); empty where no
             model with labels chose it.
         past: What it was fitted to.
+        judges: What is believed of each judge, by head and name; empty where none was asked.
     """
 
     model: RewardModel
@@ -80,6 +82,7 @@ class Refitted:
     listens_to: dict[str, float]
     drift: dict[str, Any] = field(default_factory=dict)
     past: Past | None = None
+    judges: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def newest(lake: Lake, campaign: str) -> Current | None:
@@ -148,7 +151,7 @@ def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = ""
     """The model of a history, with the drift by the votes of its `newest` batch."""
     before = past.older.trust if past.older else None
     trust = measure([night.explored for night in past.nights], before)
-    fit = fit_rows(joined(past.nights), past.older, columns, campaign.select)
+    fit = fit_rows(joined(past.nights), past.older, columns, campaign.select, past.verdicts)
     heads = {
         name: head.at_temperature(trust.temperature)
         for name, head in final_heads(fit, past.older, campaign.select).items()
@@ -166,7 +169,23 @@ def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = ""
         _listens_to(model, fit.votes),
         {} if own is None else _drift(own, model, fit, past.older),
         past,
+        {name: _told(heard) for name, heard in fit.heard.items()},
     )
+
+
+def _told(heard: Heard) -> dict[str, Any]:
+    """What is believed of the judges, as it is shown."""
+    return {
+        judge.name: {
+            "verdicts": judge.n,
+            "is_heard": judge.is_heard,
+            "evidence": judge.log_help,
+            "kappa": judge.kappa,
+            "noise": judge.own_sd,
+            "taste": float(np.sqrt(np.mean(judge.taste_d**2))),
+        }
+        for judge in (*heard.judges, *heard.unheard)
+    }
 
 
 def _listens_to(model: RewardModel, votes: Votes) -> dict[str, float]:

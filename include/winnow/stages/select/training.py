@@ -45,7 +45,7 @@ from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
 from winnow.pieces import read_pieces
-from winnow.records import RANKED_TRAINING, TRAINING
+from winnow.records import ANNOTATIONS, RANKED_TRAINING, TRAINING, VERDICTS
 from winnow.reward import RewardModel
 from winnow.sql import Source, database
 from winnow.stages.compared import compared_source, read_compared
@@ -88,11 +88,16 @@ def stages_of(lake: Lake, campaign: str, key: str) -> Stages:
 
 
 def training_rows(
-    lake: Lake, stages: Stages, columns: Columns, aside: frozenset[str]
+    lake: Lake,
+    stages: Stages,
+    columns: Columns,
+    aside: frozenset[str],
+    schema: pa.Schema = TRAINING,
 ) -> Iterator[pa.Table]:
     """The votes of a batch, in these columns, from its tables: some whole pieces at once.
 
-    Votes on the pairs that are set `aside` are left out.
+    Votes on the pairs that are set `aside` are left out. `schema` is that of `training_schema`; with
+    `VERDICTS` they are what models said beside people's votes, which are no votes then.
     """
     select, label = stages.select, stages.label
     with (
@@ -100,7 +105,7 @@ def training_rows(
         table_file(lake, select.outputs["comparisons"]) as comparisons,
         compared_source(lake, select.campaign, select.batch) as compared,
     ):
-        votes = voted(annotations, comparisons, compared, aside)
+        votes = voted(annotations, comparisons, compared, aside, schema is VERDICTS)
     ids, seen_rc, vectors_rc, usable_r = _vectors(lake, stages, columns)
     first_e, second_e = (
         np.asarray(pc.index_in(votes[side], value_set=ids)) for side in ("first_id", "second_id")
@@ -124,7 +129,6 @@ def training_rows(
             "second": _lists(vectors_rc, own_2e[1]),
             "feature_version": pa.array([columns.version] * some.num_rows, pa.string()),
         }
-        schema = training_schema(select)
         if schema is RANKED_TRAINING:
             made["weight"] = [weights[name] for name in some["first_id"].to_pylist()]
         yield pa.table({n: made[n] if n in made else some[n] for n in schema.names}, schema)
@@ -144,11 +148,17 @@ def _pair_weights(lake: Lake, select: Manifest) -> dict[str, float]:
 
 
 def voted(
-    annotations: Source, comparisons: Source, compared: Source, aside: frozenset[str]
+    annotations: Source,
+    comparisons: Source,
+    compared: Source,
+    aside: frozenset[str],
+    beside_people: bool = False,
 ) -> pa.Table:
     """The votes among annotations (`winnow.label.aggregation.votes`) on compared responses.
 
-    Each has the columns of its comparison, and how many characters its two responses have.
+    Each has the columns of its comparison, and how many characters its two responses have. A
+    model's are votes where no person voted in the whole batch: beside people's they would teach its
+    own taste as theirs. Those, `beside_people`, are asked for apart (`winnow.reward.judges`).
 
     Raises:
         Corrupt: A vote is on a pair that was not compared.
@@ -158,32 +168,38 @@ def voted(
         "comparisons": comparisons,
         "compared": compared,
         "aside": pa.table({"pair_id": pa.array(sorted(aside), pa.string())}),
-        # Of a time before there were kinds all are comparisons.
-        "kinds": pa.table({"kind": pa.array([], pa.string())}),
+        # Of a time before there were kinds all are comparisons, before there were judges people's.
+        "kinds": _KINDS.empty_table(),
     }
     with database(tables) as connection:
-        votes = connection.sql(_VOTED).to_arrow_table()
+        votes = connection.sql(_VOTED, params={"beside": beside_people}).to_arrow_table()
     if votes["prompt_id"].null_count:
         raise Corrupt(f"{votes['prompt_id'].null_count} votes are on no comparison of their batch.")
     return votes.filter(pc.and_(pc.is_valid(votes["n_first"]), pc.is_valid(votes["n_second"])))
 
 
+_KINDS = pa.schema([(n, ANNOTATIONS.field(n).type) for n in ("kind", "model", "mode", "log_odds")])
 _VOTED = f"""
 WITH latest AS (
-    SELECT annotation_id, pair_id, kind, annotator, preferred, swapped, status
-    FROM (FROM annotations UNION ALL BY NAME SELECT kind FROM kinds)
+    SELECT annotation_id, pair_id, kind, annotator, preferred, swapped, status, model, mode,
+        log_odds
+    FROM (FROM annotations UNION ALL BY NAME FROM kinds)
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1
+), counted AS (
+    SELECT * FROM latest WHERE coalesce(kind, '') IN ('', '{COMPARISON}')
+        AND preferred IS NOT NULL AND status NOT IN {NOT_COUNTED}
 ), texts AS (
     SELECT response_id, length(message) AS n FROM compared
 )
 SELECT vote.pair_id, pair.prompt_id, pair.first_id, pair.second_id, pair.kind, pair.dimension,
-    vote.annotator, vote.preferred, coalesce(vote.swapped, false) AS swapped, pair.p_first,
-    pair.contested, one.n AS n_first, other.n AS n_second
-FROM latest AS vote LEFT JOIN comparisons AS pair USING (pair_id)
+    vote.annotator, vote.model, vote.mode, vote.log_odds, vote.preferred,
+    coalesce(vote.swapped, false) AS swapped, pair.p_first, pair.contested,
+    one.n AS n_first, other.n AS n_second
+FROM counted AS vote LEFT JOIN comparisons AS pair USING (pair_id)
 LEFT JOIN texts AS one ON one.response_id = pair.first_id
 LEFT JOIN texts AS other ON other.response_id = pair.second_id
-WHERE coalesce(vote.kind, '') IN ('', '{COMPARISON}') AND vote.preferred IS NOT NULL
-    AND vote.status NOT IN {NOT_COUNTED} AND vote.pair_id NOT IN (SELECT pair_id FROM aside)
+WHERE vote.pair_id NOT IN (SELECT pair_id FROM aside)
+    AND (vote.model IS NOT NULL AND EXISTS (FROM counted WHERE model IS NULL)) = $beside
 ORDER BY vote.annotation_id
 """
 
@@ -291,7 +307,7 @@ def write_training(file: Path, rows: Iterable[pa.Table], schema: pa.Schema = TRA
     """
     n_rows = 0
     vectors = ("first.list.element", "second.list.element")
-    texts = [name for name in TRAINING.names if TRAINING.field(name).type == pa.string()]
+    texts = [name for name in schema.names if schema.field(name).type == pa.string()]
     with pq.ParquetWriter(
         file,
         schema,

@@ -1,0 +1,105 @@
+"""What models say beside people: heard as far as it tells of people, kept with its night."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from winnow.batch import read_manifest
+from winnow.lake import FolderLake
+from winnow.reward import OVERALL, Posterior
+from winnow.stages.select import reward_model
+
+from ...voted import VotedWorld
+
+NIGHTS = ["2026-11-01", "2026-11-02", "2026-11-03"]
+
+
+def world(folder: Path, **told: object) -> VotedWorld:
+    return replace(VotedWorld(FolderLake(folder)), **{"per_night": 40, **told})  # type: ignore[arg-type]
+
+
+def head_of(fitted: reward_model.Refitted) -> Posterior:
+    head = fitted.model.heads[OVERALL]
+    assert isinstance(head, Posterior)
+    return head
+
+
+def right(fitted: reward_model.Refitted, one: VotedWorld) -> float:
+    """How many of the pairs of a night that nobody voted on the model orders as people would."""
+    other = replace(one, judges={}, per_night=400)
+    rng = np.random.default_rng(1)
+    votes = list(other._votes("2027-01-01", one.columns(NIGHTS[0]), rng))
+    sides = [np.stack([np.array(s["vector"], np.float64) for s in v["sides"]]) for v in votes]
+    means = [head_of(fitted).mean(fitted.model.projection.apply(pair)) for pair in sides]
+    return float(
+        np.mean([(m[0] > m[1]) == (v["logit"] > 0) for m, v in zip(means, votes, strict=True)])
+    )
+
+
+def nights(one: VotedWorld) -> reward_model.Refitted:
+    for key in NIGHTS:
+        fitted = one.night(key)
+    return fitted
+
+
+@pytest.mark.parametrize(("kappa", "mode"), [(1.5, "logits"), (-1.5, "logits"), (4.0, "verdict")])
+def test_a_judge_teaches_the_reward_of_people_and_counts_as_no_vote(
+    tmp_path: Path, kappa: float, mode: str
+) -> None:
+    per_night = 40 if mode == "logits" else 80
+    alone = nights(world(tmp_path / "alone", per_night=per_night))
+    told_by = {"judges": {"small-model": kappa}, "mode": mode}
+    one = world(tmp_path / "judged", per_night=per_night, **told_by)
+    fitted = nights(one)
+    told = fitted.judges[OVERALL]["small-model"]
+    assert told["is_heard"]
+    assert np.sign(told["kappa"]) == np.sign(kappa)
+    assert told["verdicts"] == 3 * per_night
+    assert head_of(fitted).n_labels == head_of(alone).n_labels
+    assert right(fitted, one) > right(alone, one) + 0.02
+    assert not alone.judges
+
+
+def test_one_that_tells_nothing_changes_nothing(tmp_path: Path) -> None:
+    alone = nights(world(tmp_path / "alone"))
+    fitted = nights(world(tmp_path / "judged", judges={"a": 0.0}))
+    assert not fitted.judges[OVERALL]["a"]["is_heard"]
+    assert fitted.model.version == alone.model.version
+
+
+def test_what_they_say_is_stored_with_its_night_and_read_again(tmp_path: Path) -> None:
+    one = world(tmp_path, judges={"a": 1.0})
+    fitted = nights(one)
+    for key in NIGHTS:
+        manifest = read_manifest(one.lake, "small", key, "publish")
+        assert manifest is not None
+        assert manifest.outputs["verdicts"].n_rows == 40
+        assert manifest.outputs["votes"].n_rows == 40
+        one.lake.remove(one.batch(key).require("label").outputs["annotations"].path)
+    assert one.refit().model.version == fitted.model.version
+
+
+def test_nights_without_judges_have_no_table_of_theirs(tmp_path: Path) -> None:
+    one = world(tmp_path)
+    nights(one)
+    manifest = read_manifest(one.lake, "small", NIGHTS[0], "publish")
+    assert manifest is not None
+    assert "verdicts" not in manifest.outputs
+
+
+def test_where_only_models_vote_their_verdicts_are_the_votes(tmp_path: Path) -> None:
+    fitted = nights(world(tmp_path, judges={"a": 1.0}, people=False))
+    assert head_of(fitted).n_labels == 120
+    assert not fitted.judges
+
+
+def test_a_judge_that_comes_later_is_heard_from_then_on(tmp_path: Path) -> None:
+    one = world(tmp_path)
+    one.night(NIGHTS[0])
+    later = replace(one, judges={"a": 1.0})
+    later.night(NIGHTS[1])
+    assert later.night(NIGHTS[2]).judges[OVERALL]["a"]["verdicts"] == 80
