@@ -26,6 +26,7 @@ from winnow.publish.pull import pull
 from winnow.publish.versions import newest
 from winnow.stages import label, publish
 from winnow.stages.label.late import bill_of, collected_bill, late_answers
+from winnow.stages.select.plan import measured_prices
 
 from ...fabricated import fabricate_rankings
 from .conftest import DAY, SALT, Night, killed_at_steps
@@ -272,6 +273,12 @@ def test_what_a_ranking_costs_beside_its_pairs(tmp_path, inbox, size, n_pairs) -
         planned[task] = label.plan(batch)
     assert planned["ranking"]["estimate_usd"] == pytest.approx(10 * 0.10)
     assert planned["comparison"]["estimate_usd"] == pytest.approx(10 * n_pairs * 0.10)
+
+
+def test_a_plan_of_pairs_is_refused(inbox) -> None:
+    campaign = parse_campaign(settings(inbox, {}), "test")
+    with pytest.raises(Fatal, match="buys rankings"):
+        measured_prices(None, campaign, 2_000_000, 1_000.0)
 
 
 @pytest.mark.parametrize(

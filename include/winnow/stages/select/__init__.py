@@ -338,5 +338,9 @@ def _n_labels(model: RewardModel) -> int:
 
 
 def expected_cost(label: Label) -> int:
-    """Price of a comparison with its share of second votes, micro-dollars."""
-    return round(label.price * (1.0 + label.second_vote_share))
+    """Price of a comparison with its share of second votes, micro-dollars.
+
+    Of a ranking it is the share of one of its pairs.
+    """
+    n_pairs = 1 if label.size is None else label.size * (label.size - 1) // 2
+    return round(label.price * (1.0 + label.second_vote_share) / n_pairs)

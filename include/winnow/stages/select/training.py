@@ -96,8 +96,8 @@ def training_rows(
 ) -> Iterator[pa.Table]:
     """The votes of a batch, in these columns, from its tables: some whole pieces at once.
 
-    Votes on the pairs that are set `aside` are left out. `schema` is that of `training_schema`; with
-    `VERDICTS` they are what models said beside people's votes, which are no votes then.
+    Votes on the pairs that are set `aside` are left out. `schema` is that of `training_schema`;
+    with `VERDICTS` they are what models said beside people's votes, which are no votes then.
     """
     select, label = stages.select, stages.label
     with (
