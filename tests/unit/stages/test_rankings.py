@@ -154,6 +154,26 @@ def test_the_gate_finds_no_fault(ranked, monkeypatch) -> None:
     assert not blocked
 
 
+def test_edits_retractions_and_broken_records_lose_nothing(
+    ranked, start_simulator, tmp_path
+) -> None:
+    night = ranked(second_vote_share=1.0)
+    rates = dict.fromkeys(("edited", "retracted", "answered_twice", "broken_record"), 0.4)
+    night.simulator = start_simulator(tmp_path / "bad.sqlite", 60.0, "mixed", rates)
+    night.run()
+    manifest, answers = night.batch().require("label"), night.rows("label", "ranking_answers")
+    assert manifest.cost == bill_of(night.batch(), night.simulator.connect()).charged
+    assert {row["status"] for row in answers} == {"submitted", "retracted"}
+    assert any(row["revision"] and row["status"] == "submitted" for row in answers)
+    reasons = {row["reason"] for row in night.rows("label", "quarantine")}
+    assert {"repeated_annotator"} < reasons
+    # Of each answer and revision all pairs are told.
+    assert len(night.rows("label", "annotations")) == N_PAIRS * len(answers)
+    last = {(r["annotation_id"]): r for r in sorted(answers, key=lambda r: r["revision"])}
+    voted = {r["pair_id"] for r in last.values() if r["status"] == "submitted" and r["preferred"]}
+    assert {row["ranking_id"] for row in night.rows("label", "lists")} == voted
+
+
 def listwise(night: Night, folder: Path) -> list[dict[str, Any]]:
     version = newest(night.lake, "small")
     assert version is not None
