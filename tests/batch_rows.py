@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from winnow.publish.labelled import Labelled, labelled
-from winnow.publish.views import VIEWS, prepare, read_view
+from winnow.publish.views import VIEWS, expected_rows, prepare, read_view
 from winnow.records import (
     ANNOTATIONS,
     COMPARISONS,
@@ -56,6 +56,7 @@ def build_views(rows: BatchRows, min_p_chosen: float) -> dict[str, pa.Table]:
                 [schema.empty_table(), *read_view(found, view, (0.0, 1.0), 1000)]
             )
             for view, schema in VIEWS.items()
+            if view in expected_rows(found)
         }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 from winnow.batch import Batch
-from winnow.ids import pair_id, prompt_id, response_id
+from winnow.ids import pair_id, prompt_id, ranking_id, response_id
 from winnow.ingest.ledger import Entry, append, read_ledger
-from winnow.records import COMPARED, COMPARISONS, PROMPTS, RESPONSES, to_table
+from winnow.records import COMPARED, COMPARISONS, PROMPTS, RANKINGS, RESPONSES, to_table
 
 Row = dict[str, Any]
 
@@ -27,16 +28,50 @@ def fabricate(batch: Batch, n_pairs: int) -> None:
         for i, prompt in enumerate(prompts)
         for text in (GOOD, ALSO_GOOD if i % 2 else BAD)
     ]
-    ledger = read_ledger(batch.lake, batch.campaign.name)
-    if ledger.of(batch.key) is None:
-        taken = Entry(batch.key, {f"file of {batch.key}": "a.jsonl"}, {}, {"rows_in": n_pairs})
-        assert append(batch.lake, batch.campaign.name, ledger, taken)
+    _take(batch, n_pairs)
     comparisons = [_comparison(*responses[2 * i : 2 * i + 2], i / n_pairs) for i in range(n_pairs)]
     _commit(batch, "ingest", "prompts", to_table(prompts, PROMPTS))
     _commit(batch, "expand", "responses", to_table(responses, RESPONSES))
     compared = to_table(responses, COMPARED)
     pairs = to_table(comparisons, COMPARISONS)
     _commit(batch, "select", "comparisons", pairs, compared=compared)
+
+
+def fabricate_rankings(batch: Batch, n_prompts: int, size: int) -> None:
+    """Commit ingest, expand and select of a batch of a ranking of `size` responses a prompt."""
+    prompts = [_prompt(batch.key, i) for i in range(n_prompts)]
+    texts = [f"Reason {k}: {(GOOD, BAD)[k % 2]}" for k in range(size)]
+    pools = [[_response(prompt, text) for text in texts] for prompt in prompts]
+    responses = [row for pool in pools for row in pool]
+    comparisons = [_comparison(*pair, 0.5) for pool in pools for pair in combinations(pool, 2)]
+    _take(batch, n_prompts)
+    rankings = [_ranking(prompt, pool) for prompt, pool in zip(prompts, pools, strict=True)]
+    _commit(batch, "ingest", "prompts", to_table(prompts, PROMPTS))
+    _commit(batch, "expand", "responses", to_table(responses, RESPONSES))
+    tables = {
+        "compared": to_table(responses, COMPARED),
+        "rankings": to_table(rankings, RANKINGS),
+    }
+    _commit(batch, "select", "comparisons", to_table(comparisons, COMPARISONS), **tables)
+
+
+def _take(batch: Batch, n_rows: int) -> None:
+    """Note in the ledger that the batch took a file."""
+    ledger = read_ledger(batch.lake, batch.campaign.name)
+    if ledger.of(batch.key) is None:
+        taken = Entry(batch.key, {f"file of {batch.key}": "a.jsonl"}, {}, {"rows_in": n_rows})
+        assert append(batch.lake, batch.campaign.name, ledger, taken)
+
+
+def _ranking(prompt: Row, pool: list[Row]) -> Row:
+    ids = sorted(row["response_id"] for row in pool)
+    return {
+        "ranking_id": ranking_id(ids),
+        "prompt_id": prompt["prompt_id"],
+        "dimension": "helpfulness",
+        "kind": "selected",
+        "response_ids": ids,
+    }
 
 
 def _commit(batch: Batch, stage: str, name: str, table: Any, **others: Any) -> None:

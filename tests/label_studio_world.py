@@ -24,6 +24,14 @@ def chosen(choice: str) -> list[dict[str, Any]]:
     return [_part("choice", "choices", {"choices": [choice]})]
 
 
+def ordered(*ids: str) -> list[dict[str, Any]]:
+    """The result of a ranking, as the page sends it; without ids a skip, which it sends beside."""
+    given = {"from_name": "order", "to_name": "responses", "type": "ranker"}
+    order = {**given, "value": {"ranker": {"order": list(ids or ("any",))}}}
+    skip = {"from_name": "skip", "to_name": "task", "type": "choices"}
+    return [order] if ids else [order, {**skip, "value": {"choices": ["skip"]}}]
+
+
 def rated(choice: str, a: int, b: int, why: str) -> list[dict[str, Any]]:
     """The same with the first dimension rated, and a reason."""
     return [

@@ -75,6 +75,11 @@ def response_id(prompt: str, text: str) -> str:
     return content_id("response", prompt, text)
 
 
+def ranking_id(responses: Sequence[str]) -> str:
+    """Id of the unordered set of some response ids."""
+    return content_id("ranking", sorted(responses))
+
+
 def pair_id(one: str, other: str) -> str:
     """Id of the unordered pair of two response ids."""
     return content_id("pair", sorted([one, other]))

@@ -21,6 +21,8 @@ VECTOR = pa.list_(pa.float16())
 _TYPES = {
     "text": pa.string(),
     "texts": pa.list_(pa.string()),
+    "ranks": pa.list_(pa.int32()),
+    "rewards": pa.list_(pa.float64()),
     "bytes": pa.binary(),
     "bool": pa.bool_(),
     "int32": pa.int32(),
@@ -90,6 +92,26 @@ ASKED = pa.unify_schemas(
 )
 """A task beside what its annotator sees; `repeats` names the task that it asks again."""
 
+RANKINGS = _schema("ranking_id prompt_id dimension kind response_ids:texts")
+"""Responses of a prompt that are ranked together, in the order of their ids; all pairs of them are
+comparisons of the batch."""
+
+RANKING_TASKS = TASKS.append(pa.field("shown", pa.list_(pa.string())))
+"""A task that asks for a ranking: `pair_id` is the ranking's id, `shown` the responses' ids in the
+order in which they are shown, `shown_a` and `shown_b` the first and the last of them."""
+
+RANKING_ASKED = pa.unify_schemas([ASKED, _schema("shown:texts texts:texts")])
+"""The same beside what its annotator sees: the `texts` of the responses `shown`."""
+
+LISTS = _schema(
+    """
+    ranking_id prompt_id response_ids:texts ranks:ranks rewards:rewards votes:int32
+    annotation_ids:texts cost:int64
+    """
+)
+"""What the answers say of a ranking, best first: `ranks` from 1, equal where tied, and `rewards`,
+logits (`winnow.reward.plackett_luce`)."""
+
 ANNOTATIONS = _schema(
     """
     annotation_id revision:int64 task_id pair_id kind annotator choice swapped:bool preferred
@@ -112,6 +134,9 @@ TRAINING = _schema(
 """A vote as a refit reads it. `preference` is how far it is for the first response (1, 1/2, 0),
 `length` the difference of log lengths, `first` and `second` the raw features of both; `mu` and `sd`
 are what the batch's model believed of the logit before an exploration vote, at temperature 1."""
+
+RANKED_TRAINING = TRAINING.append(pa.field("weight", pa.float64()))
+"""The same of a night of rankings: each pair weighs a part of a vote."""
 
 VERDICTS = pa.schema(
     [*TRAINING, *((name, pa.string()) for name in ("model", "mode")), ("log_odds", pa.float64())]

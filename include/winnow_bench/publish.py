@@ -112,7 +112,7 @@ def _plain(folder: str, made: Row) -> Row:
     from winnow.campaign import Validate
     from winnow.label.database import add_views
     from winnow.publish.labelled import Labelled
-    from winnow.publish.views import BLOCK_OF, QUERIES, VIEWS, prepare
+    from winnow.publish.views import BLOCK_OF, LISTWISE, QUERIES, VIEWS, prepare
     from winnow.validate.annotators import READING, timed_counts
     from winnow.validate.profile import COUNTS
     from winnow.validate.rows import row_checks
@@ -139,6 +139,8 @@ def _plain(folder: str, made: Row) -> Row:
             target.mkdir()
             whole = {"start": 0, "end": 1 << 40, "low": 0.0, "high": 1.0}
             for view, (query, order) in QUERIES.items():
+                if view == LISTWISE:
+                    continue
                 columns = ", ".join(name for name in VIEWS[view].names if name != "batch")
                 used = {k: v for k, v in whole.items() if f"${k}" in BLOCK_OF + query}
                 connection.execute(

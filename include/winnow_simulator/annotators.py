@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from winnow.ids import content_id, seed_from
-from winnow.label.vendor import Choice, TaskRequest
+from winnow.label.vendor import RANKED, Choice, RankingRequest, TaskRequest
 from winnow_simulator.staff import NOISE, Person, StaffKind, hire_staff
 from winnow_simulator.taste import WEIGHTS, taste, taste_parts
 
@@ -71,17 +71,18 @@ class Outcome:
 
     `started` and `ended` are seconds after launch, before the simulator's speed is applied;
     `changes_mind` says that the person will edit the answer. `ratings` are 1 to 5 for side A and
-    for side B, by dimension.
+    for side B, by dimension. `order` is that of a ranking, whose `choice` is then "ranked".
     """
 
     annotator: str
-    choice: Choice | None
+    choice: str | None
     strength: int | None
     started: float
     ended: float
     ratings: dict[str, tuple[int, int]] = field(default_factory=dict)
     rationale: str | None = None
     changes_mind: bool = False
+    order: list[list[str]] = field(default_factory=list)
 
 
 def work_on(task: TaskRequest, seed: int, briefing: Briefing | None = None) -> Outcome:
@@ -123,6 +124,38 @@ def judge(task: TaskRequest, person: Person, rng: random.Random) -> tuple[Choice
     return ("a" if felt > 0.0 else "b"), min(3, 1 + int(abs(felt) / (2.0 * NOISE)))
 
 
+def rank(task: RankingRequest, person: Person, rng: random.Random) -> list[list[str]]:
+    """The person's order of the responses, best first, ties together; none of a skip.
+
+    Each is felt by itself with the person's noise. What is shown first has what side A has of a
+    pair, the last nothing.
+    """
+    shown = task.responses
+    if person.habit == "always_a":
+        return [[each.id] for each in shown]
+    if person.habit == "random":
+        return [[each.id] for each in rng.sample(shown, len(shown))]
+    if rng.random() < SKIP_CHANCE:
+        return []
+    felt = []
+    for place, each in enumerate(shown):
+        liking = taste(task.messages, each.text)
+        liking += person.side_bias * (1.0 - place / max(1, len(shown) - 1))
+        liking += person.length_liking * math.log2(len(each.text) + 1)
+        # Two such noises differ as one choice between the two would.
+        felt.append((liking + rng.gauss(0.0, person.noise / math.sqrt(2.0)), each.id))
+    felt.sort(reverse=True)
+    groups: list[list[str]] = []
+    top = math.inf
+    for liking, name in felt:
+        if top - liking < TIE_WIDTH:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+            top = liking
+    return groups
+
+
 def tired(person: Person, minutes: float) -> Person:
     """The person after `minutes` of work: less sure, in proportion."""
     return replace(person, noise=person.noise * (1.0 + person.tiring * minutes / 60.0))
@@ -139,13 +172,19 @@ def _answer(
     # Apart from `rng`, so that what else a person does leaves choice and time as they are.
     aside = random.Random(seed_from("aside", seed, task.task_id))
     working = tired(person, aside.uniform(0.0, briefing.session_minutes))
-    choice, strength = judge(task, working, rng)
+    order: list[list[str]] = []
+    choice: str
+    if isinstance(task, RankingRequest):
+        order = rank(task, working, rng)
+        choice, strength = RANKED if order else "skip", None
+    else:
+        choice, strength = judge(task, working, rng)
     ended = started + _reading_seconds(task, person) * rng.uniform(0.7, 1.5)
     if aside.random() < person.lateness:
         ended += aside.uniform(*LATE_SECONDS)
     skipped = choice == "skip"
     ratings = {} if skipped else _rate(task, working, briefing.dimensions, aside)
-    says = aside.random() < RATIONALE_CHANCE and not skipped
+    says = aside.random() < RATIONALE_CHANCE and not skipped and not order
     return Outcome(
         annotator=person.name,
         choice=choice,
@@ -155,6 +194,7 @@ def _answer(
         ratings=ratings,
         rationale=_say_why(task, choice, person) if says else None,
         changes_mind=aside.random() < person.second_thoughts,
+        order=order,
     )
 
 
@@ -162,7 +202,10 @@ def _order_of_asking(task: TaskRequest, seed: int, briefing: Briefing) -> list[P
     """The staff in an order that belongs to the pair, reversed when its sides are swapped."""
     staff = list(hire_staff(seed, briefing.staff))
     random.Random(seed_from("order", seed, task.pair_id)).shuffle(staff)
-    in_order = content_id(task.response_a) < content_id(task.response_b)
+    sides = task.response_a, task.response_b
+    if isinstance(task, RankingRequest):
+        sides = task.responses[0].text, task.responses[-1].text
+    in_order = content_id(sides[0]) < content_id(sides[1])
     ordered = staff if in_order else staff[::-1]
     fresh = [person for person in ordered if person.name not in briefing.avoid]
     back = [person for person in staff if person.name == briefing.returning]
@@ -172,6 +215,8 @@ def _order_of_asking(task: TaskRequest, seed: int, briefing: Briefing) -> list[P
 def _reading_seconds(task: TaskRequest, person: Person) -> float:
     n_chars = sum(len(m.content) for m in task.messages)
     n_chars += len(task.response_a) + len(task.response_b)
+    if isinstance(task, RankingRequest):
+        n_chars += sum(len(each.text) for each in task.responses)
     return person.haste * (5.0 + person.pace * n_chars / 100.0)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from winnow.label.vendor import BatchTerms, Message, TaskRequest
+from winnow.label.vendor import BatchTerms, Message, RankedResponse, RankingRequest, TaskRequest
 from winnow_simulator.annotators import (
     RETURN_SECONDS,
     SESSION_MINUTES,
@@ -80,4 +80,7 @@ def assign_again(db: sqlite3.Connection, ref: str, staffing: Staffing) -> None:
 
 def _request(stored: Mapping[str, Any]) -> TaskRequest:
     messages = tuple(Message(**message) for message in stored["messages"])
+    if "responses" in stored:
+        ranked = tuple(RankedResponse(**each) for each in stored["responses"])
+        return RankingRequest(**{**stored, "messages": messages, "responses": ranked})
     return TaskRequest(**{**stored, "messages": messages})

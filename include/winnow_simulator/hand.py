@@ -26,6 +26,7 @@ KEPT = 10
 # Those already kept for a person first, then those that the staff would answer first.
 _NEXT = """
 SELECT task_id FROM tasks WHERE ref = :ref AND state = 0 AND due_at IS NOT NULL
+    AND json_type(request, '$.responses') IS NULL
 ORDER BY coalesce(held_until, 0) <= :now, due_at, task_id LIMIT :n
 """
 _HOLD = "UPDATE tasks SET due_at = max(due_at, :until), held_until = :until WHERE task_id = :task"
@@ -61,6 +62,8 @@ def why_not_waiting(task: sqlite3.Row) -> str | None:
         return "This task ended without an answer, because its time was up or it was called off."
     if task["due_at"] is None:
         return "This task's batch is not launched yet; nobody can see it until then."
+    if "responses" in json.loads(task["request"]):
+        return "This task asks for a ranking, which this page cannot take: the staff answers it."
     return None
 
 

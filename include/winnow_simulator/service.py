@@ -23,7 +23,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
-from winnow.label.vendor import BatchStatus, BatchTerms, TaskRequest
+from winnow.label.vendor import BatchStatus, BatchTerms, RankingRequest, TaskRequest
 from winnow_simulator.books import Books
 from winnow_simulator.faulty import HOLD_SECONDS, FaultyCalls
 from winnow_simulator.people import Guard, people_routes, sorry_page
@@ -72,7 +72,9 @@ class OpenBatch(BaseModel):
 class AddTasks(BaseModel):
     """Put these tasks into a batch."""
 
-    tasks: list[TaskRequest] = Field(max_length=MAX_REQUEST)
+    tasks: list[Annotated[RankingRequest | TaskRequest, Field(union_mode="left_to_right")]] = Field(
+        max_length=MAX_REQUEST
+    )
 
 
 class Cancel(BaseModel):

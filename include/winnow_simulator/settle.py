@@ -102,6 +102,8 @@ def _answer_record(task: sqlite3.Row, speed: float) -> dict[str, Any] | None:
     given = {name: outcome[name] for name in ("annotator", "choice", "strength", "rationale")}
     ratings = {name: {"a": a, "b": b} for name, (a, b) in outcome["ratings"].items()}
     due = task["due_at"]
+    if outcome.get("order"):
+        given["order"] = outcome["order"]
     return annotation(task, {**given, "ratings": ratings}, due, active, due - active / speed)
 
 
@@ -114,7 +116,8 @@ def annotation(
 ) -> dict[str, Any]:
     """The first revision of a task's annotation; times are seconds since 1970, UTC.
 
-    `given` is what somebody said: annotator, choice, strength, ratings and rationale.
+    `given` is what somebody said: annotator, choice, strength, ratings and rationale, and the order
+    of a ranking.
     """
     return {
         "annotation_id": content_id("annotation", task["task_id"]),
@@ -143,12 +146,18 @@ def _what_follows(
 
     if faults.befalls("broken_record", task_id):
         yield "broken", waits[0], _broken(record, rng)
-    if json.loads(task["outcome"])["changes_mind"] or faults.befalls("edited", task_id):
+    # Whoever skipped a ranking has no order to change.
+    has_other = "order" in record or "responses" not in json.loads(task["request"])
+    changes = json.loads(task["outcome"])["changes_mind"] or faults.befalls("edited", task_id)
+    if changes and has_other:
         record = {
             **record,
             "revision": record["revision"] + 1,
-            "choice": other,
-            "strength": 0 if other == "tie" else 1,
+            **(
+                {"order": record["order"][::-1]}
+                if "order" in record
+                else {"choice": other, "strength": 0 if other == "tie" else 1}
+            ),
             "finished_at": at(waits[1]),
         }
         yield "edit", waits[1], record

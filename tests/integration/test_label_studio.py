@@ -5,10 +5,14 @@ The server starts once, on a free port, with an empty folder.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,9 +31,11 @@ from winnow.lake import FolderLake
 from winnow.stages import label
 from winnow.stages.label.plans import read_plan
 from winnow.stages.label.rounds import look
+from winnow_local.setup import BROWSERS
 
-from ..fabricated import fabricate
-from ..label_studio_world import TOKEN, LabelStudioWorld, chosen, rated
+from ..conftest import lacking
+from ..fabricated import fabricate, fabricate_rankings
+from ..label_studio_world import TOKEN, LabelStudioWorld, chosen, ordered, rated
 from ..vendor_contract import VendorContract
 from ..vendor_faults import Fault, Killed
 from ..vendor_world import submit, terms_of
@@ -238,6 +244,126 @@ def test_a_batch_goes_through_the_stage(
     assert {"unknown_choice", "repeated_annotator"} <= {row["reason"] for row in quarantined}
     assert done.cost == sum(world.charged(r) for r in (ref, bought["ref"]))
     assert {vendor.status(r).state for r in (ref, bought["ref"])} == {"complete"}
+
+
+def ranked_batch(folder: Path) -> Batch:
+    """Three rankings of four responses, each asked twice."""
+    campaign = parse_campaign(
+        {
+            "name": "ranked",
+            "ingest": {"sources": ["nowhere"]},
+            "expand": {"model": "m"},
+            "select": {"strategy": "traditional"},
+            "label": {
+                "vendor": "label_studio",
+                "task": "ranking",
+                "size": 4,
+                "budget_usd": 5,
+                "second_vote_share": 1.0,
+            },
+            "publish": {"dataset": "ranked"},
+        },
+        "test",
+    )
+    made = open_batch(campaign, "2026-11-22", FolderLake(folder), lambda: datetime.now(UTC))
+    fabricate_rankings(made, 3, 4)
+    return made
+
+
+def test_rankings_go_through_the_stage(
+    world: LabelStudioWorld, people: dict[str, Person], tmp_path: Path
+) -> None:
+    ann, bob = people["ann"], people["bob"]
+    batch = ranked_batch(tmp_path)
+    vendor = connect("label_studio", VendorAccount(world.url, TOKEN))
+    dying = LabelStudioVendor(world.url, TOKEN, LosesImports(world.transport), lambda _: None)
+    with pytest.raises(Killed):
+        label.submit(batch, dying)
+    ref = label.submit(batch, vendor)["ref"]
+    plan = read_plan(batch, 0)
+    assert plan is not None and plan.totals.tasks == 6
+    data = ann.next_task(ref)["data"]
+    assert set(data) == {"task", "prompt", "responses"} and len(data["responses"]) == 4
+
+    number = world.numbers(ref)
+    rows = [row for page in plan.rows() for row in page.to_pylist()]
+    rows.sort(key=lambda row: (row["pair_id"], row["repetition"]))
+    for row in rows[::2]:
+        ann.answer(number[row["task_id"]], ordered(*sorted(row["shown"])))
+    changed = bob.answer(number[rows[1]["task_id"]], ordered(*rows[1]["shown"]))
+    ann.edit(changed, ordered(*sorted(rows[1]["shown"], reverse=True)))
+    bob.answer(number[rows[3]["task_id"]], ordered(*rows[3]["shown"][:-1]))
+    bob.answer(number[rows[5]["task_id"]], ordered())
+    assert label.follow_up(batch, vendor, SALT)["sent"] == 0
+    done = label.collect(batch, vendor, SALT)
+
+    said = read_table(batch.lake, done.outputs["ranking_answers"]).to_pylist()
+    assert Counter(row["preferred"] for row in said) == {"ranked": 4, None: 1}
+    lists = {
+        row["ranking_id"]: row for row in read_table(batch.lake, done.outputs["lists"]).to_pylist()
+    }
+    assert lists[rows[2]["pair_id"]]["response_ids"] == sorted(rows[2]["shown"])
+    # Two people put these in opposite orders.
+    assert lists[rows[0]["pair_id"]]["ranks"] == [1, 1, 3, 3]
+    quarantined = read_table(batch.lake, done.outputs["quarantine"]).to_pylist()
+    assert [row["reason"] for row in quarantined] == ["missing_response"]
+    assert done.cost == world.charged(ref) == 6 * 100_000
+    assert vendor.status(ref).state == "complete"
+
+
+def test_rankings_nobody_answers_are_withdrawn(world: LabelStudioWorld, tmp_path: Path) -> None:
+    batch = ranked_batch(tmp_path)
+    vendor = world.connect()
+    ref = label.submit(batch, vendor)["ref"]
+    world.expire(ref)
+    status = vendor.status(ref)
+    assert (status.state, status.n_expired, status.charged) == ("expired", 6, 0)
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A headless browser of this machine."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None or find_spec("playwright") is None:
+        lacking("no browser here, or no playwright; `make test` installs it")
+    with import_module("playwright.sync_api").sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_the_page_sends_the_order_that_was_dragged(
+    world: LabelStudioWorld, tmp_path: Path, browser: Any
+) -> None:
+    batch = ranked_batch(tmp_path)
+    vendor = world.connect()
+    ref = label.submit(batch, vendor)["ref"]
+    page = browser.new_page()
+    page.goto(f"{world.url}/user/login/")
+    page.fill("#email", label_studio_server.OWNER)
+    page.fill("#password", label_studio_server.PASSWORD)
+    page.click("[type=submit]")
+    page.wait_for_url(lambda url: "login" not in url)
+    page.goto(f"{world.url}/projects/{ref}/data?labeling=1")
+    items = page.locator(".htx-ranker-item")
+    items.first.wait_for()
+    before = [each.get_attribute("data-ranker-id") for each in items.all()]
+    assert not any(name in items.first.inner_text() for name in before if name)
+    page.keyboard.press("Escape")  # The instructions lie over it.
+    items.last.focus()
+    for key in ("Space", "ArrowUp", "Space"):
+        page.keyboard.press(key)
+    wanted = [*before[:2], before[3], before[2]]
+    page.wait_for_function(
+        "wanted => JSON.stringify([...document.querySelectorAll('.htx-ranker-item')]"
+        ".map(item => item.dataset.rankerId)) === JSON.stringify(wanted)",
+        arg=wanted,
+    )
+    with page.expect_response(lambda answer: answer.request.method == "POST"):
+        page.click("text=Submit")
+    page.close()
+    [record] = vendor.fetch(ref, None).records
+    assert json.loads(record)["order"] == wanted
 
 
 class _Listener(BaseHTTPRequestHandler):

@@ -43,6 +43,14 @@ Tag = Annotated[str, Field(min_length=1, max_length=100)]
 Vendor = Literal["file_drop", "ground_truth", "judge", "label_studio", "scale", "simulator"]
 Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
+RANKING_VENDORS = ("file_drop", "label_studio", "simulator")
+"""Vendors that can be asked for a ranking."""
+_OF_RANKINGS: dict[str, Any] = {
+    "instructions": "Put the responses in order: the one that helps the person most comes first.",
+    "third_votes": False,
+}
+"""Settings of `label` that are other ones where `task` is `ranking`."""
+
 
 class Ingest(Settings):
     """Where prompts come from."""
@@ -385,6 +393,14 @@ class Label(Settings):
 
     vendor: Vendor = setting("simulator", "Who answers; one word")
     connection: str = setting("winnow_vendor", "Airflow connection of the vendor")
+    task: Literal["comparison", "ranking"] = setting(
+        "comparison",
+        "What one annotation is: a choice between two responses, or an order of `size` responses; "
+        "see docs/rankings.md",
+    )
+    size: int | None = setting(
+        None, "Responses of a ranking; null: what is asked is no ranking", ge=4, le=9
+    )
     price_usd: Price = setting(
         0.10, "Price of one annotation, dollars; a judge's is told by its tokens"
     )
@@ -433,6 +449,41 @@ class Label(Settings):
     poll_seconds: Seconds = setting(60.0, "First pause between looks at the vendor")
     max_poll_seconds: Seconds = setting(900.0, "Longest pause; it grows to this")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _told_of_rankings(cls, values: Any) -> Any:
+        is_ranked = isinstance(values, dict) and values.get("task") == "ranking"
+        return {**_OF_RANKINGS, **values} if is_ranked else values
+
+    @model_validator(mode="after")
+    def _rankings_can_be_had(self) -> Label:
+        if self.task == "comparison":
+            if self.size is not None:
+                raise ValueError("size is of rankings: set task: ranking, or take it out")
+            return self
+        if self.size is None:
+            raise ValueError("task ranking needs size, the responses of one ranking, 4 to 9")
+        if self.vendor not in RANKING_VENDORS:
+            able = ", ".join(RANKING_VENDORS)
+            raise ValueError(
+                f"vendor {self.vendor} cannot be asked for rankings; these can: {able}"
+            )
+        refused = {
+            "gold": "whose answers are choices between two",
+            "repeat_share": "a ranking is not asked again of the same person",
+            "third_votes": "two rankings nearly always differ somewhere",
+            "rated_dimensions": "responses are rated in pairs alone",
+        }
+        for name, why in refused.items():
+            if getattr(self, name):
+                raise ValueError(f"task ranking cannot have {name} ({why}); take it out")
+        if self.aggregation != "majority":
+            raise ValueError(
+                f"aggregation {self.aggregation} takes the pairs of a ranking for votes of their "
+                "own; task ranking needs majority"
+            )
+        return self
+
     @field_validator("price_usd")
     @classmethod
     def _costs_something(cls, value: float) -> float:
@@ -455,6 +506,11 @@ class Label(Settings):
                 named = ", ".join(_JUDGE_ALONE)
                 raise ValueError(f"{named}: a judge sees both orders at once; take them out")
         return self
+
+    @property
+    def pair_share(self) -> float:
+        """What a judged pair counts for, in votes: K responses in order are K - 1 choices."""
+        return 1.0 if self.size is None else 2.0 / self.size
 
     @property
     def price(self) -> int:
@@ -580,6 +636,18 @@ class Publish(Settings):
     )
 
 
+def _pairs_of(size: int) -> dict[str, Any]:
+    """Settings of `select` that say: all pairs of `size` responses."""
+    n_pairs = size * (size - 1) // 2
+    return {
+        "pairs_per_prompt": n_pairs,
+        "min_pairs_per_prompt": None,
+        "max_pairs_per_prompt": None,
+        "max_pairs_per_response": None,
+        "traditional_k": size,
+    }
+
+
 STAGE_ASSETS = ("prompts", "candidate_pools", "comparisons", "annotations", "datasets")
 """What a campaign announces of a batch, stage by stage, each under the campaign"s name."""
 
@@ -634,6 +702,44 @@ class Campaign(Settings):
     def _as_day(cls, value: Any) -> Any:
         """YAML has days; what is frozen in a batch has their text."""
         return date.fromisoformat(value) if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chooses_rankings(cls, values: Any) -> Any:
+        """Of a set of `size` responses all pairs are chosen, whatever is said of pairs."""
+        label = values.get("label") if isinstance(values, dict) else None
+        if not isinstance(label, dict) or label.get("task") != "ranking":
+            return values
+        size, select = label.get("size"), values.get("select", {})
+        if not isinstance(size, int) or not isinstance(select, dict):
+            return values
+        return {**values, "select": {**_pairs_of(size), **select}}
+
+    @model_validator(mode="after")
+    def _rankings_fit(self) -> Campaign:
+        size = self.label.size
+        if size is None:
+            return self
+        if self.expand.pool_size < size:
+            raise ValueError(f"expand.pool_size is below label.size {size}: nothing to rank")
+        for name, wanted in _pairs_of(size).items():
+            if getattr(self.select, name) != wanted:
+                told = "null" if wanted is None else wanted
+                raise ValueError(
+                    f"select.{name} is {told} for rankings of {size}, of which all pairs are "
+                    "chosen; take it out"
+                )
+        if self.select.floors:
+            raise ValueError("select.floors count pairs, which rankings do not choose one by one")
+        if self.expand.first_round is not None:
+            raise ValueError(
+                "expand.first_round asks what a pair is worth; rankings cannot have it"
+            )
+        if self.vote_campaigns:
+            raise ValueError(
+                "rankings take over no votes of pairs: set annotations_from: [] as well"
+            )
+        return self
 
     @model_validator(mode="after")
     def _budget_buys_something(self) -> Campaign:

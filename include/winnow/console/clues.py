@@ -152,10 +152,12 @@ def estimate_of(lake: Lake, campaign: str, stages: Stages, memory: Memory) -> tu
     """About what the first round costs, and with follow-ups at most, micro-dollars."""
     path = f"{batch_folder(campaign, stages.key)}/campaign.json"
     settings = memory.once(lake, path, parse_label_settings) or {}
-    return _estimate(settings, stages.n("select", "comparisons") or 0)
+    pairs, size = stages.n("select", "comparisons") or 0, settings.get("size")
+    # All pairs of a ranking are one task.
+    return _estimate(settings, 2 * pairs / (size * (size - 1)) if size else pairs)
 
 
-def _estimate(settings: dict[str, Any], pairs: int) -> tuple[int, int]:
+def _estimate(settings: dict[str, Any], pairs: float) -> tuple[int, int]:
     price = round(settings.get("price_usd", 0.0) * MICROS)
     second = pairs * settings.get("second_vote_share", 0.0)
     again = pairs * settings.get("repeat_share", 0.0)

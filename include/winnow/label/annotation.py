@@ -10,14 +10,14 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from winnow.ids import canonical_json, content_id
 from winnow.ingest.values import Twice, Unreadable, read_json
-from winnow.label.vendor import DeliveredAnnotation, id_text
+from winnow.label.vendor import RANKED, DeliveredAnnotation, DeliveredRanking, id_text
 from winnow.text import plain_text
 
 NOT_COUNTED = ("rejected", "retracted")
@@ -62,11 +62,15 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class AskedTask:
-    """What is needed of a task to read its answer: `swapped` when side A showed the second."""
+    """What is needed of a task to read its answer: `swapped` when side A showed the second.
+
+    `shown` are the ids of the responses that it wants in order; none where it shows a pair.
+    """
 
     pair_id: str
     swapped: bool
     kind: str
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,22 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
     """The annotation in a `pseudonymous` record, for one of the tasks `asked` (by task id).
 
     Raises:
-        Unreadable: It does not parse, or its task or its choice is unknown.
+        Unreadable: It does not parse, or its task or its choice is unknown, or its order is not one
+            of what was shown.
     """
-    record = DeliveredAnnotation.of(read_json(raw))
+    value = read_json(raw)
+    fields = value if isinstance(value, dict) else {}
+    name = id_text(fields.get("task_id"))
+    task = asked.get(name) if isinstance(name, str) else None
+    is_order = bool(task.shown) if task else "order" in fields
+    record = (DeliveredRanking if is_order else DeliveredAnnotation).of(value)
     task = asked.get(record.task_id)
     if task is None:
         raise Unreadable("unknown_task", "the batch asked for no such task")
     swapped = task.swapped
+    choice, preferred = record.choice, preferred_response(record.choice, swapped)
+    if isinstance(record, DeliveredRanking) and record.order:
+        choice, preferred = order_text(record.order, task.shown), RANKED
     annotation = Annotation(
         annotation_id=record.annotation_id,
         revision=record.revision,
@@ -104,9 +117,9 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
         pair_id=task.pair_id,
         kind=task.kind,
         annotator=record.annotator or UNKNOWN,
-        choice=record.choice,
+        choice=choice,
         swapped=swapped,
-        preferred=preferred_response(record.choice, swapped),
+        preferred=preferred,
         strength=record.strength,
         # Of the pair's own first and second.
         ratings=[
@@ -130,6 +143,24 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
         label_mass=record.label_mass,
     )
     return annotation if record.annotator else of_nobody(annotation)
+
+
+def order_text(order: Sequence[Sequence[str]], shown: Collection[str]) -> str:
+    """The order of all responses `shown` as `choice` holds it: groups of ids, the best first.
+
+    Raises:
+        Unreadable: A response stands twice, is absent, or was not shown.
+    """
+    named = [name for group in order for name in group]
+    faults = {
+        "stands_twice": (len(set(named)) < len(named), "a response stands twice in the order"),
+        "unknown_response": (not set(named) <= set(shown), "the task showed no such response"),
+        "missing_response": (not set(shown) <= set(named), "the order leaves a response out"),
+    }
+    for reason, (is_so, detail) in faults.items():
+        if is_so:
+            raise Unreadable(reason, detail)
+    return canonical_json([sorted(group) for group in order]).decode()
 
 
 def preferred_response(choice: str, swapped: bool) -> str | None:

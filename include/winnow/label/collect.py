@@ -26,7 +26,7 @@ from winnow.label.annotation import UNKNOWN, AskedTask, nobody, read_annotation
 from winnow.label.database import NARROW
 from winnow.label.ids import Ids
 from winnow.pieces import read_pieces
-from winnow.records import ANNOTATIONS, TASKS, Quarantined, to_table
+from winnow.records import ANNOTATIONS, RANKING_TASKS, TASKS, Quarantined, to_table
 from winnow.sql import Source, database, statements
 
 Row = Mapping[str, Any]
@@ -45,6 +45,7 @@ _READ = pa.schema(
 """An annotation beside the record that it was read from."""
 _TOLD = pa.schema([TASKS.field(name) for name in ("pair_id", "swapped", "kind")])
 """What an answer's task tells of it."""
+_SHOWN = RANKING_TASKS.field("shown")
 _LOOKS = pa.schema([("source", pa.string()), ("last", pa.int64())])
 _SQL = statements(__file__)
 
@@ -159,14 +160,17 @@ class AskedTasks(Mapping[str, AskedTask]):
     def __init__(self, tasks: Source) -> None:
         pages = read_pieces(tasks, _AT_ONCE, ["task_id"])
         self._ids = Ids(name for page in pages for name in page["task_id"].to_pylist())
-        rows = pa.Table.from_batches(read_pieces(tasks, _AT_ONCE, _TOLD.names), _TOLD)
+        held = tasks.schema if isinstance(tasks, pa.Table) else pq.read_schema(tasks)
+        told = _TOLD if _SHOWN.name not in held.names else _TOLD.append(_SHOWN)
+        rows = pa.Table.from_batches(read_pieces(tasks, _AT_ONCE, told.names), told)
         self._columns = [column.combine_chunks() for column in rows.columns]
 
     def __getitem__(self, task_id: str) -> AskedTask:
         place = self._ids.place(task_id)
         if place is None:
             raise KeyError(task_id)
-        return AskedTask(*(column[place].as_py() for column in self._columns))
+        pair, swapped, kind, *shown = (column[place].as_py() for column in self._columns)
+        return AskedTask(pair, swapped, kind, *map(tuple, shown))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids)

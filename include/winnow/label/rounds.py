@@ -23,7 +23,7 @@ from winnow.ids import task_id
 from winnow.label.aggregation.votes import by_pair, votes_of
 from winnow.label.database import NARROW, opened
 from winnow.pieces import read_pieces
-from winnow.records import ASKED
+from winnow.records import ASKED, RANKING_ASKED
 from winnow.sql import Source
 
 Row = Mapping[str, Any]
@@ -42,7 +42,7 @@ def follow_up(
     In that order a budget that ends early leaves the fewest pairs without any vote.
 
     Args:
-        asked: All that was asked so far, rows of `records.ASKED`.
+        asked: All that was asked so far, rows of `records.ASKED` or `records.RANKING_ASKED`.
         annotations: Rows of `records.ANNOTATIONS`, every revision.
         unanswered: Ids of tasks that nobody answered, `task_id`; of the round before, they are
             bought again if the campaign says so.
@@ -64,7 +64,7 @@ def follow_up(
         some = chosen.filter(pc.equal(chosen["part"], part))
         row_t, numbers = some["row_n"].to_numpy(), some["number"].cast(pa.int32())
         end = 0
-        for page in read_pieces(asked, _PAGE, ASKED.names) if len(some) else ():
+        for page in read_pieces(asked, _PAGE) if len(some) else ():
             start, end = end, end + len(page)
             first, last = np.searchsorted(row_t, [start, end])
             rows = pa.Table.from_batches([page]).take(pa.array(row_t[first:last] - start))
@@ -83,7 +83,8 @@ def _numbered(rows: pa.Table, numbers: pa.ChunkedArray, round: int) -> pa.Table:
         "vendor_ref": [None] * len(rows),
         "submitted_at": [None] * len(rows),
     }
-    return pa.table([changed.get(name, rows[name]) for name in ASKED.names], schema=ASKED)
+    schema = RANKING_ASKED if "shown" in rows.column_names else ASKED
+    return pa.table([changed.get(name, rows[name]) for name in schema.names], schema=schema)
 
 
 _PAGE = 2_000

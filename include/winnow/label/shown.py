@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -52,6 +52,20 @@ class ShownPair:
         return len(self.first) + len(self.second) + sum(len(m.content) for m in self.messages)
 
 
+@dataclass(frozen=True, slots=True)
+class ShownRanking:
+    """Responses that are ranked together, in the order of their ids; texts as a vendor sees them.
+
+    `texts[i]` is that of `response_ids[i]`.
+    """
+
+    ranking_id: str
+    messages: tuple[Message, ...]
+    response_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    dimension: str
+
+
 @dataclass(slots=True)
 class PiiGuard:
     """Readies pairs by a campaign's policy; `counts` are places found, each text counted once."""
@@ -70,14 +84,12 @@ class PiiGuard:
         The policy blocks its PII, or there is nothing to see or to tell apart.
         """
         texts = [*(m.content for m in pair.messages), pair.first, pair.second]
-        held = sum((self._look(text) for text in texts), Counter[str]())
+        held = self._held(texts)
         if held and self.policy == "block":
-            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(held.items()))
-            return _refused(pair, "pii", f"the campaign blocks PII, the pair holds {kinds}")
+            return _refused(pair, "pii", f"the campaign blocks PII, the pair holds {_kinds(held)}")
         if held and self.policy == "scrub":
             *contents, first, second = scrub_all(texts)[0]
-            turns = zip(pair.messages, contents, strict=True)
-            messages = tuple(Message(turn.role, content) for turn, content in turns)
+            messages = _said(pair.messages, contents)
             pair = replace(pair, messages=messages, first=first, second=second)
         prompt, first, second = map(as_seen, (pair.messages[-1].content, pair.first, pair.second))
         if not (prompt and first and second):
@@ -88,6 +100,27 @@ class PiiGuard:
             return _refused(pair, "look_the_same", detail)
         return pair
 
+    def ready_ranking(self, ranking: ShownRanking) -> ShownRanking | tuple[str, str]:
+        """The same of a ranking; or reason and detail."""
+        texts = [*(m.content for m in ranking.messages), *ranking.texts]
+        held = self._held(texts)
+        if held and self.policy == "block":
+            return "pii", f"the campaign blocks PII, the ranking holds {_kinds(held)}"
+        if held and self.policy == "scrub":
+            scrubbed, n = scrub_all(texts)[0], len(ranking.messages)
+            messages = _said(ranking.messages, scrubbed[:n])
+            ranking = replace(ranking, messages=messages, texts=tuple(scrubbed[n:]))
+        seen = [as_seen(text) for text in ranking.texts]
+        if not (as_seen(ranking.messages[-1].content) and all(seen)):
+            detail = "the prompt or a response of this ranking has no visible text"
+            return "nothing_to_show", detail
+        if len(set(seen)) < len(seen):
+            return "look_the_same", "two responses of this ranking look the same on the page"
+        return ranking
+
+    def _held(self, texts: Iterable[str]) -> Counter[str]:
+        return sum((self._look(text) for text in texts), Counter[str]())
+
     def _look(self, text: str) -> Counter[str]:
         held = self._of_text(text)
         if held:
@@ -96,6 +129,15 @@ class PiiGuard:
                 self._counted.add(name)
                 self.counts.update(held)
         return held
+
+
+def _kinds(held: Counter[str]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(held.items()))
+
+
+def _said(messages: Iterable[Message], contents: Iterable[str]) -> tuple[Message, ...]:
+    turns = zip(messages, contents, strict=True)
+    return tuple(Message(turn.role, content) for turn, content in turns)
 
 
 def _refused(pair: ShownPair, reason: str, detail: str) -> Quarantined:

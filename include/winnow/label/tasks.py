@@ -31,7 +31,7 @@ from winnow.ids import content_id, seed_from, task_id
 from winnow.ingest.pairs import as_seen
 from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold, places_of_pairs
-from winnow.label.vendor import Message, TaskRequest
+from winnow.label.vendor import Message, RankedResponse, RankingRequest, TaskRequest
 from winnow.label.vendors.judge.prompt import asked_as, frame_bytes
 from winnow.pieces import read_pieces
 from winnow.records import ASKED, MESSAGES, TASKS, Quarantined, to_table
@@ -100,11 +100,12 @@ class Draft:
     """Tasks of a round in sending order, as many as there are, not held at once.
 
     Attributes:
-        asked: Rows of `records.ASKED`; they can be read once.
+        asked: Rows of `schema`; they can be read once, and only then all is `quarantined`.
         instructions: What annotators are told.
         quarantined: The pairs not worth asking.
         pii: As in `BuiltTasks`.
         taken: As in `BuiltTasks`.
+        schema: `records.ASKED`, or `records.RANKING_ASKED`.
     """
 
     asked: Iterable[pa.RecordBatch]
@@ -112,6 +113,7 @@ class Draft:
     quarantined: Sequence[Quarantined] = ()
     pii: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, Artifact] = field(default_factory=dict)
+    schema: pa.Schema = ASKED
 
 
 _NOTHING = Held(0, False, False)
@@ -235,15 +237,21 @@ def tasks_of(asked: Iterable[Row]) -> list[Task]:
 
 
 def requests_of(asked: Iterable[Row], instructions: str) -> list[TaskRequest]:
-    """What is shown of rows of `records.ASKED`."""
-    return [
-        TaskRequest(
+    """What is shown of rows of `records.ASKED` or `records.RANKING_ASKED`."""
+    requests: list[TaskRequest] = []
+    for row in asked:
+        fields = {
             **{name: row[name] for name in _REQUEST},
-            messages=tuple(Message(**turn) for turn in row["messages"]),
-            instructions=instructions,
-        )
-        for row in asked
-    ]
+            "messages": tuple(Message(**turn) for turn in row["messages"]),
+            "instructions": instructions,
+        }
+        if "shown" in row:
+            shown = zip(row["shown"], row["texts"], strict=True)
+            ranked = tuple(RankedResponse(name, text) for name, text in shown)
+            requests.append(RankingRequest(**fields, responses=ranked))
+        else:
+            requests.append(TaskRequest(**fields))
+    return requests
 
 
 _REQUEST = (
@@ -261,7 +269,9 @@ def messages_of(turns: Iterable[Row]) -> tuple[Message, ...]:
 
 def rubric_version(label: Label) -> str:
     """The campaign's rubric version, "+", and 8 digits that change with what it says and asks."""
-    asks = [label.instructions, label.rated_dimensions]
+    asks: list[Any] = [label.instructions, label.rated_dimensions]
+    if label.task == "ranking":
+        asks.append(label.task)
     if label.judge is not None and label.vendor == "judge":
         asks.append(asked_as(label.judge))
     content = content_id("rubric", *asks)
@@ -276,13 +286,14 @@ def _judged_prices(pairs: pa.Table, label: Label, judge: Judge) -> Iterator[int]
         yield label.price_of(asks + sum(len(text.encode()) for text in texts))
 
 
-def _uniform(purpose: str, seed: int, name: str) -> float:
+def uniform(purpose: str, seed: int, name: str) -> float:
+    """A number in [0, 1) that belongs to a name."""
     return seed_from(purpose, seed, name) / 2**31
 
 
 def _starts_swapped(name: str, seed: int) -> bool:
     """Whether the first task of the pair `name` shows its second response as side A."""
-    return _uniform("side", seed, name) < 0.5
+    return uniform("side", seed, name) < 0.5
 
 
 def _missing_votes(
@@ -290,7 +301,7 @@ def _missing_votes(
 ) -> list[tuple[int, bool]]:
     """Repetition and sides of each vote that the pair still needs; swapped from vote to vote."""
     before = held.get(name, _NOTHING)
-    wanted = 2 if _uniform("second_vote", seed, name) < label.second_vote_share else 1
+    wanted = 2 if uniform("second_vote", seed, name) < label.second_vote_share else 1
     if before.contested and label.third_votes:
         wanted = before.n + 1
     first = not before.last_swapped if before.n else _starts_swapped(name, seed)
@@ -320,7 +331,7 @@ def _votes(
 ) -> Iterator[Row]:
     name = pair["pair_id"]
     # A repeat is the same annotator's again, of a vote that was bought here.
-    is_repeated = name not in held and _uniform("repeat", seed, name) < label.repeat_share
+    is_repeated = name not in held and uniform("repeat", seed, name) < label.repeat_share
     votes = []
     for n, (repetition, swapped) in enumerate(_missing_votes(name, held, label, seed)):
         at = place / 2.0 if is_repeated and n == 0 else (place + n / 2.0) % 1.0

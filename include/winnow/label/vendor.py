@@ -38,6 +38,9 @@ CHOICE_LABELS: Mapping[Choice, str] = {
 }
 """What an annotator reads on the buttons."""
 
+RANKED = "ranked"
+"""The choice of an answer that is an order."""
+
 MAX_PRICE = 10**12
 """Micro-dollars of one annotation stay below: the sum of a batch's must fit 64 bits."""
 
@@ -129,6 +132,24 @@ class TaskRequest:
     rubric_version: str
     price: int
     repeats: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankedResponse:
+    """A response as it is shown among others; its id tells nothing of it."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRequest(TaskRequest):
+    """A task that asks for an order of `responses`, which are shown in theirs, plain text.
+
+    `pair_id` is the id of the set of responses; `response_a` and `response_b` are empty.
+    """
+
+    responses: tuple[RankedResponse, ...] = field(kw_only=True)
 
 
 class Priced(Protocol):
@@ -351,6 +372,13 @@ class DeliveredAnnotation(BaseModel):
         Raises:
             Unreadable: It is none, or its choice is unknown; the detail quotes no text of it.
         """
+        annotation = cls._read(record)
+        if annotation.choice not in get_args(Choice):
+            raise Unreadable("unknown_choice", f"known are {', '.join(get_args(Choice))}")
+        return annotation
+
+    @classmethod
+    def _read(cls, record: Any) -> Self:
         try:
             annotation = cls.model_validate(columns_of(record, cls.model_fields))
         except ValidationError as error:
@@ -360,9 +388,38 @@ class DeliveredAnnotation(BaseModel):
             is_time = any(e["type"] == "wrong_time" for e in error.errors())
             reason = "wrong_time" if is_time else "does_not_parse"
             raise Unreadable(reason, "; ".join(faults)) from error
-        if annotation.choice not in get_args(Choice):
-            raise Unreadable("unknown_choice", f"known are {', '.join(get_args(Choice))}")
         return annotation
+
+
+def _groups(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise ValueError("must be a list of ids")
+    return [each if isinstance(each, list) else [each] for each in value]
+
+
+class DeliveredRanking(DeliveredAnnotation):
+    """The answer to a task that asks for an order.
+
+    `order` names every response that was shown, the best first; a list in it holds those that are
+    tied. A skip has none.
+    """
+
+    choice: Annotated[str, BeforeValidator(_choice)] = RANKED
+    order: Annotated[
+        list[Annotated[list[Id], Field(min_length=1, max_length=20)]], BeforeValidator(_groups)
+    ] = Field(default_factory=list, max_length=20)
+
+    @classmethod
+    def of(cls, record: Any) -> Self:
+        """The ranking in a record that was read as JSON; null is absent.
+
+        Raises:
+            Unreadable: It is none; the detail quotes no text of it.
+        """
+        ranking = cls._read(record)
+        if ranking.choice != (RANKED if ranking.order else "skip"):
+            raise Unreadable("unknown_choice", "an order is wanted, or the choice skip without one")
+        return ranking
 
 
 class LabelVendor(Protocol):

@@ -23,6 +23,9 @@ TABLES = {
 `profile` (`winnow.records.PROFILE`), which tells of their pools."""
 
 
+LISTS = "lists"
+"""A table beside them, where rankings were bought."""
+
 _SQL = statements(__file__)
 
 
@@ -41,10 +44,14 @@ def pool_tables(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """A batch's key and its database: the tables, and the views of `winnow.label.database`."""
+    """A batch's key and its database: the tables, and the views of `winnow.label.database`.
+
+    `has_lists` says that rankings were bought: there is the table `lists` (`winnow.records.LISTS`).
+    """
 
     batch: str
     database: duckdb.DuckDBPyConnection
+    has_lists: bool = False
 
     def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """What a query finds, where that is little."""
@@ -65,4 +72,4 @@ def labelled(batch: str, tables: Mapping[str, Source]) -> Iterator[Labelled]:
     with opened(tables) as database:
         if "profile" not in tables:
             database.execute(_SQL["profile"])
-        yield Labelled(batch, database)
+        yield Labelled(batch, database, LISTS in tables)

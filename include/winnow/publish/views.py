@@ -7,6 +7,7 @@
     annotations  every judgement, ties, skips and repeats too; annotators as salted hashes, and
                  `model` where a model judged and no person
     sharegpt     the pairs of `dpo` as LLaMA-Factory reads them, which takes neither of the others
+    listwise     where rankings were bought: their responses with ranks and rewards (InfoNCA, LiPO)
 
 Texts are conversations: `prompt` is the list of turns, `chosen` and `rejected` hold the
 assistant's. `tools` is a JSON list of what a prompt lets the model call, or null; TRL reads it so.
@@ -86,6 +87,22 @@ _ANNOTATIONS = [
     *_texts("annotation_id"),
     *_TRACE,
 ]
+_LISTWISE = [
+    ("prompt", MESSAGES),
+    ("responses", pa.list_(MESSAGES)),
+    ("ranks", pa.list_(pa.int32())),
+    ("rewards", pa.list_(pa.float64())),
+    *_texts("tools"),
+    ("weight", pa.float64()),
+    ("votes", pa.int32()),
+    *_texts("dimension", "language", "kind", "strategy"),
+    ("cost_usd", pa.float64()),
+    ("response_ids", pa.list_(pa.string())),
+    ("annotation_ids", pa.list_(pa.string())),
+    *_texts("prompt_id", "ranking_id", "batch"),
+]
+LISTWISE = "listwise"
+"""The view that only batches of rankings have."""
 VIEWS = {
     "reward": pa.schema(_PREFERENCE),
     "dpo": pa.schema(_PREFERENCE),
@@ -93,6 +110,7 @@ VIEWS = {
     "prompts": pa.schema([*_ASKED, *_texts("dimension", "language", "prompt_id", "batch")]),
     "annotations": pa.schema(_ANNOTATIONS),
     "sharegpt": pa.schema([*SHAREGPT, *_TRACE]),
+    LISTWISE: pa.schema(_LISTWISE),
 }
 """Schema of each view; the first one is what a dataset loads by default."""
 
@@ -113,6 +131,7 @@ QUERIES = {
     "prompts": (_SQL["prompts"], "q"),
     "annotations": (_SQL["annotations"], "annotation_id, revision"),
     "sharegpt": (_SQL["sharegpt"], "n"),
+    LISTWISE: (_SQL["listwise"], "q"),
 }
 """What each view selects of a block of prompts, and its order in there."""
 
@@ -133,6 +152,8 @@ def prepare(labelled: Labelled, min_p_chosen: float) -> None:
     database.register("given_places", pa.Table.from_batches(_places(labelled), _PLACES))
     for name in ("macros", "asked", "decided", "no_singles"):
         database.execute(_SQL[name])
+    if labelled.has_lists:
+        database.execute(_SQL["listed"])
     _deal_texts(database)
     for name in ("certain", "expected"):
         database.execute(_SQL[name], {"certain": min_p_chosen})
@@ -152,16 +173,21 @@ def _deal_texts(database: duckdb.DuckDBPyConnection) -> None:
 
 def highest_places(labelled: Labelled) -> list[float]:
     """The highest place of the prompts of each view that has rows; see `winnow.publish.splits`."""
+    used_by = [*_USED.values(), *(["listed"] if labelled.has_lists else [])]
     highest = [
         labelled.rows(f"SELECT max(place) AS place FROM asked WHERE q IN (SELECT q FROM {used})")
-        for used in _USED.values()
+        for used in used_by
     ]
     return [rows[0]["place"] for rows in highest if rows[0]["place"] is not None]
 
 
 def expected_rows(labelled: Labelled) -> dict[str, int]:
     """How many rows each view must have, counted in the batch's tables by `prepare`."""
-    return dict(labelled.rows("FROM expected")[0])
+    expected = dict(labelled.rows("FROM expected")[0])
+    if labelled.has_lists:
+        [row] = labelled.rows(_SQL["expected_lists"])
+        expected[LISTWISE] = row["n"]
+    return expected
 
 
 def read_view(

@@ -149,3 +149,38 @@ FROM certain JOIN block USING (q)
 JOIN told AS better ON better.response_id = chosen_id
 JOIN told AS worse ON worse.response_id = rejected_id
 WHERE alternates AND certain.q >= $start AND certain.q < $end
+
+-- listed: rankings of whose pairs none is set aside; a pair of K responses weighs 2 / K of another one
+CREATE OR REPLACE TEMP TABLE listed AS
+SELECT q, l.* EXCLUDE (row_n), cost / 1_000_000 AS cost_usd, sure.weight, dimension, kind, strategy
+FROM lists AS l
+JOIN (
+    SELECT prompt_id, count(*) AS n, avg(abs(2.0 * p_preferred - 1.0)) AS weight
+    FROM preferences GROUP BY prompt_id
+) AS sure ON sure.prompt_id = l.prompt_id
+    AND 2 * n = len(response_ids) * (len(response_ids) - 1)
+JOIN (
+    SELECT prompt_id, any_value(dimension) AS dimension, any_value(kind) AS kind,
+        any_value(strategy) AS strategy
+    FROM comparisons GROUP BY prompt_id
+) AS chosen ON chosen.prompt_id = l.prompt_id
+JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = l.prompt_id ORDER BY q;
+UPDATE decided SET weight = weight * 2.0 / len(response_ids)
+FROM lists WHERE lists.prompt_id = decided.prompt_id
+
+-- expected_lists: how many rows the view of rankings must have
+SELECT count(*) AS n FROM lists WHERE len(response_ids) * (len(response_ids) - 1) = 2 * (
+    SELECT count(*) FROM preferences WHERE preferences.prompt_id = lists.prompt_id
+) AND prompt_id IN (SELECT prompt_id FROM prompts)
+
+-- listwise: in the order of q
+SELECT block.messages AS prompt, responses, tools, language, listed.*
+FROM listed JOIN block USING (q) JOIN (
+    SELECT ranking_id, list(said(message) ORDER BY place) AS responses
+    FROM (
+        SELECT ranking_id, unnest(response_ids) AS response_id,
+            unnest(range(len(response_ids))) AS place
+        FROM listed WHERE q >= $start AND q < $end
+    ) JOIN told USING (response_id) GROUP BY ranking_id
+) USING (ranking_id)
+WHERE listed.q >= $start AND listed.q < $end

@@ -18,7 +18,7 @@ Source: docs/choosing_pairs.md, "Annotators".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -97,7 +97,20 @@ def fit_with_annotators(
         before_a, epsilon_a = epsilon_a, votes.errors(chance_e)
         if np.abs(epsilon_a - before_a).max(initial=0.0) < _SETTLED:
             break
+    if has_parts(weight):
+        n_votes = _n_votes(weight) + (older.n_labels if older else 0)
+        posterior = replace(posterior, n_labels=n_votes)
     return posterior, dict(zip(votes.names, epsilon_a.tolist(), strict=True))
+
+
+def has_parts(weight_e: FloatArray) -> bool:
+    """Whether some are parts of a vote, as the pairs of a ranking are."""
+    return bool(np.any(weight_e % 1.0))
+
+
+def _n_votes(weight_e: FloatArray) -> int:
+    """Votes of these weights, rounded."""
+    return round(float(weight_e.sum()))
 
 
 def condense(
@@ -108,12 +121,14 @@ def condense(
     side_e: FloatArray,
     length_e: FloatArray,
     annotator_e: Sequence[str],
+    weight_e: FloatArray | None = None,
 ) -> Condensed:
     """Some votes of a fit in a few numbers, by what `fit_with_annotators` made of all of its votes.
 
     How far each was meant, and what it says of its annotator at each ε, stays as that fit had it.
+    Without `weight_e` each is a whole vote.
     """
-    weight_e = np.ones(len(z_ed))
+    weight_e = np.ones(len(z_ed)) if weight_e is None else weight_e
     votes = _Votes(preferred_e, weight_e, *_crew(annotator_e, len(z_ed), epsilon, {}))
     logit_e = z_ed @ posterior.mean_d + posterior.side * side_e + posterior.length * length_e
     variance_e = np.einsum("ed,ed->e", z_ed @ posterior.cov_dd, z_ed)
@@ -125,7 +140,8 @@ def condense(
     labels = checked_labels(z_ed, meant_e, trusted_e, side_e, length_e)
     theta_k = np.append(posterior.mean_d, [posterior.side, posterior.length])
     guesses = dict(zip(votes.names, votes.log_likelihood_ga(chance_e).T, strict=True))
-    return condensed(labels, theta_k, guesses)
+    made = condensed(labels, theta_k, guesses)
+    return replace(made, n_labels=_n_votes(weight_e)) if has_parts(weight_e) else made
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,6 +39,9 @@ from winnow.select.strategies import STRATEGIES, Strategy, strategy_named
 Heads = Mapping[str, Head] | Head
 Strategies = Mapping[str, Strategy]
 
+RANKED = "ranking"
+"""Why a pair is taken that is of a ranking which was not drawn to explore."""
+
 _REACH = 0.05
 """How far below the highest bound a score is looked for first."""
 
@@ -112,10 +115,7 @@ class PoolChooser:
         drawn = open_pairs[rng.choice(len(open_pairs), n_drawn, replace=False)].tolist()
         propensity = expected / len(open_pairs)
 
-        def asked(pair: int) -> Candidate:
-            return self._candidate(pair, float(self._score(slice(pair, pair + 1))[0]))
-
-        return [self._add(asked(pair), "exploration", propensity) for pair in drawn]
+        return [self._add(self._scored(pair), "exploration", propensity) for pair in drawn]
 
     def best(self, among_e: BoolArray | None = None) -> Candidate | None:
         """The open pair of the highest score, if any is left.
@@ -165,6 +165,74 @@ class PoolChooser:
     def take(self, candidate: Candidate, reason: str = "best") -> Choice:
         """Choose `candidate`: covariances shrink and caps apply."""
         return self._add(candidate, reason, None)
+
+    def rank(self, size: int) -> None:
+        """Take all pairs of `size` responses, or of as many as can be compared with each other.
+
+        With a chance of `Rules.exploration` the responses are drawn, near duplicates as one, and
+        each pair carries the chance that it is among them; for a strategy that draws they are drawn
+        anyhow. Else they begin with the best pair, and each further one is that whose pair with one
+        of them is the best then.
+        """
+        explores = self._state.rng.random() < self._rules.exploration
+        if explores or self._rules.strategy in UNGUIDED:
+            self._rank_drawn(size, explores)
+            return
+        open_mm = self._open_mm()
+        best = self.best()
+        if best is None:
+            return
+        members = list(self._state.ends(best.pair))
+        self.take(best, RANKED)
+        while len(members) < size:
+            is_free_m = open_mm[members].all(axis=0)
+            among_e = np.zeros(len(self._penalty_e), np.bool_)
+            among_e[self._pairs_between(members, np.flatnonzero(is_free_m).tolist())] = True
+            best = self.best(among_e)
+            if best is None:
+                return
+            [new] = set(self._state.ends(best.pair)) - set(members)
+            self.take(best, RANKED)
+            for pair in self._pairs_between(members, [new]):
+                if pair != best.pair:
+                    self._add(self._scored(pair), RANKED, None)
+            members.append(new)
+
+    def _rank_drawn(self, size: int, explores: bool) -> None:
+        """Take all pairs of responses of clusters that are drawn, one of each at random."""
+        state = self._state
+        usable_m = np.flatnonzero(self._open_mm().any(axis=0))
+        cluster_m = np.arange(len(state.order_m)) if self._cluster_m is None else self._cluster_m
+        clusters = np.unique(cluster_m[usable_m])
+        n, k = len(clusters), min(size, len(clusters))
+        of = {c: usable_m[cluster_m[usable_m] == c] for c in clusters.tolist()}
+        drawn = [of[c] for c in state.rng.permutation(clusters).tolist()[:k]]
+        members = sorted(int(state.rng.choice(alike)) for alike in drawn)
+        chance = self._rules.exploration * k * (k - 1) / max(n * (n - 1), 1)
+        for first, m in enumerate(members):
+            for pair in self._pairs_between([m], members[first + 1 :]):
+                one, other = (len(of[int(cluster_m[end])]) for end in state.ends(pair))
+                self._add(
+                    self._scored(pair),
+                    "exploration" if explores else RANKED,
+                    chance / (one * other) if explores else None,
+                )
+
+    def _open_mm(self) -> BoolArray:
+        """Which responses may be compared with each other."""
+        state, m = self._state, len(self._state.order_m)
+        open_mm = np.zeros((m, m), np.bool_)
+        open_mm[state.first_e, state.second_e] = self.open_e
+        return open_mm | open_mm.T
+
+    def _pairs_between(self, some: Iterable[int], others: Iterable[int]) -> list[int]:
+        """Packed positions of the pairs of one of `some` and one of `others`, all different."""
+        m = len(self._state.order_m)
+        ends = (sorted((one, other)) for one in some for other in others)
+        return [i * (2 * m - i - 1) // 2 + j - i - 1 for i, j in ends]
+
+    def _scored(self, pair: int) -> Candidate:
+        return self._candidate(pair, float(self._score(slice(pair, pair + 1))[0]))
 
     def compared(self) -> Compared:
         """What was chosen so far, as heads learn from it."""

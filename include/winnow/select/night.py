@@ -200,7 +200,7 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
                 "the very pools that are chosen from."
             )
         with one_blas_thread():
-            asked = [_asked(pool, self.heads) for pool in shard]
+            asked = [asked_heads(pool, self.heads) for pool in shard]
             choose = self._one_by_one if self._rules.are_alike else self._together
             compared, left_over = choose(shard, asked, later)
             names_of = [tuple(heads) for heads in asked]
@@ -271,7 +271,7 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
         return replace(plan, slots=self._share(len(pools), later, need, kept) - n_explored)
 
 
-def _asked(pool: Pool, heads: Mapping[str, Head]) -> dict[str, Head]:
+def asked_heads(pool: Pool, heads: Mapping[str, Head]) -> dict[str, Head]:
     """The heads that labels of this pool teach.
 
     Raises:

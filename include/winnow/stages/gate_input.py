@@ -79,7 +79,7 @@ def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
         if aside:
             charged = max(0, charged - (_paid(whole) - _paid(files)))
             with opened(files) as labels:
-                figures = label_figures(labels)
+                figures = label_figures(labels, batch.campaign.label.pair_share)
         yield measure(
             BatchTables(
                 tables=files,
@@ -91,6 +91,7 @@ def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
             figures,
             batch.campaign.validation,
             aggregation=batch.campaign.label.aggregation,
+            share=batch.campaign.label.pair_share,
             history=_history(batch),
             evaluation=evaluation_of(batch.campaign, batch.day),
             shifts=shifts,
@@ -99,7 +100,9 @@ def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
 
 def _n_rows(manifests: Mapping[str, Manifest], table: str, artifact: Artifact) -> int:
     """Rows of a table when its stage committed."""
-    if table not in _COUNT_OF:
+    # Rankings are counted as they were asked, and are told here by their pairs.
+    is_ranked = "ranking_tasks" in manifests[table].outputs if table in manifests else False
+    if table not in _COUNT_OF or (is_ranked and table in ("tasks", "annotations")):
         return artifact.n_rows
     return manifests[table].counts.get(_COUNT_OF[table], artifact.n_rows)
 

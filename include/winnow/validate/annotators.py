@@ -47,11 +47,21 @@ class Held:
     votes: int
 
 
-def timed_counts(connection: duckdb.DuckDBPyConnection, limits: Validate) -> list[dict[str, Any]]:
-    """`annotator_counts`, and how many answers came too fast; `READING` was executed."""
+def timed_counts(
+    connection: duckdb.DuckDBPyConnection, limits: Validate, share: float = 1.0
+) -> list[dict[str, Any]]:
+    """`annotator_counts`, and how many answers came too fast; `READING` was executed.
+
+    Where a judged pair is a `share` of a vote, so much of each count, rounded.
+    """
     relation = connection.sql(_SQL["fast"], params={"speed": limits.max_chars_per_second})
     fast = {row["annotator"]: row for row in relation.to_arrow_table().to_pylist()}
-    return [{**row, **fast[row["annotator"]]} for row in annotator_counts(connection)]
+    rows = [{**row, **fast[row["annotator"]]} for row in annotator_counts(connection)]
+    if share == 1.0:
+        return rows
+    return [
+        {n: round(share * v) if isinstance(v, int) else v for n, v in row.items()} for row in rows
+    ]
 
 
 def held_annotators(counts: Sequence[Mapping[str, Any]], limits: Validate) -> list[Held]:

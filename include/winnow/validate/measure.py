@@ -61,6 +61,7 @@ def measure(
     limits: Validate,
     *,
     aggregation: str = "bradley_terry",
+    share: float = 1.0,
     history: Sequence[Profile] = (),
     evaluation: EvaluationSet | None = None,
     shifts: Mapping[str, float | None] | None = None,
@@ -72,6 +73,7 @@ def measure(
         label: Figures of its annotations, as the label stage took them.
         limits: Of the campaign.
         aggregation: How votes became preferences.
+        share: Of a vote that a judged pair counts for.
         history: Profiles of the last versions; none, and drift is not measured.
         evaluation: Prompts that no batch may contain; None, and they are not looked for.
         shifts: How far shares moved from the pool to the bought and on to the chosen responses.
@@ -80,7 +82,7 @@ def measure(
     with opened(batch.tables) as connection:
         connection.execute(READING)
         faults, broken = bad_rows(connection, checks)
-        counts = timed_counts(connection, limits)
+        counts = timed_counts(connection, limits, share)
         own = batch_figures(connection, batch, limits)
         profile = profile_of(connection, label, own["mean_chars"])
         unmet = unmet_floors(connection, batch)

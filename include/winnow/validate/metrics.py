@@ -64,10 +64,14 @@ class LabelFigures:
         return cls(**own)
 
 
-def label_figures(connection: duckdb.DuckDBPyConnection) -> LabelFigures:
-    """Figures of a batch's annotations, in a database of `winnow.label.database`."""
+def label_figures(connection: duckdb.DuckDBPyConnection, share: float = 1.0) -> LabelFigures:
+    """Figures of a batch's annotations, in a database of `winnow.label.database`.
+
+    A judged pair counts for a `share` of a vote in the agreement; where that is not all of one,
+    pairs depend on each other, and alpha has no interval.
+    """
     counted = connection.sql(statements(__file__)["query"]).to_arrow_table().to_pylist()[0]
-    agreed, n = sided_agreement(connection)
+    agreed, n = sided_agreement(connection, share)
     n_gold, passed = counted["n_gold"], counted.pop("n_gold_passed")
     low, high = wilson(agreed, n) if n else (None, None)
     alpha = batch_agreement(connection, np.random.default_rng(0))
@@ -78,8 +82,8 @@ def label_figures(connection: duckdb.DuckDBPyConnection) -> LabelFigures:
         agreement_low=low,
         agreement_high=high,
         alpha=alpha.alpha,
-        alpha_low=alpha.low,
-        alpha_high=alpha.high,
+        alpha_low=alpha.low if share == 1.0 else None,
+        alpha_high=alpha.high if share == 1.0 else None,
         gold_accuracy=passed / n_gold if n_gold else None,
         gold_accuracy_high=wilson(passed, n_gold)[1] if n_gold else None,
         **counted,

@@ -53,7 +53,9 @@ _NAMES = ("first", "second", "tie")
 FloatArray = NDArray[np.float64]
 
 
-def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -> pa.Table:
+def aggregate(
+    connection: duckdb.DuckDBPyConnection, method: str = "majority", share: float = 1.0
+) -> pa.Table:
     """Preferences of all comparisons that have a vote, in their order: a table `PREFERENCES`.
 
     `preferred` is the side that the votes speak for, else `tie`; `p_preferred` the probability that
@@ -64,6 +66,7 @@ def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -
     Args:
         connection: A batch in a database of `winnow.label.database`.
         method: One of `METHODS`; only `bradley_terry` learns from gold tasks.
+        share: Of a vote that a judged pair counts for in the agreement of the batch.
 
     Raises:
         Corrupt: An annotation's pair is none of the comparisons.
@@ -76,7 +79,7 @@ def aggregate(connection: duckdb.DuckDBPyConnection, method: str = "majority") -
     voted = "SELECT *, n AS pair FROM votes JOIN judged_pairs USING (pair_id)"
     votes = to_votes(connection, voted, len(pairs))
     counts_nk = votes.counts()
-    counted_n = probability_first(counts_nk, error_rates(*sided_agreement(connection)))
+    counted_n = probability_first(counts_nk, error_rates(*sided_agreement(connection, share)))
     choice_n, p_n = METHODS[method](votes, counted_n, connection)
     n_votes_n = counts_nk.sum(axis=1)
     agreement_n = counts_nk.max(axis=1, initial=0.0) / np.maximum(n_votes_n, 1.0)

@@ -60,15 +60,16 @@ def batch_agreement(connection: duckdb.DuckDBPyConnection, rng: np.random.Genera
     return agreement(votes["pair"], votes["choice"], rng)
 
 
-def sided_agreement(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+def sided_agreement(connection: duckdb.DuckDBPyConnection, share: float = 1.0) -> tuple[int, int]:
     """How many pairs of votes named one side, and of how many in which both named a side.
 
     Two votes on one pair, by two people, in a database of `winnow.label.database`; a third vote,
-    which is asked because two differ, is left out.
+    which is asked because two differ, is left out. Where a judged pair is no vote of its own but a
+    `share` of one, so much is counted of it, rounded.
     """
     counted = "SELECT count(*) FILTER (agreed), count(*) FROM sided WHERE annotator < other"
     n_agreed, n_pairs = connection.sql(counted).fetchall()[0]
-    return n_agreed, n_pairs
+    return round(share * n_agreed), round(share * n_pairs)
 
 
 def agreement(pair_v: ArrayLike, label_v: ArrayLike, rng: np.random.Generator) -> Agreement:

@@ -26,23 +26,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from winnow.batch import Batch, Manifest, read_table, table_files
+from winnow.batch import Artifact, Batch, Manifest, read_table, table_files
 from winnow.campaign import Campaign, Label
 from winnow.campaign.teams import NO_LIMITS, Limits
-from winnow.errors import Blocked, Fatal, Retryable
+from winnow.errors import Blocked, Corrupt, Fatal, Retryable
 from winnow.ingest.sources import named_files
 from winnow.label import unreadable
 from winnow.label.collect import Collection
 from winnow.label.gold import read_gold
 from winnow.label.purchases import room
+from winnow.label.rankings import draft_rankings, told_by_pairs
 from winnow.label.rounds import follow_up as follow_up_tasks
-from winnow.label.shown import ShownPair, of_comparison
+from winnow.label.shown import ShownPair, ShownRanking, of_comparison
 from winnow.label.submit import submit_tasks
 from winnow.label.tasks import Draft, draft_tasks, messages_of
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.money import MICROS
 from winnow.pace import last_note, noted
-from winnow.records import TASKS, Quarantined
+from winnow.pieces import read_pieces
+from winnow.records import ASKED, RANKING_ASKED, RANKING_TASKS, TASKS, Quarantined
 from winnow.sql import database
 from winnow.stages.compared import compared_source
 from winnow.stages.label import annotations_from
@@ -51,7 +53,7 @@ from winnow.stages.label.budgets import release, reserve, settle
 from winnow.stages.label.containers import bought, check_container, noted_container, open_container
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.label.plans import Plan, Totals, freeze_plan, read_plan
-from winnow.stages.label.results import STAGE, BroughtHome, commit_results
+from winnow.stages.label.results import STAGE, BroughtHome, Rankings, commit_results
 from winnow.stages.label.rounds import (
     ROUNDS,
     SubmissionRecord,
@@ -202,16 +204,27 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
         annotations_from.taken_tables(batch, plans.get(0)) as taken,
     ):
         folder = Path(place)
-        asked = _asked_tasks({n: plans[n] for n in records if n in plans}, records, folder)
+        is_ranked = batch.campaign.label.size is not None
+        asked = _asked_tasks(
+            {n: plans[n] for n in records if n in plans},
+            records,
+            folder,
+            RANKING_TASKS if is_ranked else TASKS,
+        )
         answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"))
         _check_completion(batch, asked, answers)
         tasks, taken_over = annotations_from.beside_taken(asked, taken.get("tasks"), folder)
-        n_tasks = pq.read_metadata(tasks).num_rows
+        annotations, rankings = answers.annotations, None
+        if is_ranked:
+            rankings = Rankings(
+                tasks=_stored(batch, "ranking_tasks", tasks),
+                answers=_stored(batch, "ranking_answers", annotations),
+            )
+            tasks, annotations = told_by_pairs(tasks, annotations, folder)
         home = BroughtHome(
-            tasks=batch.write_file(STAGE, "tasks", tasks, n_tasks),
-            annotations=batch.write_file(
-                STAGE, "annotations", answers.annotations, answers.n_annotations
-            ),
+            tasks=_stored(batch, "tasks", tasks),
+            annotations=_stored(batch, "annotations", annotations),
+            rankings=rankings,
             unasked=[row for plan in plans.values() for row in plan.unasked],
             rejected=answers.quarantined,
             charged=sum(status.charged for status in statuses.values()),
@@ -221,21 +234,28 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
     return commit_results(batch, home)
 
 
+def _stored(batch: Batch, name: str, file: Path) -> Artifact:
+    return batch.write_file(STAGE, name, file, pq.read_metadata(file).num_rows)
+
+
 def _asked_tasks(
-    plans: Mapping[int, Plan], records: Mapping[int, SubmissionRecord], folder: Path
+    plans: Mapping[int, Plan],
+    records: Mapping[int, SubmissionRecord],
+    folder: Path,
+    schema: pa.Schema,
 ) -> Path:
-    """Rows of `records.TASKS` of what the vendor has, in a file."""
+    """Rows of `schema` of what the vendor has, in a file."""
     file = folder / "asked.parquet"
-    with pq.ParquetWriter(file, TASKS, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for number, plan in plans.items():
             at = datetime.fromisoformat(records[number].submitted_at)
             known = {"vendor_ref": records[number].ref, "submitted_at": at}
-            for page in plan.rows(TASKS.names):
+            for page in plan.rows(schema.names):
                 for name, value in known.items():
-                    place, kind = page.schema.get_field_index(name), TASKS.field(name).type
+                    place, kind = page.schema.get_field_index(name), schema.field(name).type
                     same = pa.repeat(pa.scalar(value, kind), len(page))
-                    page = page.set_column(place, TASKS.field(name), same)
-                writer.write(page)
+                    page = page.set_column(place, schema.field(name), same)
+                writer.write(page.cast(schema))
     return file
 
 
@@ -272,6 +292,11 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
 
 def _first_round(batch: Batch, folder: Path) -> Draft:
     selected, label = batch.require("select"), batch.campaign.label
+    if label.size is not None:
+        ranked = draft_rankings(
+            partial(_offered_rankings, batch), label, batch.campaign.select.seed
+        )
+        return annotations_from.with_own_ids(batch, ranked)
     gold, bad = gold_of(batch.campaign, batch.day)
     pairs: list[dict[str, Any]] = []
     if batch.campaign.vote_campaigns:
@@ -314,6 +339,51 @@ def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
                 yield row["row_n"], of_comparison(row, texts, said)
 
 
+def _offered_rankings(batch: Batch) -> Iterator[ShownRanking]:
+    """Each ranking of the batch, by the id of its prompt."""
+    ingested, selected = batch.require("ingest"), batch.require("select")
+    stored = {
+        "rankings": selected.outputs["rankings"],
+        "prompts": ingested.outputs["prompts"],
+    }
+    lake, name = batch.lake, batch.campaign.name
+    with (
+        table_files(lake, stored) as files,
+        compared_source(lake, name, batch.key) as compared,
+        database({**files, "compared": compared}) as connection,
+    ):
+        for page in read_pieces(files["rankings"], _RANKINGS):
+            connection.register("page", pa.Table.from_batches([page]))
+            for row in connection.sql(_OFFERED_RANKINGS).to_arrow_table().to_pylist():
+                texts = dict(zip(row["found"], row["texts"], strict=True))
+                absent = [name for name in row["response_ids"] if name not in texts]
+                if absent or row["messages"] is None:
+                    raise Corrupt(
+                        f"Ranking {row['ranking_id']} names responses or a prompt that the batch "
+                        "does not hold; run the batch again from expand_pools."
+                    )
+                yield ShownRanking(
+                    ranking_id=row["ranking_id"],
+                    messages=messages_of(row["messages"]),
+                    response_ids=tuple(row["response_ids"]),
+                    texts=tuple(plain_text(texts[name]) for name in row["response_ids"]),
+                    dimension=row["dimension"] or "helpfulness",
+                )
+            connection.unregister("page")
+
+
+_RANKINGS = 1_000
+"""Rankings whose texts are read at once."""
+_OFFERED_RANKINGS = """
+WITH texts AS (
+    SELECT prompt_id, list(response_id) AS found, list(coalesce(message, '')) AS texts
+    FROM compared WHERE prompt_id IN (SELECT prompt_id FROM page) GROUP BY prompt_id
+)
+SELECT page.*, coalesce(found, []) AS found, coalesce(texts, []) AS texts, messages
+FROM page LEFT JOIN texts USING (prompt_id) LEFT JOIN (
+    SELECT prompt_id, messages FROM prompts WHERE prompt_id IN (SELECT prompt_id FROM page)
+) USING (prompt_id) ORDER BY prompt_id
+"""
 _PAIRS = 10_000
 """Pairs whose texts are read at once, about."""
 _STARTS = """
@@ -382,7 +452,9 @@ def _second_round(
         with first.asked() as asked:
             yield from follow_up_tasks(asked, answers.annotations, unanswered, label, 1, affordable)
 
-    return annotations_from.with_own_ids(batch, Draft(tasks(), first.instructions))
+    schema = ASKED if label.size is None else RANKING_ASKED
+    drafted = Draft(tasks(), first.instructions, schema=schema)
+    return annotations_from.with_own_ids(batch, drafted)
 
 
 _UNANSWERED = """

@@ -56,7 +56,10 @@ def keep_late(batch: Batch, vendor: LabelVendor, salt: bytes) -> None:
 def late_answers(batch: Batch, vendor: LabelVendor) -> list[Annotation]:
     """The kept answers that the batch's manifest does not hold, new ones and revisions."""
     stored = batch.require(STAGE).outputs
-    names = {"tasks": stored["tasks"], "held": stored["annotations"]}
+    names = {
+        "tasks": stored.get("ranking_tasks", stored["tasks"]),
+        "held": stored.get("ranking_answers", stored["annotations"]),
+    }
     with (
         tempfile.TemporaryDirectory(prefix="winnow-late-") as folder,
         table_files(batch.lake, names) as files,

@@ -117,15 +117,18 @@ class Plan:
 
     @contextmanager
     def asked(self) -> Iterator[Source]:
-        """Rows of `records.ASKED` in sending order, for DuckDB or column by column."""
+        """Rows of `records.ASKED` in sending order, for DuckDB or column by column.
+
+        Of rankings they are rows of `records.RANKING_ASKED`.
+        """
         if isinstance(self._asked, pa.Table):
             yield self._asked
         else:
             with table_file(self.lake, self._asked) as file:
                 yield file
 
-    def rows(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of `records.ASKED`, a page at a time."""
+    def rows(self, names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All columns of what is asked, or some, a page at a time."""
         with self.asked() as source:
             yield from read_pieces(source, PAGE, names)
 
@@ -157,7 +160,7 @@ class PlannedRequests:
 
     def pages(self) -> Iterator[list[TaskRequest]]:
         """The tasks in sending order."""
-        for page in self.plan.rows(ASKED.names):
+        for page in self.plan.rows():
             yield requests_of(page.to_pylist(), self.plan.instructions)
 
 
@@ -239,8 +242,8 @@ def _whole_plan(lake: Lake, content: Mapping[str, Any]) -> Plan:
 def _write(draft: Draft, file: Path) -> Totals:
     """Write the tasks of a draft, in row groups of `PAGE`; equal tasks, equal bytes."""
     totals = Totals()
-    with pq.ParquetWriter(file, ASKED, compression="zstd") as writer:
-        for rows in _pages(draft.asked):
+    with pq.ParquetWriter(file, draft.schema, compression="zstd") as writer:
+        for rows in _pages(draft.asked, draft.schema):
             check_readable(rows, file.name)
             writer.write_table(rows)
             totals = _plus(totals, rows)
@@ -269,11 +272,11 @@ def _plus(totals: Totals, rows: pa.Table) -> Totals:
     )
 
 
-def _pages(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _pages(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows in tables of `PAGE` rows, the last one apart."""
-    waiting = ASKED.empty_table()
+    waiting = schema.empty_table()
     for rows in batches:
-        waiting = pa.concat_tables([waiting, pa.Table.from_batches([rows], ASKED)])
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([rows], schema)])
         while len(waiting) >= PAGE:
             yield waiting.slice(0, PAGE)
             waiting = waiting.slice(PAGE)

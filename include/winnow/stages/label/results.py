@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,10 +20,30 @@ from winnow.label.aggregation.judges import judge_figures
 from winnow.label.aggregation.votes import GOLD
 from winnow.label.database import NARROW, opened
 from winnow.records import Quarantined
-from winnow.sql import count
+from winnow.sql import count, database
+from winnow.stages.label.lists import lists_of
 from winnow.validate.metrics import label_figures
 
 STAGE = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class Rankings:
+    """Rankings as they were asked and answered, which tasks and annotations tell by pairs.
+
+    Attributes:
+        tasks: The table `records.RANKING_TASKS`.
+        answers: The table `records.ANNOTATIONS` whose `pair_id` is a ranking's and whose `choice`
+            is the order, groups of response ids as JSON, the best first.
+    """
+
+    tasks: Artifact
+    answers: Artifact
+
+    @property
+    def outputs(self) -> dict[str, Artifact]:
+        """The tables by their names in the manifest."""
+        return {"ranking_tasks": self.tasks, "ranking_answers": self.answers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,7 @@ class BroughtHome:
         charged: What the vendor charged, micro-dollars.
         pii: Personal data found in the texts, by kind.
         taken_over: Votes that another campaign has bought, by campaign.
+        rankings: What was asked, where that were rankings.
     """
 
     tasks: Artifact
@@ -46,6 +68,7 @@ class BroughtHome:
     charged: int
     pii: Mapping[str, int]
     taken_over: Mapping[str, int] = field(default_factory=dict)
+    rankings: Rankings | None = None
 
 
 def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
@@ -61,9 +84,10 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
         table_files(batch.lake, stored) as files,
         opened({**files, "unasked": unasked}, NARROW) as labels,
     ):
-        preferences = aggregate(labels, batch.campaign.label.aggregation)
+        share = batch.campaign.label.pair_share
+        preferences = aggregate(labels, batch.campaign.label.aggregation, share)
         report = [each.as_dict() for each in annotator_report(labels)]
-        figures = label_figures(labels).as_dict()
+        figures = label_figures(labels, share).as_dict()
         judges = judge_figures(labels)
         # Asked, and nobody decided: expired, skipped, or retracted.
         detail = "no annotation of this pair counts: unanswered, skipped or retracted"
@@ -80,6 +104,13 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             "gold": count(labels, f"tasks WHERE kind = '{GOLD}'"),
             "unanswered": count(labels, _UNANSWERED),
         }
+    ranked: dict[str, Artifact] = {}
+    asked: dict[str, int] = {}
+    if home.rankings is not None:
+        lists, asked = _of_rankings(batch, home.rankings)
+        ranked = {**home.rankings.outputs, "lists": batch.write_table(STAGE, "lists", lists)}
+        figures["n_annotations"] = asked["annotations"]
+        report = [_in_votes(row, share) for row in report]
     quarantined = quarantine_table([*home.unasked, *home.rejected, *silent])
     return batch.commit(
         STAGE,
@@ -92,6 +123,7 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
                 STAGE, "annotators", "json", canonical_json(report), len(report)
             ),
             "quarantine": batch.write_table(STAGE, "quarantine", quarantined),
+            **ranked,
         },
         counts={
             **counts,
@@ -99,6 +131,7 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             "taken_over": sum(home.taken_over.values()),
             "annotations": home.annotations.n_rows,
             "annotations_quarantined": len(home.rejected),
+            **asked,
         },
         cost=home.charged,
         figures={
@@ -110,6 +143,37 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             **({"taken_over": dict(home.taken_over)} if home.taken_over else {}),
         },
     )
+
+
+def _in_votes(row: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """An annotator's figures, counted in votes and not in pairs; seconds are of a ranking."""
+    seconds = row["median_seconds"]
+    return {
+        **row,
+        "votes": round(share * row["votes"]),
+        "n_agreement": round(share * row["n_agreement"]),
+        "median_seconds": None if seconds is None else seconds / share,
+    }
+
+
+def _of_rankings(batch: Batch, rankings: Rankings) -> tuple[pa.Table, dict[str, int]]:
+    """The table `records.LISTS`; tasks and annotations counted as they were asked, not by pairs."""
+    stored = {
+        "tasks": rankings.tasks,
+        "annotations": rankings.answers,
+        "rankings": batch.require("select").outputs["rankings"],
+    }
+    with table_files(batch.lake, stored) as files:
+        lists = lists_of(files["rankings"], files["annotations"])
+        with database(files, NARROW) as asked:
+            counts = {
+                "tasks": count(asked, "tasks"),
+                "follow_ups": count(asked, "tasks WHERE round > 0"),
+                "unanswered": count(asked, _UNANSWERED),
+                "annotations": rankings.answers.n_rows,
+                "rankings": lists.num_rows,
+            }
+    return lists, counts
 
 
 _UNANSWERED = "tasks WHERE task_id NOT IN (SELECT task_id FROM annotations)"

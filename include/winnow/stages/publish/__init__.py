@@ -18,7 +18,7 @@ from winnow.batch import Artifact, Batch, Manifest, read_artifact, read_table, t
 from winnow.errors import Blocked
 from winnow.label.vendors import kind_of
 from winnow.publish.card import dataset_card
-from winnow.publish.labelled import TABLES, Labelled, labelled, pool_tables
+from winnow.publish.labelled import LISTS, TABLES, Labelled, labelled, pool_tables
 from winnow.publish.shards import cut, store_shards
 from winnow.publish.versions import newest, publish, read_version, shelf
 from winnow.publish.views import dataset_info
@@ -176,6 +176,8 @@ def _way_out(batch: Batch, verdict: Verdict) -> str:
 @contextmanager
 def _opened(batch: Batch, aside: Aside) -> Iterator[Labelled]:
     stored = {table: batch.require(stage).outputs[table] for table, stage in TABLES.items()}
+    outputs = batch.require("label").outputs
+    stored |= {LISTS: outputs[LISTS]} if LISTS in outputs else {}
     stored |= pool_tables(*(batch.require(stage).outputs for stage in ("expand", "select")))
     with (
         table_files(batch.lake, stored) as whole,

@@ -20,14 +20,15 @@ import pyarrow as pa
 from winnow.batch import Batch, Manifest, quarantine_table
 from winnow.campaign import Label, Select
 from winnow.expand.features import vectors_table
-from winnow.ids import pair_id
+from winnow.ids import pair_id, ranking_id
 from winnow.pace import Pace, noted
-from winnow.records import COMPARED, COMPARISONS, Quarantined
+from winnow.records import COMPARED, COMPARISONS, RANKINGS, Quarantined, to_table
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, one_blas_thread
 from winnow.select.budget import Capacity, NightRules
 from winnow.select.fallback import effective_dimension, effective_rules, untrusted_because
 from winnow.select.night import Night, NightReport
+from winnow.select.ranking_night import RankingNight
 from winnow.stages.compared import with_pool_columns
 from winnow.stages.select import reward_model
 from winnow.stages.select.candidates import Candidates, NightCandidates
@@ -77,7 +78,13 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
             for name, schema in (("comparisons", COMPARISONS), ("compared", COMPARED))
         )
 
+        rankings = None
+        if batch.campaign.label.size is not None:
+            rankings = stack.enter_context(batch.table_writer(STAGE, "rankings", RANKINGS))
+
         def write(part: Part) -> None:
+            if rankings is not None:
+                rankings.add(chosen.rankings(part))
             comparisons.add(chosen.comparisons(part))
             compared.add(chosen.compared(part))
 
@@ -98,6 +105,7 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
         outputs={
             "comparisons": comparisons.artifact,
             "compared": compared.artifact,
+            **({"rankings": rankings.artifact} if rankings is not None else {}),
             "reward_model": batch.write_bytes(STAGE, "reward_model", "npz", model.to_bytes()),
             "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(chosen.alone)),
         },
@@ -164,7 +172,7 @@ class _Chosen:
                 waiting.append(Part(number, part, []))
                 yield from part.pools(features_rd)
 
-        night = Night(pools(), self._model.heads, self._rules, capacity)
+        night = self._night(pools(), capacity)
         self.report = night.report
         for pool, choices in night:
             while len(waiting[0].chosen) == len(waiting[0].candidates.rows_of):
@@ -172,6 +180,12 @@ class _Chosen:
             waiting[0].chosen.append(choices)
             self._count(pool, choices)
         yield from waiting
+
+    def _night(self, pools: Iterator[Pool], capacity: Capacity) -> Night | RankingNight:
+        size, heads = self._batch.campaign.label.size, self._model.heads
+        if size is None:
+            return Night(pools, heads, self._rules, capacity)
+        return RankingNight(pools, heads, self._rules, size, capacity.n_prompts)
 
     def _count(self, pool: Pool, choices: Sequence[Choice]) -> None:
         self.n_prompts += 1
@@ -208,6 +222,25 @@ class _Chosen:
             **{name: [value] * len(choices) for name, value in alike.items()},
         }
         return pa.table(columns, schema=COMPARISONS)
+
+    def rankings(self, part: Part) -> pa.Table:
+        """The sets of responses of a part that are ranked together, as `RANKINGS`."""
+        candidates = part.candidates
+        found = []
+        for (prompt, rows), choices in zip(candidates.rows_of.items(), part.chosen, strict=True):
+            if choices:
+                places = {rows.start + place for each in choices for place in (each.i, each.j)}
+                ids = sorted(candidates.response_ids[row] for row in places)
+                found.append(
+                    {
+                        "ranking_id": ranking_id(ids),
+                        "prompt_id": prompt,
+                        "dimension": candidates.prompts[prompt]["dimension"],
+                        "kind": choices[0].kind,
+                        "response_ids": ids,
+                    }
+                )
+        return to_table(found, RANKINGS)
 
     def compared(self, part: Part) -> pa.Table:
         """The compared responses of a part with all that later stages read of them."""
@@ -305,5 +338,9 @@ def _n_labels(model: RewardModel) -> int:
 
 
 def expected_cost(label: Label) -> int:
-    """Price of a comparison with its share of second votes, micro-dollars."""
-    return round(label.price * (1.0 + label.second_vote_share))
+    """Price of a comparison with its share of second votes, micro-dollars.
+
+    Of a ranking it is the share of one of its pairs.
+    """
+    n_pairs = 1 if label.size is None else label.size * (label.size - 1) // 2
+    return round(label.price * (1.0 + label.second_vote_share) / n_pairs)

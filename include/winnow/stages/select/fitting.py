@@ -32,10 +32,11 @@ from winnow.reward import (
     fit_projection,
     fit_with_annotators,
 )
+from winnow.reward.annotators import has_parts
 from winnow.reward.blocks import REDUCED, width
 from winnow.reward.judges import Heard, Verdicts, listen
 from winnow.stages.select.older import Older
-from winnow.stages.select.training import halves_of, numbers, vectors_of
+from winnow.stages.select.training import halves_of, numbers, vectors_of, weights_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,7 @@ class Votes:
     preference_e: FloatArray
     side_e: FloatArray
     length_e: FloatArray
+    weight_e: FloatArray
     annotators: list[str]
     rows_of_head: Mapping[str, IndexArray]
 
@@ -86,6 +88,7 @@ class Fit:
                 self.epsilon[name],
                 *votes.of(own),
                 votes.annotators_of(own),
+                votes.weight_e[own],
             )
             for name, own in votes.rows_of_head.items()
         }
@@ -120,7 +123,7 @@ def fit_rows(
         given = (
             z_ed,
             preference_e,
-            np.ones(len(own)),
+            votes.weight_e[own],
             side_e,
             length_e,
             votes.annotators_of(own),
@@ -151,7 +154,8 @@ def final_heads(fit: Fit, older: Older | None, settings: Select) -> dict[str, He
         _, preference_e, side_e, length_e = fit.votes.of(own)
         epsilon = fit.epsilon[name]
         trusted_e = np.array([1.0 - 2.0 * epsilon[a] for a in fit.votes.annotators_of(own)])
-        heads[name] = fit_ensemble(
+        trusted_e *= fit.votes.weight_e[own]
+        ensemble = fit_ensemble(
             first_ed,
             second_ed,
             preference_e,
@@ -161,6 +165,9 @@ def final_heads(fit: Fit, older: Older | None, settings: Select) -> dict[str, He
             blocks=fit.projection.blocks,
             older=held.get(name),
         )
+        if has_parts(fit.votes.weight_e[own]):
+            ensemble = replace(ensemble, n_labels=fit.heads[name].n_labels)
+        heads[name] = ensemble
     return heads
 
 
@@ -180,6 +187,7 @@ def _votes(rows: pa.Table, projection: Projection, settings: Select) -> Votes:
         numbers(rows, "preference"),
         np.where(rows["swapped"].to_numpy(), -1.0, 1.0),
         numbers(rows, "length"),
+        weights_of(rows),
         rows["annotator"].to_pylist(),
         {name: np.array(own, np.intp) for name, own in rows_of_head.items()},
     )

@@ -61,6 +61,7 @@ from winnow.stages.select.training import (
     pieces_of,
     stages_of,
     training_rows,
+    training_schema,
     write_training,
 )
 from winnow.stages.select.trust import Before, Explored
@@ -253,7 +254,7 @@ def _pieces(
     published = read_manifest(shelf.lake, campaign, key, STAGE)
     artifact = published.outputs.get(VOTES) if published else None
     if artifact is None or not _is_in(shelf, artifact, columns):
-        artifact = _made(shelf, stages, version, columns, VOTES, TRAINING)
+        artifact = _made(shelf, stages, version, columns, VOTES, training_schema(stages.select))
     return tuple(
         Piece(key, stages.is_judged, artifact, number, n)
         for number, n in pieces_of(artifact.n_rows)
@@ -375,4 +376,6 @@ def _explored(file: pq.ParquetFile, piece: Piece) -> Explored:
 
 def joined(nights: Sequence[Night]) -> pa.Table:
     """The rows of all nights."""
-    return pa.concat_tables([TRAINING.empty_table(), *(night.rows for night in nights)])
+    tables = [TRAINING.empty_table(), *(night.rows for night in nights)]
+    # Nights of rankings have a weight, which those of pairs lack.
+    return pa.concat_tables(tables, promote_options="default")

@@ -64,8 +64,10 @@ def measured_prices(
         tokens_per_second: What one GPU generates; None: what the last batch's processes made.
 
     Raises:
-        Fatal: Nobody says how fast a GPU is.
+        Fatal: Nobody says how fast a GPU is, or the campaign buys rankings.
     """
+    if campaign.label.size is not None:
+        raise Fatal("A plan reckons with labels of pairs, and the campaign buys rankings.")
     if tokens_per_second is None and batch is not None:
         tokens_per_second = expand.tokens_per_second(batch)
     if tokens_per_second is None:

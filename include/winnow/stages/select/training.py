@@ -45,7 +45,7 @@ from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
 from winnow.pieces import read_pieces
-from winnow.records import ANNOTATIONS, TRAINING, VERDICTS
+from winnow.records import ANNOTATIONS, RANKED_TRAINING, TRAINING, VERDICTS
 from winnow.reward import RewardModel
 from winnow.sql import Source, database
 from winnow.stages.compared import compared_source, read_compared
@@ -96,8 +96,8 @@ def training_rows(
 ) -> Iterator[pa.Table]:
     """The votes of a batch, in these columns, from its tables: some whole pieces at once.
 
-    Votes on the pairs that are set `aside` are left out. With the schema `VERDICTS` they are what
-    models said beside people's votes, which are no votes then.
+    Votes on the pairs that are set `aside` are left out. `schema` is that of `training_schema`;
+    with `VERDICTS` they are what models said beside people's votes, which are no votes then.
     """
     select, label = stages.select, stages.label
     with (
@@ -115,6 +115,7 @@ def training_rows(
     model = None
     if stages.is_judged:
         model = RewardModel.from_bytes(read_artifact(lake, stages.select.outputs["reward_model"]))
+    weights = _pair_weights(lake, select)
     for start in range(0, votes.num_rows, AT_ONCE):
         some, own_2e = votes.slice(start, AT_ONCE), pair_2e[:, start : start + AT_ONCE]
         lengths = zip(*(some[side].to_pylist() for side in ("n_first", "n_second")), strict=True)
@@ -128,7 +129,22 @@ def training_rows(
             "second": _lists(vectors_rc, own_2e[1]),
             "feature_version": pa.array([columns.version] * some.num_rows, pa.string()),
         }
+        if schema is RANKED_TRAINING:
+            made["weight"] = [weights[name] for name in some["first_id"].to_pylist()]
         yield pa.table({n: made[n] if n in made else some[n] for n in schema.names}, schema)
+
+
+def training_schema(select: Manifest) -> pa.Schema:
+    """Columns of the training rows of a batch, by what was chosen."""
+    return RANKED_TRAINING if "rankings" in select.outputs else TRAINING
+
+
+def _pair_weights(lake: Lake, select: Manifest) -> dict[str, float]:
+    """What a pair of each ranked response weighs in votes: 2 / K."""
+    if "rankings" not in select.outputs:
+        return {}
+    rankings = read_table(lake, select.outputs["rankings"], ["response_ids"])
+    return {n: 2.0 / len(ids) for ids in rankings["response_ids"].to_pylist() for n in ids}
 
 
 def voted(
@@ -284,7 +300,7 @@ def _lists(vectors_rc: HalfArray, rows_e: IndexArray) -> pa.ChunkedArray:
 
 
 def write_training(file: Path, rows: Iterable[pa.Table], schema: pa.Schema = TRAINING) -> int:
-    """Training rows as Parquet, `PIECE` of them a row group; equal rows, equal bytes.
+    """Training rows of a schema as Parquet, `PIECE` of them a row group; equal rows, equal bytes.
 
     Returns:
         How many they are.
@@ -319,6 +335,13 @@ def vectors_of(rows: pa.Table, side: str) -> FloatArray:
 def numbers(rows: pa.Table, name: str) -> FloatArray:
     """A column of numbers (e,)."""
     return np.asarray(rows[name].to_numpy(), np.float64)
+
+
+def weights_of(rows: pa.Table) -> FloatArray:
+    """What each vote weighs (e,): 1, but of pairs of a ranking."""
+    if "weight" not in rows.column_names:
+        return np.ones(rows.num_rows)
+    return np.asarray(pc.fill_null(rows["weight"], 1.0).to_numpy(), np.float64)
 
 
 def pieces_of(n_rows: int) -> Sequence[tuple[int, int]]:

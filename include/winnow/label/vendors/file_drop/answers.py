@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from winnow.ids import content_id
 from winnow.ingest.formats.raw import PIECE_BYTES, RAW_LIMIT, opened
 from winnow.ingest.values import Twice, Unreadable, columns_of, read_json
-from winnow.label.vendor import DeliveredAnnotation, id_text
+from winnow.label.vendor import RANKED, DeliveredAnnotation, DeliveredRanking, id_text
 from winnow.label.vendors.file_drop.folder import AskedLine, BatchFolder
 from winnow.label.vendors.pages import UNREAD, members, read_part
 
@@ -25,7 +25,7 @@ LABEL = "preference"
 _PACKINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 """How a file is packed, by its first bytes: no line of JSON begins so."""
 _READ = "answers are read from files below output/ that end in .jsonl or .ndjson, packed or not"
-_WHO_SAID_WHAT = ("task_id", "annotator", "choice")
+_WHO_SAID_WHAT = ("task_id", "annotator", "choice", "order")
 
 
 class Lines(NamedTuple):
@@ -85,21 +85,24 @@ def read_line(line: bytes, tasks: Mapping[str, AskedLine]) -> DeliveredAnnotatio
     """The annotation in a line.
 
     A line is either an annotation, or a line of the manifest with the attribute `preference` (a
-    choice, or an object with it) and what else is known under `preference-metadata`. What a vendor
+    choice, an order of a ranking, or an object with it) and what else is known under
+    `preference-metadata`. What a vendor
     may leave out: `annotation_id` (then one for each annotator and task), `revision` (0) and
     `price` (what Winnow offered).
 
     Raises:
         Unreadable: There is none to be read.
     """
-    fields = columns_of(_fields(read_json(line)), DeliveredAnnotation.model_fields)
+    found = _fields(read_json(line))
+    shape = _shape(found)
+    fields = columns_of(found, shape.model_fields)
     task_id, annotator = (id_text(fields.get(name)) for name in ("task_id", "annotator"))
     task = tasks.get(task_id) if isinstance(task_id, str) else None
     defaults = {
         "annotation_id": content_id("annotation", task_id, annotator),
         "price": task.price if task else 0,
     }
-    return DeliveredAnnotation.of({**defaults, **fields})
+    return shape.of({**defaults, **fields})
 
 
 def is_answer(line: bytes, tasks: Mapping[str, AskedLine]) -> tuple[str, str | None] | None:
@@ -112,7 +115,7 @@ def is_answer(line: bytes, tasks: Mapping[str, AskedLine]) -> tuple[str, str | N
         parts = {n: read_part(part) for n, part in members(line).items() if n in essential}
         readable = {n: value for n, value in parts.items() if value is not UNREAD}
         fields = {n: v for n, v in _fields(readable).items() if n in _WHO_SAID_WHAT}
-        answer = DeliveredAnnotation.of({**fields, "annotation_id": "any", "price": 0})
+        answer = _shape(fields).of({**fields, "annotation_id": "any", "price": 0})
     except Unreadable:
         return None
     return (answer.task_id, answer.annotator) if answer.task_id in tasks else None
@@ -122,7 +125,8 @@ def _fields(line: Any) -> Any:
     if not isinstance(line, dict) or line.get(LABEL) is None:
         return line
     label, metadata = line[LABEL], line.get(f"{LABEL}-metadata")
-    given = label if isinstance(label, dict) else {"choice": label}
+    name = "order" if isinstance(label, list) else "choice"
+    given = label if isinstance(label, dict) else {name: label}
     about = metadata if isinstance(metadata, dict) else {}
     if any(isinstance(each, Twice) for each in (line, about, given)):
         raise Unreadable("stands_twice", "a name stands more than once")
@@ -130,4 +134,11 @@ def _fields(line: Any) -> Any:
     return {"task_id": line.get("task_id"), **named}
 
 
-_KNOWN = DeliveredAnnotation.model_fields
+def _shape(fields: Any) -> type[DeliveredAnnotation]:
+    """What a line is: an order without another choice is a ranking."""
+    if not isinstance(fields, dict) or fields.get("order") is None:
+        return DeliveredAnnotation
+    return DeliveredRanking if fields.get("choice") in (None, RANKED) else DeliveredAnnotation
+
+
+_KNOWN = DeliveredRanking.model_fields

@@ -38,7 +38,7 @@ from winnow.label.vendor import (
     VendorAccount,
 )
 from winnow.label.vendors.calls import VendorCalls
-from winnow.label.vendors.label_studio.page import label_config
+from winnow.label.vendors.label_studio.page import label_config, ranking_config
 from winnow.label.vendors.label_studio.project import (
     Marker,
     describe,
@@ -148,9 +148,10 @@ class LabelStudioVendor(LabelVendor):
 
     def launch(self, ref: str) -> None:
         """Remove what is there twice, then give the project its page and publish it."""
-        marker, _ = self._look(ref)
+        marker, books = self._look(ref)
         if marker.state == "draft":
-            page = {"label_config": label_config(marker.dimensions), "is_published": True}
+            config = ranking_config() if books.is_ranking else label_config(marker.dimensions)
+            page = {"label_config": config, "is_published": True}
             self._mark(ref, replace(marker, state="open"), page)
 
     def status(self, ref: str) -> BatchStatus:
@@ -194,7 +195,7 @@ class LabelStudioVendor(LabelVendor):
             # Every task without an answer goes, after its id was noted in the project.
             unnoted = sorted(books.pending - books.withdrawn)
             if unnoted:
-                self._add(ref, [notice(unnoted)])
+                self._add(ref, [notice(unnoted, books.is_ranking)])
             self._delete_unanswered(ref, books.unanswered)
             # An answer that came before the removal has kept its task.
             books = Books(self._tasks(ref))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from winnow.label.vendor import CHOICE_LABELS, TaskRequest
+from winnow.label.vendor import CHOICE_LABELS, RankingRequest, TaskRequest
 from winnow.pages.render import render
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -17,11 +17,21 @@ def label_config(dimensions: Sequence[str]) -> str:
     return render("page.xml", _TEMPLATES, dimensions=dimensions, choices=CHOICE_LABELS).strip()
 
 
+def ranking_config() -> str:
+    """The page of rankings."""
+    return render("ranking.xml", _TEMPLATES).strip()
+
+
 def task_data(task: TaskRequest) -> dict[str, Any]:
     """What a task shows, plain text by the fields of the page."""
-    return {
+    asked = {
         "task": f"{task.instructions}\nJudge by: {task.dimension}",
         "prompt": [{"role": m.role, "content": m.content} for m in task.messages],
+    }
+    if isinstance(task, RankingRequest):
+        return {**asked, "responses": [_item(each.id, each.text) for each in task.responses]}
+    return {
+        **asked,
         "response_a": task.response_a,
         "response_b": task.response_b,
     }
@@ -34,6 +44,33 @@ CLOSED_PAGE: Mapping[str, Any] = {
     "response_b": "Nothing to judge.",
 }
 """Data of the task that stays where others were withdrawn."""
+
+
+def closed_data(is_ranking: bool) -> dict[str, Any]:
+    """`CLOSED_PAGE` by the fields of a batch's page."""
+    return {**CLOSED_PAGE, "responses": [_item("none", "Nothing to judge.")] if is_ranking else {}}
+
+
+def _item(name: str, text: str) -> dict[str, str]:
+    """An item of a list; its body is shown as text."""
+    return {"id": name, "title": "", "body": text}
+
+
+def read_ranking(result: Any) -> dict[str, Any]:
+    """The fields `order` and `rationale` of an annotation's `result`, read as `read_result` does.
+
+    Who pressed nothing but the skip of the page gives the choice `skip`.
+    """
+    try:
+        values = {str(part["from_name"]): part["value"] for part in result}
+        text = values.get("rationale", {}).get("text")
+        rationale = "\n".join(text) if isinstance(text, list) else text
+        if "skip" in values:
+            return {"choice": "skip", "rationale": rationale or None}
+        [order] = values["order"]["ranker"].values()
+        return {"order": list(order), "rationale": rationale or None}
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return {"choice": None, "result": result}
 
 
 def read_result(result: Any, dimensions: Sequence[str]) -> dict[str, Any]:

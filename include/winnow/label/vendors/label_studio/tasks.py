@@ -18,8 +18,13 @@ from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationE
 
 from winnow.ids import content_id
 from winnow.ingest.values import Twice, Unreadable, read_json, read_time
-from winnow.label.vendor import Price, TaskRequest, Whole, no_flag
-from winnow.label.vendors.label_studio.page import CLOSED_PAGE, read_result, task_data
+from winnow.label.vendor import Price, RankingRequest, TaskRequest, Whole, no_flag
+from winnow.label.vendors.label_studio.page import (
+    closed_data,
+    read_ranking,
+    read_result,
+    task_data,
+)
 from winnow.label.vendors.label_studio.project import Marker, as_json
 from winnow.label.vendors.pages import UNREAD, elements, fitting, members, only, read_part, unread
 
@@ -101,6 +106,7 @@ class StoredTask:
             price=fitting(_PRICE, only(kept, "price")),
             withdrawn=fitting(_IDS, only(kept, "withdrawn")) or (),
             batch=fitting(_MARKER, only(kept, "batch")),
+            is_ranking=only(kept, "ranking") is True,
         )
 
     @property
@@ -142,6 +148,7 @@ class Books:
         unanswered: Server's numbers of all copies without an answer, as far as they are known.
         surplus: Those of them that are there twice; an answered copy or the first stays.
         faults: Of each task that cannot be read whole where it is and why.
+        is_ranking: Whether tasks ask for rankings.
         unknown: Of those among them of which it cannot be told whether they are Winnow's.
     """
 
@@ -153,6 +160,7 @@ class Books:
         for task in sorted(stored, key=lambda t: (t.id is None, t.id or 0)):
             if task.ours.task_id is not None:
                 copies.setdefault(task.ours.task_id, []).append(task)
+        self.is_ranking = any(task.ours.is_ranking for task in stored)
         self.task_ids = copies.keys() | self.withdrawn
         self.answered = {i for i, twins in copies.items() if any(t.annotations for t in twins)}
         self.pending = copies.keys() - self.answered
@@ -187,6 +195,7 @@ def task_bodies(tasks: Sequence[TaskRequest], marker: Marker) -> list[dict[str, 
                 "winnow": {
                     "task_id": task.task_id,
                     "price": task.price,
+                    **({"ranking": True} if isinstance(task, RankingRequest) else {}),
                     **(batch if n == 0 else {}),
                 }
             },
@@ -195,9 +204,9 @@ def task_bodies(tasks: Sequence[TaskRequest], marker: Marker) -> list[dict[str, 
     ]
 
 
-def notice(withdrawn: Sequence[str]) -> dict[str, Any]:
+def notice(withdrawn: Sequence[str], is_ranking: bool) -> dict[str, Any]:
     """A task that tells people that the batch is closed, and notes what was withdrawn from it."""
-    return {"data": CLOSED_PAGE, "meta": {"winnow": {"withdrawn": list(withdrawn)}}}
+    return {"data": closed_data(is_ranking), "meta": {"winnow": {"withdrawn": list(withdrawn)}}}
 
 
 def records_of(task: StoredTask, dimensions: Sequence[str]) -> list[bytes]:
@@ -221,6 +230,7 @@ class _Meta:
     price: int | None = None
     withdrawn: Sequence[str] = ()
     batch: Marker | None = None
+    is_ranking: bool = False
 
 
 _NUMBER: TypeAdapter[int] = TypeAdapter(Whole)
@@ -249,6 +259,10 @@ def _record(annotation: StoredAnnotation, kept: _Meta, dimensions: Sequence[str]
     return unread(str(kept.task_id), annotation.raw)
 
 
+def _said(result: Any, kept: _Meta, dimensions: Sequence[str]) -> dict[str, Any]:
+    return read_ranking(result) if kept.is_ranking else read_result(result, dimensions)
+
+
 def _fields(
     annotation: StoredAnnotation, kept: _Meta, dimensions: Sequence[str]
 ) -> Mapping[str, Any]:
@@ -274,7 +288,7 @@ def _fields(
         "revision": max(0, (changed - finished) // timedelta(microseconds=1)),
         "task_id": kept.task_id,
         "annotator": annotation.annotator,
-        **(skip or read_result(fields.result, dimensions)),
+        **(skip or _said(fields.result, kept, dimensions)),
         "started_at": started,
         "finished_at": finished.isoformat(),
         "active_seconds": lead,
