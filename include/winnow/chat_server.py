@@ -248,7 +248,7 @@ def served_model(http: Calls, server: ServerAddress, model: str, setting: str) -
     for each in served:
         if each.id == model:
             return each
-    names = plain_text(", ".join(each.id for each in served))[:SHOWN_CHARS]
+    names = _shown(", ".join(each.id for each in served), server)
     raise Fatal(
         f"The server at {server.url} serves {names or 'no model'}, not {model}; see {setting}."
     )
@@ -275,8 +275,13 @@ def wrong(response: httpx.Response, server: ServerAddress, setting: str) -> Fata
 def server_words(response: httpx.Response, address: ServerAddress) -> str:
     """The server's own words on a failure, short, as plain text and without the key."""
     words = error_of(response).get("message") or response.content.decode(errors="replace")
-    hidden = str(words).replace(address.key, "***") if address.key else str(words)
-    return plain_text(hidden)[:SHOWN_CHARS]
+    return _shown(str(words), address)
+
+
+def _shown(words: str, address: ServerAddress) -> str:
+    """Words of a server, short, as plain text, and without the key: only then can it be seen."""
+    plain = plain_text(words)
+    return (plain.replace(address.key, "***") if address.key else plain)[:SHOWN_CHARS]
 
 
 def error_of(response: httpx.Response) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from winnow.pages.render import render
 from winnow.pages.words import NOT_MEASURED
 from winnow.publish.report import TEMPLATES
 from winnow.publish.report.labels import UNKNOWN_PEOPLE, certainty_told
-from winnow.publish.shards import configs
+from winnow.publish.shards import configs, told_features
 from winnow.publish.versions import Version
 from winnow.publish.views import LISTWISE, VIEWS
 from winnow.text import plain_text
@@ -39,11 +39,13 @@ _ABOUT = {
 
 def dataset_card(version: Version, campaign: Campaign, vendor_note: str) -> str:
     """Card of a version; `vendor_note` is Markdown, and the rest is shown as words."""
+    files = configs(version)
     head = {
         "license": campaign.publish.license,
         "pretty_name": f"{version.dataset} {version.name}",
         "tags": ["preference", "winnow"],
-        "configs": configs(version),
+        "configs": files,
+        "dataset_info": told_features(files),
     }
     return render(
         "card.md.jinja",

@@ -111,14 +111,15 @@ def _block(
 def _merged(shelf: Shelf, folder: str, shards: Sequence[_Shard]) -> _Shard | None:
     """The shards as one; None where they cannot be, which is said and keeps no batch back.
 
-    That is where a file is lost or damaged, or where columns differ, as those of two releases may.
+    That is where a file is lost or damaged, or where a column has other types in them. A column
+    that some of them lack, as those of an earlier release do, is null there.
     """
     ends = [batches_of(shards[0][0])[0], batches_of(shards[-1][0])[1]]
     with tempfile.TemporaryDirectory(prefix="winnow-shard-") as target:
         file = Path(target) / "shard.parquet"
         try:
             n_rows = _write(shelf.lake, shards, file)
-        except (Corrupt, ValueError) as error:
+        except (Corrupt, pa.ArrowException) as error:
             _LOG.warning("Files of %s stay as they are in %s: %s", " to ".join(ends), folder, error)
             return None
         artifact = shelf.put_file(file, "parquet", n_rows)
@@ -129,9 +130,10 @@ def _write(lake: Lake, shards: Sequence[_Shard], file: Path) -> int:
     """Write the rows of the shards to one file; how many it has."""
     with ExitStack() as stack:
         parts = [stack.enter_context(table_file(lake, artifact)) for _, artifact in shards]
-        schema = pq.read_schema(parts[0])
+        # The newest first: its columns stand in their order.
+        schema = pa.unify_schemas([pq.read_schema(part) for part in reversed(parts)])
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            for table in _groups(parts):
+            for table in _groups(parts, schema):
                 writer.write_table(table, row_group_size=2 * ROW_GROUP)
     n_rows, n_expected = pq.read_metadata(file).num_rows, sum(a.n_rows for _, a in shards)
     if n_rows != n_expected:
@@ -139,14 +141,18 @@ def _write(lake: Lake, shards: Sequence[_Shard], file: Path) -> int:
     return int(n_rows)
 
 
-def _groups(parts: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of the files in order, in tables that are worth a row group."""
-    held: list[pa.RecordBatch] = []
+def _groups(parts: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of the files in order, in tables of these columns that are worth a row group."""
+    held: list[pa.Table] = [schema.empty_table()]
     for part in parts:
         for piece in read_pieces(part, ROW_GROUP):
-            held.append(piece)
+            held.append(pa.Table.from_batches([piece]))
             if sum(each.num_rows for each in held) >= ROW_GROUP:
-                yield pa.Table.from_batches(held).combine_chunks()
-                held = []
-    if held:
-        yield pa.Table.from_batches(held).combine_chunks()
+                yield _as_one(held)
+                held = held[:1]
+    if len(held) > 1:
+        yield _as_one(held)
+
+
+def _as_one(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()

@@ -8,9 +8,11 @@ trainers that are pointed at a folder.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from winnow.batch import Artifact
@@ -93,6 +95,30 @@ def configs(version: Version) -> list[dict[str, Any]]:
         default = {"default": True} if view == next(iter(VIEWS)) else {}
         entries.append({"config_name": view, "data_files": data, **default})
     return [config for config in entries if config["data_files"]]
+
+
+def told_features(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The `dataset_info` of the card's head: the columns of each view that has an entry.
+
+    Files of an earlier release may lack some, which `datasets` fills with nulls where it knows
+    them; else it takes the columns of the first file and refuses the others.
+    """
+    views = [config["config_name"] for config in configs]
+    return [{"config_name": view, "features": _fields(VIEWS[view])} for view in views]
+
+
+def _fields(fields: Iterable[pa.Field]) -> list[dict[str, Any]]:
+    return [{"name": field.name, **_type(field.type)} for field in fields]
+
+
+def _type(kind: pa.DataType) -> dict[str, Any]:
+    """A type as `datasets` writes it down."""
+    if pa.types.is_struct(kind):
+        return {"struct": _fields(kind)}
+    if pa.types.is_list(kind):
+        inner = _type(kind.value_type)
+        return {"list": inner.get("dtype") or inner["struct"]}
+    return {"dtype": {"double": "float64"}.get(str(kind), str(kind))}
 
 
 def _share_of(version: Version) -> float:

@@ -60,6 +60,8 @@ _TASTE, _NOISE, _SPREAD = -0.5, -0.3, 1.0
 _REACH = ((-5.0, 5.0), (-5.0, 2.5), (-3.0, 1.5))
 _ROUNDS = 4
 _LEAST_WEIGHT = 0.01
+_NOTHING = 1e-6
+"""Log-odds that say nothing: of smaller ones alone no scale can be found."""
 _STARTS = (0.5, -0.5)
 """Values of κ from which the highest evidence is looked for."""
 
@@ -227,7 +229,9 @@ def listen(verdicts: Mapping[str, Verdicts], people: Posterior, blocks: Blocks) 
 
     None where people gave no vote, or no judge said anything.
     """
-    said = {name: v for name, v in sorted(verdicts.items()) if np.any(v.log_odds_e)}
+    said = {
+        name: v for name, v in sorted(verdicts.items()) if np.any(np.abs(v.log_odds_e) > _NOTHING)
+    }
     if not said or not people.n_labels:
         return None
     believed = [_believed(name, each, people, blocks) for name, each in said.items()]

@@ -339,7 +339,23 @@ def test_a_constant_answer_in_prose_is_never_searched_for_a_verdict(bench, make_
     assert verdict.choice == "skip"
 
 
+@pytest.mark.parametrize("log", [math.nan, math.inf, 3.0])
+def test_what_is_no_log_probability_is_no_verdict(bench, make_tasks, log) -> None:
+    bench.server.answer = answering(lambda q, _: completion("A", {"A": log, "B": -3.0}))
+    bench.submit(make_tasks(1))
+    [verdict] = bench.come_home().values()
+    assert (verdict.choice, verdict.log_odds, verdict.label_mass) == ("skip", None, None)
+
+
 # Money.
+
+
+@pytest.mark.parametrize("told", [(-300, 1), (10**30, 1), (300, 10**400), (None, None), ("x", 1)])
+def test_tokens_that_cannot_be_cost_what_was_agreed(tmp_path, server, make_tasks, told) -> None:
+    bench = Bench(tmp_path / "books", server, usd_per_million_input=2.0)
+    server.answer = answering(lambda q, _: completion("A", chances(0.9, 0.05), usage=told))
+    bench.submit(make_tasks(2, price=5_000))
+    assert [(v.choice, v.price) for v in bench.come_home().values()] == [("tie", 5_000)] * 2
 
 
 def test_the_charge_is_what_the_server_counts(tmp_path, server, make_tasks) -> None:
@@ -389,6 +405,15 @@ def test_a_small_batch_survives_a_kill_where_its_budget_allows(bench, make_tasks
     assert bench.status.committed == 100_000
     bench.submit(tasks)
     assert (bench.status.state, bench.status.n_expired) == ("complete", 4)
+
+
+def test_a_server_that_answers_nothing_but_errors_with_status_200_is_out(bench, make_tasks) -> None:
+    bench.server.answer = answering(lambda q, _: {"error": {"message": "no credit left"}})
+    tasks = make_tasks(40)
+    with pytest.raises(Retryable, match="no chat completion"):
+        bench.submit(tasks)
+    assert bench.status.state == "open"
+    assert bench.status.n_answered <= 8
 
 
 def test_at_its_deadline_no_more_is_asked(bench, make_tasks) -> None:
@@ -554,6 +579,20 @@ def test_a_wrong_key_or_model_is_a_persons_to_mend(bench, make_tasks) -> None:
     with pytest.raises(Fatal, match="set its key"):
         bench.submit(make_tasks(1))
     assert bench.n_asked == 0
+
+
+@pytest.mark.parametrize("where", ["models", "error"])
+def test_a_key_is_hidden_however_a_server_repeats_it(bench, make_tasks, where) -> None:
+    key = bench.server.key = "sk-quite-secret"
+    told = "sk-quite\u200b-secret"
+    if where == "models":
+        bench.server.models = {"data": [{"id": told}]}
+    else:
+        bench.server.script = lambda body: Fault("status", 418, told)
+    vendor = JudgeVendor(bench.store, ServerAddress(bench.server.url, key), bench.store.now)
+    with pytest.raises(Fatal, match=r"\*\*\*") as caught:
+        submit_tasks(vendor, "night/1", bench.terms, make_tasks(1), BUDGET)
+    assert key not in str(caught.value)
 
 
 def test_terms_without_a_judge_are_fatal(bench, make_tasks) -> None:

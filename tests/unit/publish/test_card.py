@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from winnow.batch import Artifact
 from winnow.publish.card import dataset_card, inert
+from winnow.publish.views import VIEWS
 
 from .report_world import campaign, version
 
@@ -44,6 +46,22 @@ def test_it_says_how_sure_one_vote_is_and_whether_that_was_measured(n_agreement,
     assert told in dataset_card(replace(version(), figures=figures), campaign(), NOTE)
     before = dataset_card(replace(version(), figures={}), campaign(), NOTE)
     assert "sure, by" not in before and "assumption" not in before
+
+
+def test_its_head_tells_the_columns_of_views_so_that_files_of_earlier_releases_load() -> None:
+    view = replace(
+        version(), files={"data/annotations/train/d1-ab.parquet": Artifact("", "", 1, 1)}
+    )
+    head = yaml.safe_load(dataset_card(view, campaign(), "").split("---\n")[1])
+    [told] = head["dataset_info"]
+    assert told["config_name"] == "annotations"
+    columns = {column.pop("name"): column for column in told["features"]}
+    assert list(columns) == VIEWS["annotations"].names
+    assert columns["model"] == {"dtype": "string"}
+    assert columns["log_odds"] == {"dtype": "float64"}
+    assert columns["prompt"]["list"][0] == {"name": "role", "dtype": "string"}
+    whole = dataset_card(version(), campaign(), "").split("---\n")[1]
+    assert [each["config_name"] for each in yaml.safe_load(whole)["dataset_info"]] == ["reward"]
 
 
 def test_it_names_every_batch_and_the_totals_of_all() -> None:

@@ -118,15 +118,20 @@ def test_a_file_as_large_as_one_should_be_is_left_alone(
     assert found == [(f"n{i:04d}", f"n{i + 7:04d}") for i in range(0, 64, 8)] + [("n0064", "n0064")]
 
 
-@pytest.mark.parametrize("harm", ["damaged", "of other columns", "of fewer rows"])
+@pytest.mark.parametrize("harm", ["damaged", "of another type", "of fewer rows"])
 def test_what_cannot_be_merged_stays_and_keeps_no_batch_back(lake: Lake, harm: str) -> None:
     last = nights(lake, 0, 7)
     name = next(name for name in last.files if "n0003" in name)
     if harm == "damaged":
         lake.remove(last.files[name].path)
         lake.create(last.files[name].path, b"not it")
-    elif harm == "of other columns":
-        put(lake, "n0007", {FOLDERS[0]: ["r7"]}, "pair_id", "tools")
+    elif harm == "of another type":
+        table = pa.table({"pair_id": pa.array([7])})
+        sink = BytesIO()
+        pq.write_table(table, sink)
+        stored = store_object(lake, "d", sink.getvalue(), "parquet", 1)
+        files = {compaction.shard_name(FOLDERS[0], ["n0007"], stored): stored}
+        publish(lake, "d", "n0007", files, {}, lambda version: version.name, NOW)
     else:
         stored = store_object(lake, "d", parquet(["r7"]), "parquet", 2)
         files = {compaction.shard_name(FOLDERS[0], ["n0007"], stored): stored}
@@ -134,3 +139,14 @@ def test_what_cannot_be_merged_stays_and_keeps_no_batch_back(lake: Lake, harm: s
     if harm == "damaged":
         nights(lake, 7, 8)
     assert len(batches(nights(lake, 8, 10))) == 10
+
+
+def test_columns_that_a_release_brought_are_null_of_earlier_nights(lake: Lake) -> None:
+    nights(lake, 0, 6)
+    for key in ("n0006", "n0007"):
+        put(lake, key, {FOLDERS[0]: [f"r{key}"]}, "model", "pair_id")
+    version = nights(lake, 8, 9)
+    assert batches(version)[0] == ("n0000", "n0007")
+    merged = read_table(lake, version.files[min(version.files, key=lambda n: ("~" not in n, n))])
+    assert merged["model"].to_pylist() == [*[None] * 6, "rn0006", "rn0007"]
+    assert merged["pair_id"].to_pylist()[:6] == [f"r{i}" for i in range(6)]

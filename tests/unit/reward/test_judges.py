@@ -167,6 +167,12 @@ def test_without_votes_of_people_nobody_is_heard() -> None:
     assert listen({"j": world.verdicts(100, 1.0, 0.0, 0.1)}, empty, BLOCKS) is None
 
 
+def test_log_odds_next_to_nothing_say_nothing() -> None:
+    world = Planted(1)
+    alone, said = world.people(80), world.verdicts(30, 1.5, 0.2, 0.5)
+    assert listen({"j": replace(said, log_odds_e=1e-300 * said.log_odds_e)}, alone, BLOCKS) is None
+
+
 def test_a_verdict_that_is_no_number_is_refused() -> None:
     world = Planted(8)
     said = world.verdicts(3, 1.0, 0.0, 0.1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +71,16 @@ def test_one_that_tells_nothing_changes_nothing(tmp_path: Path) -> None:
     fitted = nights(world(tmp_path / "judged", judges={"a": 0.0}))
     assert not fitted.judges[OVERALL]["a"]["is_heard"]
     assert fitted.model.version == alone.model.version
+
+
+def test_log_odds_that_were_left_out_are_read_as_choices(tmp_path: Path) -> None:
+    class Careless(VotedWorld):
+        def _verdicts(self, vote: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+            told = super()._verdicts(vote)
+            return ({**row, "log_odds": None} for row in told)
+
+    fitted = nights(Careless(FolderLake(tmp_path), per_night=40, judges={"a": 4.0}))
+    assert fitted.judges[OVERALL]["a"]["verdicts"] == 120
 
 
 def test_what_they_say_is_stored_with_its_night_and_read_again(tmp_path: Path) -> None:

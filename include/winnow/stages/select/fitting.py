@@ -202,9 +202,11 @@ def _verdicts(
     # Equal responses have one number, whichever side they stood on.
     ends = _numbered(pa.chunked_array([*rows["first_id"].chunks, *rows["second_id"].chunks]))
     models = np.array(rows["model"].to_pylist(), object)
-    # Only where log-probabilities were told do log-odds say how sure a judge is.
-    is_sure_e = pc.fill_null(pc.equal(rows["mode"], "logits"), False).to_numpy()
+    # Only where log-probabilities were told do log-odds say how sure a judge is; a vendor of files
+    # may say that they were and leave them out.
     odds_e = rows["log_odds"].to_numpy()
+    is_sure_e = pc.fill_null(pc.equal(rows["mode"], "logits"), False).to_numpy()
+    is_sure_e = is_sure_e & np.isfinite(odds_e)
     found: dict[str, dict[str, Verdicts]] = {}
     for head, rows_of in said.rows_of_head.items():
         for model in sorted(set(models[rows_of])):

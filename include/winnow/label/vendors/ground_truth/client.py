@@ -132,6 +132,8 @@ class GroundTruthVendor(FolderVendor):
         answered = tasks.ids.places(
             Ids(task.task_id for task in responses.values() if task is not None)
         )
+        # Of what is asked for no longer, as where a part was taken away, nothing is counted.
+        answered = answered[answered >= 0]
         for name, job in jobs.items():
             if _status(job) == "Failed" and job and not len(answered):
                 reason = job.get("FailureReason", "no reason given")

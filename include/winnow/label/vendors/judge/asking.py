@@ -1,9 +1,10 @@
 """Asks a judge a batch's tasks, many at once, and keeps every answer that came.
 
 What always holds: tasks are asked some at a time, and are noted before the first request goes out.
-What they may cost together, what was charged before included, is never more than the batch may be
-charged; the rest is not asked. Each task is asked with either side first, `repeats` times each
-where the server tells no log-probabilities.
+What they may cost together at one try each, what was charged before included, is never more than
+the batch may be charged; the rest is not asked. A try that broke off may have been done unseen and
+is booked in full, so that a server that drops calls may cost more. Each task is asked with either
+side first, `repeats` times each where the server tells no log-probabilities.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from winnow.pace import Pace
 ANSWER_BYTES = 1 << 20
 TASKS_AT_ONCE, MOST_FILES = 8, 1000
 """Tasks that are noted together: so few, or as many as make no more than so many files."""
+_MOST_STRANGE = 8
+"""Requests in a row without a completion from which it is the server that fails."""
 _TOP = 20
 """Likeliest tokens that a server is asked for; OpenAI and vLLM tell no more."""
 _SETTING = "label.judge.model"
@@ -101,7 +104,7 @@ class Asking:
         self._address, self._judge, self._entries = server, judge, entries
         self._ends, self._now, self._patience = ends, now, patience or Patience()
         self._open: list[_Group] = []
-        self._n_done = 0
+        self._n_done = self._n_strange = self._strange_at = 0
 
     def run(self, tasks: Iterable[Task], n_tasks: int, budget: int) -> None:
         """Ask `n_tasks` tasks for `budget` micro-dollars at most, earlier charges included.
@@ -187,10 +190,17 @@ class Asking:
                 piece.count,
             )
         except GaveUp as gave_up:
-            if self._server.n_answered and gave_up.is_misshapen:
+            if gave_up.is_misshapen and self._answers_others():
                 # It answers others: what it makes of this task must not stop them.
                 return Said(fault="unparsed: the server answers with no completion")
             raise Retryable(f"The server at {self._address.url} {gave_up}.") from None
+
+    def _answers_others(self) -> bool:
+        """Whether a request without a completion is its own fault; counts those in a row."""
+        n_answered = self._server.n_answered
+        self._n_strange = self._n_strange + 1 if n_answered == self._strange_at else 1
+        self._strange_at = n_answered
+        return n_answered > 0 and self._n_strange <= _MOST_STRANGE
 
     def _land(self, flight: Flight[_Piece, Said]) -> None:
         piece, said = flight.land()

@@ -16,10 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from winnow.campaign import Judge
 from winnow.chat_server import REFUSED, Misshapen
@@ -30,6 +36,10 @@ LEAST_MASS = 0.5
 """Chance of the labels together below which an answer says nothing."""
 _LOWEST = -50.0
 """Log-probability of what cannot be: servers say -9999 or -inf."""
+_HIGHEST = 0.01
+"""Log-probability above which a number is none; a server may round."""
+_MOST_TOKENS = 10_000_000
+"""Of one answer; a server that tells more tells nothing."""
 _SAME = 1e-9
 
 
@@ -81,6 +91,8 @@ def read(response: httpx.Response, judge: Judge, wants_logs: bool) -> Said:
         return Said(fault=f"unparsed: no content ({choice.finish_reason})", cost=cost)
     told = choice.logprobs.content if choice.logprobs is not None else None
     if wants_logs and told and told[0].top_logprobs:
+        if not all(t.logprob <= _HIGHEST for t in told[0].top_logprobs):
+            return Said(fault="unparsed: its log-probabilities are none", cost=cost)
         logs, mass = _label_logs({t.token: t.logprob for t in told[0].top_logprobs})
         fault = "" if mass >= LEAST_MASS else f"unparsed: {mass:.3f} of its chance is on a label"
         return Said(logs, mass, fault=fault, cost=cost)
@@ -170,14 +182,26 @@ class _Choice(BaseModel):
     logprobs: _Logprobs | None = None
 
 
+_Count = Annotated[int, Field(ge=0, le=_MOST_TOKENS)]
+
+
 class _Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: _Count
+    completion_tokens: _Count
+
+
+def _usage_or_none(usage: Any, read: ValidatorFunctionWrapHandler) -> _Usage | None:
+    """None of what is no count of tokens: an answer is not refused for that."""
+    try:
+        found: _Usage | None = read(usage)
+    except ValidationError:
+        return None
+    return found
 
 
 class _Answer(BaseModel):
     choices: list[_Choice]
-    usage: _Usage | None = None
+    usage: Annotated[_Usage | None, WrapValidator(_usage_or_none)] = None
 
 
 Way = Mapping[str, Any]
