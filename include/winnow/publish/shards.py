@@ -117,7 +117,7 @@ def _type(kind: pa.DataType) -> dict[str, Any]:
         return {"struct": _fields(kind)}
     if pa.types.is_list(kind):
         inner = _type(kind.value_type)
-        return {"list": inner.get("dtype") or inner["struct"]}
+        return {"list": inner.get("dtype") or inner.get("struct") or inner}
     return {"dtype": {"double": "float64"}.get(str(kind), str(kind))}
 
 

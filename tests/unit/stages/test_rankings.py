@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 
@@ -27,6 +28,7 @@ from winnow.publish.versions import newest
 from winnow.stages import label, publish
 from winnow.stages.label.late import bill_of, collected_bill, late_answers
 from winnow.stages.select.plan import measured_prices
+from winnow_simulator import hand
 
 from ...fabricated import fabricate_rankings
 from .conftest import DAY, SALT, Night, killed_at_steps
@@ -325,3 +327,15 @@ def test_what_rankings_cannot_have_is_refused(inbox, changes, words) -> None:
         wanted[section] = {**wanted[section], **own}
     with pytest.raises(Fatal, match=words):
         parse_campaign(wanted, "test")
+
+
+def test_the_simulators_page_shows_a_ranking_and_takes_none_by_hand(ranked) -> None:
+    night = ranked()
+    batch = night.batch()
+    night.choose(batch)
+    ref = label.submit(batch, night.simulator.connect())["ref"]
+    [task, *_] = night.simulator.books.task_ids(ref)
+    page = httpx.get(f"{night.simulator.url}/task/{task}").raise_for_status().text
+    assert all(f"Response {n}" in page for n in range(1, SIZE + 1))
+    assert "asks for a ranking" in page and "A is better" not in page
+    assert hand.hold_next(night.simulator.books, ref) is None
