@@ -140,6 +140,7 @@ def told(what: str, figures: dict[str, Any]) -> None:
     print(f"\n{what}: " + ", ".join(f"{name} {value:,}" for name, value in figures.items()))
 
 
+@pytest.mark.kill
 def test_a_real_model_judges_and_kills_cost_no_verdict(tmp_path, server) -> None:
     ordeal = Ordeal(tmp_path, server, 48)
     assert [ordeal.kill_once() for _ in range(4)].count(True) >= 3

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,7 +86,8 @@ def test_every_row_is_in_each_later_version_once_and_in_order(
         assert max(per_folder[folder] for folder in FOLDERS) <= 3 * (compaction.NEIGHBOURS - 1) + 1
 
 
-def test_neighbours_become_one_file_and_the_newest_batch_keeps_its_own(lake: Lake) -> None:
+def test_neighbours_become_one_file_and_the_newest_batch_keeps_its_own(tmp_path: Path) -> None:
+    lake = FolderLake(tmp_path)
     assert len(batches(nights(lake, 0, 8))) == 8
     assert batches(nights(lake, 8, 9)) == [("n0000", "n0007"), ("n0008", "n0008")]
     found = batches(nights(lake, 9, 75))
@@ -101,7 +103,8 @@ def test_a_publisher_that_stores_again_gets_the_same_files(lake: Lake) -> None:
     assert nights(lake, 8, 9) == first == newest(lake, "d")
 
 
-def test_after_a_rollback_the_rows_of_what_was_taken_out_are_gone(lake: Lake) -> None:
+def test_after_a_rollback_the_rows_of_what_was_taken_out_are_gone(tmp_path: Path) -> None:
+    lake = FolderLake(tmp_path)
     nights(lake, 0, 20)
     roll_back(lake, read_version(lake, "d", 12), "bad", "ann", NOW)
     version = put(lake, "n0100", {FOLDERS[0]: ["r100"]})
@@ -111,8 +114,9 @@ def test_after_a_rollback_the_rows_of_what_was_taken_out_are_gone(lake: Lake) ->
 
 
 def test_a_file_as_large_as_one_should_be_is_left_alone(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lake = FolderLake(tmp_path)
     monkeypatch.setattr(compaction, "LARGEST", 10 * len(parquet(["r10"])))
     found = batches(nights(lake, 0, 65))
     assert found == [(f"n{i:04d}", f"n{i + 7:04d}") for i in range(0, 64, 8)] + [("n0064", "n0064")]
