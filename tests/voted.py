@@ -103,7 +103,8 @@ class VotedWorld:
         given = [vote["annotation"] for vote in votes] if self.people else []
         said = [row for vote in votes for row in self._verdicts(vote)]
         annotations = to_table([*given, *said], ANNOTATIONS)
-        self._commit(batch, "label", {"annotations": annotations})
+        judges = {"judges": [{"model": name} for name in self.judges]} if self.judges else {}
+        self._commit(batch, "label", {"annotations": annotations}, **judges)
         self.batches = (*self.batches, key)
 
     def refit(self, lake: Lake | None = None) -> reward_model.Refitted:

@@ -101,6 +101,8 @@ def test_nights_without_judges_have_no_table_of_theirs(tmp_path: Path) -> None:
     manifest = read_manifest(one.lake, "small", NIGHTS[0], "publish")
     assert manifest is not None
     assert "verdicts" not in manifest.outputs
+    stored = [each.path for each in one.lake.listing(f"batches/small/{NIGHTS[0]}/publish")]
+    assert not [path for path in stored if "verdicts" in path]
 
 
 def test_where_only_models_vote_their_verdicts_are_the_votes(tmp_path: Path) -> None:

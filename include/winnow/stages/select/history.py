@@ -103,6 +103,8 @@ class History:
         batches: Their keys in the order in which they were published, digested.
         window: Pieces that are read one by one, in that order.
         older: Where that lies which left (`Older`); None while nothing did.
+        said: By night of the window, where that lies which models said beside its votes, rows of
+            `records.VERDICTS`.
     """
 
     made_with: str
@@ -110,6 +112,7 @@ class History:
     batches: str
     window: tuple[Piece, ...]
     older: Artifact | None
+    said: Mapping[str, Artifact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,15 +126,11 @@ class Night:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
-    """A history with what it names.
-
-    `said` has, by night, where rows of `records.VERDICTS` lie, `verdicts` those rows.
-    """
+    """A history with what it names; `verdicts` are rows of `records.VERDICTS`."""
 
     history: History
     nights: Sequence[Night]
     older: Older | None
-    said: Mapping[str, Artifact] = field(default_factory=dict)
     verdicts: pa.Table = field(default_factory=VERDICTS.empty_table)
 
 
@@ -194,17 +193,15 @@ def past_of(
     shelf, made_with = _Shelf(lake, writes), _made_with(columns, campaign.select)
     history = _stored(shelf, campaign.name, version, made_with)
     for key in version.batches[history.n_batches :]:
-        pieces = _pieces(shelf, campaign.name, version, key, columns)
+        pieces, said = _pieces(shelf, campaign.name, version, key, columns)
+        history = replace(history, said={**history.said, **said})
         history = _advanced(shelf, campaign, history, version, pieces, columns)
-    nights, said = _nights(shelf, history.window), dict[str, Artifact]()
-    for night in nights:
-        artifact = _said(shelf, campaign.name, version, night.key, columns)
-        said |= {night.key: artifact} if artifact else {}
     tables = [VERDICTS.empty_table()]
-    for artifact in said.values():
+    for _, artifact in sorted(history.said.items()):
         with shelf.table(artifact) as file:
             tables.append(file.read())
-    return Past(history, nights, _older(shelf, history), said, pa.concat_tables(tables))
+    nights, older = _nights(shelf, history.window), _older(shelf, history)
+    return Past(history, nights, older, pa.concat_tables(tables))
 
 
 def outputs_of(batch: Batch, past: Past) -> dict[str, Artifact]:
@@ -213,7 +210,8 @@ def outputs_of(batch: Batch, past: Past) -> dict[str, Artifact]:
     stored = {HISTORY: batch.write_bytes(STAGE, HISTORY, "json", sealed_json(as_json(history)))}
     own = [piece.rows for piece in history.window if piece.key == batch.key]
     stored |= {VOTES: own[0]} if own else {}
-    stored |= {SAID: past.said[batch.key]} if batch.key in past.said else {}
+    said = history.said
+    stored |= {SAID: said[batch.key]} if batch.key in said else {}
     return stored | ({OLDER: history.older} if history.older else {})
 
 
@@ -246,31 +244,29 @@ def _stored(shelf: _Shelf, campaign: str, version: Version, made_with: str) -> H
 
 def _pieces(
     shelf: _Shelf, campaign: str, version: Version, key: str, columns: Columns
-) -> tuple[Piece, ...]:
-    """The training rows of a batch, stored if they are not yet; none where columns are others."""
+) -> tuple[tuple[Piece, ...], dict[str, Artifact]]:
+    """The training rows of a batch, stored if they are not yet; none where columns are others.
+
+    Beside them, under its key, what models said there, where they did.
+    """
     stages = stages_of(shelf.lake, campaign, key)
     if not columns.are_related(stages.expand.figures["feature_version"]):
-        return ()
+        return (), {}
     published = read_manifest(shelf.lake, campaign, key, STAGE)
-    artifact = published.outputs.get(VOTES) if published else None
-    if artifact is None or not _is_in(shelf, artifact, columns):
-        artifact = _made(shelf, stages, version, columns, VOTES, training_schema(stages.select))
-    return tuple(
-        Piece(key, stages.is_judged, artifact, number, n)
-        for number, n in pieces_of(artifact.n_rows)
+    held = published.outputs if published else {}
+
+    def in_columns(name: str, schema: pa.Schema) -> Artifact:
+        if name in held and _is_in(shelf, held[name], columns):
+            return held[name]
+        return _made(shelf, stages, version, columns, name, schema)
+
+    votes = in_columns(VOTES, training_schema(stages.select))
+    # A batch of which no model judged anything is not looked through for what one said.
+    said = in_columns(SAID, VERDICTS) if stages.label.figures.get("judges") else None
+    pieces = tuple(
+        Piece(key, stages.is_judged, votes, number, n) for number, n in pieces_of(votes.n_rows)
     )
-
-
-def _said(
-    shelf: _Shelf, campaign: str, version: Version, key: str, columns: Columns
-) -> Artifact | None:
-    """What models said in a batch beside people, stored if it is not yet; None where none did."""
-    published = read_manifest(shelf.lake, campaign, key, STAGE)
-    artifact = published.outputs.get(SAID) if published else None
-    if (published and artifact is None) or (artifact and _is_in(shelf, artifact, columns)):
-        return artifact
-    made = _made(shelf, stages_of(shelf.lake, campaign, key), version, columns, SAID, VERDICTS)
-    return made if made.n_rows else None
+    return pieces, {key: said} if said is not None and said.n_rows else {}
 
 
 def _made(
@@ -331,7 +327,12 @@ def _advanced(
     trust = (older.trust if older else Before()).plus(left)
     data = Older(fit.projection, heads, trust).to_bytes()
     folder = batch_folder(campaign.name, version.batches[n - 1])
-    return replace(more, window=kept, older=shelf.put(folder, OLDER, "npz", data))
+    return replace(
+        more,
+        window=kept,
+        older=shelf.put(folder, OLDER, "npz", data),
+        said={key: artifact for key, artifact in more.said.items() if key in staying},
+    )
 
 
 def _newest(window: tuple[Piece, ...], most: int) -> tuple[Piece, ...]:

@@ -106,6 +106,8 @@ def training_rows(
         compared_source(lake, select.campaign, select.batch) as compared,
     ):
         votes = voted(annotations, comparisons, compared, aside, schema is VERDICTS)
+    if not votes.num_rows:
+        return
     ids, seen_rc, vectors_rc, usable_r = _vectors(lake, stages, columns)
     first_e, second_e = (
         np.asarray(pc.index_in(votes[side], value_set=ids)) for side in ("first_id", "second_id")
