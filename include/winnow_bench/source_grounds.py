@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -93,12 +94,14 @@ class Ground:
     draw: Callable[[int], Drawn]
 
 
+@cache
 def read_grounds(folder: Path) -> list[Ground]:
-    """The grounds that a folder has the files for."""
+    """The grounds that a folder has the files for, read once in a process."""
     grounds = []
     pools = folder / POOL_FILE
     if pools.exists() and SECOND in pq.read_schema(pools).names:
-        grounds += [_pool_ground(folder, swapped) for swapped in (False, True)]
+        world = read_worlds(folder)[0]
+        grounds += [_pool_ground(folder, world, swapped) for swapped in (False, True)]
     if all((folder / name).exists() for name in (VOTES_FILE, PAIRS_FILE, VERDICTS_FILE)):
         grounds.append(_votes_ground(folder))
     return grounds
@@ -140,7 +143,7 @@ class _Scored:
         }
 
 
-def _pool_ground(folder: Path, swapped: bool) -> Ground:
+def _pool_ground(folder: Path, world: World, swapped: bool) -> Ground:
     names = ["prompt_id", "response", "p_win", SECOND]
     rows = pq.read_table(folder / POOL_FILE, columns=names).to_pylist()
     one, other = ("p_win", SECOND)[:: -1 if swapped else 1]
@@ -149,7 +152,6 @@ def _pool_ground(folder: Path, swapped: bool) -> Ground:
         {(str(r["prompt_id"]), content_id("response", r["response"] or "")): r[name] for r in both}
         for name in (one, other)
     )
-    world = read_worlds(folder)[0]
     pools = [_scored_by(pool, first) for pool in world.pools]
     pools = [pool for pool in pools if (~pool.ignored_n).sum() > 1]
     world = World(world.name, world.features, world.blocks, tuple(pools))

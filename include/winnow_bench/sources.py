@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from math import isfinite
@@ -34,7 +34,7 @@ from winnow.select.asking import PEOPLE, Asked, Prices, ask
 from winnow.select.rules import Rules
 from winnow_bench.document import machine, write_report
 from winnow_bench.source_grounds import Answers, Asking, Drawn, Ground, read_grounds
-from winnow_bench.statistics import Comparison, compare, summarise
+from winnow_bench.statistics import Comparison, Summary, compare, summarise
 
 N_NIGHTS = 5
 LABEL_MICROS, VERDICT_MICROS = 100_000, 5_000
@@ -98,14 +98,17 @@ def run(folder: Path, out: Path, n_seeds: int, tell: Callable[[str], None]) -> l
             if not sys.stderr.isatty() or done == len(jobs):
                 tell(f"{done}/{len(jobs)} after {time.monotonic() - began:.0f} s")
     comparisons = compare(rows, [ALONE])
-    curves = [asdict(each) for each in summarise(rows)]
-    summary = {ground.name: _summary(ground.name, rows, comparisons) for ground in grounds}
+    curves = summarise(rows)
+    summary = {ground.name: _summary(ground.name, curves, comparisons) for ground in grounds}
     facts: Row = {"seeds": n_seeds, "nights": N_NIGHTS, "label_usd": LABEL_MICROS / MICROS}
     facts |= {"verdict_usd": VERDICT_MICROS / MICROS, "machine": machine(), "folder": folder.name}
     worst = min(each["worst_low_at_equal_dollars"] for each in summary.values())
     first = summary[grounds[0].name]
     overall = {**first, "worst_low_at_equal_dollars": worst}
-    content = {"comparisons": [asdict(row) for row in comparisons], "curves": curves}
+    content = {
+        "comparisons": [asdict(row) for row in comparisons],
+        "curves": [asdict(each) for each in curves],
+    }
     write_report(out, "sources", {**content, "summary": {**overall, **summary}, "facts": facts})
     return [_sentence(name, each) for name, each in summary.items()]
 
@@ -266,26 +269,21 @@ def _verdicts(
     return Verdicts.of(z_ed, said, side, np.concatenate(length), *of_pairs, ground.choosing)
 
 
-def _summary(pool: str, rows: Iterable[Row], comparisons: Sequence[Comparison]) -> Row:
+def _summary(pool: str, curves: Sequence[Summary], comparisons: Sequence[Comparison]) -> Row:
     """What it costs to be as good as people at 8 labels, and the worst that judges do."""
-    curves: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for row in rows:
-        if row["pool"] == pool and row["value"] is not None:
-            of_metric = curves.setdefault(row["metric"], {}).setdefault(row["strategy"], {})
-            of_metric.setdefault(row["labels"], []).append(row["value"])
-    figures = [each for each in curves if not each.startswith(("dollars_", "kappa_"))]
+    means = {(c.metric, c.strategy, c.labels): c.mean for c in curves if c.pool == pool}
+    figures = sorted({name for name, _, _ in means if not name.startswith(("dollars_", "kappa_"))})
     spent = {
         arm: {
-            labels: float(np.mean(curves["dollars_people"][arm][labels]))
-            + float(np.mean(curves["dollars_judges"][arm][labels]))
+            labels: means["dollars_people", arm, labels] + means["dollars_judges", arm, labels]
             for labels in BUDGETS
         }
         for arm in (ALONE, ARM)
     }
     reached = {
         metric: _dollars_to(
-            float(np.mean(curves[metric][ALONE][BUDGETS[-1]])),
-            [float(np.mean(curves[metric][ARM][labels])) for labels in BUDGETS],
+            means[metric, ALONE, BUDGETS[-1]],
+            [means[metric, ARM, labels] for labels in BUDGETS],
             [spent[ARM][labels] for labels in BUDGETS],
             metric,
         )
