@@ -451,9 +451,13 @@ class Label(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _told_of_rankings(cls, values: Any) -> Any:
-        is_ranked = isinstance(values, dict) and values.get("task") == "ranking"
-        return {**_OF_RANKINGS, **values} if is_ranked else values
+    def _usual(cls, values: Any) -> Any:
+        """What is not said, where it is another thing for rankings or a judge."""
+        if not isinstance(values, dict):
+            return values
+        of_task = _OF_RANKINGS if values.get("task") == "ranking" else {}
+        of_vendor = _JUDGE_ALONE if values.get("vendor") == "judge" else {}
+        return {**of_task, **of_vendor, **values}
 
     @model_validator(mode="after")
     def _rankings_can_be_had(self) -> Label:
@@ -491,12 +495,6 @@ class Label(Settings):
             raise ValueError("a price is 0 or at least a millionth of a dollar")
         return value
 
-    @model_validator(mode="before")
-    @classmethod
-    def _asks_a_judge_once(cls, values: Any) -> Any:
-        is_judged = isinstance(values, dict) and values.get("vendor") == "judge"
-        return {**_JUDGE_ALONE, **values} if is_judged else values
-
     @model_validator(mode="after")
     def _judge_is_named(self) -> Label:
         if self.vendor == "judge":
@@ -508,6 +506,11 @@ class Label(Settings):
         return self
 
     @property
+    def asked_judge(self) -> Judge | None:
+        """The model that is asked; None where the vendor is another."""
+        return self.judge if self.vendor == "judge" else None
+
+    @property
     def pair_share(self) -> float:
         """What a judged pair counts for, in votes: K responses in order are K - 1 choices."""
         return 1.0 if self.size is None else 2.0 / self.size
@@ -515,14 +518,14 @@ class Label(Settings):
     @property
     def price(self) -> int:
         """Price of one annotation in micro-dollars; of a judge, about."""
-        if self.vendor == "judge" and self.judge is not None:
-            return self.judge.usual_price
+        if self.asked_judge is not None:
+            return self.asked_judge.usual_price
         return round(self.price_usd * MICROS)
 
     def price_of(self, n_bytes: int) -> int:
         """Price of a task in micro-dollars, at most, by the bytes of all that it shows."""
-        if self.vendor == "judge" and self.judge is not None:
-            return self.judge.price_of(n_bytes)
+        if self.asked_judge is not None:
+            return self.asked_judge.price_of(n_bytes)
         return self.price
 
     @property

@@ -58,8 +58,8 @@ def vendor(campaign: Campaign, seconds: float) -> Check:
     if url.startswith("/") and not Path(url).is_dir():
         return failed(f"{name}: the folder {url} is not there", f"make it, or correct {conn_id}")
     client = connect(name, connection.account())
-    if campaign.label.vendor == "judge" and campaign.label.judge is not None:
-        return _judge(campaign.label.judge, connection, conn_id)
+    if campaign.label.asked_judge is not None:
+        return _judge(campaign.label.asked_judge, connection, conn_id)
     try:
         client.status(NO_SUCH_BATCH)
     except Fatal as error:

@@ -69,6 +69,8 @@ CREATE TEMP TABLE judged_rows AS
 CREATE TEMP VIEW judged_pairs AS
     SELECT row_n, pair_id, n, prompt_id, first_id, second_id, p_first
     FROM comparisons JOIN judged_rows USING (row_n);
+CREATE TEMP VIEW paid AS SELECT pair_id, sum(price)::BIGINT AS cost FROM latest
+    WHERE kind = 'comparison' GROUP BY pair_id;
 """
 
 

@@ -272,8 +272,8 @@ def rubric_version(label: Label) -> str:
     asks: list[Any] = [label.instructions, label.rated_dimensions]
     if label.task == "ranking":
         asks.append(label.task)
-    if label.judge is not None and label.vendor == "judge":
-        asks.append(asked_as(label.judge))
+    if label.asked_judge is not None:
+        asks.append(asked_as(label.asked_judge))
     content = content_id("rubric", *asks)
     return f"{label.rubric_version}+{content[:8]}"
 
@@ -496,8 +496,8 @@ def _asked(placed: pa.Table, pairs: pa.Table, label: Label, schema: pa.Schema) -
         columns[f"{name}_b"] = pc.if_else(swapped, pairs[first], pairs[second])
     same = {"round": 0, "rubric_version": rubric_version(label)}
     same |= {"vendor": label.vendor, "price": label.price}
-    if label.judge is not None and label.vendor == "judge":
-        columns["price"] = pa.array(_judged_prices(pairs, label, label.judge), pa.int64())
+    if label.asked_judge is not None:
+        columns["price"] = pa.array(_judged_prices(pairs, label, label.asked_judge), pa.int64())
     for column in schema:
         if column.name not in columns:
             value = pa.scalar(same.get(column.name), column.type)

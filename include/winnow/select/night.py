@@ -35,6 +35,30 @@ from winnow.select.reservations import Reservations, Slots
 from winnow.select.rules import Choice
 
 
+def in_shards(pools: Iterable[Pool], size: int) -> Iterator[list[Pool]]:
+    """The pools, so many at a time.
+
+    Raises:
+        Corrupt: They are not one a prompt in order of prompt id.
+    """
+    pools = iter(pools)
+    last_id = ""
+    while shard := list(islice(pools, size)):
+        for pool in shard:
+            if pool.prompt_id == last_id:
+                raise Corrupt(
+                    f"Two pools have the same prompt id {last_id}: join the responses of each "
+                    "prompt."
+                )
+            if pool.prompt_id < last_id:
+                raise Corrupt(
+                    f"The pool of prompt {pool.prompt_id} comes after {last_id}: pass pools in "
+                    "order of prompt id, so that their order cannot change what is chosen."
+                )
+            last_id = pool.prompt_id
+        yield shard
+
+
 @dataclass(frozen=True, slots=True)
 class Floor:
     """What became of one floor."""
@@ -170,20 +194,7 @@ class Night(Iterator[tuple[Pool, list[Choice]]]):
         return next(self._chosen)
 
     def _shards(self, pools: Iterator[Pool]) -> Iterator[tuple[Pool, list[Choice]]]:
-        last_id = ""
-        while shard := list(islice(pools, self._rules.shard_size)):
-            for pool in shard:
-                if pool.prompt_id == last_id:
-                    raise Corrupt(
-                        f"Two pools have the same prompt id {last_id}: join the responses of each "
-                        "prompt."
-                    )
-                if pool.prompt_id < last_id:
-                    raise Corrupt(
-                        f"The pool of prompt {pool.prompt_id} comes after {last_id}: pass pools in "
-                        "order of prompt id, so that their order cannot change what is chosen."
-                    )
-                last_id = pool.prompt_id
+        for shard in in_shards(pools, self._rules.shard_size):
             yield from self._choose(shard)
         if self._left.n_prompts:
             raise Corrupt(

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
-from winnow.errors import Corrupt
 from winnow.reward.posterior import Head
 from winnow.select.blas import one_blas_thread
 from winnow.select.budget import NightRules
 from winnow.select.greedy import Compared, Heads, PoolChooser, by_dimension, taught
-from winnow.select.night import NightReport, asked_heads
+from winnow.select.night import NightReport, asked_heads, in_shards
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice
 
@@ -66,15 +64,7 @@ class RankingNight(Iterator[tuple[Pool, list[Choice]]]):
         return next(self._chosen)
 
     def _shards(self, pools: Iterator[Pool]) -> Iterator[tuple[Pool, list[Choice]]]:
-        last_id = ""
-        while shard := list(islice(pools, self._rules.shard_size)):
-            for pool in shard:
-                if pool.prompt_id <= last_id:
-                    raise Corrupt(
-                        f"The pool of prompt {pool.prompt_id} comes after {last_id}: pass one pool "
-                        "a prompt, in order of prompt id."
-                    )
-                last_id = pool.prompt_id
+        for shard in in_shards(pools, self._rules.shard_size):
             chosen = self._choose(shard)
             self.report.add(chosen)
             yield from chosen

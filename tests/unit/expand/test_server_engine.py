@@ -24,6 +24,7 @@ from winnow.expand.engine import Draw, GeneratedResponse, Refusal, Sampling, Ser
 from winnow.expand.server_engine import ServerEngine, open_server
 from winnow.flight import Flight, Patience
 
+from ...quick_clock import QuickClock
 from .faulty_server import (
     BOMB,
     BROKEN,
@@ -43,22 +44,6 @@ from .faulty_server import (
 
 KEY = "sk-very-secret-0123"
 SAMPLING = Sampling(max_tokens=8, temperature=1.0, top_p=0.95)
-
-
-class QuickClock:
-    """Time that passes only while somebody sleeps, and then at once."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        await asyncio.sleep(0)
 
 
 class ManualClock:

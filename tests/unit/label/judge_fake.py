@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from typing import Any
 
 from winnow.addresses import ServerAddress
 from winnow.campaign import Judge
-from winnow.flight import Patience
 from winnow.ids import content_id
 from winnow.label.vendor import BatchTerms, DeliveredAnnotation
 from winnow.label.vendors.file_drop.folder import FolderVendor
@@ -186,25 +183,6 @@ def judge_terms(deadline: datetime, **settings: Any) -> BatchTerms:
     """Terms under which a judge is asked."""
     named = {"model": MODEL, "concurrency": 4, "timeout_seconds": 5.0, **settings}
     return BatchTerms("Which helps more?", "h-1", (), deadline, judge=Judge(**named))
-
-
-class QuickClock:
-    """Time that passes only while somebody sleeps, and then at once."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        await asyncio.sleep(0)
-
-    def patience(self) -> Patience:
-        return Patience(self, self.sleep, random.Random(0))
 
 
 def verdicts(records: Iterable[bytes]) -> dict[str, DeliveredAnnotation]:

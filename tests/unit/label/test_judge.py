@@ -33,6 +33,7 @@ from winnow.label.vendors.judge.client import JudgeVendor
 from winnow.label.vendors.judge.verdict import Said, together
 from winnow.lake import FolderLake, Lake, S3Lake
 
+from ...quick_clock import QuickClock
 from ...vendor_contract import VendorContract
 from ...vendor_faults import Fault as Struck
 from ...vendor_faults import Killed, Strike
@@ -43,7 +44,6 @@ from .judge_fake import (
     MODEL,
     JudgeWorld,
     Question,
-    QuickClock,
     answering,
     asked_sides,
     chances,

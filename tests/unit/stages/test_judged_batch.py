@@ -24,9 +24,10 @@ from winnow.stages import gate_input, label
 from winnow.stages.select.training import voted
 
 from ...fabricated import fabricate
+from ...quick_clock import QuickClock
 from ..expand.faulty_server import FaultyServer
 from ..expand.faulty_server import faulty_server as running_server
-from ..label.judge_fake import MODEL, Question, QuickClock, answering, chances, completion, is_task
+from ..label.judge_fake import MODEL, Question, answering, chances, completion, is_task
 
 JUDGE = {"model": MODEL, "usd_per_million_input": 2.0, "usd_per_million_output": 10.0}
 

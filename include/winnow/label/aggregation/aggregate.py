@@ -139,10 +139,6 @@ METHODS: Mapping[str, _Method] = {
 """By the names of `campaign.Label.aggregation`."""
 
 _PAIRS = """
-WITH paid AS (
-    SELECT pair_id, sum(price)::BIGINT AS cost FROM latest WHERE kind = 'comparison'
-    GROUP BY pair_id
-)
 SELECT row_n, pair_id, prompt_id, first_id, second_id, cost
 FROM judged_pairs JOIN paid USING (pair_id) ORDER BY n
 """

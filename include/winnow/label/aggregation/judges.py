@@ -48,10 +48,6 @@ told AS (
     SELECT pair_id, avg(log_odds) AS log_odds,
         min(class_of(preferred)) AS least, max(class_of(preferred)) AS most
     FROM said GROUP BY pair_id
-),
-paid AS (
-    SELECT pair_id, sum(price)::BIGINT AS cost FROM latest WHERE kind = 'comparison'
-    GROUP BY pair_id
 )
 SELECT row_n, pair_id, prompt_id, first_id, second_id,
     CASE WHEN least = most THEN ['first', 'second', 'tie'][least + 1]

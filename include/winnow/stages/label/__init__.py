@@ -17,12 +17,14 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -310,19 +312,24 @@ def _first_round(batch: Batch, folder: Path) -> Draft:
     return replace(draft, quarantined=[*draft.quarantined, *bad])
 
 
-def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
-    """Each comparison's pair beside its place, those of a prompt one after another."""
-    ingested, selected = batch.require("ingest"), batch.require("select")
+@contextmanager
+def _beside_texts(batch: Batch, table: str) -> Iterator[tuple[Path, duckdb.DuckDBPyConnection]]:
+    """A table of `select`, and a database of it with `prompts` and `compared`."""
     stored = {
-        "comparisons": selected.outputs["comparisons"],
-        "prompts": ingested.outputs["prompts"],
+        table: batch.require("select").outputs[table],
+        "prompts": batch.require("ingest").outputs["prompts"],
     }
-    lake, name = batch.lake, batch.campaign.name
     with (
-        table_files(lake, stored) as files,
-        compared_source(lake, name, batch.key) as compared,
+        table_files(batch.lake, stored) as files,
+        compared_source(batch.lake, batch.campaign.name, batch.key) as compared,
         database({**files, "compared": compared}) as connection,
     ):
+        yield files[table], connection
+
+
+def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
+    """Each comparison's pair beside its place, those of a prompt one after another."""
+    with _beside_texts(batch, "comparisons") as (_, connection):
         # Texts of all pairs together would not fit: some prompts at a time.
         found = connection.sql(_STARTS, params={"pairs": _PAIRS}).fetchall()
         starts = [prompt for (prompt,) in found]
@@ -341,18 +348,8 @@ def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
 
 def _offered_rankings(batch: Batch) -> Iterator[ShownRanking]:
     """Each ranking of the batch, by the id of its prompt."""
-    ingested, selected = batch.require("ingest"), batch.require("select")
-    stored = {
-        "rankings": selected.outputs["rankings"],
-        "prompts": ingested.outputs["prompts"],
-    }
-    lake, name = batch.lake, batch.campaign.name
-    with (
-        table_files(lake, stored) as files,
-        compared_source(lake, name, batch.key) as compared,
-        database({**files, "compared": compared}) as connection,
-    ):
-        for page in read_pieces(files["rankings"], _RANKINGS):
+    with _beside_texts(batch, "rankings") as (rankings, connection):
+        for page in read_pieces(rankings, _RANKINGS):
             connection.register("page", pa.Table.from_batches([page]))
             for row in connection.sql(_OFFERED_RANKINGS).to_arrow_table().to_pylist():
                 texts = dict(zip(row["found"], row["texts"], strict=True))

@@ -109,7 +109,7 @@ def terms_of(batch: Batch, number: int, budget: int | None = None) -> BatchTerms
     A judge is told its `budget`, micro-dollars: what a request costs is known when it is answered.
     """
     label = batch.campaign.label
-    judge = label.judge if label.vendor == "judge" else None
+    judge = label.asked_judge
     opening = read_round(batch, number, "opening.json", reader(_Opening))
     if opening is None:
         # By the store's time, as where it is held against: a worker's own clock may be days off.
