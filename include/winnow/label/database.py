@@ -13,6 +13,7 @@ Views beside the tables:
               if they agreed less
     sided     each two of these on one pair, by two people who both name a side, from either's end
     judged_pairs  the comparisons that have a vote, in their order, numbered from 0 by `n`
+    paid          what the annotations of each pair cost, micro-dollars
 
 `class_of` tells first, second and no difference apart: 0, 1, 2, as `aggregation.votes` does.
 `is_known` is false for an answer of whom nothing is known.

@@ -26,6 +26,7 @@ from winnow.arrays import BoolArray, FloatArray, gaussian_nodes
 from winnow.reward.calibration import label_losses
 from winnow.reward.posterior import Head
 from winnow.select.gains import preference_by_mixture
+from winnow.select.packing import packed_place
 from winnow.select.pool import Pool
 from winnow.select.rules import Rules
 from winnow.select.state import EVERY, PoolState
@@ -138,7 +139,7 @@ def explored_pairs(
     explored = {}
     for (first, second), propensity in drawn.items():
         i, j = place.get(first, m), place.get(second, m)
-        packed = i * (2 * m - i - 1) // 2 + j - i - 1
+        packed = packed_place(i, j, m)
         if not i < j < m or not open_e[packed]:
             continue
         explored[first, second] = Explored(

@@ -30,7 +30,7 @@ from winnow.errors import Corrupt
 from winnow.reward.posterior import Head, observe_pairs
 from winnow.select.blas import one_blas_thread
 from winnow.select.contest import SLACK
-from winnow.select.packing import has_copies, pairs_of_each
+from winnow.select.packing import has_copies, packed_place, pairs_of_each
 from winnow.select.pool import Pool
 from winnow.select.rules import UNGUIDED, Candidate, Choice, Rules
 from winnow.select.state import EVERY, PoolState, Rows
@@ -229,7 +229,7 @@ class PoolChooser:
         """Packed positions of the pairs of one of `some` and one of `others`, all different."""
         m = len(self._state.order_m)
         ends = (sorted((one, other)) for one in some for other in others)
-        return [i * (2 * m - i - 1) // 2 + j - i - 1 for i, j in ends]
+        return [packed_place(i, j, m) for i, j in ends]
 
     def _scored(self, pair: int) -> Candidate:
         return self._candidate(pair, float(self._score(slice(pair, pair + 1))[0]))

@@ -24,6 +24,15 @@ def packed_pairs(m: int) -> tuple[IndexArray, IndexArray]:
     return first_e, second_e
 
 
+def packed_place(i: int, j: int, m: int) -> int:
+    """Where the pair of the positions i < j of m stands.
+
+    >>> [packed_place(i, j, 3) for i, j in ((0, 1), (0, 2), (1, 2))]
+    [0, 1, 2]
+    """
+    return i * (2 * m - i - 1) // 2 + j - i - 1
+
+
 @cache
 def pairs_of_each(m: int) -> IndexArray:
     """Packed positions (m, m - 1) of the pairs that hold each response."""

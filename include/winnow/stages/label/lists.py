@@ -48,10 +48,10 @@ WITH said AS (
     SELECT pair_id AS ranking_id, list(choice ORDER BY annotation_id) AS orders,
         list(annotation_id ORDER BY annotation_id) AS ids
     FROM votes WHERE preferred = '{RANKED}' GROUP BY pair_id
-),
-paid AS (SELECT pair_id AS ranking_id, sum(price)::BIGINT AS cost FROM latest GROUP BY pair_id)
+)
 SELECT ranking_id, prompt_id, response_ids, orders, ids, cost
-FROM rankings JOIN said USING (ranking_id) JOIN paid USING (ranking_id) ORDER BY prompt_id
+FROM rankings JOIN said USING (ranking_id) JOIN paid ON paid.pair_id = ranking_id
+ORDER BY prompt_id
 """
 
 

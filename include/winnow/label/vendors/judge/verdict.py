@@ -202,7 +202,3 @@ def _usage_or_none(usage: Any, read: ValidatorFunctionWrapHandler) -> _Usage | N
 class _Answer(BaseModel):
     choices: list[_Choice]
     usage: Annotated[_Usage | None, WrapValidator(_usage_or_none)] = None
-
-
-Way = Mapping[str, Any]
-"""What a request says beside its question, so that the server tells as much as it can."""
