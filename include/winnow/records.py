@@ -76,9 +76,11 @@ COMPARISONS = _schema(
     """
     pair_id prompt_id first_id second_id kind strategy rank:int32 reason info_gain:float64
     decision_gain:float64 score:float64 p_first:float64 contested conflict:bool propensity:float64
-    dimension posterior_version expected_cost:int64
+    dimension posterior_version expected_cost:int64 sources:texts
     """
 )
+"""Pairs that are asked about. `sources` names who is asked, where a campaign has `label.sources`;
+null: people alone."""
 
 TASKS = _schema(
     """

@@ -25,12 +25,12 @@ from threadpoolctl import threadpool_limits
 
 from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Fatal
-from winnow.ids import seed_from
+from winnow.ids import PEOPLE, seed_from
 from winnow.money import MICROS
 from winnow.reward import Posterior, fit, prior_of
 from winnow.reward.blocks import width
 from winnow.reward.judges import Heard, Joint, Verdicts, listen
-from winnow.select.asking import PEOPLE, Asked, Prices, ask
+from winnow.select.asking import Asked, Prices, ask
 from winnow.select.rules import Rules
 from winnow_bench.document import machine, write_report
 from winnow_bench.source_grounds import Answers, Asking, Drawn, Ground, read_grounds

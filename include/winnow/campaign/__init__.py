@@ -8,6 +8,7 @@ reading    a file -> Campaign, every fault named
 from winnow.campaign.reading import bare_campaign, load_campaign, parse_campaign
 from winnow.campaign.schedule import Schedule
 from winnow.campaign.sections import (
+    MAX_SOURCES,
     Aggregation,
     AuditLimits,
     Campaign,
@@ -21,6 +22,7 @@ from winnow.campaign.sections import (
     Sampler,
     Select,
     Server,
+    Source,
     Strategy,
     Validate,
     Vendor,
@@ -28,6 +30,7 @@ from winnow.campaign.sections import (
 from winnow.campaign.settings import MOST, MOST_USD, NAME, Name
 
 __all__ = [
+    "MAX_SOURCES",
     "MOST",
     "MOST_USD",
     "NAME",
@@ -46,6 +49,7 @@ __all__ = [
     "Schedule",
     "Select",
     "Server",
+    "Source",
     "Strategy",
     "Validate",
     "Vendor",

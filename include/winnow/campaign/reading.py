@@ -42,27 +42,33 @@ def load_campaign(path: Path) -> Campaign:
 
     places = {
         "ingest": {"sources": [placed(source) for source in campaign.ingest.sources]},
-        "label": {"gold": placed(campaign.label.gold), "judge": _judge(campaign, path.parent)},
+        "label": {
+            "gold": placed(campaign.label.gold),
+            "judge": _judge(campaign.label.judge, path.parent),
+            "sources": [
+                each.model_copy(update={"judge": _judge(each.judge, path.parent)})
+                for each in campaign.label.sources
+            ],
+        },
         "validation": {"evaluation_prompts": placed(campaign.validation.evaluation_prompts)},
     }
     sections = {k: getattr(campaign, k).model_copy(update=paths) for k, paths in places.items()}
     return campaign.model_copy(update=sections)
 
 
-def _judge(campaign: Campaign, folder: Path) -> Judge | None:
-    """The campaign's judge with the principles of its constitution, read now.
+def _judge(judge: Judge | None, folder: Path) -> Judge | None:
+    """A judge of the campaign with the principles of its constitution, read now.
 
     Raises:
         Fatal: The file is missing or is no list of texts, or there are principles beside it.
     """
-    judge = campaign.label.judge
     if judge is None or judge.constitution is None:
         return judge
     file = Path(_from_folder(judge.constitution, folder))
     try:
         principles = read_yaml(file, "Constitution")
         if judge.principles:
-            raise Fatal("label.judge has principles and a constitution: keep one of them.")
+            raise Fatal(f"Judge {judge.model} has principles and a constitution: keep one of them.")
         named = {**judge.model_dump(), "constitution": str(file), "principles": principles}
         return Judge.model_validate(named)
     except FileNotFoundError as error:

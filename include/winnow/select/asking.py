@@ -30,13 +30,12 @@ from typing import NamedTuple
 import numpy as np
 
 from winnow.arrays import BoolArray, FloatArray
+from winnow.ids import PEOPLE
 from winnow.reward.judges import Joint
 from winnow.reward.posterior import Posterior
 from winnow.select.belief import policy_covariance
 from winnow.select.gains import expected_fisher, pair_moments
 from winnow.select.rules import Rules
-
-PEOPLE = "people"
 
 
 class Asked(NamedTuple):
@@ -91,10 +90,30 @@ def ask(
     state = _State(*pool, only_people, rules, Prices(prices.people, {}), noise_sq, of_people)
     chosen = state.choose(budget - for_judges)
     if for_judges:
+        left = min(for_judges, budget - sum(a.price for a in chosen))
         known = [*first, *chosen]
-        state = _State(*pool, joint, rules, prices, noise_sq, known, asks_people=False)
-        chosen += state.choose(min(for_judges, budget - sum(a.price for a in chosen)))
+        chosen += ask_judges(*pool, joint, rules, prices.judges, left, noise_sq, known)
     return chosen
+
+
+def ask_judges(
+    features_nd: FloatArray,
+    length_n: FloatArray,
+    open_nn: BoolArray,
+    joint: Joint,
+    rules: Rules,
+    prices: Mapping[str, int],
+    budget: int,
+    noise_sq: FloatArray,
+    known: Sequence[Asked],
+) -> list[Asked]:
+    """The answers of judges that are worth asking for beside those that will come, `known`.
+
+    Arguments as of `ask`; `prices` are those of judges, by name.
+    """
+    pool = features_nd, length_n, open_nn
+    both = Prices(0, prices)
+    return _State(*pool, joint, rules, both, noise_sq, known, asks_people=False).choose(budget)
 
 
 class _State:
