@@ -68,6 +68,18 @@ class RewardModel:
         return self.heads.get(OVERALL, self.heads[self.dimensions[0]])
 
     @property
+    def people_heads(self) -> dict[str, Head]:
+        """The heads as people's votes alone have them, by which people's pairs are chosen.
+
+        A judge errs where its model does not say so: people are asked as if none had spoken.
+        """
+        alone = {
+            name: told.alone.at_temperature(self.heads[name].temperature)
+            for name, told in self.teachers.items()
+        }
+        return {**self.heads, **alone}
+
+    @property
     def n_columns(self) -> int:
         """Leading raw columns that it reads: one of release 0.3 reads the stored ones alone."""
         return len(self.projection.mean_c)

@@ -39,7 +39,7 @@ def offered(batch: Batch, source: str = PEOPLE) -> Iterator[tuple[int, ShownPair
     """Each pair that a source is asked beside its place, those of a prompt one after another."""
     query = _OFFERED
     if batch.campaign.label.sources:
-        query = query.replace("ORDER BY", "AND list_contains(sources, $source) ORDER BY")
+        query = query.replace("ORDER BY", f"AND {_ASKED} ORDER BY")
     with _beside_texts(batch, "comparisons") as (_, connection):
         # Texts of all pairs together would not fit: some prompts at a time.
         found = connection.sql(_STARTS, params={"pairs": _PAIRS}).fetchall()
@@ -81,6 +81,7 @@ def offered_rankings(batch: Batch) -> Iterator[ShownRanking]:
             connection.unregister("page")
 
 
+_ASKED = f"coalesce(list_contains(sources, $source), $source = '{PEOPLE}')"
 _RANKINGS = 1_000
 """Rankings whose texts are read at once."""
 _OFFERED_RANKINGS = """

@@ -195,7 +195,7 @@ class _Chosen:
         yield from waiting
 
     def _night(self, pools: Iterator[Pool], capacity: Capacity) -> Night | RankingNight:
-        size, heads = self._batch.campaign.label.size, self._model.heads
+        size, heads = self._batch.campaign.label.size, self._model.people_heads
         if size is None:
             return Night(pools, heads, self._rules, capacity)
         return RankingNight(pools, heads, self._rules, size, capacity.n_prompts)

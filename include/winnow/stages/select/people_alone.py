@@ -40,9 +40,8 @@ def foreseen(model: RewardModel, rows: pa.Table) -> dict[str, Any]:
     p_2e = np.zeros((2, len(own)))
     for name in sorted({heads[e] for e in own}):
         of_head = np.array([heads[e] == name for e in own])
-        heard, alone = model.heads[name], model.teachers[name].alone
         z_ed = first_ed[of_head] - second_ed[of_head]
-        for k, head in enumerate((heard, alone.at_temperature(heard.temperature))):
+        for k, head in enumerate((model.heads[name], model.people_heads[name])):
             p_2e[k, of_head] = _chances(head, z_ed)
     chance_2e = np.where(preferred_e, p_2e, 1.0 - p_2e)
     loss_2, right_2 = -np.log(chance_2e).mean(axis=1), (chance_2e > 0.5).mean(axis=1)
