@@ -158,7 +158,7 @@ def in_nights(
     asked, spent = _Asked(), {PEOPLE: 0, "judges": 0}
     alone = posterior = prior_of(ground.blocks)
     heard: Heard | None = None
-    due = 0.0
+    left = 0
     for night in np.array_split(np.arange(len(drawn.pools)), N_NIGHTS):
         explored = EXPLORED if alone.n_labels >= FEW_LABELS else EXPLORED_AT_FIRST
         teachers = {OVERALL: heard.teachers(alone, posterior)} if heard else {}
@@ -166,16 +166,19 @@ def in_nights(
         rules = replace(_RULES, exploration=explored, seed=seed)
         beside = BesidePeople({OVERALL: posterior}, teachers, rules, prices, names)
         for pool in (drawn.pools[k] for k in night):
-            due += (1.0 - share) * cell.labels
+            # What judges leave of their share is people's at the next pool.
+            wanted = cell.labels * LABEL_MICROS
+            n_people = int(left + (1.0 - share) * wanted) // LABEL_MICROS
+            left, beside.left = left + wanted, 0.0
             offered = _offered(pool)
-            people = choose_pairs(offered, {OVERALL: alone}, replace(rules, budget=int(due)))
-            due -= len(people)
+            people = choose_pairs(offered, {OVERALL: alone}, replace(rules, budget=n_people))
             chosen = beside.of(offered, people)
             _answer(drawn, pool, chosen, asked, cell, seed)
-            for name in (name for each in chosen for name in each.sources):
-                spent[PEOPLE if name == PEOPLE else "judges"] += (
-                    LABEL_MICROS if name == PEOPLE else VERDICT_MICROS
-                )
+            n_judged = sum(name != PEOPLE for each in chosen for name in each.sources)
+            paid = {PEOPLE: LABEL_MICROS * len(people), "judges": VERDICT_MICROS * n_judged}
+            for name, price in paid.items():
+                spent[name] += price
+                left -= price
         alone, posterior, heard = _refit(ground, asked)
     return posterior, heard, spent
 

@@ -20,8 +20,10 @@ from winnow.ingest.ledger import Dropped
 from winnow.label.vendors.judge.client import JudgeVendor
 from winnow.lake import FolderLake
 from winnow.stages import label
+from winnow.stages.gate_input import measured
 from winnow.stages.label.drop import drop
 from winnow.stages.label.late import bill_of, collected_bill
+from winnow.validate.gate import judge
 
 from ...fabricated import fabricate
 from ...quick_clock import QuickClock
@@ -121,6 +123,20 @@ def test_people_and_a_judge_are_asked_and_told_apart(
     assert sum(row["cost"] for row in night.rows("label", "preferences")) <= manifest.cost
     bill = bill_of(night.batch(), night.simulator.connect())
     assert bill == collected_bill(night.batch())
+
+
+def test_the_gate_finds_no_fault_in_rows_of_several_sources(
+    judged: Callable[..., JudgedNight],
+) -> None:
+    night = judged(repeat_share=0.5)
+    night.run()
+    with measured(night.batch()) as found:
+        broken = {name for name, fault in found.faults.items() if fault.n}
+    assert broken == set()
+    assert found.figures["rows_lost"] == 0
+    # What the judge was asked to find out how it answers is on no annotation.
+    assert 0.0 <= found.figures["cost_gap"] < 0.01
+    assert judge(found, night.campaign.validation).verdict.verdict != "block"
 
 
 @pytest.mark.sampled
