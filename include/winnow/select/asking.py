@@ -1,4 +1,4 @@
-"""Whom to ask: pairs and teachers chosen together, by what an answer is worth for its price.
+"""What judges are asked beside people: by what an answer is worth for its price.
 
 Rewards of a pool as people have them, and as each judge has them (`winnow.reward.judges`), are one
 Gaussian of (1 + s) n values with covariance C. A is what matters to the policy, of people's rewards
@@ -8,16 +8,13 @@ of the difference x of its own two values, lowers what is uncertain and matters,
     ω xᵀG x / (1 + ω xᵀC x),
 
 with ω = ω̄ for a person's vote (`expected_fisher`) and the inverse variance of what
-a judge errs on a pair alone. That over its price is highest for whom is asked next; then C and G
-shrink as if the answer had come. So a judge is asked no more once what is uncertain is its taste.
+a judge errs on a pair alone. That over its price is highest for the judge that is asked next; then
+C and G shrink as if the answer had come. So a judge is asked no more once what is uncertain is its
+taste. What people are asked is settled before, as if no judge had spoken, for a judge errs where
+its model does not say so (docs/choosing_pairs.md, "Judges"): it shrinks C and G first.
 
-People are asked first, as if no judge had spoken, for a judge errs where its model does not say so:
-the best responses of a pool may all look alike to it, and people who are not asked there because of
-what it said never find out (docs/choosing_pairs.md, "Judges"). Judges have a share of the budget at
-most, and take what people's answers leave uncertain.
-
-Always holds: a pair is asked of a teacher once; what is chosen costs no more than the budget; a
-teacher that says nothing of people's reward is not asked; equal values go to the first pair.
+Always holds: a pair is asked of a judge once; what is chosen costs no more than the budget; a judge
+that says nothing of people's reward is not asked; equal values go to the first pair.
 
 Shapes: n responses, q weights of people and of judges' tastes, s judges, N = (1 + s) n.
 """
@@ -32,68 +29,19 @@ import numpy as np
 from winnow.arrays import BoolArray, FloatArray
 from winnow.ids import PEOPLE
 from winnow.reward.judges import Joint
-from winnow.reward.posterior import Posterior
 from winnow.select.belief import policy_covariance
 from winnow.select.gains import expected_fisher, pair_moments
 from winnow.select.rules import Rules
 
 
 class Asked(NamedTuple):
-    """Responses i and j of a pool, shown to a teacher; `gain` is the drop of tr(A C)."""
+    """Responses i and j of a pool, shown to people or a judge; `gain` is the drop of tr(A C)."""
 
     teacher: str
     i: int
     j: int
     gain: float
     price: int
-
-
-class Prices(NamedTuple):
-    """Micro-dollars of an answer: of a person, and of each judge by name."""
-
-    people: int
-    judges: Mapping[str, int]
-
-
-def ask(
-    features_nd: FloatArray,
-    length_n: FloatArray,
-    open_nn: BoolArray,
-    alone: Posterior,
-    joint: Joint,
-    rules: Rules,
-    prices: Prices,
-    budget: int,
-    judge_share: float,
-    noise_sq: FloatArray,
-    first: Sequence[Asked] = (),
-) -> list[Asked]:
-    """The answers worth asking for about one pool, in the order chosen: of people, then of judges.
-
-    Args:
-        features_nd: Centred within the prompt.
-        length_n: Log lengths of the responses.
-        open_nn: Pairs that may be asked about; symmetric.
-        alone: What people's votes alone say of their reward.
-        joint: What is believed of people and judges.
-        rules: κ, the residual and the cap on a teacher's pairs of a response are read.
-        prices: Judges that have none are not asked.
-        budget: Micro-dollars for these answers.
-        judge_share: Of the budget, at most, for judges.
-        noise_sq: Standard normal draws (draws, d) for people's weights.
-        first: Answers that will come anyway; they are not returned.
-    """
-    for_judges = int(judge_share * budget) if prices.judges and joint.judges else 0
-    of_people = [asked for asked in first if asked.teacher == PEOPLE]
-    only_people = Joint(alone, (), alone.cov_dd)
-    pool = features_nd, length_n, open_nn
-    state = _State(*pool, only_people, rules, Prices(prices.people, {}), noise_sq, of_people)
-    chosen = state.choose(budget - for_judges)
-    if for_judges:
-        left = min(for_judges, budget - sum(a.price for a in chosen))
-        known = [*first, *chosen]
-        chosen += ask_judges(*pool, joint, rules, prices.judges, left, noise_sq, known)
-    return chosen
 
 
 def ask_judges(
@@ -107,13 +55,21 @@ def ask_judges(
     noise_sq: FloatArray,
     known: Sequence[Asked],
 ) -> list[Asked]:
-    """The answers of judges that are worth asking for beside those that will come, `known`.
+    """The answers of judges worth asking for about one pool, in the order chosen.
 
-    Arguments as of `ask`; `prices` are those of judges, by name.
+    Args:
+        features_nd: Centred within the prompt.
+        length_n: Log lengths of the responses.
+        open_nn: Pairs that may be asked about; symmetric.
+        joint: What is believed of people and judges.
+        rules: κ, the residual and the cap on a judge's pairs of a response are read.
+        prices: Micro-dollars of an answer, by judge; those that have none are not asked.
+        budget: Micro-dollars for these answers.
+        noise_sq: Standard normal draws (draws, d) for people's weights.
+        known: Answers of people and judges that will come anyway.
     """
-    pool = features_nd, length_n, open_nn
-    both = Prices(0, prices)
-    return _State(*pool, joint, rules, both, noise_sq, known, asks_people=False).choose(budget)
+    state = _State(features_nd, length_n, open_nn, joint, rules, prices, noise_sq, known)
+    return state.choose(budget)
 
 
 class _State:
@@ -124,15 +80,14 @@ class _State:
         open_nn: BoolArray,
         joint: Joint,
         rules: Rules,
-        prices: Prices,
+        prices: Mapping[str, int],
         noise_sq: FloatArray,
         known: Sequence[Asked],
-        asks_people: bool = True,
     ) -> None:
         people, n = joint.people, len(features_nd)
-        judges = [judge for judge in joint.judges if judge.name in prices.judges]
+        judges = [judge for judge in joint.judges if judge.name in prices]
         self._n, self._names = n, [PEOPLE, *(judge.name for judge in judges)]
-        self._prices = [prices.people, *(prices.judges[judge.name] for judge in judges)]
+        self._prices = {judge.name: prices[judge.name] for judge in judges}
         self._fishers = [0.0, *(judge.own_sd**-2 for judge in judges)]
         self._cap = rules.max_pairs_per_response
         self._uses_kn = np.zeros((len(self._names), n), np.int64)
@@ -151,7 +106,8 @@ class _State:
         for asked in known:
             if asked.teacher in self._names:
                 self._take(asked)
-        self._open[0] &= asks_people
+        # Of people nothing more is asked.
+        self._open[0] = False
 
     def choose(self, budget: int) -> list[Asked]:
         """Answers one after the other, until none is worth anything or the budget is spent."""
@@ -165,7 +121,7 @@ class _State:
     def _best(self, budget: int) -> Asked | None:
         """The answer of the highest value for its price that the budget still pays."""
         found: tuple[float, Asked] | None = None
-        for k, (name, price) in enumerate(zip(self._names, self._prices, strict=True)):
+        for k, (name, price) in enumerate(self._prices.items(), 1):
             if price > budget:
                 continue
             gain_nn = np.where(self._open[k], self._gain(k), 0.0)
