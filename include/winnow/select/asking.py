@@ -22,15 +22,23 @@ Shapes: n responses, q weights of people and of judges' tastes, s judges, N = (1
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from winnow.arrays import BoolArray, FloatArray
+from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.ids import PEOPLE
 from winnow.reward.judges import Joint
 from winnow.select.belief import policy_covariance
-from winnow.select.gains import expected_fisher, pair_moments
+from winnow.select.gains import expected_fisher
+from winnow.select.packing import (
+    packed_forms,
+    packed_pairs,
+    packed_place,
+    pairs_of_each,
+    shrink_pairs,
+)
 from winnow.select.rules import Rules
 
 
@@ -73,6 +81,8 @@ def ask_judges(
 
 
 class _State:
+    """C and G by the forms of their pairs, N (N - 1) / 2 each (`winnow.select.belief`)."""
+
     def __init__(
         self,
         features_nd: FloatArray,
@@ -94,20 +104,19 @@ class _State:
         own = np.zeros((n, len(joint.cov)))
         own[:, : features_nd.shape[1]] = features_nd
         basis = np.vstack([own, *(joint.basis(judge, features_nd, length_n) for judge in judges)])
-        self._cov = basis @ joint.cov @ basis.T
+        cov = basis @ joint.cov @ basis.T
         pooled = [rules.residual_sd**2, *(judge.response_sd**2 for judge in judges)]
-        self._cov[np.diag_indices_from(self._cov)] += np.repeat(pooled, n)
-        mean_n = people.mean(features_nd)
+        cov[np.diag_indices_from(cov)] += np.repeat(pooled, n)
+        self._mean_n = people.mean(features_nd)
         root_nq = features_nd @ np.linalg.cholesky(people.cov_dd)
-        policy_nn = policy_covariance(mean_n + noise_sq @ root_nq.T, rules.kappa)
-        self._impact = self._cov[:, :n] @ policy_nn @ self._cov[:n]
-        self._mean_n = mean_n
-        self._open = np.stack([np.triu(open_nn, 1)] * len(self._names))
+        policy_nn = policy_covariance(self._mean_n + noise_sq @ root_nq.T, rules.kappa)
+        impact = cov[:, :n] @ policy_nn @ cov[:n]
+        self._var_e, self._impact_e = packed_forms(cov), packed_forms(impact)
+        self._places_ke = _places(n, len(self._names))
+        self._open_ke = np.stack([open_nn[packed_pairs(n)]] * len(self._names))
         for asked in known:
             if asked.teacher in self._names:
                 self._take(asked)
-        # Of people nothing more is asked.
-        self._open[0] = False
 
     def choose(self, budget: int) -> list[Asked]:
         """Answers one after the other, until none is worth anything or the budget is spent."""
@@ -124,43 +133,39 @@ class _State:
         for k, (name, price) in enumerate(self._prices.items(), 1):
             if price > budget:
                 continue
-            gain_nn = np.where(self._open[k], self._gain(k), 0.0)
-            at = int(gain_nn.argmax())
-            gain = gain_nn.item(at)
+            place_e, fisher = self._places_ke[k], self._fishers[k]
+            gain_e = fisher * self._impact_e[place_e] / (1.0 + fisher * self._var_e[place_e])
+            at = int(np.where(self._open_ke[k], gain_e, 0.0).argmax())
+            gain = gain_e.item(at) if self._open_ke[k, at] else 0.0
             worth = gain / price if price else np.inf
             if gain > 0.0 and (found is None or worth > found[0]):
-                found = worth, Asked(name, *divmod(at, self._n), gain, price)
+                i, j = (ends.item(at) for ends in packed_pairs(self._n))
+                found = worth, Asked(name, i, j, gain, price)
         return None if found is None else found[1]
 
     def _take(self, asked: Asked) -> None:
         """Shrink C and G as if the answer had come."""
         k, n = self._names.index(asked.teacher), self._n
-        i, j = k * n + asked.i, k * n + asked.j
-        c = self._cov[:, i] - self._cov[:, j]
-        h = self._impact[:, i] - self._impact[:, j]
-        v, g = c[i] - c[j], h[i] - h[j]
-        fisher = self._fisher(k)[asked.i, asked.j]
-        part = fisher / (1.0 + fisher * v)
-        self._cov -= part * np.outer(c, c)
-        mixed = part * np.outer(c, h)
-        self._impact += part**2 * g * np.outer(c, c) - mixed - mixed.T
-        self._open[k, min(asked.i, asked.j), max(asked.i, asked.j)] = False
-        if self._cap is not None:
-            self._uses_kn[k, [asked.i, asked.j]] += 1
-            used = self._uses_kn[k] >= self._cap
-            self._open[k][used] = self._open[k][:, used] = False
+        i, j = sorted((asked.i, asked.j))
+        pair = packed_place(i, j, n)
+        fisher = self._fishers[k]
+        if not k:
+            sd = np.sqrt(self._var_e[self._places_ke[0, pair]])
+            fisher = float(expected_fisher(self._mean_n[i] - self._mean_n[j], sd))
+        n_all = len(self._names) * n
+        shrink_pairs(self._var_e, self._impact_e, n_all, k * n + i, k * n + j, fisher)
+        self._open_ke[k, pair] = False
+        for end in (i, j):
+            self._uses_kn[k, end] += 1
+            if self._cap is not None and self._uses_kn[k, end] >= self._cap:
+                self._open_ke[k, pairs_of_each(n)[end]] = False
 
-    def _gain(self, k: int) -> FloatArray:
-        place, fisher_nn = self._place(k), self._fisher(k)
-        v_nn = pair_moments(self._mean_n, self._cov[place, place])[1]
-        g_nn = pair_moments(self._mean_n, self._impact[place, place])[1]
-        return np.asarray(fisher_nn * g_nn / (1.0 + fisher_nn * v_nn))
 
-    def _fisher(self, k: int) -> FloatArray:
-        if k:
-            return np.full((self._n, self._n), self._fishers[k])
-        mu_nn, var_nn = pair_moments(self._mean_n, self._cov[: self._n, : self._n])
-        return expected_fisher(mu_nn, np.sqrt(var_nn))
-
-    def _place(self, k: int) -> slice:
-        return slice(k * self._n, (k + 1) * self._n)
+@lru_cache(maxsize=64)
+def _places(n: int, n_blocks: int) -> IndexArray:
+    """Where the pairs of each block of n stand among the pairs of all blocks, (k, e)."""
+    first_e, second_e = packed_pairs(n)
+    start_k = n * np.arange(n_blocks)[:, None]
+    i_ke, j_ke, n_all = first_e + start_k, second_e + start_k, n * n_blocks
+    places_ke: IndexArray = i_ke * (2 * n_all - i_ke - 1) // 2 + j_ke - i_ke - 1
+    return places_ke
