@@ -405,7 +405,7 @@ class Source(Settings):
     something of what they prefer; see docs/labelling_vendors.md, "Several sources".
     """
 
-    name: Name = Field(description="What it is called; `people` are those of `label.vendor`")
+    name: Name = Field(description="What it is called; `people` are those of the vendor above")
     vendor: Vendor = setting("judge", "Who answers; one word")
     connection: str = setting("winnow_judge", "Airflow connection of the vendor")
     price_usd: AnnotationPrice = setting(

@@ -27,7 +27,8 @@ from winnow.publish.garbage import find_garbage
 from winnow.publish.versions import newest
 from winnow.stages import ingest, label
 from winnow.stages.label.drop import refuse_dropped
-from winnow.stages.label.rounds import deliveries, read_submission
+from winnow.stages.label.plans import freeze_plan
+from winnow.stages.label.rounds import deliveries, read_submission, terms_of
 from winnow.stages.select import reward_model
 
 from ...fabricated import fabricate
@@ -170,9 +171,9 @@ def test_what_is_lost_is_named_wherever_it_is_looked_for(small: Night) -> None:
         *(lambda s=stage: read_manifest(small.lake, "small", DAY, s) for stage in STAGES),
         lambda: read_ledger(small.lake, "small"),
         lambda: reward_model.newest(small.lake, "small"),
-        lambda: label.freeze_plan(small.batch(), 0, None),  # type: ignore[arg-type]
+        lambda: freeze_plan(small.batch(), 0, None),  # type: ignore[arg-type]
         lambda: read_submission(small.batch()),
-        lambda: label.terms_of(small.batch(), 0),
+        lambda: terms_of(small.batch(), 0),
     ]
     for path in (small.lake.root / name for name in LOST):
         data = path.read_bytes()
