@@ -12,7 +12,6 @@ Always holds: the order of the list changes nothing; a text is read once, whatev
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 from winnow.campaign import Content
 from winnow.campaign.reading import read_yaml
-from winnow.text import UNSPACED, WORD, plain_text, unicode_form
+from winnow.text import WORD, plain_text, unicode_form
 
 PREFIX = "content "
 """Of the name among a response's flags."""
@@ -31,8 +30,7 @@ _NEAR = 5
 _MOST_SILENT = 1 << 17
 """Words that begin no term are passed over at once, so many of them at most."""
 
-_FIRST_UNSPACED = UNSPACED[0]
-_SPACED_WORD = re.compile(r"\w+")
+_GAPS = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) == "_")}
 
 Term = tuple[str, tuple[str, ...], bool]
 """Name, words behind the first, whether the last word goes on."""
@@ -107,9 +105,10 @@ def _shipped() -> Mapping[str, Any]:
 
 def _words(text: str) -> list[str]:
     plain = plain_text(text)
-    plain = plain.lower() if plain.isascii() else unicode_form(plain, "NFKC").casefold()
-    # The other pattern finds the same in these scripts, at twice the time.
-    return (_SPACED_WORD if max(plain, default="") < _FIRST_UNSPACED else WORD).findall(plain)
+    if plain.isascii():
+        # What `WORD` finds too, at five times the speed.
+        return plain.lower().translate(_GAPS).split()
+    return WORD.findall(unicode_form(plain, "NFKC").casefold())
 
 
 def _goes_on(words: Sequence[str], place: int, rest: Sequence[str], is_stem: bool) -> bool:

@@ -176,7 +176,7 @@ _SIGNS = re.compile(
     )
 )
 _BRACKETED = re.compile(
-    r"(?<![\w\])])\[\[\W{0,2}(a|b|c|tie|a(?:>{1,2}|=|<{1,2})b|b(?:>{1,2}|=)a)\W{0,2}\]\](?![\](])"
+    r"(?<![\w\])])\[\[[\s*]{0,2}(a|b|c|tie|a(?:>{1,2}|=|<{1,2})b|b(?:>{1,2}|=)a)[\s*]{0,2}\]\](?![\](])"
 )
 _HINTS = (
     *("<|", "<<sys", "[inst]", "<start", "human:", "user:", "assistant", "instruction:"),
@@ -275,7 +275,7 @@ _LOOK_ALIKE = str.maketrans(
 """Letters of other scripts that look like Latin ones, small or capital."""
 
 _SPACE_WITHIN = re.compile(rf"(?<=[{UNSPACED}])\s+(?=[{UNSPACED}])")
-_SET_APART = re.compile(r"(?<!\w)(?:\w\W{1,4}){5,}\w(?!\w)")
+_SET_APART = re.compile(r"\b\w\W{1,4}(?:\w\W{1,4}){4,}\w\b")
 _BETWEEN = re.compile(r"\W+")
 
 
