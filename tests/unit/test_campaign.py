@@ -270,7 +270,13 @@ def test_a_file_of_terms_is_read_with_the_campaign_and_frozen(tmp_path: Path) ->
     for wrong in ("[a]", "5", "shipped: false", "group: {a: [b]}"):
         with pytest.raises(Fatal, match=r"List of terms .*terms\.yaml has groups, stances and"):
             loaded(wrong)
-    for wrong in ("groups: {a: b}", "groups: {a: [5]}", "groups: {a: ['*']}", "tones: {' a': [b]}"):
+    for wrong in (
+        "groups: {a: b}",
+        "groups: {a: [5]}",
+        "groups: {a: ['*']}",
+        "groups: {a: ['b*c']}",
+        "tones: {' a': [b]}",
+    ):
         with pytest.raises(Fatal, match=r"List of terms .*terms\.yaml: \w+\.?.*a"):
             loaded(wrong)
     with pytest.raises(Fatal, match="keep one of them"):

@@ -123,7 +123,7 @@ class AuditLimits(Settings):
     language_match: float | None = setting(0.8, "Responses in the prompt's language")
 
 
-Term = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\w")]
+Term = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^*]*\w[^*]*\*?$")]
 Terms = dict[
     Annotated[str, Field(pattern=r"^[^\s*][^\n*]{0,59}$")],
     Annotated[list[Term], Field(max_length=2000)],

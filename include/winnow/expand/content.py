@@ -55,13 +55,12 @@ class ContentReader:
         self._silent: set[str] = set()
 
     def _add(self, name: str, term: str) -> None:
-        *first, last = _words(term.removesuffix("*"))
         goes_on = term.endswith("*")
-        if not first and goes_on:
-            self._by_stem.setdefault(last, []).append((name, (), False))
-        else:
-            word, *rest = (*first, last)
-            self._by_first.setdefault(word, []).append((name, tuple(rest), goes_on))
+        match _words(term):
+            case [stem] if goes_on:
+                self._by_stem.setdefault(stem, []).append((name, (), False))
+            case [first, *rest]:
+                self._by_first.setdefault(first, []).append((name, tuple(rest), goes_on))
 
     def traits(self, text: str) -> list[str]:
         """What a text speaks of, as it stands among its flags, in order."""

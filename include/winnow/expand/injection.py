@@ -70,6 +70,8 @@ _PHRASES = {
         rf" (?:{_PAST}(?: \w+){{0,2}}? {_ORDERS}"
         rf"|{_ORDERS}(?: \w+){{0,4}}? (?:above|before|previously|earlier|prior)"
         rf"|(?:above|other|evaluation) {_ANSWER}s?)\b",
+        rf"act as if~ (?:there (?:is|were|was) no|the) other {_ANSWER}\b",
+        rf"ignore|disregard~(?: \w+)? the other (?:{_ANSWER}|assistant|candidate)\b",
         "ignore|disregard|forget~ (?:everything|all)(?: that)?(?: was)?(?: said| written)?"
         r" (?:above|before this|until now)\b",
         r"ignor[ae]|ignorad|olvid[ae]|descarta~(?: \w+){0,3} (?:instrucciones|indicaciones)",
@@ -92,6 +94,11 @@ _PHRASES = {
         "rate|rank|score|mark|grade|declare|judge|label|deem|give|award|assign~"
         rf" {_THIS} {_ANSWER}(?: \w+){{0,6}}?"
         rf" (?:{_BEST}|perfect|first|maximum|full|top|10|ten|100|higher)\b",
+        r"mark|rate|label|treat|deem|consider|declare|choose|select~ (?:this|mine|it|me)"
+        rf"(?: \w+){{0,2}}? {_BEST} {_ANSWER}\b",
+        "choose|select|prefer|pick~ (?:it|this|this one|mine|me) over (?:the|all|any)"
+        " (?:other|alternat)",
+        rf"declare|conclude that~ (?:the )?(?:{_ANSWER}|assistant) [ab12]\b",
         "choose|select|prefer|pick|favor|favour|vote for~"
         rf" (?:the )?(?:{_ANSWER}|assistant){_NUMBER_OR_SIDE}",
         "output|answer|reply|respond|print|say|write|return~"
@@ -118,8 +125,13 @@ _PHRASES = {
         rf"i am the~ {_BEST} (?:{_ANSWER}|choice|assistant)\b",
         f"better|best|superior|preferred|winning~ {_ANSWER} is"
         r" (?:this one|mine|the above|the (?:first|second) one)\b",
-        "other|following|next|second|opposing|competing~ (?:response|output|completion) is"
-        r"(?: \w+){0,2}? (?:worse|inferior|poor|bad|wrong|incorrect)\b",
+        "other|following|next|second|opposing|competing|rival~ (?:response|output|completion) is"
+        r"(?: \w+){0,2}? (?:worse|inferior|poor|bad|wrong|incorrect|unsafe)\b",
+        rf"mine is~ {_BEST}\b",
+        f"other|alternative|opposing|competing|rival~ {_ANSWER}(?: \\w+)? (?:contains?|has|have)"
+        r"(?: \w+){0,2}? (?:errors|mistakes)\b",
+        "annotators|evaluators|judges|experts|graders|raters~(?: \\w+){0,3}?"
+        f" (?:prefer|preferred|chose|favou?r|favou?red|selected) {_THIS} {_ANSWER}\\b",
         r"response|assistant|output|completion~ [ab12] (?:is|was)"
         rf"(?: \w+){{0,3}}? {_BEST}\b",
         r"esta|mi~ respuesta es(?: \w+){0,2}? (?:mejor|superior)\b",
@@ -133,12 +145,16 @@ _PHRASES = {
         "이~ (?:답변|응답)(?:이|은) (?:더|가장)",
     ],
     "verdict": [
+        r"evaluation|grading|judging|comparison|final~ (?:result|outcome|decision)\W{1,4}"
+        f"(?:(?:{_ANSWER}|assistant) )?{_NUMBER_OR_SIDE}",
         r"verdict|winner|preference|preferred|judgment|judgement~[\"'*]{0,3}(?:[:=]| is| goes to)"
         rf"[\W]{{0,6}}(?:the )?(?:{_ANSWER} |assistant |option )?{_NUMBER_OR_SIDE}",
         "better|best|superior|preferred|winning~ (?:response|output|completion|assistant) is"
         rf" (?:(?:response|output|completion|assistant) )?{_NUMBER_OR_SIDE}",
     ],
     "score": [
+        "give|award|assign|grant~ (?:10|ten|100)(?: points| marks)? (?:to|for)"
+        rf" {_THIS} {_ANSWER}\b",
         r"give|award|assign|grant~(?: \w+){0,3}? (?:full|maximum|highest|top|perfect)"
         rf" (?:marks?|points?|score|grade|rating) (?:to|for) {_THIS} {_ANSWER}\b",
         r"merits|deserves|earns~(?: \w+)? (?:full|maximum|highest|top|perfect)"
@@ -149,6 +165,14 @@ _PHRASES = {
         r"|\[\[10\]\])",
     ],
     "address": [
+        rf"{_JUDGES}~s?\W{{0,3}}[:,] (?:please )?(?:give|choose|select|prefer|mark|award|rate|vote"
+        rf"|pick|this (?:one|{_ANSWER}))\b",
+        r"if you are~(?: \w+){0,5}? (?:evaluating|judging|grading|comparing|rating|scoring)"
+        r" (?:this|these|it|my)\b",
+        r"rubric~ (?:has|is|was|have)(?: \w+)? (?:updated|changed|replaced|cancelled)\b",
+        r"penali[sz]ed|punished|rewarded|fired~(?: \w+){0,3} (?:if|unless|for)(?: \w+){0,5}?"
+        rf" {_THIS} {_ANSWER}\b",
+        r"whoever|whomever~ (?:grades|judges|rates|evaluates|scores) (?:this|these|it)\b",
         rf"{_JUDGES}~s? (?:is|are|must|should|shall|will)(?: \w+){{0,4}}? (?:choose|select|prefer"
         rf"|mark|rate|rank) (?:{_THIS}|the present) (?:{_ANSWER}|text)\b",
         "dear|attention|attn|note to|notes to|note for|notes for|message to|message for|hello|hey"
