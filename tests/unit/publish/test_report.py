@@ -279,6 +279,7 @@ def test_what_responses_speak_of_shifts_by_its_own_share() -> None:
 
     chosen = largest_shifts(of(speaking(labelled(200), "blame of men", "02", every=5), traits))
     assert (chosen["content_selection_shift"], chosen["content_choice_shift"]) == (0.0, 1.0)
+    assert chosen["choice_shift"] == 0.0
     page = report(speaking(labelled(200), "blame of men", "02", every=5))
     assert "content blame of men 10.0 % (80) 10.0 % (40) 20.0 % (40) ▲ more" in words(page)
     assert largest_shifts(of(labelled(20), traits))["content_choice_shift"] is None
