@@ -120,7 +120,40 @@ class AuditLimits(Settings):
     looping: float | None = setting(0.1, "Responses that repeat themselves")
     refusal: float | None = setting(0.3, "Responses that refuse")
     echo: float | None = setting(0.1, "Responses that repeat the prompt")
+    injection: float | None = setting(0.005, "Responses that speak to a judge")
     language_match: float | None = setting(0.8, "Responses in the prompt's language")
+
+
+Term = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^*]*\w[^*]*\*?$")]
+Terms = dict[
+    Annotated[str, Field(pattern=r"^[^\s*][^\n*]{0,59}$")],
+    Annotated[list[Term], Field(max_length=2000)],
+]
+
+
+class Content(Settings):
+    """Whom and what responses speak of, counted from the pool to the bought and chosen ones.
+
+    A list adds to the shipped one: what it names anew stands in the place of what the shipped one
+    calls so, and an empty list takes it out.
+    """
+
+    terms: str | None = setting(
+        None,
+        "File of such lists, YAML, with `groups`, `stances` and `tones`: what it says when a batch "
+        "begins is frozen in the batch",
+    )
+    shipped: bool = setting(True, "Whether the shipped list is looked for too")
+    groups: Terms = Field(
+        default_factory=dict, description="Terms by the group that they name, a * for any ending"
+    )
+    stances: Terms = Field(
+        default_factory=dict, description="Terms by the stance they are used for"
+    )
+    tones: Terms = Field(
+        default_factory=dict,
+        description="Words such as those of praise, which count within five words of a group",
+    )
 
 
 class RewardScore(Settings):
@@ -213,12 +246,13 @@ class Expand(Settings):
     chat_template: str | None = setting(None, "File of a chat template, Jinja")
     server: Server = Field(default_factory=Server)
     audit: AuditLimits = Field(default_factory=AuditLimits)
+    content: Content = Field(default_factory=Content)
     seed: int = setting(0, "Response k of a prompt is drawn by it, the prompt and k")
 
     @property
     def shape(self) -> dict[str, Any]:
         """The settings that say what a pool holds; the others say where and how it is made."""
-        how = {"engine", "server", "tokens_per_shard", "responses_per_call", "audit"}
+        how = {"engine", "server", "tokens_per_shard", "responses_per_call", "audit", "content"}
         shape = self.model_dump(mode="json", exclude=how)
         # Where a score is asked for does not change it.
         reads = [feature if isinstance(feature, str) else feature.name for feature in self.features]
@@ -714,6 +748,15 @@ class Validate(Settings):
     max_choice_shift_warn: Share | None = setting(
         0.2, "Change of a trait's share from the bought to the chosen responses"
     )
+    max_content_selection_shift_warn: float | None = setting(
+        0.5,
+        "Change of the share that speaks of a group or stance, pool to bought, of that share",
+        ge=0.0,
+    )
+    max_content_choice_shift_warn: float | None = setting(
+        0.3, "The same, from the bought to the chosen responses", ge=0.0
+    )
+    max_injected_chosen_warn: Share | None = setting(0.0, "Chosen responses that speak to a judge")
     evaluation_prompts: str | None = setting(
         None, "File of prompts, in any shape, that no batch may contain"
     )
