@@ -72,6 +72,9 @@ PROFILE = _schema("trait value n:int64")
 COMPARED = pa.unify_schemas([RESPONSES, _schema("language"), FEATURES])
 """A compared response: its row, the language of its prompt, its vector."""
 
+CONTENT = "content "
+"""Begins a flag of a response that says what it speaks of."""
+
 COMPARISONS = _schema(
     """
     pair_id prompt_id first_id second_id kind strategy rank:int32 reason info_gain:float64

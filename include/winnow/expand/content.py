@@ -19,10 +19,8 @@ from typing import Any
 
 from winnow.campaign import Content
 from winnow.campaign.reading import read_yaml
+from winnow.records import CONTENT
 from winnow.text import WORD, plain_text, unicode_form
-
-PREFIX = "content "
-"""Of the name among a response's flags."""
 
 _NEAR = 5
 """A word of praise or blame is about a group that is named within so many words of it."""
@@ -81,7 +79,7 @@ class ContentReader:
                 for group in places.keys() & self._groups
                 if _are_near(places[tone], places[group])
             }
-        return [f"{PREFIX}{name}" for name in sorted(found)]
+        return [f"{CONTENT}{name}" for name in sorted(found)]
 
     def _terms_from(self, word: str) -> Sequence[Term]:
         """The terms that begin with a word."""

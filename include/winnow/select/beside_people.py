@@ -36,7 +36,7 @@ from winnow.select.packing import packed_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import FOR_JUDGE, Choice, Rules
 
-TRIAL = 50
+TRIAL = 0
 """Verdicts after which a judge that is not heard is asked what explores alone."""
 
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.expand.content import PREFIX
 from winnow.publish.labelled import Labelled
 from winnow.publish.report.figures import BOUGHT, CHOSEN
+from winnow.records import CONTENT
 from winnow.sql import statements
 
 _ALPHA = 0.05
@@ -55,7 +55,7 @@ class Trait:
     @property
     def is_content(self) -> bool:
         """Whether it is a group, stance or tone (`winnow.expand.content`)."""
-        return self.name.startswith(PREFIX)
+        return self.name.startswith(CONTENT)
 
 
 def traits(labelled: Labelled) -> list[Trait]:
