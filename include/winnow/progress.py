@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -221,7 +222,7 @@ def _done(manifest: Manifest) -> str:
     taken = f"{n_taken} of them taken over, " if n_taken else ""
     lines = {
         "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}"
-        f"{_figure(manifest, 'passed_over', 'passed over:')}",
+        f"{_formats(manifest)}{_figure(manifest, 'passed_over', 'passed over:')}",
         "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
         f"by {manifest.figures.get('strategy')}",
@@ -232,6 +233,16 @@ def _done(manifest: Manifest) -> str:
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
     return f"done: {lines}{kept}{f', floors not met: {unmet}' if unmet else ''}"
+
+
+def _formats(manifest: Manifest) -> str:
+    """How many rows of each format came in, the most first, and what was mended in how many."""
+    told = [
+        f"{begins} {', '.join(f'{n} {name}' for name, n in Counter(counts).most_common())}"
+        for begins, name in (("rows:", "formats"), ("mended:", "mended"))
+        if (counts := manifest.figures.get(name))
+    ]
+    return "".join(f", {part}" for part in told)
 
 
 def _selection_gate(manifest: Manifest) -> str:

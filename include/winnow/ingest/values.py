@@ -129,7 +129,7 @@ def columns_of(row: Any, names: Collection[str]) -> dict[str, Any]:
         for name in names
         if name in row
     }
-    return {name: value for name, value in columns.items() if not _is_absent(value)}
+    return {name: value for name, value in columns.items() if not is_absent(value)}
 
 
 def _unpacked(value: Any, name: str) -> Any:
@@ -147,7 +147,8 @@ def _unpacked(value: Any, name: str) -> Any:
     return unpacked if unpacked is None or is_list else value
 
 
-def _is_absent(value: Any) -> bool:
+def is_absent(value: Any) -> bool:
+    """Whether a column holds nothing: null, or an empty text, list or object."""
     return value is None or (isinstance(value, str | list | dict) and not value)
 
 
