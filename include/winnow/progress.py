@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Any
 from winnow.batch import STAGES, Batch, Manifest, done_stages, manifest_path, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
+from winnow.ingest.shapes.told import told_formats
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.money import MICROS
@@ -236,13 +236,8 @@ def _done(manifest: Manifest) -> str:
 
 
 def _formats(manifest: Manifest) -> str:
-    """How many rows of each format came in, the most first, and what was mended in how many."""
-    told = [
-        f"{begins} {', '.join(f'{n} {name}' for name, n in Counter(counts).most_common())}"
-        for begins, name in (("rows:", "formats"), ("mended:", "mended"))
-        if (counts := manifest.figures.get(name))
-    ]
-    return "".join(f", {part}" for part in told)
+    line = told_formats(manifest.figures)
+    return f", {line}" if line else ""
 
 
 def _selection_gate(manifest: Manifest) -> str:

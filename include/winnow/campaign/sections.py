@@ -103,7 +103,7 @@ class Ingest(Settings):
     )
     columns: dict[Column, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="Columns that the files call otherwise: `{prompt: my_question}`",
+        description="`{prompt: my_question}` reads columns that have other names in the files",
     )
     max_prompt_chars: int = setting(20_000, "Longer prompts go to quarantine", ge=1)
     near_duplicates: Literal["off", "tag", "quarantine"] = setting(

@@ -29,7 +29,9 @@ VECTORS = ("vector", "chosen_vector", "rejected_vector")
 """Columns of embeddings."""
 
 LISTS = {
-    **dict.fromkeys(("messages", "conversations", "conversation", "tools"), dict),
+    **dict.fromkeys(("messages", "conversations", "conversation", "tools", "context"), dict),
+    **dict.fromkeys(("chosen_messages", "rejected_messages", "instances"), dict),
+    **dict.fromkeys(("preferred_output", "non_preferred_output"), dict),
     **dict.fromkeys(("turns", "tags"), str),
 }
 """Columns of lists, with what they list: such a list may stand as JSON in a text."""

@@ -94,9 +94,12 @@ def _turns(raw: Any, name: str) -> list[Turn]:
 
 def _texts(raw: Any, name: str) -> list[str]:
     """The texts of a list or its JSON, one a turn; of a text that is no list itself."""
-    if isinstance(raw, str) and not raw.lstrip().startswith("["):
+    try:
+        texts = listed(raw, name)
+    except Unreadable as fault:
+        if not isinstance(raw, str) or fault.reason != "wrong_type":
+            raise
         return [raw]
-    texts = listed(raw, name)
     if not all(isinstance(text, str | None) for text in texts):
         raise Unreadable("wrong_type", f"`{name}` must list texts: {shown(texts)}")
     return [text or "" for text in texts]

@@ -178,13 +178,12 @@ def _check(turn: Turn, where: str, is_last: bool = False) -> None:
 
 def split(turns: Sequence[Turn]) -> tuple[list[Turn], Turn | None, Unreadable | None]:
     """Turns before the last answer; the answer; why it cannot be told which one was judged."""
-    turns = [said_aloud(turn) for turn in turns]
     n = len(turns)
     while n and turns[n - 1].role == "assistant":
         n -= 1
-    answers = turns[n:]
+    answers = [said_aloud(turn) for turn in turns[n:]]
     if not answers:
-        return turns, None, None
+        return list(turns), None, None
     answer = answers[0]
     for more in answers[1:]:
         answer = _joined(answer, more)
@@ -192,7 +191,7 @@ def split(turns: Sequence[Turn]) -> tuple[list[Turn], Turn | None, Unreadable | 
     fault = None
     if len(answers) > 1 and not is_call:
         fault = Unreadable("same_role_twice", f"it ends with {len(answers)} answers in a row")
-    return turns[:n], answer, fault
+    return list(turns[:n]), answer, fault
 
 
 def talk_of(raw: Any, name: str) -> tuple[list[Turn], Turn]:
@@ -235,7 +234,8 @@ def context_of(row: Mapping[str, Any], *talks: Any) -> list[Turn]:
 
 def same_talk(one: Sequence[Turn], other: Sequence[Turn]) -> bool:
     """Whether two talks look the same."""
-    return [(t.role, as_seen(t.text)) for t in one] == [(t.role, as_seen(t.text)) for t in other]
+    seen = [[(t.role, as_seen(t.text)) for t in map(said_aloud, talk)] for talk in (one, other)]
+    return seen[0] == seen[1]
 
 
 def as_seen(text: str) -> str:

@@ -59,7 +59,9 @@ def hh_turns(text: str) -> list[Turn]:
     if begins.strip() or not parts:
         raise Unreadable("no_marker", f"a talk must begin with `Human:`: {shown(text[:40])}")
     roles = [_HH_ROLES[name] for name in parts[::2]]
-    return [Turn(role, said) for role, said in zip(roles, parts[1::2], strict=True)]
+    # One space belongs to the marker, which may lack it.
+    said = [text.removeprefix(" ") for text in parts[1::2]]
+    return [Turn(role, text) for role, text in zip(roles, said, strict=True)]
 
 
 def check_whole(turns: list[Turn]) -> None:

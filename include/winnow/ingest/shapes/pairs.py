@@ -69,7 +69,8 @@ def is_binarized(row: Row) -> bool:
 
 def is_pair(row: Row) -> bool:
     """Two sides under any of their names, or two answers of Stanford's SHP."""
-    return _sides(row) is not None or ("human_ref_A" in row and "human_ref_B" in row)
+    is_shp = "human_ref_A" in row and "human_ref_B" in row
+    return is_shp or (_sides(row) is not None and not is_hh(row))
 
 
 def read_hh(row: Row) -> Example:

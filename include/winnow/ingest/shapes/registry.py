@@ -85,7 +85,7 @@ def format_of(value: Any, how: How = AS_EACH_IS) -> tuple[Format | None, Mapping
     if not isinstance(value, Mapping):
         raise Unreadable("wrong_type", f"a row must be an object, not {kind(value)}")
     row = _renamed(value, how.columns)
-    there = {name: row[name] for name in COLUMNS if name in row and not is_absent(row[name])}
+    there = {name: _seen(row[name]) for name in COLUMNS if name in row and not is_absent(row[name])}
     found = next((each for each in _ALL if each.fits(there)), None)
     if how.format == AUTO or (found is not None and found.name == how.format):
         return found, row
@@ -129,6 +129,11 @@ def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str,
     twice = row.names if isinstance(row, Twice) else frozenset()
     renamed.names = twice | {ours for ours, theirs in given.items() if theirs in twice}
     return renamed
+
+
+def _seen(value: Any) -> Any:
+    """A value to tell a format by: a text may stand as bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _names(row: Mapping[str, Any]) -> str:

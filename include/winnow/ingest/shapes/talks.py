@@ -33,14 +33,18 @@ def is_sharegpt(row: Row) -> bool:
 def is_openai(row: Row) -> bool:
     """Turns of `role` and `content` under `messages` or `prompt`."""
     name = _first(row)
-    return name in ("messages", "prompt") and not (is_sharegpt(row) or is_prompts(row))
+    if name not in ("messages", "prompt") or is_sharegpt(row):
+        return False
+    is_tree = isinstance(row[name], dict) and "replies" in row[name]
+    return not is_tree and not (name == "prompt" and isinstance(row[name], str))
 
 
 def is_prompts(row: Row) -> bool:
     """A prompt as a text, MT-bench's `turns`, a `question`, a talk of WildChat or LMSYS."""
     name = _first(row)
     if name == "prompt":
-        return isinstance(row["prompt"], str)
+        # Nectar's are marked up, and an arena's may be lists in a text.
+        return isinstance(row["prompt"], str) and not {"answers", "response_a"} & row.keys()
     if name == "conversation":
         return "conversation_hash" in row or "conversation_id" in row
     return name is None and ("turns" in row or "question" in row)
