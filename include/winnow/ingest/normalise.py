@@ -45,8 +45,9 @@ _AS_WRITTEN = re.compile(
 class Prompt:
     """One prompt: `messages` is a list of {role, content}; `tools` is JSON or None.
 
-    Calls of tools in a turn are part of its content, a line of JSON each. `mended` names what was
-    changed in the row, `as_it_stood` is the id that it had when nothing was, where that differs.
+    Calls of tools in a turn are part of its content, a line of JSON each. `format` is that of
+    its row, `mended` names what was changed there, `as_it_stood` is the id that it had when nothing
+    was, where that differs.
     """
 
     prompt_id: str
@@ -59,6 +60,7 @@ class Prompt:
     received_at: datetime | None
     file: str
     line: int
+    format: str = ""
     mended: tuple[str, ...] = ()
     as_it_stood: str | None = None
 

@@ -14,7 +14,8 @@ from winnow.ingest.normalise import (
     read_tools,
     turns_of,
 )
-from winnow.ingest.shapes.registry import AS_EACH_IS, How, read_example
+from winnow.ingest.shapes.example import Example
+from winnow.ingest.shapes.registry import AS_EACH_IS, Format, How, read_example
 from winnow.ingest.values import Unreadable, columns_of, read_time
 
 _AS_THEY_STAND = ("openai", "sharegpt", "prompts")
@@ -30,6 +31,16 @@ def parse_prompt(
         Unreadable: A wrong type, no user turn at the end, nothing to be seen, or too long.
     """
     found, example = read_example(value, how)
+    try:
+        return _prompt(found, example, value, max_chars, file, line)
+    except Unreadable as fault:
+        fault.format = found.name
+        raise
+
+
+def _prompt(
+    found: Format, example: Example, value: Any, max_chars: int, file: str, line: int
+) -> Prompt:
     messages = check_prompt(example.prompt, max_chars)
     tools, row = read_tools(example.tools), example.facts
     is_changed = bool(example.mended) or found.name not in _AS_THEY_STAND
@@ -44,6 +55,7 @@ def parse_prompt(
         received_at=read_time(row.get("received_at"), "received_at"),
         file=file,
         line=line,
+        format=found.name,
         mended=tuple(dict.fromkeys(example.mended)),
         as_it_stood=_as_it_stood(value) if is_changed else None,
     )

@@ -41,11 +41,14 @@ _WHOLE = 2.0**53
 
 
 class Unreadable(Exception):
-    """A foreign value that is refused: `reason` is a word to count by, `detail` is for a person."""
+    """A foreign value that is refused: `reason` is a word to count by, `detail` is for a person.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    `format` names the format of its row, as far as that was told.
+    """
+
+    def __init__(self, reason: str, detail: str, format: str | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.format = reason, detail, format
 
 
 class Twice(dict[str, Any]):

@@ -36,7 +36,7 @@ from winnow.ingest.near import Before, NearDuplicates, signature_table
 from winnow.ingest.normalise import Prompt
 from winnow.ingest.prompts import parse_prompt
 from winnow.ingest.readers import parsed
-from winnow.ingest.shapes.registry import AS_EACH_IS, How, format_of
+from winnow.ingest.shapes.registry import AS_EACH_IS, How
 from winnow.ingest.sources import SourceFile, look_for, told
 from winnow.ingest.values import Unreadable
 from winnow.records import PROMPTS, Quarantined, to_table
@@ -207,8 +207,8 @@ def sort_rows(
         left = iter(rows)
         while piece := list(islice(left, _PIECE)):
             whole = [row for row in piece if row.fault is None]
-            formats.update(_format_name(row, how) for row in whole)
             ahead.extend(_prompt_or_fault(row, max_chars, how) for row in whole)
+            formats.update(getattr(each, "format", None) or "none" for each in ahead)
             earlier.clear()
             earlier.update(_earlier_places(whole, ahead, accepted))
             if near is not None:
@@ -234,15 +234,6 @@ def sort_rows(
     sorted_rows = list(parsed(read_ahead(), new_prompt, STAGE))
     quarantined = [row for row in sorted_rows if isinstance(row, Quarantined)]
     return [row for row in sorted_rows if isinstance(row, Prompt)], quarantined
-
-
-def _format_name(row: RawRow, how: How) -> str:
-    """What a row's format is called, for a count: `none` of one that has none, or another one."""
-    try:
-        found, _ = format_of(row.value, how)
-    except Exception:  # Told where the row is read.
-        found = None
-    return found.name if found else "none"
 
 
 def _prompt_or_fault(row: RawRow, max_chars: int, how: How) -> Prompt | Exception:

@@ -155,7 +155,7 @@ def mended_prompt(example: Example, *, skips_opening: bool = False) -> Example:
             joined.append(turn)
     for place, turn in enumerate(joined, start=1):
         _check(turn, f"turn {place}", is_last=place == len(joined))
-    ordered = _in_order_of_calls(joined)
+    ordered = _in_order_of_calls(joined) if any(turn.answers for turn in joined) else joined
     if ordered != joined:
         changed.add("results_ordered")
     example.prompt = ordered

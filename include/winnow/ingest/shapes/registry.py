@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from winnow.ingest.normalise import PROMPT_COLUMNS
@@ -14,14 +15,19 @@ from winnow.ingest.values import Twice, Unreadable, columns_of, is_absent, kind,
 AUTO = "auto"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Format:
-    """A shape of rows: the columns that it has besides a prompt's own, its sign, its reader."""
+    """A shape of rows: the columns that it has beside a prompt's own, its sign, its reader."""
 
     name: str
     columns: tuple[str, ...]
     fits: Callable[[Mapping[str, Any]], bool]
     read: Callable[[Mapping[str, Any]], Example]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All columns of a row that are read."""
+        return tuple(dict.fromkeys([*PROMPT_COLUMNS, *self.columns]))
 
 
 _ALL = (
@@ -54,6 +60,7 @@ FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}
 
 COLUMNS = tuple(dict.fromkeys([*PROMPT_COLUMNS, *(c for each in _ALL for c in each.columns)]))
 """Columns of a file of prompts that are read, whatever its format."""
+_KNOWN = frozenset(COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ def format_of(value: Any, how: How = AS_EACH_IS) -> tuple[Format | None, Mapping
     if not isinstance(value, Mapping):
         raise Unreadable("wrong_type", f"a row must be an object, not {kind(value)}")
     row = _renamed(value, how.columns)
-    there = {name: _seen(row[name]) for name in COLUMNS if name in row and not is_absent(row[name])}
+    there = {k: _seen(v) for k, v in row.items() if k in _KNOWN and not is_absent(v)}
     found = next((each for each in _ALL if each.fits(there)), None)
     if how.format == AUTO or (found is not None and found.name == how.format):
         return found, row
@@ -97,6 +104,7 @@ def format_of(value: Any, how: How = AS_EACH_IS) -> tuple[Format | None, Mapping
         "other_format",
         f"the row is no `{named.name}`: {looks}; set `ingest.format` to `auto` or to what the "
         "file is, or name its columns in `ingest.columns`",
+        found.name if found else None,
     )
 
 
@@ -113,9 +121,12 @@ def read_example(value: Any, how: How = AS_EACH_IS) -> tuple[Format, Example]:
             f"the row has neither `prompt` nor `messages`, but {_names(value)}; name its columns "
             "in `ingest.columns`",
         )
-    names = tuple(dict.fromkeys([*PROMPT_COLUMNS, *found.columns]))
-    tidied = columns_of(row, names)
-    example = found.read(tidied)
+    try:
+        tidied = columns_of(row, found.names)
+        example = found.read(tidied)
+    except Unreadable as fault:
+        fault.format = found.name
+        raise
     facts = {name: tidied[name] for name in PROMPT_COLUMNS if name in tidied}
     example.facts = {**facts, **example.facts}
     return found, example
