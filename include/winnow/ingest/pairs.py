@@ -1,28 +1,18 @@
-"""Responses to a prompt as people write them: one, or a pair with a known answer.
-
-A response is a text, or turns that end with the assistant's. Turns before it are the prompt, and
-must be the same for all responses of a row and in `prompt`, `messages` or `conversations`, where
-given.
-"""
+"""Pairs with a known answer, out of rows of any format that has them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from winnow.ingest.normalise import (
-    PROMPT_COLUMNS,
-    TURN_COLUMNS,
-    check_prompt,
-    normalise,
-    told_apart,
-    turns_of,
-)
-from winnow.ingest.turns import read_response
+from winnow.ingest.normalise import check_prompt
+from winnow.ingest.shapes.example import Example, as_seen
+from winnow.ingest.shapes.registry import AS_EACH_IS, COLUMNS, How, read_example
 from winnow.ingest.values import Unreadable
 
-PAIR_COLUMNS = (*PROMPT_COLUMNS, "chosen", "rejected")
+__all__ = ["PAIR_COLUMNS", "Pair", "as_seen", "judged", "pairs_of", "read_pairs"]
+
+PAIR_COLUMNS = COLUMNS
 """Columns of a file of pairs that are read."""
 
 
@@ -35,41 +25,38 @@ class Pair:
     rejected: str
 
 
-def read_pair(row: dict[str, Any], max_chars: int) -> Pair:
-    """The pair in a tidied row; prompts longer than `max_chars` are refused.
+def judged(value: Any, how: How = AS_EACH_IS) -> Example:
+    """What a row says of responses; whole, or the row is refused.
 
     Raises:
-        Unreadable: As `read_answers`; or a side shows nothing, or both look the same.
+        Unreadable: The row is no prompt, or a response or what is said of one cannot be read.
     """
-    messages, (chosen, rejected) = read_answers(row, ("chosen", "rejected"), max_chars)
-    seen = [as_seen(text) for text in (chosen, rejected)]
-    if not all(seen):
-        empty = "chosen" if not seen[0] else "rejected"
-        raise Unreadable("empty_response", f"`{empty}` holds nothing that can be seen")
-    if seen[0] == seen[1]:
-        raise Unreadable("same_text", "`chosen` and `rejected` look the same")
-    return Pair(messages, chosen, rejected)
+    _, example = read_example(value, how)
+    if example.unfit is not None:
+        raise example.unfit
+    return example
 
 
-def as_seen(text: str) -> str:
-    """What two responses share that look the same; "" of one that shows nothing."""
-    return told_apart(normalise(text)).strip()
-
-
-def read_answers(
-    row: dict[str, Any], names: Sequence[str], max_chars: int
-) -> tuple[list[dict[str, str]], list[str]]:
-    """A prompt's messages, and the responses under `names`.
+def pairs_of(example: Example, max_chars: int) -> list[Pair]:
+    """The pairs of which an example says the better side; ties are none.
 
     Raises:
-        Unreadable: There is no prompt, one is no response, or what stands before them differs.
+        Unreadable: There is none, or the prompt is none or longer than `max_chars`.
     """
-    answers = [read_response(row.get(name), name) for name in names]
-    talks = [turns_of(row)] if any(name in row for name in TURN_COLUMNS) else []
-    talks += [before for before, _ in answers if before]
-    if not talks:
-        raise Unreadable("no_prompt", "the row has neither `prompt` nor `messages`")
-    prompts = [check_prompt(turns, max_chars) for turns in talks]
-    if any(prompt != prompts[0] for prompt in prompts):
-        raise Unreadable("context_differs", "the turns before the responses are not the same")
-    return prompts[0], [text for _, text in answers]
+    texts = [candidate.text for candidate in example.candidates]
+    if len(texts) < 2:
+        raise Unreadable("no_text", "the row has no two responses, such as `chosen` and `rejected`")
+    messages = check_prompt(example.prompt, max_chars)
+    sides = [
+        (vote.first, vote.second) if vote.winner == "first" else (vote.second, vote.first)
+        for vote in example.preferences()
+        if vote.winner in ("first", "second")
+    ]
+    if not sides:
+        raise Unreadable("no_preference", "nothing says which response is the better one")
+    return [Pair(messages, texts[better], texts[worse]) for better, worse in sides]
+
+
+def read_pairs(value: Any, max_chars: int) -> list[Pair]:
+    """The pairs in a row; raises as `judged` and `pairs_of`."""
+    return pairs_of(judged(value), max_chars)

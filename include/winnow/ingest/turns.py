@@ -91,24 +91,6 @@ def said_aloud(turn: Turn) -> Turn:
     return replace(turn, text=text, thought=told)
 
 
-def read_response(raw: Any, name: str) -> tuple[list[Turn], str]:
-    """What was said before a response, and the response: a text, or a talk that ends with it.
-
-    Raises:
-        Unreadable: It is neither, or the last turn is not the assistant's.
-    """
-    if raw is None:
-        raise Unreadable("no_text", f"`{name}` must be a text or turns")
-    if isinstance(raw, str):
-        return [], raw
-    if isinstance(raw, dict) and {"role", "from"} & raw.keys():
-        raw = [raw]
-    turns = read_turns(raw, name)
-    if not turns or turns[-1].role != "assistant":
-        raise Unreadable("last_turn_not_assistant", f"the last turn of `{name}` is no assistant's")
-    return turns[:-1], turns[-1].text
-
-
 def text_of(content: Any, where: str) -> str:
     """The text of a content: itself, or its parts one after another.
 

@@ -1,8 +1,9 @@
 """Gold: pairs of which a team knows the better response, asked among the others unannounced.
 
 A row holds `prompt` (a text, or turns) or `messages`, `chosen` and `rejected` (a text, or turns
-that end with the assistant's), and optionally `dimension`. Further columns are ignored, so rows of
-a published dataset are gold as they are.
+that end with the assistant's), and optionally `dimension`; or it is of another format that says
+which of two responses is the better one. Further columns are ignored, so rows of a published
+dataset are gold as they are.
 
 What always holds: rows = items + quarantined. Ids are by content, so the same row is the same item
 in any file.
@@ -13,9 +14,9 @@ from __future__ import annotations
 from winnow.ids import pair_id, response_id
 from winnow.ingest.formats.raw import Data, RawRow
 from winnow.ingest.normalise import prompt_identity, read_fact
-from winnow.ingest.pairs import PAIR_COLUMNS, as_seen, read_pair
+from winnow.ingest.pairs import PAIR_COLUMNS, as_seen, judged, pairs_of
 from winnow.ingest.readers import parsed, read_rows
-from winnow.ingest.values import Unreadable, columns_of
+from winnow.ingest.values import Unreadable
 from winnow.label.shown import ShownPair
 from winnow.label.vendor import Message
 from winnow.records import Quarantined
@@ -33,9 +34,13 @@ def read_gold(file: str, data: Data) -> tuple[list[ShownPair], list[Quarantined]
     items: dict[tuple[str, frozenset[str]], tuple[str, ShownPair]] = {}
 
     def new_item(raw: RawRow) -> ShownPair:
-        row = columns_of(raw.value, PAIR_COLUMNS)
-        dimension = read_fact(row, "dimension")
-        pair = read_pair(row, MAX_CHARS)
+        example = judged(raw.value)
+        dimension = read_fact(example.facts, "dimension")
+        pair, *more = pairs_of(example, MAX_CHARS)
+        if more:
+            raise Unreadable(
+                "several_pairs", f"the row says it of {len(more) + 1} pairs; write one"
+            )
         prompt = prompt_identity(pair.messages, None)
         (first_id, first), (second_id, second) = sorted(
             (response_id(prompt, text), text) for text in (pair.chosen, pair.rejected)

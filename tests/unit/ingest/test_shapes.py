@@ -501,7 +501,7 @@ def test_what_is_about_places_to_fill_in_is_no_place_to_fill_in() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (changed("hh", chosen=f"{HH}Bad."), "identical_responses"),
+        (changed("hh", chosen=f"{HH}Bad."), "same_text"),
         (changed("hh", chosen=f"{HH}\u200b"), "empty_response"),
         (changed("hh", chosen=f"{HH}x Human: y"), "marker_in_turn"),
         (changed("texts", chosen="<think>never ends"), "empty_response"),
@@ -533,6 +533,13 @@ def test_what_is_no_preference_is_none() -> None:
     assert [vote.winner for vote in both_bad.votes] == ["both_bad"]
     longer = changed("arena", conversation_a=[*SIDES[0], *TALK])
     assert not read_example(longer)[1].votes, "a vote on two different talks"
+
+
+def test_a_column_whose_inside_is_all_null_is_absent() -> None:
+    nulls = {"role": None, "content": None}
+    assert read(changed("tulu", chosen=nulls, rejected=nulls)).messages == TALK
+    found, example = read_example(changed("tulu", chosen=nulls))
+    assert (found.name, example.candidates) == ("prompts", [])
 
 
 def test_columns_by_another_name() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from winnow.ingest.pairs import read_pair
+from winnow.ingest.pairs import read_pairs
 from winnow.ingest.prompts import parse_prompt
-from winnow.ingest.values import Unreadable, columns_of
+from winnow.ingest.values import Unreadable
 
 CALL = {"name": "f", "arguments": {"b": 1, "a": "x"}}
 TALK = [
@@ -88,7 +88,7 @@ Q = said("user", "2 + 2?")
     ],
 )
 def test_a_pair_in_any_shape_is_one_pair(row: dict[str, Any]) -> None:
-    pair = read_pair(row, 100)
+    [pair] = read_pairs(row, 100)
     assert (pair.messages, pair.chosen, pair.rejected) == (Q, "4", "5")
 
 
@@ -110,4 +110,4 @@ def test_a_pair_in_any_shape_is_one_pair(row: dict[str, Any]) -> None:
 def test_a_pair_that_is_none_says_why(change: dict[str, Any], reason: str) -> None:
     row = {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", **change}
     with pytest.raises(Unreadable, match=reason):
-        read_pair(columns_of(row, ["prompt", "chosen", "rejected"]), 100)
+        read_pairs(row, 100)

@@ -59,6 +59,10 @@ def test_messages_and_rows_of_a_published_dataset_are_gold_as_they_are() -> None
         (lines({"prompt": "q", "chosen": [], "rejected": "5"}), "no_text"),
         (lines({"prompt": "q", "chosen": "5\u200b ", "rejected": "5"}), "same_text"),
         (lines(ROW), "gold_repeated"),
+        (
+            lines({"prompt": "q", "answers": [{"answer": a, "rank": a} for a in "123"]}),
+            "several_pairs",
+        ),
         (lines({"prompt": "2 + 2?", "chosen": "5", "rejected": "4"}), "gold_contradicts"),
     ],
 )

@@ -52,6 +52,40 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def test_rows_of_known_formats_bring_all_their_responses(tmp_path: Path) -> None:
+    said = [row["response"] for row in responses(n_prompts=2)]
+    completions = [{"model": f"m{k}", "response": text, "overall_score": 3 + k % 3}
+                   for k, text in enumerate(said[:8])]  # fmt: skip
+    pool = [
+        {"instruction": "why is number 0 so?", "completions": completions},
+        {"instruction": "why is number 1 so?", "output": said[8:]},
+        {"instruction": "nothing is said to it"},
+        {"instruction": "why?", "output": ["I am {{name}}.", "x"]},
+    ]
+    turns = "\n\nHuman: why is number 0 so?\n\nAssistant: "
+    known = [
+        {"chosen": turns + said[0], "rejected": turns + said[1]},
+        {"chosen": turns + said[0], "rejected": turns + said[0]},
+        {
+            "prompt": "why?",
+            "answers": [{"answer": text, "rank": rank} for rank, text in enumerate(said[:3])],
+        },
+        {"prompt": "why?", "response_1": "x", "response_2": "y", "preference_strength": 0},
+    ]
+    pools, bought = write(tmp_path / "p.jsonl", pool), write(tmp_path / "k.jsonl", known)
+    done = select_file(pools, tmp_path / "out.jsonl", RULES, bought)
+    assert done.rows_in == 8
+    assert [(row.file, row.line, row.reason) for row in done.refused] == [
+        ("p.jsonl", 3, "no_text"),
+        ("p.jsonl", 4, "placeholder"),
+        ("k.jsonl", 2, "same_text"),
+        ("k.jsonl", 4, "no_preference"),
+    ]
+    asked = {row["prompt"] for row in done.comparisons}
+    assert asked == {"why is number 0 so?", "why is number 1 so?"}
+    assert "without scores" in done.note, "Alpaca's outputs have none"
+
+
 def test_comparisons_hold_both_texts_and_why(tmp_path: Path) -> None:
     pool = write(tmp_path / "pool.jsonl", responses())
     done = select_file(pool, tmp_path / "out.jsonl", RULES, None)
@@ -232,7 +266,7 @@ def test_an_input_that_gives_nothing_says_why(tmp_path: Path, rows: list[Any], w
         select_file(path, tmp_path / "out.jsonl", RULES, None)
     good = write(tmp_path / "good.jsonl", responses())
     if "two responses" not in why:
-        with pytest.raises(Fatal, match=re.sub("no_.*", "no_text", why)):
+        with pytest.raises(Fatal, match=re.sub("no_text.*", "no_text", why)):
             select_file(good, tmp_path / "out.jsonl", RULES, path)
 
 

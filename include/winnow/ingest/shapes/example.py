@@ -20,9 +20,6 @@ from winnow.ingest.values import Unreadable, kind, read_json, shown
 
 Winner = Literal["first", "second", "tie", "both_bad"]
 
-ABSENT = -100
-"""What stands in HelpSteer's files for a rating that nobody gave."""
-
 
 _CURSOR = "\u258c"
 _BANNERS = (
@@ -107,7 +104,7 @@ class Example:
             return
         texts = [as_seen(self.candidates[k].text) for k in (first, second)]
         if texts[0] == texts[1]:
-            fault = Unreadable("identical_responses", "both responses look the same")
+            fault = Unreadable("same_text", "both responses look the same")
             self.unfit = self.unfit or fault
             return
         self.votes.append(Vote(first, second, winner, strength))
@@ -203,7 +200,7 @@ def talk_of(raw: Any, name: str) -> tuple[list[Turn], Turn]:
     if isinstance(raw, Turn):
         return [], raw
     if raw is None:
-        raise Unreadable("empty_response", f"`{name}` is not there")
+        raise Unreadable("no_text", f"`{name}` is not there")
     if isinstance(raw, dict) and {"role", "from"} & raw.keys():
         raw = [raw]
     turns = [Turn("assistant", raw)] if isinstance(raw, str) else read_turns(raw, name)
@@ -220,13 +217,9 @@ def context_of(row: Mapping[str, Any], *talks: Any) -> list[Turn]:
     """The turns before responses that are whole talks, such as `chosen`; [] where none is.
 
     Raises:
-        Unreadable: They differ, or cannot be read.
+        Unreadable: They differ, cannot be read, or do not end with one answer.
     """
-    contexts = []
-    for raw in talks:
-        if isinstance(raw, list | dict):
-            turns = [raw] if isinstance(raw, dict) and {"role", "from"} & raw.keys() else raw
-            contexts.append(split(read_turns(turns, "a response"))[0])
+    contexts = [talk_of(raw, "a response")[0] for raw in talks if isinstance(raw, list | dict)]
     if any(not same_talk(each, contexts[0]) for each in contexts):
         raise Unreadable("context_differs", "the turns before the responses are not the same")
     return contexts[0] if contexts else []
@@ -244,7 +237,7 @@ def as_seen(text: str) -> str:
 
 
 def number(raw: Any, name: str) -> float | None:
-    """A number, or the text of one; None of what stands for none: null, -100, "N/A", "".
+    """A number, or the text of one; None of what stands for none: null, "N/A", "".
 
     Raises:
         Unreadable: It is something else.
@@ -257,7 +250,7 @@ def number(raw: Any, name: str) -> float | None:
         value = math.nan
     if not math.isfinite(value):
         raise Unreadable("wrong_score", f"`{name}` is no number: {shown(raw)}")
-    return None if value == ABSENT else value
+    return value
 
 
 def spared(example: Example, read: Callable[[], None]) -> None:

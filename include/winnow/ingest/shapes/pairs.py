@@ -34,13 +34,18 @@ _SIDES = (
     ("preferred_output", "non_preferred_output"),
     ("response_j", "response_k"),
 )
-_SCORES = (
+_TOLD_APART_BY = (
     ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
     ("chosen_avg_rating", "rejected_avg_rating"),
     ("chosen-rating", "rejected-rating"),
+)
+"""Scores by which it was told which side is the better one."""
+_SCORES = (
+    *_TOLD_APART_BY,
+    ("chosen_score", "rejected_score"),
     ("chosen_reward", "rejected_reward"),
 )
+"""The others are a reward model's word on a side, which may be wrong."""
 _MODELS = (("chosen_model", "rejected_model"), ("chosen-model", "rejected-model"))
 _ASKED = ("context", "question", "raw_text", "instruction", "input", "history", "functions")
 
@@ -64,7 +69,7 @@ def is_hh(row: Row) -> bool:
 
 def is_binarized(row: Row) -> bool:
     """Two sides with the scores by which they were told apart."""
-    return _sides(row) is not None and any(a in row and b in row for a, b in _SCORES)
+    return _sides(row) is not None and any(a in row and b in row for a, b in _TOLD_APART_BY)
 
 
 def is_pair(row: Row) -> bool:
@@ -94,9 +99,8 @@ def read_hh(row: Row) -> Example:
     example = mended_prompt(Example(context))
 
     def read() -> None:
-        for answer in (chosen, rejected):
-            check_whole([answer or Turn("assistant", ""), Turn("user", "-")])
         places = [example.add(chosen, "chosen"), example.add(rejected, "rejected")]
+        check_whole([Turn("assistant", said.text) for said in example.candidates])
         example.vote(places, "first")
 
     spared(example, read)
@@ -115,7 +119,7 @@ def read_pair(row: Row) -> Example:
     sides = [answer_text(row.get(name)) for name in names]
     row = {**row, **row["input"]} if isinstance(row.get("input"), dict) else row
     context = context_of(row, *sides)
-    example = _asked(row, context)
+    example = asked_before(row, context)
     mended_prompt(example)
 
     def read() -> None:
@@ -126,7 +130,7 @@ def read_pair(row: Row) -> Example:
             example.add(split_off(raw) if context else raw, name, model=model, score=score)
             for raw, name, model, score in zip(sides, names, models, scores, strict=True)
         ]
-        better, worse = scores
+        better, worse = (number(raw, "score") for raw in _beside(row, _TOLD_APART_BY))
         if better is None or worse is None or better > worse:
             example.vote(places, "first")
         elif better == worse:
@@ -144,17 +148,19 @@ def split_off(raw: Any) -> Any:
     return raw[-1:] if isinstance(raw, list) else raw
 
 
-def _asked(row: Row, context: list[Turn]) -> Example:
-    """The prompt of a pair, from its sides, its own column, or both, where they agree."""
+def asked_before(row: Row, context: list[Turn]) -> Example:
+    """What was asked before responses: their own turns, a prompt's column, or both, which agree."""
     try:
         example = asked_in(row)
     except Unreadable as fault:
         if fault.reason != "no_prompt" or not context:
             raise
         return Example(context, tools=row.get("tools"))
+    own, answer, _ = split(example.prompt)
     if not context:
+        # A talk that ends with an answer stands beside responses of its own.
+        example.prompt = own if answer is not None and own else example.prompt
         return example
-    own, _, _ = split(example.prompt)
     seen = as_seen(own[-1].text) if own else ""
     bare = [turn for turn in context if turn.role != "system"]
     is_one = same_talk(own, context) or same_talk(own, bare)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from winnow.ingest.normalise import TURN_COLUMNS
 from winnow.ingest.shapes.example import (
     Example,
     Winner,
@@ -16,7 +17,7 @@ from winnow.ingest.shapes.example import (
     split,
 )
 from winnow.ingest.shapes.markup import extra_turns
-from winnow.ingest.shapes.pairs import split_off
+from winnow.ingest.shapes.pairs import asked_before, split_off
 from winnow.ingest.shapes.talks import SYSTEMS, asked_in
 from winnow.ingest.values import Unreadable, shown
 
@@ -38,6 +39,8 @@ POOL_COLUMNS = (
     *(f"score_A{k}" for k in range(4)),
 )
 
+_ABSENT = -100
+"""What stands in HelpSteer's files for a rating that nobody gave."""
 _SUSPECT_SCORE, _LOW_RATING = 10, 4
 _PAIRED = (("response1", "response2"), ("response_1", "response_2"))
 
@@ -129,10 +132,10 @@ def read_nectar(row: Row) -> Example:
 
 def is_pool(row: Row) -> bool:
     """Responses beside a prompt, under the names that trainers give them."""
-    asked = "prompt" in row or "context" in row
-    return asked and any(
-        name in row
-        for name in ("all_generated_responses", "A0", "completion", "completions", "response")
+    asked = any(name in row for name in (*TURN_COLUMNS, "context"))
+    names = ("all_generated_responses", "A0", "completion", "completions", "response")
+    return isinstance(row.get("response"), list | dict) or (
+        asked and any(name in row for name in names)
     )
 
 
@@ -141,15 +144,12 @@ def read_pool(row: Row) -> Example:
     talks = [row[f"A{k}"] for k in range(4) if f"A{k}" in row]
     if isinstance(row.get("response"), list | dict):
         talks.append(row["response"])
-    context = context_of(row, *talks)
-    example = asked_in(row)
-    if context and len(split(example.prompt)[0]) < len(context):
-        example.prompt = context
-    mended_prompt(example)
+    example = mended_prompt(asked_before(row, context_of(row, *talks)))
 
     def read() -> None:
-        scores = row.get("all_rm_scores") or []
-        for place, raw in enumerate(row.get("all_generated_responses") or ()):
+        scores = listed(row.get("all_rm_scores", []), "all_rm_scores")
+        said = listed(row.get("all_generated_responses", []), "all_generated_responses")
+        for place, raw in enumerate(said):
             score = scores[place] if place < len(scores) else None
             example.add(raw, "all_generated_responses", score=number(score, "score"))
         for k in range(4):
@@ -200,7 +200,7 @@ def _completion(example: Example, raw: Mapping[str, Any], model: str | None) -> 
 
 def _ratings(row: Row) -> dict[str, float]:
     given = {name: number(row.get(name), name) for name in RATED}
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value not in (None, _ABSENT)}
 
 
 def _nemo_line(row: Row) -> Example:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -123,6 +123,10 @@ def read_example(value: Any, how: How = AS_EACH_IS) -> tuple[Format, Example]:
         )
     try:
         tidied = columns_of(row, found.names)
+        if not found.fits(tidied):
+            # A column whose inside is all null is absent: without it the row is another one.
+            nulls = [name for name in found.names if name in row and name not in tidied]
+            return read_example(_without(row, nulls), How(how.format))
         example = found.read(tidied)
     except Unreadable as fault:
         fault.format = found.name
@@ -140,6 +144,14 @@ def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str,
     twice = row.names if isinstance(row, Twice) else frozenset()
     renamed.names = twice | {ours for ours, theirs in given.items() if theirs in twice}
     return renamed
+
+
+def _without(row: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
+    left = Twice({name: value for name, value in row.items() if name not in names})
+    if len(left) == len(row):
+        raise Unreadable("wrong_type", "its columns hold what their format does not")
+    left.names = row.names if isinstance(row, Twice) else frozenset()
+    return left
 
 
 def _seen(value: Any) -> Any:

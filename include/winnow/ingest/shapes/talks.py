@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from winnow.ingest.normalise import TURN_COLUMNS
-from winnow.ingest.shapes.example import Example, mended_prompt, split
+from winnow.ingest.shapes.example import Example, listed, mended_prompt, split
 from winnow.ingest.shapes.markup import is_marked, unmarked
 from winnow.ingest.turns import Turn, read_turns, text_of
 from winnow.ingest.values import Unreadable, kind, read_json
@@ -129,7 +129,7 @@ def instruction_turns(row: Row) -> list[Turn]:
     """Alpaca's `instruction` and `input`, after the rounds of `history`."""
     before = [
         turn
-        for asked, said in map(_round, row.get("history") or ())
+        for asked, said in map(_round, listed(row.get("history", []), "history"))
         for turn in (Turn("user", asked), Turn("assistant", said))
     ]
     given = row.get("input")

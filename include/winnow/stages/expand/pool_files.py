@@ -3,12 +3,13 @@
 A row is a response: `prompt` (a text or turns) and `response` (a text, or turns that end with it),
 and where known a `vector` (its embedding, of one length in all rows), a `score` or `reward` (a
 reward model's word on it), the `model` that wrote it, and a `language` or `topic` to put floors on.
+Or it is of a known format (`winnow.ingest.shapes`) and brings all its responses.
 Preferences that were bought before (`prompt`, `chosen`, `rejected`, as trainers read them) teach
 the reward model; without any, pairs are chosen on the scores, or by diversity. They are compared by
 vectors where both sides have one, in `chosen_vector` and `rejected_vector` or as responses of the
 pools; by scores likewise.
 
-Always holds: rows in = responses read + rows refused, each with file, line and reason; the same
+Always holds: rows in = rows read + rows refused, each with file, line and reason; the same
 files give the same bytes.
 """
 
@@ -30,9 +31,10 @@ from winnow.errors import Fatal
 from winnow.expand.text_features import text_features
 from winnow.ids import pair_id, response_id
 from winnow.ingest.formats.raw import RawRow
-from winnow.ingest.normalise import PROMPT_COLUMNS, prompt_identity, read_tools
-from winnow.ingest.pairs import PAIR_COLUMNS, read_answers, read_pair
+from winnow.ingest.normalise import check_prompt, prompt_identity, read_tools
+from winnow.ingest.pairs import judged, pairs_of
 from winnow.ingest.readers import ENDINGS, is_read, parsed, read_rows
+from winnow.ingest.shapes.registry import COLUMNS
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.records import Quarantined
 from winnow.reward import Block, Blocks, centre, fit, fit_projection, prior_of
@@ -44,11 +46,11 @@ from winnow.select.screen import answers_nothing, near_duplicates
 WRITTEN = (".jsonl", ".parquet")
 """Endings of the file that is written."""
 
-POOL_COLUMNS = (*PROMPT_COLUMNS, "response", "vector", "score", "reward", "model", "topic")
-PREFERENCE_COLUMNS = (
-    *(*PAIR_COLUMNS, "chosen_vector", "rejected_vector"),
-    *("chosen_score", "rejected_score"),
-)
+OWN_COLUMNS = ("response", "vector", "score", "reward", "model", "topic")
+"""Columns of a row that is one response."""
+BESIDE_COLUMNS = ("chosen_vector", "rejected_vector", "chosen_score", "rejected_score")
+POOL_COLUMNS = (*COLUMNS, *OWN_COLUMNS)
+PREFERENCE_COLUMNS = (*COLUMNS, *BESIDE_COLUMNS)
 
 _TOLD = ("rank", "reason", "info_gain", "decision_gain", "p_first", "propensity")
 """What a comparison tells of why it was chosen."""
@@ -64,7 +66,10 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """One row of a pool file; `vector` is an embedding (c,), `score` a reward model's (1,)."""
+    """A response; `vector` is an embedding (c,), `score` a reward model's (1,).
+
+    `is_own`: its row is this response; else it is one of a row of a known format.
+    """
 
     prompt_id: str
     prompt: str
@@ -75,11 +80,12 @@ class Response:
     score: Vector | None
     strata: tuple[str, ...]
     line: int
+    is_own: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preference:
-    """One row of a file of preferences; `chosen_id` is the response's id, were it in a pool."""
+    """What a row says of two responses; `chosen_id` is the response's id, were it in a pool."""
 
     prompt: str
     chosen: str
@@ -132,11 +138,13 @@ def select_file(pools: Path, out: Path, rules: Rules, preferences: Path | None) 
     if out.suffix not in WRITTEN:
         raise Fatal(f"{out}: the ending must be one of {', '.join(WRITTEN)}.")
     needs = "a response: a row needs `prompt` and `response`"
-    responses, refused = _rows(pools, POOL_COLUMNS, _response)
+    n_rows, responses, refused = _rows(pools, POOL_COLUMNS, _responses)
+    responses, unscored = _scored_alike(responses)
     known: list[Preference] = []
     wrong: list[Quarantined] = []
     if preferences is not None:
-        known, wrong = _rows(preferences, PREFERENCE_COLUMNS, _preference)
+        n_known, known, wrong = _rows(preferences, PREFERENCE_COLUMNS, _preferences)
+        n_rows += n_known
     beside = Path(f"{out}.quarantine.jsonl")
     beside.unlink(missing_ok=True)
     if refused or wrong:
@@ -147,20 +155,21 @@ def select_file(pools: Path, out: Path, rules: Rules, preferences: Path | None) 
         _check_given(preferences, known, wrong, needs)
     comparisons, note = _choose(responses, known, rules)
     _write(out, comparisons)
-    n_rows = len(responses) + len(known) + len(refused) + len(wrong)
+    note = " ".join(part for part in (unscored, note) if part)
     return Selected(n_rows, comparisons, [*refused, *wrong], note)
 
 
 def _rows(
-    path: Path, columns: Sequence[str], parse: Callable[[RawRow], Row]
-) -> tuple[list[Row], list[Quarantined]]:
-    """What `parse` makes of each row, and the rows of which it makes nothing."""
+    path: Path, columns: Sequence[str], parse: Callable[[RawRow], list[Row]]
+) -> tuple[int, list[Row], list[Quarantined]]:
+    """How many rows there are, what `parse` makes of them, and those of which it makes nothing."""
     try:
         rows = list(parsed(read_rows(path.name, path, columns), parse, "select"))
     except OSError as error:
         raise Fatal(f"{path} cannot be read: {error.strerror}.") from error
     refused = [row for row in rows if isinstance(row, Quarantined)]
-    return [row for row in rows if not isinstance(row, Quarantined)], refused
+    read = [each for row in rows if not isinstance(row, Quarantined) for each in row]
+    return len(rows), read, refused
 
 
 def _check_given(
@@ -175,38 +184,70 @@ def _check_given(
     raise Fatal(f"None of the {len(refused)} rows of {path} is {needs}. The first: {first}.")
 
 
-def _response(raw: RawRow) -> Response:
-    row = columns_of(raw.value, POOL_COLUMNS)
-    messages, (text,) = read_answers(row, ["response"], _MAX_PROMPT_CHARS)
-    prompt = prompt_identity(messages, read_tools(row.get("tools")))
-    return Response(
-        prompt,
-        _shown(messages),
-        response_id(prompt, text),
-        text,
-        str(row.get("model", "")),
-        _vector(row, "vector"),
-        _score(row, "score" if "score" in row else "reward"),
-        tuple(f"{name}:{row[name]}" for name in ("language", "topic") if name in row),
-        raw.line,
+def _responses(raw: RawRow) -> list[Response]:
+    """The responses of a row: its `response` with what stands beside it, or all of its format."""
+    example = judged(raw.value)
+    if not example.candidates:
+        raise Unreadable("no_text", "the row has no response")
+    messages = check_prompt(example.prompt, _MAX_PROMPT_CHARS)
+    prompt = prompt_identity(messages, read_tools(example.tools))
+    row = columns_of(raw.value, OWN_COLUMNS)
+    is_own = "response" in row
+    vector = _vector(row, "vector") if is_own else None
+    own_score = _score(row, "score" if "score" in row else "reward") if is_own else None
+    facts = {**row, **example.facts}
+    strata = tuple(f"{name}:{facts[name]}" for name in ("language", "topic") if facts.get(name))
+    return [
+        Response(
+            prompt,
+            _shown(messages),
+            response_id(prompt, said.text),
+            said.text,
+            str(row.get("model", "")) if is_own else said.model or "",
+            vector,
+            own_score if is_own or said.score is None else np.array([said.score]),
+            strata,
+            raw.line,
+            is_own,
+        )
+        for said in example.candidates
+    ]
+
+
+def _preferences(raw: RawRow) -> list[Preference]:
+    example = judged(raw.value)
+    prompt = prompt_identity(
+        check_prompt(example.prompt, _MAX_PROMPT_CHARS), read_tools(example.tools)
     )
-
-
-def _preference(raw: RawRow) -> Preference:
-    row = columns_of(raw.value, PREFERENCE_COLUMNS)
-    pair = read_pair(row, _MAX_PROMPT_CHARS)
-    prompt = prompt_identity(pair.messages, read_tools(row.get("tools")))
-    return Preference(
-        _shown(pair.messages),
-        pair.chosen,
-        pair.rejected,
-        response_id(prompt, pair.chosen),
-        response_id(prompt, pair.rejected),
+    row = columns_of(raw.value, BESIDE_COLUMNS)
+    beside = [
         _vector(row, "chosen_vector"),
         _vector(row, "rejected_vector"),
         _score(row, "chosen_score"),
         _score(row, "rejected_score"),
-    )
+    ]
+    return [
+        Preference(
+            _shown(pair.messages),
+            pair.chosen,
+            pair.rejected,
+            response_id(prompt, pair.chosen),
+            response_id(prompt, pair.rejected),
+            *beside,
+        )
+        for pair in pairs_of(example, _MAX_PROMPT_CHARS)
+    ]
+
+
+def _scored_alike(responses: Sequence[Response]) -> tuple[list[Response], str]:
+    """Responses of formats whose scores are missing in some without any; and what is said then."""
+    brought = [each for each in responses if not each.is_own]
+    n_scored = sum(each.score is not None for each in brought)
+    if n_scored == len(brought):
+        return list(responses), ""
+    without = [each if each.is_own else replace(each, score=None) for each in responses]
+    note = "Some responses have no score: the reward model does without scores." if n_scored else ""
+    return without, note
 
 
 def _shown(messages: Sequence[Mapping[str, str]]) -> str:
