@@ -29,6 +29,8 @@ from winnow.batch import Artifact
 from winnow.campaign import Judge, Label
 from winnow.ids import content_id, seed_from, task_id
 from winnow.ingest.pairs import as_seen
+from winnow.label.definitions import ROLE as TOOLS
+from winnow.label.definitions import told_tools
 from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold, places_of_pairs
 from winnow.label.vendor import Message, RankedResponse, RankingRequest, TaskRequest
@@ -160,7 +162,7 @@ def build_tasks(
         Corrupt: A comparison names a response or prompt that is not there.
     """
     texts = {row["response_id"]: plain_text(row["message"] or "") for row in responses}
-    messages = {row["prompt_id"]: messages_of(row["messages"]) for row in prompts}
+    messages = {row["prompt_id"]: messages_of(row["messages"], row.get("tools")) for row in prompts}
     offered = (of_comparison(comparison, texts, messages) for comparison in comparisons)
     with tempfile.TemporaryDirectory(prefix="winnow-tasks-") as folder:
         draft = draft_tasks(enumerate(offered), gold, label, seed, held, Path(folder))
@@ -260,10 +262,12 @@ _REQUEST = (
 )
 
 
-def messages_of(turns: Iterable[Row]) -> tuple[Message, ...]:
-    """A prompt's turns as plain text."""
-    return tuple(
-        Message(plain_text(turn["role"]), plain_text(turn["content"] or "")) for turn in turns
+def messages_of(turns: Iterable[Row], tools: str | None = None) -> tuple[Message, ...]:
+    """A prompt's turns as plain text, behind the definitions of its tools, where it has any."""
+    told = told_tools(tools)
+    return (
+        *([Message(TOOLS, plain_text(told))] if told else []),
+        *(Message(plain_text(turn["role"]), plain_text(turn["content"] or "")) for turn in turns),
     )
 
 
@@ -399,7 +403,8 @@ _Content = tuple[tuple[str, ...], frozenset[str]]
 
 def _content(pair: ShownPair) -> _Content:
     """What two equal pairs share even where one prompt was not normalised."""
-    turns = tuple(as_seen(message.content) for message in pair.messages)
+    # Batches of earlier versions were asked without definitions.
+    turns = tuple(as_seen(turn.content) for turn in pair.messages if turn.role != TOOLS)
     return turns, frozenset((as_seen(pair.first), as_seen(pair.second)))
 
 

@@ -20,6 +20,7 @@ from winnow.label.vendor import BatchStatus
 from winnow.progress import progress
 from winnow.stages import label, publish
 from winnow.stages.label.late import bill_of, collected_bill, keep_late, late_answers
+from winnow.stages.label.offered import offered
 from winnow_airflow import waiting
 
 from ...fabricated import fabricate
@@ -49,6 +50,23 @@ def test_nothing_is_bought_over_the_budget(night: Callable[..., Night]) -> None:
         label.submit(poor.batch(), poor.simulator.connect())
     assert poor.simulator.bought() == {}
     assert not label.is_submitted(poor.batch())
+
+
+def test_who_is_asked_is_told_of_the_tools_that_a_prompt_has(
+    night: Callable[..., Night], inbox: Path
+) -> None:
+    tool = {"name": "rain", "description": "Will it rain?", "parameters": {"city": "text"}}
+    row = {"prompt": "Rain in Oslo?", "tools": [{"type": "function", "function": tool}]}
+    (inbox / "b.jsonl").write_text(json.dumps(row))
+    told = night()
+    told.choose(told.batch())
+    shown = {pair.messages for _, pair in offered(told.batch())}
+    assert len(shown) == 7
+    [messages] = [each for each in shown if len(each) > 1]
+    assert [(turn.role, turn.content) for turn in messages] == [
+        ("tools", 'rain: Will it rain?\n{"parameters": {"city": "text"}}'),
+        ("user", "Rain in Oslo?"),
+    ]
 
 
 def test_a_purchase_that_is_cut_short_says_how_far_it_came_and_when(

@@ -54,7 +54,7 @@ def offered(batch: Batch, source: str = PEOPLE) -> Iterator[tuple[int, ShownPair
                     row[k]: plain_text(row[of]) for k, of in sides.items() if row[of] is not None
                 }
                 turns = row["messages"]
-                said = {} if turns is None else {row["prompt_id"]: messages_of(turns)}
+                said = {} if turns is None else {row["prompt_id"]: messages_of(turns, row["tools"])}
                 yield row["row_n"], of_comparison(row, texts, said)
 
 
@@ -73,7 +73,7 @@ def offered_rankings(batch: Batch) -> Iterator[ShownRanking]:
                     )
                 yield ShownRanking(
                     ranking_id=row["ranking_id"],
-                    messages=messages_of(row["messages"]),
+                    messages=messages_of(row["messages"], row["tools"]),
                     response_ids=tuple(row["response_ids"]),
                     texts=tuple(plain_text(texts[name]) for name in row["response_ids"]),
                     dimension=row["dimension"] or "helpfulness",
@@ -89,9 +89,9 @@ WITH texts AS (
     SELECT prompt_id, list(response_id) AS found, list(coalesce(message, '')) AS texts
     FROM compared WHERE prompt_id IN (SELECT prompt_id FROM page) GROUP BY prompt_id
 )
-SELECT page.*, coalesce(found, []) AS found, coalesce(texts, []) AS texts, messages
+SELECT page.*, coalesce(found, []) AS found, coalesce(texts, []) AS texts, messages, tools
 FROM page LEFT JOIN texts USING (prompt_id) LEFT JOIN (
-    SELECT prompt_id, messages FROM prompts WHERE prompt_id IN (SELECT prompt_id FROM page)
+    SELECT prompt_id, messages, tools FROM prompts WHERE prompt_id IN (SELECT prompt_id FROM page)
 ) USING (prompt_id) ORDER BY prompt_id
 """
 _PAIRS = 10_000
@@ -107,12 +107,12 @@ WITH texts AS (
     WHERE prompt_id >= $start AND ($end IS NULL OR prompt_id < $end)
 )
 SELECT row_n, pair_id, comparisons.prompt_id, first_id, second_id, dimension, p_first,
-    one.message AS first, other.message AS second, messages
+    one.message AS first, other.message AS second, messages, tools
 FROM comparisons
 LEFT JOIN texts AS one ON one.response_id = first_id
 LEFT JOIN texts AS other ON other.response_id = second_id
 LEFT JOIN (
-    SELECT prompt_id, messages FROM prompts
+    SELECT prompt_id, messages, tools FROM prompts
     WHERE prompt_id >= $start AND ($end IS NULL OR prompt_id < $end)
 ) AS prompts ON prompts.prompt_id = comparisons.prompt_id
 WHERE comparisons.prompt_id >= $start AND ($end IS NULL OR comparisons.prompt_id < $end)
