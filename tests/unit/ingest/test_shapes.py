@@ -329,6 +329,9 @@ def test_scores_and_ratings_are_read() -> None:
     assert rated.ratings == {"helpfulness": 3, "correctness": 4, "coherence": 4, "verbosity": 1}
     [line] = read_example(SHAPES["nemo regression"][1])[1].candidates
     assert line.ratings == {"helpfulness": 4, "correctness": 4, "coherence": 4, "complexity": 3}
+    for name in ("kto", "trl kto"):
+        [thumb] = read_example(SHAPES[name][1])[1].candidates
+        assert thumb.liked is True
     strong = read_example(SHAPES["helpsteer 3"][1])[1]
     assert [(vote.winner, vote.strength) for vote in strong.votes] == [("second", 3)]
     assert read(SHAPES["helpsteer 3"][1]).language is None, "python is no language of people"

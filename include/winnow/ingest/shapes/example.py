@@ -44,7 +44,8 @@ _TEMPLATING = re.compile(
 class Candidate:
     """A response as it is judged; what was thought before it stands apart.
 
-    `score` is of any scale, more is better; `ratings` are by name; of `rank` the lowest is best.
+    `score` is of any scale, more is better; `ratings` are by name; of `rank` the lowest is best;
+    `liked` is a thumb up or down.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Candidate:
     score: float | None = None
     ratings: Mapping[str, float] = field(default_factory=dict)
     rank: float | None = None
+    liked: bool | None = None
     thought: str = ""
 
 
@@ -234,6 +236,12 @@ def same_talk(one: Sequence[Turn], other: Sequence[Turn]) -> bool:
 def as_seen(text: str) -> str:
     """What two texts share that look the same; "" of one that shows nothing."""
     return told_apart(as_stored(text)).strip()
+
+
+def liked(row: Mapping[str, Any]) -> bool | None:
+    """The thumb up or down of KTO's rows, their `label`; None where it is none."""
+    label = row.get("label")
+    return label if isinstance(label, bool) else None
 
 
 def number(raw: Any, name: str) -> float | None:

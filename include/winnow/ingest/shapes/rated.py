@@ -10,6 +10,7 @@ from winnow.ingest.shapes.example import (
     Example,
     Winner,
     context_of,
+    liked,
     listed,
     mended_prompt,
     number,
@@ -166,7 +167,8 @@ def read_pool(row: Row) -> Example:
                 score = number(row.get("score", row.get("reward")), "score")
                 model = row.get("model")
                 model = model if isinstance(model, str) else None
-                example.add(split_off(row[name]), name, score=score, model=model)
+                about = {"score": score, "model": model, "liked": liked(row)}
+                example.add(split_off(row[name]), name, **about)
 
     spared(example, read)
     return example

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from winnow.ingest.normalise import TURN_COLUMNS
-from winnow.ingest.shapes.example import Example, listed, mended_prompt, split
+from winnow.ingest.shapes.example import Example, liked, listed, mended_prompt, split
 from winnow.ingest.shapes.markup import is_marked, unmarked
 from winnow.ingest.turns import Turn, read_turns, text_of
 from winnow.ingest.values import Unreadable, kind, read_json
@@ -17,8 +17,8 @@ from winnow.ingest.values import Unreadable, kind, read_json
 Row = Mapping[str, Any]
 
 SYSTEMS = ("system", "system_prompt")
-CHAT = ("messages", "functions", *SYSTEMS)
-SHAREGPT = ("conversations", "conversation", *SYSTEMS)
+CHAT = ("messages", "functions", "label", *SYSTEMS)
+SHAREGPT = ("conversations", "conversation", "label", *SYSTEMS)
 PROMPTS = ("turns", "question", "conversation_hash", "conversation_id", *SYSTEMS)
 
 
@@ -106,7 +106,7 @@ def _talk(row: Row, skips_opening: bool = False) -> Example:
     example.prompt = context
     mended_prompt(example, skips_opening=skips_opening)
     if answer is not None:
-        example.add(answer, "the last answer")
+        example.add(answer, "the last answer", liked=liked(row))
     return example
 
 
