@@ -72,6 +72,20 @@ def read_turns(raw: Any, name: str) -> list[Turn]:
     ]
 
 
+def as_talk(raw: Any) -> Any:
+    """A talk that is written as JSON in a column of text, as CSV holds it; all else as it is."""
+    if not (isinstance(raw, str) and raw.lstrip().startswith("[")):
+        return raw
+    try:
+        talk = read_json(raw)
+    except Unreadable:
+        return raw
+    is_talk = isinstance(talk, list) and all(
+        isinstance(turn, dict) and {"role", "from"} & turn.keys() for turn in talk
+    )
+    return tidy(talk, "turns") if talk and is_talk else raw
+
+
 def said_aloud(turn: Turn) -> Turn:
     """The turn with the thought that its text begins with, `<think>...</think>`, kept apart.
 
@@ -126,7 +140,13 @@ def _of_columns(raw: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _turns(raw: Any, where: str) -> list[Turn]:
-    """The turn that an object holds, or both of a round."""
+    """The turn that an object or its JSON holds, or both of a round."""
+    if isinstance(raw, str) and raw.lstrip().startswith("{"):
+        # What `datasets` keeps as `Json` comes back as the text of each item.
+        try:
+            raw = tidy(read_json(raw), "turn")
+        except Unreadable as fault:
+            raise Unreadable("wrong_type", f"{where} is not JSON: {fault.detail}") from None
     if isinstance(raw, dict) and not {"role", "from"} & raw.keys():
         asked, said = ([raw[name] for name in names if name in raw] for names in _ROUND)
         if asked and said:

@@ -191,6 +191,11 @@ SHAPES: dict[str, tuple[str, Row]] = {
         },
     ),
     "whole talks": ("pairs", {"chosen": SIDES[0], "rejected": SIDES[1], "source": "x"}),
+    "talks in csv": (
+        "pairs",
+        {"chosen": json.dumps(SIDES[0]), "rejected": json.dumps(SIDES[1]), "prompt": "Why?"},
+    ),
+    "json of each turn": ("openai", {"messages": [json.dumps(turn) for turn in SIDES[0]]}),
     "tulu": ("pairs", {"prompt": "Why?", "chosen": SIDES[0], "rejected": SIDES[1]}),
     "texts": ("pairs", {"prompt": "Why?", "chosen": "Good.", "rejected": "Bad."}),
     "sharegpt pairs": (
@@ -485,6 +490,7 @@ def test_parts_of_reasoning_and_calls_in_parts() -> None:
         ),
         ({"message_id": "m", "parent_id": "p", "role": "assistant", "text": "x"}, "no_question"),
         (changed("alpaca", history=[["a"]]), "wrong_type"),
+        ({"messages": ['{"role": "user"']}, "wrong_type"),
         ({"prompt": "<extra_id_1>User\na <extra_id_7> b"}, "marker_in_turn"),
         (changed("alpaca", system=3), "wrong_type"),
         ({"title": "x", "body": "y"}, "no_prompt"),

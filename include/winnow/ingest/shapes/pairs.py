@@ -22,7 +22,7 @@ from winnow.ingest.shapes.example import (
 )
 from winnow.ingest.shapes.markup import answer_text, begins_as_hh, check_whole, hh_turns
 from winnow.ingest.shapes.talks import SYSTEMS, asked_in
-from winnow.ingest.turns import Turn
+from winnow.ingest.turns import Turn, as_talk
 from winnow.ingest.values import Unreadable
 
 Row = Mapping[str, Any]
@@ -116,7 +116,7 @@ def read_pair(row: Row) -> Example:
     names = _sides(row)
     if names is None:
         return _shp(row)
-    sides = [answer_text(row.get(name)) for name in names]
+    sides = [as_talk(answer_text(row.get(name))) for name in names]
     row = {**row, **row["input"]} if isinstance(row.get("input"), dict) else row
     context = context_of(row, *sides)
     example = asked_before(row, context)
