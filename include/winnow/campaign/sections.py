@@ -422,6 +422,11 @@ class Label(Settings):
         default_factory=list, max_length=10, description="Rated 1 to 5 for both sides as well"
     )
     second_vote_share: Share = setting(0.15, "Share of pairs that two annotators judge")
+    second_votes: Literal["uniform", "disagreement"] = setting(
+        "uniform",
+        "Which pairs they are: drawn evenly, or half of them so and half by how likely the model "
+        "holds it that two people differ, once its gate is open; see docs/labelling_vendors.md",
+    )
     third_votes: bool = setting(True, "Where two disagree a third one is asked")
     repeat_share: Share = setting(
         0.0, "Share of pairs shown to the same annotator again, sides swapped"
@@ -472,6 +477,8 @@ class Label(Settings):
             raise ValueError(
                 f"vendor {self.vendor} cannot be asked for rankings; these can: {able}"
             )
+        if self.second_votes != "uniform":
+            raise ValueError("task ranking draws its second votes evenly; take out second_votes")
         refused = {
             "gold": "whose answers are choices between two",
             "repeat_share": "a ranking is not asked again of the same person",

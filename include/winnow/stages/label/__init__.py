@@ -45,7 +45,7 @@ from winnow.label.tasks import Draft, draft_tasks, messages_of
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.money import MICROS
 from winnow.pace import last_note, noted
-from winnow.pieces import read_pieces
+from winnow.pieces import fitted, read_pieces
 from winnow.records import ASKED, RANKING_ASKED, RANKING_TASKS, TASKS, Quarantined
 from winnow.sql import database
 from winnow.stages.compared import compared_source
@@ -253,11 +253,12 @@ def _asked_tasks(
             at = datetime.fromisoformat(records[number].submitted_at)
             known = {"vendor_ref": records[number].ref, "submitted_at": at}
             for page in plan.rows(schema.names):
+                page = fitted(page, schema)
                 for name, value in known.items():
                     place, kind = page.schema.get_field_index(name), schema.field(name).type
                     same = pa.repeat(pa.scalar(value, kind), len(page))
                     page = page.set_column(place, schema.field(name), same)
-                writer.write(page.cast(schema))
+                writer.write(page)
     return file
 
 
@@ -305,6 +306,9 @@ def _first_round(batch: Batch, folder: Path) -> Draft:
         compared = read_table(batch.lake, selected.outputs["comparisons"])
         pairs = compared.select(["pair_id", "second_id"]).to_pylist()
     votes = annotations_from.votes_bought_before(batch, pairs)
+    if selected.figures.get("gate") != "open":
+        # Nobody has shown yet that the model knows what people differ on.
+        label = label.model_copy(update={"second_votes": "uniform"})
     draft = draft_tasks(
         _offered(batch), gold, label, batch.campaign.select.seed, votes.held, folder
     )
