@@ -602,6 +602,14 @@ class Validate(Settings):
     max_annotator_speeding: Share | None = setting(
         0.5, "Share of answers faster than reading; above it suspect"
     )
+    max_session_decline_warn: Share | None = setting(
+        0.1,
+        "Fall of the answers that are right, as far as that can be checked, from the start to the "
+        "end of a session; lower bound",
+    )
+    session_gap_minutes: float = setting(
+        30.0, "Longest pause of an annotator within a session", gt=0.0
+    )
     history_versions: int = setting(
         5, "Last versions whose mean a batch is held against, for drift", ge=1
     )

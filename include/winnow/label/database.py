@@ -8,10 +8,10 @@ Views beside the tables:
     judged    of those, what is no skip
     votes     of those, comparisons: what preferences are made of
     verdicts  what models said of comparisons, skips left out
-    first_votes   pair, annotator and what was preferred of those that were asked whatever anybody
-              says: no third vote, which is asked because two differ, and no second vote that is
-              asked because the model expects that; either would make people look as if they agreed
-              less
+    first_votes   row, pair, annotator and what was preferred of those that were asked whatever was
+              said: no third vote, which is asked because two differ, and no second vote that is
+              asked because the model expects that; either would make people look as if they
+              agreed less
     sided     each two of these on one pair, by two people who both name a side, from either's end
     judged_pairs  the comparisons that have a vote, in their order, numbered from 0 by `n`
     paid          what the annotations of each pair cost, micro-dollars
@@ -62,8 +62,8 @@ CREATE TEMP TABLE later_votes AS SELECT votes.row_n FROM votes LEFT JOIN (
     ) USING (task_id)
     QUALIFY rank() OVER (PARTITION BY pair_id ORDER BY coalesce(asked, 0)) > 2 OR sought;
 CREATE TEMP VIEW first_votes AS
-    SELECT pair_id, annotator, preferred FROM votes ANTI JOIN later_votes USING (row_n);
-CREATE TEMP VIEW sided AS SELECT one.annotator, other.annotator AS other,
+    SELECT row_n, pair_id, annotator, preferred FROM votes ANTI JOIN later_votes USING (row_n);
+CREATE TEMP VIEW sided AS SELECT one.row_n, one.annotator, other.annotator AS other,
         one.preferred = other.preferred AS agreed
     FROM first_votes AS one JOIN first_votes AS other
         ON one.pair_id = other.pair_id AND one.annotator <> other.annotator

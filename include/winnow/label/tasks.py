@@ -243,7 +243,8 @@ def draft_tasks(
 
 def tasks_of(asked: Iterable[Row]) -> list[Task]:
     """The tasks in rows of `records.ASKED` or `records.TASKS`."""
-    return [Task(**{name: row.get(name) for name in TASKS.names}) for row in asked]
+    # Of an earlier version the last columns may be missing.
+    return [Task(**{n: row[n] for n in TASKS.names if n in row}) for row in asked]
 
 
 def requests_of(asked: Iterable[Row], instructions: str) -> list[TaskRequest]:
@@ -350,10 +351,10 @@ def _votes(
     missing = _missing_votes(name, held, label, seed, pair["second_vote"])
     for n, (repetition, swapped) in enumerate(missing):
         at = place / 2.0 if is_repeated and n == 0 else (place + n / 2.0) % 1.0
-        votes.append(_placed(at, pair, "comparison", repetition, swapped, label))
         drawn = uniform("second_vote", seed, name)
-        if repetition == 1 and even_share(label) <= drawn < pair["second_vote"]:
-            votes[-1]["by_disagreement"] = True
+        sought = repetition == 1 and even_share(label) <= drawn < pair["second_vote"]
+        vote = _placed(at, pair, "comparison", repetition, swapped, label)
+        votes.append({**vote, "by_disagreement": sought or None})
     yield from votes
     if is_repeated:
         # Half a batch after its first vote.

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from winnow.label.database import opened
 from winnow.label.second_votes import even_share, second_vote_chances
+from winnow.records import TASKS, to_table
+from winnow.validate import metrics
 
 from ...label_rows import label_figures
 from .task_batches import LABEL, build_many
@@ -82,3 +85,9 @@ def test_agreement_is_that_of_all_pairs_and_not_of_those_that_were_sought() -> N
     assert figures.alpha_low < 2.0 * of_all - 1.0 < figures.alpha_high
     every = [said[0] == said[1] for said in agrees.values() if len(said) == 2]
     assert np.mean(every) < figures.agreement_low
+
+
+def test_tasks_of_before_there_were_such_votes_are_read() -> None:
+    tasks = to_table([{"task_id": "t", "repetition": 0}], TASKS).drop_columns("by_disagreement")
+    with opened({"tasks": tasks}) as connection:
+        assert metrics.label_figures(connection).n_agreement == 0

@@ -60,6 +60,7 @@ def quality_report(version: Version, facts: BatchFacts, history: History) -> str
         annotators=report_labels.annotators(facts),
         suspects=report_labels.suspects(facts),
         judges=report_labels.judges(facts),
+        sessions=report_labels.sessions(facts),
         calibration=report_labels.calibration(facts),
         reliability=reliability(facts.calibration.bins) if facts.calibration else None,
         gate=gate(facts),
