@@ -44,7 +44,7 @@ LABEL_MICROS, VERDICT_MICROS = 100_000, 5_000
 BUDGETS = (1, 2, 3, 4, 6, 8)
 """Dollars a pool, in prices of a person's answer."""
 SPOILT_BUDGETS = (2, 4, 8)
-JUDGE_SHARE, EXPLORED, FEW_LABELS, EXPLORED_AT_FIRST = 0.15, 0.15, 200, 0.5
+JUDGE_SHARE = 0.2
 ARM, ALONE = "sources", "people"
 SPOILT = ("shuffled", "inverted", "left")
 LOWER_IS_BETTER = frozenset({"log_loss"})
@@ -160,10 +160,9 @@ def in_nights(
     heard: Heard | None = None
     left = 0
     for night in np.array_split(np.arange(len(drawn.pools)), N_NIGHTS):
-        explored = EXPLORED if alone.n_labels >= FEW_LABELS else EXPLORED_AT_FIRST
         teachers = {OVERALL: heard.teachers(alone, posterior)} if heard else {}
         names = {name: name for name in judges}
-        rules = replace(_RULES, exploration=explored, seed=seed)
+        rules = replace(_RULES, seed=seed)
         beside = BesidePeople({OVERALL: posterior}, teachers, rules, prices, names)
         for pool in (drawn.pools[k] for k in night):
             # What judges leave of their share is people's at the next pool.

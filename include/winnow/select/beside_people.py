@@ -4,13 +4,12 @@ People's pairs are chosen first, by the night, as if nobody else could be asked.
 
 - Pairs on which two dimensions disagree go to the experts instead, as far as their share goes.
   What was drawn to explore stays with people: it measures the model by what they say.
-- What people are asked to explore all judges are asked too: what they are worth is learnt there.
+- What people are asked to explore all judges are asked too: what they are worth is learnt there. As
+  long as people gave fewer than `EARLY` votes, so is every second of their other pairs.
 - A judge that is heard (`winnow.reward.judges`) is asked further pairs, those whose answer lowers
   most, for its price, what people's answers leave uncertain and the policy cares for
   (`winnow.select.asking`).
-- One that is not heard yet is asked what people are asked, until it gave `TRIAL` verdicts. One that
-  told nothing by then keeps to the pairs that explore: should it come to be worth something, it is
-  heard again.
+- One that is not heard keeps to these pairs, by which it may come to be heard.
 
 Always holds: judges cost no more than their share of what people's answers cost so far; the choice
 depends on the pools in their order alone; a pair is asked of a source once.
@@ -36,8 +35,8 @@ from winnow.select.packing import packed_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import FOR_JUDGE, Choice, Rules
 
-TRIAL = 0
-"""Verdicts after which a judge that is not heard is asked what explores alone."""
+EARLY = 200
+"""Votes of people up to which judges are asked every second of people's pairs as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +117,14 @@ class BesidePeople:
 
     def _beside(self, pool: Pool, asked: Sequence[Choice]) -> list[Asked]:
         """What judges are asked of a pool."""
-        budget, teachers = self.left, self.teachers.get(pool.asked or OVERALL)
-        known = {judge.name: judge for judge in teachers.judges} if teachers else {}
+        head = pool.asked or OVERALL
+        budget, teachers = self.left, self.teachers.get(head)
         heard = {judge.name for judge in teachers.joint.judges} if teachers else set()
         chosen: list[Asked] = []
         for model, price in sorted(self.prices.judges.items()):
-            is_tried = model not in heard and (model not in known or known[model].n < TRIAL)
             for each in asked:
-                if (each.arm == "explore" or is_tried) and price <= budget:
+                is_early = each.rank % 2 == 0 and self.heads[head].n_labels < EARLY
+                if (each.arm == "explore" or is_early) and price <= budget:
                     chosen.append(Asked(model, each.i, each.j, 0.0, price))
                     budget -= price
         heard &= self.prices.judges.keys()

@@ -1,4 +1,4 @@
-"""Who is asked beside people: shares that hold, judges on trial, and experts for conflicts."""
+"""Who is asked beside people: shares that hold, who is heard, and experts for conflicts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from winnow.ids import PEOPLE
 from winnow.reward import OVERALL, Posterior
 from winnow.reward.judges import Judge, Teachers
-from winnow.select.beside_people import TRIAL, BesidePeople, Prices
+from winnow.select.beside_people import EARLY, BesidePeople, Prices
 from winnow.select.greedy import choose_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice, Rules
@@ -93,17 +93,16 @@ def test_a_judge_that_is_heard_sees_what_explores_and_pairs_of_its_own() -> None
     assert all(c.decision_gain and c.propensity is None and 0 < c.p_first < 1 for c in alone)
 
 
-@pytest.mark.parametrize("n", [None, 0, TRIAL - 1])
-def test_one_on_trial_sees_what_people_see(n: int | None) -> None:
-    told = None if n is None else teachers(1, n)
+@pytest.mark.parametrize("told", [None, teachers(1, 0), teachers(1, 900)])
+def test_one_that_is_not_heard_is_asked_what_people_are_asked(told: Teachers | None) -> None:
     for _, choices in night(asks(told, {"silent": "judge"})):
-        assert all(c.sources == (PEOPLE, "judge") for c in choices)
-
-
-def test_one_that_told_nothing_keeps_to_what_explores() -> None:
-    for _, choices in night(asks(teachers(1, TRIAL), {"silent": "judge"})):
-        assert all(("judge" in c.sources) == (c.arm == "explore") for c in choices)
+        both = [c for c in choices if "judge" in c.sources]
+        assert both == [c for c in choices if c.arm == "explore" or c.rank % 2 == 0]
         assert all(PEOPLE in c.sources for c in choices)
+    many = asks(told, {"silent": "judge"})
+    many = replace(many, heads={OVERALL: replace(many.heads[OVERALL], n_labels=EARLY)})
+    for _, choices in night(many):
+        assert all(("judge" in c.sources) == (c.arm == "explore") for c in choices)
 
 
 def test_experts_get_conflicts_instead_of_people_within_their_share() -> None:
