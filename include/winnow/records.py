@@ -76,9 +76,12 @@ COMPARISONS = _schema(
     """
     pair_id prompt_id first_id second_id kind strategy rank:int32 reason info_gain:float64
     decision_gain:float64 score:float64 p_first:float64 contested conflict:bool propensity:float64
-    dimension posterior_version expected_cost:int64
+    dimension posterior_version expected_cost:int64 p_conflict:float64
     """
 )
+"""`p_first` is of the dimension of the choice, `contested` that on which a label says most;
+`p_conflict` the highest chance that two dimensions with labels prefer different responses, null
+where there are no two, as of lakes from before there was this column."""
 
 TASKS = _schema(
     """

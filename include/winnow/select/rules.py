@@ -125,6 +125,7 @@ class Choice:
     fisher: float
     fishers: tuple[float, ...]
     p_first: float
+    p_conflict: float | None
     conflict: bool
     propensity: float | None
     reason: str

@@ -73,7 +73,8 @@ class PoolState:
         self.order_m = pool.distinct()
         self.features_md = centre(pool.features_nd[self.order_m].astype(np.float64, copy=False))
         self.dimensions = tuple(heads)
-        self.n_labels = sum(head.n_labels for head in heads.values())
+        self._n_labels_k = [head.n_labels for head in heads.values()]
+        self.n_labels = sum(self._n_labels_k)
         self.first_e, self.second_e = packed_pairs(len(self.order_m))
         self.picked: list[int] = []
         self._unlearnt: list[tuple[int, Sequence[float]]] = []
@@ -233,7 +234,12 @@ class PoolState:
         moments = [belief.moments(pair, i, j) for belief in self._beliefs]
         mu_k, var_k, impact_k = zip(*moments, strict=True)
         return label_prospects(
-            self.dimensions, mu_k, var_k, impact_k if self._with_policy else None
+            self.dimensions,
+            mu_k,
+            var_k,
+            impact_k if self._with_policy else None,
+            self.pool.asked,
+            self._n_labels_k,
         )
 
     def best_pair(self, weights: Weights, penalty_e: FloatArray) -> tuple[int, float]:
