@@ -73,7 +73,8 @@ class Outcome:
 
     `started` and `ended` are seconds after launch, before the simulator's speed is applied;
     `changes_mind` says that the person will edit the answer. `ratings` are 1 to 5 for side A and
-    for side B, and `choices` "a", "b" or "tie", by dimension. `order` is that of a ranking, whose `choice` is then "ranked".
+    for side B, and `choices` "a", "b" or "tie", by dimension. `order` is that of a ranking, whose
+    `choice` is then "ranked".
     """
 
     annotator: str

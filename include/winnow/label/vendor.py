@@ -97,10 +97,11 @@ class BatchTerms:
     """What holds for all tasks of a batch, given when its container is made.
 
     `dimensions` are rated 1 to 5 for each side, those in `choices` are choices of a side or none;
-    without any the choice alone is asked. No answer is wanted after `deadline`. `session_minutes` is how long one person should work at a stretch; a vendor
-    that cannot limit it ignores it. `mark` stays with a container that is made under these terms,
-    and tells it from any other. `judge` says how a model is asked, where one is, and
-    `budget` what the batch may be charged at most, micro-dollars; None: what its tasks cost.
+    without any the choice alone is asked. No answer is wanted after `deadline`. `session_minutes`
+    is how long one person should work at a stretch; a vendor that cannot limit it ignores it.
+    `mark` stays with a container that is made under these terms, and tells it from any other.
+    `judge` says how a model is asked, where one is, and `budget` what the batch may be charged at
+    most, micro-dollars; None: what its tasks cost.
     """
 
     instructions: str

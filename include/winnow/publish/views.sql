@@ -34,19 +34,54 @@ FROM read_parquet('{files}/*/*.parquet', hive_partitioning = true, hive_types = 
 CREATE OR REPLACE TEMP VIEW texts AS
 SELECT ''::VARCHAR AS response_id, ''::VARCHAR AS message, 0::BIGINT AS block WHERE false
 
+-- judged_dimensions: what people say of a pair on each dimension that was asked beside the choice
+CREATE OR REPLACE TEMP TABLE judged_dimensions AS
+SELECT *, CASE WHEN 2 * for_first > n_votes THEN 'first' WHEN 2 * for_second > n_votes THEN 'second'
+    ELSE 'tie' END AS preferred
+FROM (
+    SELECT pair_id, rating.dimension AS dimension, count(*)::INTEGER AS n_votes,
+        (count(*) FILTER (rating.first > rating.second))::INTEGER AS for_first,
+        (count(*) FILTER (rating.first < rating.second))::INTEGER AS for_second,
+        sum(rating.first::INTEGER - rating.second) / count(*) AS lead
+    FROM (SELECT pair_id, unnest(ratings) AS rating FROM votes) GROUP BY 1, 2
+)
+
+-- by_dimension: a row for each of them on which people prefer a side, whatever they chose
+CREATE OR REPLACE TEMP TABLE by_dimension AS
+SELECT q, c.row_n AS n, c.pair_id, c.prompt_id, d.dimension, n_votes AS votes, abs(lead) AS lead,
+    greatest(for_first, for_second) / n_votes AS agreement,
+    CASE d.preferred WHEN 'first' THEN first_id ELSE second_id END AS chosen_id,
+    CASE d.preferred WHEN 'first' THEN second_id ELSE first_id END AS rejected_id,
+    c.kind, c.strategy
+FROM judged_dimensions AS d JOIN comparisons AS c USING (pair_id)
+JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = c.prompt_id
+WHERE d.preferred <> 'tie' ORDER BY q
+
 -- decided: pairs whose votes name a side
 CREATE OR REPLACE TEMP TABLE decided AS
 SELECT q, p.row_n AS n, p.pair_id, p.prompt_id, p.votes, p.agreement,
     p.cost / 1_000_000 AS cost_usd, chosen_id, rejected_id, p_chosen,
     greatest(0.0, ln(p_chosen / (1.0 - p_chosen))) AS margin,
     greatest(0.0, 2.0 * p_chosen - 1.0) AS weight,
-    c.dimension, c.kind, c.strategy, c.info_gain, c.propensity
+    c.dimension, c.kind, c.strategy, c.info_gain, c.propensity,
+    list_transform(told, lambda d: {
+        'dimension': d.dimension,
+        'preferred': CASE d.preferred WHEN 'tie' THEN 'tie' WHEN p.preferred THEN 'chosen'
+            ELSE 'rejected' END,
+        'chosen_votes': CASE p.preferred WHEN 'first' THEN d.for_first ELSE d.for_second END,
+        'rejected_votes': CASE p.preferred WHEN 'first' THEN d.for_second ELSE d.for_first END,
+        'ties': d.n_votes - d.for_first - d.for_second
+    }) AS dimensions,
+    len(list_filter(told, lambda d: d.preferred NOT IN ('tie', p.preferred))) > 0 AS conflict
 FROM (
     SELECT *, CASE WHEN preferred = 'first' THEN first_id ELSE second_id END AS chosen_id,
         CASE WHEN preferred = 'first' THEN second_id ELSE first_id END AS rejected_id,
         CASE WHEN preferred = 'first' THEN p_preferred ELSE 1.0 - p_preferred END AS p_chosen
     FROM preferences WHERE preferred IN ('first', 'second')
 ) AS p JOIN comparisons AS c USING (pair_id)
+LEFT JOIN (
+    SELECT pair_id, list(d ORDER BY dimension) AS told FROM judged_dimensions AS d GROUP BY pair_id
+) AS by_pair USING (pair_id)
 JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = p.prompt_id ORDER BY q
 
 -- certain: those of them that are sure enough
@@ -62,7 +97,7 @@ WITH sided AS (
     FROM preferences WHERE preferred IN ('first', 'second')
 ),
 sure AS (
-    SELECT prompt_id, first_id, second_id, CASE preferred WHEN 'first' THEN 1 ELSE -1 END
+    SELECT pair_id, preferred, prompt_id, first_id, second_id, CASE preferred WHEN 'first' THEN 1 ELSE -1 END
         * greatest(0.0, ln(p_chosen / (1.0 - p_chosen))) AS favour
     FROM sided WHERE p_chosen >= $certain
 ),
@@ -80,7 +115,14 @@ SELECT
     (SELECT count(*) FROM annotations WHERE kind IS DISTINCT FROM 'gold') AS annotations,
     (SELECT count(*) FROM sure WHERE prompt_id IN (
         SELECT prompt_id FROM prompts WHERE alternates(messages)
-    )) AS sharegpt
+    )) AS sharegpt,
+    (SELECT count(*) FROM judged_dimensions WHERE preferred <> 'tie') AS dimensions,
+    (SELECT count(*) FROM sure WHERE EXISTS (
+        FROM judged_dimensions AS d WHERE d.pair_id = sure.pair_id
+    ) AND NOT EXISTS (
+        FROM judged_dimensions AS d
+        WHERE d.pair_id = sure.pair_id AND d.preferred NOT IN ('tie', sure.preferred)
+    )) AS consistent
 
 -- no_singles
 CREATE OR REPLACE TEMP TABLE singles

@@ -108,8 +108,9 @@ def training_rows(
     """The votes of a batch, in these columns, from its tables: some whole pieces at once.
 
     With `rated`, what somebody says of a pair on another dimension than that of the choice is a
-    vote of its own there. Votes on the pairs that are set `aside` are left out. `schema` is that of `training_schema`;
-    with `VERDICTS` they are what models said beside people's votes, which are no votes then.
+    vote of its own there. Votes on the pairs that are set `aside` are left out. `schema` is that of
+    `training_schema`; with `VERDICTS` they are what models said beside people's votes, which are no
+    votes then.
     """
     select, label = stages.select, stages.label
     with (
@@ -226,8 +227,8 @@ WITH latest AS (
 )
 SELECT vote.pair_id, pair.prompt_id, pair.first_id, pair.second_id,
     CASE WHEN rated IS NULL THEN pair.kind ELSE '{RATING}' END AS kind,
-    coalesce(rated, pair.dimension) AS dimension, grades, vote.annotator, vote.model, vote.mode, vote.log_odds, vote.preferred,
-    coalesce(vote.swapped, false) AS swapped, pair.p_first,
+    coalesce(rated, pair.dimension) AS dimension, grades, vote.annotator, vote.model, vote.mode,
+    vote.log_odds, vote.preferred, coalesce(vote.swapped, false) AS swapped, pair.p_first,
     one.n AS n_first, other.n AS n_second
 FROM told AS vote LEFT JOIN comparisons AS pair USING (pair_id)
 LEFT JOIN texts AS one ON one.response_id = pair.first_id
