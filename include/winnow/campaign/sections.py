@@ -307,6 +307,11 @@ class Select(Settings):
         "A reward per dimension, learnt from its own labels, ratings and choices on it included; "
         "false: one of all, learnt from the choice between two responses alone",
     )
+    dimension_weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="What a dimension with a reward of its own counts for when pairs are chosen; 1 "
+        "where it is not named, 0: it is learnt and steers nothing",
+    )
     max_components: int = setting(64, "PCA dimensions kept of an embedding", ge=1, le=256)
     history_votes: int = setting(
         10_000,
@@ -327,6 +332,10 @@ class Select(Settings):
             )
         if any(wanted < 0 for wanted in self.floors.values()):
             raise ValueError("floors must be at least 0")
+        if not all(0.0 <= weight <= 1e6 for weight in self.dimension_weights.values()):
+            raise ValueError("dimension_weights must be 0 to 1,000,000")
+        if self.dimension_weights and not self.head_per_dimension:
+            raise ValueError("dimension_weights need head_per_dimension: true")
         return self
 
     @property

@@ -305,6 +305,7 @@ def pool_rules(settings: Select) -> Rules:
         kappa=settings.kappa,
         residual_sd=settings.residual_sd,
         traditional_k=settings.traditional_k,
+        dimension_weights=tuple(sorted(settings.dimension_weights.items())),
     )
 
 
