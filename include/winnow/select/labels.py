@@ -8,7 +8,7 @@ Shapes: k dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations, compress
 from math import erf, exp, pi, sqrt
 from typing import NamedTuple
@@ -82,8 +82,7 @@ def label_prospects(
         facts = zip(impact_k, fishers, said_k, strict=True)
         decision_gain = sum([fisher * impact / (1.0 + said) for impact, fisher, said in facts])
     main = contested if asked not in dimensions else dimensions.index(asked)
-    has_labels_k = [n > 0 for n in n_labels_k] or [True] * len(labels)
-    p_conflict = _conflict(mu_k, var_k, has_labels_k) if len(labels) > 1 else None
+    p_conflict = _conflict(mu_k, var_k, n_labels_k) if len(labels) > 1 else None
     return Prospects(
         info_gain=sum(info_gains),
         decision_gain=decision_gain,
@@ -130,10 +129,12 @@ def one_info_gain(mu: float, var: float, table: FloatArray) -> float:
 
 
 def _conflict(
-    mu_k: Sequence[float], var_k: Sequence[float], has_labels_k: Sequence[bool]
+    mu_k: Sequence[float], var_k: Sequence[float], n_labels_k: Sequence[int]
 ) -> float | None:
     """The highest chance that the difference has another sign in two dimensions with labels."""
-    positive = compress(map(_normal, mu_k, var_k), has_labels_k)
+    positive: Iterable[float] = map(_normal, mu_k, var_k)
+    if n_labels_k:
+        positive = compress(positive, n_labels_k)
     differ = (p * (1.0 - q) + q * (1.0 - p) for p, q in combinations(positive, 2))
     return max(differ, default=None)
 

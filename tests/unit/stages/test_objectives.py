@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from winnow.batch import read_manifest
+from winnow.batch import read_artifact, read_manifest
 from winnow.campaign import parse_campaign
 from winnow.label.tasks import rubric_version
 from winnow.lake import FolderLake
@@ -238,6 +238,22 @@ def test_a_night_from_pools_to_views(done: Night, tmp_path: Path) -> None:
     card = (tmp_path / "pulled" / "README.md").read_text()
     assert "`dimensions`" in card and "`consistent`" in card
     assert all(row["p_conflict"] is None for row in done.rows("select", "comparisons"))
+
+
+def test_the_next_night_is_chosen_by_all_of_its_dimensions(done: Night, inbox: Path) -> None:
+    rows = [{"prompt": f"what is left of {n} after {n + 1}?"} for n in range(3)]
+    (inbox / "b.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    done.day = "2026-11-23"
+    done.choose(done.batch())
+    chosen = done.rows("select", "comparisons")
+    dimensions = {"clarity", "helpfulness", "kindness", "truth"}
+    assert chosen and {row["contested"] for row in chosen} <= dimensions
+    assert all(0.0 < row["p_conflict"] < 1.0 for row in chosen)
+    assert all(row["conflict"] == (row["p_conflict"] > 0.3) for row in chosen)
+    selected = done.batch().require("select")
+    assert selected.figures["conflicts"] == sum(row["conflict"] for row in chosen)
+    model = RewardModel.from_bytes(read_artifact(done.lake, selected.outputs["reward_model"]))
+    assert set(model.heads) == dimensions
 
 
 READ = """
