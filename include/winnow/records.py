@@ -134,7 +134,8 @@ TRAINING = _schema(
     length:float64 p_first:float64 mu:float64 sd:float64 first:vector second:vector feature_version
     """
 )
-"""A vote as a refit reads it. `preference` is how far it is for the first response (1, 1/2, 0),
+"""A vote as a refit reads it. `preference` is how far it is for the first response (1, 1/2, 0; of a
+rating, whose kind is "rating" and `dimension` the rated one, 0.85 or 0.15 for a grade apart),
 `length` the difference of log lengths, `first` and `second` the raw features of both; `mu` and `sd`
 are what the batch's model believed of the logit before an exploration vote, at temperature 1."""
 

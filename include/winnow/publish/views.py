@@ -151,17 +151,23 @@ batch. A view's rows come block after block."""
 
 _SQL = statements(__file__)
 _CONSISTENT = "(FROM certain WHERE NOT conflict)"
+
+
+def _judged(pairs: str) -> str:
+    return _SQL["judged"].format(rows=_SQL["pairs"].format(pairs=pairs))
+
+
 BLOCK_OF = _SQL["block"]
 """SQL: the prompts of a block and their texts, which each view's query goes on with."""
 QUERIES = {
-    "reward": (_SQL["pairs"].format(pairs="decided"), "n"),
-    "dpo": (_SQL["pairs"].format(pairs="certain"), "n"),
+    "reward": (_judged("decided"), "n"),
+    "dpo": (_judged("certain"), "n"),
     "kto": (_SQL["kto"], "response_id"),
     "prompts": (_SQL["prompts"], "q"),
     "annotations": (_SQL["annotations"], "annotation_id, revision"),
     "sharegpt": (_SQL["sharegpt"], "n"),
     "dimensions": (_SQL["pairs"].format(pairs="by_dimension"), "n, dimension"),
-    "consistent": (_SQL["pairs"].format(pairs=_CONSISTENT), "n"),
+    "consistent": (_judged(_CONSISTENT), "n"),
     LISTWISE: (_SQL["listwise"], "q"),
 }
 """What each view selects of a block of prompts, and its order in there."""
@@ -183,16 +189,25 @@ def prepare(labelled: Labelled, min_p_chosen: float) -> None:
     """Make what the views are read from; certain is P(chosen is better) >= `min_p_chosen`."""
     database = labelled.database
     database.register("given_places", pa.Table.from_batches(_places(labelled), _PLACES))
-    for name in ("macros", "asked", "judged_dimensions", "by_dimension", "decided", "no_singles"):
+    for name in ("macros", "asked", "rated"):
+        database.execute(_SQL[name])
+    if labelled.rows("FROM rated LIMIT 1"):
+        _in_slices(labelled, "judged_dimensions", "told_pairs")
+    for name in ("by_dimension", "decided", "no_singles"):
         database.execute(_SQL[name])
     if labelled.has_lists:
         database.execute(_SQL["listed"])
     _deal_texts(database)
     for name in ("certain", "expected"):
         database.execute(_SQL[name], {"certain": min_p_chosen})
-    for start in range(0, _n_prompts(labelled), SLICE):
-        database.execute(_SQL["singles"], {"start": start, "end": start + SLICE})
+    _in_slices(labelled, "singles")
     database.execute(_SQL["answered"])
+
+
+def _in_slices(labelled: Labelled, *names: str) -> None:
+    for start in range(0, _n_prompts(labelled), SLICE):
+        for name in names:
+            labelled.database.execute(_SQL[name], {"start": start, "end": start + SLICE})
 
 
 def _deal_texts(database: duckdb.DuckDBPyConnection) -> None:
