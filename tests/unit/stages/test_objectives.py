@@ -145,14 +145,18 @@ def test_who_chose_by_a_dimension_has_no_second_vote_on_it(tmp_path: Path) -> No
     assert counted == dict.fromkeys(PLANTED, world.per_night)
 
 
-def test_ratings_of_nights_before_they_taught_teach_once_they_do(tmp_path: Path) -> None:
-    before = planted(tmp_path / "lake", head_per_dimension=False)
+@pytest.mark.parametrize("lacks", ["head_per_dimension", "rated_dimensions"])
+def test_ratings_of_nights_before_they_taught_teach_once_they_do(
+    tmp_path: Path, lacks: str
+) -> None:
+    before = planted(tmp_path / "lake", head_per_dimension=lacks != "head_per_dimension")
+    before = replace(before, label={}) if lacks == "rated_dimensions" else before
     for key in KEYS[:2]:
         before.night(key)
     published = read_manifest(before.lake, "small", KEYS[1], "publish")
     assert published is not None and {history.VOTES, history.HISTORY} <= published.outputs.keys()
     assert history.RATED not in published.outputs
-    world = before.asking(head_per_dimension=True)
+    world = replace(planted(tmp_path / "lake"), batches=before.batches)
     heads = world.refit().model.heads
     assert {name: heads[name].n_labels for name in heads} == dict.fromkeys(ALL, 600)
     again = world.night(KEYS[2])
