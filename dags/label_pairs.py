@@ -5,7 +5,8 @@ Plans the labelling tasks, asks a person where they are dear, sends them to the 
 waits without holding a worker slot, asks again where two annotators disagreed, waits again, and
 collects the annotations. This is the one DAG that spends money.
 
-Votes that another campaign bought of the same pairs (`annotations_from`) are taken over.
+Votes that another campaign bought of the same pairs (`annotations_from`) are taken over. Judges and
+experts (`label.sources`) are asked by mapped tasks of their own, `ask_source` and what follows it.
 
 **Key** the batch. **In** asset `comparisons`. **Out** asset `annotations`.
 
@@ -15,6 +16,7 @@ Actions* above `label.approve_above_usd`; a rejection fails the run and buys not
 campaign's deadline the two waits call off what is open, and wait up to a day for a vendor that does
 not end at once; their log and XCom `progress` say how far it is. A run past its deadline is shown
 under *Deadlines*. `collect_annotations` stops the batch if too few tasks were answered.
+To go on without a source that stays away mark its `ask_source` as success.
 """
 
 from winnow_airflow.approval import ApprovePurchase
@@ -22,6 +24,7 @@ from winnow_airflow.campaigns import campaigns_here
 from winnow_airflow.context import annotator_salt, announce, batch_of, limits_of, vendor_of
 from winnow_airflow.deadline import labels_are_late
 from winnow_airflow.policy import listed_task, stage_dag
+from winnow_airflow.sources import ask_sources
 from winnow_airflow.waiting import WaitForVendor
 
 for campaign in campaigns_here():
@@ -56,7 +59,8 @@ for campaign in campaigns_here():
             vendor, salt = vendor_of(batch.campaign), annotator_salt(batch.campaign)
             return label.follow_up(batch, vendor, salt, limits_of(batch))
 
-        @listed_task
+        # A source that a batch does not have is skipped.
+        @listed_task(trigger_rule="none_failed")
         def collect_annotations(dag_run=None, outlet_events=None):
             from winnow.stages import label
 
@@ -66,10 +70,11 @@ for campaign in campaigns_here():
             return announce(manifest, outlet_events)
 
         (
-            ApprovePurchase(task_id="approve_purchase", plan=plan_tasks())
+            (approved := ApprovePurchase(task_id="approve_purchase", plan=plan_tasks()))
             >> submit_tasks()
             >> WaitForVendor(task_id="wait_for_vendor")
             >> submit_follow_up()
             >> WaitForVendor(task_id="wait_for_follow_up", round=1)
-            >> collect_annotations()
+            >> (collected := collect_annotations())
         )
+        ask_sources(campaign, approved, collected)

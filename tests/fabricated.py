@@ -17,10 +17,11 @@ ALSO_GOOD = "Gravity: the sea follows the moon and the sun, which answers '{}'."
 BAD = "Nobody knows. Nobody knows. {}"
 
 
-def fabricate(batch: Batch, n_pairs: int) -> None:
+def fabricate(batch: Batch, n_pairs: int, sources: list[list[str]] | None = None) -> None:
     """Commit ingest, expand and select of a batch of `n_pairs` pairs, one pair a prompt.
 
-    Of every other pair both responses are good, so that annotators disagree.
+    Of every other pair both responses are good, so that annotators disagree. `sources` are asked
+    of each pair, where not people alone are.
     """
     prompts = [_prompt(batch.key, i) for i in range(n_pairs)]
     responses = [
@@ -30,6 +31,8 @@ def fabricate(batch: Batch, n_pairs: int) -> None:
     ]
     _take(batch, n_pairs)
     comparisons = [_comparison(*responses[2 * i : 2 * i + 2], i / n_pairs) for i in range(n_pairs)]
+    if sources is not None:
+        comparisons = [{**row, "sources": s} for row, s in zip(comparisons, sources, strict=True)]
     _commit(batch, "ingest", "prompts", to_table(prompts, PROMPTS))
     _commit(batch, "expand", "responses", to_table(responses, RESPONSES))
     compared = to_table(responses, COMPARED)

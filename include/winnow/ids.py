@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+PEOPLE = "people"
+"""The name of a campaign's own annotators among those that it asks."""
+
 
 def digest(data: bytes) -> str:
     """SHA-256 of `data`, 64 hexadecimal digits."""

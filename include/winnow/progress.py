@@ -131,7 +131,7 @@ def summary(batch: Batch) -> str:
         "pairs scored": f"{select.counts['pairs_scored']}",
         "chosen by": _chosen_by(select),
         "pairs bought": _bought(select, label),
-        "cost": f"${label.cost / MICROS:.2f}, charged by the {batch.campaign.label.vendor}",
+        "cost": f"${label.cost / MICROS:.2f}, {_charged(batch, label)}",
         "agreement": _agreement(label.figures),
         "gold": _gold(label.figures),
         "personal data": _pii(label.figures["pii"], batch.campaign.label.pii),
@@ -166,6 +166,17 @@ def _bought(select: Manifest, label: Manifest) -> str:
     bought = f"{select.counts['comparisons']} as {tasks} tasks{beside}; "
     bought += f"{tasks - counts['unanswered']} answered"
     return f"{bought}, {taken} votes taken over" if taken else bought
+
+
+def _charged(batch: Batch, label: Manifest) -> str:
+    """Who charged it, each for how much where there are several."""
+    told = label.figures.get("sources") or {}
+    if not told:
+        return f"charged by the {batch.campaign.label.vendor}"
+    return ", ".join(
+        f"{name} ${each['charged'] / MICROS:.2f} for {each['answered']} answers"
+        for name, each in told.items()
+    )
 
 
 def _figure(manifest: Manifest, name: str, words: str) -> str:

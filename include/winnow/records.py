@@ -72,16 +72,20 @@ PROFILE = _schema("trait value n:int64")
 COMPARED = pa.unify_schemas([RESPONSES, _schema("language"), FEATURES])
 """A compared response: its row, the language of its prompt, its vector."""
 
+CONTENT = "content "
+"""Begins a flag of a response that says what it speaks of."""
+
 COMPARISONS = _schema(
     """
     pair_id prompt_id first_id second_id kind strategy rank:int32 reason info_gain:float64
     decision_gain:float64 score:float64 p_first:float64 contested conflict:bool propensity:float64
-    dimension posterior_version expected_cost:int64 p_conflict:float64
+    dimension posterior_version expected_cost:int64 sources:texts p_conflict:float64
     """
 )
-"""`p_first` is of the dimension of the choice, `contested` that on which a label says most;
-`p_conflict` the highest chance that two dimensions with labels prefer different responses, null
-where there are no two, as of lakes from before there was this column."""
+"""Pairs that are asked about. `sources` names who is asked, where a campaign has `label.sources`;
+null: people alone. `p_first` is of the dimension of the choice, `contested` that on which a label
+says most; `p_conflict` the highest chance that two dimensions with labels prefer different
+responses, null where there are no two. Of earlier lakes the table ends before `sources`."""
 
 TASKS = _schema(
     """

@@ -2,8 +2,8 @@
 
 Nights as in `winnow bench labels`: ask about tonight's pools with last night's model, within a
 budget of dollars a pool, and refit on every answer so far. The arm `people` spends all on people;
-the arm `sources` may ask judges too, at a twentieth of the price. It hears a judge only on evidence
-from pairs of the exploration share, which people and judges both see. Beside the judges as they are
+the arm `sources` asks judges too, at a twentieth of the price, as a night does
+(`winnow.select.beside_people`). Beside the judges as they are
 stand the same judges spoilt: verdicts shuffled among pairs, turned round, or always for the left
 side.
 """
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from os import cpu_count
 from pathlib import Path
@@ -25,13 +25,16 @@ from threadpoolctl import threadpool_limits
 
 from winnow.arrays import FloatArray, IndexArray
 from winnow.errors import Fatal
-from winnow.ids import seed_from
+from winnow.ids import PEOPLE, seed_from
 from winnow.money import MICROS
 from winnow.reward import Posterior, fit, prior_of
 from winnow.reward.blocks import width
-from winnow.reward.judges import Heard, Joint, Verdicts, listen
-from winnow.select.asking import PEOPLE, Asked, Prices, ask
-from winnow.select.rules import Rules
+from winnow.reward.judges import Heard, Verdicts, listen
+from winnow.reward.model import OVERALL
+from winnow.select.beside_people import BesidePeople, Prices
+from winnow.select.greedy import choose_pairs
+from winnow.select.pool import Pool
+from winnow.select.rules import Choice, Rules
 from winnow_bench.document import machine, write_report
 from winnow_bench.source_grounds import Answers, Asking, Drawn, Ground, read_grounds
 from winnow_bench.statistics import Comparison, Summary, compare, summarise
@@ -48,7 +51,8 @@ LOWER_IS_BETTER = frozenset({"log_loss"})
 QUALITY = "pair_accuracy"
 """The figure whose value at 8 labels of people is to be reached."""
 
-_DRAWS = 64
+_RULES = Rules(0, "decision_gain", fresh_first=True, residual_sd=0.2)
+"""As a campaign chooses that says nothing else."""
 Row = dict[str, Any]
 
 
@@ -149,52 +153,47 @@ def in_nights(
 ) -> tuple[Posterior, Heard | None, dict[str, int]]:
     """Nights of asking and refitting: people's reward, what was heard, micro-dollars by teacher."""
     judges = ground.judges if cell.asks_judges else ()
-    asked, spent = _Asked(), {"people": 0, "judges": 0}
+    share = JUDGE_SHARE if judges else 0.0
+    prices = Prices(LABEL_MICROS, dict.fromkeys(judges, VERDICT_MICROS), share / (1.0 - share), 0.0)
+    asked, spent = _Asked(), {PEOPLE: 0, "judges": 0}
     alone = posterior = prior_of(ground.blocks)
     heard: Heard | None = None
     left = 0
-    d = width(ground.blocks)
-    noise_sq = np.random.default_rng(seed_from("draws", seed)).standard_normal((_DRAWS, d))
-    rules = Rules(0, "decision_gain", 0.0, seed=seed)
     for night in np.array_split(np.arange(len(drawn.pools)), N_NIGHTS):
         explored = EXPLORED if alone.n_labels >= FEW_LABELS else EXPLORED_AT_FIRST
-        joint = heard.joint(posterior) if heard else Joint(posterior, (), posterior.cov_dd)
+        teachers = {OVERALL: heard.teachers(alone, posterior)} if heard else {}
+        names = {name: name for name in judges}
+        rules = replace(_RULES, exploration=explored, seed=seed)
+        beside = BesidePeople({OVERALL: posterior}, teachers, rules, prices, names)
         for pool in (drawn.pools[k] for k in night):
-            budget = left + cell.labels * LABEL_MICROS
-            first = _explored(pool, budget, explored, judges, seed)
-            budget -= sum(each.price for each in first)
-            # Of one who is not heard yet nothing is asked but what people are asked too.
-            prices = Prices(LABEL_MICROS, {judge.name: VERDICT_MICROS for judge in joint.judges})
-            share = JUDGE_SHARE if judges else 0.0
-            given = pool.features_nd, pool.length_n, pool.open_nn, alone, joint, rules, prices
-            more = ask(*given, budget, share, noise_sq, first)
-            left = budget - sum(each.price for each in more)
-            _answer(drawn, pool, [*first, *more], asked, cell, seed)
-            for each in (*first, *more):
-                spent["people" if each.teacher == PEOPLE else "judges"] += each.price
+            # What judges leave of their share is people's at the next pool.
+            wanted = cell.labels * LABEL_MICROS
+            n_people = int(left + (1.0 - share) * wanted) // LABEL_MICROS
+            left, beside.left = left + wanted, 0.0
+            offered = _offered(pool)
+            people = choose_pairs(offered, {OVERALL: alone}, replace(rules, budget=n_people))
+            chosen = beside.of(offered, people)
+            _answer(drawn, pool, chosen, asked, cell, seed)
+            n_judged = sum(name != PEOPLE for each in chosen for name in each.sources)
+            paid = {PEOPLE: LABEL_MICROS * len(people), "judges": VERDICT_MICROS * n_judged}
+            for name, price in paid.items():
+                spent[name] += price
+                left -= price
         alone, posterior, heard = _refit(ground, asked)
     return posterior, heard, spent
 
 
-def _explored(
-    pool: Asking, budget: int, share: float, judges: Sequence[str], seed: int
-) -> list[Asked]:
-    """Pairs drawn uniformly, each asked of a person and of every judge."""
-    rng = np.random.default_rng(seed_from("explored", seed, pool.key))
-    price = LABEL_MICROS + VERDICT_MICROS * len(judges)
-    wanted = share * budget / LABEL_MICROS
-    n = min(int(wanted) + int(rng.random() < wanted % 1.0), budget // price)
-    pairs = np.argwhere(np.triu(pool.open_nn, 1))
-    picked = pairs[rng.choice(len(pairs), min(n, len(pairs)), replace=False)].tolist()
-    teachers = [(PEOPLE, LABEL_MICROS), *((name, VERDICT_MICROS) for name in judges)]
-    return [Asked(name, i, j, 0.0, paid) for i, j in picked for name, paid in teachers]
+def _offered(pool: Asking) -> Pool:
+    ids = [f"{k:04d}" for k in range(len(pool.features_nd))]
+    n_tokens = np.expm1(pool.length_n).tolist()
+    return Pool(pool.key, ids, pool.features_nd, pool.open_nn, n_tokens=n_tokens)
 
 
 def _answer(
-    drawn: Drawn, pool: Asking, asks: Sequence[Asked], asked: _Asked, cell: Cell, seed: int
+    drawn: Drawn, pool: Asking, chosen: Sequence[Choice], asked: _Asked, cell: Cell, seed: int
 ) -> None:
-    for teacher in dict.fromkeys(each.teacher for each in asks):
-        pairs = np.array([(a.i, a.j) for a in asks if a.teacher == teacher], np.intp)
+    for teacher in dict.fromkeys(name for each in chosen for name in each.sources):
+        pairs = np.array([(c.i, c.j) for c in chosen if teacher in c.sources], np.intp)
         i, j = pairs.T
         if teacher == PEOPLE:
             asked.votes[pool.key] = pool, pairs, drawn.people(pool, i, j)

@@ -71,10 +71,16 @@ def describe(plan: dict[str, Any], batch: Batch) -> str:
     """What would be bought, in Markdown: numbers and the campaign's own words, no model's text."""
     label = batch.campaign.label
     personal = ", ".join(f"{count} {kind}" for kind, count in sorted(plan["pii"].items()) if count)
+    sources = plan.get("sources", {})
+    n_people = plan["tasks"] - sum(each["tasks"] for each in sources.values())
     rows = {
         "Campaign": f"{batch.campaign.name}, batch {batch.key}",
         "Vendor": f"{plan['vendor']} (connection {label.connection})",
-        "Tasks now": f"{plan['tasks']:,} over {plan['pairs']:,} pairs",
+        "Tasks now": f"{n_people:,} over {plan['pairs']:,} pairs",
+        **{
+            f"Beside them {name}": f"{each['tasks']:,} tasks, ${each['usd']:,.2f}"
+            for name, each in sources.items()
+        },
         "Votes taken over": f"{plan.get('taken_over', 0):,}, which cost nothing here",
         "Cost now": f"${plan['estimate_usd']:,.2f}, at {_each(plan)} each",
         "At most, with follow-ups": f"${plan['most_usd']:,.2f}",

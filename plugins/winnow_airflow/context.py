@@ -24,6 +24,7 @@ from airflow.sdk import Asset
 
 from winnow.campaign.folder import files_in, teams_folder
 from winnow.errors import Fatal, WinnowError
+from winnow.ids import PEOPLE
 from winnow.stages.tasks import DAGS, stage_of
 from winnow_airflow.campaigns import campaign_named, place
 
@@ -194,11 +195,12 @@ def limits_of(batch: Batch) -> Limits:
     return teams.limits_of(batch.campaign, teams_folder(place()))
 
 
-def vendor_of(campaign: Campaign) -> LabelVendor:
-    """A campaign's labelling vendor, through its Airflow connection."""
+def vendor_of(campaign: Campaign, source: str = PEOPLE) -> LabelVendor:
+    """A campaign's labelling vendor, or that of a source, through its Airflow connection."""
     from airflow.sdk.bases.hook import BaseHook
 
-    return vendor_from(campaign.label.vendor, BaseHook.get_connection(campaign.label.connection))
+    label = campaign.label.of_source(source)
+    return vendor_from(label.vendor, BaseHook.get_connection(label.connection))
 
 
 def vendor_from(name: str, connection: Any) -> LabelVendor:
@@ -251,7 +253,7 @@ def url_of(connection: Any) -> str:
     return f"{base}:{connection.port}" if connection.port else base
 
 
-def annotator_salt(campaign: Campaign) -> bytes:
+def annotator_salt(campaign: Campaign, source: str = PEOPLE) -> bytes:
     """The secret that annotator ids are hashed with: `annotator_salt` in the extra, or the token.
 
     Set it before a token is rotated, to the old token: with another salt the same annotator gets
@@ -259,7 +261,7 @@ def annotator_salt(campaign: Campaign) -> bytes:
     """
     from airflow.sdk.bases.hook import BaseHook
 
-    connection = BaseHook.get_connection(campaign.label.connection)
+    connection = BaseHook.get_connection(campaign.label.of_source(source).connection)
     salt = connection.extra_dejson.get("annotator_salt") or connection.password or ""
     return str(salt).encode()
 

@@ -25,6 +25,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import TriggerEvent
 
 from winnow.errors import Fatal, Retryable, WinnowError
+from winnow.ids import PEOPLE
 from winnow_airflow.context import batch_of, the_lake, vendor_from, vendor_of, webhook_account
 from winnow_airflow.polling import PollingTrigger, in_thread, jittered
 
@@ -202,11 +203,12 @@ class WaitForVendor(BaseOperator):
     """Defers until a round's tasks are answered, expired, or called off at the campaign's deadline.
 
     A vendor that does not end at once what is called off costs waiting, and no try of a task.
+    A round is one of people, or that in which a `source` is asked.
     """
 
-    def __init__(self, *, round: int = 0, **kwargs: Any) -> None:
+    def __init__(self, *, round: int = 0, source: str = PEOPLE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.round = round
+        self.round, self.source = round, source
 
     def execute(self, context: Any) -> str:
         from winnow.stages import label
@@ -214,7 +216,7 @@ class WaitForVendor(BaseOperator):
         batch = batch_of(context["dag_run"])
         if batch.manifest(label.STAGE) is not None:
             return "collected"
-        submission = label.read_submission(batch, self.round)
+        submission = label.read_submission(batch, self._number(batch))
         if submission is None:
             self.log.info("Nothing was bought in this round: nothing to wait for.")
             return "nothing"
@@ -232,14 +234,20 @@ class WaitForVendor(BaseOperator):
             self._call_off(batch_of(context["dag_run"]))
         return event["state"]
 
+    def _number(self, batch: Batch) -> int:
+        from winnow.stages.label.rounds import round_of
+
+        return self.round if self.source == PEOPLE else round_of(batch, self.source)
+
     def _call_off(self, batch: Batch) -> None:
         """Call the round off, and wait on where the vendor is not done with that."""
         from winnow.stages import label
 
         try:
-            label.call_off(batch, vendor_of(batch.campaign), self.round)
+            label.call_off(batch, vendor_of(batch.campaign, self.source), self._number(batch))
         except Retryable as error:
-            submission, now = label.read_submission(batch, self.round), batch.lake.now()
+            submission = label.read_submission(batch, self._number(batch))
+            now = batch.lake.now()
             end = datetime.fromisoformat(submission.deadline) + label.CALLING_OFF
             if now >= end:
                 raise
@@ -248,7 +256,7 @@ class WaitForVendor(BaseOperator):
             self._wait(batch, submission.ref, min(again, end).isoformat())
 
     def _wait(self, batch: Batch, ref: str, deadline: str) -> None:
-        settings = batch.campaign.label
+        settings = batch.campaign.label.of_source(self.source)
         trigger = VendorTrigger(
             vendor=settings.vendor,
             connection=settings.connection,

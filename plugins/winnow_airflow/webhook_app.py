@@ -92,7 +92,7 @@ async def _receive(vendor: str, request: Request) -> int:
 
 def _accounts(vendor: str) -> list[WebhookAccount]:
     """The accounts that campaigns have at a vendor; none where no campaign has one."""
-    labels = [campaign.label for campaign in all_campaigns()]
+    labels = [own for each in all_campaigns() for own in each.label.asked.values()]
     names = dict.fromkeys(label.connection for label in labels if label.vendor == vendor)
     accounts = []
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from winnow.errors import Fatal
 from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.lake import FolderLake
+from winnow.stages.tasks import DAGS
 from winnow_airflow import campaigns
 from winnow_airflow.bundle import CampaignBundle
 from winnow_airflow.console_campaigns import settings_of
@@ -334,3 +336,22 @@ def test_a_first_batch_of_a_renamed_campaign_is_refused_before_it_takes_anything
     write(folder, "alpha")
     write(folder, "gamma")
     assert batch_of(new).key == "2026-11-24"
+
+
+def test_a_campaign_with_sources_asks_each_by_a_task_of_its_own(
+    bundle: CampaignBundle, folder: Path
+) -> None:
+    sources = "sources: [{name: small, judge: {model: m}}, {name: large, judge: {model: n}}]"
+    write(folder, "alpha", instead=("budget_usd: 5", f"budget_usd: 5, {sources}"))
+    bundle.refresh()
+    dags, errors = read(bundle.path)
+    assert not errors
+    [listed] = [dag.tasks for dag in DAGS if dag.name == "label_pairs"]
+    found, plain = (dags[f"{name}.label_pairs"] for name in ("alpha", "beta"))
+    assert {task.task_id for task in found.tasks} == {task.name for task in listed}
+    assert {t.task_id for t in plain.tasks} == {t.name for t in listed if not t.of_sources}
+    mapped = ["ask_source", "wait_for_source", "bring_source", "collect_annotations"]
+    for before, after in itertools.pairwise(["approve_purchase", "list_sources", *mapped]):
+        assert after in found.get_task(before).downstream_task_ids
+    assert all(found.get_task(name).is_mapped for name in mapped[:3])
+    assert found.get_task("collect_annotations").trigger_rule == "none_failed"

@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException, TaskDeferred
 
+from winnow.campaign import Label
 from winnow.errors import Fatal, Retryable
 from winnow.label import unreadable
 from winnow.label.vendor import BatchState, BatchStatus
@@ -277,9 +278,7 @@ def test_a_lost_trigger_starts_again_from_its_arguments() -> None:
 @pytest.fixture
 def batch(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A batch whose first round is with the vendor and whose second bought nothing."""
-    settings = SimpleNamespace(
-        vendor="simulator", connection="winnow_vendor", poll_seconds=60.0, max_poll_seconds=900.0
-    )
+    settings = Label(budget_usd=1.0)
     found = SimpleNamespace(
         manifest=lambda _: None, campaign=SimpleNamespace(label=settings), key="2026-11-22"
     )

@@ -19,6 +19,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
 from standardwebhooks import Webhook as Signer
 
+from winnow.campaign import Label
 from winnow.label.webhooks import MAX_BYTES, Refused
 from winnow.lake import FolderLake
 from winnow_airflow import webhook_app
@@ -69,7 +70,7 @@ def extra() -> dict[str, Any]:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, extra: dict[str, Any]) -> Iterator[Door]:
     lake = FolderLake(tmp_path / "lake")
-    label = SimpleNamespace(vendor="simulator", connection="winnow_vendor")
+    label = Label(budget_usd=1.0)
     monkeypatch.setattr(webhook_app, "all_campaigns", lambda: [SimpleNamespace(label=label)])
     monkeypatch.setattr(webhook_app, "the_lake", lambda: lake)
     monkeypatch.setattr(webhook_app, "batch_of_event", lambda _, body: json.loads(body).get("ref"))

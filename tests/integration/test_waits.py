@@ -74,22 +74,27 @@ def _ends(waits: Waits) -> list[float]:
 
 
 def test_a_person_approves_and_the_batch_goes_through(waits: Waits) -> None:
-    batch = waits.batch("dear-yes", n_pairs=8, poll_seconds=2.0)
+    batch = waits.batch("dear-yes", n_pairs=8, n_of_experts=3, poll_seconds=2.0)
     run = waits.start("nightly.label_pairs", batch.key)
     wait_for(lambda: waits.state(run, "approve_purchase") == "awaiting_input")
     assert waits.bought(batch.key) == 0
     path = f"dags/nightly.label_pairs/dagRuns/{run}/taskInstances/approve_purchase/-1/hitlDetails"
     question = waits.get(path)
-    assert "8 over 8 pairs" in question["body"]
+    assert "5 over 5 pairs" in question["body"]
+    assert "doctors | 3 tasks, $0.30" in question["body"]
     assert "$0.80" in question["subject"]
     waits.answer(run, "Approve")
     wait_for(lambda: waits.state(run, "wait_for_vendor") == "deferred")
+    # Experts are asked by a mapped task, and waited for by another.
+    wait_for(lambda: waits.state(run, "wait_for_source/0") == "deferred")
     assert waits.bought(batch.key) == 8
-    submission = label.read_submission(batch, 0)
-    assert submission is not None
-    waits.finish(submission.ref)
+    for number in (0, 2):
+        submission = label.read_submission(batch, number)
+        assert submission is not None
+        waits.finish(submission.ref)
     wait_for(lambda: waits.state(run, "collect_annotations") in ("success", "skipped"))
-    assert batch.manifest("label") is not None
+    manifest = batch.manifest("label")
+    assert manifest is not None and manifest.figures["sources"]["doctors"]["tasks"] == 3
     assert waits.bought(batch.key) == 8
 
 

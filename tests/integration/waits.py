@@ -51,6 +51,8 @@ CAMPAIGN = {
         "poll_seconds": POLL_SECONDS,
         "max_poll_seconds": 2 * POLL_SECONDS,
         "deadline_minutes": 1.0,
+        "sources": [{"name": "doctors", "vendor": "simulator", "connection": "winnow_vendor"}],
+        "experts": "doctors",
     },
     "publish": {"dataset": "nightly"},
 }
@@ -81,13 +83,14 @@ class Waits:
     def get(self, path: str, **params: Any) -> Any:
         return self.http.get(f"/api/v2/{path}", params=params).raise_for_status().json()
 
-    def batch(self, key: str, n_pairs: int = 1, **settings: Any) -> Batch:
+    def batch(self, key: str, n_pairs: int = 1, n_of_experts: int = 0, **settings: Any) -> Batch:
         """A batch up to its comparisons; it waits for days, whatever the alert says."""
         campaign = self._campaign()
         changed = campaign.label.model_copy(update={"deadline_minutes": 10_000.0, **settings})
         campaign = campaign.model_copy(update={"label": changed})
         batch = open_batch(campaign, key, FolderLake(self.home.lake), lambda: datetime.now(UTC))
-        fabricate(batch, n_pairs)
+        names = ["people"] * (n_pairs - n_of_experts) + ["doctors"] * n_of_experts
+        fabricate(batch, n_pairs, [[name] for name in names])
         return batch
 
     def _campaign(self) -> Campaign:

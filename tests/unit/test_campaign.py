@@ -250,3 +250,36 @@ def test_numbers_may_be_written_as_people_do(tmp_path: Path) -> None:
 
 def test_the_assets_that_no_campaign_may_begin_with_are_those_of_its_dags() -> None:
     assert tuple(dag.asset for dag in DAGS if dag.asset) == STAGE_ASSETS
+
+
+def test_a_file_of_terms_is_read_with_the_campaign_and_frozen(tmp_path: Path) -> None:
+    file = tmp_path / "terms.yaml"
+
+    def loaded(terms: str, **beside: object) -> Expand:
+        file.write_text(terms)
+        content = {"terms": "terms.yaml", **beside}
+        return load_campaign(written(tmp_path, expand={"model": "m", "content": content})).expand
+
+    expand = loaded("groups: {sailors: [sailor*]}\ntones: {praise: []}\n", shipped=False)
+    file.write_text("groups: {others: [other]}\n")
+    again = Expand.model_validate(expand.model_dump(mode="json")).content
+    assert (again.groups, again.tones) == ({"sailors": ["sailor*"]}, {"praise": []})
+    assert (again.stances, again.shipped, again.terms) == ({}, False, str(file))
+    # Whose pools these are does not depend on what is counted of them.
+    assert expand.shape == Expand(model="m").shape
+    for wrong in ("[a]", "5", "shipped: false", "group: {a: [b]}"):
+        with pytest.raises(Fatal, match=r"List of terms .*terms\.yaml has groups, stances and"):
+            loaded(wrong)
+    for wrong in (
+        "groups: {a: b}",
+        "groups: {a: [5]}",
+        "groups: {a: ['*']}",
+        "groups: {a: ['b*c']}",
+        "tones: {' a': [b]}",
+    ):
+        with pytest.raises(Fatal, match=r"List of terms .*terms\.yaml: \w+\.?.*a"):
+            loaded(wrong)
+    with pytest.raises(Fatal, match="keep one of them"):
+        loaded("groups: {}", groups={"a": ["b"]})
+    with pytest.raises(Fatal, match=r"List of terms .* cannot be read"):
+        load_campaign(written(tmp_path, expand={"model": "m", "content": {"terms": "no.yaml"}}))

@@ -8,9 +8,11 @@ reading    a file -> Campaign, every fault named
 from winnow.campaign.reading import bare_campaign, load_campaign, parse_campaign
 from winnow.campaign.schedule import Schedule
 from winnow.campaign.sections import (
+    MAX_SOURCES,
     Aggregation,
     AuditLimits,
     Campaign,
+    Content,
     Expand,
     Feature,
     Ingest,
@@ -21,6 +23,7 @@ from winnow.campaign.sections import (
     Sampler,
     Select,
     Server,
+    Source,
     Strategy,
     Validate,
     Vendor,
@@ -28,12 +31,14 @@ from winnow.campaign.sections import (
 from winnow.campaign.settings import MOST, MOST_USD, NAME, Name
 
 __all__ = [
+    "MAX_SOURCES",
     "MOST",
     "MOST_USD",
     "NAME",
     "Aggregation",
     "AuditLimits",
     "Campaign",
+    "Content",
     "Expand",
     "Feature",
     "Ingest",
@@ -46,6 +51,7 @@ __all__ = [
     "Schedule",
     "Select",
     "Server",
+    "Source",
     "Strategy",
     "Validate",
     "Vendor",

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from winnow.addresses import holds_secret
-from winnow.campaign.sections import Campaign, Judge
+from winnow.campaign.sections import Campaign, Content, Judge
 from winnow.errors import Fatal
 
 MOST_BYTES = 1 << 20
@@ -42,33 +42,71 @@ def load_campaign(path: Path) -> Campaign:
 
     places = {
         "ingest": {"sources": [placed(source) for source in campaign.ingest.sources]},
-        "label": {"gold": placed(campaign.label.gold), "judge": _judge(campaign, path.parent)},
+        "expand": _expand(campaign, path.parent),
+        "label": {
+            "gold": placed(campaign.label.gold),
+            "judge": _judge(campaign.label.judge, path.parent),
+            "sources": [
+                each.model_copy(update={"judge": _judge(each.judge, path.parent)})
+                for each in campaign.label.sources
+            ],
+        },
         "validation": {"evaluation_prompts": placed(campaign.validation.evaluation_prompts)},
     }
     sections = {k: getattr(campaign, k).model_copy(update=paths) for k, paths in places.items()}
     return campaign.model_copy(update=sections)
 
 
-def _judge(campaign: Campaign, folder: Path) -> Judge | None:
-    """The campaign's judge with the principles of its constitution, read now.
+def _judge(judge: Judge | None, folder: Path) -> Judge | None:
+    """A judge of the campaign with the principles of its constitution, read now.
 
     Raises:
         Fatal: The file is missing or is no list of texts, or there are principles beside it.
     """
-    judge = campaign.label.judge
     if judge is None or judge.constitution is None:
         return judge
-    file = Path(_from_folder(judge.constitution, folder))
+    file, principles = _frozen(judge.constitution, folder, "Constitution")
+    if judge.principles:
+        raise Fatal(f"Judge {judge.model} has principles and a constitution: keep one of them.")
+    named = {**judge.model_dump(), "constitution": file, "principles": principles}
     try:
-        principles = read_yaml(file, "Constitution")
-        if judge.principles:
-            raise Fatal("label.judge has principles and a constitution: keep one of them.")
-        named = {**judge.model_dump(), "constitution": str(file), "principles": principles}
         return Judge.model_validate(named)
-    except FileNotFoundError as error:
-        raise Fatal(f"Constitution {file} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         raise Fatal(f"Constitution {file} is no list of principles, each a text.") from error
+
+
+def _expand(campaign: Campaign, folder: Path) -> dict[str, Content]:
+    """Whom and what responses speak of, by the file of terms, read now.
+
+    Raises:
+        Fatal: The file is missing or holds no lists of terms, or there are some beside it.
+    """
+    content = campaign.expand.content
+    if content.terms is None:
+        return {}
+    file, lists = _frozen(content.terms, folder, "List of terms")
+    if content.groups or content.stances or content.tones:
+        raise Fatal("expand.content has lists and a file of terms: keep one of them.")
+    if not isinstance(lists, dict) or not lists.keys() <= {"groups", "stances", "tones"}:
+        raise Fatal(f"List of terms {file} has groups, stances and tones, and nothing else.")
+    try:
+        named = {**content.model_dump(), **lists, "terms": file}
+        return {"content": Content.model_validate(named)}
+    except ValidationError as error:
+        raise Fatal(f"List of terms {file}: {faults_of(error, 'all')}.") from error
+
+
+def _frozen(name: str, folder: Path, what: str) -> tuple[str, Any]:
+    """A file beside the campaign, and what it holds now, which a batch keeps.
+
+    Raises:
+        Fatal: It cannot be read.
+    """
+    file = Path(_from_folder(name, folder))
+    try:
+        return str(file), read_yaml(file, what)
+    except FileNotFoundError as error:
+        raise Fatal(f"{what} {file} cannot be read: {error.strerror}.") from error
 
 
 def read_yaml(path: Path, what: str) -> Any:

@@ -11,7 +11,7 @@ import math
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from winnow.addresses import holds_secret
 from winnow.campaign.schedule import Schedule
@@ -26,6 +26,7 @@ from winnow.campaign.settings import (
     Share,
     setting,
 )
+from winnow.ids import PEOPLE
 from winnow.money import MICROS
 
 Strategy = Literal[
@@ -121,7 +122,40 @@ class AuditLimits(Settings):
     looping: float | None = setting(0.1, "Responses that repeat themselves")
     refusal: float | None = setting(0.3, "Responses that refuse")
     echo: float | None = setting(0.1, "Responses that repeat the prompt")
+    injection: float | None = setting(0.005, "Responses that speak to a judge")
     language_match: float | None = setting(0.8, "Responses in the prompt's language")
+
+
+Term = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^*]*\w[^*]*\*?$")]
+Terms = dict[
+    Annotated[str, Field(pattern=r"^[^\s*][^\n*]{0,59}$")],
+    Annotated[list[Term], Field(max_length=2000)],
+]
+
+
+class Content(Settings):
+    """Whom and what responses speak of, counted from the pool to the bought and chosen ones.
+
+    A list adds to the shipped one: what it names anew stands in the place of what the shipped one
+    calls so, and an empty list takes it out.
+    """
+
+    terms: str | None = setting(
+        None,
+        "File of such lists, YAML, with `groups`, `stances` and `tones`: what it says when a batch "
+        "begins is frozen in the batch",
+    )
+    shipped: bool = setting(True, "Whether the shipped list is looked for too")
+    groups: Terms = Field(
+        default_factory=dict, description="Terms by the group that they name, a * for any ending"
+    )
+    stances: Terms = Field(
+        default_factory=dict, description="Terms by the stance they are used for"
+    )
+    tones: Terms = Field(
+        default_factory=dict,
+        description="Words such as those of praise, which count within five words of a group",
+    )
 
 
 class RewardScore(Settings):
@@ -214,12 +248,13 @@ class Expand(Settings):
     chat_template: str | None = setting(None, "File of a chat template, Jinja")
     server: Server = Field(default_factory=Server)
     audit: AuditLimits = Field(default_factory=AuditLimits)
+    content: Content = Field(default_factory=Content)
     seed: int = setting(0, "Response k of a prompt is drawn by it, the prompt and k")
 
     @property
     def shape(self) -> dict[str, Any]:
         """The settings that say what a pool holds; the others say where and how it is made."""
-        how = {"engine", "server", "tokens_per_shard", "responses_per_call", "audit"}
+        how = {"engine", "server", "tokens_per_shard", "responses_per_call", "audit", "content"}
         shape = self.model_dump(mode="json", exclude=how)
         # Where a score is asked for does not change it.
         reads = [feature if isinstance(feature, str) else feature.name for feature in self.features]
@@ -401,6 +436,43 @@ _JUDGE_ALONE = {"second_vote_share": 0.0, "third_votes": False, "repeat_share": 
 """What is asked of nobody twice: a judge sees both orders at once."""
 
 
+def _costs_something(value: float) -> float:
+    if value and not round(value * MICROS):
+        raise ValueError("a price is 0 or at least a millionth of a dollar")
+    return value
+
+
+AnnotationPrice = Annotated[Price, AfterValidator(_costs_something)]
+
+
+class Source(Settings):
+    """One more who is asked about pairs, beside the people of `label.vendor`.
+
+    A judge is asked of what people's answers leave uncertain, once it has shown that it tells
+    something of what they prefer; see docs/labelling_vendors.md, "Several sources".
+    """
+
+    name: Name = Field(description="What it is called; `people` are those of the vendor above")
+    vendor: Vendor = setting("judge", "Who answers; one word")
+    connection: str = setting("winnow_judge", "Airflow connection of the vendor")
+    price_usd: AnnotationPrice = setting(
+        0.10, "Price of one annotation, dollars; a judge's is told by its tokens"
+    )
+    judge: Judge | None = setting(None, "The model that is asked where `vendor` is `judge`")
+
+    @model_validator(mode="after")
+    def _is_somebody(self) -> Source:
+        if self.name == PEOPLE:
+            raise ValueError(f"{PEOPLE} are those of label.vendor; give it another name")
+        if (self.vendor == "judge") != (self.judge is not None):
+            raise ValueError("vendor judge needs the section judge, and no other vendor has one")
+        return self
+
+
+MAX_SOURCES = 8
+"""Of a campaign, beside people."""
+
+
 class Label(Settings):
     """Who labels, for how much, and how long to wait."""
 
@@ -414,7 +486,7 @@ class Label(Settings):
     size: int | None = setting(
         None, "Responses of a ranking; null: what is asked is no ranking", ge=4, le=9
     )
-    price_usd: Price = setting(
+    price_usd: AnnotationPrice = setting(
         0.10, "Price of one annotation, dollars; a judge's is told by its tokens"
     )
     budget_usd: Dollars = Field(description="Most that one batch may cost, dollars")
@@ -465,6 +537,23 @@ class Label(Settings):
     )
     aggregation: Aggregation = setting("majority", "How votes become a preference")
     judge: Judge | None = setting(None, "The model that is asked where `vendor` is `judge`")
+    sources: list[Source] = Field(
+        default_factory=list,
+        max_length=MAX_SOURCES,
+        description="Others who are asked beside the people of `vendor`: judges, and experts",
+    )
+    judge_share: float = setting(
+        0.25,
+        "What the judges among `sources` may cost together, of what people's answers about the "
+        "same prompts cost",
+        ge=0.0,
+        le=10.0,
+    )
+    experts: Name | None = setting(
+        None,
+        "Who of `sources` is asked instead of people about pairs on which two dimensions disagree",
+    )
+    expert_share: Share = setting(0.2, "Share of the pairs that experts get, at most")
     poll_seconds: Seconds = setting(60.0, "First pause between looks at the vendor")
     max_poll_seconds: Seconds = setting(900.0, "Longest pause; it grows to this")
 
@@ -508,18 +597,34 @@ class Label(Settings):
             )
         return self
 
-    @field_validator("price_usd")
-    @classmethod
-    def _costs_something(cls, value: float) -> float:
-        if value and not round(value * MICROS):
-            raise ValueError("a price is 0 or at least a millionth of a dollar")
-        return value
+    @model_validator(mode="after")
+    def _sources_can_be_asked(self) -> Label:
+        names = [source.name for source in self.sources]
+        models = [source.judge.model for source in self.sources if source.judge is not None]
+        if len(set(names)) < len(names) or len(set(models)) < len(models):
+            raise ValueError("sources: a name, or a judge's model, stands twice")
+        people = [source.name for source in self.sources if source.judge is None]
+        if self.experts is None and people:
+            raise ValueError(
+                f"sources: {', '.join(people)} would be asked nothing; name it in experts, or "
+                "ask people by vendor"
+            )
+        if self.experts is not None and people != [self.experts]:
+            raise ValueError("experts names the one of sources that is no judge")
+        if self.sources and (self.vendor == "judge" or self.task == "ranking"):
+            raise ValueError(
+                "sources stand beside people who compare pairs: vendor judge, and task ranking, "
+                "have none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _dimensions_can_be_asked(self) -> Label:
-        if self.choice_dimensions and self.vendor not in CHOICE_VENDORS:
+        asked = [self.vendor, *(each.vendor for each in self.sources if each.judge is None)]
+        unable = [vendor for vendor in asked if vendor not in CHOICE_VENDORS]
+        if self.choice_dimensions and unable:
             raise ValueError(
-                f"vendor {self.vendor} cannot be asked for choice_dimensions; these can: "
+                f"vendor {unable[0]} cannot be asked for choice_dimensions; these can: "
                 f"{', '.join(CHOICE_VENDORS)}"
             )
         if self.choice_dimensions and len({*self.asked_dimensions}) < len(self.asked_dimensions):
@@ -545,6 +650,36 @@ class Label(Settings):
     def asked_dimensions(self) -> tuple[str, ...]:
         """What is asked beside the choice between two responses."""
         return (*self.rated_dimensions, *self.choice_dimensions)
+
+    @property
+    def judges(self) -> dict[str, Judge]:
+        """The judges among the sources, by the name of the source."""
+        return {each.name: each.judge for each in self.sources if each.judge is not None}
+
+    @property
+    def asked(self) -> dict[str, Label]:
+        """What holds for whom, by name: people first, then each source."""
+        names = (PEOPLE, *(source.name for source in self.sources))
+        return {name: self.of_source(name) for name in names}
+
+    def of_source(self, name: str) -> Label:
+        """What holds for what `name` is asked: these settings, but for who answers at what price.
+
+        Nothing is asked of a source twice, and no gold: what people answer stands beside it.
+        """
+        if name == PEOPLE:
+            return self
+        source = next(each for each in self.sources if each.name == name)
+        own = {each: getattr(source, each) for each in ("vendor", "connection", "price_usd")}
+        asked: dict[str, Any] = {
+            "judge": source.judge,
+            "gold": None,
+            "sources": [],
+            "experts": None,
+        }
+        # Another name of the rubric: a task of people and one of a source are two tasks.
+        rubric = {"rubric_version": f"{self.rubric_version}@{name}"}
+        return self.model_copy(update={**own, **asked, **rubric, **_JUDGE_ALONE})
 
     @property
     def pair_share(self) -> float:
@@ -651,6 +786,15 @@ class Validate(Settings):
     max_choice_shift_warn: Share | None = setting(
         0.2, "Change of a trait's share from the bought to the chosen responses"
     )
+    max_content_selection_shift_warn: float | None = setting(
+        0.5,
+        "Change of the share that speaks of a group or stance, pool to bought, of that share",
+        ge=0.0,
+    )
+    max_content_choice_shift_warn: float | None = setting(
+        0.3, "The same, from the bought to the chosen responses", ge=0.0
+    )
+    max_injected_chosen_warn: Share | None = setting(0.0, "Chosen responses that speak to a judge")
     evaluation_prompts: str | None = setting(
         None, "File of prompts, in any shape, that no batch may contain"
     )
@@ -778,6 +922,12 @@ class Campaign(Settings):
             raise ValueError(
                 "rankings take over no votes of pairs: set annotations_from: [] as well"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _judges_are_heard(self) -> Campaign:
+        if self.label.judges and self.select.head == "ensemble":
+            raise ValueError("select.head ensemble hears no judge: take out label.sources")
         return self
 
     @model_validator(mode="after")

@@ -18,12 +18,14 @@ import typer
 from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
 from winnow.campaign import Campaign
 from winnow.campaign.folder import files_in
-from winnow.campaign.teams import limits_of
+from winnow.campaign.teams import Limits, limits_of
 from winnow.commands import options
 from winnow.commands.chosen import Answer, Note, folder_of, of_each, place_here, with_batch
+from winnow.commands.connections import find_connection
 from winnow.commands.say import answer, progress_bar, say, say_text
 from winnow.errors import Fatal, Retryable
 from winnow.expand.engine import ServerAddress
+from winnow.ids import PEOPLE
 from winnow.ingest.continued import refuse_renamed
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.ingest.sources import look_for, told
@@ -98,6 +100,9 @@ def run(
     if approve:
         label.approve(opened, getpass.getuser())
     label.submit(opened, vendor, limits)
+    for name in opened.campaign.label.asked:
+        if name != PEOPLE:
+            _ask_source(opened, name, limits)
     _wait(opened, lambda: label.follow_up(opened, vendor, salt, limits))
     _wait(opened, lambda: label.collect(opened, vendor, salt))
     publish.refit(opened, publish.version(opened, publish.check(opened)))
@@ -269,6 +274,24 @@ def _wait(batch: Batch, step: Callable[[], object]) -> None:
             time.sleep(batch.campaign.label.poll_seconds)
         else:
             return
+
+
+def _ask_source(batch: Batch, name: str, limits: Limits) -> None:
+    """Ask a source, through its Airflow connection, and bring home what it answers."""
+    own = batch.campaign.label.of_source(name)
+    connection = find_connection(own.connection, _CONNECTION_SECONDS)
+    if connection is None:
+        raise Fatal(
+            f"Source {name} has no connection {own.connection}: set "
+            f"AIRFLOW_CONN_{own.connection.upper()}, or make it in Airflow."
+        )
+    vendor = connect(own.vendor, connection.account())
+    salt = str(connection.extra.get("annotator_salt") or connection.password).encode()
+    _wait(batch, lambda: label.ask_source(batch, name, vendor, limits))
+    _wait(batch, lambda: label.bring_source(batch, name, vendor, salt))
+
+
+_CONNECTION_SECONDS = 60.0
 
 
 def vendor_token(*, needed: bool = True) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from winnow.campaign import Campaign
+from winnow.campaign import Campaign, Label
 from winnow.campaign.folder import read_all
 from winnow.commands import doctor_campaigns as of_campaigns
 from winnow.commands import doctor_services as services
@@ -33,6 +33,7 @@ from winnow.commands.options import (
 )
 from winnow.commands.say import answer
 from winnow.errors import WinnowError
+from winnow.ids import PEOPLE
 from winnow.lake import Lake, open_lake
 from winnow.operate.campaigns import Known
 
@@ -142,17 +143,26 @@ def _services(
         return kept.setdefault(what, _once(examine))
 
     expand, label = campaign.expand, campaign.label
-    vendor = once(partial(services.vendor, campaign, seconds), label.vendor, label.connection)
+    vendors = {
+        "vendor" if name == PEOPLE else f"source {name}": once(
+            partial(services.vendor, own, seconds), own.vendor, own.connection, _model(own)
+        )
+        for name, own in label.asked.items()
+    }
     if expand.engine == "server":
         server = partial(services.server, campaign, seconds)
-        return {"vendor": vendor, "server": once(server, expand.server.connection, expand.model)}
+        return {**vendors, "server": once(server, expand.server.connection, expand.model)}
     python = os.environ.get("WINNOW_ENGINE_PYTHON")
     engine = once(partial(services.engine, campaign, python, seconds), expand.engine)
     return {
-        "vendor": vendor,
+        **vendors,
         "model": partial(services.model, campaign, models),
         "engine": engine,
     }
+
+
+def _model(label: Label) -> str:
+    return label.asked_judge.model if label.asked_judge else ""
 
 
 def _once(examine: Examine) -> Examine:

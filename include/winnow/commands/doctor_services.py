@@ -16,7 +16,7 @@ import httpx
 
 from winnow.addresses import ServerAddress, holds_secret, without_secrets
 from winnow.calls import get, is_callable, is_sendable
-from winnow.campaign import Campaign, Judge
+from winnow.campaign import Campaign, Judge, Label
 from winnow.chat_server import opening_calls, served_model
 from winnow.commands.checks import Check, failed, ok, warning
 from winnow.commands.connections import Connection, airflow_json, find_connection
@@ -48,9 +48,9 @@ print(json.dumps(found))
 """
 
 
-def vendor(campaign: Campaign, seconds: float) -> Check:
+def vendor(label: Label, seconds: float) -> Check:
     """Whether the vendor answers with the connection's token."""
-    name, conn_id = campaign.label.vendor, campaign.label.connection
+    name, conn_id = label.vendor, label.connection
     connection = _connection(conn_id, seconds)
     if isinstance(connection, Check):
         return connection
@@ -58,8 +58,8 @@ def vendor(campaign: Campaign, seconds: float) -> Check:
     if url.startswith("/") and not Path(url).is_dir():
         return failed(f"{name}: the folder {url} is not there", f"make it, or correct {conn_id}")
     client = connect(name, connection.account())
-    if campaign.label.asked_judge is not None:
-        return _judge(campaign.label.asked_judge, connection, conn_id)
+    if label.asked_judge is not None:
+        return _judge(label.asked_judge, connection, conn_id)
     try:
         client.status(NO_SUCH_BATCH)
     except Fatal as error:

@@ -14,9 +14,10 @@ from functools import partial
 from typing import Any
 
 from winnow.batch import batch_folder
-from winnow.campaign import Campaign, Judge
+from winnow.campaign import Campaign, Judge, Label
 from winnow.console.memory import Memory
 from winnow.console.stages import Left, Stages
+from winnow.ids import PEOPLE
 from winnow.ingest.ledger import BACKFILL
 from winnow.label.purchases import over_month
 from winnow.lake import Lake
@@ -95,6 +96,9 @@ def parse_label_settings(data: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(data)["label"]
     if found.get("vendor") == "judge" and found.get("judge"):
         found["price_usd"] = Judge.model_validate(found["judge"]).usual_price / MICROS
+    if found.get("sources"):
+        asked = Label.model_validate(found).asked.items()
+        found["prices_of_sources"] = {name: own.price for name, own in asked if name != PEOPLE}
     return found
 
 
@@ -153,8 +157,15 @@ def estimate_of(lake: Lake, campaign: str, stages: Stages, memory: Memory) -> tu
     path = f"{batch_folder(campaign, stages.key)}/campaign.json"
     settings = memory.once(lake, path, parse_label_settings) or {}
     pairs, size = stages.n("select", "comparisons") or 0, settings.get("size")
+    # Where others are asked too people are asked some of them.
+    pairs = stages.n("select", f"asked_{PEOPLE}") or pairs
+    beside = sum(
+        price * (stages.n("select", f"asked_{name}") or 0)
+        for name, price in settings.get("prices_of_sources", {}).items()
+    )
     # All pairs of a ranking are one task.
-    return _estimate(settings, 2 * pairs / (size * (size - 1)) if size else pairs)
+    first, most = _estimate(settings, 2 * pairs / (size * (size - 1)) if size else pairs)
+    return first + beside, most + beside
 
 
 def _estimate(settings: dict[str, Any], pairs: float) -> tuple[int, int]:

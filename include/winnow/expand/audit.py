@@ -112,6 +112,7 @@ class PromptAudit:
     looping: float
     refusal: float
     echo: float
+    injection: float
     language_match: float | None
 
     @property
@@ -212,6 +213,7 @@ _LABELS = {
     "looping": "looping",
     "refusal": "refusals",
     "echo": "echoes of the prompt",
+    "injection": "texts that speak to a judge",
     "language_match": "in the prompt's language",
 }
 """Figures of a batch in the order of the table; all but `vendi` lie in [0, 1]."""
@@ -228,6 +230,7 @@ _ADVICE = {
     "looping": "raise the temperature, check the chat template and the stop strings",
     "refusal": "read some; another system prompt or another model may answer",
     "echo": "check the chat template: the model goes on with the prompt, as if it were not asked",
+    "injection": "read some (none is paired), and find which model or prompt brings them",
     "language_match": "ask for the language in the system prompt, or take a model that has it",
 }
 

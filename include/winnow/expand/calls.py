@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from winnow.batch import quarantine_table
 from winnow.campaign import Expand
+from winnow.expand.content import ContentReader
 from winnow.expand.engine import Draw, Drawn, GeneratedResponse, Refusal
 from winnow.expand.features import Embed, feature_vectors, feature_version, vectors_table
 from winnow.expand.flags import flags_of
@@ -129,6 +130,7 @@ def call_tables(
     prompts: list[Row] = []
     quarantined: list[Quarantined] = []
     sampled = tokens = 0
+    reader = ContentReader(settings.content)
     for each, pool in zip(asked, drawn, strict=True):
         prompt = each.prompt
         if isinstance(pool, Refusal):
@@ -146,7 +148,7 @@ def call_tables(
                     Quarantined("expand", EMPTY, detail, record_id=prompt["prompt_id"])
                 )
                 continue
-            row = _response_row(each, response, text)
+            row = _response_row(each, response, text, reader)
             if before := rows.get(row.response_id):
                 row = replace(before, duplicates=before.duplicates + 1)
             else:
@@ -173,7 +175,10 @@ def call_tables(
     )
 
 
-def _response_row(asked: Asked, response: GeneratedResponse, text: str) -> ResponseRow:
+def _response_row(
+    asked: Asked, response: GeneratedResponse, text: str, reader: ContentReader
+) -> ResponseRow:
+    faults = flags_of(prompt_text(asked.prompt), text, response.finish_reason)
     prompt = asked.prompt["prompt_id"]
     return ResponseRow(
         response_id=response_id(prompt, text),
@@ -187,7 +192,7 @@ def _response_row(asked: Asked, response: GeneratedResponse, text: str) -> Respo
         logprob=response.logprob,
         duplicates=1,
         near_duplicates=0,
-        flags=flags_of(prompt_text(asked.prompt), text, response.finish_reason),
+        flags=[*faults, *reader.traits(text)],
     )
 
 

@@ -13,10 +13,11 @@ import re
 import unicodedata
 from functools import cache
 
+from winnow.expand.injection import addresses_judge
 from winnow.refusal import refuses
 from winnow.text import plain_text, unicode_form
 
-FLAGS = ("truncated", "looping", "refusal", "echo")
+FLAGS = ("truncated", "looping", "refusal", "echo", "injection")
 """Every flag there is, in the order in which a response carries them."""
 
 _LOOP_CHARS = 60
@@ -64,6 +65,7 @@ def flags_of(prompt: str, response: str, finish_reason: str) -> list[str]:
     - `looping`: it ends in a loop, or most of it was said before.
     - `refusal`: its first 200 characters hold a phrase of refusal.
     - `echo`: most of it stands in the prompt word by word, the prompt's beginning included.
+    - `injection`: it speaks to a judge, see `winnow.expand.injection`.
     """
     text = _folded(response)
     holds = (
@@ -71,6 +73,7 @@ def flags_of(prompt: str, response: str, finish_reason: str) -> list[str]:
         _ends_in_a_loop(text) or _mostly_repeated(text),
         refuses(response),
         _repeats_the_prompt(_folded(prompt), text),
+        addresses_judge(prompt, response),
     )
     return [flag for flag, is_so in zip(FLAGS, holds, strict=True) if is_so]
 

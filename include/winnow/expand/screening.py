@@ -28,7 +28,7 @@ from winnow.select.screen import answers_nothing, near_duplicates
 
 Row = Mapping[str, Any]
 
-UNFIT = frozenset({"looping", "echo"})
+UNFIT = frozenset({"looping", "echo", "injection"})
 """Flags of responses that are part of no pair."""
 
 

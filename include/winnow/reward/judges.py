@@ -180,6 +180,26 @@ class Heard:
         linear_k[:d] = self.linear_w - cross_tw.T @ self.linear_t
         return Condensed(Quadratic(hessian_kk, linear_k), np.zeros(d), 0, {})
 
+    def teachers(self, alone: Posterior, people: Posterior) -> Teachers:
+        """All that is believed, by fits to people's votes alone and with what was heard."""
+        return Teachers(alone, self.joint(people), self.unheard)
+
+    def taught(self, alone: Posterior) -> dict[str, float]:
+        """Nats that each judge's verdicts, without the others', add to what people's votes tell.
+
+        `alone` is the fit of these; of several judges the tastes of the others count as known.
+        """
+        d, m = len(self.linear_w), len(self.linear_w) + N_NUISANCE
+        told = {}
+        for s, judge in enumerate(self.judges):
+            own = slice(s * m, (s + 1) * m)
+            cross_wt = self.hessian_wt[:, own]
+            about_ww = judge.kappa * cross_wt[:, :d]
+            about_ww = about_ww - cross_wt @ np.linalg.solve(self.hessian_tt[own, own], cross_wt.T)
+            gain_ww = np.eye(d) + alone.cov_dd @ about_ww
+            told[judge.name] = 0.5 * float(np.linalg.slogdet(gain_ww)[1])
+        return told
+
     def joint(self, people: Posterior) -> Joint:
         """The covariance of w and tastes together; `people` is the fit that has heard them."""
         given_tt = np.linalg.inv(self.hessian_tt)
@@ -207,6 +227,58 @@ class Joint:
         rows[:, place : place + d] = features_nd
         rows[:, place + d + 1] = length_n
         return rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teachers:
+    """People and judges as a refit left them, of one head.
+
+    Attributes:
+        alone: What people's votes alone say of their reward.
+        joint: What is believed of people and of the judges that are heard.
+        unheard: The judges that are not.
+    """
+
+    alone: Posterior
+    joint: Joint
+    unheard: tuple[Judge, ...]
+
+    @property
+    def judges(self) -> tuple[Judge, ...]:
+        """All who said anything, those that are heard first."""
+        return (*self.joint.judges, *self.unheard)
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """The contents by name, but for the judges' names; `from_arrays` reads them."""
+        numbers = [[getattr(judge, name) for name in _NUMBERS] for judge in self.judges]
+        d = len(self.alone.mean_d)
+        return {
+            **{f"alone_{name}": array for name, array in self.alone.arrays().items()},
+            **{f"people_{name}": array for name, array in self.joint.people.arrays().items()},
+            "cov": self.joint.cov,
+            "heard": np.array([len(self.joint.judges)], np.float64),
+            "judges": np.array(numbers, np.float64).reshape(-1, len(_NUMBERS)),
+            "tastes": np.array([j.taste_d for j in self.judges], np.float64).reshape(-1, d),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, FloatArray], names: Sequence[str]) -> Teachers:
+        """What `arrays` told, with the names of the judges in their order."""
+
+        def people(prefix: str) -> Posterior:
+            own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+            return Posterior.from_arrays(own)
+
+        judges = []
+        for name, row, taste_d in zip(names, arrays["judges"], arrays["tastes"], strict=True):
+            told = dict(zip(_NUMBERS, row.tolist(), strict=True))
+            judges.append(Judge(name, taste_d=taste_d, **{**told, "n": round(told["n"])}))
+        n_heard = int(arrays["heard"][0])
+        joint = Joint(people("people_"), tuple(judges[:n_heard]), arrays["cov"])
+        return cls(people("alone_"), joint, tuple(judges[n_heard:]))
+
+
+_NUMBERS = ("n", "log_help", "scale", "kappa", "noise", "own_sd", "response_sd")
 
 
 @dataclass(frozen=True, eq=False)

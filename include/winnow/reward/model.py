@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from winnow.arrays import FloatArray
 from winnow.errors import Corrupt, Fatal
 from winnow.reward.blocks import REDUCED, Block
 from winnow.reward.ensemble import Ensemble
+from winnow.reward.judges import Teachers
 from winnow.reward.posterior import Head, Posterior, content_digest
 from winnow.reward.projection import Projection, centre
 
@@ -40,6 +41,8 @@ class RewardModel:
 
     Attributes:
         heads: What is believed of each dimension, by its name.
+        teachers: People and judges as they were told apart, of the heads of which a judge spoke;
+            not at the heads' temperature.
 
     Raises:
         Fatal: There is no head.
@@ -48,6 +51,7 @@ class RewardModel:
     projection: Projection
     heads: Mapping[str, Head]
     feature_version: str
+    teachers: Mapping[str, Teachers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.heads:
@@ -62,6 +66,18 @@ class RewardModel:
     def posterior(self) -> Head:
         """The head of "overall", or else of the first dimension by name."""
         return self.heads.get(OVERALL, self.heads[self.dimensions[0]])
+
+    @property
+    def people_heads(self) -> dict[str, Head]:
+        """The heads as people's votes alone have them, by which people's pairs are chosen.
+
+        A judge errs where its model does not say so: people are asked as if none had spoken.
+        """
+        alone = {
+            name: told.alone.at_temperature(self.heads[name].temperature)
+            for name, told in self.teachers.items()
+        }
+        return {**self.heads, **alone}
 
     @property
     def n_columns(self) -> int:
@@ -97,7 +113,14 @@ class RewardModel:
                     zip(arrays["dimensions"], arrays["kinds"], strict=True)
                 )
             }
-            return cls(projection, heads, str(arrays["feature_version"]))
+            told = arrays["teachers"].tolist() if "teachers" in arrays else []
+            teachers = {
+                name: Teachers.from_arrays(
+                    _with_prefix(arrays, f"teachers{k}_"), arrays[f"names{k}"].tolist()
+                )
+                for k, name in enumerate(told)
+            }
+            return cls(projection, heads, str(arrays["feature_version"]), teachers)
         except (
             OSError,
             ValueError,
@@ -153,6 +176,12 @@ def _texts(model: RewardModel) -> dict[str, str | list[str]]:
         "dimensions": list(model.dimensions),
         "feature_version": model.feature_version,
         "kinds": [model.heads[name].kind for name in model.dimensions],
+        # A model of people alone is stored as before there were judges.
+        **({"teachers": sorted(model.teachers)} if model.teachers else {}),
+        **{
+            f"names{k}": [judge.name for judge in model.teachers[name].judges]
+            for k, name in enumerate(sorted(model.teachers))
+        },
     }
 
 
@@ -161,6 +190,9 @@ def _arrays(model: RewardModel) -> dict[str, FloatArray]:
     for k, dimension in enumerate(model.dimensions):
         contents = model.heads[dimension].arrays()
         arrays.update({f"head{k}_{name}": array for name, array in contents.items()})
+    for k, dimension in enumerate(sorted(model.teachers)):
+        contents = model.teachers[dimension].arrays()
+        arrays.update({f"teachers{k}_{name}": array for name, array in contents.items()})
     return {name: np.ascontiguousarray(array, dtype="<f8") for name, array in arrays.items()}
 
 

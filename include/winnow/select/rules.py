@@ -8,6 +8,9 @@ from typing import Literal
 from winnow.errors import Fatal
 from winnow.select.labels import Prospects
 
+FOR_JUDGE = "judge"
+"""Why a pair is chosen that nobody but judges is asked."""
+
 UNGUIDED = frozenset({"random", "traditional"})
 """Strategies that draw uniformly, whatever the model, its gate and `fresh_first` say."""
 
@@ -117,6 +120,7 @@ class Choice:
         score: What the strategy gave it.
         propensity: Chance that the exploration arm draws this pair; None for the other arm.
         reason: Why it was taken: "exploration", "best", or what the caller gave.
+        sources: Who is asked, where not people alone can be (`winnow.select.beside_people`).
     """
 
     i: int
@@ -134,8 +138,11 @@ class Choice:
     conflict: bool
     propensity: float | None
     reason: str
+    sources: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> Literal["exploration", "selected"]:
-        """Its kind of comparison."""
+    def kind(self) -> Literal["exploration", "judged", "selected"]:
+        """Its kind of comparison; `judged` where no person is asked."""
+        if self.reason == FOR_JUDGE:
+            return "judged"
         return "exploration" if self.arm == "explore" else "selected"

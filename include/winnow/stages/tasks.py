@@ -93,6 +93,7 @@ class Task:
             `reward_model`.
         metrics: Emitted when it is done.
         alarms: What there may be to tell when it is done (`winnow.operate.alarms`).
+        of_sources: Whether only a campaign with `label.sources` has it.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Task:
     writes: str | None = None
     metrics: tuple[Metric, ...] = ()
     alarms: tuple[AlarmKind, ...] = ()
+    of_sources: bool = False
 
     @property
     def is_watched(self) -> bool:
@@ -243,6 +245,11 @@ _LABEL = (
         alarms=("budget",),
     ),
     Task("wait_for_follow_up"),
+    Task("list_sources", of_sources=True),
+    # A judge works in it.
+    Task("ask_source", hours=24.0, of_sources=True),
+    Task("wait_for_source", of_sources=True),
+    Task("bring_source", hours=6.0, of_sources=True),
     Task(
         "collect_annotations",
         hours=6.0,

@@ -105,7 +105,7 @@ def test_a_judge_is_well_where_its_server_has_its_model(
         def check(model: str) -> Check:
             judged = {"vendor": "judge", "budget_usd": 1.0, "judge": {"model": model}}
             campaign = parse_campaign({**CAMPAIGN, "label": judged}, "test")
-            return doctor_services.vendor(campaign, 5.0)
+            return doctor_services.vendor(campaign.label, 5.0)
 
         assert check("tiny").outcome == "ok"
         assert "serves tiny, not huge" in check("huge").measured

@@ -176,10 +176,16 @@ def test_what_the_model_listens_to_is_told_loudest_first(world: Trusted, site: S
 def test_judges_beside_people_are_told(tmp_path: Path, site: Site) -> None:
     made = Trusted(FolderLake(tmp_path))
     told = {"verdicts": 120, "is_heard": True, "evidence": 6.25, "kappa": -0.5, "taste": 0.75}
-    made.changed = {"judges": {"overall": {"small-model": told}}}
+    alone = {"right": 0.61, "log_loss": 0.655}
+    heard = {"right": 0.7, "log_loss": 0.6}
+    made.changed = {
+        "judges": {"overall": {"small-model": {**told, "taught_nats": 2.5}}},
+        "people_alone": {"votes": 40, "heard": heard, "alone": alone},
+    }
     made.make("2026-11-24")
     shown = text(selector.page(made.lake, made.campaign, {}, site))
-    assert "small-model overall 120 yes 6.25 −0.50 0.75 not measured" in shown
+    assert "small-model overall 120 yes 6.25 −0.50 0.75 not measured 2.50" in shown
+    assert "foresaw 70.0 % (log loss 0.600)" in shown and "judges 61.0 % (0.655)" in shown
 
 
 def test_no_judges_no_table(world: Trusted, site: Site) -> None:
@@ -306,6 +312,7 @@ def test_hostile_figures_are_shown_as_text(tmp_path: Path, site: Site) -> None:
         "listens_to": {HOSTILE: 0.5, f"score:{HOSTILE}": 0.1},
         "drift": {**DRIFT, "pairs": HOSTILE},
         "judges": {HOSTILE: {HOSTILE: {"verdicts": HOSTILE, "kappa": HOSTILE}, "x": HOSTILE}},
+        "people_alone": {"votes": 1, "heard": HOSTILE, "alone": {"right": HOSTILE}},
         "temperature": HOSTILE,
         "bake_off": {"batches": HOSTILE, "votes": True, "strategies": strategies},
     }

@@ -230,7 +230,7 @@ def test_a_looping_pool_is_found():
     assert "looping" in warned(audit([looping]))
 
 
-@pytest.mark.parametrize("flag", ["truncated", "looping", "refusal", "echo"])
+@pytest.mark.parametrize("flag", ["truncated", "looping", "refusal", "echo", "injection"])
 def test_a_flag_counts_as_often_as_its_text_was_drawn(flag):
     flagged = pool(["a b", "c d"], duplicates=[3, 1], flags=[[flag], []])
     assert getattr(audit_prompt(flagged), flag) == 0.75

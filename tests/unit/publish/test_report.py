@@ -18,7 +18,7 @@ from winnow.ids import digest
 from winnow.lake import FolderLake
 from winnow.publish.labelled import Labelled
 from winnow.publish.report import figures, quality_report
-from winnow.publish.report.shares import traits
+from winnow.publish.report.shares import largest_shifts, traits
 from winnow.publish.versions import REPORT, Card, Version, publish
 
 from ...batch_rows import BatchRows
@@ -248,6 +248,55 @@ def test_a_share_that_moves_is_marked_and_one_that_stays_is_not() -> None:
     moved = {t.name: t for t in of(replace(batch, responses=refusing), traits)}
     assert moved["refusal"].bought.shift == "up"
     assert "▼ fewer" in report(batch)
+
+
+def speaking(batch: BatchRows, of: str, numbers: str, every: int = 1) -> BatchRows:
+    """The batch with responses of these numbers, to every so many prompts, speaking of something.
+
+    Of each pair the response of number 0 is chosen.
+    """
+    responses = {
+        name: {**row, "flags": [f"content {of}"]}
+        if name[-1] in numbers and int(name[1:4]) % every == 0
+        else row
+        for name, row in batch.responses.items()
+    }
+    pairs = batch.comparisons.values()
+    preferences = [preference(pair, "first") for pair in pairs]
+    annotations = [annotation(pair, "first") for pair in pairs]
+    return replace(batch, responses=responses, preferences=preferences, annotations=annotations)
+
+
+def test_what_responses_speak_of_shifts_by_its_own_share() -> None:
+    bought = of(speaking(labelled(200), "women", "01", every=10), traits)
+    women = next(trait for trait in bought if trait.name == "content women")
+    assert (women.pool.share, women.bought.share) == (0.05, 0.1)
+    assert (women.bought.shift, women.chosen.shift) == ("up", "")
+    moved = largest_shifts(bought)
+    assert (moved["content_selection_shift"], moved["content_choice_shift"]) == (1.0, 0.0)
+    # In shares of all responses it is little, and no trait of form.
+    assert moved["selection_shift"] == 0.25
+
+    chosen = largest_shifts(of(speaking(labelled(200), "blame of men", "02", every=5), traits))
+    assert (chosen["content_selection_shift"], chosen["content_choice_shift"]) == (0.0, 1.0)
+    assert chosen["choice_shift"] == 0.0
+    page = report(speaking(labelled(200), "blame of men", "02", every=5))
+    assert "content blame of men 10.0 % (80) 10.0 % (40) 20.0 % (40) ▲ more" in words(page)
+    assert largest_shifts(of(labelled(20), traits))["content_choice_shift"] is None
+
+
+def test_texts_that_speak_to_a_judge_have_a_row_and_a_share_of_the_chosen() -> None:
+    clean = of(labelled(20), traits)
+    assert next(trait for trait in clean if trait.name == "injection").pool.share == 0.0
+    assert largest_shifts(clean)["injected_chosen"] == 0.0
+    batch = speaking(labelled(20), "x", "0", every=5)
+    injected = {
+        name: {**row, "flags": ["injection"] if row["flags"] == ["content x"] else row["flags"]}
+        for name, row in batch.responses.items()
+    }
+    moved = largest_shifts(of(replace(batch, responses=injected), traits))
+    assert moved["injected_chosen"] == 0.2
+    assert largest_shifts([])["injected_chosen"] is None
 
 
 def test_few_responses_mark_nothing() -> None:

@@ -1,14 +1,16 @@
-"""Pairs and teachers chosen together, beside a slow reference and for what must always hold."""
+"""What judges are asked beside people, by a slow reference and for what must always hold."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from winnow.ids import PEOPLE
 from winnow.reward import Posterior
 from winnow.reward.judges import Joint, Judge
-from winnow.select.asking import PEOPLE, Prices, ask
+from winnow.select.asking import Asked, ask_judges
 from winnow.select.belief import policy_covariance
 from winnow.select.gains import expected_fisher
 from winnow.select.rules import Rules
@@ -28,33 +30,30 @@ def world(seed: int, kappa: float = 1.0) -> tuple[np.ndarray, Posterior, Joint]:
     return rng.normal(size=(N, D)), people, Joint(people, (judge,), cov)
 
 
-def asked(seed: int, budget: int, share: float, price: int = 5, kappa: float = 1.0) -> list:
-    features, people, joint = world(seed, kappa)
+def asked(seed: int, budget: int, price: int = 5, known: list[Asked] | None = None) -> list[Asked]:
+    features, _, joint = world(seed)
     noise = np.random.default_rng(seed).normal(size=(64, D))
     open_nn = ~np.eye(N, dtype=bool)
-    prices = Prices(100, {"j": price})
-    return ask(features, np.zeros(N), open_nn, people, joint, RULES, prices, budget, share, noise)
+    given = features, np.zeros(N), open_nn, joint, RULES, {"j": price}, budget, noise
+    return ask_judges(*given, known or [])
 
 
 @settings(deadline=None, max_examples=25)
-@given(
-    seed=st.integers(0, 99),
-    budget=st.integers(0, 900),
-    share=st.floats(0.0, 1.0),
-    price=st.integers(1, 120),
-)
+@given(seed=st.integers(0, 99), budget=st.integers(0, 300), price=st.integers(1, 120))
 def test_no_more_is_spent_than_is_there_and_nobody_is_asked_twice(
-    seed: int, budget: int, share: float, price: int
+    seed: int, budget: int, price: int
 ) -> None:
-    chosen = asked(seed, budget, share, price)
+    known = [Asked(PEOPLE, 0, 1, 0.0, 0), Asked("j", 2, 3, 0.0, 0)]
+    chosen = asked(seed, budget, price, known)
     assert sum(each.price for each in chosen) <= budget
-    assert sum(each.price for each in chosen if each.teacher == "j") <= share * budget
-    pairs = [(each.teacher, min(each.i, each.j), max(each.i, each.j)) for each in chosen]
-    assert len(set(pairs)) == len(pairs)
+    assert {each.teacher for each in chosen} <= {"j"}
+    pairs = [(each.i, each.j) for each in chosen]
+    assert len({(2, 3), *pairs}) == len(pairs) + 1
     assert all(each.gain > 0 for each in chosen)
 
 
-def test_the_first_judged_pair_is_the_one_that_lowers_what_matters_most() -> None:
+@pytest.mark.parametrize("known", [[], [Asked(PEOPLE, 1, 4, 0.0, 0)]])
+def test_the_first_pair_is_the_one_that_lowers_what_matters_most(known: list[Asked]) -> None:
     features, people, joint = world(3)
     noise = np.random.default_rng(3).normal(size=(64, D))
     [judge] = joint.judges
@@ -67,18 +66,22 @@ def test_the_first_judged_pair_is_the_one_that_lowers_what_matters_most() -> Non
     def left(cov: np.ndarray) -> float:
         return float(np.trace(policy @ own @ cov @ own.T))
 
-    def after(i: int, j: int) -> float:
-        # What it errs on a response is a weight of its own, which is integrated out here.
-        a = rows[i] - rows[j]
-        noise_of_pair = judge.own_sd**2 + 2.0 * judge.response_sd**2
-        shrunk = joint.cov - np.outer(joint.cov @ a, joint.cov @ a) / (
-            noise_of_pair + a @ joint.cov @ a
-        )
-        return left(joint.cov) - left(shrunk)
+    def told(cov: np.ndarray, a: np.ndarray, variance: float) -> np.ndarray:
+        return cov - np.outer(cov @ a, cov @ a) / (variance + a @ cov @ a)
 
-    gains = {(i, j): after(i, j) for i in range(N) for j in range(i + 1, N)}
-    chosen = asked(3, 50, 1.0)
-    first = next(each for each in chosen if each.teacher == "j")
+    before = joint.cov
+    for each in known:
+        z = own[each.i] - own[each.j]
+        mu, sd = z[:D] @ people.mean_d, np.sqrt(z @ before @ z)
+        before = told(before, z, 1.0 / float(expected_fisher(mu, sd)))
+    # What it errs on a response is a weight of its own, which is integrated out here.
+    noise_of_pair = judge.own_sd**2 + 2.0 * judge.response_sd**2
+    gains = {
+        (i, j): left(before) - left(told(before, rows[i] - rows[j], noise_of_pair))
+        for i in range(N)
+        for j in range(i + 1, N)
+    }
+    first = asked(3, 50, known=known)[0]
     assert (first.i, first.j) == max(gains, key=lambda pair: gains[pair])
     assert np.isclose(first.gain, gains[first.i, first.j])
 
@@ -89,36 +92,9 @@ def test_a_judge_that_tells_nothing_of_people_gets_no_money() -> None:
     m = D + 2
     cov = np.zeros((D + m, D + m))
     cov[:D, :D], cov[D:, D:] = people.cov_dd, np.eye(m)
-    deaf = Joint(people, (Judge(**{**_fields(judge), "kappa": 0.0}),), cov)
+    told = {name: getattr(judge, name) for name in judge.__slots__}
+    deaf = Joint(people, (Judge(**{**told, "kappa": 0.0}),), cov)
     noise = np.random.default_rng(5).normal(size=(64, D))
-    open_nn, prices = ~np.eye(N, dtype=bool), Prices(100, {"j": 1})
-    chosen = ask(features, np.zeros(N), open_nn, people, deaf, RULES, prices, 300, 0.5, noise)
-    assert {each.teacher for each in chosen} == {PEOPLE}
-
-
-def test_people_are_asked_as_if_no_judge_had_spoken() -> None:
-    with_judge = [each for each in asked(7, 420, 0.25) if each.teacher == PEOPLE]
-    without = asked(7, 315, 0.0)
-    assert with_judge == without
-    assert len(without) == 3
-
-
-def test_people_first_choose_by_the_decision_gain() -> None:
-    features, people, _ = world(9)
-    noise = np.random.default_rng(9).normal(size=(64, D))
-    cov = features @ people.cov_dd @ features.T
-    draws = people.mean(features) + noise @ (features @ np.linalg.cholesky(people.cov_dd)).T
-    impact = cov @ policy_covariance(draws, RULES.kappa) @ cov
-    best = asked(9, 100, 0.0)[0]
-    gains = {}
-    for i in range(N):
-        for j in range(i + 1, N):
-            x = np.eye(N)[i] - np.eye(N)[j]
-            mu, v = x @ people.mean(features), x @ cov @ x
-            fisher = float(expected_fisher(mu, np.sqrt(v)))
-            gains[i, j] = fisher * (x @ impact @ x) / (1.0 + fisher * v)
-    assert (best.i, best.j) == max(gains, key=lambda pair: gains[pair])
-
-
-def _fields(judge: Judge) -> dict:
-    return {name: getattr(judge, name) for name in judge.__slots__}
+    open_nn = ~np.eye(N, dtype=bool)
+    given = features, np.zeros(N), open_nn, deaf, RULES, {"j": 1}, 300, noise, []
+    assert ask_judges(*given) == []

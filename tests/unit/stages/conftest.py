@@ -92,6 +92,7 @@ class Night:
 
     day = DAY
     embed: Embed = staticmethod(tiny_embed)
+    words = "rain sun wind tide moon follows because the water"
 
     def __init__(self, folder: Path, inbox: Path, simulator: Any, label: dict[str, Any]) -> None:
         self.day = DAY
@@ -146,7 +147,7 @@ class Night:
                 shard,
                 prompts.to_pylist(),
                 settings,
-                TinyEngine("rain sun wind tide moon follows because the water", 200),
+                TinyEngine(self.words, 200),
                 self.embed,
                 batch.lake,
                 lambda _: None,

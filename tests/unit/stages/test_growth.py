@@ -96,9 +96,9 @@ def test_longer_responses_cost_more_and_later_rounds_promise_less():
     assert shares == sorted(shares, reverse=True)
 
 
-def test_looping_and_echoing_responses_are_left_out():
+def test_responses_that_are_part_of_no_pair_are_left_out():
     directions = np.vstack([np.ones((4, H)) + 1e-3 * spread(4), spread(4, seed=1)])
-    flags = [[]] * 4 + [["looping"], ["echo", "truncated"], ["looping"], ["echo"]]
+    flags = [[]] * 4 + [["looping"], ["echo", "truncated"], ["injection"], ["echo"]]
     assert told(pool_of(directions, flags=flags)).gain == 0.0
     assert told(pool_of(directions, flags=[["truncated"]] * 8)).gain > 0.0
 

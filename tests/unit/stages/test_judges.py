@@ -12,7 +12,7 @@ import pytest
 
 from winnow.batch import read_manifest
 from winnow.lake import FolderLake
-from winnow.reward import OVERALL, Posterior
+from winnow.reward import OVERALL, Posterior, RewardModel
 from winnow.stages.select import reward_model
 
 from ...voted import VotedWorld
@@ -70,7 +70,7 @@ def test_one_that_tells_nothing_changes_nothing(tmp_path: Path) -> None:
     alone = nights(world(tmp_path / "alone"))
     fitted = nights(world(tmp_path / "judged", judges={"a": 0.0}))
     assert not fitted.judges[OVERALL]["a"]["is_heard"]
-    assert fitted.model.version == alone.model.version
+    assert head_of(fitted).version == head_of(alone).version
 
 
 def test_log_odds_that_were_left_out_are_read_as_choices(tmp_path: Path) -> None:
@@ -117,3 +117,33 @@ def test_a_judge_that_comes_later_is_heard_from_then_on(tmp_path: Path) -> None:
     later = replace(one, judges={"a": 1.0})
     later.night(NIGHTS[1])
     assert later.night(NIGHTS[2]).judges[OVERALL]["a"]["verdicts"] == 80
+
+
+def test_a_night_tells_how_it_would_have_been_with_people_alone(tmp_path: Path) -> None:
+    one = world(tmp_path / "judged", judges={"a": 2.0}, per_night=100)
+    first, *later = (one.night(key) for key in NIGHTS)
+    assert first.people_alone == {}
+    assert first.judges[OVERALL]["a"]["is_heard"]
+    for fitted in later:
+        told = fitted.people_alone
+        assert 80 < told["votes"] <= 100
+        assert told["heard"]["log_loss"] < told["alone"]["log_loss"]
+        assert 0.5 < told["alone"]["right"] < told["heard"]["right"]
+    assert later[-1].judges[OVERALL]["a"]["taught_nats"] > 1.0
+    assert nights(world(tmp_path / "alone")).people_alone == {}
+
+
+def test_what_is_believed_of_judges_is_stored_with_the_model(tmp_path: Path) -> None:
+    fitted = nights(world(tmp_path, judges={"a": 1.5, "b": 0.0}, per_night=60))
+    read = RewardModel.from_bytes(fitted.model.to_bytes())
+    assert read.version == fitted.model.version
+    [told], [before] = (list(m.teachers.values()) for m in (read, fitted.model))
+    assert [judge.name for judge in told.joint.judges] == ["a"]
+    assert [judge.name for judge in told.unheard] == ["b"]
+    for judge, other in zip(told.judges, before.judges, strict=True):
+        assert judge.n == other.n == 180
+        assert (judge.kappa, judge.own_sd) == (other.kappa, other.own_sd)
+        assert np.array_equal(judge.taste_d, other.taste_d)
+    assert np.array_equal(told.joint.cov, before.joint.cov)
+    assert told.alone.version == before.alone.version
+    assert told.joint.people.version == before.joint.people.version

@@ -170,7 +170,7 @@ def resumed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Night, Any], tuple[str
 
     def until_it_ends(night: Night, vendor: Any) -> tuple[str, int]:
         monkeypatch.setattr(waiting, "batch_of", lambda _: night.batch())
-        monkeypatch.setattr(waiting, "vendor_of", lambda _: vendor)
+        monkeypatch.setattr(waiting, "vendor_of", lambda *_: vendor)
         wait, event = waiting.WaitForVendor(task_id="w"), {"state": "deadline"}
         for n_waits in itertools.count():
             try:

@@ -77,13 +77,13 @@ def batch(tmp_path: Path) -> Batch:
 
 
 def ids(batch: Batch) -> list[str]:
-    return [json.loads(each.raw)["annotation_id"] for each in deliveries(batch, "pages")]
+    return [json.loads(each.raw)["annotation_id"] for each in deliveries(batch, (0,))]
 
 
 def test_a_look_keeps_every_page_and_nobodys_name(batch: Batch) -> None:
     look(batch, 0, Pages([record(i) for i in range(5)]), "ref", SALT)
     assert ids(batch) == [f"a-{i}" for i in range(5)]
-    assert [each.line for each in deliveries(batch, "pages")] == [1, 2, 3, 4, 5]
+    assert [each.line for each in deliveries(batch, (0,))] == [1, 2, 3, 4, 5]
     assert all(b"Grace" not in p.read_bytes() for p in Path(batch.lake.uri).rglob("*.json"))
 
 
@@ -111,8 +111,8 @@ def test_a_later_look_goes_on_from_where_the_vendor_says(batch: Batch) -> None:
     look(batch, 0, vendor, "ref", SALT)
     assert vendor.cursors == [None, "2", "2"]
     assert ids(batch) == ["a-0", "a-1", "a-2", "a-2", "a-3"]
-    assert [each.look for each in deliveries(batch, "pages")] == [0, 0, 0, 1, 1]
-    assert last_looks(batch, "pages") == {"pages/ref": 1}
+    assert [each.look for each in deliveries(batch, (0,))] == [0, 0, 0, 1, 1]
+    assert last_looks(batch, (0,)) == {"simulator/ref": 1}
 
 
 @pytest.mark.parametrize("n_pages", [1, 2, 7, 8, 30])
@@ -158,7 +158,7 @@ def test_a_look_that_is_not_whole_does_not_count_as_the_last(batch: Batch) -> No
     vendor.records += [record(4), record(5), record(6)]
     with pytest.raises(Killed):
         look(batch, 0, vendor, "ref", SALT)
-    assert last_looks(batch, "pages") == {"pages/ref": 0}
+    assert last_looks(batch, (0,)) == {"simulator/ref": 0}
 
 
 def test_pages_in_a_circle_are_corrupt(batch: Batch) -> None:

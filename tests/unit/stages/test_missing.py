@@ -26,7 +26,9 @@ from winnow.lake import FolderLake, lake_id
 from winnow.publish.garbage import find_garbage
 from winnow.publish.versions import newest
 from winnow.stages import ingest, label
-from winnow.stages.label.rounds import deliveries, read_submission
+from winnow.stages.label.drop import refuse_dropped
+from winnow.stages.label.plans import freeze_plan
+from winnow.stages.label.rounds import deliveries, read_submission, terms_of
 from winnow.stages.select import reward_model
 
 from ...fabricated import fabricate
@@ -169,9 +171,9 @@ def test_what_is_lost_is_named_wherever_it_is_looked_for(small: Night) -> None:
         *(lambda s=stage: read_manifest(small.lake, "small", DAY, s) for stage in STAGES),
         lambda: read_ledger(small.lake, "small"),
         lambda: reward_model.newest(small.lake, "small"),
-        lambda: label.freeze_plan(small.batch(), 0, None),  # type: ignore[arg-type]
+        lambda: freeze_plan(small.batch(), 0, None),  # type: ignore[arg-type]
         lambda: read_submission(small.batch()),
-        lambda: label.terms_of(small.batch(), 0),
+        lambda: terms_of(small.batch(), 0),
     ]
     for path in (small.lake.root / name for name in LOST):
         data = path.read_bytes()
@@ -195,12 +197,12 @@ def test_the_last_thing_that_was_done_may_be_done_again(small: Night) -> None:
 def test_a_page_of_answers_between_others_is_not_left_out(small: Night) -> None:
     inbox = small.lake.root / f"batches/small/{DAY}/label/round-0/inbox"
     pages = sorted(path.name for path in inbox.iterdir() if not path.name.startswith("."))
-    n = len(list(deliveries(small.batch(), "simulator")))
+    n = len(list(deliveries(small.batch(), (0, 1))))
     (inbox / pages[-1]).rename(inbox / f"{len(pages):06d}.json")
     with pytest.raises(Corrupt, match=rf"{pages[-1]} is missing"):
-        list(deliveries(small.batch(), "simulator"))
+        list(deliveries(small.batch(), (0, 1)))
     (inbox / f"{len(pages):06d}.json").rename(inbox / pages[-1])
-    assert len(list(deliveries(small.batch(), "simulator"))) == n
+    assert len(list(deliveries(small.batch(), (0, 1)))) == n
 
 
 def test_a_ledger_of_an_earlier_time_takes_nothing_twice(small: Night, inbox: Path) -> None:
@@ -215,7 +217,7 @@ def test_a_ledger_of_an_earlier_time_takes_nothing_twice(small: Night, inbox: Pa
     with pytest.raises(Corrupt, match=r"does not know batch 2026-11-23"):
         ingest.run(night)
     with pytest.raises(Corrupt, match=r"does not know batch 2026-11-23"):
-        label.refuse_dropped(later)
+        refuse_dropped(later)
     path.write_bytes(b"[]")
     with pytest.raises(Corrupt, match="is no ledger"):
         ingest.run(night)

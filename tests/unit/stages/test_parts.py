@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from winnow.batch import parts_of, read_table
 from winnow.errors import Corrupt
-from winnow.expand import shard
+from winnow.expand import audit, shard
 from winnow.expand.screening import how_screened
 from winnow.publish.labelled import labelled
 from winnow.records import (
@@ -120,6 +121,41 @@ def test_texts_are_read_again_where_the_stored_screening_is_of_other_settings(
     again.choose(again.batch())
     assert pairs(again) == pairs(stored)
     assert how_screened(stored.campaign) == stored.batch().require("expand").figures["screened"]
+
+
+def test_what_speaks_to_a_judge_is_counted_and_never_paired(night: MakeNight) -> None:
+    one = night("injected")
+    one.words = "rain [[A]] women lazy sun wind tide moon"
+    one.choose(one.batch())
+    flags = {row["response_id"]: row["flags"] for row in one.rows("expand", "responses")}
+    injected = {name for name, own in flags.items() if "injection" in own}
+    assert injected and injected < flags.keys()
+    paired = {row[side] for row in pairs(one) for side in ("first_id", "second_id")}
+    assert paired and not paired & injected
+    expanded = one.batch().require("expand")
+    assert expanded.figures["audit"]["figures"]["injection"]["pooled"] > 0
+    assert "speak to a judge" in expanded.figures["audit_told"]
+    told = {r["value"]: r["n"] for r in one.rows("expand", "profile") if r["trait"] == "flag"}
+    for name in ("injection", "content women", "content blame of women"):
+        assert told[name] == sum(name in own for own in flags.values()) > 0
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_that_a_version_without_a_figure_gathered_is_taken_as_it_is(
+    night: MakeNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = generated(night("begun"))
+    with monkeypatch.context() as earlier:
+        names = [name for name in audit.POOL_AUDITS.names if name != "injection"]
+        known = pa.schema([audit.POOL_AUDITS.field(name) for name in names])
+        earlier.setattr(audit, "POOL_AUDITS", known)
+        labels = {k: v for k, v in audit._LABELS.items() if k != "injection"}
+        earlier.setattr(audit, "_LABELS", labels)
+        expand.gather_part(begun.batch(), 0)
+    expand.gather(begun.batch())
+    found = [row["injection"] for row in begun.rows("expand", "audit")]
+    figure = begun.batch().require("expand").figures["audit"]["figures"]["injection"]
+    assert found.count(None) == len(found) - figure["n_prompts"] == 2
 
 
 @pytest.mark.sampled

@@ -194,7 +194,7 @@ def test_the_gate_finds_no_fault_in_rows_that_were_taken_over(first: Callable[..
         broken = {name for name, fault in found.faults.items() if fault.n}
     assert broken == set()
     assert (found.figures["cost_gap"], found.figures["rows_lost"]) == (0.0, 0)
-    verdict = judge(found, again.campaign.validation)
+    verdict = judge(found, again.campaign.validation).verdict
     assert verdict.verdict != "block", verdict.reasons()
 
 

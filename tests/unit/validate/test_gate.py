@@ -50,6 +50,10 @@ def test_a_clean_batch_passes() -> None:
         ({"side_bias": 0.4, "side_bias_low": 0.1}, "pass"),
         ({"tie_rate_low": 0.95}, "block"),
         ({"cost_gap": 0.1}, "warn"),
+        ({"content_selection_shift": 0.51}, "warn"),
+        ({"content_choice_shift": 0.31}, "warn"),
+        ({"content_choice_shift": 0.3}, "pass"),
+        ({"injected_chosen": 0.001}, "warn"),
         ({"agreement": None, "agreement_high": None, "n_agreement": 0}, "pass"),
     ],
 )

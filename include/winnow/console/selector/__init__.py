@@ -24,6 +24,7 @@ from winnow.console.selector.figures import (
     judges_of,
     moved,
     night_of,
+    people_alone_of,
     reliability_of,
     verdict,
 )
@@ -71,6 +72,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         heard=heard,
         heard_chart=heard_chart(heard) if len(heard) > 1 else None,
         judges=judges_of(every[last]),
+        people_alone=people_alone_of(every[last]),
         bake_off=found,
         verdict=verdict(found, now.strategy) if found else "",
         measured=[each for each in contenders if each.is_measured],

@@ -103,6 +103,18 @@ class ToldJudge:
     kappa: float | None
     taste: float | None
     noise: float | None
+    taught_nats: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleAlone:
+    """How many votes of a night two models foresaw: with judges, and by people's votes alone."""
+
+    votes: int
+    heard_right: float
+    heard_loss: float
+    alone_right: float
+    alone_loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,25 @@ def heard_of(published: Done) -> list[Heard]:
     return [Heard(_block_in_words(name), logits[name]) for name in loudest]
 
 
+_OF_JUDGE = ("evidence", "kappa", "taste", "noise", "taught_nats")
+
+
+def people_alone_of(published: Done) -> PeopleAlone | None:
+    """The night with people alone; None where the model that chose it heard no judge."""
+    told = published.figures.get("people_alone")
+    if not isinstance(told, dict):
+        return None
+    votes = _whole(told.get("votes"))
+    parts = [told.get(name) for name in ("heard", "alone")]
+    found = [
+        _number(each.get(of)) if isinstance(each, dict) else None
+        for each in parts
+        for of in ("right", "log_loss")
+    ]
+    known = [value for value in found if value is not None]
+    return PeopleAlone(votes, *known) if votes and len(known) == len(found) else None
+
+
 def judges_of(published: Done) -> list[ToldJudge]:
     """What is believed of the judges, by head and name; empty where nobody but people was asked."""
     told = published.figures.get("judges")
@@ -181,7 +212,7 @@ def judges_of(published: Done) -> list[ToldJudge]:
                         plain_text(str(name)),
                         _whole(each.get("verdicts")),
                         each.get("is_heard") is True,
-                        *(_number(each.get(of)) for of in ("evidence", "kappa", "taste", "noise")),
+                        *(_number(each.get(of)) for of in _OF_JUDGE),
                     )
                 )
     return rows

@@ -18,7 +18,7 @@ from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
 from winnow.stages.label.plans import estimate_in
-from winnow.stages.label.rounds import ROUNDS
+from winnow.stages.label.rounds import ALL_ROUNDS
 
 MOST_PLAN_BYTES = 16_000_000
 """Of a larger plan, which may be gigabytes, the price is estimated."""
@@ -119,7 +119,7 @@ def open_purchase(lake: Lake, campaign: str, own: Stages, memory: Memory) -> Ope
     left = {each.name: each for each in own.left}
     committed = planned = 0
     estimated = False
-    for number in ROUNDS:
+    for number in ALL_ROUNDS:
         plan = left.get(f"label/round-{number}/plan.json")
         if plan is None:
             continue

@@ -59,6 +59,7 @@ def quality_report(version: Version, facts: BatchFacts, history: History) -> str
         certainty=certainty_told(labels),
         annotators=report_labels.annotators(facts),
         suspects=report_labels.suspects(facts),
+        sources=report_labels.sources(facts),
         judges=report_labels.judges(facts),
         calibration=report_labels.calibration(facts),
         reliability=reliability(facts.calibration.bins) if facts.calibration else None,

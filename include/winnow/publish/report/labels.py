@@ -9,7 +9,7 @@ from typing import Any
 
 from winnow.intervals import wilson
 from winnow.pages.charts import Chart, Row, intervals
-from winnow.pages.words import Table, between, count, line, number, percent, spaced
+from winnow.pages.words import Table, between, count, dollars, line, number, percent, spaced
 from winnow.publish.report.facts import BatchFacts
 
 MOST_ANNOTATORS = 100
@@ -73,6 +73,16 @@ def annotators(facts: BatchFacts) -> Annotators | None:
     unmeasured = [head.lower() for head in columns if head not in measured]
     table = Table("Annotators", ["Annotator", *measured], rows)
     return Annotators(table, unmeasured, len(ordered) - len(shown))
+
+
+def sources(facts: BatchFacts) -> Table | None:
+    """What each source was asked and cost; None where nobody but people was asked."""
+    told = facts.manifests["label"].figures.get("sources") or {}
+    rows = [
+        (line(name), count(each["tasks"]), count(each["answered"]), dollars(each["charged"]))
+        for name, each in told.items()
+    ]
+    return Table("Who was asked", ["Source", "Tasks", "Answered", "Cost"], rows) if rows else None
 
 
 def judges(facts: BatchFacts) -> Table | None:

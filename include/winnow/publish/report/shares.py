@@ -16,12 +16,13 @@ from typing import Any
 
 from winnow.publish.labelled import Labelled
 from winnow.publish.report.figures import BOUGHT, CHOSEN
+from winnow.records import CONTENT
 from winnow.sql import statements
 
 _ALPHA = 0.05
-_MOST = 12
-"""Languages, dimensions and tags with a row of their own, the commonest of the pool."""
-_ALWAYS = ("refusal", "truncated")
+_MOST = {"language": 12, "dimension": 12, "tag": 12, "content": 60}
+"""Traits of a kind with a row of their own, the commonest of the pool."""
+_ALWAYS = ("injection", "refusal", "truncated")
 """Flags that have a row even where nobody has them."""
 
 
@@ -44,16 +45,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """A language, dimension or tag of prompts or a fault of responses, with its shares."""
+    """A language, dimension or tag of prompts, a fault of responses or what they speak of."""
 
     name: str
     pool: Step
     bought: Step
     chosen: Step
 
+    @property
+    def is_content(self) -> bool:
+        """Whether it is a group, stance or tone (`winnow.expand.content`)."""
+        return self.name.startswith(CONTENT)
+
 
 def traits(labelled: Labelled) -> list[Trait]:
-    """A row per language, dimension, tag and flag; the steps are pool, bought and chosen."""
+    """A row per language, dimension, tag, flag and content; steps are pool, bought and chosen."""
     connection = labelled.database
     connection.execute(_SQL["steps"].format(bought=BOUGHT, chosen=CHOSEN))
     [sizes] = labelled.rows(_SQL["sizes"])
@@ -75,31 +81,50 @@ def traits(labelled: Labelled) -> list[Trait]:
 
 
 def largest_shifts(found: Sequence[Trait]) -> dict[str, float | None]:
-    """How far the share that moved most did, by the two steps; only marked ones count."""
-    if not found:
-        return {"selection_shift": None, "choice_shift": None}
-    selection = [abs(_moved(t.pool, t.bought)) for t in found if t.bought.shift]
-    choice = [abs(_moved(t.bought, t.chosen)) for t in found if t.chosen.shift]
+    """How far the share that moved most did, by the two steps; only marked ones count.
+
+    What responses speak of is rare, and counts by its change over its share before; with it comes
+    the share of `injection` among the chosen.
+    """
+    content = [trait for trait in found if trait.is_content]
+    form = [trait for trait in found if not trait.is_content]
+    injected = next((trait.chosen.share for trait in found if trait.name == "injection"), None)
     return {
-        "selection_shift": max(selection, default=0.0),
-        "choice_shift": max(choice, default=0.0),
+        "selection_shift": _largest(form, "pool", "bought"),
+        "choice_shift": _largest(form, "bought", "chosen"),
+        "content_selection_shift": _largest(content, "pool", "bought", relative=True),
+        "content_choice_shift": _largest(content, "bought", "chosen", relative=True),
+        "injected_chosen": injected,
     }
+
+
+def _largest(
+    found: Sequence[Trait], before: str, after: str, *, relative: bool = False
+) -> float | None:
+    """The largest marked change of a share between two steps; None of no traits."""
+    steps = [(getattr(trait, before), getattr(trait, after)) for trait in found]
+    shifts = [
+        abs(_moved(whole, part)) / (whole.share if relative else 1.0)
+        for whole, part in steps
+        if part.shift
+    ]
+    return max(shifts, default=0.0) if found else None
 
 
 _OF = ("pool", "bought", "chosen")
 
 
 def _ordered(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, int]]:
-    """Counts by name: the commonest of each group, the rest of a group as one, then the flags."""
+    """Counts by name: the commonest of each group, the rest of some as one, then the flags."""
     counts: dict[str, Mapping[str, int]] = {}
-    for group in ("language", "dimension", "tag"):
+    for group, most in _MOST.items():
         own = [row for row in rows if row["name"].startswith(f"{group} ")]
         # One dimension for all is no share that can move.
         if group == "dimension" and len(own) < 2:
             continue
-        counts |= {row["name"]: row for row in own[:_MOST]}
-        if len(own) > _MOST and group != "tag":
-            counts[f"{group} other"] = {step: sum(row[step] for row in own[_MOST:]) for step in _OF}
+        counts |= {row["name"]: row for row in own[:most]}
+        if len(own) > most and group in ("language", "dimension"):
+            counts[f"{group} other"] = {step: sum(row[step] for row in own[most:]) for step in _OF}
     flags = {row["name"]: row for row in rows if " " not in row["name"]}
     absent = dict.fromkeys(_OF, 0)
     return counts | {name: flags.get(name, absent) for name in sorted({*flags, *_ALWAYS})}

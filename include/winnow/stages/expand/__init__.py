@@ -40,7 +40,7 @@ from winnow.expand.samplers import models_of
 from winnow.expand.screening import how_screened
 from winnow.expand.shard import MOST_SHARDS, Call, Shard, calls_of, round_ends, shards_of_sizes
 from winnow.pace import Pace, noted
-from winnow.records import PROFILE, to_table
+from winnow.records import PROFILE, QUARANTINE, to_table
 from winnow.reward.blocks import Block
 from winnow.stages.expand import parts
 from winnow.stages.expand.parts import POOL_TABLES, TABLES, PoolPart
@@ -52,6 +52,7 @@ STAGE = "expand"
 ENGINES = ("vllm", "transformers")
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
+_SCHEMAS = {"audit": audit.POOL_AUDITS, "quarantine": QUARANTINE}
 _COUNTS = (
     *("rows_in", "rows_out", "quarantined", "sampled", "responses", "near_duplicates"),
     *("tokens", "pools"),
@@ -347,9 +348,12 @@ def _joined(batch: Batch, name: str, gathered: Sequence[PoolPart]) -> Artifact:
     stored = [part.outputs[name] for part in gathered]
     if name in POOL_TABLES or len(stored) == 1:
         return store_parts(batch.lake, f"{batch.folder}/{STAGE}/{name}", stored)
-    with batch.table_writer(STAGE, name, read_table(batch.lake, stored[0]).schema) as writer:
+    schema = _SCHEMAS[name]
+    with batch.table_writer(STAGE, name, schema) as writer:
         for each in stored:
-            writer.add(read_table(batch.lake, each))
+            # A part that an earlier version gathered may lack a column.
+            tables = [schema.empty_table(), read_table(batch.lake, each)]
+            writer.add(pa.concat_tables(tables, promote_options="default"))
     return writer.artifact
 
 

@@ -6,6 +6,10 @@
     follow_up   after the first answers: third votes, and what nobody answered
     collect     everything the vendor sent, aggregated; closes the stage
 
+Others than people (`label.sources`) are asked beside them, each in a round of its own:
+
+    ask_source, bring_source    see `winnow.stages.label.sources`
+
 Each may be run again at any time. Buying reconciles with the vendor's books and sends only what is
 missing; whatever the vendor sent is in the lake, as an annotation or in quarantine; the cost is
 what the vendor charged.
@@ -13,25 +17,23 @@ what the vendor charged.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from winnow.batch import Artifact, Batch, Manifest, read_table, table_files
+from winnow.batch import Artifact, Batch, Manifest, read_table
 from winnow.campaign import Campaign, Label
 from winnow.campaign.teams import NO_LIMITS, Limits
-from winnow.errors import Blocked, Corrupt, Fatal, Retryable
+from winnow.errors import Blocked, Fatal, Retryable
+from winnow.ids import PEOPLE
 from winnow.ingest.sources import named_files
 from winnow.label import unreadable
 from winnow.label.collect import Collection
@@ -39,60 +41,77 @@ from winnow.label.gold import read_gold
 from winnow.label.purchases import room
 from winnow.label.rankings import draft_rankings, told_by_pairs
 from winnow.label.rounds import follow_up as follow_up_tasks
-from winnow.label.shown import ShownPair, ShownRanking, of_comparison
-from winnow.label.submit import submit_tasks
-from winnow.label.tasks import Draft, draft_tasks, messages_of
+from winnow.label.shown import ShownPair
+from winnow.label.tasks import Draft, draft_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.money import MICROS
-from winnow.pace import last_note, noted
-from winnow.pieces import read_pieces
+from winnow.pace import last_note
 from winnow.records import ASKED, RANKING_ASKED, RANKING_TASKS, TASKS, Quarantined
 from winnow.sql import database
-from winnow.stages.compared import compared_source
 from winnow.stages.label import annotations_from
 from winnow.stages.label.approvals import approved, note_approval
-from winnow.stages.label.budgets import release, reserve, settle
-from winnow.stages.label.containers import bought, check_container, noted_container, open_container
-from winnow.stages.label.drop import refuse_dropped
+from winnow.stages.label.brought import Brought, all_brought
+from winnow.stages.label.budgets import release, settle
+from winnow.stages.label.buying import CALLING_OFF, buy, close, committed_elsewhere, limit
+from winnow.stages.label.containers import bought, check_container, noted_container
+from winnow.stages.label.offered import offered, offered_rankings
 from winnow.stages.label.plans import Plan, Totals, freeze_plan, read_plan
 from winnow.stages.label.results import STAGE, BroughtHome, Rankings, commit_results
 from winnow.stages.label.rounds import (
     ROUNDS,
     SubmissionRecord,
     answers_of,
-    batch_key,
+    asked_in,
     has_plan,
     look,
-    note_begun,
     read_submission,
-    record_submission,
+    rounds_of,
+    source_of,
     submissions,
-    terms_of,
 )
-from winnow.stages.label.turns import turn_to_buy
+from winnow.stages.label.sources import ask_source, bring_source, not_brought, plan_source
 from winnow.text import plain_text
 
-_LOG = logging.getLogger(__name__)
-
-CALLING_OFF = timedelta(days=1)
-"""How long after its deadline a vendor's batch is waited for that does not end."""
+__all__ = [
+    "CALLING_OFF",
+    "STAGE",
+    "approve",
+    "ask_source",
+    "asked_in",
+    "bring_source",
+    "call_off",
+    "collect",
+    "follow_up",
+    "gold_of",
+    "is_dear",
+    "is_submitted",
+    "plan",
+    "progress",
+    "read_submission",
+    "submit",
+]
 
 
 def plan(batch: Batch) -> dict[str, Any]:
     """Freeze what will be asked; how many tasks, what they and their follow-ups cost at most."""
     planned = freeze_plan(batch, 0, partial(_first_round, batch))
     totals, label = planned.totals, batch.campaign.label
+    names = [source.name for source in label.sources]
+    beside = {name: plan_source(batch, name).totals for name in names}
+    told = {n: {"tasks": t.tasks, "usd": t.estimate / MICROS} for n, t in beside.items()}
+    estimate = totals.estimate + sum(each.estimate for each in beside.values())
     return {
-        "tasks": totals.tasks,
+        "tasks": totals.tasks + sum(each.tasks for each in beside.values()),
         "pairs": totals.pairs,
         "taken_over": planned.taken["annotations"].n_rows if planned.taken else 0,
-        "estimate_usd": totals.estimate / MICROS,
-        "most_usd": min(totals.estimate + _follow_ups(label, totals), label.budget) / MICROS,
+        "estimate_usd": estimate / MICROS,
+        "most_usd": min(estimate + _follow_ups(label, totals), label.budget) / MICROS,
         "budget_usd": batch.campaign.label.budget_usd,
         "approved_usd": approved(batch.lake, batch.folder) / MICROS,
         "vendor": batch.campaign.label.vendor,
         "pii": dict(planned.pii),
         "submitted": is_submitted(batch),
+        **({"sources": told} if told else {}),
     }
 
 
@@ -132,7 +151,7 @@ def submit(batch: Batch, vendor: LabelVendor, limits: Limits = NO_LIMITS) -> dic
             "or run with --approve."
         )
     planned = freeze_plan(batch, 0, partial(_first_round, batch))
-    return _buy(batch, vendor, 0, planned, limits)
+    return buy(batch, vendor, 0, planned, limits)
 
 
 def follow_up(
@@ -149,13 +168,13 @@ def follow_up(
     def make(folder: Path) -> Draft:
         submission = _submitted(batch)
         check_container(batch, 0, vendor)
-        status = _close(batch, vendor, submission)
+        status = close(batch, vendor, submission)
         if status.is_final:
             settle(batch, {0: status})
         look(batch, 0, vendor, submission.ref, salt)
         return _second_round(batch, vendor, status, limits, folder)
 
-    return _buy(batch, vendor, 1, freeze_plan(batch, 1, make), limits)
+    return buy(batch, vendor, 1, freeze_plan(batch, 1, make), limits)
 
 
 def call_off(batch: Batch, vendor: LabelVendor, number: int) -> None:
@@ -164,7 +183,8 @@ def call_off(batch: Batch, vendor: LabelVendor, number: int) -> None:
     Raises:
         Retryable: The vendor is not done, and `CALLING_OFF` is not over; or it cannot be asked now.
     """
-    status = _close(batch, vendor, bought(batch, vendor)[number])
+    check_container(batch, number, vendor)
+    status = close(batch, vendor, submissions(batch, (number,))[number])
     if status.is_final:
         settle(batch, {number: status})
 
@@ -191,14 +211,18 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
                 "what the vendor has of it is not noted: run submit_follow_up again, which buys "
                 "nothing twice, then collect_annotations."
             )
+    for missing in not_brought(batch):
+        raise missing
     statuses: dict[int, BatchStatus] = {}
     for number, record in bought(batch, vendor).items():
-        _close(batch, vendor, record)
+        close(batch, vendor, record)
         look(batch, number, vendor, record.ref, salt)
         statuses[number] = vendor.status(record.ref)
     settle(batch, statuses)
-    name, others = batch.campaign.name, [n for n in ROUNDS if n not in statuses]
-    release(batch.lake, name, batch.key, others)
+    brought, name = all_brought(batch), batch.campaign.name
+    release(
+        batch.lake, name, batch.key, [n for n in rounds_of(batch) if n not in {*statuses, *brought}]
+    )
     records = submissions(batch)
     plans = {n: plan for n in sorted({0, *records}) if (plan := read_plan(batch, n)) is not None}
     with (
@@ -213,7 +237,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             folder,
             RANKING_TASKS if is_ranked else TASKS,
         )
-        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"))
+        listed = {number: each.lists_all for number, each in brought.items()}
+        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"), listed)
         _check_completion(batch, asked, answers)
         tasks, taken_over = annotations_from.beside_taken(asked, taken.get("tasks"), folder)
         annotations, rankings = answers.annotations, None
@@ -227,13 +252,42 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             tasks=_stored(batch, "tasks", tasks),
             annotations=_stored(batch, "annotations", annotations),
             rankings=rankings,
-            unasked=[row for plan in plans.values() for row in plan.unasked],
+            unasked=_each_once(plans.values()),
             rejected=answers.quarantined,
-            charged=sum(status.charged for status in statuses.values()),
+            charged=sum(each.charged for each in _ends(statuses, brought).values()),
             pii=dict(sum((Counter(plan.pii) for plan in plans.values()), Counter[str]())),
             taken_over=taken_over,
+            sources=_of_sources(batch, statuses, brought),
         )
     return commit_results(batch, home)
+
+
+def _each_once(plans: Iterable[Plan]) -> list[Quarantined]:
+    """What was not worth asking: a pair that several sources would be asked stands there once."""
+    rows = [row for plan in plans for row in plan.unasked]
+    pairs = {row.record_id: row for row in reversed(rows) if row.record_id is not None}
+    return [row for row in rows if row.record_id is None or pairs[row.record_id] is row]
+
+
+def _ends(
+    statuses: Mapping[int, BatchStatus], brought: Mapping[int, Brought]
+) -> dict[int, BatchStatus | Brought]:
+    return {**statuses, **brought}
+
+
+def _of_sources(
+    batch: Batch, statuses: Mapping[int, BatchStatus], brought: Mapping[int, Brought]
+) -> dict[str, dict[str, int]]:
+    """Tasks, answers and micro-dollars by who was asked; empty where nobody but people can be."""
+    if not batch.campaign.label.sources:
+        return {}
+    found = {PEOPLE: {"tasks": 0, "answered": 0, "charged": 0}}
+    for number, each in _ends(statuses, brought).items():
+        told = found.setdefault(source_of(batch, number), dict.fromkeys(found[PEOPLE], 0))
+        told["tasks"] += each.n_tasks
+        told["answered"] += each.n_answered
+        told["charged"] += each.charged
+    return found
 
 
 def _stored(batch: Batch, name: str, file: Path) -> Artifact:
@@ -289,15 +343,17 @@ def progress(batch: Batch, vendor: LabelVendor | None) -> str | None:
         return ", ".join(["tasks are with the vendor", *filter(None, noted)])
     n_answered, n_tasks = sum(s.n_answered for s in statuses), sum(s.n_tasks for s in statuses)
     noted = [unreadable.words(status) for status in statuses]
+    noted += [
+        f"{source_of(batch, n)} answered {each.n_answered} of {each.n_tasks}"
+        for n, each in all_brought(batch).items()
+    ]
     return ", ".join([f"{n_answered} of {n_tasks} tasks answered", *filter(None, noted)])
 
 
 def _first_round(batch: Batch, folder: Path) -> Draft:
     selected, label = batch.require("select"), batch.campaign.label
     if label.size is not None:
-        ranked = draft_rankings(
-            partial(_offered_rankings, batch), label, batch.campaign.select.seed
-        )
+        ranked = draft_rankings(partial(offered_rankings, batch), label, batch.campaign.select.seed)
         return annotations_from.with_own_ids(batch, ranked)
     gold, bad = gold_of(batch.campaign, batch.day)
     pairs: list[dict[str, Any]] = []
@@ -305,106 +361,9 @@ def _first_round(batch: Batch, folder: Path) -> Draft:
         compared = read_table(batch.lake, selected.outputs["comparisons"])
         pairs = compared.select(["pair_id", "second_id"]).to_pylist()
     votes = annotations_from.votes_bought_before(batch, pairs)
-    draft = draft_tasks(
-        _offered(batch), gold, label, batch.campaign.select.seed, votes.held, folder
-    )
+    draft = draft_tasks(offered(batch), gold, label, batch.campaign.select.seed, votes.held, folder)
     draft = annotations_from.with_votes(batch, draft, votes)
     return replace(draft, quarantined=[*draft.quarantined, *bad])
-
-
-@contextmanager
-def _beside_texts(batch: Batch, table: str) -> Iterator[tuple[Path, duckdb.DuckDBPyConnection]]:
-    """A table of `select`, and a database of it with `prompts` and `compared`."""
-    stored = {
-        table: batch.require("select").outputs[table],
-        "prompts": batch.require("ingest").outputs["prompts"],
-    }
-    with (
-        table_files(batch.lake, stored) as files,
-        compared_source(batch.lake, batch.campaign.name, batch.key) as compared,
-        database({**files, "compared": compared}) as connection,
-    ):
-        yield files[table], connection
-
-
-def _offered(batch: Batch) -> Iterator[tuple[int, ShownPair]]:
-    """Each comparison's pair beside its place, those of a prompt one after another."""
-    with _beside_texts(batch, "comparisons") as (_, connection):
-        # Texts of all pairs together would not fit: some prompts at a time.
-        found = connection.sql(_STARTS, params={"pairs": _PAIRS}).fetchall()
-        starts = [prompt for (prompt,) in found]
-        for start, end in zip(starts, [*starts[1:], None], strict=True):
-            given = {"start": start, "end": end}
-            for row in connection.sql(_OFFERED, params=given).to_arrow_table().to_pylist():
-                sides = {"first_id": "first", "second_id": "second"}
-                # What is absent has no row; a response without a text is one that says nothing.
-                texts = {
-                    row[k]: plain_text(row[of]) for k, of in sides.items() if row[of] is not None
-                }
-                turns = row["messages"]
-                said = {} if turns is None else {row["prompt_id"]: messages_of(turns)}
-                yield row["row_n"], of_comparison(row, texts, said)
-
-
-def _offered_rankings(batch: Batch) -> Iterator[ShownRanking]:
-    """Each ranking of the batch, by the id of its prompt."""
-    with _beside_texts(batch, "rankings") as (rankings, connection):
-        for page in read_pieces(rankings, _RANKINGS):
-            connection.register("page", pa.Table.from_batches([page]))
-            for row in connection.sql(_OFFERED_RANKINGS).to_arrow_table().to_pylist():
-                texts = dict(zip(row["found"], row["texts"], strict=True))
-                absent = [name for name in row["response_ids"] if name not in texts]
-                if absent or row["messages"] is None:
-                    raise Corrupt(
-                        f"Ranking {row['ranking_id']} names responses or a prompt that the batch "
-                        "does not hold; run the batch again from expand_pools."
-                    )
-                yield ShownRanking(
-                    ranking_id=row["ranking_id"],
-                    messages=messages_of(row["messages"]),
-                    response_ids=tuple(row["response_ids"]),
-                    texts=tuple(plain_text(texts[name]) for name in row["response_ids"]),
-                    dimension=row["dimension"] or "helpfulness",
-                )
-            connection.unregister("page")
-
-
-_RANKINGS = 1_000
-"""Rankings whose texts are read at once."""
-_OFFERED_RANKINGS = """
-WITH texts AS (
-    SELECT prompt_id, list(response_id) AS found, list(coalesce(message, '')) AS texts
-    FROM compared WHERE prompt_id IN (SELECT prompt_id FROM page) GROUP BY prompt_id
-)
-SELECT page.*, coalesce(found, []) AS found, coalesce(texts, []) AS texts, messages
-FROM page LEFT JOIN texts USING (prompt_id) LEFT JOIN (
-    SELECT prompt_id, messages FROM prompts WHERE prompt_id IN (SELECT prompt_id FROM page)
-) USING (prompt_id) ORDER BY prompt_id
-"""
-_PAIRS = 10_000
-"""Pairs whose texts are read at once, about."""
-_STARTS = """
-SELECT DISTINCT prompt_id FROM (
-    SELECT prompt_id, row_number() OVER (ORDER BY prompt_id) - 1 AS n FROM comparisons
-) WHERE n % $pairs = 0 ORDER BY prompt_id
-"""
-_OFFERED = """
-WITH texts AS (
-    SELECT response_id, coalesce(message, '') AS message FROM compared
-    WHERE prompt_id >= $start AND ($end IS NULL OR prompt_id < $end)
-)
-SELECT row_n, pair_id, comparisons.prompt_id, first_id, second_id, dimension, p_first,
-    one.message AS first, other.message AS second, messages
-FROM comparisons
-LEFT JOIN texts AS one ON one.response_id = first_id
-LEFT JOIN texts AS other ON other.response_id = second_id
-LEFT JOIN (
-    SELECT prompt_id, messages FROM prompts
-    WHERE prompt_id >= $start AND ($end IS NULL OR prompt_id < $end)
-) AS prompts ON prompts.prompt_id = comparisons.prompt_id
-WHERE comparisons.prompt_id >= $start AND ($end IS NULL OR comparisons.prompt_id < $end)
-ORDER BY comparisons.prompt_id, row_n
-"""
 
 
 def gold_of(campaign: Campaign, day: str) -> tuple[list[ShownPair], list[Quarantined]]:
@@ -440,7 +399,7 @@ def _second_round(
             unanswered = connection.sql(_UNANSWERED).to_arrow_table()
     if not (status.is_final and is_told):
         unanswered = unanswered.slice(0, 0)
-    left = max(0, _limit(batch) - status.committed)
+    left = max(0, limit(batch) - committed_elsewhere(batch, 1, vendor))
     month = room(batch.lake, batch.campaign.name, limits)
     left = left if month is None else min(left, month)
     affordable = left // label.price if label.price else None
@@ -466,62 +425,6 @@ def _follow_ups(label: Label, totals: Totals) -> int:
     return third + (totals.votes if label.unanswered == "buy_again" else 0)
 
 
-def _buy(
-    batch: Batch, vendor: LabelVendor, number: int, planned: Plan, limits: Limits
-) -> dict[str, Any]:
-    if not planned.totals.tasks:
-        return {"sent": 0, "tasks": 0}
-    refuse_dropped(batch)
-    batch.check_whole("select")
-    # What the other rounds leave; below 0 if they took more.
-    others = [r.ref for n, r in bought(batch, vendor).items() if n != number]
-    left = _limit(batch) - sum(vendor.status(ref).committed for ref in others)
-    # Money that is gone since a follow-up was planned ends the purchase, not the batch.
-    may_leave_out = number > 0 and noted_container(batch, number) is None
-    left_out = {"sent": 0, "tasks": 0, "left_out": planned.totals.tasks}
-    requests = planned.requests()
-    if may_leave_out and vendor.estimate(requests.priced) > left:
-        return left_out
-    try:
-        reserve(batch, vendor, number, requests.priced, left, limits)
-    except Blocked:
-        if may_leave_out:
-            return left_out
-        raise
-    terms = terms_of(batch, number, left)
-    note_begun(batch, number)
-    with turn_to_buy(batch, number, vendor) as selling:
-        sent = submit_tasks(
-            selling,
-            batch_key(batch, number),
-            terms,
-            requests,
-            left,
-            lambda: open_container(batch, number, vendor, terms),
-            noted(batch.lake, batch.folder, STAGE, _LOG.info, batch.clock),
-        )
-    record_submission(batch, number, sent.ref, terms.deadline)
-    return {
-        "ref": sent.ref,
-        "tasks": sent.n_tasks,
-        "sent": sent.n_sent,
-        "already_there": sent.n_already,
-        "estimate_usd": sent.estimate / MICROS,
-        "committed_usd": (_limit(batch) - left + sent.committed) / MICROS,
-    }
-
-
-def _limit(batch: Batch) -> int:
-    """Most that the batch may cost, micro-dollars: its budget, as far as no approval is wanting.
-
-    An approval is for its amount: a budget that was raised afterwards allows nothing by itself.
-    """
-    settings = batch.campaign.label
-    if settings.approve_above is None:
-        return settings.budget
-    return min(settings.budget, max(settings.approve_above, approved(batch.lake, batch.folder)))
-
-
 def _needs_approval(batch: Batch) -> bool:
     settings = batch.campaign.label
     return settings.approve_above_usd is not None and is_dear(plan(batch), settings)
@@ -540,35 +443,6 @@ def _asks_nothing(batch: Batch) -> bool:
         return False
     planned = read_plan(batch, 0)
     return planned is not None and not planned.totals.tasks
-
-
-def _close(batch: Batch, vendor: LabelVendor, record: SubmissionRecord) -> BatchStatus:
-    """The vendor's last word: it is done, or the deadline passed and the rest is called off.
-
-    One that does not finish being called off is waited for as long as `CALLING_OFF`: its status is
-    not final then, and what it brings later is a late answer (`winnow.stages.label.late`).
-    """
-    status = vendor.status(record.ref)
-    unreadable.note(batch.lake, record.ref, status)
-    if status.is_final:
-        return status
-    now, deadline = batch.lake.now(), datetime.fromisoformat(record.deadline)
-    if now < deadline:
-        raise Retryable(
-            f"Vendor batch {record.ref} is still open; wait_for_vendor waits for it."
-            + (f" {unread}." if (unread := unreadable.words(status)) else "")
-        )
-    why = "It may still bring answers."
-    try:
-        status = vendor.cancel(record.ref, "deadline passed")
-    except Retryable as error:
-        status, why = vendor.status(record.ref), str(error)
-    if not status.is_final and now < deadline + CALLING_OFF:
-        raise Retryable(
-            f"Vendor batch {record.ref} is being called off. {why} It is waited for until "
-            f"{deadline + CALLING_OFF:%Y-%m-%d %H:%M} UTC; then the batch goes on with what came."
-        )
-    return status
 
 
 def _check_completion(batch: Batch, asked: Path, answers: Collection) -> None:
@@ -600,7 +474,7 @@ WITH wanted AS (
 ),
 came AS (
     SELECT pair_id, kind, count(*) AS n FROM asked
-    WHERE task_id IN (SELECT task_id FROM answers) GROUP BY pair_id, kind
+    WHERE round <= 1 AND task_id IN (SELECT task_id FROM answers) GROUP BY pair_id, kind
 )
 SELECT coalesce(sum(least(wanted.n, coalesce(came.n, 0))), 0)::BIGINT,
     coalesce(sum(wanted.n), 0)::BIGINT

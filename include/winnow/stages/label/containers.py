@@ -18,7 +18,9 @@ from winnow.errors import Fatal
 from winnow.label.vendor import BatchTerms, LabelVendor
 from winnow.stages.label.rounds import (
     CONTAINER,
+    ROUNDS,
     SubmissionRecord,
+    asked_in,
     batch_key,
     read_round,
     round_path,
@@ -84,12 +86,12 @@ def check_container(batch: Batch, number: int, vendor: LabelVendor) -> Container
 
 
 def bought(batch: Batch, vendor: LabelVendor) -> dict[int, SubmissionRecord]:
-    """Every round that the vendor has, by its number, each where it was bought.
+    """Every round that the vendor of people has, by its number, each where it was bought.
 
     Raises:
         Fatal: The vendor's connection leads elsewhere.
     """
-    rounds = submissions(batch)
+    rounds = submissions(batch, ROUNDS)
     for number in rounds:
         check_container(batch, number, vendor)
     return rounds
@@ -100,7 +102,7 @@ def noted_container(batch: Batch, number: int) -> Container | None:
     container = read_round(batch, number, CONTAINER, reader(Container))
     if container is not None:
         return container
-    submission = submissions(batch).get(number)
+    submission = submissions(batch, (number,)).get(number)
     return None if submission is None else Container(submission.ref, None)
 
 
@@ -108,6 +110,6 @@ def _elsewhere(batch: Batch, number: int, noted: Container, vendor: LabelVendor,
     at = f" at {noted.place}" if noted.place else ""
     return Fatal(
         f"Round {number} of batch {batch.key} was bought in {noted.ref}{at}, and connection "
-        f"{batch.campaign.label.connection} leads to {vendor.place}: {why}. Nothing was sent or "
+        f"{asked_in(batch, number).connection} leads to {vendor.place}: {why}. Nothing was sent or "
         "fetched. Let the connection lead back, or restore the container there."
     )

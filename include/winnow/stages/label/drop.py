@@ -23,9 +23,19 @@ from winnow.ingest.ledger import Dropped, ledger_path, mark, read_ledger
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.publish.versions import newest
+from winnow.stages.label.brought import read_brought
 from winnow.stages.label.budgets import release, settle
 from winnow.stages.label.containers import open_container
-from winnow.stages.label.rounds import ROUNDS, look, opened_rounds, read_submission, terms_of
+from winnow.stages.label.rounds import (
+    ALL_ROUNDS,
+    ROUNDS,
+    asked_in,
+    look,
+    opened_rounds,
+    read_submission,
+    source_of,
+    terms_of,
+)
 from winnow.stored import RESTORE
 
 REASON = "dropped"
@@ -163,12 +173,13 @@ def _call_off(
 
     What was answered is brought into the lake first. Micro-dollars; None where nobody can tell.
     """
-    opened, collected = opened_rounds(lake, batch_folder(campaign.name, key)), None
+    opened = opened_rounds(lake, batch_folder(campaign.name, key), ALL_ROUNDS)
+    collected = None
     with suppress(Corrupt):
         collected = read_manifest(lake, campaign.name, key, "label")
     if collected is not None:
         return 0
-    release(lake, campaign.name, key, [number for number in ROUNDS if number not in opened])
+    release(lake, campaign.name, key, [number for number in ALL_ROUNDS if number not in opened])
     if not opened:
         return 0
     if called_off:
@@ -183,12 +194,29 @@ def _call_off(
         batch = open_batch(campaign, key, lake, clock)
         if batch.campaign.label.vendor != vendor.name:
             raise Fatal(f"Batch {key} was bought of {batch.campaign.label.vendor}.")
-        return sum(_end(batch, number, vendor, salt) for number in opened)
+        beside = [_charged(batch, number) for number in opened if number not in ROUNDS]
+        charged = sum(_end(batch, number, vendor, salt) for number in opened if number in ROUNDS)
+        return None if None in beside else charged + sum(filter(None, beside))
     except (Corrupt, Fatal) as error:
         raise Blocked(
             f"The purchase of batch {key} cannot be called off: {error} Call it off at the vendor "
             "by hand, and say --called-off."
         ) from error
+
+
+def _charged(batch: Batch, number: int) -> int | None:
+    """What a source cost; None where nobody can tell: what is reserved for it stays so.
+
+    Raises:
+        Fatal: People are asked there, who would go on.
+    """
+    brought = read_brought(batch, number)
+    if brought is not None:
+        return brought.charged
+    # A judge is asked by a task of its own, and by nobody else.
+    if asked_in(batch, number).vendor == "judge":
+        return None
+    raise Fatal(f"{source_of(batch, number)} has tasks that are not brought home.")
 
 
 def _end(batch: Batch, number: int, vendor: LabelVendor, salt: bytes) -> int:

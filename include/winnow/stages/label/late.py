@@ -12,9 +12,10 @@ from pathlib import Path
 
 from winnow.batch import Batch, table_files
 from winnow.label.annotation import Annotation
-from winnow.label.vendor import LabelVendor
+from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.records import ANNOTATIONS
 from winnow.sql import database
+from winnow.stages.label.brought import Brought, all_brought
 from winnow.stages.label.containers import bought
 from winnow.stages.label.results import STAGE
 from winnow.stages.label.rounds import answers_of, look
@@ -29,14 +30,15 @@ class Bill:
 
 
 def bill_of(batch: Batch, vendor: LabelVendor) -> Bill:
-    """The vendor's bill as it is now.
+    """The vendor's bill as it is now, with what other sources had when they were brought home.
 
     Raises:
         Retryable: The vendor cannot be asked now.
         Fatal: It does not know the batch, or refuses the credential.
     """
-    statuses = [vendor.status(record.ref) for record in bought(batch, vendor).values()]
-    return Bill(sum(s.n_answered for s in statuses), sum(s.charged for s in statuses))
+    ended: list[BatchStatus | Brought] = [*all_brought(batch).values()]
+    ended += [vendor.status(record.ref) for record in bought(batch, vendor).values()]
+    return Bill(sum(s.n_answered for s in ended), sum(s.charged for s in ended))
 
 
 def collected_bill(batch: Batch) -> Bill:

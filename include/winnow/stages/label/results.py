@@ -59,6 +59,7 @@ class BroughtHome:
         pii: Personal data found in the texts, by kind.
         taken_over: Votes that another campaign has bought, by campaign.
         rankings: What was asked, where that were rankings.
+        sources: Tasks, answers and micro-dollars by who was asked, where there were several.
     """
 
     tasks: Artifact
@@ -69,6 +70,7 @@ class BroughtHome:
     pii: Mapping[str, int]
     taken_over: Mapping[str, int] = field(default_factory=dict)
     rankings: Rankings | None = None
+    sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
@@ -100,7 +102,7 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             "quarantined": len(silent)
             + count(labels, "unasked SEMI JOIN comparisons USING (pair_id)"),
             "tasks": count(labels, "tasks"),
-            "follow_ups": count(labels, "tasks WHERE round > 0"),
+            "follow_ups": count(labels, "tasks WHERE round = 1"),
             "gold": count(labels, f"tasks WHERE kind = '{GOLD}'"),
             "unanswered": count(labels, _UNANSWERED),
         }
@@ -141,6 +143,7 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
             "pii": dict(home.pii),
             **({"judges": judges} if judges else {}),
             **({"taken_over": dict(home.taken_over)} if home.taken_over else {}),
+            **({"sources": dict(home.sources)} if home.sources else {}),
         },
     )
 
@@ -168,7 +171,7 @@ def _of_rankings(batch: Batch, rankings: Rankings) -> tuple[pa.Table, dict[str, 
         with database(files, NARROW) as asked:
             counts = {
                 "tasks": count(asked, "tasks"),
-                "follow_ups": count(asked, "tasks WHERE round > 0"),
+                "follow_ups": count(asked, "tasks WHERE round = 1"),
                 "unanswered": count(asked, _UNANSWERED),
                 "annotations": rankings.answers.n_rows,
                 "rankings": lists.num_rows,

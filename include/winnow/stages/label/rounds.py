@@ -7,8 +7,9 @@
     label/begun-0.json              the vendor may hear of it from now on: a witness of the folder
 
 Round 0 asks the votes that the campaign wants of every pair, but for those that another campaign
-bought (`annotations_from`); round 1 those that the first answers call for. Each round
-is a container of its own at the vendor; one without tasks is not opened. Every file is written
+bought (`annotations_from`); round 1 those that the first answers call for. Each source beside
+people (`label.sources`) has a round of its own, from 2 on. Each round
+is a container of its own at its vendor; one without tasks is not opened. Every file is written
 once, by whoever comes first; a twin, or a task that was killed and runs again, goes on from what is
 there.
 """
@@ -16,7 +17,7 @@ there.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,9 @@ from typing import Annotated, TypeVar
 from pydantic import BeforeValidator, PlainSerializer
 
 from winnow.batch import Batch, batch_folder
+from winnow.campaign import MAX_SOURCES, Label
 from winnow.errors import Corrupt, Fatal, Retryable
+from winnow.ids import PEOPLE
 from winnow.label.annotation import AnnotatorKey, pseudonymous
 from winnow.label.collect import Collection, Delivery, read_deliveries
 from winnow.label.tasks import rubric_version
@@ -54,6 +57,9 @@ _Raw = Annotated[
 ]
 
 ROUNDS = (0, 1)
+"""Of people, at the campaign's own vendor."""
+ALL_ROUNDS = tuple(range(len(ROUNDS) + MAX_SOURCES))
+"""Those that any batch may have."""
 MOST_PAGES, MOST_PAGES_A_TASK = 1_000, 10
 """One look reads so many pages, or so many for each task that was asked, whichever is more."""
 CONTAINER = "container.json"
@@ -97,6 +103,31 @@ def has_plan(batch: Batch, number: int) -> bool:
     return False
 
 
+def rounds_of(batch: Batch) -> tuple[int, ...]:
+    """The rounds that the batch may have."""
+    return ALL_ROUNDS[: len(ROUNDS) + len(batch.campaign.label.sources)]
+
+
+def round_of(batch: Batch, source: str) -> int:
+    """The round in which a source is asked."""
+    if source == PEOPLE:
+        return 0
+    names = [each.name for each in batch.campaign.label.sources]
+    return len(ROUNDS) + names.index(source)
+
+
+def source_of(batch: Batch, number: int) -> str:
+    """Who is asked in a round."""
+    if number in ROUNDS:
+        return PEOPLE
+    return batch.campaign.label.sources[number - len(ROUNDS)].name
+
+
+def asked_in(batch: Batch, number: int) -> Label:
+    """The settings of what is asked in a round: who answers, for how much."""
+    return batch.campaign.label.of_source(source_of(batch, number))
+
+
 def batch_key(batch: Batch, number: int) -> str:
     """The name of the round's container at the vendor."""
     name = f"{batch.campaign.name}/{batch.key}"
@@ -108,7 +139,7 @@ def terms_of(batch: Batch, number: int, budget: int | None = None) -> BatchTerms
 
     A judge is told its `budget`, micro-dollars: what a request costs is known when it is answered.
     """
-    label = batch.campaign.label
+    label = asked_in(batch, number)
     judge = label.asked_judge
     opening = read_round(batch, number, "opening.json", reader(_Opening))
     if opening is None:
@@ -134,13 +165,13 @@ def has_opened(batch: Batch) -> bool:
     return 0 in opened_rounds(batch.lake, batch.folder)
 
 
-def opened_rounds(lake: Lake, folder: str) -> list[int]:
-    """The rounds, of the batch in a folder, of which a vendor may have heard.
+def opened_rounds(lake: Lake, folder: str, rounds: Sequence[int] = ROUNDS) -> list[int]:
+    """Those `rounds`, of the batch in a folder, of which a vendor may have heard.
 
     Raises:
         Corrupt: What says so is lost, though the vendor has the round.
     """
-    paths = {number: f"{folder}/label/round-{number}/opening.json" for number in ROUNDS}
+    paths = {number: f"{folder}/label/round-{number}/opening.json" for number in rounds}
     for number, path in paths.items():
         refuse_lost(
             lake, path, [path.replace("opening", "submission"), _begun_path(folder, number)]
@@ -164,9 +195,10 @@ def read_submission(batch: Batch, number: int = 0) -> SubmissionRecord | None:
     return read_round(batch, number, "submission.json", reader(SubmissionRecord))
 
 
-def submissions(batch: Batch) -> dict[int, SubmissionRecord]:
-    """Every round that the vendor has, by its number."""
-    records = {number: read_submission(batch, number) for number in ROUNDS}
+def submissions(batch: Batch, rounds: Sequence[int] | None = None) -> dict[int, SubmissionRecord]:
+    """Every round that its vendor has, by its number; some `rounds` alone, if they are given."""
+    rounds = rounds_of(batch) if rounds is None else rounds
+    records = {number: read_submission(batch, number) for number in rounds}
     return {number: record for number, record in records.items() if record is not None}
 
 
@@ -184,8 +216,8 @@ def last_submitted(lake: Lake, campaign: str, key: str) -> datetime | None:
 
 
 def answers_until(batch: Batch) -> datetime | None:
-    """Until when the vendor may answer the last round that it has; None before the purchase."""
-    rounds = submissions(batch)
+    """Until when people may answer the last round that they have; None before the purchase."""
+    rounds = submissions(batch, ROUNDS)
     return datetime.fromisoformat(rounds[max(rounds)].deadline) if rounds else None
 
 
@@ -230,38 +262,50 @@ def look(batch: Batch, number: int, vendor: LabelVendor, ref: str, salt: bytes) 
         place += 1
 
 
-def deliveries(batch: Batch, vendor: str) -> Iterator[Delivery]:
-    """Every record of every round, in the order of arrival; a page is held at a time."""
-    for number, submission in submissions(batch).items():
-        source, line = f"{vendor}/{submission.ref}", 0
+def deliveries(batch: Batch, rounds: Sequence[int]) -> Iterator[Delivery]:
+    """Every record of some rounds, in the order of arrival; a page is held at a time."""
+    for number, submission in submissions(batch, rounds).items():
+        source, line = _source(batch, number, submission), 0
         for page in _pages(batch, number):
             for raw in page.records:
                 line += 1
                 yield Delivery(raw, source, line, page.look)
 
 
-def last_looks(batch: Batch, vendor: str) -> dict[str, int]:
+def _source(batch: Batch, number: int, submission: SubmissionRecord) -> str:
+    return f"{asked_in(batch, number).vendor}/{submission.ref}"
+
+
+def last_looks(batch: Batch, rounds: Sequence[int]) -> dict[str, int]:
     """The number of the last whole look at each round's container, by the newest page."""
     looks = {}
-    for number, submission in submissions(batch).items():
+    for number, submission in submissions(batch, rounds).items():
         place = _n_pages(batch, number)
         last = read_round(batch, number, _page_name(place - 1), reader(_Page)) if place else None
         # Another look begins once the one before it is whole.
         if last is not None and (last.whole or last.look):
-            looks[f"{vendor}/{submission.ref}"] = last.look - (not last.whole)
+            looks[_source(batch, number, submission)] = last.look - (not last.whole)
     return looks
 
 
 def answers_of(
-    batch: Batch, vendor: LabelVendor, tasks: Source, folder: Path, taken: Source | None = None
+    batch: Batch,
+    vendor: LabelVendor,
+    tasks: Source,
+    folder: Path,
+    taken: Source | None = None,
+    sources: Mapping[int, bool] | None = None,
 ) -> Collection:
-    """What the vendor sent of the tasks, rows of `records.TASKS`: annotations, and what is none.
+    """What was sent of the tasks, rows of `records.TASKS`: annotations, and what is none.
 
     Of a vendor that lists all it has at each look, what the last whole one lacks is retracted.
     `taken` are annotations of other campaigns that come beside them; `folder` is for the result.
+    `sources` are the rounds of others than people, and whether their vendors list so.
     """
-    last = last_looks(batch, vendor.name) if vendor.snapshot else {}
-    sent = deliveries(batch, vendor.name)
+    sources = sources or {}
+    listed = [*(ROUNDS if vendor.snapshot else ()), *(n for n in sources if sources[n])]
+    last = last_looks(batch, listed)
+    sent = deliveries(batch, (*ROUNDS, *sources))
     return read_deliveries(sent, tasks, last, folder, vendor.names_people, taken)
 
 

@@ -150,6 +150,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             "listens_to": fitted.listens_to,
             "drift": fitted.drift,
             **({"judges": fitted.judges} if fitted.judges else {}),
+            **({"people_alone": fitted.people_alone} if fitted.people_alone else {}),
             **fitted.trust.figures(),
             **baked.figures,
             arms.NAME: arms.figures(batch, aside.pairs),

@@ -12,19 +12,21 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
+from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from winnow.batch import Batch, Manifest, quarantine_table
-from winnow.campaign import Label, Select
+from winnow.campaign import Campaign, Label, Select
 from winnow.expand.features import vectors_table
-from winnow.ids import pair_id, ranking_id
+from winnow.ids import PEOPLE, pair_id, ranking_id
 from winnow.pace import Pace, noted
 from winnow.records import COMPARED, COMPARISONS, RANKINGS, Quarantined, to_table
 from winnow.reward import OVERALL, GateState, Posterior, RewardModel, fit_projection, prior_of
 from winnow.select import Choice, Pool, Rules, one_blas_thread
+from winnow.select.beside_people import BesidePeople, Prices
 from winnow.select.budget import Capacity, NightRules
 from winnow.select.fallback import effective_dimension, effective_rules, untrusted_because
 from winnow.select.night import Night, NightReport
@@ -70,7 +72,8 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     rated = {*batch.campaign.taught_dimensions} - candidates.dimensions
     rules, fallback = night_rules(batch.campaign.select, model, gate, rated)
     seen = candidates.seen(rules)
-    chosen = _Chosen(batch, candidates, rules, model)
+    beside = _beside_people(batch.campaign, model, rules)
+    chosen = _Chosen(batch, candidates, rules, model, beside)
     say = noted(batch.lake, batch.folder, STAGE, say, batch.clock)
     pace = Pace("prompts", seen.n_prompts, say)
     with ExitStack() as stack:
@@ -118,6 +121,7 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
             "comparisons": comparisons.n_rows,
             "exploration": report.explored,
             "blocked_responses": seen.n_blocked,
+            **chosen.asked,
         },
         figures={
             "strategy": rules.pool_rules.strategy,
@@ -150,6 +154,7 @@ class _Chosen:
     Attributes:
         n_prompts: Prompts so far.
         n_conflicts: Pairs on which two dimensions disagree.
+        asked: Where a campaign has several sources, pairs asked of each, `asked_NAME`.
         alone: Prompts without a pair.
         report: What the night did.
     """
@@ -157,11 +162,17 @@ class _Chosen:
     report: NightReport
 
     def __init__(
-        self, batch: Batch, candidates: NightCandidates, rules: NightRules, model: RewardModel
+        self,
+        batch: Batch,
+        candidates: NightCandidates,
+        rules: NightRules,
+        model: RewardModel,
+        beside: BesidePeople | None,
     ) -> None:
         self._batch, self._candidates, self._rules = batch, candidates, rules
-        self._model, self._version = model, model.version
+        self._model, self._version, self._beside = model, model.version, beside
         self.n_prompts = self.n_conflicts = 0
+        self.asked = {f"asked_{name}": 0 for name in _prices(batch.campaign.label) if beside}
         self.alone: list[Quarantined] = []
 
     def parts(self, capacity: Capacity) -> Generator[Part, None, None]:
@@ -178,12 +189,14 @@ class _Chosen:
         for pool, choices in night:
             while len(waiting[0].chosen) == len(waiting[0].candidates.rows_of):
                 yield waiting.popleft()
+            if self._beside is not None:
+                choices = self._beside.of(pool, choices)
             waiting[0].chosen.append(choices)
             self._count(pool, choices)
         yield from waiting
 
     def _night(self, pools: Iterator[Pool], capacity: Capacity) -> Night | RankingNight:
-        size, heads = self._batch.campaign.label.size, self._model.heads
+        size, heads = self._batch.campaign.label.size, self._model.people_heads
         if size is None:
             return Night(pools, heads, self._rules, capacity)
         return RankingNight(pools, heads, self._rules, size, capacity.n_prompts)
@@ -191,6 +204,8 @@ class _Chosen:
     def _count(self, pool: Pool, choices: Sequence[Choice]) -> None:
         self.n_prompts += 1
         self.n_conflicts += sum([choice.conflict for choice in choices])
+        for name in chain.from_iterable(choice.sources for choice in choices):
+            self.asked[f"asked_{name}"] += 1
         if not choices:
             detail = (
                 f"the pool holds {len(set(pool.response_ids))} distinct response(s) and no pair of "
@@ -211,8 +226,8 @@ class _Chosen:
         alike = {
             "strategy": self._rules.pool_rules.strategy,
             "posterior_version": self._version,
-            "expected_cost": expected_cost(self._batch.campaign.label),
         }
+        costs = _prices(self._batch.campaign.label)
         columns = {
             "pair_id": [pair_id(*pair) for pair in pairs],
             "prompt_id": prompts,
@@ -221,6 +236,12 @@ class _Chosen:
             "dimension": [candidates.prompts[prompt]["dimension"] for prompt in prompts],
             **{name: list(map(attrgetter(name), choices)) for name in _OF_CHOICE},
             **{name: [value] * len(choices) for name, value in alike.items()},
+            # What a vote of people would teach: nobody asks for it there.
+            "info_gain": [None if c.kind == "judged" else c.info_gain for c in choices],
+            "expected_cost": [
+                sum(costs[name] for name in choice.sources or (PEOPLE,)) for choice in choices
+            ],
+            "sources": [choice.sources or None for choice in choices],
         }
         return pa.table(columns, schema=COMPARISONS)
 
@@ -290,7 +311,8 @@ def _model_of(
     if batch.campaign.select.head_per_dimension:
         names = candidates.dimensions | {*batch.campaign.taught_dimensions}
     heads = {name: heads_so_far.get(name, unknown) for name in sorted(names)}
-    return RewardModel(projection, heads, columns.version), gate
+    teachers = current.model.teachers if current is not None else {}
+    return RewardModel(projection, heads, columns.version, teachers), gate
 
 
 def pool_rules(settings: Select) -> Rules:
@@ -344,6 +366,34 @@ def _learnt(model: RewardModel, rated: Collection[str]) -> tuple[int, float]:
 
 def _n_labels(model: RewardModel) -> int:
     return sum(head.n_labels for head in model.heads.values())
+
+
+def _beside_people(
+    campaign: Campaign, model: RewardModel, rules: NightRules
+) -> BesidePeople | None:
+    """Who asks others beside people; None where a campaign has nobody else."""
+    label = campaign.label
+    if not label.sources:
+        return None
+    costs, judges = _prices(label), label.judges
+    return BesidePeople(
+        heads=model.heads,
+        teachers=model.teachers,
+        rules=rules.pool_rules,
+        prices=Prices(
+            people=costs[PEOPLE],
+            judges={judge.model: costs[name] for name, judge in judges.items()},
+            judge_share=label.judge_share,
+            expert_share=label.expert_share,
+        ),
+        sources={judge.model: name for name, judge in judges.items()},
+        experts=label.experts,
+    )
+
+
+def _prices(label: Label) -> dict[str, int]:
+    """What a pair costs, micro-dollars, by who is asked."""
+    return {name: expected_cost(own) for name, own in label.asked.items()}
 
 
 def expected_cost(label: Label) -> int:

@@ -34,7 +34,7 @@ from winnow.reward import (
 )
 from winnow.reward.annotators import has_parts
 from winnow.reward.blocks import REDUCED, width
-from winnow.reward.judges import Heard, Verdicts, listen
+from winnow.reward.judges import Heard, Teachers, Verdicts, listen
 from winnow.stages.select.older import Older
 from winnow.stages.select.training import halves_of, numbers, vectors_of, weights_of
 
@@ -71,6 +71,7 @@ class Fit:
         heads: The linear posterior of each head.
         epsilon: For each head the chance that each annotator's vote is a guess gone wrong.
         heard: For each head what judges say of it; none where nobody but people was asked.
+        alone: The posteriors of these heads by people's votes alone.
     """
 
     projection: Projection
@@ -78,6 +79,15 @@ class Fit:
     heads: Mapping[str, Posterior]
     epsilon: Mapping[str, Mapping[str, float]]
     heard: Mapping[str, Heard] = field(default_factory=dict)
+    alone: Mapping[str, Posterior] = field(default_factory=dict)
+
+    @property
+    def teachers(self) -> dict[str, Teachers]:
+        """People and judges told apart, of the heads of which a judge spoke."""
+        return {
+            name: heard.teachers(self.alone[name], self.heads[name])
+            for name, heard in self.heard.items()
+        }
 
     def condensed(self, rows: pa.Table, settings: Select) -> dict[str, Condensed]:
         """Training rows in a few numbers, by head, as they look from here."""
@@ -111,7 +121,7 @@ def fit_rows(
     else:
         projection = _awake(older.projection, rows)
     votes, held = _votes(rows, projection, settings), older.heads if older else {}
-    heads, epsilon, heard = {}, {}, dict[str, Heard]()
+    heads, epsilon, heard, alone = {}, {}, dict[str, Heard](), dict[str, Posterior]()
     said = (
         _verdicts(verdicts, projection, settings)
         if verdicts is not None and verdicts.num_rows
@@ -133,11 +143,11 @@ def fit_rows(
         told = listen(said[name], heads[name], blocks) if name in said else None
         if told is None:
             continue
-        heard[name] = told
+        heard[name], alone[name] = told, heads[name]
         if told.judges:
             beside = told.condensed() if beside is None else beside.plus(told.condensed())
             heads[name], epsilon[name] = fit_with_annotators(*given, blocks=blocks, older=beside)
-    return Fit(projection, votes, heads, epsilon, heard)
+    return Fit(projection, votes, heads, epsilon, heard, alone)
 
 
 def final_heads(fit: Fit, older: Older | None, settings: Select) -> dict[str, Head]:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from winnow.batch import read_artifact
 from winnow.campaign import Campaign
 from winnow.errors import Corrupt
 from winnow.expand.vectors import Columns, columns_of
@@ -26,6 +27,7 @@ from winnow.select import one_blas_thread
 from winnow.stages.select.fitting import Fit, Votes, final_heads, fit_rows
 from winnow.stages.select.history import Past, joined, past_of
 from winnow.stages.select.older import Older
+from winnow.stages.select.people_alone import foreseen
 from winnow.stages.select.training import numbers, stages_of, vectors_of
 from winnow.stages.select.trust import Trust, measure
 from winnow.stored import RESTORE, as_json, parsed, reader, refuse_lost, sealed_json
@@ -74,6 +76,8 @@ class Refitted:
             model with labels chose it.
         past: What it was fitted to.
         judges: What is believed of each judge, by head and name; empty where none was asked.
+        people_alone: How the newest night would have been foreseen without judges
+            (`winnow.stages.select.people_alone`); empty where the model that chose it heard none.
     """
 
     model: RewardModel
@@ -83,6 +87,7 @@ class Refitted:
     drift: dict[str, Any] = field(default_factory=dict)
     past: Past | None = None
     judges: dict[str, dict[str, Any]] = field(default_factory=dict)
+    people_alone: dict[str, Any] = field(default_factory=dict)
 
 
 def newest(lake: Lake, campaign: str) -> Current | None:
@@ -144,7 +149,14 @@ def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
     stages = stages_of(lake, campaign.name, version.batches[-1])
     columns = columns_of(stages.expand, campaign.expand)
     past = past_of(lake, campaign, version, columns)
-    return _refitted(past, campaign, columns, newest=version.batches[-1])
+    fitted = _refitted(past, campaign, columns, newest=version.batches[-1])
+    own = next((night.rows for night in past.nights if night.key == version.batches[-1]), None)
+    if own is None or not stages.is_judged or not fitted.judges:
+        return fitted
+    chose = RewardModel.from_bytes(read_artifact(lake, stages.select.outputs["reward_model"]))
+    if chose.feature_version != columns.version:
+        return fitted
+    return replace(fitted, people_alone=foreseen(chose, own))
 
 
 def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = "") -> Refitted:
@@ -160,7 +172,7 @@ def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = ""
     for guesses in fit.epsilon.values():
         epsilon |= {a: max(2.0 * e, epsilon.get(a, 0.0)) for a, e in guesses.items()}
     heads = heads or {OVERALL: prior_of(fit.projection.blocks)}
-    model = RewardModel(fit.projection, heads, columns.version)
+    model = RewardModel(fit.projection, heads, columns.version, fit.teachers)
     own = next((night.rows for night in past.nights if night.key == newest), None)
     return Refitted(
         model,
@@ -169,12 +181,13 @@ def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = ""
         _listens_to(model, fit.votes),
         {} if own is None else _drift(own, model, fit, past.older),
         past,
-        {name: _told(heard) for name, heard in fit.heard.items()},
+        {name: _told(heard, fit.alone[name]) for name, heard in fit.heard.items()},
     )
 
 
-def _told(heard: Heard) -> dict[str, Any]:
+def _told(heard: Heard, alone: Posterior) -> dict[str, Any]:
     """What is believed of the judges, as it is shown."""
+    taught = heard.taught(alone)
     return {
         judge.name: {
             "verdicts": judge.n,
@@ -183,6 +196,7 @@ def _told(heard: Heard) -> dict[str, Any]:
             "kappa": judge.kappa,
             "noise": judge.own_sd,
             "taste": float(np.sqrt(np.mean(judge.taste_d**2))),
+            "taught_nats": taught.get(judge.name, 0.0),
         }
         for judge in (*heard.judges, *heard.unheard)
     }
