@@ -91,8 +91,11 @@ TASKS = _schema(
     """
     task_id pair_id kind round:int32 expected shown_a shown_b swapped:bool rubric_version
     repetition:int32 vendor vendor_ref submitted_at:time price:int64 taken_from
+    by_disagreement:bool
     """
 )
+"""`by_disagreement` is true of a second vote that was asked because the model expects people to
+differ; it is null of all others, and tables from before there were any lack it."""
 
 ASKED = pa.unify_schemas(
     [TASKS, _schema("dimension messages:messages response_a response_b repeats")]

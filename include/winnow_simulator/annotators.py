@@ -174,7 +174,9 @@ def _answer(
 ) -> Outcome:
     # Apart from `rng`, so that what else a person does leaves choice and time as they are.
     aside = random.Random(seed_from("aside", seed, task.task_id))
-    working = tired(person, aside.uniform(0.0, briefing.session_minutes))
+    # People begin when the batch is launched: who comes to a task late is at it for longest.
+    worked = min(1.0, started / PICK_UP_SECONDS) * briefing.session_minutes
+    working = tired(person, worked)
     order: list[list[str]] = []
     choice: str
     if isinstance(task, RankingRequest):

@@ -513,6 +513,11 @@ class Label(Settings):
         "rating; of file_drop, label_studio and simulator",
     )
     second_vote_share: Share = setting(0.15, "Share of pairs that two annotators judge")
+    second_votes: Literal["uniform", "disagreement"] = setting(
+        "uniform",
+        "Which pairs they are: drawn evenly, or half of them so and half by how likely the model "
+        "holds it that two people differ, once its gate is open; see docs/labelling_vendors.md",
+    )
     third_votes: bool = setting(True, "Where two disagree a third one is asked")
     repeat_share: Share = setting(
         0.0, "Share of pairs shown to the same annotator again, sides swapped"
@@ -580,6 +585,8 @@ class Label(Settings):
             raise ValueError(
                 f"vendor {self.vendor} cannot be asked for rankings; these can: {able}"
             )
+        if self.second_votes != "uniform":
+            raise ValueError("task ranking draws its second votes evenly; take out second_votes")
         refused = {
             "gold": "whose answers are choices between two",
             "repeat_share": "a ranking is not asked again of the same person",
@@ -765,6 +772,14 @@ class Validate(Settings):
     )
     max_annotator_speeding: Share | None = setting(
         0.5, "Share of answers faster than reading; above it suspect"
+    )
+    max_session_decline_warn: Share | None = setting(
+        0.1,
+        "Fall of the answers that are right, as far as that can be checked, from the start to the "
+        "end of a session; lower bound",
+    )
+    session_gap_minutes: float = setting(
+        30.0, "Longest pause of an annotator within a session", gt=0.0
     )
     history_versions: int = setting(
         5, "Last versions whose mean a batch is held against, for drift", ge=1
