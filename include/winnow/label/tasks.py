@@ -281,6 +281,8 @@ def messages_of(turns: Iterable[Row]) -> tuple[Message, ...]:
 def rubric_version(label: Label) -> str:
     """The campaign's rubric version, "+", and 8 digits that change with what it says and asks."""
     asks: list[Any] = [label.instructions, label.rated_dimensions]
+    if label.choice_dimensions:
+        asks.append({"choices": label.choice_dimensions})
     if label.task == "ranking":
         asks.append(label.task)
     if label.asked_judge is not None:
@@ -292,8 +294,9 @@ def rubric_version(label: Label) -> str:
 def _judged_prices(pairs: pa.Table, label: Label, judge: Judge) -> Iterator[int]:
     """What each pair costs at most, by the lengths of all that the judge reads."""
     asks = frame_bytes(label.instructions, judge)
-    for pair in pairs.select(["first", "second", "messages"]).to_pylist():
-        texts = (pair["first"], pair["second"], *(turn["content"] for turn in pair["messages"]))
+    for pair in pairs.select(["first", "second", "dimension", "messages"]).to_pylist():
+        texts = [pair["first"], pair["second"], 2 * pair["dimension"]]
+        texts += [turn["content"] for turn in pair["messages"]]
         yield label.price_of(asks + sum(len(text.encode()) for text in texts))
 
 

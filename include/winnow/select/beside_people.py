@@ -171,6 +171,7 @@ class BesidePeople:
             fisher=0.0,
             fishers=(),
             p_first=float(preference_by_mixture(mean_2[0] - mean_2[1], sd)),
+            p_conflict=None,
             conflict=False,
             sources=(name,),
         )
