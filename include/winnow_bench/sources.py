@@ -32,6 +32,7 @@ from winnow.reward.blocks import width
 from winnow.reward.judges import Heard, Verdicts, listen
 from winnow.reward.model import OVERALL
 from winnow.select.beside_people import BesidePeople, Prices
+from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.greedy import choose_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice, Rules
@@ -162,13 +163,16 @@ def in_nights(
     for night in np.array_split(np.arange(len(drawn.pools)), N_NIGHTS):
         teachers = {OVERALL: heard.teachers(alone, posterior)} if heard else {}
         names = {name: name for name in judges}
-        rules = replace(_RULES, seed=seed)
+        known = alone.n_labels, effective_dimension(alone)
+        rules, _ = effective_rules(replace(_RULES, seed=seed), *known, "undecided")
         beside = BesidePeople({OVERALL: posterior}, teachers, rules, prices, names)
         for pool in (drawn.pools[k] for k in night):
-            # What judges leave of their share is people's at the next pool.
-            wanted = cell.labels * LABEL_MICROS
-            n_people = int(left + (1.0 - share) * wanted) // LABEL_MICROS
-            left, beside.left = left + wanted, 0.0
+            # What judges leave of their share, or owe of it, is people's at the next pool: while
+            # none is heard people are asked nearly what they would be alone.
+            left += cell.labels * LABEL_MICROS
+            for_judges = share * cell.labels * LABEL_MICROS if heard and heard.judges else 0.0
+            n_people = max(0, round((left - for_judges) / LABEL_MICROS))
+            beside.left = 0.0
             offered = _offered(pool)
             people = choose_pairs(offered, {OVERALL: alone}, replace(rules, budget=n_people))
             chosen = beside.of(offered, people)

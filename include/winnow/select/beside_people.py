@@ -2,10 +2,10 @@
 
 People's pairs are chosen first, by the night, as if nobody else could be asked. Then, pool by pool:
 
-- Pairs on which two dimensions disagree go to the experts instead, as far as their share goes.
-  What was drawn to explore stays with people: it measures the model by what they say.
-- What people are asked to explore all judges are asked too: what they are worth is learnt there. As
-  long as people gave fewer than `EARLY` votes, so is every second of their other pairs.
+- Pairs on which two dimensions more likely than not disagree (`Choice.p_conflict`) go to the
+  experts instead, as far as their share goes. What was drawn to explore stays with people: it
+  measures the model by what they say.
+- What people are asked to explore all judges are asked too: what they are worth is learnt there.
 - A judge that is heard (`winnow.reward.judges`) is asked further pairs, those whose answer lowers
   most, for its price, what people's answers leave uncertain and the policy cares for
   (`winnow.select.asking`).
@@ -35,8 +35,10 @@ from winnow.select.packing import packed_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import FOR_JUDGE, Choice, Rules
 
-EARLY = 200
-"""Votes of people up to which judges are asked every second of people's pairs as well."""
+EXPERTS_FROM = 0.5
+"""Chance that two dimensions disagree above which a pair is one for experts. Lower, their share
+fills with pairs that are merely uncertain: of those above 0.3 on planted data 0.71 were at odds, of
+those above 0.5 0.84 (docs/choosing_pairs.md, "Several objectives")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class BesidePeople:
     def _person(self, choice: Choice) -> str:
         """Who of people is asked: the experts of a conflict, as far as their share goes."""
         self.n_pairs += 1
-        if self.experts is None or not choice.conflict or choice.arm == "explore":
+        is_split = choice.p_conflict is not None and choice.p_conflict > EXPERTS_FROM
+        if self.experts is None or not is_split or choice.arm == "explore":
             return PEOPLE
         if self.n_expert + 1 > self.prices.expert_share * self.n_pairs:
             return PEOPLE
@@ -117,14 +120,12 @@ class BesidePeople:
 
     def _beside(self, pool: Pool, asked: Sequence[Choice]) -> list[Asked]:
         """What judges are asked of a pool."""
-        head = pool.asked or OVERALL
-        budget, teachers = self.left, self.teachers.get(head)
+        budget, teachers = self.left, self.teachers.get(pool.asked or OVERALL)
         heard = {judge.name for judge in teachers.joint.judges} if teachers else set()
         chosen: list[Asked] = []
         for model, price in sorted(self.prices.judges.items()):
             for each in asked:
-                is_early = each.rank % 2 == 0 and self.heads[head].n_labels < EARLY
-                if (each.arm == "explore" or is_early) and price <= budget:
+                if each.arm == "explore" and price <= budget:
                     chosen.append(Asked(model, each.i, each.j, 0.0, price))
                     budget -= price
         heard &= self.prices.judges.keys()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from winnow.ids import PEOPLE
 from winnow.reward import OVERALL, Posterior
 from winnow.reward.judges import Judge, Teachers
-from winnow.select.beside_people import EARLY, BesidePeople, Prices
+from winnow.select.beside_people import BesidePeople, Prices
 from winnow.select.greedy import choose_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice, Rules
@@ -94,15 +94,10 @@ def test_a_judge_that_is_heard_sees_what_explores_and_pairs_of_its_own() -> None
 
 
 @pytest.mark.parametrize("told", [None, teachers(1, 0), teachers(1, 900)])
-def test_one_that_is_not_heard_is_asked_what_people_are_asked(told: Teachers | None) -> None:
+def test_one_that_is_not_heard_keeps_to_what_explores(told: Teachers | None) -> None:
     for _, choices in night(asks(told, {"silent": "judge"})):
-        both = [c for c in choices if "judge" in c.sources]
-        assert both == [c for c in choices if c.arm == "explore" or c.rank % 2 == 0]
-        assert all(PEOPLE in c.sources for c in choices)
-    many = asks(told, {"silent": "judge"})
-    many = replace(many, heads={OVERALL: replace(many.heads[OVERALL], n_labels=EARLY)})
-    for _, choices in night(many):
         assert all(("judge" in c.sources) == (c.arm == "explore") for c in choices)
+        assert all(PEOPLE in c.sources for c in choices)
 
 
 def test_experts_get_conflicts_instead_of_people_within_their_share() -> None:
@@ -110,10 +105,10 @@ def test_experts_get_conflicts_instead_of_people_within_their_share() -> None:
     asked: Counter[str] = Counter()
     for pool in pools(2, 40):
         choices = choose_pairs(pool, beside.heads, RULES)
-        marked = [replace(c, conflict=(c.i + c.j) % 2 == 0) for c in choices]
+        marked = [replace(c, p_conflict=(None, 0.45, 0.6)[(c.i + c.j) % 3]) for c in choices]
         for choice in beside.of(pool, marked):
             [name] = choice.sources
-            assert name == PEOPLE or (choice.conflict and choice.arm == "exploit")
+            assert name == PEOPLE or (choice.p_conflict == 0.6 and choice.arm == "exploit")
             asked[name] += 1
             assert asked["doctors"] <= 0.2 * asked.total()
-    assert asked["doctors"] == int(0.2 * asked.total())
+    assert asked["doctors"] > 0.15 * asked.total()

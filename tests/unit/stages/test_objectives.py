@@ -22,6 +22,7 @@ from winnow.publish.pull import pull
 from winnow.publish.versions import newest
 from winnow.reward import RewardModel
 from winnow.select import Pool, Rules, choose_pairs
+from winnow.select.beside_people import BesidePeople, Prices
 from winnow.stages.select import history, reward_model, training
 from winnow.stages.select.fitting import fit_rows
 
@@ -101,6 +102,28 @@ def test_pairs_on_which_dimensions_are_at_odds_are_known(tmp_path: Path, day: in
     for low, high in ((0.0, 0.3), (0.4, 0.6), (0.8, 1.0)):
         some = (p_n >= low) & (p_n < high)
         assert abs(p_n[some].mean() - is_n[some].mean()) < 0.2, (low, high)
+
+
+@pytest.mark.parametrize("day", range(1, 1 + SEEDS))
+def test_what_is_at_odds_goes_to_experts(tmp_path: Path, day: int) -> None:
+    world = planted(tmp_path / "lake")
+    world.add(f"2026-11-{day:02}")
+    model, rng = world.refit().model, np.random.default_rng(4)
+    weights, rules = planted_weights(model.n_columns), Rules(4, "decision_gain", 0.15)
+    prices = Prices(people=1, judges={}, judge_share=0.0, expert_share=0.3)
+    beside = BesidePeople(model.heads, {}, rules, prices, {}, experts="doctors")
+    of_experts, of_people = list[bool](), list[bool]()
+    for number in range(150):
+        raw = rng.normal(size=(8, model.n_columns))
+        names = [f"r{i}" for i in range(8)]
+        pool = Pool(f"{number:03}", names, model.features(raw), asked="helpfulness", rated=PLANTED)
+        for choice in beside.of(pool, choose_pairs(pool, model.heads, rules)):
+            one, other = ((raw[choice.i] - raw[choice.j]) @ weights[name] > 0 for name in PLANTED)
+            [name] = choice.sources
+            (of_experts if name == "doctors" else of_people).append(bool(one != other))
+    assert np.mean(of_experts) > 0.75
+    assert np.mean(of_experts) > np.mean(of_people) + 0.1
+    assert 0.25 < len(of_experts) / (len(of_experts) + len(of_people)) <= 0.3
 
 
 def test_a_dimension_without_labels_is_at_odds_with_none(tmp_path: Path) -> None:
