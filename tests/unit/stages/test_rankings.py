@@ -222,11 +222,11 @@ def test_datasets_loads_the_view(done, tmp_path) -> None:
 
 
 def test_a_night_killed_anywhere_ends_the_same(ranked) -> None:
-    killed_at_steps(ranked, every=40)
+    killed_at_steps(ranked, every=60)
 
 
 def test_a_purchase_killed_anywhere_ends_the_same(ranked) -> None:
-    killed_at_steps(ranked, every=7, in_vendor=True)
+    killed_at_steps(ranked, every=12, in_vendor=True)
 
 
 def test_nothing_is_late_of_a_batch_that_was_collected(done) -> None:

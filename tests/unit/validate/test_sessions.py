@@ -11,6 +11,7 @@ import pytest
 from winnow.validate.sessions import LEAST, UNSEEN, Sessions, sessions
 
 from ...label_rows import labels
+from ...sampling import examples
 
 Row = dict[str, Any]
 START = datetime(2026, 11, 22, 8, tzinfo=UTC)
@@ -93,12 +94,14 @@ def test_people_who_tire_are_found() -> None:
     assert of["agreement"].high < 0.0
 
 
+@pytest.mark.sampled
 def test_who_does_not_tire_is_seldom_said_to() -> None:
-    found = [measured(*worked(np.random.default_rng(seed))) for seed in range(100)]
+    found = [measured(*worked(np.random.default_rng(seed))) for seed in range(examples(100))]
     above = [each for each in found if each.low is not None and each.low > 0.0]
     below = [each for each in found if each.high is not None and each.high < 0.0]
-    # One in 40 is meant to be on either side; 8 of 100 are more than chance makes of that.
-    assert len(above) < 8 and len(below) < 8
+    # One in 40 is meant to be on either side; 8 of 100, or 5 of 33, are more than chance makes.
+    most = 5 + 0.03 * len(found)
+    assert len(above) < most and len(below) < most
     assert not [each for each in above if each.low is not None and each.low > 0.1]
     assert abs(np.mean([each.decline for each in found])) < 0.02
 
