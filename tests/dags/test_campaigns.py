@@ -349,7 +349,7 @@ def test_a_campaign_with_sources_asks_each_by_a_task_of_its_own(
     [listed] = [dag.tasks for dag in DAGS if dag.name == "label_pairs"]
     found, plain = (dags[f"{name}.label_pairs"] for name in ("alpha", "beta"))
     assert {task.task_id for task in found.tasks} == {task.name for task in listed}
-    assert {t.task_id for t in plain.tasks} == {t.name for t in listed if not t.of_sources}
+    assert {t.task_id for t in plain.tasks} == {t.name for t in listed if not t.optional}
     mapped = ["ask_source", "wait_for_source", "bring_source", "collect_annotations"]
     for before, after in itertools.pairwise(["approve_purchase", "list_sources", *mapped]):
         assert after in found.get_task(before).downstream_task_ids
