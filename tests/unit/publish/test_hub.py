@@ -1,4 +1,4 @@
-"""A version on a hub is one commit and one tag, whole, whatever ends a push and whoever pushes too."""
+"""A version on a hub is one commit and one tag, whole, whatever ends a push."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import pytest
 from huggingface_hub.utils import _http
 
 from winnow.addresses import ServerAddress
-from winnow.campaign import Hub
+from winnow.batch import open_batch
+from winnow.campaign import Hub, parse_campaign
 from winnow.errors import Blocked, Corrupt, Fatal, Retryable
 from winnow.ids import digest
 from winnow.lake import FolderLake, Lake
@@ -26,6 +27,7 @@ from winnow.publish import hub as hubs
 from winnow.publish.pull import pull
 from winnow.publish.rollback import roll_back
 from winnow.publish.versions import Version, publish, store_object
+from winnow.stages import publish as stage
 from winnow.stored import read_sealed
 
 from ...hub_server import TOKEN, served
@@ -451,3 +453,25 @@ def test_a_file_that_was_changed_on_the_hub_is_not_pulled(
     repo.tags["v000002"] = repo.tags["v000001"]
     with pytest.raises(Corrupt, match="no manifest of v000002"):
         hubs.find(ServerAddress(server.url, TOKEN), f"hf://{REPO}@v2")
+
+
+def test_a_batch_that_began_before_its_campaign_had_a_hub_is_pushed_too(
+    server: Server, disk: FolderLake
+) -> None:
+    plain = {
+        "name": "d",
+        "ingest": {"sources": ["inbox/{day}"]},
+        "expand": {"model": "tiny"},
+        "label": {"budget_usd": 5.0},
+        "publish": {"dataset": "d"},
+    }
+    begun, version = parse_campaign(plain, "test"), put(disk, "2026-11-22")
+    address = ServerAddress(server.url, TOKEN)
+    batch = open_batch(begun, "2026-11-22", disk, lambda: NOW)
+    assert stage.push(batch, version.number, address) is None
+    assert not server.asked
+    now = parse_campaign({**plain, "publish": {"dataset": "d", "hub": {"repo": REPO}}}, "test")
+    batch = open_batch(now, "2026-11-22", disk, lambda: NOW)
+    commit = stage.push(batch, version.number, address)
+    assert commit == server.repos[REPO].tags[version.name]
+    one_version_whole(server, disk, version)
