@@ -309,6 +309,7 @@ def test_a_plan_of_pairs_is_refused(inbox) -> None:
         ({"label": {"vendor": "scale"}}, "cannot be asked for rankings"),
         ({"label": {"gold": "gold.jsonl"}}, "cannot have gold"),
         ({"label": {"third_votes": True}}, "cannot have third_votes"),
+        ({"label": {"second_votes": "disagreement"}}, "draws its second votes evenly"),
         ({"label": {"repeat_share": 0.1}}, "cannot have repeat_share"),
         ({"label": {"rated_dimensions": ["wit"]}}, "cannot have rated_dimensions"),
         ({"label": {"aggregation": "dawid_skene"}}, "needs majority"),

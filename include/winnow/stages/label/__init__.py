@@ -46,6 +46,7 @@ from winnow.label.tasks import Draft, draft_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.money import MICROS
 from winnow.pace import last_note
+from winnow.pieces import fitted
 from winnow.records import ASKED, RANKING_ASKED, RANKING_TASKS, TASKS, Quarantined
 from winnow.sql import database
 from winnow.stages.label import annotations_from
@@ -307,11 +308,12 @@ def _asked_tasks(
             at = datetime.fromisoformat(records[number].submitted_at)
             known = {"vendor_ref": records[number].ref, "submitted_at": at}
             for page in plan.rows(schema.names):
+                page = fitted(page, schema)
                 for name, value in known.items():
                     place, kind = page.schema.get_field_index(name), schema.field(name).type
                     same = pa.repeat(pa.scalar(value, kind), len(page))
                     page = page.set_column(place, schema.field(name), same)
-                writer.write(page.cast(schema))
+                writer.write(page)
     return file
 
 
@@ -361,6 +363,9 @@ def _first_round(batch: Batch, folder: Path) -> Draft:
         compared = read_table(batch.lake, selected.outputs["comparisons"])
         pairs = compared.select(["pair_id", "second_id"]).to_pylist()
     votes = annotations_from.votes_bought_before(batch, pairs)
+    if selected.figures.get("gate") != "open":
+        # Nobody has shown yet that the model knows what people differ on.
+        label = label.model_copy(update={"second_votes": "uniform"})
     draft = draft_tasks(offered(batch), gold, label, batch.campaign.select.seed, votes.held, folder)
     draft = annotations_from.with_votes(batch, draft, votes)
     return replace(draft, quarantined=[*draft.quarantined, *bad])

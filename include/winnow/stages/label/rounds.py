@@ -150,7 +150,8 @@ def terms_of(batch: Batch, number: int, budget: int | None = None) -> BatchTerms
     return BatchTerms(
         instructions=label.instructions,
         rubric_version=rubric_version(label),
-        dimensions=tuple(label.rated_dimensions),
+        dimensions=label.asked_dimensions,
+        choices=tuple(label.choice_dimensions),
         deadline=datetime.fromisoformat(opening.deadline),
         session_minutes=label.session_minutes,
         mark=opening.lake,
