@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from winnow.publish.hub import git_hash
+from winnow.publish.hub_repository import git_hash
 
 TOKEN = "hf_a-token-that-nobody-may-see"
 
