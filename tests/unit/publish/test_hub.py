@@ -423,13 +423,13 @@ def test_the_token_is_never_shown(
 
 @pytest.mark.parametrize("name", ["hf://org/nights@v1", "hf://datasets/org/nights@latest"])
 def test_what_is_pulled_from_the_hub_is_what_is_pulled_from_the_lake(
-    server: Server, disk: FolderLake, tmp_path: Path, name: str
+    server: Server, lake: Lake, tmp_path: Path, name: str
 ) -> None:
-    version = put(disk, "b1")
-    push(server, disk, version)
+    version = put(lake, "b1")
+    push(server, lake, version)
     found = hubs.find(ServerAddress(server.url, TOKEN), name)
     assert found.version == version
-    pulled = [pull(disk, version, tmp_path / "a"), pull(found, found.version, tmp_path / "b")]
+    pulled = [pull(lake, version, tmp_path / "a"), pull(found, found.version, tmp_path / "b")]
     a, b = (
         {f.relative_to(p.folder): f.read_bytes() for p in [q] for f in p.folder.rglob("*.*")}
         for q in pulled
