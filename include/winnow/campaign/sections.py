@@ -818,6 +818,22 @@ class Validate(Settings):
     )
 
 
+class Hub(Settings):
+    """A dataset repository on a Hugging Face hub, to which each version is pushed."""
+
+    repo: str = Field(
+        description="ORGANISATION/NAME of the repository, of this dataset alone; made if absent",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,94}/[A-Za-z0-9][A-Za-z0-9._-]{0,94}$",
+    )
+    connection: str = setting(
+        "winnow_hub", "Airflow connection: its password is the token; no host: huggingface.co"
+    )
+    private: bool = setting(
+        True, "The repository is made private, and nothing is pushed to a public one"
+    )
+    timeout_seconds: Seconds = setting(120.0, "Longest silence of the hub in a call")
+
+
 class Publish(Settings):
     """What is published, and under which name."""
 
@@ -832,6 +848,7 @@ class Publish(Settings):
         ge=0.0,
         le=0.5,
     )
+    hub: Hub | None = setting(None, "A repository to which each version is pushed too; null: none")
 
 
 def _pairs_of(size: int) -> dict[str, Any]:
