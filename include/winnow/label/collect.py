@@ -56,15 +56,17 @@ class Delivery:
 
     Attributes:
         raw: Its bytes.
-        source: Vendor and container, `simulator/sim-1`.
+        source: Vendor and container, `simulator/sim-1`, after the name of one beside people.
         line: Its place in what the source sent, counted from 1.
         look: At which look it came; looks at a source count from 0.
+        account: Who beside people gave it, whose ids mean nothing to others; empty: people.
     """
 
     raw: bytes
     source: str
     line: int
     look: int
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,9 @@ def _read(
 
 
 def _row(annotation: Any, delivery: Delivery) -> Row:
-    row = {name: getattr(annotation, name) for name in ANNOTATIONS.names}
+    row: dict[str, Any] = {name: getattr(annotation, name) for name in ANNOTATIONS.names}
+    if delivery.account:
+        _under_own_id(row, delivery.account)
     return row | {name: getattr(delivery, name) for name in ("source", "line", "look", "raw")}
 
 
@@ -216,14 +220,18 @@ def _told_apart(read: Path, file: Path) -> Path:
 
     def own(row: dict[str, Any]) -> None:
         if row["annotation_id"] in shared:
-            row["annotation_id"] = content_id("annotation", row["annotation_id"], row["task_id"])
-            if row["annotator"].startswith(UNKNOWN):
-                _of_nobody(row)
+            _under_own_id(row, row["task_id"])
 
     with pq.ParquetWriter(file, _READ) as writer:
         for rows in read_pieces(read, _AT_ONCE):
             writer.write(_changed(rows, _READ, own))
     return file
+
+
+def _under_own_id(row: dict[str, Any], beside: str) -> None:
+    row["annotation_id"] = content_id("annotation", row["annotation_id"], beside)
+    if row["annotator"].startswith(UNKNOWN):
+        _of_nobody(row)
 
 
 def _shared_ids(read: Path) -> set[str]:

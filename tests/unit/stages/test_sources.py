@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from ..expand.faulty_server import FaultyServer
 from ..expand.faulty_server import faulty_server as running_server
 from ..label.judge_fake import MODEL, Question, answering, chances, completion, is_task
 from .conftest import SALT, Killed, Night, killed_at_steps
-from .senders import SimulatorSender
+from .senders import LabelStudioSender, Sender, SimulatorSender
 
 JUDGE = {"model": MODEL, "usd_per_million_input": 2.0, "usd_per_million_output": 10.0}
 SOURCES = [{"name": "small", "judge": JUDGE}]
@@ -263,9 +264,9 @@ def asked(folder: Path, **changes: Any) -> tuple[Batch, SimulatorSender, Simulat
     return batch, SimulatorSender(), SimulatorSender()
 
 
-def answer_all(sender: SimulatorSender, who: int = 0) -> None:
+def answer_all(sender: Sender, who: int = 0, **more: Any) -> None:
     for task in sender.asked():
-        sender.send(task, json.dumps(sender.record(task, who, "a")).encode())
+        sender.send(task, json.dumps({**sender.record(task, who, "a"), **more}).encode())
     sender.finish()
 
 
@@ -288,6 +289,42 @@ def test_experts_are_asked_instead_of_people_at_their_own_price(tmp_path: Path) 
     votes = read_table(batch.lake, manifest.outputs["annotations"]).to_pylist()
     assert not any(row["model"] for row in votes)
     assert len({row["annotator"] for row in votes}) == 2
+
+
+@pytest.mark.parametrize("edited", ["people", "doctors"])
+def test_two_label_studios_that_count_alike_are_told_apart(tmp_path: Path, edited: str) -> None:
+    """Projects and annotations of both have the same numbers."""
+    beside = {"name": "doctors", "vendor": "label_studio", "price_usd": 2.0}
+    batch, _, _ = asked(tmp_path, vendor="label_studio", sources=[beside])
+    people, doctors = LabelStudioSender(), LabelStudioSender()
+    label.plan(batch)
+    label.submit(batch, people.connect())
+    label.ask_source(batch, "doctors", doctors.connect())
+    for name, sender in {"people": people, "doctors": doctors}.items():
+        # A later revision of one's number is no revision of the other's.
+        more = {"updated_at": "2026-11-22T11:00:00.000Z"} if name == edited else {}
+        answer_all(sender, int(name == "doctors"), **more)
+    label.follow_up(batch, people.connect(), SALT)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            label.bring_source(_dying_behind_its_look(batch), "doctors", doctors.connect(), SALT)
+    label.bring_source(batch, "doctors", doctors.connect(), SALT)
+    manifest = label.collect(batch, people.connect(), SALT)
+    assert (manifest.counts["rows_out"], manifest.counts["annotations"]) == (12, 12)
+    votes = read_table(batch.lake, manifest.outputs["annotations"]).to_pylist()
+    assert {row["status"] for row in votes} == {"submitted"}
+
+
+def _dying_behind_its_look(batch: Batch) -> Batch:
+    """The batch in a process that ends when a source's round is about to be closed."""
+
+    class Lake(FolderLake):
+        def create(self, path: str, data: bytes) -> bool:
+            if path.endswith("brought.json"):
+                raise Killed
+            return super().create(path, data)
+
+    return replace(batch, lake=Lake(batch.lake.root))  # type: ignore[attr-defined]
 
 
 def test_a_batch_with_open_experts_is_not_dropped_behind_their_backs(tmp_path: Path) -> None:

@@ -266,14 +266,17 @@ def deliveries(batch: Batch, rounds: Sequence[int]) -> Iterator[Delivery]:
     """Every record of some rounds, in the order of arrival; a page is held at a time."""
     for number, submission in submissions(batch, rounds).items():
         source, line = _source(batch, number, submission), 0
+        account = "" if number in ROUNDS else source_of(batch, number)
         for page in _pages(batch, number):
             for raw in page.records:
                 line += 1
-                yield Delivery(raw, source, line, page.look)
+                yield Delivery(raw, source, line, page.look, account)
 
 
 def _source(batch: Batch, number: int, submission: SubmissionRecord) -> str:
-    return f"{asked_in(batch, number).vendor}/{submission.ref}"
+    place = f"{asked_in(batch, number).vendor}/{submission.ref}"
+    # Two accounts of a vendor may each have a project 1.
+    return place if number in ROUNDS else f"{source_of(batch, number)}/{place}"
 
 
 def last_looks(batch: Batch, rounds: Sequence[int]) -> dict[str, int]:
