@@ -15,9 +15,10 @@ import pytest
 from winnow.addresses import ServerAddress
 from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
-from winnow.errors import Blocked, Fatal
+from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import PEOPLE
 from winnow.ingest.ledger import Dropped
+from winnow.label.purchases import month_of, spent
 from winnow.label.vendors.judge.client import JudgeVendor
 from winnow.lake import FolderLake
 from winnow.stages import label
@@ -340,6 +341,27 @@ def test_a_batch_with_open_experts_is_not_dropped_behind_their_backs(tmp_path: P
     answer_all(doctors)
     brought = label.bring_source(batch, "doctors", doctors.connect(), SALT)
     assert drop(*given, people.connect(), SALT).charged == brought["charged"]
+
+
+def test_a_batch_is_dropped_whose_experts_were_away(tmp_path: Path) -> None:
+    batch, people, doctors = asked(tmp_path)
+    label.plan(batch)
+    label.submit(batch, people.connect())
+    away = doctors.connect()
+
+    def open_batch(*_: Any) -> str:
+        raise Retryable("away")
+
+    away.open_batch = open_batch  # type: ignore[method-assign]
+    with pytest.raises(Retryable):
+        label.ask_source(batch, "doctors", away)
+    month = month_of(batch.lake.now())
+    assert spent(batch.lake, month).campaigns["small"] == 8 * 100_000 + 4 * 2_000_000
+    people.finish()
+    note = Dropped("ann", "2026-11-23T10:00:00+00:00", "wrong prompts")
+    given = (batch.lake, batch.campaign, batch.key, note, batch.clock)
+    assert drop(*given, people.connect(), SALT).charged == 0
+    assert spent(batch.lake, month).campaigns["small"] == 0
 
 
 @pytest.mark.parametrize(
