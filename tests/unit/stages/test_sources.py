@@ -292,6 +292,20 @@ def test_experts_are_asked_instead_of_people_at_their_own_price(tmp_path: Path) 
     assert len({row["annotator"] for row in votes}) == 2
 
 
+def test_pairs_of_experts_who_were_gone_on_without_are_in_quarantine(tmp_path: Path) -> None:
+    batch, people, doctors = asked(tmp_path)
+    label.plan(batch)
+    label.submit(batch, people.connect())
+    answer_all(people)
+    label.follow_up(batch, people.connect(), SALT)
+    label.bring_source(batch, "doctors", doctors.connect(), SALT)
+    manifest = label.collect(batch, people.connect(), SALT)
+    counts = [manifest.counts[name] for name in ("rows_in", "rows_out", "quarantined")]
+    assert counts == [12, 8, 4]
+    rows = read_table(batch.lake, manifest.outputs["quarantine"]).to_pylist()
+    assert [row["reason"] for row in rows] == ["not_asked"] * 4
+
+
 @pytest.mark.parametrize("edited", ["people", "doctors"])
 def test_two_label_studios_that_count_alike_are_told_apart(tmp_path: Path, edited: str) -> None:
     """Projects and annotations of both have the same numbers."""
