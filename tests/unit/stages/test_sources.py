@@ -33,7 +33,7 @@ from ..expand.faulty_server import FaultyServer
 from ..expand.faulty_server import faulty_server as running_server
 from ..label.judge_fake import MODEL, Question, answering, chances, completion, is_task
 from .conftest import SALT, Killed, Night, killed_at_steps
-from .senders import LabelStudioSender, Sender, SimulatorSender
+from .senders import FileDropSender, LabelStudioSender, Sender, SimulatorSender
 
 JUDGE = {"model": MODEL, "usd_per_million_input": 2.0, "usd_per_million_output": 10.0}
 SOURCES = [{"name": "small", "judge": JUDGE}]
@@ -328,6 +328,36 @@ def test_two_label_studios_that_count_alike_are_told_apart(tmp_path: Path, edite
     assert (manifest.counts["rows_out"], manifest.counts["annotations"]) == (12, 12)
     votes = read_table(batch.lake, manifest.outputs["annotations"]).to_pylist()
     assert {row["status"] for row in votes} == {"submitted"}
+
+
+@pytest.mark.parametrize("of_files", ["people", "doctors"])
+def test_one_id_on_all_answers_is_a_teams_where_its_vendor_names_nobody(
+    tmp_path: Path, of_files: str
+) -> None:
+    senders: dict[str, Sender] = {PEOPLE: SimulatorSender(), "doctors": SimulatorSender()}
+    senders[of_files] = FileDropSender(tmp_path / "files")
+    vendors = {name: each.connect() for name, each in senders.items()}
+    beside = {"name": "doctors", "vendor": vendors["doctors"].name, "price_usd": 2.0}
+    batch, _, _ = asked(tmp_path, vendor=vendors[PEOPLE].name, sources=[beside])
+    label.plan(batch)
+    label.submit(batch, vendors[PEOPLE])
+    label.ask_source(batch, "doctors", vendors["doctors"])
+    for who, sender in enumerate(senders.values()):
+        answer_all(sender, who)
+    label.bring_source(batch, "doctors", vendors["doctors"], SALT)
+    label.follow_up(batch, vendors[PEOPLE], SALT)
+    manifest = label.collect(batch, vendors[PEOPLE], SALT)
+    price = {r["task_id"]: r["price"] for r in _table(batch, "tasks")}
+    named: dict[str, set[str]] = {PEOPLE: set(), "doctors": set()}
+    for row in _table(batch, "annotations"):
+        named["doctors" if price[row["task_id"]] > 100_000 else PEOPLE].add(row["annotator"])
+    n_ids = {PEOPLE: 1, "doctors": 1, of_files: {PEOPLE: 8, "doctors": 4}[of_files]}
+    assert {name: len(ids) for name, ids in named.items()} == n_ids
+    assert manifest.figures["n_annotators"] == 1
+
+
+def _table(batch: Batch, name: str) -> list[dict[str, Any]]:
+    return list(read_table(batch.lake, batch.require("label").outputs[name]).to_pylist())
 
 
 def _dying_behind_its_look(batch: Batch) -> Batch:

@@ -60,6 +60,7 @@ from winnow.stages.label.plans import Plan, Totals, freeze_plan, read_plan
 from winnow.stages.label.results import STAGE, BroughtHome, Rankings, commit_results
 from winnow.stages.label.rounds import (
     ROUNDS,
+    Answering,
     SubmissionRecord,
     answers_of,
     asked_in,
@@ -241,8 +242,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             folder,
             RANKING_TASKS if is_ranked else TASKS,
         )
-        listed = {number: each.lists_all for number, each in brought.items()}
-        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"), listed)
+        told = {n: Answering(each.lists_all, each.names_people) for n, each in brought.items()}
+        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"), told)
         _check_completion(batch, asked, answers)
         tasks, taken_over = annotations_from.beside_taken(asked, taken.get("tasks"), folder)
         annotations, rankings = answers.annotations, None

@@ -97,7 +97,8 @@ def bring_source(batch: Batch, source: str, vendor: LabelVendor, salt: bytes) ->
         look(batch, number, vendor, ref, salt)
         settle(batch, {number: status})
         charged = status.charged if status.is_final else status.committed
-        ended = Brought(status.n_tasks, status.n_answered, charged, vendor.snapshot)
+        told = vendor.snapshot, vendor.names_people
+        ended = Brought(status.n_tasks, status.n_answered, charged, *told)
         brought = write_brought(batch, number, ended)
     return {"tasks": brought.n_tasks, "answered": brought.n_answered, "charged": brought.charged}
 
