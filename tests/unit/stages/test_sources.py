@@ -162,7 +162,7 @@ def test_collecting_waits_for_what_a_source_was_asked(
     night.simulator.finish()
     label.follow_up(batch, vendor, SALT)
     night.simulator.finish()
-    with pytest.raises(Fatal, match=r"What small sent of batch .* run ask_source"):
+    with pytest.raises(Fatal, match=r"What small sent of .* run ask_source.* put it back"):
         label.collect(batch, vendor, SALT)
     label.bring_source(batch, "small", night.judge(), b"")
     label.collect(batch, vendor, SALT)

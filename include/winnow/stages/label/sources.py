@@ -124,5 +124,7 @@ def not_brought(batch: Batch) -> Iterator[Fatal]:
             yield Fatal(
                 f"What {name} sent of batch {batch.key} is not in the lake: run ask_source, "
                 "wait_for_source and bring_source of it, then collect_annotations. To go on "
-                "without what it did not answer, mark ask_source as success and run the others."
+                "without what it did not answer, mark ask_source as success and run the others. "
+                "label_pairs has them while label.sources of the campaign names anybody: put it "
+                "back if it was taken out."
             )
