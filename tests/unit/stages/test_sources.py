@@ -21,6 +21,7 @@ from winnow.ingest.ledger import Dropped
 from winnow.label.purchases import month_of, spent
 from winnow.label.vendors.judge.client import JudgeVendor
 from winnow.lake import FolderLake
+from winnow.publish.lineage import lineage_text, trace
 from winnow.stages import label
 from winnow.stages.gate_input import measured
 from winnow.stages.label.drop import drop
@@ -127,6 +128,8 @@ def test_people_and_a_judge_are_asked_and_told_apart(
     assert sum(row["cost"] for row in night.rows("label", "preferences")) <= manifest.cost
     bill = bill_of(night.batch(), night.simulator.connect())
     assert bill == collected_bill(night.batch())
+    text = lineage_text(trace(night.lake, "small", "small", both[0]["pair_id"]))
+    assert text.count(f"by model {MODEL}") == 1
 
 
 def test_the_gate_finds_no_fault_in_rows_of_several_sources(
