@@ -15,6 +15,7 @@ import pytest
 from winnow.addresses import ServerAddress
 from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
+from winnow.campaign.teams import Limits
 from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import PEOPLE
 from winnow.ingest.ledger import Dropped
@@ -307,6 +308,16 @@ def test_pairs_of_experts_who_were_gone_on_without_are_in_quarantine(tmp_path: P
     assert counts == [12, 8, 4]
     rows = read_table(batch.lake, manifest.outputs["quarantine"]).to_pylist()
     assert [row["reason"] for row in rows] == ["not_asked"] * 4
+
+
+def test_a_source_that_is_first_leaves_people_the_months_money(tmp_path: Path) -> None:
+    batch, people, doctors = asked(tmp_path)
+    label.plan(batch)
+    month = Limits(campaign_month=8_500_000)
+    first = label.ask_source(batch, "doctors", doctors.connect(), month)
+    assert first == {"sent": 0, "tasks": 0, "left_out": 4}
+    assert label.submit(batch, people.connect(), month)["sent"] == 8
+    assert not doctors.asked()
 
 
 @pytest.mark.parametrize("edited", ["people", "doctors"])
