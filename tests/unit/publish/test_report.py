@@ -177,6 +177,21 @@ def test_the_figures_of_the_batch_are_in_it() -> None:
     assert "On 20 votes on pairs drawn uniformly" in told
 
 
+def test_what_only_judges_were_asked_makes_no_pair_of_peoples_cheaper() -> None:
+    batch = facts(labelled())
+    asked = {"tasks": 20, "answered": 20, "charged": 3_000_000}
+    select, label = batch.manifests["select"], batch.manifests["label"]
+    several = {
+        **batch.manifests,
+        "select": replace(select, counts={**select.counts, "asked_people": 20}),
+        "label": replace(label, figures={**label.figures, "sources": {"people": asked}}),
+    }
+    page = quality_report(version(), replace(batch, manifests=several), FIRST)
+    told = words(page)
+    assert "this batch, as bought 1.0 $0.10 measured" in told
+    assert "every pair of 4 responses 6.0 $0.90 computed" in told
+
+
 def test_files_are_named_without_the_folders_they_lay_in() -> None:
     page = report()
     assert "a.jsonl:6" in page

@@ -60,6 +60,7 @@ from winnow.stages.label.plans import Plan, Totals, freeze_plan, read_plan
 from winnow.stages.label.results import STAGE, BroughtHome, Rankings, commit_results
 from winnow.stages.label.rounds import (
     ROUNDS,
+    Answering,
     SubmissionRecord,
     answers_of,
     asked_in,
@@ -225,7 +226,10 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
         batch.lake, name, batch.key, [n for n in rounds_of(batch) if n not in {*statuses, *brought}]
     )
     records = submissions(batch)
-    plans = {n: plan for n in sorted({0, *records}) if (plan := read_plan(batch, n)) is not None}
+    beside = [number for number in rounds_of(batch) if number not in ROUNDS]
+    numbers = sorted({0, *records, *beside})
+    plans = {n: plan for n in numbers if (plan := read_plan(batch, n)) is not None}
+    unreached = {n: plans[n] for n in beside if n in plans and n not in records}
     with (
         tempfile.TemporaryDirectory(prefix="winnow-collect-") as place,
         annotations_from.taken_tables(batch, plans.get(0)) as taken,
@@ -238,8 +242,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             folder,
             RANKING_TASKS if is_ranked else TASKS,
         )
-        listed = {number: each.lists_all for number, each in brought.items()}
-        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"), listed)
+        told = {n: Answering(each.lists_all, each.names_people) for n, each in brought.items()}
+        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"), told)
         _check_completion(batch, asked, answers)
         tasks, taken_over = annotations_from.beside_taken(asked, taken.get("tasks"), folder)
         annotations, rankings = answers.annotations, None
@@ -256,9 +260,12 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             unasked=_each_once(plans.values()),
             rejected=answers.quarantined,
             charged=sum(each.charged for each in _ends(statuses, brought).values()),
-            pii=dict(sum((Counter(plan.pii) for plan in plans.values()), Counter[str]())),
+            pii=dict(
+                sum((Counter(plans[n].pii) for n in plans if n not in unreached), Counter[str]())
+            ),
             taken_over=taken_over,
             sources=_of_sources(batch, statuses, brought),
+            unreached=_pairs_of(unreached.values()),
         )
     return commit_results(batch, home)
 
@@ -268,6 +275,11 @@ def _each_once(plans: Iterable[Plan]) -> list[Quarantined]:
     rows = [row for plan in plans for row in plan.unasked]
     pairs = {row.record_id: row for row in reversed(rows) if row.record_id is not None}
     return [row for row in rows if row.record_id is None or pairs[row.record_id] is row]
+
+
+def _pairs_of(plans: Iterable[Plan]) -> pa.Table:
+    pages = (page for plan in plans for page in plan.rows(["pair_id"]))
+    return pa.Table.from_batches(pages, pa.schema([TASKS.field("pair_id")]))
 
 
 def _ends(
