@@ -82,7 +82,7 @@ def test_both_kinds_of_ground_are_benched(
             sum(spent[ground, arm, 8, f"dollars_{who}"] for who in ("people", "judges"))
             for arm in ("people", "sources")
         )
-        # Over all pools too much by what the last one rounds and owes: half an answer, and its share.
+        # Too much by what the last pool rounds and owes: half an answer, and its share for judges.
         assert with_judges <= people + 0.05 + 0.25 * 8 * 0.1
 
 
