@@ -123,7 +123,7 @@ class World:
                 "quarantine": batch.write_table("ingest", "quarantine", quarantine_table(refused)),
             },
             counts=_counts(N_PROMPTS + 1, N_PROMPTS, 1),
-            figures={"files": ["p/a.jsonl"]},
+            figures={"files": ["p/a.jsonl"], "formats": {"alpaca": 2, "openai": 6}},
         )
 
     def end(self, key: str) -> None:

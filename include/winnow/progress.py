@@ -10,6 +10,7 @@ from typing import Any
 from winnow.batch import STAGES, Batch, Manifest, done_stages, manifest_path, next_stage, open_batch
 from winnow.campaign import Campaign
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
+from winnow.ingest.shapes.told import told_formats
 from winnow.label.vendor import LabelVendor
 from winnow.lake import Lake
 from winnow.money import MICROS
@@ -221,7 +222,7 @@ def _done(manifest: Manifest) -> str:
     taken = f"{n_taken} of them taken over, " if n_taken else ""
     lines = {
         "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}"
-        f"{_figure(manifest, 'passed_over', 'passed over:')}",
+        f"{_formats(manifest)}{_figure(manifest, 'passed_over', 'passed over:')}",
         "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
         f"by {manifest.figures.get('strategy')}",
@@ -232,6 +233,11 @@ def _done(manifest: Manifest) -> str:
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
     return f"done: {lines}{kept}{f', floors not met: {unmet}' if unmet else ''}"
+
+
+def _formats(manifest: Manifest) -> str:
+    line = told_formats(manifest.figures)
+    return f", {line}" if line else ""
 
 
 def _selection_gate(manifest: Manifest) -> str:

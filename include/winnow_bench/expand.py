@@ -33,7 +33,7 @@ from winnow.expand.models import INSTRUCT_MODEL, prepare_model
 from winnow.expand.runner import run_shard
 from winnow.expand.shard import Call, plan_shards
 from winnow.ids import prompt_id
-from winnow.ingest.normalise import parse_prompt
+from winnow.ingest.prompts import parse_prompt
 from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable
 from winnow.lake import FolderLake

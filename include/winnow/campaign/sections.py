@@ -42,6 +42,40 @@ Strategy = Literal[
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
 Vendor = Literal["file_drop", "ground_truth", "judge", "label_studio", "scale", "simulator"]
+RowFormat = Literal[
+    "auto",
+    "alpaca",
+    "arena",
+    "helpsteer",
+    "hh_rlhf",
+    "nectar",
+    "openai",
+    "openassistant",
+    "pairs",
+    "pool",
+    "prompts",
+    "sharegpt",
+    "ultrafeedback",
+    "ultrafeedback_binarized",
+]
+Column = Literal[
+    "chosen",
+    "conversations",
+    "dimension",
+    "input",
+    "instruction",
+    "language",
+    "messages",
+    "output",
+    "prompt",
+    "received_at",
+    "rejected",
+    "response",
+    "source",
+    "system",
+    "tags",
+    "tools",
+]
 Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
 RANKING_VENDORS = ("file_drop", "label_studio", "simulator")
@@ -65,6 +99,13 @@ class Ingest(Settings):
     )
     files_per_batch: int | None = setting(
         None, "New files a batch takes at most, in name order; null takes all", ge=1
+    )
+    format: RowFormat = setting(
+        "auto", "What rows are; `auto` tells it row by row, by another one no others are read"
+    )
+    columns: dict[Column, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="`{prompt: my_question}` reads columns that have other names in the files",
     )
     max_prompt_chars: int = setting(20_000, "Longer prompts go to quarantine", ge=1)
     near_duplicates: Literal["off", "tag", "quarantine"] = setting(

@@ -20,6 +20,7 @@ from winnow.console.memory import at_once
 from winnow.console.shell import NotFound, Page, Site, page_of
 from winnow.console.stages import Stages, keys_of, stages_of
 from winnow.console.trouble import troubles_of
+from winnow.ingest.shapes.told import told_formats
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
@@ -79,6 +80,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         dataset=dataset_of(done.figure("publish", "folder")),
         troubles=troubles_of(batch, site.now),
         pairs_name=_pairs_name(done),
+        formats=told_formats(done.done["ingest"].figures) if "ingest" in done.done else "",
         votes=None if isinstance(votes, Damage) else votes,
         pace=None if isinstance(pace, Damage) else pace,
         most_gains=samples.MOST_GAINS,

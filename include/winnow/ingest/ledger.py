@@ -88,7 +88,8 @@ class Entry:
 
     `at_once` is how many batches the backfill that began it lets choose side by side; None where no
     backfill did. `continues` is the campaign that its own one went on from
-    (`winnow.ingest.continued`). `looks` name the files as they lay there.
+    (`winnow.ingest.continued`). `looks` name the files as they lay there. `formats` counts its rows
+    by format, `mended` its prompts by the rules that changed their rows.
     """
 
     batch: Annotated[str, AfterValidator(_key)]
@@ -99,11 +100,13 @@ class Entry:
     at_once: Annotated[int, Field(ge=1)] | None = None
     continues: str | None = None
     looks: tuple[str, ...] = ()
+    formats: Mapping[str, Count] = field(default_factory=dict)
+    mended: Mapping[str, Count] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         content = asdict(self)
-        for name in ("dropped", "at_once", "continues", "looks"):
+        for name in ("dropped", "at_once", "continues", "looks", "formats", "mended"):
             if not content[name]:
                 del content[name]
         return sealed(content)

@@ -17,7 +17,7 @@ from typing import Any
 
 from winnow.ids import prompt_id
 from winnow.ingest.turns import Turn, read_turns
-from winnow.ingest.values import Unreadable, columns_of, kind, read_json, read_time, tidy
+from winnow.ingest.values import Unreadable, kind, read_json, tidy
 from winnow.text import bare_text, plain_text, unicode_form
 
 TURN_COLUMNS = ("messages", "prompt", "conversations", "conversation")
@@ -45,7 +45,9 @@ _AS_WRITTEN = re.compile(
 class Prompt:
     """One prompt: `messages` is a list of {role, content}; `tools` is JSON or None.
 
-    Calls of tools in a turn are part of its content, a line of JSON each.
+    Calls of tools in a turn are part of its content, a line of JSON each. `format` is that of
+    its row, `mended` names what was changed there, `as_it_stood` is the id that it had when nothing
+    was, where that differs.
     """
 
     prompt_id: str
@@ -58,33 +60,13 @@ class Prompt:
     received_at: datetime | None
     file: str
     line: int
-
-
-def parse_prompt(value: Any, file: str, line: int, max_chars: int) -> Prompt:
-    """A prompt from a row's value: `messages`, `prompt` (a text or turns) or `conversations`.
-
-    Raises:
-        Unreadable: A wrong type, no user turn at the end, nothing to be seen, or too long.
-    """
-    row = columns_of(value, PROMPT_COLUMNS)
-    messages = check_prompt(turns_of(row), max_chars)
-    tools = read_tools(row.get("tools"))
-    return Prompt(
-        prompt_id=prompt_identity(messages, tools),
-        messages=messages,
-        tools=tools,
-        source=read_fact(row, "source"),
-        dimension=read_fact(row, "dimension") or "helpfulness",
-        language=read_fact(row, "language"),
-        tags=_tags(row.get("tags")),
-        received_at=read_time(row.get("received_at"), "received_at"),
-        file=file,
-        line=line,
-    )
+    format: str = ""
+    mended: tuple[str, ...] = ()
+    as_it_stood: str | None = None
 
 
 def check_prompt(turns: Sequence[Turn], max_chars: int) -> list[dict[str, str]]:
-    """Turns as the messages of a prompt, normalised; raises as `parse_prompt`."""
+    """Turns as the messages of a prompt, normalised; raises Unreadable."""
     n_chars = sum(len(turn.text) for turn in turns)
     if n_chars > max_chars:
         raise Unreadable("too_long", f"{n_chars} characters; {max_chars} are allowed")
@@ -164,7 +146,8 @@ def read_fact(row: dict[str, Any], key: str) -> str | None:
     return " ".join(plain_text(_short(raw, key)).split()) or None
 
 
-def _tags(raw: Any) -> list[str]:
+def read_tags(raw: Any) -> list[str]:
+    """The tags of a prompt; nulls among them are none."""
     tags = [tag for tag in raw if tag is not None] if isinstance(raw, list) else raw
     if tags is None:
         return []

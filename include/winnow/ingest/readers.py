@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+from winnow.ingest.formats.arrow_rows import arrow_rows
 from winnow.ingest.formats.csv_rows import csv_rows
 from winnow.ingest.formats.json_rows import json_rows
 from winnow.ingest.formats.parquet_rows import parquet_rows
@@ -39,6 +40,7 @@ _FORMATS = {
         for pack in _PACKINGS
     },
     ".parquet": _Format("parquet", None),
+    ".arrow": _Format("arrow", None),
 }
 ENDINGS = tuple(_FORMATS)
 """File endings that are read, in any case."""
@@ -65,7 +67,7 @@ def read_rows(file: str, data: Data, columns: Collection[str] = PROMPT_COLUMNS) 
     Args:
         file: Its name, whose ending says how it is read; without a known one as lines of JSON.
         data: Its bytes, or where they lie.
-        columns: The known columns: of Parquet and CSV no others are read.
+        columns: The known columns: of Parquet, Arrow and CSV no others are read.
     """
     begins = _begin_of(data)
     name = file.lower()
@@ -76,6 +78,8 @@ def read_rows(file: str, data: Data, columns: Collection[str] = PROMPT_COLUMNS) 
         yield RawRow(file, 0, begins, fault=fault)
     elif kind == "parquet":
         yield from parquet_rows(file, data, columns)
+    elif kind == "arrow":
+        yield from arrow_rows(file, data, columns)
     else:
         yield from _text_rows(file, data, kind, packing, columns)
 

@@ -20,6 +20,7 @@ from typing import Any
 from winnow.errors import Fatal, Retryable
 from winnow.ids import content_id, file_digest
 from winnow.ingest.formats.raw import RawRow
+from winnow.ingest.hugging_face import MOST_BYTES, no_data
 from winnow.ingest.normalise import PROMPT_COLUMNS
 from winnow.ingest.readers import ENDINGS, is_read, read_rows
 from winnow.lake import S3Lake, open_lake
@@ -159,9 +160,12 @@ def _on_disk(place: Path) -> Found | None:
 def _in_folder(folder: Path) -> Found:
     root = folder.resolve()
     files, passed_over = [], []
-    for name, path in _walk(folder, "", root):
+    entries = dict(_walk(folder, "", root))
+    seen = [name for name, path in entries.items() if _is_own_file(root, path)]
+    told = no_data(seen, lambda name: _begin_of(entries[name]))
+    for name, path in entries.items():
         shown = f"{folder}/{plain_text(ascii(name)[1:-1] if not _is_utf8(name) else name)}"
-        why = HIDDEN if _is_hidden(path) else _refused(root, path, name)
+        why = HIDDEN if _is_hidden(path) else _refused(root, path, name) or told.get(name)
         try:
             if why is None:
                 files.append(_local_file(path, f"{folder}/{name}", name))
@@ -172,6 +176,19 @@ def _in_folder(folder: Path) -> Found:
         if why is not None:
             passed_over.append(PassedOver(shown, why))
     return Found(tuple(files), tuple(passed_over))
+
+
+def _is_own_file(root: Path, path: Path) -> bool:
+    try:
+        real = Path(os.path.realpath(path))
+        return not _is_hidden(path) and path.is_file() and real.is_relative_to(root)
+    except OSError:
+        return False
+
+
+def _begin_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES)
 
 
 def _walk(folder: Path, below: str, root: Path) -> Iterator[tuple[str, Path]]:
@@ -268,19 +285,26 @@ def _on_s3(place: str, s3_client: Any) -> Found | None:
     if not tags:
         return _s3_object(place, s3_client)
     files, passed_over = [], []
+    told = no_data([name for name in tags if not _is_hidden_key(name)], lake.read)
     for name, tag in tags.items():
         if name.endswith("/"):
             continue
-        *folders, last = name.split("/")
-        if _says_hidden(last) or any(_says_hidden(folder, is_folder=True) for folder in folders):
+        if _is_hidden_key(name):
             passed_over.append(PassedOver(f"{place}/{name}", HIDDEN))
         elif not is_read(name):
             passed_over.append(PassedOver(f"{place}/{name}", _ending(name)))
+        elif name in told:
+            passed_over.append(PassedOver(f"{place}/{name}", told[name]))
         else:
             file_id = content_id(name, tag)
             identify = partial(str, file_id)
             files.append(SourceFile(f"{place}/{name}", identify, partial(lake.local, name)))
     return Found(tuple(files), tuple(passed_over))
+
+
+def _is_hidden_key(name: str) -> bool:
+    *folders, last = name.split("/")
+    return _says_hidden(last) or any(_says_hidden(each, is_folder=True) for each in folders)
 
 
 def _s3_object(place: str, s3_client: Any) -> Found | None:

@@ -29,7 +29,9 @@ VECTORS = ("vector", "chosen_vector", "rejected_vector")
 """Columns of embeddings."""
 
 LISTS = {
-    **dict.fromkeys(("messages", "conversations", "conversation", "tools"), dict),
+    **dict.fromkeys(("messages", "conversations", "conversation", "tools", "context"), dict),
+    **dict.fromkeys(("chosen_messages", "rejected_messages", "instances"), dict),
+    **dict.fromkeys(("preferred_output", "non_preferred_output"), dict),
     **dict.fromkeys(("turns", "tags"), str),
 }
 """Columns of lists, with what they list: such a list may stand as JSON in a text."""
@@ -39,11 +41,14 @@ _WHOLE = 2.0**53
 
 
 class Unreadable(Exception):
-    """A foreign value that is refused: `reason` is a word to count by, `detail` is for a person."""
+    """A foreign value that is refused: `reason` is a word to count by, `detail` is for a person.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    `format` names the format of its row, as far as that was told.
+    """
+
+    def __init__(self, reason: str, detail: str, format: str | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.format = reason, detail, format
 
 
 class Twice(dict[str, Any]):
@@ -129,7 +134,7 @@ def columns_of(row: Any, names: Collection[str]) -> dict[str, Any]:
         for name in names
         if name in row
     }
-    return {name: value for name, value in columns.items() if not _is_absent(value)}
+    return {name: value for name, value in columns.items() if not is_absent(value)}
 
 
 def _unpacked(value: Any, name: str) -> Any:
@@ -147,7 +152,8 @@ def _unpacked(value: Any, name: str) -> Any:
     return unpacked if unpacked is None or is_list else value
 
 
-def _is_absent(value: Any) -> bool:
+def is_absent(value: Any) -> bool:
+    """Whether a column holds nothing: null, or an empty text, list or object."""
     return value is None or (isinstance(value, str | list | dict) and not value)
 
 

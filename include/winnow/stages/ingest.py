@@ -8,7 +8,7 @@ take over the prompts of another campaign's.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -33,8 +33,10 @@ from winnow.ingest.ledger import (
     untaken,
 )
 from winnow.ingest.near import Before, NearDuplicates, signature_table
-from winnow.ingest.normalise import Prompt, parse_prompt
+from winnow.ingest.normalise import Prompt
+from winnow.ingest.prompts import parse_prompt
 from winnow.ingest.readers import parsed
+from winnow.ingest.shapes.registry import AS_EACH_IS, How
 from winnow.ingest.sources import SourceFile, look_for, told
 from winnow.ingest.values import Unreadable
 from winnow.records import PROMPTS, Quarantined, to_table
@@ -68,7 +70,12 @@ def run(batch: Batch, s3_client: Any = None, *, at_once: int | None = None) -> M
     if source is not None:
         figures = {**source.ingested.figures, "pools_from": source.batch.campaign.name}
     else:
-        figures = {"files": sorted(entry.files.values()), "passed_over": told(lying.passed_over)}
+        figures = {
+            "files": sorted(entry.files.values()),
+            "passed_over": told(lying.passed_over),
+            "formats": dict(entry.formats),
+            "mended": dict(entry.mended),
+        }
     figures.pop(BACKFILL, None)  # another campaign's
     if entry.at_once is not None:
         figures[BACKFILL] = entry.at_once
@@ -122,15 +129,19 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
     accepted, near = partial(_accepted_before, batch, ledgers), _near_duplicates(batch, ledgers)
     n_read = 0
 
-    def rows() -> Iterator[RawRow]:
+    def rows(columns: Sequence[str]) -> Iterator[RawRow]:
         # Counted where they are read, and not by what becomes of them.
         nonlocal n_read
-        for row in (row for file in files for row in file.rows()):
+        for row in (row for file in files for row in file.rows(columns)):
             n_read += 1
             yield row
 
-    max_chars = batch.campaign.ingest.max_prompt_chars
-    prompts, quarantined = sort_rows(rows(), accepted, max_chars, near)
+    settings = batch.campaign.ingest
+    how = How(settings.format, {str(ours): theirs for ours, theirs in settings.columns.items()})
+    formats: Counter[str] = Counter()
+    max_chars = settings.max_prompt_chars
+    prompts, quarantined = sort_rows(rows(how.read), accepted, max_chars, near, how, formats)
+    mended = Counter(rule for prompt in prompts for rule in prompt.mended)
     ids = pa.table({"prompt_id": pa.array([p.prompt_id for p in prompts], pa.string())})
     outputs: dict[str, Artifact] = {
         "prompts": batch.write_table(STAGE, "prompts", to_table(prompts, PROMPTS)),
@@ -144,7 +155,9 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
         counts["near_duplicates"] = near.n_found
     looks = tuple(file.look for file in files if file.look is not None)
     taken = {file.file_id: file.name for file in files}
-    return Entry(batch.key, taken, outputs, counts, looks=looks)
+    return Entry(
+        batch.key, taken, outputs, counts, looks=looks, formats=dict(formats), mended=dict(mended)
+    )  # fmt: skip
 
 
 def _near_duplicates(batch: Batch, ledgers: Mapping[str, Ledger]) -> NearDuplicates | None:
@@ -177,12 +190,15 @@ def sort_rows(
     accepted: Mapping[str, str] | Earlier,
     max_chars: int,
     near: NearDuplicates | None = None,
+    how: How = AS_EACH_IS,
+    formats: Counter[str] | None = None,
 ) -> tuple[list[Prompt], list[Quarantined]]:
     """Rows as distinct prompts and quarantined rows; the first of equal prompts is the prompt.
 
     `accepted` maps prompt ids of earlier batches to the place that brought them, or says it; `near`
-    finds prompts that nearly repeat another one.
+    finds prompts that nearly repeat another one. `formats` counts the rows of each format.
     """
+    formats = Counter() if formats is None else formats
     places: dict[str, str] = {}
     ahead: deque[Prompt | Exception] = deque()
 
@@ -191,7 +207,8 @@ def sort_rows(
         left = iter(rows)
         while piece := list(islice(left, _PIECE)):
             whole = [row for row in piece if row.fault is None]
-            ahead.extend(_prompt_or_fault(row, max_chars) for row in whole)
+            ahead.extend(_prompt_or_fault(row, max_chars, how) for row in whole)
+            formats.update(getattr(each, "format", None) or "none" for each in ahead)
             earlier.clear()
             earlier.update(_earlier_places(whole, ahead, accepted))
             if near is not None:
@@ -204,7 +221,8 @@ def sort_rows(
             raise prompt
         place = places.get(prompt.prompt_id) or earlier.get(prompt.prompt_id)
         if place is None and earlier:
-            place = earlier.get(earlier_id(row.value) or "")
+            ids = (earlier_id(row.value), prompt.as_it_stood)
+            place = next((earlier[each] for each in ids if each in earlier), None)
         if place is not None:
             raise Unreadable("duplicate", f"same prompt as {place}")
         if near is not None:
@@ -218,10 +236,10 @@ def sort_rows(
     return [row for row in sorted_rows if isinstance(row, Prompt)], quarantined
 
 
-def _prompt_or_fault(row: RawRow, max_chars: int) -> Prompt | Exception:
+def _prompt_or_fault(row: RawRow, max_chars: int, how: How) -> Prompt | Exception:
     """A row's prompt, or why it is none: whatever is raised is about the row."""
     try:
-        return parse_prompt(row.value, row.file, row.line, max_chars)
+        return parse_prompt(row.value, row.file, row.line, max_chars, how)
     except Exception as fault:
         return fault
 
@@ -231,14 +249,14 @@ def _earlier_places(
     read: Iterable[Prompt | Exception],
     accepted: Mapping[str, str] | Earlier,
 ) -> Mapping[str, str]:
-    """Earlier batches' places of the rows' prompts, by the ids of today and of before 0.2."""
+    """Earlier batches' places of the rows' prompts, by the ids of today and of earlier versions."""
     if not callable(accepted):
         return accepted
     prompts = {
         prompt
         for row, each in zip(rows, read, strict=True)
         if isinstance(each, Prompt)
-        for prompt in (each.prompt_id, earlier_id(row.value))
+        for prompt in (each.prompt_id, earlier_id(row.value), each.as_it_stood)
         if prompt is not None
     }
     return accepted(prompts)

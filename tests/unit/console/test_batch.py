@@ -46,6 +46,7 @@ def test_a_batch_that_is_done_tells_everything(world: World, site: Site) -> None
     seen = text(body)
     for said in (
         "prompts: 6",
+        "Ingest: rows: 6 openai, 2 alpaca.",
         "pool: 24 4.0 a prompt",
         "pairs bought: 6 16.7 % of those scored",
         "rows: 5 83.3 % of the pairs bought",

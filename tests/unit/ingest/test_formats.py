@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from winnow.ingest.formats.parquet_footer import Chunk, read_footer
 from winnow.ingest.formats.raw import MAX_ROW_BYTES, RAW_LIMIT, RawRow
-from winnow.ingest.normalise import parse_prompt
+from winnow.ingest.prompts import parse_prompt
 from winnow.ingest.readers import parsed, read_rows
 from winnow.records import Quarantined
 

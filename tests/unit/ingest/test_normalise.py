@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from winnow.ingest.normalise import Prompt, normalise, parse_prompt
+from winnow.ingest.normalise import Prompt, normalise
+from winnow.ingest.prompts import parse_prompt
 from winnow.ingest.values import Unreadable
 
 

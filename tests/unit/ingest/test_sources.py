@@ -34,6 +34,11 @@ def of_ending(ending: str) -> bytes:
     """A file of one row, in the format that its ending says."""
     if ending == ".parquet":
         return foreign.parquet_file([ROW])
+    if ending == ".arrow":
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, pa.schema([("prompt", pa.string())])) as stream:
+            stream.write_table(pa.Table.from_pylist([ROW]))
+        return sink.getvalue().to_pybytes()
     kind, _, pack = ending[1:].partition(".")
     data = b"prompt\nHow do tides work?\n" if kind == "csv" else json.dumps([ROW]).encode()
     return PACK[f".{pack}" if pack else ""](data)

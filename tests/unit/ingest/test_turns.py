@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from winnow.ingest.normalise import parse_prompt
 from winnow.ingest.pairs import read_pair
+from winnow.ingest.prompts import parse_prompt
 from winnow.ingest.values import Unreadable, columns_of
 
 CALL = {"name": "f", "arguments": {"b": 1, "a": "x"}}

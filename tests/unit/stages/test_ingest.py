@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from winnow.batch import Batch, open_batch, read_table
+from winnow.batch import Batch, manifest_path, open_batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.errors import Fatal
 from winnow.ids import file_digest
 from winnow.ingest import sources
 from winnow.ingest.ledger import Dropped, mark, read_ledger
 from winnow.lake import FolderLake, Lake
+from winnow.progress import progress_of
 from winnow.stages import ingest
 
 Clock = Callable[[], datetime]
@@ -31,12 +32,14 @@ def inbox(tmp_path: Path) -> Path:
     return folder
 
 
-def batch_of(lake: Lake, clock: Clock, key: str, source: str, cap: int | None = None) -> Batch:
+def batch_of(
+    lake: Lake, clock: Clock, key: str, source: str, cap: int | None = None, **more: object
+) -> Batch:
     campaign = parse_campaign(
         {
             "name": "small",
             "schedule": {"cron": None, "key": "text"},
-            "ingest": {"sources": [source], "files_per_batch": cap},
+            "ingest": {"sources": [source], "files_per_batch": cap, **more},
             "expand": {"model": "m"},
             "label": {"budget_usd": 10},
             "publish": {"dataset": "small"},
@@ -85,6 +88,41 @@ def test_the_five_bad_rows_are_quarantined_and_the_good_ones_go_on(
     ]
     assert all(row["file"].endswith("a.jsonl") for row in table(batch, "quarantine"))
     assert [row["raw"] for row in table(batch, "quarantine")] == lines[1:6]
+
+
+def test_rows_of_many_formats_are_counted_by_format(lake: Lake, clock: Clock, inbox: Path) -> None:
+    talk = [{"from": "human", "value": "b"}, {"from": "gpt", "value": "x"}]
+    rows = [
+        {"instruction": "a", "input": "", "output": "x"},
+        {"conversations": talk, "system": "Be brief."},
+        {"instruction": "c", "output": "y"},
+        {"instruction": "hello {{user}}", "output": "y"},
+        {"title": "no prompt at all"},
+    ]
+    write(inbox / "a.jsonl", *rows)
+    batch = batch_of(lake, clock, "one", str(inbox))
+    for _ in range(2):
+        manifest = ingest.run(batch)
+        assert manifest is not None
+        assert manifest.counts == {"rows_in": 5, "rows_out": 3, "quarantined": 2}
+        assert manifest.figures["formats"] == {"alpaca": 3, "sharegpt": 1, "none": 1}
+        assert manifest.figures["mended"] == {"system_column": 1}
+        told = progress_of(lake, batch.campaign, "one", clock()).stages["ingest"]
+        said = "done: 3 prompts, rows: 3 alpaca, 1 none, 1 sharegpt, mended: 1 system_column"
+        assert told.startswith(said)
+        # A batch that was killed before it was committed tells the same.
+        lake.remove(manifest_path("small", "one", "ingest"))
+
+
+def test_a_named_format_and_named_columns(lake: Lake, clock: Clock, inbox: Path) -> None:
+    write(inbox / "a.jsonl", {"my_question": "a"}, {"instruction": "b", "output": "x"})
+    columns = {"prompt": "my_question"}
+    batch = batch_of(lake, clock, "one", str(inbox), format="prompts", columns=columns)
+    ingest.run(batch)
+    assert texts(batch) == ["a"]
+    [refused] = table(batch, "quarantine")
+    assert (refused["reason"], refused["line"]) == ("other_format", 2)
+    assert "`alpaca`" in refused["detail"]
 
 
 def test_a_prompt_of_an_earlier_batch_is_a_duplicate(lake: Lake, clock: Clock, inbox: Path) -> None:

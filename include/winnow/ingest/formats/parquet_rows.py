@@ -7,7 +7,7 @@ A value that Python cannot hold costs its row; a damaged row group costs its row
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from winnow.ingest.formats.labels import labels_of, named
 from winnow.ingest.formats.parquet_footer import Chunk, read_footer
 from winnow.ingest.formats.raw import MAX_ROW_BYTES, Data, RawRow, opened
 
@@ -43,7 +44,7 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
         # Read ahead, Arrow would keep all row groups that it has read.
         parquet = pq.ParquetFile(source, pre_buffer=False)
         names = [name for name in parquet.schema_arrow.names if name in columns]
-        fault = _unfit(names, columns)
+        fault = unfit(names, columns)
         if fault is None:
             groups = read_footer(_footer(data))
             fault = _bomb(groups, names)
@@ -52,7 +53,7 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
             dictionaries = _paths(parquet, names)
             stored_once = pq.ParquetFile(source, read_dictionary=dictionaries, pre_buffer=False)
     except Exception as error:  # Foreign bytes: pyarrow raises what it likes.
-        fault = _damaged(error)
+        fault = damaged(error)
     if fault is not None:
         yield RawRow(file, 0, _head(data), fault=fault)
         return
@@ -63,7 +64,7 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
         line += n_rows
 
 
-def _unfit(names: Sequence[str], columns: Collection[str]) -> str | None:
+def unfit(names: Sequence[str], columns: Collection[str]) -> str | None:
     """Why no row of a file with these known columns can be read."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -87,17 +88,18 @@ def _group_rows(
     names: Sequence[str],
     chunks: Sequence[Chunk],
 ) -> Iterator[RawRow]:
+    labels = labels_of(ways[0].schema_arrow)
     begin, n_rows = line, ways[0].metadata.row_group(number).num_rows
     fault = _too_large(chunks, names)
     for parquet in ways if fault is None else ():
         try:
             for batch in parquet.iter_batches(_ROWS_AT_ONCE, [number], columns=names):
-                for row in _rows(file, line, batch, names):
+                for row in rows_of(file, line, batch, names, labels):
                     yield row
                     line = row.line
             fault = None
         except Exception as error:  # As above.
-            fault = _damaged(error)
+            fault = damaged(error)
         if line > begin:
             break
     if fault is None and line < begin + n_rows:
@@ -135,7 +137,14 @@ def _footer(data: Data) -> bytes:
         return bytes(source.read(n_bytes))
 
 
-def _rows(file: str, line: int, batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[RawRow]:
+def rows_of(
+    file: str,
+    line: int,
+    batch: pa.RecordBatch,
+    names: Sequence[str],
+    labels: Mapping[str, Any],
+) -> Iterator[RawRow]:
+    """The rows of a batch, which begin behind `line`; `labels` as `labels_of` gives them."""
     arrays = {name: _in_utc(batch.column(batch.schema.get_field_index(name))) for name in names}
     bytes_n = np.sum([_row_bytes(array) for array in arrays.values()], axis=0)
     start = 0
@@ -154,7 +163,8 @@ def _rows(file: str, line: int, batch: pa.RecordBatch, names: Sequence[str]) -> 
             if isinstance(row, str):
                 yield RawRow(file, place, b"", fault=row)
             else:
-                yield RawRow(file, place, value=row)
+                values = {k: named(v, labels[k]) if k in labels else v for k, v in row.items()}
+                yield RawRow(file, place, value=values if labels else row)
         start += n
 
 
@@ -231,9 +241,10 @@ def _numbers(array: pa.Array) -> NDArray[np.int64]:
     return np.asarray(array.fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _damaged(error: Exception) -> str:
+def damaged(error: Exception, reason: str = "invalid_parquet") -> str:
+    """Why a file cannot be read, as what reads it says."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return f"invalid_parquet: {lines[0][:200]}"
+    return f"{reason}: {lines[0][:200]}"
 
 
 def _head(data: Data) -> bytes:

@@ -1,0 +1,1 @@
+"""The shapes of rows that people bring, each a module: from a row to one `Example`."""
