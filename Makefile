@@ -41,9 +41,9 @@ style:
 	@.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . && .venv/bin/mypy && PYTHONPATH=plugins .venv/bin/lint-imports
 lock:  ## resolve requirements.txt again
 	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.txt --extra airflow pyproject.toml -o requirements.lock
-	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.lock --extra airflow --extra alarms --extra metrics --extra lineage --extra dev pyproject.toml -o requirements-dev.lock
+	@.venv/bin/uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header -c requirements.lock --extra airflow --extra alarms --extra metrics --extra lineage --extra hub --extra dev pyproject.toml -o requirements-dev.lock
 	@.venv/bin/uv pip compile -q --python-version 3.11 --no-annotate --no-header -c requirements.txt --override docker/overrides.txt --extra engine-cpu pyproject.toml -o requirements-engine.lock
 	@$(LOCK_GPU) -c requirements.lock -c requirements.txt --extra edge pyproject.toml -o docker/gpu-worker-airflow.lock
-	@$(LOCK_GPU) -c requirements.lock -c requirements.txt --extra airflow --extra alarms --extra cluster pyproject.toml -o docker/airflow.lock
+	@$(LOCK_GPU) -c requirements.lock -c requirements.txt --extra airflow --extra alarms --extra cluster --extra hub pyproject.toml -o docker/airflow.lock
 	@$(LOCK_GPU) -c docker/airflow.lock tests/integration/cluster.in -o tests/integration/cluster.lock
 	@$(LOCK_GPU) -c requirements.txt --override docker/gpu-worker-overrides.txt --extra engine-gpu pyproject.toml -o docker/gpu-worker-engine.lock

@@ -8,10 +8,11 @@ and card, and refits the reward posterior that chooses the next batch's pairs.
 
 **When it fails** `check_labels` writes its verdict either way; `publish_version` stops at a verdict
 of *block* and says which figure crossed which limit. A version that is published never changes.
+`push_to_hub` (campaigns with `publish.hub`) may be cleared at any time: it does what is missing.
 """
 
 from winnow_airflow.campaigns import campaigns_here
-from winnow_airflow.context import announce, batch_of
+from winnow_airflow.context import announce, batch_of, hub_of
 from winnow_airflow.policy import listed_task, stage_dag
 
 for campaign in campaigns_here():
@@ -37,4 +38,16 @@ for campaign in campaigns_here():
 
             return announce(publish.refit(batch_of(dag_run), number), outlet_events)
 
-        refit_posterior(publish_version(check_labels()))
+        number = publish_version(check_labels())
+        done = refit_posterior(number)
+        if campaign.publish.hub is not None:
+
+            @listed_task
+            def push_to_hub(number, dag_run=None):
+                from winnow.stages import publish
+
+                batch = batch_of(dag_run)
+                return publish.push(batch, number, hub_of(batch.campaign))
+
+            # Last: the next night waits for no hub.
+            done >> push_to_hub(number)

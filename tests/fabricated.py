@@ -17,11 +17,16 @@ ALSO_GOOD = "Gravity: the sea follows the moon and the sun, which answers '{}'."
 BAD = "Nobody knows. Nobody knows. {}"
 
 
-def fabricate(batch: Batch, n_pairs: int, sources: list[list[str]] | None = None) -> None:
+def fabricate(
+    batch: Batch,
+    n_pairs: int,
+    sources: list[list[str]] | None = None,
+    gate: str = "undecided",
+) -> None:
     """Commit ingest, expand and select of a batch of `n_pairs` pairs, one pair a prompt.
 
     Of every other pair both responses are good, so that annotators disagree. `sources` are asked
-    of each pair, where not people alone are.
+    of each pair, where not people alone are; `gate` is the model's.
     """
     prompts = [_prompt(batch.key, i) for i in range(n_pairs)]
     responses = [
@@ -37,7 +42,7 @@ def fabricate(batch: Batch, n_pairs: int, sources: list[list[str]] | None = None
     _commit(batch, "expand", "responses", to_table(responses, RESPONSES))
     compared = to_table(responses, COMPARED)
     pairs = to_table(comparisons, COMPARISONS)
-    _commit(batch, "select", "comparisons", pairs, compared=compared)
+    _commit(batch, "select", "comparisons", pairs, {"gate": gate}, compared=compared)
 
 
 def fabricate_rankings(batch: Batch, n_prompts: int, size: int) -> None:
@@ -77,13 +82,21 @@ def _ranking(prompt: Row, pool: list[Row]) -> Row:
     }
 
 
-def _commit(batch: Batch, stage: str, name: str, table: Any, **others: Any) -> None:
+def _commit(
+    batch: Batch,
+    stage: str,
+    name: str,
+    table: Any,
+    figures: Row | None = None,
+    **others: Any,
+) -> None:
     tables = {name: table, **others}
     batch.commit(
         stage,
         inputs=[],
         outputs={each: batch.write_table(stage, each, rows) for each, rows in tables.items()},
         counts={"rows_in": table.num_rows, "rows_out": table.num_rows, "quarantined": 0},
+        figures=figures or {},
     )
 
 

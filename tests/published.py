@@ -19,8 +19,16 @@ from .batch_rows import BatchRows
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-def labelled(batch: str, asked: Sequence[str | dict[str, Any]]) -> BatchRows:
+RATED = [{"dimension": "truth", "first": 4, "second": 2}]
+"""Ratings that put every pair into every view of pairs."""
+
+
+def labelled(
+    batch: str, asked: Sequence[str | dict[str, Any]], ratings: Sequence[dict[str, Any]] = ()
+) -> BatchRows:
     """A pair a prompt, a text or what else a prompt has; sure enough for every view."""
+    voted = {"kind": "comparison", "preferred": "first", "status": "submitted", "revision": 0}
+    given = {**voted, "ratings": list(ratings)} if ratings else {}
     pairs = [f"{batch}{i}" for i in range(len(asked))]
     prompts = {f"q{p}": prompt(each) for p, each in zip(pairs, asked, strict=True)}
     return BatchRows(
@@ -33,7 +41,7 @@ def labelled(batch: str, asked: Sequence[str | dict[str, Any]]) -> BatchRows:
         },
         comparisons={p: comparison(p) for p in pairs},
         preferences=[preference(p) for p in pairs],
-        annotations=[{"pair_id": p, "annotation_id": f"n{p}"} for p in pairs],
+        annotations=[{"pair_id": p, "annotation_id": f"n{p}", **given} for p in pairs],
     )
 
 

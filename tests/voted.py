@@ -49,6 +49,9 @@ class VotedWorld:
     """How the models are asked."""
     people: bool = True
     """Whether people vote at all."""
+    label: dict[str, Any] = field(default_factory=dict)
+    rated: bool = False
+    """Whether people rate `PLANTED` as well, two dimensions at odds, and choose by their sum."""
 
     @cached_property
     def campaign(self) -> Campaign:
@@ -58,7 +61,7 @@ class VotedWorld:
                 "ingest": {"sources": ["inbox"]},
                 "expand": {"model": "tiny"},
                 "select": self.select,
-                "label": {"budget_usd": 50},
+                "label": {"budget_usd": 50, **self.label},
                 "publish": {"dataset": "small"},
             },
             "test",
@@ -139,10 +142,13 @@ class VotedWorld:
         self, key: str, columns: Columns, rng: np.random.Generator
     ) -> Iterator[dict[str, Any]]:
         n_columns = width(columns.blocks)
+        planted = planted_weights(n_columns)
         wanted_c = np.random.default_rng(5).normal(size=n_columns) / np.sqrt(n_columns)
         later = len(self.batches) * self.drift
         wanted_c = wanted_c + later * np.random.default_rng(6).normal(size=n_columns)
         wanted_c[self.n_embedding : self.n_embedding + len(style_names())] *= 0.2
+        if self.rated:
+            wanted_c = sum(planted.values(), np.zeros(n_columns))
         vectors = rng.normal(size=(4 * -(-self.per_night // 2), n_columns)).astype(np.float16)
         if self.asleep is not None:
             vectors[:, self.asleep] = 1.0
@@ -182,8 +188,24 @@ class VotedWorld:
                     "swapped": bool(rng.integers(2)),
                     "preferred": "tie" if rng.random() < 0.1 else preferred,
                     "status": "submitted",
+                    "ratings": [
+                        {
+                            "dimension": name,
+                            "first": self._grade(first @ weights_c, annotator, rng),
+                            "second": self._grade(second @ weights_c, annotator, rng),
+                        }
+                        for name, weights_c in (planted if self.rated else {}).items()
+                    ],
                 },
             }
+
+    def _grade(self, reward: float, annotator: str, rng: np.random.Generator) -> int:
+        """A rating, 1 to 5, by somebody with a scale of their own; one of them guesses."""
+        own = np.random.default_rng(int(content_id("scale", annotator)[:8], 16))
+        middle, step = 3.0 + own.normal(0.0, 0.4), float(np.exp(own.normal(0.0, 0.3)))
+        felt = middle + step * (reward + float(rng.normal(0.0, 0.6)))
+        guessed = int(rng.integers(1, 6))
+        return guessed if annotator == "annotator-0" else min(5, max(1, round(felt)))
 
     def _verdicts(self, vote: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for name, kappa in self.judges.items():
@@ -233,6 +255,16 @@ class VotedWorld:
             **{n: batch.write_bytes(stage, n, "npz", data) for n, data in (files or {}).items()},
         }
         batch.commit(stage, inputs=[], outputs=outputs, counts=_NONE, figures=figures)
+
+
+PLANTED = ("brevity", "honesty")
+
+
+def planted_weights(n_columns: int) -> dict[str, Any]:
+    """Weights (c,) of the dimensions `PLANTED`, at a cosine of -1/2, of raw features."""
+    drawn_c2 = np.random.default_rng(8).normal(size=(n_columns, 2))
+    one_c, other_c = np.linalg.qr(drawn_c2)[0].T
+    return dict(zip(PLANTED, (one_c, -0.5 * one_c + 0.75**0.5 * other_c), strict=True))
 
 
 _NONE = {"rows_in": 0, "rows_out": 0, "quarantined": 0}

@@ -455,7 +455,8 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
 
     Later edits of the campaign reach later batches only, so that a re-run of one stage never mixes
     two sets of settings. Limits are the exception, the gate's and those of `LABEL_LIMITS`: a person
-    who has looked at a blocked batch may move them and go on. So is whose money it spends.
+    who has looked at a blocked batch may move them and go on. So are whose money it spends, and the
+    hub to which its version goes.
 
     Raises:
         Fatal: The key cannot name a batch; or it is a new one, and the key is none that the
@@ -475,8 +476,10 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
         assert batch is not None
     limits = {name: getattr(campaign.label, name) for name in LABEL_LIMITS}
     label = batch.campaign.label.model_copy(update=limits)
-    # What it goes on from, and whose money it spends, is the campaign's and changes no result.
-    moved = {"validation": campaign.validation, "label": label}
+    # What it goes on from, whose money it spends and where its version is shown is the campaign's
+    # and changes no result.
+    published = batch.campaign.publish.model_copy(update={"hub": campaign.publish.hub})
+    moved = {"validation": campaign.validation, "label": label, "publish": published}
     moved |= {name: getattr(campaign, name) for name in ("continues", "team")}
     return replace(batch, campaign=batch.campaign.model_copy(update=moved))
 

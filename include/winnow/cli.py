@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "versions": "datasets",
     "diff": "datasets",
     "pull": "datasets",
+    "push": "datasets",
     "lineage": "datasets",
     "rollback": "datasets",
     "gc": "datasets",

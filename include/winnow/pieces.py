@@ -12,6 +12,15 @@ from winnow.sql import Source
 _ROWS = 65_536
 
 
+def fitted(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns of `schema`, with nulls for those that a table of an earlier version lacks."""
+    held = set(rows.schema.names)
+    columns = [
+        rows[each.name] if each.name in held else pa.nulls(len(rows), each.type) for each in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
 def read_pieces(
     source: Source, n_rows: int = _ROWS, names: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:

@@ -79,18 +79,23 @@ COMPARISONS = _schema(
     """
     pair_id prompt_id first_id second_id kind strategy rank:int32 reason info_gain:float64
     decision_gain:float64 score:float64 p_first:float64 contested conflict:bool propensity:float64
-    dimension posterior_version expected_cost:int64 sources:texts
+    dimension posterior_version expected_cost:int64 sources:texts p_conflict:float64
     """
 )
 """Pairs that are asked about. `sources` names who is asked, where a campaign has `label.sources`;
-null: people alone."""
+null: people alone. `p_first` is of the dimension of the choice, `contested` that on which a label
+says most; `p_conflict` the highest chance that two dimensions with labels prefer different
+responses, null where there are no two. Of earlier lakes the table ends before `sources`."""
 
 TASKS = _schema(
     """
     task_id pair_id kind round:int32 expected shown_a shown_b swapped:bool rubric_version
     repetition:int32 vendor vendor_ref submitted_at:time price:int64 taken_from
+    by_disagreement:bool
     """
 )
+"""`by_disagreement` is true of a second vote that was asked because the model expects people to
+differ; it is null of all others, and tables from before there were any lack it."""
 
 ASKED = pa.unify_schemas(
     [TASKS, _schema("dimension messages:messages response_a response_b repeats")]
@@ -136,7 +141,8 @@ TRAINING = _schema(
     length:float64 p_first:float64 mu:float64 sd:float64 first:vector second:vector feature_version
     """
 )
-"""A vote as a refit reads it. `preference` is how far it is for the first response (1, 1/2, 0),
+"""A vote as a refit reads it. `preference` is how far it is for the first response (1, 1/2, 0; of a
+rating, whose kind is "rating" and `dimension` the rated one, 0.85 or 0.15 for a grade apart),
 `length` the difference of log lengths, `first` and `second` the raw features of both; `mu` and `sd`
 are what the batch's model believed of the logit before an exploration vote, at temperature 1."""
 

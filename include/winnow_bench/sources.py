@@ -32,6 +32,7 @@ from winnow.reward.blocks import width
 from winnow.reward.judges import Heard, Verdicts, listen
 from winnow.reward.model import OVERALL
 from winnow.select.beside_people import BesidePeople, Prices
+from winnow.select.fallback import effective_dimension, effective_rules
 from winnow.select.greedy import choose_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice, Rules
@@ -44,7 +45,7 @@ LABEL_MICROS, VERDICT_MICROS = 100_000, 5_000
 BUDGETS = (1, 2, 3, 4, 6, 8)
 """Dollars a pool, in prices of a person's answer."""
 SPOILT_BUDGETS = (2, 4, 8)
-JUDGE_SHARE, EXPLORED, FEW_LABELS, EXPLORED_AT_FIRST = 0.15, 0.15, 200, 0.5
+JUDGE_SHARE = 0.2
 ARM, ALONE = "sources", "people"
 SPOILT = ("shuffled", "inverted", "left")
 LOWER_IS_BETTER = frozenset({"log_loss"})
@@ -160,16 +161,18 @@ def in_nights(
     heard: Heard | None = None
     left = 0
     for night in np.array_split(np.arange(len(drawn.pools)), N_NIGHTS):
-        explored = EXPLORED if alone.n_labels >= FEW_LABELS else EXPLORED_AT_FIRST
         teachers = {OVERALL: heard.teachers(alone, posterior)} if heard else {}
         names = {name: name for name in judges}
-        rules = replace(_RULES, exploration=explored, seed=seed)
+        known = alone.n_labels, effective_dimension(alone)
+        rules, _ = effective_rules(replace(_RULES, seed=seed), *known, "undecided")
         beside = BesidePeople({OVERALL: posterior}, teachers, rules, prices, names)
         for pool in (drawn.pools[k] for k in night):
-            # What judges leave of their share is people's at the next pool.
-            wanted = cell.labels * LABEL_MICROS
-            n_people = int(left + (1.0 - share) * wanted) // LABEL_MICROS
-            left, beside.left = left + wanted, 0.0
+            # What judges leave of their share, or owe of it, is people's at the next pool: while
+            # none is heard people are asked nearly what they would be alone.
+            left += cell.labels * LABEL_MICROS
+            for_judges = share * cell.labels * LABEL_MICROS if heard and heard.judges else 0.0
+            n_people = max(0, round((left - for_judges) / LABEL_MICROS))
+            beside.left = 0.0
             offered = _offered(pool)
             people = choose_pairs(offered, {OVERALL: alone}, replace(rules, budget=n_people))
             chosen = beside.of(offered, people)

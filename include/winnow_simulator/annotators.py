@@ -53,6 +53,7 @@ _BETTER: Mapping[str, str] = {
 class Briefing:
     """What holds for a task beyond its text.
 
+    `dimensions` are asked beside the choice, those in `choices` as one more, the rest as ratings.
     `returning` is whom to ask first and who will answer, `avoid` who has judged the pair in an
     earlier batch; nobody starts before `not_before`, seconds after launch.
     """
@@ -63,6 +64,7 @@ class Briefing:
     returning: str | None = None
     avoid: frozenset[str] = frozenset()
     not_before: float = 0.0
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Outcome:
 
     `started` and `ended` are seconds after launch, before the simulator's speed is applied;
     `changes_mind` says that the person will edit the answer. `ratings` are 1 to 5 for side A and
-    for side B, by dimension. `order` is that of a ranking, whose `choice` is then "ranked".
+    for side B, and `choices` "a", "b" or "tie", by dimension. `order` is that of a ranking, whose
+    `choice` is then "ranked".
     """
 
     annotator: str
@@ -83,6 +86,7 @@ class Outcome:
     rationale: str | None = None
     changes_mind: bool = False
     order: list[list[str]] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
 
 
 def work_on(task: TaskRequest, seed: int, briefing: Briefing | None = None) -> Outcome:
@@ -119,9 +123,8 @@ def judge(task: TaskRequest, person: Person, rng: random.Random) -> tuple[Choice
     felt = leaning + rng.gauss(0.0, person.noise)
     if max(taste_a, taste_b) + rng.gauss(0.0, person.noise) < BAD_TASTE:
         return "both_bad", 0
-    if abs(felt) < TIE_WIDTH:
-        return "tie", 0
-    return ("a" if felt > 0.0 else "b"), min(3, 1 + int(abs(felt) / (2.0 * NOISE)))
+    side = _leaning(felt)
+    return side, 0 if side == "tie" else min(3, 1 + int(abs(felt) / (2.0 * NOISE)))
 
 
 def rank(task: RankingRequest, person: Person, rng: random.Random) -> list[list[str]]:
@@ -171,7 +174,9 @@ def _answer(
 ) -> Outcome:
     # Apart from `rng`, so that what else a person does leaves choice and time as they are.
     aside = random.Random(seed_from("aside", seed, task.task_id))
-    working = tired(person, aside.uniform(0.0, briefing.session_minutes))
+    # People begin when the batch is launched: who comes to a task late is at it for longest.
+    worked = min(1.0, started / PICK_UP_SECONDS) * briefing.session_minutes
+    working = tired(person, worked)
     order: list[list[str]] = []
     choice: str
     if isinstance(task, RankingRequest):
@@ -182,8 +187,8 @@ def _answer(
     ended = started + _reading_seconds(task, person) * rng.uniform(0.7, 1.5)
     if aside.random() < person.lateness:
         ended += aside.uniform(*LATE_SECONDS)
-    skipped = choice == "skip"
-    ratings = {} if skipped else _rate(task, working, briefing.dimensions, aside)
+    skipped, asked = choice == "skip", briefing.choices
+    liked = {} if skipped else _like(task, working, briefing.dimensions, aside)
     says = aside.random() < RATIONALE_CHANCE and not skipped and not order
     return Outcome(
         annotator=person.name,
@@ -191,10 +196,11 @@ def _answer(
         strength=strength,
         started=started,
         ended=ended,
-        ratings=ratings,
+        ratings={n: (_stars(a), _stars(b)) for n, (a, b) in liked.items() if n not in asked},
         rationale=_say_why(task, choice, person) if says else None,
         changes_mind=aside.random() < person.second_thoughts,
         order=order,
+        choices={n: _leaning(a - b) for n, (a, b) in liked.items() if n in asked},
     )
 
 
@@ -220,24 +226,36 @@ def _reading_seconds(task: TaskRequest, person: Person) -> float:
     return person.haste * (5.0 + person.pace * n_chars / 100.0)
 
 
-def _rate(
+def _like(
     task: TaskRequest, person: Person, dimensions: Sequence[str], rng: random.Random
-) -> dict[str, tuple[int, int]]:
-    """The person's ratings of sides A and B, 1 to 5, for each of `dimensions`."""
+) -> dict[str, tuple[float, float]]:
+    """How the person likes sides A and B on each of `dimensions`, 0 to 1 and a little beyond."""
     if not dimensions:
         return {}
     if person.habit == "always_a":
-        return dict.fromkeys(dimensions, (5, 3))
+        return dict.fromkeys(dimensions, (1.0, 0.5))
     if person.habit == "random":
-        return {name: (rng.randint(1, 5), rng.randint(1, 5)) for name in dimensions}
-    liked = [(text, taste(task.messages, text)) for text in (task.response_a, task.response_b)]
+        return {name: (rng.randint(0, 4) / 4.0, rng.randint(0, 4) / 4.0) for name in dimensions}
+    sides = [(text, taste(task.messages, text)) for text in (task.response_a, task.response_b)]
 
-    def stars(name: str, text: str, liked: float) -> int:
+    def felt(name: str, text: str, liked: float) -> float:
         """What a dimension sees in a text that the others do not is a hash of both."""
         own = DIMENSION_SPREAD * (2.0 * seed_from("dimension", name, text) / 2**31 - 1.0)
-        return max(1, min(5, 1 + round(4.0 * (liked + own + rng.gauss(0.0, person.noise)))))
+        return liked + own + rng.gauss(0.0, person.noise)
 
-    return {name: (stars(name, *liked[0]), stars(name, *liked[1])) for name in dimensions}
+    return {name: (felt(name, *sides[0]), felt(name, *sides[1])) for name in dimensions}
+
+
+def _stars(liked: float) -> int:
+    """A liking as a rating."""
+    return max(1, min(5, 1 + round(4.0 * liked)))
+
+
+def _leaning(felt: float) -> Choice:
+    """A difference of likings as a choice between side A, side B and neither."""
+    if abs(felt) < TIE_WIDTH:
+        return "tie"
+    return "a" if felt > 0.0 else "b"
 
 
 def _say_why(task: TaskRequest, choice: str, person: Person) -> str | None:

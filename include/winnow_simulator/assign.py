@@ -49,7 +49,7 @@ class Staffing:
         if self.faults.befalls("overdue", task.task_id):
             return never_touched()
         minutes = terms.session_minutes or SESSION_MINUTES
-        briefing = Briefing(self.kind, terms.dimensions, minutes, **known)
+        briefing = Briefing(self.kind, terms.dimensions, minutes, choices=terms.choices, **known)
         outcome = work_on(task, self.seed, briefing)
         if self.faults.befalls("unanswered", task.task_id):
             return replace(outcome, choice=None)

@@ -43,7 +43,7 @@ SELECT number FROM answers WHERE ref = ? AND number <= ? ORDER BY number DESC LI
 _AFTER = "SELECT number, record FROM answers WHERE ref = ? AND number > ? ORDER BY number LIMIT ?"
 _OPEN = """
 INSERT OR IGNORE INTO batches (ref, batch_key, opened_at, instructions, rubric_version, dimensions,
-    deadline, session_minutes, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    deadline, session_minutes, mark, choices) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -103,8 +103,9 @@ class Books:
         ref = "sim-" + content_id("batch", batch_key)[:16]
         rubric = (terms.instructions, terms.rubric_version, json.dumps(terms.dimensions))
         ends = (terms.deadline.timestamp(), terms.session_minutes, terms.mark)
+        choices = json.dumps(terms.choices)
         with self.transaction() as (db, now):
-            db.execute(_OPEN, (ref, batch_key, now, *rubric, *ends))
+            db.execute(_OPEN, (ref, batch_key, now, *rubric, *ends, choices))
         return ref
 
     def terms(self, ref: str) -> BatchTerms:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from winnow.label.vendor import Choice
 from winnow_simulator.books import Books
@@ -34,13 +34,17 @@ _HOLD = "UPDATE tasks SET due_at = max(due_at, :until), held_until = :until WHER
 
 @dataclass(frozen=True, slots=True)
 class HandAnswer:
-    """What a person said; `shown_at` is when they were shown the task, seconds since 1970."""
+    """What a person said; `shown_at` is when they were shown the task, seconds since 1970.
+
+    `choices` are those on dimensions.
+    """
 
     annotator: str
     choice: Choice
     ratings: Mapping[str, Mapping[str, int]]
     rationale: str | None
     shown_at: float
+    choices: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_task(books: Books, task_id: str) -> sqlite3.Row:
@@ -92,6 +96,7 @@ def answer(books: Books, task_id: str, hand: HandAnswer) -> None:
             "choice": hand.choice,
             "strength": None if hand.choice in ("a", "b", "skip") else 0,
             "ratings": dict(hand.ratings),
+            **({"dimension_choices": dict(hand.choices)} if hand.choices else {}),
             "rationale": hand.rationale,
         }
         record = annotation(task, given, now, seconds, now - seconds)

@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl, quote
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from winnow.label.vendor import Choice
+from winnow.label.vendor import SIDES, Choice
 from winnow.pages.render import policy, render, style_of
 from winnow.text import plain_text
 from winnow_simulator import hand
@@ -115,6 +115,7 @@ def people_routes(books: Books, guard: Guard) -> APIRouter:
             **_shown(task),
             task=task,
             dimensions=json.loads(task["dimensions"]),
+            as_choices=json.loads(task["choices"]),
             name=name[:LONGEST_NAME],
             problem=problem,
             now=books.now(),
@@ -174,7 +175,8 @@ def people_routes(books: Books, guard: Guard) -> APIRouter:
     def answer(request: Request, task_id: str, form: Form = own_form) -> Response:
         task = hand.find_task(books, task_id)
         try:
-            given = _read_answer(form, json.loads(task["dimensions"]), books.now())
+            asked, choices = (json.loads(task[name]) for name in ("dimensions", "choices"))
+            given = _read_answer(form, asked, choices, books.now())
         except BadForm as error:
             return show(request, task_id, form.get("annotator", ""), str(error), 422)
         hand.answer(books, task_id, given)
@@ -207,7 +209,9 @@ def _to_task(task_id: str, name: str) -> Response:
     return RedirectResponse(f"/task/{quote(task_id, safe='')}{by}", 303)
 
 
-def _read_answer(form: Mapping[str, str], dimensions: list[str], now: float) -> hand.HandAnswer:
+def _read_answer(
+    form: Mapping[str, str], dimensions: list[str], as_choices: list[str], now: float
+) -> hand.HandAnswer:
     """What a person sent, checked.
 
     Raises:
@@ -225,19 +229,24 @@ def _read_answer(form: Mapping[str, str], dimensions: list[str], now: float) -> 
     if len(rationale) > LONGEST_RATIONALE:
         raise BadForm(f"Please keep the reason to {LONGEST_RATIONALE} characters.")
     shown_at = form.get("shown_at", "")
+    asked = {} if choice == "skip" else dict(enumerate(dimensions))
+    chosen = {name: form.get(f"choice-{i}", "") for i, name in asked.items() if name in as_choices}
+    if not set(chosen.values()) <= set(SIDES):
+        raise BadForm("Please answer each line.")
     return hand.HandAnswer(
         annotator=name,
         choice=choice,  # type: ignore[arg-type]  # one of get_args(Choice)
-        ratings={} if choice == "skip" else _ratings(form, dimensions),
+        ratings=_ratings(form, {i: n for i, n in asked.items() if n not in as_choices}),
         rationale=rationale or None,
         shown_at=float(shown_at) if shown_at.isdecimal() and len(shown_at) < 12 else now,
+        choices=chosen,
     )
 
 
-def _ratings(form: Mapping[str, str], dimensions: list[str]) -> dict[str, dict[str, int]]:
+def _ratings(form: Mapping[str, str], asked: Mapping[int, str]) -> dict[str, dict[str, int]]:
     ratings = {
         name: {side: form.get(f"rating-{i}-{side}", "") for side in ("a", "b")}
-        for i, name in enumerate(dimensions)
+        for i, name in asked.items()
     }
     for name, stars in ratings.items():
         if not all(star in ("1", "2", "3", "4", "5") for star in stars.values()):

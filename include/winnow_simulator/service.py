@@ -63,6 +63,7 @@ class OpenBatch(BaseModel):
     deadline: AwareDatetime
     session_minutes: int | None = Field(None, ge=1, le=24 * 60)
     mark: str = Field("", max_length=200)
+    choices: tuple[str, ...] = Field((), max_length=MAX_DIMENSIONS)
 
     def terms(self) -> BatchTerms:
         """The terms alone."""

@@ -102,6 +102,8 @@ def _answer_record(task: sqlite3.Row, speed: float) -> dict[str, Any] | None:
     given = {name: outcome[name] for name in ("annotator", "choice", "strength", "rationale")}
     ratings = {name: {"a": a, "b": b} for name, (a, b) in outcome["ratings"].items()}
     due = task["due_at"]
+    if outcome.get("choices"):
+        given["dimension_choices"] = outcome["choices"]
     if outcome.get("order"):
         given["order"] = outcome["order"]
     return annotation(task, {**given, "ratings": ratings}, due, active, due - active / speed)

@@ -1,7 +1,8 @@
-"""Who works for the simulator: twelve seeded people, all careful or with three odd ones.
+"""Who works for the simulator: twelve seeded people, careful or tired, or three of them odd.
 
 What always holds: the staff follows from the seed and its kind alone. Of the mixed staff nine
 people are those of the careful staff; a speeder and two spammers take the places of the others.
+The tired staff is the careful one, of whom nobody judges after an hour as at the start.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 
 from winnow.ids import seed_from
 
-StaffKind = Literal["careful", "mixed", "none"]
+StaffKind = Literal["careful", "mixed", "tired", "none"]
 Habit = Literal["judges", "random", "always_a"]
 
 N_STAFF = 12
@@ -21,6 +22,8 @@ N_STAFF = 12
 # Chosen on answers of a 135-million-parameter model and of 55 larger ones, so that two people
 # agree on about 70 % of decisive pairs, as crowds do on model responses.
 NOISE = 0.11
+TIRED = 20.0
+"""`Person.tiring` of the tired staff: after an hour they all but guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ def hire_staff(seed: int, kind: StaffKind = "careful") -> tuple[Person, ...]:
     if kind == "none":
         return ()
     careful = [_person(i, random.Random(seed_from("person", seed, i))) for i in range(N_STAFF)]
+    if kind == "tired":
+        return tuple(replace(person, tiring=TIRED) for person in careful)
     return tuple(_mix(careful, seed) if kind == "mixed" else careful)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from winnow.label.vendor import BatchState, BatchStatus, BatchTerms
 
-VERSION = 3
+VERSION = 4
 PENDING, ANSWERED, EXPIRED = 0, 1, 2
 
 TABLES = """
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS batches (
     expired INTEGER NOT NULL DEFAULT 0, instructions TEXT NOT NULL, rubric_version TEXT NOT NULL,
     dimensions TEXT NOT NULL, deadline REAL NOT NULL, session_minutes INTEGER,
     changes INTEGER NOT NULL DEFAULT 0, announced INTEGER NOT NULL DEFAULT 0,
-    mark TEXT NOT NULL DEFAULT '');
+    mark TEXT NOT NULL DEFAULT '', choices TEXT NOT NULL DEFAULT '[]');
 CREATE INDEX IF NOT EXISTS batches_by_deadline ON batches (deadline)
     WHERE launched_at IS NOT NULL AND closed_at IS NULL AND cancelled_at IS NULL;
 CREATE INDEX IF NOT EXISTS batches_with_news ON batches (ref) WHERE changes > announced;
@@ -53,12 +53,16 @@ CREATE INDEX IF NOT EXISTS ledger_by_task ON ledger (task_id, kind, amount);
 CREATE INDEX IF NOT EXISTS ledger_by_batch ON ledger (ref, kind, amount);
 """
 
+_CHOICES = "choices TEXT NOT NULL DEFAULT '[]'"
+_ADDED = {2: ("mark TEXT NOT NULL DEFAULT ''", _CHOICES), 3: (_CHOICES,)}
+"""Columns of batches that came after a version of the books."""
+
 _COUNTS = "SELECT state, count(*) AS n, sum(price) AS price FROM tasks WHERE ref = ? GROUP BY state"
 _LAST_DUE = "SELECT max(due_at) AS at FROM tasks WHERE ref = ? AND state = 0"
 _CHARGED = "SELECT sum(amount) AS amount FROM ledger WHERE ref = ? AND kind = 'charged'"
 
 PER_TASK = """
-SELECT t.*, b.batch_key, b.launched_at, b.dimensions, a.record, a.kind,
+SELECT t.*, b.batch_key, b.launched_at, b.dimensions, b.choices, a.record, a.kind,
     (SELECT count(*) FROM ledger l WHERE l.task_id = t.task_id AND l.kind = 'bought') AS bought,
     (SELECT coalesce(sum(l.amount), 0) FROM ledger l
         WHERE l.task_id = t.task_id AND l.kind = 'charged') AS charged
@@ -85,15 +89,16 @@ class OtherBooks(Exception):
 
 
 def make_tables(db: sqlite3.Connection) -> None:
-    """Make the tables where they are not there; books of version 2 get their batches' marks.
+    """Make the tables where they are not there; books of versions 2 and 3 get what they lack.
 
     Raises:
         OtherBooks: The file was written by another version of the simulator.
     """
     version = one_row(db, "PRAGMA user_version")["user_version"]
     used = one_row(db, "SELECT count(*) AS n FROM sqlite_master")["n"]
-    if used and version == 2:
-        db.execute("ALTER TABLE batches ADD COLUMN mark TEXT NOT NULL DEFAULT ''")
+    if used and version in _ADDED:
+        for column in _ADDED[version]:
+            db.execute(f"ALTER TABLE batches ADD COLUMN {column}")
     elif used and version != VERSION:
         raise OtherBooks(f"books of version {version}, this simulator keeps version {VERSION}")
     db.executescript(TABLES + f"PRAGMA user_version = {VERSION};")
@@ -129,6 +134,7 @@ def terms_of(batch: sqlite3.Row) -> BatchTerms:
     return BatchTerms(
         **texts,
         dimensions=tuple(json.loads(batch["dimensions"])),
+        choices=tuple(json.loads(batch["choices"])),
         deadline=_moment(batch["deadline"]),
         session_minutes=batch["session_minutes"],
     )

@@ -184,6 +184,18 @@ def server_of(batch: Batch) -> ServerAddress | None:
     return ServerAddress(url_of(connection), connection.password or "")
 
 
+def hub_of(campaign: Campaign) -> ServerAddress | None:
+    """The hub that the campaign's versions go to, through its Airflow connection."""
+    from airflow.sdk.bases.hook import BaseHook
+
+    from winnow.publish.hub import address_of
+
+    if campaign.publish.hub is None:
+        return None
+    connection = BaseHook.get_connection(campaign.publish.hub.connection)
+    return address_of(connection.host or "", url_of(connection), connection.password or "")
+
+
 def limits_of(batch: Batch) -> Limits:
     """What a batch's campaign and its team may buy for this month, as the folder has it now.
 

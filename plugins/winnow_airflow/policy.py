@@ -249,7 +249,7 @@ def listed_task(function: Any = None, /, **settings: Any) -> Any:
     if function is None:
         return partial(listed_task, **settings)
     name = TASKS[function.__name__].name
-    ends = [dag.stage for dag in DAGS if dag.stage and dag.tasks[-1].name == name]
+    ends = [dag.stage for dag in DAGS if dag.stage and dag.last == name]
     assets = assets_of(campaign_name(DagContext.get_current().dag_id))
     outlets = [assets[stage] for stage in ends]
     return task(execution_timeout=time_limit(name), outlets=outlets, **settings)(function)

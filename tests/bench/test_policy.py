@@ -17,6 +17,7 @@ from winnow_bench.labels import Cell
 from ..unit.bench.conftest import judged_rows
 
 
+@pytest.mark.kill
 def test_it_prints_tables_and_verdicts_and_writes_its_reports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

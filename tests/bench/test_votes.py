@@ -201,7 +201,7 @@ def test_a_peer_without_crowd_kit_is_told_in_one_line(data: Path, tmp_path: Path
         run(data, tmp_path, 1, tmp_path / "absent", print)
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_crowd_kit_gets_the_same_votes_and_comes_to_the_same_alpha(
     data: Path, tmp_path: Path
 ) -> None:

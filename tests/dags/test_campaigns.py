@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from winnow.addresses import ServerAddress
+from winnow.campaign import load_campaign
 from winnow.errors import Fatal
 from winnow.ingest.ledger import Entry, append, read_ledger
 from winnow.lake import FolderLake
@@ -18,7 +20,7 @@ from winnow.stages.tasks import DAGS
 from winnow_airflow import campaigns
 from winnow_airflow.bundle import CampaignBundle
 from winnow_airflow.console_campaigns import settings_of
-from winnow_airflow.context import batch_of, nights_at_once, the_lake
+from winnow_airflow.context import batch_of, hub_of, nights_at_once, the_lake
 
 CAMPAIGN = """
 name: {name}
@@ -349,9 +351,32 @@ def test_a_campaign_with_sources_asks_each_by_a_task_of_its_own(
     [listed] = [dag.tasks for dag in DAGS if dag.name == "label_pairs"]
     found, plain = (dags[f"{name}.label_pairs"] for name in ("alpha", "beta"))
     assert {task.task_id for task in found.tasks} == {task.name for task in listed}
-    assert {t.task_id for t in plain.tasks} == {t.name for t in listed if not t.of_sources}
+    assert {t.task_id for t in plain.tasks} == {t.name for t in listed if not t.optional}
     mapped = ["ask_source", "wait_for_source", "bring_source", "collect_annotations"]
     for before, after in itertools.pairwise(["approve_purchase", "list_sources", *mapped]):
         assert after in found.get_task(before).downstream_task_ids
     assert all(found.get_task(name).is_mapped for name in mapped[:3])
     assert found.get_task("collect_annotations").trigger_rule == "none_failed"
+
+
+def test_a_campaign_with_a_hub_pushes_to_it_when_the_stage_has_ended(
+    bundle: CampaignBundle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "publish: {dataset: alpha"
+    write(folder, "alpha", instead=(own, f"{own}, hub: {{repo: org/nights}}"))
+    bundle.refresh()
+    dags, errors = read(bundle.path)
+    assert not errors
+    found, plain = (dags[f"{name}.publish_dataset"] for name in ("alpha", "beta"))
+    assert {t.task_id for t in found.tasks} - {t.task_id for t in plain.tasks} == {"push_to_hub"}
+    assert "push_to_hub" in found.get_task("refit_posterior").downstream_task_ids
+    assert [t.task_id for t in found.tasks if t.outlets] == ["refit_posterior"]
+    campaign = load_campaign(folder / "alpha.yaml")
+    secret = '{"conn_type": "http", "host": "%s", "password": "hf_secret"}'
+    for host, url in (
+        ("", "https://huggingface.co"),
+        ("https://hub.example/", "https://hub.example"),
+    ):
+        monkeypatch.setenv("AIRFLOW_CONN_WINNOW_HUB", secret % host)
+        assert hub_of(campaign) == ServerAddress(url, "hf_secret")
+    assert hub_of(load_campaign(folder / "beta.yaml")) is None

@@ -71,13 +71,13 @@ def test_each_dag_is_linked_to_the_next_by_one_asset(
 def test_the_table_of_tasks_names_each_task_of_each_dag_in_its_order_and_no_other(
     dags: dict[str, Any],
 ) -> None:
-    listed = {dag.name: [t.name for t in dag.tasks if not t.of_sources] for dag in DAGS}
+    listed = {dag.name: [t.name for t in dag.tasks if not t.optional] for dag in DAGS}
     found = {name: [task.task_id for task in dag.topological_sort()] for name, dag in dags.items()}
     mending = {name: sorted(of.pop("reconcile")) for name, of in (("a", listed), ("b", found))}
     assert found == listed
     assert mending["a"] == mending["b"]
-    of_sources = [task for task in TASKS.values() if task.of_sources]
-    assert len(TASKS) == sum(map(len, [*found.values(), mending["a"], of_sources]))
+    optional = [task for task in TASKS.values() if task.optional]
+    assert len(TASKS) == sum(map(len, [*found.values(), mending["a"], optional]))
     ends = {dag_id: [t.task_id for t in dags[dag_id].tasks if t.outlets] for dag_id in found}
     assert ends == {name: tasks[-1:] for name, tasks in listed.items()}
 
@@ -111,7 +111,7 @@ def test_each_task_has_a_time_limit_but_the_question_that_a_person_answers(
     assert dags["label_pairs"].get_task("approve_purchase").response_timeout is None
     hours = {name: limit / timedelta(hours=1) for name, limit in limits.items() if limit}
     longer = {name: n for name, n in hours.items() if n != HOURS["default"]}
-    here = {name for name, task in TASKS.items() if not task.of_sources}
+    here = {name for name, task in TASKS.items() if not task.optional}
     assert longer == {name: n for name, n in HOURS.items() if name in here}
 
 

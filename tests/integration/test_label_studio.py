@@ -170,7 +170,7 @@ def people(server: LabelStudio) -> dict[str, Person]:
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Batch:
-    """Four pairs, two votes each, to be labelled with one dimension rated."""
+    """Four pairs, two votes each, labelled with one dimension rated and one chosen by."""
     campaign = parse_campaign(
         {
             "name": "small",
@@ -181,6 +181,7 @@ def batch(tmp_path: Path) -> Batch:
                 "budget_usd": 5,
                 "second_vote_share": 1.0,
                 "rated_dimensions": ["helpfulness"],
+                "choice_dimensions": ["kindness"],
             },
             "publish": {"dataset": "small"},
         },
@@ -217,7 +218,8 @@ def test_a_batch_goes_through_the_stage(
     odd = ann.answer(number[votes[6]], chosen("ZZZ"))
     look(batch, 0, vendor, ref, SALT)
 
-    bob.edit(edited, rated("a", 4, 1, "Clearer"))
+    kinder = {**chosen("b")[0], "from_name": "choice_1"}
+    bob.edit(edited, [*rated("a", 4, 1, "Clearer"), kinder])
     ann.take_back(taken_back)
     ann.take_back(odd)
     for i in (1, 3, 5, 7):
@@ -236,6 +238,8 @@ def test_a_batch_goes_through_the_stage(
     of_edited = sorted((r for r in rows if r["task_id"] == votes[0]), key=lambda r: r["revision"])
     assert [r["rationale"] for r in of_edited] == ["<b>Clear</b>", "Clearer"]
     assert len({r["annotation_id"] for r in of_edited}) == 1
+    grades = [{r["dimension"]: {r["first"], r["second"]} for r in e["ratings"]} for e in of_edited]
+    assert grades == [{"helpfulness": {5, 2}}, {"helpfulness": {4, 1}, "kindness": {1, 5}}]
     of_retracted = {r["annotation_id"]: r["status"] for r in rows if r["task_id"] == votes[4]}
     assert Counter(of_retracted.values())["submitted"] == 1
     assert {r["choice"] for r in rows if r["task_id"] == votes[2]} == {"b"}

@@ -86,7 +86,7 @@ def test_a_person_approves_and_the_batch_goes_through(waits: Waits) -> None:
     waits.answer(run, "Approve")
     wait_for(lambda: waits.state(run, "wait_for_vendor") == "deferred")
     # Experts are asked by a mapped task, and waited for by another.
-    wait_for(lambda: waits.state(run, "wait_for_source/0") == "deferred")
+    wait_for(lambda: waits.mapped_states(run, "wait_for_source") == ["deferred"])
     assert waits.bought(batch.key) == 8
     for number in (0, 2):
         submission = label.read_submission(batch, number)

@@ -172,6 +172,12 @@ class Waits:
         """The state of a task of `nightly.label_pairs`."""
         return self.get(f"dags/nightly.label_pairs/dagRuns/{run}/taskInstances/{task}")["state"]
 
+    def mapped_states(self, run: str, task: str) -> list[str]:
+        """The states of a mapped task, none before it is known how many there are."""
+        path = f"/api/v2/dags/nightly.label_pairs/dagRuns/{run}/taskInstances/{task}/listMapped"
+        answer = self.http.get(path)
+        return [t["state"] for t in answer.json()["task_instances"]] if answer.is_success else []
+
     def answer(self, run: str, chosen: str) -> None:
         """What a person does in Required Actions, until it is settled.
 

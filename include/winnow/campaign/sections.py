@@ -80,6 +80,8 @@ Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
 RANKING_VENDORS = ("file_drop", "label_studio", "simulator")
 """Vendors that can be asked for a ranking."""
+CHOICE_VENDORS = RANKING_VENDORS
+"""Vendors that can be asked for a choice on each of several dimensions."""
 _OF_RANKINGS: dict[str, Any] = {
     "instructions": "Put the responses in order: the one that helps the person most comes first.",
     "third_votes": False,
@@ -377,7 +379,14 @@ class Select(Settings):
         "laplace", "Reward posterior: Gaussian, or an ensemble of small networks"
     )
     head_per_dimension: bool = setting(
-        False, "A reward per dimension, learnt from its own labels; false: one of all"
+        False,
+        "A reward per dimension, learnt from its own labels, ratings and choices on it included; "
+        "false: one of all, learnt from the choice between two responses alone",
+    )
+    dimension_weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="What a dimension with a reward of its own counts for when pairs are chosen; 1 "
+        "where it is not named, 0: it is learnt and steers nothing",
     )
     max_components: int = setting(64, "PCA dimensions kept of an embedding", ge=1, le=256)
     history_votes: int = setting(
@@ -399,6 +408,10 @@ class Select(Settings):
             )
         if any(wanted < 0 for wanted in self.floors.values()):
             raise ValueError("floors must be at least 0")
+        if not all(0.0 <= weight <= 1e6 for weight in self.dimension_weights.values()):
+            raise ValueError("dimension_weights must be 0 to 1,000,000")
+        if self.dimension_weights and not self.head_per_dimension:
+            raise ValueError("dimension_weights need head_per_dimension: true")
         return self
 
     @property
@@ -534,7 +547,18 @@ class Label(Settings):
     rated_dimensions: list[str] = Field(
         default_factory=list, max_length=10, description="Rated 1 to 5 for both sides as well"
     )
+    choice_dimensions: list[str] = Field(
+        default_factory=list,
+        max_length=10,
+        description="Asked as a choice as well, A, B or no difference: half the answers of a "
+        "rating; of file_drop, label_studio and simulator",
+    )
     second_vote_share: Share = setting(0.15, "Share of pairs that two annotators judge")
+    second_votes: Literal["uniform", "disagreement"] = setting(
+        "uniform",
+        "Which pairs they are: drawn evenly, or half of them so and half by how likely the model "
+        "holds it that two people differ, once its gate is open; see docs/labelling_vendors.md",
+    )
     third_votes: bool = setting(True, "Where two disagree a third one is asked")
     repeat_share: Share = setting(
         0.0, "Share of pairs shown to the same annotator again, sides swapped"
@@ -602,11 +626,14 @@ class Label(Settings):
             raise ValueError(
                 f"vendor {self.vendor} cannot be asked for rankings; these can: {able}"
             )
+        if self.second_votes != "uniform":
+            raise ValueError("task ranking draws its second votes evenly; take out second_votes")
         refused = {
             "gold": "whose answers are choices between two",
             "repeat_share": "a ranking is not asked again of the same person",
             "third_votes": "two rankings nearly always differ somewhere",
             "rated_dimensions": "responses are rated in pairs alone",
+            "choice_dimensions": "responses are told apart in pairs alone",
         }
         for name, why in refused.items():
             if getattr(self, name):
@@ -640,6 +667,19 @@ class Label(Settings):
         return self
 
     @model_validator(mode="after")
+    def _dimensions_can_be_asked(self) -> Label:
+        asked = [self.vendor, *(each.vendor for each in self.sources if each.judge is None)]
+        unable = [vendor for vendor in asked if vendor not in CHOICE_VENDORS]
+        if self.choice_dimensions and unable:
+            raise ValueError(
+                f"vendor {unable[0]} cannot be asked for choice_dimensions; these can: "
+                f"{', '.join(CHOICE_VENDORS)}"
+            )
+        if self.choice_dimensions and len({*self.asked_dimensions}) < len(self.asked_dimensions):
+            raise ValueError("rated_dimensions and choice_dimensions name a dimension twice")
+        return self
+
+    @model_validator(mode="after")
     def _judge_is_named(self) -> Label:
         if self.vendor == "judge":
             if self.judge is None:
@@ -653,6 +693,11 @@ class Label(Settings):
     def asked_judge(self) -> Judge | None:
         """The model that is asked; None where the vendor is another."""
         return self.judge if self.vendor == "judge" else None
+
+    @property
+    def asked_dimensions(self) -> tuple[str, ...]:
+        """What is asked beside the choice between two responses."""
+        return (*self.rated_dimensions, *self.choice_dimensions)
 
     @property
     def judges(self) -> dict[str, Judge]:
@@ -769,6 +814,14 @@ class Validate(Settings):
     max_annotator_speeding: Share | None = setting(
         0.5, "Share of answers faster than reading; above it suspect"
     )
+    max_session_decline_warn: Share | None = setting(
+        0.1,
+        "Fall of the answers that are right, as far as that can be checked, from the start to the "
+        "end of a session; lower bound",
+    )
+    session_gap_minutes: float = setting(
+        30.0, "Longest pause of an annotator within a session", gt=0.0
+    )
     history_versions: int = setting(
         5, "Last versions whose mean a batch is held against, for drift", ge=1
     )
@@ -806,6 +859,22 @@ class Validate(Settings):
     )
 
 
+class Hub(Settings):
+    """A dataset repository on a Hugging Face hub, to which each version is pushed."""
+
+    repo: str = Field(
+        description="ORGANISATION/NAME of the repository, of this dataset alone; made if absent",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,94}/[A-Za-z0-9][A-Za-z0-9._-]{0,94}$",
+    )
+    connection: str = setting(
+        "winnow_hub", "Airflow connection: its password is the token; no host: huggingface.co"
+    )
+    private: bool = setting(
+        True, "The repository is made private, and nothing is pushed to a public one"
+    )
+    timeout_seconds: Seconds = setting(120.0, "Longest silence of the hub in a call")
+
+
 class Publish(Settings):
     """What is published, and under which name."""
 
@@ -820,6 +889,7 @@ class Publish(Settings):
         ge=0.0,
         le=0.5,
     )
+    hub: Hub | None = setting(None, "A repository to which each version is pushed too; null: none")
 
 
 def _pairs_of(size: int) -> dict[str, Any]:
@@ -966,6 +1036,11 @@ class Campaign(Settings):
     def predecessor(self) -> str | None:
         """The campaign that it goes on from; None where there is none."""
         return None if self.continues == "none" else self.continues
+
+    @property
+    def taught_dimensions(self) -> tuple[str, ...]:
+        """Dimensions beside that of the choice whose answers teach a head of their own."""
+        return self.label.asked_dimensions if self.select.head_per_dimension else ()
 
     @property
     def vote_campaigns(self) -> tuple[str, ...]:

@@ -11,16 +11,21 @@ from typing import Annotated
 
 import typer
 
+from winnow.addresses import ServerAddress
 from winnow.campaign import NAME, Campaign
 from winnow.commands import options
+from winnow.commands.chosen import the_campaign
+from winnow.commands.connections import find_connection
 from winnow.commands.say import answer, progress_bar, say
 from winnow.errors import Fatal
 from winnow.ingest.ledger import unneeded_runs
-from winnow.lake import Lake
+from winnow.lake import Lake, open_lake
 from winnow.money import MICROS
+from winnow.publish import hub
 from winnow.publish.diff import diff_text, diff_versions
 from winnow.publish.garbage import find_garbage, remove_garbage
 from winnow.publish.lineage import lineage_text, trace
+from winnow.publish.pull import Source
 from winnow.publish.pull import pull as pull_version
 from winnow.publish.rollback import roll_back
 from winnow.publish.versions import Version, newest, read_version
@@ -30,6 +35,7 @@ from winnow.text import plain_line
 
 _NAMED = re.compile(rf"(?:({NAME.pattern})?@)?({NAME.pattern})")
 _NUMBER = re.compile(r"v?0*([1-9][0-9]*)")
+_CONNECTION_SECONDS = 30.0
 
 
 NamedVersion = Annotated[
@@ -68,20 +74,80 @@ def diff(
 
 
 def pull(
-    version: NamedVersion,
-    lake: options.LakeOption,
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="as for `versions`, or on a hub: hf://ORG/NAME@v12, hf://ORG/NAME@latest"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="the folder it becomes")],
-    campaign: options.CampaignOption = options.UNNAMED,
+    lake: Annotated[
+        str | None, typer.Option(envvar="WINNOW_LAKE", help="folder or s3://…; none for a hub")
+    ] = None,
+    campaign: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="whose dataset it is, if it names none")
+    ] = "",
+    digest: Annotated[str, typer.Option(help="what its digest must begin with")] = "",
+    connection: Annotated[
+        str, typer.Option(help="of the hub; if there is none, what `hf auth login` stored")
+    ] = "winnow_hub",
 ) -> None:
     """A version as a local folder: every file checked, whole or not at all."""
-    wanted = find_version(lake, campaign, version)
+    source: Source
+    if version.startswith("hf:"):
+        found = hub.find(_hub(connection, needed=False), version)
+        source, wanted = found, found.version
+    elif lake is None:
+        raise Fatal("Say in which lake it is: --lake, or WINNOW_LAKE; or name one on a hub.")
+    else:
+        source = opened = open_lake(lake)
+        wanted = find_version(opened, the_campaign(campaign), version)
+    if not wanted.digest.startswith(digest.lower()):
+        raise Fatal(f"{wanted.dataset} {wanted.name} in {source.uri} has digest {wanted.digest}.")
     with progress_bar("Files", len(wanted.files)) as advance:
-        pulled = pull_version(lake, wanted, out, advance)
+        pulled = pull_version(source, wanted, out, advance)
     fetched = f"{pulled.n_fetched} fetched now" if pulled.n_fetched else "all there before"
     say(
         f"{wanted.dataset}@{wanted.name} {wanted.digest[:12]} in {pulled.folder}: "
         f"{pulled.n_files} files, {pulled.n_bytes / 1e6:.1f} MB, {fetched}"
     )
+
+
+def push(
+    version: NamedVersion,
+    lake: options.LakeOption,
+    campaign: options.CampaignOption = options.UNNAMED,
+) -> None:
+    """A version onto the hub of `publish.hub`, unless it is there: one commit, its tag last.
+
+    One older than what the hub has gets its tag, and `main` stays where it is.
+    """
+    wanted, settings = find_version(lake, campaign, version), campaign.publish
+    if settings.hub is None:
+        raise Fatal(f"Campaign {campaign.name} has no publish.hub to push to.")
+    if wanted.dataset != settings.dataset:
+        raise Fatal(
+            f"publish.hub of {campaign.name} is for {settings.dataset}, not for {wanted.dataset}."
+        )
+    address = _hub(settings.hub.connection, needed=True)
+    hub.push(lake, wanted, settings.hub, address, datetime.now(UTC), older=True, tell=say)
+
+
+def _hub(conn_id: str, *, needed: bool) -> ServerAddress:
+    """The hub of a connection; without one huggingface.co with the library's own login."""
+    try:
+        found = find_connection(conn_id, _CONNECTION_SECONDS)
+    except (ValueError, TimeoutError):
+        raise Fatal(
+            f"The connection {conn_id} cannot be read; set AIRFLOW_CONN_{conn_id.upper()}."
+        ) from None
+    except LookupError:
+        found = None
+    if found is not None:
+        return hub.address_of(found.host, found.url, found.password)
+    if needed:
+        raise Fatal(f"There is no connection {conn_id}; set AIRFLOW_CONN_{conn_id.upper()}.")
+    return ServerAddress(hub.ENDPOINT)
 
 
 def lineage(
@@ -109,6 +175,8 @@ def rollback(
     fitted = reward_model.refit(lake, campaign, made)
     reward_model.store(lake, campaign.name, fitted, made.number)
     say(_line(made))
+    if campaign.publish.hub is not None:
+        say(f"The hub has it once you push it: winnow push {made.name}")
 
 
 def find_version(lake: Lake, campaign: Campaign, name: str) -> Version:

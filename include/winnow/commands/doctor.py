@@ -149,6 +149,9 @@ def _services(
         )
         for name, own in label.asked.items()
     }
+    hub = campaign.publish.hub
+    if hub is not None:
+        vendors["hub"] = once(partial(services.hub, hub, seconds), hub.repo, hub.connection)
     if expand.engine == "server":
         server = partial(services.server, campaign, seconds)
         return {**vendors, "server": once(server, expand.server.connection, expand.model)}

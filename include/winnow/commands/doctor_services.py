@@ -16,7 +16,7 @@ import httpx
 
 from winnow.addresses import ServerAddress, holds_secret, without_secrets
 from winnow.calls import get, is_callable, is_sendable
-from winnow.campaign import Campaign, Judge, Label
+from winnow.campaign import Campaign, Hub, Judge, Label
 from winnow.chat_server import opening_calls, served_model
 from winnow.commands.checks import Check, failed, ok, warning
 from winnow.commands.connections import Connection, airflow_json, find_connection
@@ -28,6 +28,8 @@ from winnow.ingest.values import Unreadable, read_json
 from winnow.label.vendors import connect
 from winnow.operate.alarms import cause_of
 from winnow.operate.telling import SETTING, recipients
+from winnow.publish.hub import address_of
+from winnow.text import plain_row
 
 NO_SUCH_BATCH = "0"
 """A ref that no vendor has: asking for it proves address and token and changes nothing."""
@@ -113,6 +115,41 @@ def server(campaign: Campaign, seconds: float) -> Check:
     if campaign.expand.model not in served:
         return failed(f"{place} does not serve {campaign.expand.model}", "correct expand.model")
     return ok(f"{place} serves {campaign.expand.model}")
+
+
+def hub(settings: Hub, seconds: float) -> Check:
+    """Whether the hub takes the connection's token, and has the repository or may make it."""
+    if find_spec("huggingface_hub") is None:
+        return failed("huggingface_hub is not installed here", "pip install 'winnow[hub]'")
+    conn_id = settings.connection
+    connection = _connection(conn_id, seconds)
+    if isinstance(connection, Check):
+        return connection
+    address = address_of(connection.host, connection.url, connection.password)
+    place, wrong = without_secrets(address.url), f"correct {conn_id}"
+    if holds_secret(address.url) or not is_callable(address.url):
+        return failed(f"the address in {conn_id} is no URL, or holds a password", wrong)
+    if not is_sendable(address.key):
+        return failed(f"{conn_id} has no token that a header carries", "put it into the password")
+    headers = {"Authorization": f"Bearer {address.key}"}
+    try:
+        who = get(f"{address.url}/api/whoami-v2", SHORT, headers)
+        if not who.is_success:
+            return failed(f"{place} answered HTTP {who.status_code} to the token", wrong)
+        name = str(read_json(who.content)["name"])
+        found = get(f"{address.url}/api/datasets/{settings.repo}", SHORT, headers)
+        is_public = found.is_success and read_json(found.content)["private"] is False
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return failed(f"{place}: {type(error).__name__}", f"start it, or {wrong}")
+    except (Unreadable, LookupError, TypeError):
+        return failed(f"{place} is no Hugging Face hub", wrong)
+    if is_public and settings.private:
+        return failed(
+            f"{settings.repo} is public, and publish.hub.private is true",
+            "make it private there, or set publish.hub.private to false",
+        )
+    has = "is there" if found.is_success else "is made by the first push"
+    return ok(f"{place} knows {plain_row(name)}; {settings.repo} {has}")
 
 
 def model(campaign: Campaign, folder: Path) -> Check:

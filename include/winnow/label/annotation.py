@@ -128,7 +128,7 @@ def read_annotation(raw: bytes, asked: Mapping[str, AskedTask]) -> Annotation:
                 "first": rating.b if swapped else rating.a,
                 "second": rating.a if swapped else rating.b,
             }
-            for dimension, rating in sorted(record.ratings.items())
+            for dimension, rating in sorted(record.by_dimension.items())
         ],
         rationale=None if record.rationale is None else plain_text(record.rationale),
         started_at=record.started_at,

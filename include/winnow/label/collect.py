@@ -9,7 +9,7 @@ compared in DuckDB: of a batch of any size a few thousand are held.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -56,15 +56,17 @@ class Delivery:
 
     Attributes:
         raw: Its bytes.
-        source: Vendor and container, `simulator/sim-1`.
+        source: Vendor and container, `simulator/sim-1`, after the name of one beside people.
         line: Its place in what the source sent, counted from 1.
         look: At which look it came; looks at a source count from 0.
+        account: Who beside people gave it, whose ids mean nothing to others; empty: people.
     """
 
     raw: bytes
     source: str
     line: int
     look: int
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def read_deliveries(
     tasks: Source,
     last_look: Mapping[str, int],
     folder: Path,
-    names_people: bool = True,
+    unnamed: Sequence[int] = (),
     taken: Source | None = None,
 ) -> Collection:
     """All annotations in `deliveries`, sorted by id and revision.
@@ -101,8 +103,8 @@ def read_deliveries(
         last_look: The number of the last whole look at each source that only shows what stands at
             the time: what an earlier look brought and this one did not was retracted.
         folder: For the result, and for what does not fit into memory.
-        names_people: False where one id on all answers of each round is nobody's: each is then of
-            an annotator of its own, of whom nothing is known.
+        unnamed: Rounds of vendors whose one id on all answers of each round is nobody's: each is
+            then of an annotator of its own, of whom nothing is known.
         taken: Annotations of other campaigns that come beside them: who judged a pair there gave a
             repeat here and no second vote.
 
@@ -119,9 +121,7 @@ def read_deliveries(
         connection.execute(_SQL["compared"])
         conflicting = _refused(connection, "conflicting")
         repeated = _refused(connection, "repeated")
-        ((n_kept, n_vanished, n_redelivered, is_one_id),) = connection.sql(
-            _SQL["counts"]
-        ).fetchall()
+        ((n_kept, n_vanished, n_redelivered),) = connection.sql(_SQL["counts"]).fetchall()
         # By their place; the same bytes of a source once.
         rejected = sorted([*rejected, *conflicting, *repeated], key=lambda r: (r.file, r.line))
         once: dict[tuple[str | None, bytes | None], Quarantined] = {}
@@ -135,8 +135,9 @@ def read_deliveries(
                 "kept. This is a fault of Winnow."
             )
         standing = connection.sql(_SQL["standing"])
-        own = _of_nobody if not names_people and is_one_id else None
-        standing_file = _written(standing, folder / "standing.parquet", own)
+        standing_file = _written(
+            standing, folder / "standing.parquet", _nobodys(connection, unnamed)
+        )
     with database({"standing": standing_file, "taken": taken}, NARROW) as connection:
         annotations = _written(
             connection.sql(_SQL["one_vote_each"]), folder / "annotations.parquet"
@@ -200,7 +201,9 @@ def _read(
 
 
 def _row(annotation: Any, delivery: Delivery) -> Row:
-    row = {name: getattr(annotation, name) for name in ANNOTATIONS.names}
+    row: dict[str, Any] = {name: getattr(annotation, name) for name in ANNOTATIONS.names}
+    if delivery.account:
+        _under_own_id(row, delivery.account)
     return row | {name: getattr(delivery, name) for name in ("source", "line", "look", "raw")}
 
 
@@ -216,14 +219,18 @@ def _told_apart(read: Path, file: Path) -> Path:
 
     def own(row: dict[str, Any]) -> None:
         if row["annotation_id"] in shared:
-            row["annotation_id"] = content_id("annotation", row["annotation_id"], row["task_id"])
-            if row["annotator"].startswith(UNKNOWN):
-                _of_nobody(row)
+            _under_own_id(row, row["task_id"])
 
     with pq.ParquetWriter(file, _READ) as writer:
         for rows in read_pieces(read, _AT_ONCE):
             writer.write(_changed(rows, _READ, own))
     return file
+
+
+def _under_own_id(row: dict[str, Any], beside: str) -> None:
+    row["annotation_id"] = content_id("annotation", row["annotation_id"], beside)
+    if row["annotator"].startswith(UNKNOWN):
+        _of_nobody(row)
 
 
 def _shared_ids(read: Path) -> set[str]:
@@ -233,6 +240,23 @@ def _shared_ids(read: Path) -> set[str]:
 
 def _of_nobody(row: dict[str, Any]) -> None:
     row["annotator"] = nobody(row["annotation_id"])
+
+
+def _nobodys(
+    connection: duckdb.DuckDBPyConnection, unnamed: Sequence[int]
+) -> Callable[[dict[str, Any]], None] | None:
+    """What takes the one id of a team off its answers; None where there is none."""
+    if not unnamed:
+        return None
+    found = connection.sql(_SQL["of_teams"], params={"unnamed": sorted(unnamed)})
+    pages = found.to_arrow_reader(_AT_ONCE)
+    tasks = Ids(name for page in pages for name in page["task_id"].to_pylist())
+
+    def change(row: dict[str, Any]) -> None:
+        if row["task_id"] in tasks:
+            _of_nobody(row)
+
+    return change
 
 
 def _changed(

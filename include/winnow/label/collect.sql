@@ -69,18 +69,25 @@ WHERE row_n IN (SELECT row_n FROM others WHERE NOT is_same) ORDER BY row_n
 SELECT raw, source, line, look, annotation_id FROM distinct_ones
 WHERE annotation_id IN (SELECT annotation_id FROM repeated) ORDER BY row_n
 
--- counts: kept, vanished and redelivered; whether each round's answers are under one id at most
+-- counts: kept, vanished and redelivered
 SELECT (SELECT count(*) FROM kept), (SELECT count(*) FROM vanished),
     (SELECT coalesce(sum(n - 1), 0)::BIGINT FROM told WHERE NOT differ)
-        + (SELECT count(*) FROM others WHERE is_same),
-    NOT EXISTS (
-        SELECT 1 FROM (
-            SELECT task_id, annotator FROM kept UNION ALL SELECT task_id, annotator FROM vanished
-        ) JOIN (SELECT task_id, any_value(round) AS round FROM tasks GROUP BY task_id)
-            USING (task_id)
-        WHERE NOT starts_with(annotator, 'unknown-')
-        GROUP BY round HAVING count(DISTINCT annotator) > 1
-    )
+        + (SELECT count(*) FROM others WHERE is_same)
+
+-- of_teams: tasks of a vendor that names nobody, each of whose rounds has one id on its answers
+-- Rounds 0 and 1 are at one vendor, each other at its own.
+WITH party AS (
+    SELECT task_id, any_value(round) AS round, greatest(any_value(round), 1) AS party
+    FROM tasks GROUP BY task_id HAVING list_contains($unnamed, any_value(round))
+),
+named AS (
+    SELECT party FROM (
+        SELECT task_id, annotator FROM kept UNION ALL SELECT task_id, annotator FROM vanished
+    ) JOIN party USING (task_id)
+    WHERE NOT starts_with(annotator, 'unknown-')
+    GROUP BY party, round HAVING count(DISTINCT annotator) > 1
+)
+SELECT task_id FROM party WHERE party NOT IN (FROM named)
 
 -- standing: the annotations
 SELECT * EXCLUDE (source, line, look, raw, row_n) FROM kept

@@ -8,9 +8,10 @@ Views beside the tables:
     judged    of those, what is no skip
     votes     of those, comparisons: what preferences are made of
     verdicts  what models said of comparisons, skips left out
-    first_votes   pair, annotator and what was preferred of those that were asked whatever others
-              said: no third vote, which is asked because two differ and would make people look as
-              if they agreed less
+    first_votes   row, pair, annotator and what was preferred of those that were asked whatever was
+              said: no third vote, which is asked because two differ, and no second vote that is
+              asked because the model expects that; either would make people look as if they
+              agreed less
     sided     each two of these on one pair, by two people who both name a side, from either's end
     judged_pairs  the comparisons that have a vote, in their order, numbered from 0 by `n`
     paid          what the annotations of each pair cost, micro-dollars
@@ -54,12 +55,15 @@ CREATE TEMP VIEW judged AS SELECT * FROM answers WHERE preferred IS NOT NULL;
 CREATE TEMP VIEW votes AS SELECT * FROM judged WHERE kind = 'comparison';
 CREATE TEMP VIEW verdicts AS SELECT * FROM standing
     WHERE model IS NOT NULL AND kind = 'comparison' AND preferred IS NOT NULL;
-CREATE TEMP TABLE later_votes AS SELECT votes.row_n FROM votes
-    LEFT JOIN (SELECT task_id, any_value(repetition) AS asked FROM tasks GROUP BY task_id)
-    USING (task_id) QUALIFY rank() OVER (PARTITION BY pair_id ORDER BY coalesce(asked, 0)) > 2;
+CREATE TEMP TABLE of_difficulty (by_disagreement BOOLEAN);
+CREATE TEMP TABLE later_votes AS SELECT votes.row_n FROM votes LEFT JOIN (
+        SELECT task_id, any_value(repetition) AS asked, any_value(by_disagreement) AS sought
+        FROM (FROM tasks UNION ALL BY NAME FROM of_difficulty) GROUP BY task_id
+    ) USING (task_id)
+    QUALIFY rank() OVER (PARTITION BY pair_id ORDER BY coalesce(asked, 0)) > 2 OR sought;
 CREATE TEMP VIEW first_votes AS
-    SELECT pair_id, annotator, preferred FROM votes ANTI JOIN later_votes USING (row_n);
-CREATE TEMP VIEW sided AS SELECT one.annotator, other.annotator AS other,
+    SELECT row_n, pair_id, annotator, preferred FROM votes ANTI JOIN later_votes USING (row_n);
+CREATE TEMP VIEW sided AS SELECT one.row_n, one.annotator, other.annotator AS other,
         one.preferred = other.preferred AS agreed
     FROM first_votes AS one JOIN first_votes AS other
         ON one.pair_id = other.pair_id AND one.annotator <> other.annotator

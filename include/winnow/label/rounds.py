@@ -22,7 +22,7 @@ from winnow.campaign import Label
 from winnow.ids import task_id
 from winnow.label.aggregation.votes import by_pair, votes_of
 from winnow.label.database import NARROW, opened
-from winnow.pieces import read_pieces
+from winnow.pieces import fitted, read_pieces
 from winnow.records import ASKED, RANKING_ASKED
 from winnow.sql import Source
 
@@ -67,7 +67,9 @@ def follow_up(
         for page in read_pieces(asked, _PAGE) if len(some) else ():
             start, end = end, end + len(page)
             first, last = np.searchsorted(row_t, [start, end])
-            rows = pa.Table.from_batches([page]).take(pa.array(row_t[first:last] - start))
+            schema = RANKING_ASKED if "shown" in page.schema.names else ASKED
+            rows = pa.Table.from_batches([fitted(page, schema)])
+            rows = rows.take(pa.array(row_t[first:last] - start))
             if len(rows):
                 yield from _numbered(rows, numbers.slice(first, last - first), round).to_batches()
 
@@ -83,8 +85,7 @@ def _numbered(rows: pa.Table, numbers: pa.ChunkedArray, round: int) -> pa.Table:
         "vendor_ref": [None] * len(rows),
         "submitted_at": [None] * len(rows),
     }
-    schema = RANKING_ASKED if "shown" in rows.column_names else ASKED
-    return pa.table([changed.get(name, rows[name]) for name in schema.names], schema=schema)
+    return pa.table([changed.get(n, rows[n]) for n in rows.column_names], schema=rows.schema)
 
 
 _PAGE = 2_000

@@ -31,6 +31,7 @@ from winnow.ids import content_id, seed_from, task_id
 from winnow.ingest.pairs import as_seen
 from winnow.label.definitions import ROLE as TOOLS
 from winnow.label.definitions import told_tools
+from winnow.label.second_votes import even_share, second_vote_chances
 from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold, places_of_pairs
 from winnow.label.vendor import Message, RankedResponse, RankingRequest, TaskRequest
@@ -49,7 +50,8 @@ class Task:
 
     `repetition` counts the tasks of a pair from 0; `expected` is the better side of a gold pair;
     `swapped` says that side A shows the pair's second response; `taken_from` is the campaign that
-    bought the task, where this one did not.
+    bought the task, where this one did not; `by_disagreement` says of a second vote that it is
+    asked because the model expects people to differ.
     """
 
     task_id: str
@@ -67,6 +69,7 @@ class Task:
     vendor_ref: str | None = None
     submitted_at: datetime | None = None
     taken_from: str | None = None
+    by_disagreement: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ _PLACED = pa.schema(
         ("repetition", pa.int32()),
         ("swapped", pa.bool_()),
         ("repeats", pa.string()),
+        ("by_disagreement", pa.bool_()),
         ("shown_n", pa.int64()),
     ]
 )
@@ -213,7 +217,13 @@ def draft_tasks(
         draw = seed_from("gold", seed, sorted(ids))
         del ids
         pairs = shown.written().sort_by("place_n")
-        wants = [_wants_votes(name.as_py(), held, label, seed) for name in pairs["pair_id"]]
+        chances = second_vote_chances(pairs["p_first"].to_numpy(), label)
+        pairs = pairs.append_column("second_vote", pa.array(chances))
+        wants = [
+            _wants_votes(pair, held, label, seed)
+            for page in pairs.select(["pair_id", "second_vote"]).to_batches(_SLICE)
+            for pair in page.to_pylist()
+        ]
         pairs = pairs.filter(pa.array(wants, pa.bool_()))
         # A product such as 0.07 * 100 lies a hair above the whole number that it means.
         n_gold = math.ceil(round(label.gold_share * len(pairs), 9))
@@ -235,7 +245,8 @@ def draft_tasks(
 
 def tasks_of(asked: Iterable[Row]) -> list[Task]:
     """The tasks in rows of `records.ASKED` or `records.TASKS`."""
-    return [Task(**{name: row[name] for name in TASKS.names}) for row in asked]
+    # Of an earlier version the last columns may be missing.
+    return [Task(**{n: row[n] for n in TASKS.names if n in row}) for row in asked]
 
 
 def requests_of(asked: Iterable[Row], instructions: str) -> list[TaskRequest]:
@@ -274,6 +285,8 @@ def messages_of(turns: Iterable[Row], tools: str | None = None) -> tuple[Message
 def rubric_version(label: Label) -> str:
     """The campaign's rubric version, "+", and 8 digits that change with what it says and asks."""
     asks: list[Any] = [label.instructions, label.rated_dimensions]
+    if label.choice_dimensions:
+        asks.append({"choices": label.choice_dimensions})
     if label.task == "ranking":
         asks.append(label.task)
     if label.asked_judge is not None:
@@ -285,8 +298,9 @@ def rubric_version(label: Label) -> str:
 def _judged_prices(pairs: pa.Table, label: Label, judge: Judge) -> Iterator[int]:
     """What each pair costs at most, by the lengths of all that the judge reads."""
     asks = frame_bytes(label.instructions, judge)
-    for pair in pairs.select(["first", "second", "messages"]).to_pylist():
-        texts = (pair["first"], pair["second"], *(turn["content"] for turn in pair["messages"]))
+    for pair in pairs.select(["first", "second", "dimension", "messages"]).to_pylist():
+        texts = [pair["first"], pair["second"], 2 * pair["dimension"]]
+        texts += [turn["content"] for turn in pair["messages"]]
         yield label.price_of(asks + sum(len(text.encode()) for text in texts))
 
 
@@ -301,20 +315,24 @@ def _starts_swapped(name: str, seed: int) -> bool:
 
 
 def _missing_votes(
-    name: str, held: Mapping[str, Held], label: Label, seed: int
+    name: str, held: Mapping[str, Held], label: Label, seed: int, chance: float
 ) -> list[tuple[int, bool]]:
-    """Repetition and sides of each vote that the pair still needs; swapped from vote to vote."""
+    """Repetition and sides of each vote that the pair still needs; swapped from vote to vote.
+
+    `chance` is that of a second one.
+    """
     before = held.get(name, _NOTHING)
-    wanted = 2 if uniform("second_vote", seed, name) < label.second_vote_share else 1
+    wanted = 2 if uniform("second_vote", seed, name) < chance else 1
     if before.contested and label.third_votes:
         wanted = before.n + 1
     first = not before.last_swapped if before.n else _starts_swapped(name, seed)
     return [(n, first != ((n - before.n) % 2 == 1)) for n in range(before.n, wanted)]
 
 
-def _wants_votes(name: str, held: Mapping[str, Held], label: Label, seed: int) -> bool:
+def _wants_votes(pair: Row, held: Mapping[str, Held], label: Label, seed: int) -> bool:
     # A pair without a vote wants one whatever is drawn.
-    return name not in held or bool(_missing_votes(name, held, label, seed))
+    name = pair["pair_id"]
+    return name not in held or bool(_missing_votes(name, held, label, seed, pair["second_vote"]))
 
 
 def _vote_tasks(
@@ -337,9 +355,13 @@ def _votes(
     # A repeat is the same annotator's again, of a vote that was bought here.
     is_repeated = name not in held and uniform("repeat", seed, name) < label.repeat_share
     votes = []
-    for n, (repetition, swapped) in enumerate(_missing_votes(name, held, label, seed)):
+    missing = _missing_votes(name, held, label, seed, pair["second_vote"])
+    for n, (repetition, swapped) in enumerate(missing):
         at = place / 2.0 if is_repeated and n == 0 else (place + n / 2.0) % 1.0
-        votes.append(_placed(at, pair, "comparison", repetition, swapped, label))
+        drawn = uniform("second_vote", seed, name)
+        sought = repetition == 1 and even_share(label) <= drawn < pair["second_vote"]
+        vote = _placed(at, pair, "comparison", repetition, swapped, label)
+        votes.append({**vote, "by_disagreement": sought or None})
     yield from votes
     if is_repeated:
         # Half a batch after its first vote.

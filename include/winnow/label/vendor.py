@@ -96,11 +96,12 @@ class VendorAccount:
 class BatchTerms:
     """What holds for all tasks of a batch, given when its container is made.
 
-    `dimensions` are rated 1 to 5 for each side, none asks for the choice alone. No answer is wanted
-    after `deadline`. `session_minutes` is how long one person should work at a stretch; a vendor
-    that cannot limit it ignores it. `mark` stays with a container that is made under these terms,
-    and tells it from any other. `judge` says how a model is asked, where one is, and
-    `budget` what the batch may be charged at most, micro-dollars; None: what its tasks cost.
+    `dimensions` are rated 1 to 5 for each side, those in `choices` are choices of a side or none;
+    without any the choice alone is asked. No answer is wanted after `deadline`. `session_minutes`
+    is how long one person should work at a stretch; a vendor that cannot limit it ignores it.
+    `mark` stays with a container that is made under these terms, and tells it from any other.
+    `judge` says how a model is asked, where one is, and `budget` what the batch may be charged at
+    most, micro-dollars; None: what its tasks cost.
     """
 
     instructions: str
@@ -111,6 +112,7 @@ class BatchTerms:
     mark: str = ""
     judge: Judge | None = None
     budget: int | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,11 @@ class TaskRequest:
     rubric_version: str
     price: int
     repeats: str | None = None
+
+    @property
+    def asked(self) -> str:
+        """The instructions with the dimension that the choice is about."""
+        return f"{self.instructions}\nJudge by: {self.dimension}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,13 +337,25 @@ class Rating(BaseModel):
     b: Grade
 
 
+Side = Literal["a", "b", "tie"]
+SIDES: Sequence[Side] = get_args(Side)
+"""What a dimension is answered with where it is asked as a choice."""
+_CHOSEN: Mapping[Side, Rating] = {
+    "a": Rating(a=5, b=1),
+    "b": Rating(a=1, b=5),
+    "tie": Rating(a=3, b=3),
+}
+"""A choice on a dimension, as the rating that it is kept as: as far apart as two sides can be."""
+
+
 class DeliveredAnnotation(BaseModel):
     """The shape to which an adapter brings a vendor's record; fields beyond it are ignored.
 
-    `choice` speaks of the sides as shown. An edit comes as a higher `revision` of the same
-    `annotation_id`, a retraction as a revision with that status. What means the same is the same:
-    an id may be a number, a number text, a choice "A"; a time without a zone is in UTC. Without an
-    `annotator` it is an answer of somebody unknown.
+    `choice` speaks of the sides as shown, and so do `ratings` and `dimension_choices`, by
+    dimension. An edit comes as a higher `revision` of the same `annotation_id`, a retraction as a
+    revision with that status. What means the same is the same: an id may be a number, a number
+    text, a choice "A"; a time without a zone is in UTC. Without an `annotator` it is an answer of
+    somebody unknown.
 
     With a `model` it is the vote of a model and not of a person. `log_odds` are then those that
     side a, as shown, is better; `order_effect` how much of the log-odds of one order was for the
@@ -353,6 +372,9 @@ class DeliveredAnnotation(BaseModel):
     choice: Annotated[str, BeforeValidator(_choice)]
     strength: Whole | None = Field(None, ge=0, le=3)
     ratings: dict[str, Rating] = Field(default_factory=dict, max_length=20)
+    dimension_choices: dict[str, Annotated[Side, BeforeValidator(_choice)]] = Field(
+        default_factory=dict, max_length=20
+    )
     rationale: str | None = Field(None, max_length=20_000)
     started_at: Time | None = None
     finished_at: Time | None = None
@@ -376,6 +398,12 @@ class DeliveredAnnotation(BaseModel):
         if annotation.choice not in get_args(Choice):
             raise Unreadable("unknown_choice", f"known are {', '.join(get_args(Choice))}")
         return annotation
+
+    @property
+    def by_dimension(self) -> dict[str, Rating]:
+        """What it says of each dimension, a choice as the rating that stands for it."""
+        chosen = self.dimension_choices.items()
+        return {**self.ratings, **{name: _CHOSEN[side] for name, side in chosen}}
 
     @classmethod
     def _read(cls, record: Any) -> Self:

@@ -16,7 +16,7 @@ from winnow.publish.report import TEMPLATES
 from winnow.publish.report.labels import UNKNOWN_PEOPLE, certainty_told
 from winnow.publish.shards import configs, told_features
 from winnow.publish.versions import Version
-from winnow.publish.views import LISTWISE, VIEWS
+from winnow.publish.views import OPTIONAL, VIEWS
 from winnow.text import plain_text
 
 _MARKS = str.maketrans(
@@ -33,6 +33,9 @@ _ABOUT = {
     "prompts": "the prompts alone, labelled or not",
     "annotations": "every judgement, ties and skips too; `model` is set where no person judged",
     "sharegpt": "the `dpo` pairs for LLaMA-Factory, those whose turns alternate",
+    "dimensions": "a row for each dimension of a pair on which people prefer a side, which is "
+    "`chosen` there; filter by `dimension`",
+    "consistent": "the `dpo` pairs on which no dimension prefers what is rejected",
     "listwise": "a row a ranking: its responses, best first, with `ranks` and `rewards` (logits)",
 }
 
@@ -58,7 +61,7 @@ def dataset_card(version: Version, campaign: Campaign, vendor_note: str) -> str:
         views=[
             (view, Markup(_ABOUT.get(view, "")))
             for view in VIEWS
-            if view != LISTWISE or version.n_rows(view)
+            if view not in OPTIONAL or version.n_rows(view)
         ],
         figures={n: _plain(n, value) for n, value in version.figures.items() if n != "judges"},
         judges=version.figures.get("judges") or [],

@@ -324,9 +324,11 @@ def _task(task: Row, pair: PairStory) -> Iterator[tuple[str, Any]]:
     if not votes:
         yield "  vote", "none: unanswered, or refused (see winnow quarantine)"
     for row in votes:
+        model = row.get("model")
+        who = f"model {_cut(model)}" if model else f"annotator {row['annotator']}"
         yield (
-            "  vote",
-            f"{row['preferred'] or 'skipped'} by annotator {row['annotator']}, {row['status']}, "
+            "  verdict" if model else "  vote",
+            f"{row['preferred'] or 'skipped'} by {who}, {row['status']}, "
             f"{_figure(row['active_seconds'])} s, ${row['price'] / MICROS:.2f}, "
             f"annotation {row['annotation_id']}",
         )

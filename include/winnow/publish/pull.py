@@ -16,16 +16,30 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from winnow.batch import Artifact
 from winnow.errors import Corrupt, Fatal, Retryable
 from winnow.ids import file_digest
-from winnow.lake import Lake
 from winnow.lake.folder import sync
 from winnow.publish.versions import Version
 
 MANIFEST = "manifest.json"
 _AT_ONCE = 4
+
+
+class Source(Protocol):
+    """What is pulled from: a lake, or what reads like one."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for people."""
+
+    def read(self, path: str) -> bytes:
+        """An object's bytes; raises as `Lake.read`."""
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """An object's bytes piece by piece; raises as `Lake.read`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ class Pulled:
 
 
 def pull(
-    lake: Lake, version: Version, out: Path, tell: Callable[[], None] = lambda: None
+    lake: Source, version: Version, out: Path, tell: Callable[[], None] = lambda: None
 ) -> Pulled:
     """Bring `version` into the folder `out`; returns at once where it is there already.
 
@@ -70,7 +84,7 @@ def pull(
     return Pulled(out, len(version.files), n_bytes, n_fetched)
 
 
-def _manifest(lake: Lake, version: Version) -> bytes:
+def _manifest(lake: Source, version: Version) -> bytes:
     """The manifest as stored, checked to be of `version` and to name only files below a folder."""
     path = f"datasets/{version.dataset}/versions/{version.name}.json"
     stored = lake.read(path)
@@ -104,7 +118,7 @@ def _is_there(out: Path, version: Version, manifest: bytes) -> bool:
     return True
 
 
-def _fetch_all(lake: Lake, version: Version, folder: Path, tell: Callable[[], None]) -> int:
+def _fetch_all(lake: Source, version: Version, folder: Path, tell: Callable[[], None]) -> int:
     """Bring every file into `folder`; how many were fetched now."""
 
     def bring(name: str) -> bool:
@@ -139,7 +153,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def fetch(lake: Lake, artifact: Artifact, target: Path) -> None:
+def fetch(lake: Source, artifact: Artifact, target: Path) -> None:
     """Write the artifact's bytes to `target`, which appears whole and checked or not at all.
 
     Raises:

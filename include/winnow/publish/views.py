@@ -7,6 +7,9 @@
     annotations  every judgement, ties, skips and repeats too; annotators as salted hashes, and
                  `model` where a model judged and no person
     sharegpt     the pairs of `dpo` as LLaMA-Factory reads them, which takes neither of the others
+    dimensions   where dimensions were asked beside the choice: a row for each of a pair on which
+                 people prefer a side, which is `chosen` here; pick one by `dimension`
+    consistent   of `dpo` the pairs on which no such dimension prefers what is rejected
     listwise     where rankings were bought: their responses with ranks and rewards (InfoNCA, LiPO)
 
 Texts are conversations: `prompt` is the list of turns, `chosen` and `rejected` hold the
@@ -49,6 +52,14 @@ def _texts(*names: str) -> list[tuple[str, pa.DataType]]:
 
 _ASKED = [("prompt", MESSAGES), *_texts("tools")]
 _TRACE = _texts("prompt_id", "pair_id", "batch")
+_SAID = pa.struct(
+    [
+        *_texts("dimension", "preferred"),
+        *((name, pa.int32()) for name in ("chosen_votes", "rejected_votes", "ties")),
+    ]
+)
+"""What people said of a pair on a dimension: `preferred` is chosen, rejected or tie, as more than
+half of them have it."""
 _PREFERENCE = [
     ("prompt", MESSAGES),
     ("chosen", MESSAGES),
@@ -63,7 +74,20 @@ _PREFERENCE = [
     ("info_gain", pa.float64()),
     ("propensity", pa.float64()),
     ("cost_usd", pa.float64()),
+    ("dimensions", pa.list_(_SAID)),
+    ("conflict", pa.bool_()),
     *_texts("chosen_id", "rejected_id"),
+    *_TRACE,
+]
+_DIMENSIONS = [
+    ("prompt", MESSAGES),
+    ("chosen", MESSAGES),
+    ("rejected", MESSAGES),
+    *_texts("tools", "dimension"),
+    ("votes", pa.int32()),
+    ("agreement", pa.float64()),
+    ("lead", pa.float64()),
+    *_texts("language", "kind", "strategy", "chosen_id", "rejected_id"),
     *_TRACE,
 ]
 _KTO = [
@@ -103,6 +127,8 @@ _LISTWISE = [
 ]
 LISTWISE = "listwise"
 """The view that only batches of rankings have."""
+OPTIONAL = ("dimensions", "consistent", LISTWISE)
+"""Views that are told of only where they have rows."""
 VIEWS = {
     "reward": pa.schema(_PREFERENCE),
     "dpo": pa.schema(_PREFERENCE),
@@ -110,6 +136,8 @@ VIEWS = {
     "prompts": pa.schema([*_ASKED, *_texts("dimension", "language", "prompt_id", "batch")]),
     "annotations": pa.schema(_ANNOTATIONS),
     "sharegpt": pa.schema([*SHAREGPT, *_TRACE]),
+    "dimensions": pa.schema(_DIMENSIONS),
+    "consistent": pa.schema(_PREFERENCE),
     LISTWISE: pa.schema(_LISTWISE),
 }
 """Schema of each view; the first one is what a dataset loads by default."""
@@ -122,15 +150,24 @@ BLOCK = 2_000
 batch. A view's rows come block after block."""
 
 _SQL = statements(__file__)
+_CONSISTENT = "(FROM certain WHERE NOT conflict)"
+
+
+def _judged(pairs: str) -> str:
+    return _SQL["judged"].format(rows=_SQL["pairs"].format(pairs=pairs))
+
+
 BLOCK_OF = _SQL["block"]
 """SQL: the prompts of a block and their texts, which each view's query goes on with."""
 QUERIES = {
-    "reward": (_SQL["pairs"].format(pairs="decided"), "n"),
-    "dpo": (_SQL["pairs"].format(pairs="certain"), "n"),
+    "reward": (_judged("decided"), "n"),
+    "dpo": (_judged("certain"), "n"),
     "kto": (_SQL["kto"], "response_id"),
     "prompts": (_SQL["prompts"], "q"),
     "annotations": (_SQL["annotations"], "annotation_id, revision"),
     "sharegpt": (_SQL["sharegpt"], "n"),
+    "dimensions": (_SQL["pairs"].format(pairs="by_dimension"), "n, dimension"),
+    "consistent": (_judged(_CONSISTENT), "n"),
     LISTWISE: (_SQL["listwise"], "q"),
 }
 """What each view selects of a block of prompts, and its order in there."""
@@ -142,6 +179,8 @@ _USED = {
     "prompts": "asked",
     "annotations": "answered",
     "sharegpt": "certain JOIN asked AS turns USING (q) WHERE alternates",
+    "dimensions": "by_dimension",
+    "consistent": _CONSISTENT,
 }
 """Where each view's prompts are found without its texts."""
 
@@ -150,16 +189,25 @@ def prepare(labelled: Labelled, min_p_chosen: float) -> None:
     """Make what the views are read from; certain is P(chosen is better) >= `min_p_chosen`."""
     database = labelled.database
     database.register("given_places", pa.Table.from_batches(_places(labelled), _PLACES))
-    for name in ("macros", "asked", "decided", "no_singles"):
+    for name in ("macros", "asked", "rated"):
+        database.execute(_SQL[name])
+    if labelled.rows("FROM rated LIMIT 1"):
+        _in_slices(labelled, "judged_dimensions", "told_pairs")
+    for name in ("by_dimension", "decided", "no_singles"):
         database.execute(_SQL[name])
     if labelled.has_lists:
         database.execute(_SQL["listed"])
     _deal_texts(database)
     for name in ("certain", "expected"):
         database.execute(_SQL[name], {"certain": min_p_chosen})
-    for start in range(0, _n_prompts(labelled), SLICE):
-        database.execute(_SQL["singles"], {"start": start, "end": start + SLICE})
+    _in_slices(labelled, "singles")
     database.execute(_SQL["answered"])
+
+
+def _in_slices(labelled: Labelled, *names: str) -> None:
+    for start in range(0, _n_prompts(labelled), SLICE):
+        for name in names:
+            labelled.database.execute(_SQL[name], {"start": start, "end": start + SLICE})
 
 
 def _deal_texts(database: duckdb.DuckDBPyConnection) -> None:

@@ -34,19 +34,65 @@ FROM read_parquet('{files}/*/*.parquet', hive_partitioning = true, hive_types = 
 CREATE OR REPLACE TEMP VIEW texts AS
 SELECT ''::VARCHAR AS response_id, ''::VARCHAR AS message, 0::BIGINT AS block WHERE false
 
+-- rated: votes with what they say on dimensions that were asked beside the choice
+CREATE OR REPLACE TEMP TABLE rated AS
+SELECT q, c.row_n AS n, pair_id, ratings FROM votes JOIN comparisons AS c USING (pair_id)
+JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = c.prompt_id
+WHERE len(ratings) > 0 ORDER BY q;
+CREATE OR REPLACE TEMP TABLE judged_dimensions (q BIGINT, n BIGINT, pair_id VARCHAR,
+    dimension VARCHAR, n_votes INTEGER, for_first INTEGER, for_second INTEGER, lead DOUBLE,
+    preferred VARCHAR);
+CREATE OR REPLACE TEMP TABLE told_pairs
+    (q BIGINT, pair_id VARCHAR, has_first BOOLEAN, has_second BOOLEAN, told STRUCT(dimension VARCHAR,
+        preferred VARCHAR, "first" INTEGER, "second" INTEGER, ties INTEGER)[])
+
+-- judged_dimensions: what people say of a pair on each of them, slice by slice
+INSERT INTO judged_dimensions
+SELECT *, CASE WHEN 2 * for_first > n_votes THEN 'first' WHEN 2 * for_second > n_votes THEN 'second'
+    ELSE 'tie' END
+FROM (
+    SELECT q, n, pair_id, rating.dimension, count(*) AS n_votes,
+        count(*) FILTER (rating.first > rating.second) AS for_first,
+        count(*) FILTER (rating.first < rating.second) AS for_second,
+        sum(rating.first::INTEGER - rating.second) / count(*)
+    FROM (
+        SELECT * EXCLUDE (ratings), unnest(ratings) AS rating FROM rated
+        WHERE q >= $start AND q < $end
+    ) GROUP BY ALL
+) ORDER BY q
+
+-- told_pairs: the same as a row a pair
+INSERT INTO told_pairs
+SELECT q, pair_id, bool_or(preferred = 'first'), bool_or(preferred = 'second'), list({
+        'dimension': dimension, 'preferred': preferred, 'first': for_first, 'second': for_second,
+        'ties': n_votes - for_first - for_second
+    } ORDER BY dimension)
+FROM judged_dimensions WHERE q >= $start AND q < $end GROUP BY q, pair_id ORDER BY q
+
+-- by_dimension: a row for each of them on which people prefer a side, whatever they chose
+CREATE OR REPLACE TEMP VIEW by_dimension AS
+SELECT q, n, pair_id, c.prompt_id, d.dimension, n_votes AS votes, abs(lead) AS lead,
+    greatest(for_first, for_second) / n_votes AS agreement,
+    CASE preferred WHEN 'first' THEN first_id ELSE second_id END AS chosen_id,
+    CASE preferred WHEN 'first' THEN second_id ELSE first_id END AS rejected_id,
+    kind, strategy
+FROM judged_dimensions AS d JOIN comparisons AS c USING (pair_id) WHERE preferred <> 'tie'
+
 -- decided: pairs whose votes name a side
 CREATE OR REPLACE TEMP TABLE decided AS
 SELECT q, p.row_n AS n, p.pair_id, p.prompt_id, p.votes, p.agreement,
     p.cost / 1_000_000 AS cost_usd, chosen_id, rejected_id, p_chosen,
     greatest(0.0, ln(p_chosen / (1.0 - p_chosen))) AS margin,
     greatest(0.0, 2.0 * p_chosen - 1.0) AS weight,
-    c.dimension, c.kind, c.strategy, c.info_gain, c.propensity
+    c.dimension, c.kind, c.strategy, c.info_gain, c.propensity,
+    p.preferred, CASE p.preferred WHEN 'first' THEN has_second ELSE has_first END AS conflict
 FROM (
     SELECT *, CASE WHEN preferred = 'first' THEN first_id ELSE second_id END AS chosen_id,
         CASE WHEN preferred = 'first' THEN second_id ELSE first_id END AS rejected_id,
         CASE WHEN preferred = 'first' THEN p_preferred ELSE 1.0 - p_preferred END AS p_chosen
     FROM preferences WHERE preferred IN ('first', 'second')
 ) AS p JOIN comparisons AS c USING (pair_id)
+LEFT JOIN (SELECT pair_id, has_first, has_second FROM told_pairs) AS told USING (pair_id)
 JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = p.prompt_id ORDER BY q
 
 -- certain: those of them that are sure enough
@@ -62,7 +108,7 @@ WITH sided AS (
     FROM preferences WHERE preferred IN ('first', 'second')
 ),
 sure AS (
-    SELECT prompt_id, first_id, second_id, CASE preferred WHEN 'first' THEN 1 ELSE -1 END
+    SELECT pair_id, preferred, prompt_id, first_id, second_id, CASE preferred WHEN 'first' THEN 1 ELSE -1 END
         * greatest(0.0, ln(p_chosen / (1.0 - p_chosen))) AS favour
     FROM sided WHERE p_chosen >= $certain
 ),
@@ -80,7 +126,14 @@ SELECT
     (SELECT count(*) FROM annotations WHERE kind IS DISTINCT FROM 'gold') AS annotations,
     (SELECT count(*) FROM sure WHERE prompt_id IN (
         SELECT prompt_id FROM prompts WHERE alternates(messages)
-    )) AS sharegpt
+    )) AS sharegpt,
+    (SELECT count(*) FROM judged_dimensions WHERE preferred <> 'tie') AS dimensions,
+    (SELECT count(*) FROM sure WHERE EXISTS (
+        FROM judged_dimensions AS d WHERE d.pair_id = sure.pair_id
+    ) AND NOT EXISTS (
+        FROM judged_dimensions AS d
+        WHERE d.pair_id = sure.pair_id AND d.preferred NOT IN ('tie', sure.preferred)
+    )) AS consistent
 
 -- no_singles
 CREATE OR REPLACE TEMP TABLE singles
@@ -119,6 +172,19 @@ SELECT block.messages AS prompt, said(better.message) AS chosen,
 FROM {pairs} AS pairs JOIN block USING (q) JOIN told AS better ON better.response_id = chosen_id
 JOIN told AS worse ON worse.response_id = rejected_id
 WHERE pairs.q >= $start AND pairs.q < $end
+
+-- judged: rows of pairs, in braces, with what was said of their dimensions
+SELECT pairs.*, list_transform(told, lambda each: {{
+        'dimension': each.dimension,
+        'preferred': CASE each.preferred WHEN 'tie' THEN 'tie' WHEN pairs.preferred THEN 'chosen'
+            ELSE 'rejected' END,
+        'chosen_votes': CASE pairs.preferred WHEN 'first' THEN each.first ELSE each.second END,
+        'rejected_votes': CASE pairs.preferred WHEN 'first' THEN each.second ELSE each.first END,
+        'ties': each.ties
+    }}) AS dimensions
+FROM ({rows}) AS pairs LEFT JOIN (
+    SELECT pair_id, told FROM told_pairs WHERE q >= $start AND q < $end
+) AS told USING (pair_id)
 
 -- kto: in the order of response_id
 SELECT block.messages AS prompt, said(message) AS completion,

@@ -102,7 +102,7 @@ def policy_covariance(draws_sm: FloatArray, kappa: float) -> FloatArray:
     return cov_mm
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _root_and_noise(
     key: Hashable, dimension: str, n_draws: int, seed: int
 ) -> tuple[FloatArray, FloatArray]:

@@ -2,15 +2,14 @@
 
 People's pairs are chosen first, by the night, as if nobody else could be asked. Then, pool by pool:
 
-- Pairs on which two dimensions disagree go to the experts instead, as far as their share goes.
-  What was drawn to explore stays with people: it measures the model by what they say.
+- Pairs on which two dimensions more likely than not disagree (`Choice.p_conflict`) go to the
+  experts instead, as far as their share goes. What was drawn to explore stays with people: it
+  measures the model by what they say.
 - What people are asked to explore all judges are asked too: what they are worth is learnt there.
 - A judge that is heard (`winnow.reward.judges`) is asked further pairs, those whose answer lowers
   most, for its price, what people's answers leave uncertain and the policy cares for
   (`winnow.select.asking`).
-- One that is not heard yet is asked what people are asked, until it gave `TRIAL` verdicts. One that
-  told nothing by then keeps to the pairs that explore: should it come to be worth something, it is
-  heard again.
+- One that is not heard keeps to these pairs, by which it may come to be heard.
 
 Always holds: judges cost no more than their share of what people's answers cost so far; the choice
 depends on the pools in their order alone; a pair is asked of a source once.
@@ -36,8 +35,10 @@ from winnow.select.packing import packed_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import FOR_JUDGE, Choice, Rules
 
-TRIAL = 0
-"""Verdicts after which a judge that is not heard is asked what explores alone."""
+EXPERTS_FROM = 0.5
+"""Chance that two dimensions disagree above which a pair is one for experts. Lower, their share
+fills with pairs that are merely uncertain: of those above 0.3 on planted data 0.71 were at odds, of
+those above 0.5 0.84 (docs/choosing_pairs.md, "Several objectives")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ class BesidePeople:
     def _person(self, choice: Choice) -> str:
         """Who of people is asked: the experts of a conflict, as far as their share goes."""
         self.n_pairs += 1
-        if self.experts is None or not choice.conflict or choice.arm == "explore":
+        is_split = choice.p_conflict is not None and choice.p_conflict > EXPERTS_FROM
+        if self.experts is None or not is_split or choice.arm == "explore":
             return PEOPLE
         if self.n_expert + 1 > self.prices.expert_share * self.n_pairs:
             return PEOPLE
@@ -119,13 +121,11 @@ class BesidePeople:
     def _beside(self, pool: Pool, asked: Sequence[Choice]) -> list[Asked]:
         """What judges are asked of a pool."""
         budget, teachers = self.left, self.teachers.get(pool.asked or OVERALL)
-        known = {judge.name: judge for judge in teachers.judges} if teachers else {}
         heard = {judge.name for judge in teachers.joint.judges} if teachers else set()
         chosen: list[Asked] = []
         for model, price in sorted(self.prices.judges.items()):
-            is_tried = model not in heard and (model not in known or known[model].n < TRIAL)
             for each in asked:
-                if (each.arm == "explore" or is_tried) and price <= budget:
+                if each.arm == "explore" and price <= budget:
                     chosen.append(Asked(model, each.i, each.j, 0.0, price))
                     budget -= price
         heard &= self.prices.judges.keys()
@@ -172,6 +172,7 @@ class BesidePeople:
             fisher=0.0,
             fishers=(),
             p_first=float(preference_by_mixture(mean_2[0] - mean_2[1], sd)),
+            p_conflict=None,
             conflict=False,
             sources=(name,),
         )

@@ -8,8 +8,8 @@ Shapes: k dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Iterable, Sequence
+from itertools import combinations, compress
 from math import erf, exp, pi, sqrt
 from typing import NamedTuple
 
@@ -42,8 +42,11 @@ class Prospects(NamedTuple):
         contested: The dimension on which the label is expected to say most.
         fisher: ω̄ on the contested dimension, the weight of its expected update.
         fishers: ω̄ on every dimension, in the order of the heads.
-        p_first: Chance that i is preferred to j on the contested dimension.
-        conflict: Whether two dimensions prefer different responses with a chance above `CONFLICT`.
+        p_first: Chance that i is preferred to j on the dimension of the choice, or on the contested
+            one where annotators judge every dimension.
+        p_conflict: The highest chance that two dimensions, of which both have labels, prefer
+            different responses; None where there are no two.
+        conflict: Whether it is above `CONFLICT`.
     """
 
     info_gain: float
@@ -52,6 +55,7 @@ class Prospects(NamedTuple):
     fisher: float
     fishers: tuple[float, ...]
     p_first: float
+    p_conflict: float | None
     conflict: bool
 
 
@@ -60,10 +64,13 @@ def label_prospects(
     mu_k: Sequence[float],
     var_k: Sequence[float],
     impact_k: Sequence[float] | None,
+    asked: str | None = None,
+    n_labels_k: Sequence[int] = (),
 ) -> Prospects:
     """Prospects of a pair from means (logits) and variances of its reward differences.
 
-    `impact_k` is cᵀAc as in `winnow.select.state`; None when not worked out.
+    `impact_k` is cᵀAc as in `winnow.select.state`; None when not worked out. `asked` is the
+    dimension of the choice, `n_labels_k` how many labels each has; without them all have some.
     """
     table = info_gain_table()
     labels = [one_label(mu, var, table) for mu, var in zip(mu_k, var_k, strict=True)]
@@ -74,14 +81,17 @@ def label_prospects(
     if impact_k is not None:
         facts = zip(impact_k, fishers, said_k, strict=True)
         decision_gain = sum([fisher * impact / (1.0 + said) for impact, fisher, said in facts])
+    main = contested if asked not in dimensions else dimensions.index(asked)
+    p_conflict = _conflict(mu_k, var_k, n_labels_k) if len(labels) > 1 else None
     return Prospects(
         info_gain=sum(info_gains),
         decision_gain=decision_gain,
         contested=dimensions[contested],
         fisher=fishers[contested],
         fishers=fishers,
-        p_first=chances[contested],
-        conflict=len(fishers) > 1 and _conflict(mu_k, var_k),
+        p_first=chances[main],
+        p_conflict=p_conflict,
+        conflict=p_conflict is not None and p_conflict > CONFLICT,
     )
 
 
@@ -118,10 +128,15 @@ def one_info_gain(mu: float, var: float, table: FloatArray) -> float:
     return float(share * (upper + (row - i) * (lower - upper)))
 
 
-def _conflict(mu_k: Sequence[float], var_k: Sequence[float]) -> bool:
-    """Whether the difference has another sign in two dimensions with a chance above `CONFLICT`."""
-    positive = map(_normal, mu_k, var_k)
-    return any(p * (1.0 - q) + q * (1.0 - p) > CONFLICT for p, q in combinations(positive, 2))
+def _conflict(
+    mu_k: Sequence[float], var_k: Sequence[float], n_labels_k: Sequence[int]
+) -> float | None:
+    """The highest chance that the difference has another sign in two dimensions with labels."""
+    positive: Iterable[float] = map(_normal, mu_k, var_k)
+    if n_labels_k:
+        positive = compress(positive, n_labels_k)
+    differ = (p * (1.0 - q) + q * (1.0 - p) for p, q in combinations(positive, 2))
+    return max(differ, default=None)
 
 
 @compiled

@@ -290,12 +290,13 @@ def asked_heads(pool: Pool, heads: Mapping[str, Head]) -> dict[str, Head]:
     """
     if pool.asked is None:
         return dict(heads)
-    if pool.asked not in heads:
+    asked = {pool.asked, *pool.rated}
+    if not asked <= heads.keys():
         raise Fatal(
-            f"Prompt {pool.prompt_id} asks for {pool.asked}, and heads are {', '.join(heads)}: "
-            "give that dimension a prior."
+            f"Prompt {pool.prompt_id} asks for {', '.join(sorted(asked))}, and heads are "
+            f"{', '.join(heads)}: give each dimension a prior."
         )
-    return {pool.asked: heads[pool.asked]}
+    return {name: head for name, head in heads.items() if name in asked}
 
 
 def _budget(rules: NightRules, capacity: Capacity) -> int:

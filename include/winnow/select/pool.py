@@ -31,7 +31,8 @@ class Pool:
         blocked: Responses that no pair may hold, exploration included: empty ones, loops, texts
             that game the judge.
         n_tokens: Length of each response, for the cost of reading it.
-        asked: The one dimension that annotators judge here; None: every dimension.
+        asked: The dimension that annotators choose by here; None: every dimension.
+        rated: Dimensions on which they answer beside it.
         strata: Strata of every pair of this prompt, such as "language:de".
         response_strata: Strata of each response, such as "failure:refusal"; a pair belongs to
             those of both its responses.
@@ -48,6 +49,7 @@ class Pool:
     blocked: BoolArray | None = None
     n_tokens: Sequence[int] | None = None
     asked: str | None = None
+    rated: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
     response_strata: Sequence[frozenset[str]] | None = None
 

@@ -47,6 +47,8 @@ class Rules:
         residual_sd: Standard deviation τ, logits, of the part of each response's reward that no
             feature tells.
         n_draws: Joint draws of the rewards that `decision_gain` and `dts` work with.
+        dimension_weights: What some dimensions count for in the policy's reward, at least 0; the
+            others count 1.
 
     Raises:
         Fatal: A number is out of range.
@@ -66,6 +68,7 @@ class Rules:
     traditional_k: int | None = None
     residual_sd: float = 0.0
     n_draws: int = 64
+    dimension_weights: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         cap, k = self.max_pairs_per_response, self.traditional_k
@@ -82,6 +85,8 @@ class Rules:
             raise Fatal(f"{self}: residual_sd must be finite and at least 0.")
         if self.n_draws < 2 or (k is not None and k < 2):
             raise Fatal(f"{self}: n_draws and traditional_k must be at least 2.")
+        if not all(0.0 <= weight < float("inf") for _, weight in self.dimension_weights):
+            raise Fatal(f"{self}: dimension_weights must be finite and at least 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,7 @@ class Choice:
     fisher: float
     fishers: tuple[float, ...]
     p_first: float
+    p_conflict: float | None
     conflict: bool
     propensity: float | None
     reason: str

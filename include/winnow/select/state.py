@@ -2,7 +2,8 @@
 
 Per dimension k, a pair e = (i, j), i < j, has a mean μ_e, a variance v_e and, where a strategy asks
 for it, an impact g_e: how much of the policy's variance tr(AC) its label can take away. With
-several dimensions each joint draw is one reward Σ_k θ_k r_k, θ uniform on the simplex.
+several dimensions each joint draw is one reward Σ_k θ_k r_k, θ uniform on the simplex and weighted
+where the rules say so, with the square of the weight on the dimension's A.
 
 Always holds: μ, A and the draws never change; v never rises, and is at least 0 up to rounding.
 
@@ -73,7 +74,8 @@ class PoolState:
         self.order_m = pool.distinct()
         self.features_md = centre(pool.features_nd[self.order_m].astype(np.float64, copy=False))
         self.dimensions = tuple(heads)
-        self.n_labels = sum(head.n_labels for head in heads.values())
+        self._n_labels_k = [head.n_labels for head in heads.values()]
+        self.n_labels = sum(self._n_labels_k)
         self.first_e, self.second_e = packed_pairs(len(self.order_m))
         self.picked: list[int] = []
         self._unlearnt: list[tuple[int, Sequence[float]]] = []
@@ -87,8 +89,8 @@ class PoolState:
         self._with_policy = with_policy
         if with_policy:
             policy_mm = policy_covariance(self.draws_sm, rules.kappa)
-            for belief in self._beliefs:
-                belief.weigh(policy_mm)
+            for belief, weight in zip(self._beliefs, self._weight_k, strict=True):
+                belief.weigh(policy_mm if weight == 1.0 else weight**2 * policy_mm)
 
     @property
     def var_ke(self) -> FloatArray:
@@ -156,12 +158,19 @@ class PoolState:
         return float(self.decision_gain(near_largest).max(initial=0.0))
 
     @cached_property
+    def _weight_k(self) -> list[float]:
+        """What each dimension counts for; alike where none of them counts for anything."""
+        weights = dict(self.rules.dimension_weights)
+        weight_k = [weights.get(name, 1.0) for name in self.dimensions]
+        return weight_k if any(weight_k) else [1.0] * len(weight_k)
+
+    @cached_property
     def draws_sm(self) -> FloatArray:
         """Joint draws of the reward before any choice, one random mix of the dimensions each."""
         draws = [belief.draws_sm for belief in self._beliefs]
         mixed_sm = draws[0]
         if len(draws) > 1:
-            mix_sk = _dimension_mix(len(draws), self.rules.n_draws, self.rules.seed)
+            mix_sk = _dimension_mix(tuple(self._weight_k), self.rules.n_draws, self.rules.seed)
             mixed_sm = np.einsum("sk,ksm->sm", mix_sk, np.stack(draws))
         if self.pool.blocked is not None:
             mixed_sm[:, np.asarray(self.pool.blocked)[self.order_m]] = _NEVER
@@ -233,7 +242,12 @@ class PoolState:
         moments = [belief.moments(pair, i, j) for belief in self._beliefs]
         mu_k, var_k, impact_k = zip(*moments, strict=True)
         return label_prospects(
-            self.dimensions, mu_k, var_k, impact_k if self._with_policy else None
+            self.dimensions,
+            mu_k,
+            var_k,
+            impact_k if self._with_policy else None,
+            self.pool.asked,
+            self._n_labels_k,
         )
 
     def best_pair(self, weights: Weights, penalty_e: FloatArray) -> tuple[int, float]:
@@ -273,10 +287,14 @@ def _stacked(values: Sequence[FloatArray]) -> FloatArray:
 
 
 @lru_cache(maxsize=16)
-def _dimension_mix(n_dimensions: int, n_draws: int, seed: int) -> FloatArray:
-    """Weights θ (s, k) of the dimensions in each draw, uniform on the simplex."""
+def _dimension_mix(weight_k: tuple[float, ...], n_draws: int, seed: int) -> FloatArray:
+    """Weights θ (s, k) of the dimensions in each draw: uniform on the simplex, times `weight_k`."""
     rng = np.random.default_rng(int(content_id("mix", seed), 16))
-    return rng.dirichlet(np.ones(n_dimensions), n_draws)
+    mix_sk = rng.dirichlet(np.ones(len(weight_k)), n_draws)
+    if set(weight_k) != {1.0}:
+        mix_sk *= np.array(weight_k)
+        mix_sk /= mix_sk.sum(axis=1, keepdims=True)
+    return mix_sk
 
 
 def _summed(value_ke: Sequence[FloatArray] | FloatArray) -> FloatArray:

@@ -93,7 +93,8 @@ class Task:
             `reward_model`.
         metrics: Emitted when it is done.
         alarms: What there may be to tell when it is done (`winnow.operate.alarms`).
-        of_sources: Whether only a campaign with `label.sources` has it.
+        optional: Whether only a campaign with a setting for it has it: `label.sources`,
+            `publish.hub`.
     """
 
     name: str
@@ -102,7 +103,7 @@ class Task:
     writes: str | None = None
     metrics: tuple[Metric, ...] = ()
     alarms: tuple[AlarmKind, ...] = ()
-    of_sources: bool = False
+    optional: bool = False
 
     @property
     def is_watched(self) -> bool:
@@ -112,7 +113,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Dag:
-    """A DAG with its tasks in order: of a stage, the first runs always and the last ends it.
+    """A DAG with its tasks in order: of a stage, the first runs always and `last` ends it.
 
     `asset` is by what a stage is announced to the next one.
     """
@@ -121,6 +122,11 @@ class Dag:
     stage: str
     asset: str
     tasks: tuple[Task, ...]
+
+    @property
+    def last(self) -> str:
+        """The task that ends the stage; what only some campaigns have may come after it."""
+        return [task.name for task in self.tasks if not task.optional][-1]
 
 
 def _counts(stage: str, **counts: str) -> tuple[Metric, ...]:
@@ -245,11 +251,11 @@ _LABEL = (
         alarms=("budget",),
     ),
     Task("wait_for_follow_up"),
-    Task("list_sources", of_sources=True),
+    Task("list_sources", optional=True),
     # A judge works in it.
-    Task("ask_source", hours=24.0, of_sources=True),
-    Task("wait_for_source", of_sources=True),
-    Task("bring_source", hours=6.0, of_sources=True),
+    Task("ask_source", hours=24.0, optional=True),
+    Task("wait_for_source", optional=True),
+    Task("bring_source", hours=6.0, optional=True),
     Task(
         "collect_annotations",
         hours=6.0,
@@ -303,6 +309,8 @@ _PUBLISH = (
         ),
         alarms=("reward",),
     ),
+    # All of a dataset, the first time.
+    Task("push_to_hub", hours=6.0, reads=("dataset",), optional=True),
 )
 _STAGES = (
     Dag("ingest_prompts", "ingest", "prompts", _INGEST),

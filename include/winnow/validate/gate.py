@@ -83,6 +83,7 @@ def judge(measured: Measured, limits: Validate) -> Judgement:
         profile=dict(measured.profile),
         bad_rows=[*first, *(row for fault in measured.faults.values() for row in fault.first)],
         suspects=list(measured.suspects),
+        sessions=measured.sessions,
     )
     quarantined = quarantine_table(row.quarantined() for row in broken)
     return Judgement(verdict, pa.concat_tables([measured.broken, quarantined]))

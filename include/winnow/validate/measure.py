@@ -22,6 +22,7 @@ from winnow.validate.leakage import EvaluationSet, leaked
 from winnow.validate.metrics import LabelFigures
 from winnow.validate.profile import Profile, batch_figures, drift, profile_of, unmet_floors
 from winnow.validate.rows import MOST_ROWS, Faults, bad_rows, row_checks
+from winnow.validate.sessions import UNSEEN, Sessions, sessions
 from winnow.validate.tables import BatchTables, opened, rows_of, schema_of, wrong_columns
 from winnow.validate.verdict import Severity, Suspect
 
@@ -41,6 +42,7 @@ class Measured:
         suspects: Those who fail one.
         profile: What later batches are held against.
         unmet_floors: Strata of which fewer pairs were labelled than wanted.
+        sessions: How people's answers change over a session.
     """
 
     annotations: Source
@@ -53,6 +55,7 @@ class Measured:
     suspects: Sequence[Suspect]
     profile: Profile
     unmet_floors: Sequence[str] = ()
+    sessions: Sessions = UNSEEN
 
 
 def measure(
@@ -83,6 +86,8 @@ def measure(
         connection.execute(READING)
         faults, broken = bad_rows(connection, checks)
         counts = timed_counts(connection, limits, share)
+        # The pairs of a ranking are one answer.
+        worked = sessions(connection, limits.session_gap_minutes) if share == 1.0 else UNSEEN
         own = batch_figures(connection, batch, limits)
         profile = profile_of(connection, label, own["mean_chars"])
         unmet = unmet_floors(connection, batch)
@@ -105,6 +110,8 @@ def measure(
         **label.as_dict(),
         **own,
         **(shifts or {}),
+        "session_decline": worked.decline,
+        "session_decline_low": worked.low,
         "floors_unmet": len(unmet),
         # As a share of the votes.
         "suspects": sum(votes.values()) / n_votes if n_votes else None,
@@ -120,4 +127,5 @@ def measure(
         suspects=suspected,
         profile=profile,
         unmet_floors=unmet,
+        sessions=worked,
     )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from winnow.records import Quarantined
+from winnow.validate.sessions import UNSEEN, Sessions
 
 Severity = Literal["warn", "block"]
 Outcome = Literal["pass", "fail", "error", "not_measured"]
@@ -77,7 +78,8 @@ class Verdict:
     `figures` are all that was measured, by name; `profile` what later batches are held against;
     `bad_rows` and `suspects` name the rows and annotators behind checks that failed, of each check
     the first rows only; `quarantine` is the artifact that has them all; `set_aside` is what the
-    batch is published without, see `winnow.validate.aside`.
+    batch is published without, see `winnow.validate.aside`; `sessions` tells how people's answers
+    change over a session.
     """
 
     verdict: Worst
@@ -88,6 +90,7 @@ class Verdict:
     suspects: Sequence[Suspect] = ()
     quarantine: Mapping[str, Any] | None = None
     set_aside: Mapping[str, Any] | None = None
+    sessions: Sessions = UNSEEN
 
     def to_bytes(self) -> bytes:
         """The verdict as JSON."""

@@ -28,7 +28,7 @@ def read_deliveries(
     beside = to_table(taken, ANNOTATIONS)
     with TemporaryDirectory() as folder:
         found = collect.read_deliveries(
-            deliveries, rows, last_look, Path(folder), names_people, beside
+            deliveries, rows, last_look, Path(folder), () if names_people else (0, 1), beside
         )
         annotations = pq.read_table(found.annotations).to_pylist()
         assert len(annotations) == found.n_annotations

@@ -378,6 +378,21 @@ def test_ratings_are_said_of_the_pairs_own_order() -> None:
     assert reasons(collect([raw(ratings={"honesty": {"a": 6, "b": 1}})])) == ["does_not_parse"]
 
 
+def test_choices_on_dimensions_are_kept_as_the_ratings_that_stand_for_them() -> None:
+    given = {
+        "ratings": {"tact": {"a": 2, "b": 4}},
+        "dimension_choices": {"care": "A", "wit": "tie"},
+    }
+    [annotation] = collect([raw(task_id="swapped", **given)]).annotations
+    assert annotation.ratings == [
+        {"dimension": "care", "first": 1, "second": 5},
+        {"dimension": "tact", "first": 4, "second": 2},
+        {"dimension": "wit", "first": 3, "second": 3},
+    ]
+    for wrong in ("skip", "c", 1):
+        assert reasons(collect([raw(dimension_choices={"care": wrong})])) == ["does_not_parse"]
+
+
 def test_what_a_vendor_no_longer_shows_was_retracted() -> None:
     collection = collect_standing([raw(), raw(annotation_id="x", annotator="Ada")], [raw()])
     told = [(a.annotation_id, a.revision, a.status, a.price) for a in collection.annotations]

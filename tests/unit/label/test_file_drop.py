@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from winnow.errors import Corrupt, Fatal
 from winnow.ingest.values import Unreadable
 from winnow.label.unreadable import words
-from winnow.label.vendor import VendorAccount, container_name
+from winnow.label.vendor import Rating, VendorAccount, container_name
 from winnow.label.vendors import connect
 from winnow.label.vendors.file_drop import folder
 from winnow.label.vendors.file_drop.answers import is_answer, read_line
@@ -70,6 +71,24 @@ def test_a_manifest_line_says_all_that_a_vendor_needs(world, make_tasks) -> None
         "price": 100_000,
         "repeats": None,
     }
+
+
+def test_a_line_says_which_dimensions_are_choices_and_an_answer_brings_them(
+    world, make_tasks
+) -> None:
+    task = make_tasks(1)[0]
+    vendor = world.connect()
+    asked = replace(terms_of(world), dimensions=("truth", "care"), choices=("care",))
+    ref = vendor.open_batch("night/1", asked)
+    vendor.add_tasks(ref, [task])
+    vendor.launch(ref)
+    [line] = world.asked(ref)
+    assert (line["dimensions"], line["choice_dimensions"]) == (["truth"], ["care"])
+    answer = {"task_id": task.task_id, "annotator": "ann", "choice": "a"}
+    given = json.dumps({**answer, "dimension_choices": {"care": "b"}})
+    world.put(f"{ref}/output/a.jsonl", given.encode())
+    [got] = latest(read_all(world.connect(), ref)[0])
+    assert got.by_dimension == {"care": Rating(a=1, b=5)}
 
 
 def test_nothing_is_asked_before_the_launch(world, make_tasks) -> None:

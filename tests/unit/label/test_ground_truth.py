@@ -266,6 +266,7 @@ def test_the_page_escapes_everything_and_offers_every_choice() -> None:
     assert all(s.strip().endswith("| escape") for s in shown if s.strip() not in trusted)
     assert re.findall(r'name="choice" value="(\w+)"', page) == list(get_args(Choice))
     assert page.count("{% for") == page.count("{% endfor")
+    assert "Judge by: {{ task.input.dimension | escape }}" in page
 
 
 @pytest.mark.parametrize(

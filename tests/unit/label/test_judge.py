@@ -294,7 +294,7 @@ def test_a_text_cannot_change_the_question(bench, make_tasks, attack, place) -> 
         assert not [token for token in CONTROLS if token in question.text]
         assert question.text.endswith("C if there is no difference.")
         # What is asked stands on both sides of the texts, and the texts alone between the fences.
-        assert question.text.count(task.instructions) == 2
+        assert question.text.count(f"{task.instructions}\nJudge by: {task.dimension}\n") == 2
         shown = task.response_a, task.response_b
         assert set(question.sides) == set(map(without_controls, shown))
 

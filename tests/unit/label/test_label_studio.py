@@ -38,7 +38,7 @@ from winnow.label.vendors.label_studio.tasks import Books, StoredTask, records_o
 
 from ...label_studio_world import TOKEN, LabelStudioWorld, chosen, rated
 from ...vendor_contract import VendorContract
-from ...vendor_world import checked_status, read_all, submit, terms_of
+from ...vendor_world import checked_status, latest, read_all, submit, terms_of
 from .label_studio_fake import REFRESH_TOKEN, LabelStudioFake
 
 URL = "http://127.0.0.1:8080"
@@ -212,6 +212,24 @@ class TestTasks:
             "skip",
         ]
         assert len(list(page.iter("Rating"))) == 2 * len(dimensions)
+
+    def test_a_dimension_is_asked_as_a_choice_and_comes_back(
+        self, world: LabelStudioWorld, fake: LabelStudioFake, make_tasks: Make
+    ) -> None:
+        vendor, task = world.connect(), make_tasks(1)[0]
+        terms = replace(terms_of(world), dimensions=("truth", "care"), choices=("care",))
+        ref = vendor.open_batch("night/1", terms)
+        vendor.add_tasks(ref, [task])
+        vendor.launch(ref)
+        page = ET.fromstring(fake.projects[int(ref)]["label_config"])
+        asked = {group.get("name"): group for group in page.iter("Choices")}
+        assert [c.get("alias") for c in asked["choice_1"]] == ["a", "b", "tie"]
+        assert {r.get("name") for r in page.iter("Rating")} == {"rating_0_a", "rating_0_b"}
+        care = {"from_name": "choice_1", "to_name": "response_a", "type": "choices"}
+        result = [*chosen("a"), {**care, "value": {"choices": ["b"]}}]
+        world.annotate(world.numbers(ref)[task.task_id], "ann", result=result)
+        [got] = latest(read_all(world.connect(), ref)[0])
+        assert (got.choice, got.dimension_choices) == ("a", {"care": "b"})
 
     def test_surplus_copies_go_before_launch_and_later(
         self, world: LabelStudioWorld, fake: LabelStudioFake, make_tasks: Make

@@ -96,6 +96,7 @@ def test_the_form_offers_every_choice_and_asks_for_the_ratings(make_tasks) -> No
     assert [c["value"] for c in fields["choice"]["choices"]] == list(get_args(Choice))
     assert {"rating/a/harmlessness", "rating/b/harmlessness"} <= fields.keys()
     assert body["unique_id"] == make_tasks(1)[0].task_id
+    assert "Judge by\\: helpfulness" in body["instruction"]
 
 
 def test_dimensions_of_the_terms_reach_the_form_and_come_back(world, make_tasks) -> None:

@@ -306,12 +306,17 @@ def test_the_tasks_are_those_that_were_always_built(batch: tuple[Any, ...]) -> N
     assert build_tasks(*batch) == slow_tasks.build_tasks(*batch)
 
 
-@given(batches(), st.randoms(use_true_random=False))
+@given(
+    batches(),
+    st.sampled_from(["uniform", "disagreement"]),
+    st.randoms(use_true_random=False),
+)
 @settings(max_examples=30, deadline=None)
 def test_nothing_depends_on_the_order_in_which_pairs_are_read(
-    batch: tuple[Any, ...], random: Random
+    batch: tuple[Any, ...], second_votes: str, random: Random
 ) -> None:
     pairs, rows, prompts, gold, label, seed, held = batch
+    label = label.model_copy(update={"second_votes": second_votes})
     texts = {row["response_id"]: plain_text(row["message"]) for row in rows}
     turns = {row["prompt_id"]: messages_of(row["messages"]) for row in prompts}
     offered = [(n, of_comparison(pair, texts, turns)) for n, pair in enumerate(pairs)]
@@ -319,6 +324,6 @@ def test_nothing_depends_on_the_order_in_which_pairs_are_read(
     with TemporaryDirectory() as folder:
         draft = draft_tasks(offered, gold, label, seed, held, Path(folder))
         asked = [row for page in draft.asked for row in page.to_pylist()]
-    built = build_tasks(*batch)
+    built = build_tasks(pairs, rows, prompts, gold, label, seed, held)
     assert tasks_of(asked) == built.tasks
     assert (list(draft.quarantined), draft.pii) == (built.quarantined, built.pii)

@@ -177,6 +177,21 @@ def test_the_figures_of_the_batch_are_in_it() -> None:
     assert "On 20 votes on pairs drawn uniformly" in told
 
 
+def test_what_only_judges_were_asked_makes_no_pair_of_peoples_cheaper() -> None:
+    batch = facts(labelled())
+    asked = {"tasks": 20, "answered": 20, "charged": 3_000_000}
+    select, label = batch.manifests["select"], batch.manifests["label"]
+    several = {
+        **batch.manifests,
+        "select": replace(select, counts={**select.counts, "asked_people": 20}),
+        "label": replace(label, figures={**label.figures, "sources": {"people": asked}}),
+    }
+    page = quality_report(version(), replace(batch, manifests=several), FIRST)
+    told = words(page)
+    assert "this batch, as bought 1.0 $0.10 measured" in told
+    assert "every pair of 4 responses 6.0 $0.90 computed" in told
+
+
 def test_files_are_named_without_the_folders_they_lay_in() -> None:
     page = report()
     assert "a.jsonl:6" in page
@@ -391,3 +406,25 @@ def test_one_figure_is_told_and_not_drawn() -> None:
     assert "<svg" not in page.split("Annotators</h2>")[0].split("Gain against rank</h2>")[1]
     assert "0.300 nats" in words(page)
     assert "Two votes name one side: 75.0 %." in words(page)
+
+
+def test_answers_early_and_late_in_a_session_are_told() -> None:
+    ends = {"n": 90, "early": 0.9, "n_early": 20, "late": 0.7, "n_late": 20}
+    told = {**ends, "change": -0.25, "low": -0.4, "high": -0.1}
+    slower = {**ends, "early": 3.0, "late": 2.0, "change": -0.5, "low": -0.7, "high": -0.3}
+    sessions = {
+        "n_sessions": 12,
+        "minutes": 41.3,
+        "decline": 0.2,
+        "low": 0.1,
+        "high": 0.3,
+        "changes": [{**told, "measure": "gold"}, {**slower, "measure": "seconds"}],
+    }
+    before = facts(labelled())
+    assert "Within a session" not in words(quality_report(version(), before, FIRST))
+    after = replace(before, verdict={**before.verdict, "sessions": sessions})
+    said = words(quality_report(version(), after, FIRST))
+    assert "12 sessions, half of them longer than 41 min" in said
+    assert "fall by 20.0 % (10.0 % to 30.0 %) over a session" in said
+    assert "Gold answered right 90.0 % 70.0 % -25.0 % -40.0 % to -10.0 % 90" in said
+    assert "Time of an answer 20.1 s 7.4 s -39.3 % -50.3 % to -25.9 % 90" in said

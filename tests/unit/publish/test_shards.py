@@ -21,7 +21,7 @@ from winnow.publish.splits import place
 from winnow.publish.versions import Version, newest, shelf
 from winnow.publish.views import LISTWISE, VIEWS
 
-from ...published import labelled, night, prompt, wanting
+from ...published import RATED, labelled, night, prompt, wanting
 
 WORDS = [a + b for a in "bdfgklmnprst" for b in ("ale", "ire", "oon", "ump", "eck", "ist", "and")]
 
@@ -120,7 +120,7 @@ def test_a_version_whose_writer_drops_or_invents_a_row_is_not_published(
     monkeypatch.setattr(shards, "read_view", wrong)
     lake = FolderLake(tmp_path)
     with pytest.raises(Corrupt, match=f"rows for the view {view}, and"):
-        night(lake, labelled("d1", WORDS[:3]), 0.0)
+        night(lake, labelled("d1", WORDS[:3], RATED), 0.0)
     assert newest(lake, "d") is None
 
 

@@ -154,7 +154,71 @@ def test_many_prompts_are_read_block_by_block_and_each_row_is_there_once(
         "prompts": 12,
         "annotations": 9,
         "sharegpt": 6,
+        "dimensions": 0,
+        "consistent": 0,
     }
+
+
+def rated(rows: BatchRows, said: dict[str, list[dict[str, tuple[int, int]]]]) -> BatchRows:
+    """The batch with the ratings of several people, by pair: those of its first and second."""
+    preferred = {row["pair_id"]: row["preferred"] for row in rows.preferences}
+    given = [
+        {
+            **annotation(name, preferred[name]),
+            "annotation_id": f"{name} {person}",
+            "annotator": f"h{person}",
+            "kind": "comparison",
+            "status": "submitted",
+            "ratings": [
+                {"dimension": d, "first": first, "second": second}
+                for d, (first, second) in ratings.items()
+            ],
+        }
+        for name, people in said.items()
+        for person, ratings in enumerate(people)
+    ]
+    return replace(rows, annotations=given)
+
+
+def test_dimensions_are_counted_apart_and_those_at_odds_are_told() -> None:
+    rows = labelled(("first", 0.9), ("second", 0.1), ("tie", 0.5), ("first", 0.9), ("first", 0.6))
+    both = rated(
+        rows,
+        {
+            "p0": [{"care": (5, 1), "truth": (2, 4)}, {"care": (3, 3)}, {"care": (4, 3)}],
+            "p1": [{"care": (1, 2), "truth": (3, 3)}],
+            "p2": [{"care": (2, 3)}],
+            "p3": [{}],
+            "p4": [{"care": (5, 4)}],
+        },
+    )
+    views = build_views(both, 0.75)
+    reward = {row["pair_id"]: row for row in views["reward"].to_pylist()}
+    care = {"preferred": "chosen", "chosen_votes": 2, "rejected_votes": 0, "ties": 1}
+    truth = {"preferred": "rejected", "chosen_votes": 0, "rejected_votes": 1, "ties": 0}
+    assert reward["p0"]["dimensions"] == [
+        {"dimension": "care", **care},
+        {"dimension": "truth", **truth},
+    ]
+    assert [one["preferred"] for one in reward["p1"]["dimensions"]] == ["chosen", "tie"]
+    assert reward["p3"]["dimensions"] is None
+    said = {name: row["conflict"] for name, row in reward.items()}
+    assert said == {"p0": True, "p1": False, "p3": None, "p4": False}
+    assert views["consistent"]["pair_id"].to_pylist() == ["p1"], "certain, asked, and not at odds"
+    found = [
+        (r["pair_id"], r["dimension"], r["chosen_id"], r["rejected_id"], r["votes"], r["lead"])
+        for r in views["dimensions"].to_pylist()
+    ]
+    assert found == [
+        ("p0", "care", "p0a", "p0b", 3, pytest.approx(5 / 3)),
+        ("p0", "truth", "p0b", "p0a", 1, 2.0),
+        ("p1", "care", "p1b", "p1a", 1, 1.0),
+        ("p2", "care", "p2b", "p2a", 1, 1.0),
+        ("p4", "care", "p4a", "p4b", 1, 1.0),
+    ]
+    assert views["dimensions"]["agreement"].to_pylist() == pytest.approx([2 / 3, 1, 1, 1, 1])
+    texts = views["dimensions"].to_pylist()[1]
+    assert texts["chosen"][0]["content"] == "text p0b"
 
 
 def test_the_card_names_each_file_and_tells_who_judged(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who is asked beside people: shares that hold, judges on trial, and experts for conflicts."""
+"""Who is asked beside people: shares that hold, who is heard, and experts for conflicts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from winnow.ids import PEOPLE
 from winnow.reward import OVERALL, Posterior
 from winnow.reward.judges import Judge, Teachers
-from winnow.select.beside_people import TRIAL, BesidePeople, Prices
+from winnow.select.beside_people import BesidePeople, Prices
 from winnow.select.greedy import choose_pairs
 from winnow.select.pool import Pool
 from winnow.select.rules import Choice, Rules
@@ -93,15 +93,9 @@ def test_a_judge_that_is_heard_sees_what_explores_and_pairs_of_its_own() -> None
     assert all(c.decision_gain and c.propensity is None and 0 < c.p_first < 1 for c in alone)
 
 
-@pytest.mark.parametrize("n", [None, 0, TRIAL - 1])
-def test_one_on_trial_sees_what_people_see(n: int | None) -> None:
-    told = None if n is None else teachers(1, n)
+@pytest.mark.parametrize("told", [None, teachers(1, 0), teachers(1, 900)])
+def test_one_that_is_not_heard_keeps_to_what_explores(told: Teachers | None) -> None:
     for _, choices in night(asks(told, {"silent": "judge"})):
-        assert all(c.sources == (PEOPLE, "judge") for c in choices)
-
-
-def test_one_that_told_nothing_keeps_to_what_explores() -> None:
-    for _, choices in night(asks(teachers(1, TRIAL), {"silent": "judge"})):
         assert all(("judge" in c.sources) == (c.arm == "explore") for c in choices)
         assert all(PEOPLE in c.sources for c in choices)
 
@@ -111,10 +105,10 @@ def test_experts_get_conflicts_instead_of_people_within_their_share() -> None:
     asked: Counter[str] = Counter()
     for pool in pools(2, 40):
         choices = choose_pairs(pool, beside.heads, RULES)
-        marked = [replace(c, conflict=(c.i + c.j) % 2 == 0) for c in choices]
+        marked = [replace(c, p_conflict=(None, 0.45, 0.6)[(c.i + c.j) % 3]) for c in choices]
         for choice in beside.of(pool, marked):
             [name] = choice.sources
-            assert name == PEOPLE or (choice.conflict and choice.arm == "exploit")
+            assert name == PEOPLE or (choice.p_conflict == 0.6 and choice.arm == "exploit")
             asked[name] += 1
             assert asked["doctors"] <= 0.2 * asked.total()
-    assert asked["doctors"] == int(0.2 * asked.total())
+    assert asked["doctors"] > 0.15 * asked.total()

@@ -188,6 +188,14 @@ def test_the_contested_dimension_is_the_one_a_label_says_most_about() -> None:
     assert said.info_gain == pytest.approx(float(info_gain([0.0, 5.0], [1.0, 2.0]).sum()))
 
 
+def test_the_chance_of_the_choice_is_that_of_its_own_dimension() -> None:
+    names, moments = ["safe", "right"], ([2.0, -1.0], [0.5, 4.0])
+    alone = label_prospects(["safe"], [2.0], [0.5], None)
+    both = label_prospects(names, *moments, None, "safe")
+    assert (both.contested, both.p_first) == ("right", alone.p_first)
+    assert label_prospects(names, *moments, None).p_first < 0.5 < both.p_first
+
+
 @pytest.mark.parametrize(
     ("mu", "var", "conflict"),
     [

@@ -519,6 +519,26 @@ def test_choices_say_why_they_were_taken_and_what_was_known() -> None:
     assert not any(c.conflict for c in known)
 
 
+def test_a_dimension_that_counts_for_nothing_steers_nothing() -> None:
+    heads = {"right": posterior_of(seed=1), "safe": posterior_of(seed=2)}
+    rules = Rules(4, "decision_gain", exploration=0.0)
+    weighed = replace(rules, dimension_weights=(("safe", 0.0),))
+
+    def chosen(heads: dict[str, Posterior], rules: Rules) -> list[tuple[int, int, float]]:
+        gains = choose_pairs(pool_of(10), heads, rules)
+        return [(c.i, c.j, pytest.approx(c.decision_gain)) for c in gains]
+
+    alone = chosen({"right": heads["right"]}, rules)
+    assert chosen(heads, weighed) == alone != chosen(heads, rules)
+    none = replace(rules, dimension_weights=(("safe", 0.0), ("right", 0.0)))
+    assert chosen(heads, none) == chosen(heads, rules)
+    double = replace(rules, dimension_weights=(("safe", 2.0), ("right", 2.0)))
+    twice = choose_pairs(pool_of(10), heads, double)
+    assert [(c.i, c.j) for c in twice] == [(i, j) for i, j, _ in chosen(heads, rules)]
+    with pytest.raises(Fatal, match="dimension_weights"):
+        replace(rules, dimension_weights=(("safe", -1.0),))
+
+
 def test_contested_dimensions_are_told_for_every_pair() -> None:
     heads = {"right": posterior_of(seed=1), "safe": posterior_of(seed=2)}
     rules = Rules(45, exploration=0.0, max_pairs_per_response=None)

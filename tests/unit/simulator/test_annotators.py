@@ -202,6 +202,24 @@ def test_ratings_follow_the_texts_and_stay_between_1_and_5(both) -> None:
     assert all(outcome.ratings == {} for pair in both for outcome in pair)
 
 
+def test_a_dimension_asked_as_a_choice_follows_the_texts(both) -> None:
+    chosen = []
+    for number in range(80):
+        request = task(GOOD, WORSE["off the question"], str(number))
+        asked = Briefing(dimensions=("helpfulness", "honesty"), choices=("honesty",))
+        outcome = work_on(request, 0, asked)
+        if outcome.choice not in (None, "skip"):
+            assert list(outcome.ratings) == ["helpfulness"]
+            assert outcome.ratings == {
+                "helpfulness": work_on(request, 0, replace(asked, choices=())).ratings[
+                    "helpfulness"
+                ]
+            }
+            chosen.append(outcome.choices["honesty"])
+    assert set(chosen) <= {"a", "b", "tie"}
+    assert chosen.count("a") > 2 * chosen.count("b")
+
+
 def test_some_answers_carry_a_reason_that_says_it_is_simulated(both) -> None:
     reasons = [outcome.rationale for pair in both for outcome in pair]
     said = [reason for reason in reasons if reason is not None]

@@ -236,7 +236,8 @@ def test_the_page_says_what_it_is_and_shows_hostile_text_as_text(simulator, make
 
 def test_terms_are_those_of_the_first_opening(simulator, make_tasks: Make) -> None:
     vendor = simulator.connect()
-    terms = BatchTerms("Which is kinder?", "r-2", ("honesty", "care"), TERMS.deadline, 25)
+    asked = ("honesty", "care", "wit")
+    terms = BatchTerms("Which is kinder?", "r-2", asked, TERMS.deadline, 25, choices=("wit",))
     assert vendor.open_batch("day-1", terms) == vendor.open_batch("day-1", TERMS)
     (batch,) = simulator.books.batches()
     assert terms_of(batch) == terms
@@ -244,6 +245,7 @@ def test_terms_are_those_of_the_first_opening(simulator, make_tasks: Make) -> No
     simulator.finish()
     answered = [r for r in fetch_all(vendor, ref) if r["choice"] != "skip"]
     assert all(list(record["ratings"]) == ["honesty", "care"] for record in answered)
+    assert all(list(record["dimension_choices"]) == ["wit"] for record in answered)
 
 
 def test_an_answer_due_after_the_deadline_never_comes(simulator, make_tasks: Make) -> None:

@@ -172,6 +172,20 @@ def test_ratings_are_asked_for_and_come_back(simulator, person: Person, make_tas
     }
 
 
+def test_a_dimension_is_asked_as_a_choice_by_hand(
+    simulator, person: Person, make_tasks: Make
+) -> None:
+    task = make_tasks(1)[0]
+    ref = open_tasks(simulator, [task], replace(RATED, choices=("honesty",)))
+    path = f"/task/{task.task_id}"
+    assert "Judge by: helpfulness" in person.look(path).text
+    given = {"choice": "a", **{k: v for k, v in STARS.items() if "-0-" in k}}
+    assert person.post(f"{path}/answer", {**given, "choice-1": "c"}).status_code == 422
+    assert person.post(f"{path}/answer", {**given, "choice-1": "b"}).status_code == 303
+    (said,) = delivered(simulator, ref)
+    assert (list(said.ratings), said.dimension_choices) == (["helpfulness"], {"honesty": "b"})
+
+
 @pytest.mark.parametrize(
     "form",
     [

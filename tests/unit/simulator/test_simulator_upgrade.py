@@ -15,13 +15,16 @@ from winnow_simulator.tables import OtherBooks
 from .test_simulator import TERMS
 
 
-def as_version_2(database: Path) -> None:
+def as_before(database: Path, version: int) -> None:
     with sqlite3.connect(database) as db:
-        db.execute("ALTER TABLE batches DROP COLUMN mark")
-        db.execute("PRAGMA user_version = 2")
+        for column in ("mark", "choices") if version == 2 else ("choices",):
+            db.execute(f"ALTER TABLE batches DROP COLUMN {column}")
+        db.execute(f"PRAGMA user_version = {version}")
 
 
-def test_books_of_version_2_get_marks(
+@pytest.mark.parametrize("version", [2, 3])
+def test_books_of_versions_before_go_on(
+    version: int,
     tmp_path: Path,
     start_simulator: Callable[[Path], Any],
     make_tasks: Callable[[int], list[TaskRequest]],
@@ -30,7 +33,7 @@ def test_books_of_version_2_get_marks(
     ref = old.connect().open_batch("day-1", TERMS)
     old.connect().add_tasks(ref, make_tasks(3))
     old.books.close()
-    as_version_2(tmp_path / "books.sqlite")
+    as_before(tmp_path / "books.sqlite", version)
     new = start_simulator(tmp_path / "books.sqlite")
     assert new.connect().open_batch("day-1", TERMS) == ref
     assert (new.connect().mark_of(ref), new.connect().status(ref).n_tasks) == ("", 3)

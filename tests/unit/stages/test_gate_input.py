@@ -19,7 +19,7 @@ from winnow.validate.measure import Measured
 from winnow.validate.verdict import Verdict
 from winnow_simulator.staff import hire_staff
 
-from ...fabricated import fabricate
+from ...fabricated import GOOD, fabricate
 from .conftest import SALT, Night
 
 
@@ -125,3 +125,26 @@ def test_evaluation_prompts_that_are_not_there_stop_the_gate(
     batch = with_limits(bought(night(), 2), evaluation_prompts=str(tmp_path / name))
     with pytest.raises(Fatal):
         measured(batch)
+
+
+@pytest.mark.parametrize("staff", ["careful", "tired"])
+def test_a_staff_that_tires_is_told_from_one_that_does_not(
+    night: Callable[..., Night],
+    start_simulator: Callable[..., Any],
+    tmp_path: Path,
+    staff: str,
+) -> None:
+    gold = [
+        {"prompt": (asked := f"Why, {n}, is there a tide?"), "chosen": GOOD.format(asked)}
+        | {"rejected": f"No no no no no no no {n}"}
+        for n in range(150)
+    ]
+    (tmp_path / "gold.jsonl").write_text("\n".join(map(json.dumps, gold)))
+    settings = {"gold": str(tmp_path / "gold.jsonl"), "gold_share": 0.5}
+    one = night(price_usd=0.05, second_vote_share=0.6, repeat_share=0.3, **settings)
+    one.simulator = start_simulator(tmp_path / "books.sqlite", staff=staff)
+    found = measured(bought(one, 300))
+    limit = one.campaign.validation.max_session_decline_warn
+    low = found.figures["session_decline_low"]
+    assert limit is not None and low is not None
+    assert (low > limit) == (staff == "tired"), found.sessions

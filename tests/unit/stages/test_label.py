@@ -6,6 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from winnow.batch import Manifest
+from winnow.batch import Artifact, Manifest, read_table
 from winnow.errors import Blocked, Corrupt, Fatal, Retryable
 from winnow.label.vendor import BatchStatus
 from winnow.progress import progress
 from winnow.stages import label, publish
 from winnow.stages.label.late import bill_of, collected_bill, keep_late, late_answers
 from winnow.stages.label.offered import offered
+from winnow.stages.label.plans import read_plan
+from winnow.stages.label.rounds import round_path
+from winnow.stored import read_sealed, sealed_json
 from winnow_airflow import waiting
 
 from ...fabricated import fabricate
@@ -495,3 +499,43 @@ def rounds(night: Night) -> list[label.SubmissionRecord]:
     """Where each round was bought."""
     found = [label.read_submission(night.batch(), number) for number in (0, 1)]
     return [each for each in found if each is not None]
+
+
+def test_a_plan_from_before_second_votes_went_by_disagreement_goes_on(
+    night: Callable[..., Night],
+) -> None:
+    old = made_up(night(second_vote_share=1.0), 60)
+    path = round_path(old.batch(), 0, "plan.json")
+    content = read_sealed(old.lake.read(path))
+    asked = read_table(old.lake, Artifact(**content["asked"]))
+    without = old.batch().write_table("label", "asked-0", asked.drop_columns("by_disagreement"))
+    old.lake.remove(path)
+    old.lake.create(path, sealed_json({**content, "asked": asdict(without)}))
+    before = old.simulator.bought()
+    assert label.submit(old.batch(), old.simulator.connect())["sent"] == 0
+    old.simulator.finish()
+    assert label.follow_up(old.batch(), old.simulator.connect(), SALT)["tasks"] > 0
+    old.simulator.finish()
+    collect(old)
+    tasks = {task["task_id"] for task in old.rows("label", "tasks")}
+    assert before.keys() < tasks == old.simulator.bought().keys()
+    assert set(old.simulator.bought().values()) == {1}
+
+
+@pytest.mark.parametrize("gate", ["open", "undecided"])
+def test_second_votes_go_by_disagreement_once_the_gate_is_open(
+    night: Callable[..., Night], gate: str
+) -> None:
+    plans = []
+    for how in ("uniform", "disagreement"):
+        asked = night(how, second_vote_share=0.4, second_votes=how)
+        fabricate(asked.batch(), 300, gate=gate)
+        label.plan(asked.batch())
+        plan = read_plan(asked.batch(), 0)
+        assert plan is not None
+        plans.append(plan.tasks.to_pylist())
+    evenly, by_model = ({task["task_id"] for task in tasks} for tasks in plans)
+    sought = [task for task in plans[1] if task["by_disagreement"]]
+    assert (evenly == by_model, bool(sought)) == (gate != "open", gate == "open")
+    assert all(task["repetition"] == 1 for task in sought)
+    assert abs(len(evenly) - len(by_model)) < 60

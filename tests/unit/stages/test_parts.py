@@ -161,7 +161,7 @@ def test_a_part_that_a_version_without_a_figure_gathered_is_taken_as_it_is(
 @pytest.mark.sampled
 @pytest.mark.usefixtures("small_parts")
 def test_a_kill_before_any_write_of_a_parted_batch_changes_nothing(night: MakeNight) -> None:
-    killed_at_steps(night, 40)
+    killed_at_steps(night, 60)
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -222,11 +222,11 @@ def test_datasets_loads_the_view(done, tmp_path) -> None:
 
 
 def test_a_night_killed_anywhere_ends_the_same(ranked) -> None:
-    killed_at_steps(ranked, every=40)
+    killed_at_steps(ranked, every=60)
 
 
 def test_a_purchase_killed_anywhere_ends_the_same(ranked) -> None:
-    killed_at_steps(ranked, every=7, in_vendor=True)
+    killed_at_steps(ranked, every=12, in_vendor=True)
 
 
 def test_nothing_is_late_of_a_batch_that_was_collected(done) -> None:
@@ -309,6 +309,7 @@ def test_a_plan_of_pairs_is_refused(inbox) -> None:
         ({"label": {"vendor": "scale"}}, "cannot be asked for rankings"),
         ({"label": {"gold": "gold.jsonl"}}, "cannot have gold"),
         ({"label": {"third_votes": True}}, "cannot have third_votes"),
+        ({"label": {"second_votes": "disagreement"}}, "draws its second votes evenly"),
         ({"label": {"repeat_share": 0.1}}, "cannot have repeat_share"),
         ({"label": {"rated_dimensions": ["wit"]}}, "cannot have rated_dimensions"),
         ({"label": {"aggregation": "dawid_skene"}}, "needs majority"),

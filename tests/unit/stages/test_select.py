@@ -112,6 +112,16 @@ def test_an_undecided_gate_lets_the_model_choose_and_steer_and_explores_more() -
     assert "99 labels" in select.why_untrusted(model_of(99), "open")
 
 
+def test_ratings_do_not_make_a_model_trusted() -> None:
+    one = model_of(99)
+    rated = {name: model_of(500).posterior for name in ("a", "b")}
+    both = replace(one, heads={**one.heads, **rated})
+    assert select.why_untrusted(both, "open") == ""
+    assert "99 labels" in select.why_untrusted(both, "open", rated)
+    assert "has 99 labels" in select.night_rules(Select(), both, "open", rated)[1]
+    assert select.why_untrusted(both, "open", both.heads) == "", "all of them are all there is"
+
+
 def test_a_floor_is_kept_and_one_that_cannot_be_is_named(night: MakeNight) -> None:
     floors = {"dimension:helpfulness": 5, "language:de": 3}
     asked = with_select(night(), floors=floors)

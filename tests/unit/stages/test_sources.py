@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import pytest
 from winnow.addresses import ServerAddress
 from winnow.batch import Batch, open_batch, read_table
 from winnow.campaign import parse_campaign
-from winnow.errors import Blocked, Fatal
+from winnow.campaign.teams import Limits
+from winnow.errors import Blocked, Fatal, Retryable
 from winnow.ids import PEOPLE
 from winnow.ingest.ledger import Dropped
+from winnow.label.purchases import month_of, spent
 from winnow.label.vendors.judge.client import JudgeVendor
 from winnow.lake import FolderLake
+from winnow.publish.lineage import lineage_text, trace
 from winnow.stages import label
 from winnow.stages.gate_input import measured
 from winnow.stages.label.drop import drop
@@ -31,7 +35,7 @@ from ..expand.faulty_server import FaultyServer
 from ..expand.faulty_server import faulty_server as running_server
 from ..label.judge_fake import MODEL, Question, answering, chances, completion, is_task
 from .conftest import SALT, Killed, Night, killed_at_steps
-from .senders import SimulatorSender
+from .senders import FileDropSender, LabelStudioSender, Sender, SimulatorSender
 
 JUDGE = {"model": MODEL, "usd_per_million_input": 2.0, "usd_per_million_output": 10.0}
 SOURCES = [{"name": "small", "judge": JUDGE}]
@@ -103,14 +107,16 @@ def test_people_and_a_judge_are_asked_and_told_apart(
     night.run()
     manifest = night.batch().require("label")
     comparisons = night.rows("select", "comparisons")
-    # Not heard yet, it is asked what people are asked.
-    assert all(row["sources"] == [PEOPLE, "small"] for row in comparisons)
+    # Nobody knows it yet: it is asked what explores, half of what people are asked.
+    both = [row for row in comparisons if row["sources"] == [PEOPLE, "small"]]
+    assert all(row["sources"] == [PEOPLE] for row in comparisons if row not in both)
+    assert {row["kind"] for row in both} == {"exploration"}
     said = [row for row in night.rows("label", "annotations") if row["model"] == MODEL]
-    assert {row["pair_id"] for row in said} == {row["pair_id"] for row in comparisons}
-    assert sum(map(is_task, server.asked)) == 2 * len(comparisons)
+    assert {row["pair_id"] for row in said} == {row["pair_id"] for row in both}
+    assert sum(map(is_task, server.asked)) == 2 * len(both)
     told = manifest.figures["sources"]
     people, judge = told[PEOPLE], told["small"]
-    assert judge["tasks"] == judge["answered"] == len(comparisons)
+    assert judge["tasks"] == judge["answered"] == len(both) > 2
     assert manifest.cost == people["charged"] + judge["charged"]
     asked = Counter(row["vendor"] for row in night.rows("label", "tasks"))
     assert asked == {"simulator": people["tasks"], "judge": judge["tasks"]}
@@ -123,6 +129,8 @@ def test_people_and_a_judge_are_asked_and_told_apart(
     assert sum(row["cost"] for row in night.rows("label", "preferences")) <= manifest.cost
     bill = bill_of(night.batch(), night.simulator.connect())
     assert bill == collected_bill(night.batch())
+    text = lineage_text(trace(night.lake, "small", "small", both[0]["pair_id"]))
+    assert text.count(f"by model {MODEL}") == 1
 
 
 def test_the_gate_finds_no_fault_in_rows_of_several_sources(
@@ -141,7 +149,7 @@ def test_the_gate_finds_no_fault_in_rows_of_several_sources(
 
 @pytest.mark.sampled
 def test_a_kill_before_any_step_buys_the_same(judged: Callable[..., JudgedNight]) -> None:
-    n_steps, outcome = killed_at_steps(judged, 9)
+    n_steps, outcome = killed_at_steps(judged, 25)
     assert n_steps > 35
     assert set(outcome[-1].values()) == {1}
 
@@ -158,7 +166,7 @@ def test_collecting_waits_for_what_a_source_was_asked(
     night.simulator.finish()
     label.follow_up(batch, vendor, SALT)
     night.simulator.finish()
-    with pytest.raises(Fatal, match=r"What small sent of batch .* run ask_source"):
+    with pytest.raises(Fatal, match=r"What small sent of .* run ask_source.* put it back"):
         label.collect(batch, vendor, SALT)
     label.bring_source(batch, "small", night.judge(), b"")
     label.collect(batch, vendor, SALT)
@@ -261,9 +269,9 @@ def asked(folder: Path, **changes: Any) -> tuple[Batch, SimulatorSender, Simulat
     return batch, SimulatorSender(), SimulatorSender()
 
 
-def answer_all(sender: SimulatorSender, who: int = 0) -> None:
+def answer_all(sender: Sender, who: int = 0, **more: Any) -> None:
     for task in sender.asked():
-        sender.send(task, json.dumps(sender.record(task, who, "a")).encode())
+        sender.send(task, json.dumps({**sender.record(task, who, "a"), **more}).encode())
     sender.finish()
 
 
@@ -288,6 +296,96 @@ def test_experts_are_asked_instead_of_people_at_their_own_price(tmp_path: Path) 
     assert len({row["annotator"] for row in votes}) == 2
 
 
+def test_pairs_of_experts_who_were_gone_on_without_are_in_quarantine(tmp_path: Path) -> None:
+    batch, people, doctors = asked(tmp_path)
+    label.plan(batch)
+    label.submit(batch, people.connect())
+    answer_all(people)
+    label.follow_up(batch, people.connect(), SALT)
+    label.bring_source(batch, "doctors", doctors.connect(), SALT)
+    manifest = label.collect(batch, people.connect(), SALT)
+    counts = [manifest.counts[name] for name in ("rows_in", "rows_out", "quarantined")]
+    assert counts == [12, 8, 4]
+    rows = read_table(batch.lake, manifest.outputs["quarantine"]).to_pylist()
+    assert [row["reason"] for row in rows] == ["not_asked"] * 4
+
+
+def test_a_source_that_is_first_leaves_people_the_months_money(tmp_path: Path) -> None:
+    batch, people, doctors = asked(tmp_path)
+    label.plan(batch)
+    month = Limits(campaign_month=8_500_000)
+    first = label.ask_source(batch, "doctors", doctors.connect(), month)
+    assert first == {"sent": 0, "tasks": 0, "left_out": 4}
+    assert label.submit(batch, people.connect(), month)["sent"] == 8
+    assert not doctors.asked()
+
+
+@pytest.mark.parametrize("edited", ["people", "doctors"])
+def test_two_label_studios_that_count_alike_are_told_apart(tmp_path: Path, edited: str) -> None:
+    """Projects and annotations of both have the same numbers."""
+    beside = {"name": "doctors", "vendor": "label_studio", "price_usd": 2.0}
+    batch, _, _ = asked(tmp_path, vendor="label_studio", sources=[beside])
+    people, doctors = LabelStudioSender(), LabelStudioSender()
+    label.plan(batch)
+    label.submit(batch, people.connect())
+    label.ask_source(batch, "doctors", doctors.connect())
+    for name, sender in {"people": people, "doctors": doctors}.items():
+        # A later revision of one's number is no revision of the other's.
+        more = {"updated_at": "2026-11-22T11:00:00.000Z"} if name == edited else {}
+        answer_all(sender, int(name == "doctors"), **more)
+    label.follow_up(batch, people.connect(), SALT)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            label.bring_source(_dying_behind_its_look(batch), "doctors", doctors.connect(), SALT)
+    label.bring_source(batch, "doctors", doctors.connect(), SALT)
+    manifest = label.collect(batch, people.connect(), SALT)
+    assert (manifest.counts["rows_out"], manifest.counts["annotations"]) == (12, 12)
+    votes = read_table(batch.lake, manifest.outputs["annotations"]).to_pylist()
+    assert {row["status"] for row in votes} == {"submitted"}
+
+
+@pytest.mark.parametrize("of_files", ["people", "doctors"])
+def test_one_id_on_all_answers_is_a_teams_where_its_vendor_names_nobody(
+    tmp_path: Path, of_files: str
+) -> None:
+    senders: dict[str, Sender] = {PEOPLE: SimulatorSender(), "doctors": SimulatorSender()}
+    senders[of_files] = FileDropSender(tmp_path / "files")
+    vendors = {name: each.connect() for name, each in senders.items()}
+    beside = {"name": "doctors", "vendor": vendors["doctors"].name, "price_usd": 2.0}
+    batch, _, _ = asked(tmp_path, vendor=vendors[PEOPLE].name, sources=[beside])
+    label.plan(batch)
+    label.submit(batch, vendors[PEOPLE])
+    label.ask_source(batch, "doctors", vendors["doctors"])
+    for who, sender in enumerate(senders.values()):
+        answer_all(sender, who)
+    label.bring_source(batch, "doctors", vendors["doctors"], SALT)
+    label.follow_up(batch, vendors[PEOPLE], SALT)
+    manifest = label.collect(batch, vendors[PEOPLE], SALT)
+    price = {r["task_id"]: r["price"] for r in _table(batch, "tasks")}
+    named: dict[str, set[str]] = {PEOPLE: set(), "doctors": set()}
+    for row in _table(batch, "annotations"):
+        named["doctors" if price[row["task_id"]] > 100_000 else PEOPLE].add(row["annotator"])
+    n_ids = {PEOPLE: 1, "doctors": 1, of_files: {PEOPLE: 8, "doctors": 4}[of_files]}
+    assert {name: len(ids) for name, ids in named.items()} == n_ids
+    assert manifest.figures["n_annotators"] == 1
+
+
+def _table(batch: Batch, name: str) -> list[dict[str, Any]]:
+    return list(read_table(batch.lake, batch.require("label").outputs[name]).to_pylist())
+
+
+def _dying_behind_its_look(batch: Batch) -> Batch:
+    """The batch in a process that ends when a source's round is about to be closed."""
+
+    class Lake(FolderLake):
+        def create(self, path: str, data: bytes) -> bool:
+            if path.endswith("brought.json"):
+                raise Killed
+            return super().create(path, data)
+
+    return replace(batch, lake=Lake(batch.lake.root))  # type: ignore[attr-defined]
+
+
 def test_a_batch_with_open_experts_is_not_dropped_behind_their_backs(tmp_path: Path) -> None:
     batch, people, doctors = asked(tmp_path)
     label.plan(batch)
@@ -301,6 +399,27 @@ def test_a_batch_with_open_experts_is_not_dropped_behind_their_backs(tmp_path: P
     answer_all(doctors)
     brought = label.bring_source(batch, "doctors", doctors.connect(), SALT)
     assert drop(*given, people.connect(), SALT).charged == brought["charged"]
+
+
+def test_a_batch_is_dropped_whose_experts_were_away(tmp_path: Path) -> None:
+    batch, people, doctors = asked(tmp_path)
+    label.plan(batch)
+    label.submit(batch, people.connect())
+    away = doctors.connect()
+
+    def open_batch(*_: Any) -> str:
+        raise Retryable("away")
+
+    away.open_batch = open_batch  # type: ignore[method-assign]
+    with pytest.raises(Retryable):
+        label.ask_source(batch, "doctors", away)
+    month = month_of(batch.lake.now())
+    assert spent(batch.lake, month).campaigns["small"] == 8 * 100_000 + 4 * 2_000_000
+    people.finish()
+    note = Dropped("ann", "2026-11-23T10:00:00+00:00", "wrong prompts")
+    given = (batch.lake, batch.campaign, batch.key, note, batch.clock)
+    assert drop(*given, people.connect(), SALT).charged == 0
+    assert spent(batch.lake, month).campaigns["small"] == 0
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_a_kill_before_any_step_buys_and_takes_over_the_same(
     n_steps = label_only(undisturbed, None)
     expected = outcome(undisturbed)
     assert n_steps >= (8 if in_vendor else 15) and expected[3]
-    for step in some(range(n_steps), 6):
+    for step in some(range(n_steps), 15):
         killed = other_strategy(first(f"killed-{step}"))
         with pytest.raises(Killed):
             label_only(killed, step)

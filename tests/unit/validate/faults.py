@@ -190,6 +190,20 @@ def repeats_answered_otherwise(world: World) -> None:
         world.say(row, "a" if same == (number % 5 == 0) else "b")
 
 
+@fault("session_decline_low", "warn")
+def annotators_who_tire(world: World) -> None:
+    gold = {t["task_id"]: t["expected"] for t in world["tasks"] if t["kind"] == "gold"}
+    rows = [r for r in world["annotations"] if r["kind"] == "gold"]
+    for number, row in enumerate(rows):
+        # A morning of it alone.
+        row["annotator"] = SPAMMER
+        row["started_at"] += timedelta(days=1)
+        row["finished_at"] = row["started_at"] + timedelta(seconds=9.0)
+        right = preferred_response("a", row["swapped"]) == gold[row["task_id"]]
+        world.say(row, "a" if right == (number < 40) else "b")
+    world.aggregate()
+
+
 @fault("speeding_low", "warn")
 def answers_faster_than_reading(world: World) -> None:
     for row in world["annotations"]:

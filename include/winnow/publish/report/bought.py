@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from winnow.ids import PEOPLE
 from winnow.pages import charts
 from winnow.pages.charts import Axis, Chart, Point, Series
 from winnow.pages.words import Chip, Table, count, dollars, line, number, percent, ratio
@@ -24,7 +25,10 @@ feedback", had ranked for a prompt."""
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Money of a batch in micro-dollars; `taken` votes were paid by another campaign."""
+    """Money of a batch in micro-dollars; `taken` votes were paid by another campaign.
+
+    `of_pair` is of those that people judge: what a judge says of others costs a fraction.
+    """
 
     of_pair: float | None
     of_answer: float | None
@@ -105,21 +109,21 @@ def gains_chart(ranks: Sequence[RankGain]) -> Chart:
 def cost(facts: BatchFacts) -> Cost:
     """What a prompt cost, beside labelling every pair of few responses at the same price."""
     prompts, pairs = facts.n("ingest", "rows_out"), facts.n("select", "comparisons")
+    told = (facts.figure("label", "sources") or {}).get(PEOPLE)
     of_pair = ratio(facts.paid, pairs)
+    if told:
+        of_pair = ratio(told["charged"], facts.n("select", f"asked_{PEOPLE}"))
     k = facts.campaign.select.traditional_k or TRADITIONAL_RESPONSES
     ways = [
-        ("this batch, as bought", ratio(pairs, prompts), "measured"),
-        (f"every pair of {k} responses", k * (k - 1) / 2, "computed"),
-        (
-            "every pair of these pools",
-            ratio(facts.n("select", "pairs_scored"), prompts),
-            "computed",
-        ),
+        (f"every pair of {k} responses", k * (k - 1) / 2),
+        ("every pair of these pools", ratio(facts.n("select", "pairs_scored"), prompts)),
     ]
     rows = [
-        (name, number(each, 1), dollars(each and of_pair and each * of_pair), how)
-        for name, each, how in ways
+        (name, number(each, 1), dollars(each and of_pair and each * of_pair), "computed")
+        for name, each in ways
     ]
+    bought = number(ratio(pairs, prompts), 1), dollars(ratio(facts.paid, prompts))
+    rows.insert(0, ("this batch, as bought", *bought, "measured"))
     heads = ["Way", "Pairs per prompt", "Cost per prompt", "How known"]
     return Cost(
         of_pair,

@@ -34,7 +34,8 @@ class BatchFacts:
         vendor_note: What a reader must know of the vendor, in Markdown; may be empty.
         manifests: Of the four stages before publishing, by stage.
         verdict: What the gate said, as JSON has it: `verdict` (pass or warn) and `checks` (name,
-            severity, outcome, value, limit); where it tells of them, `suspects` and `bad_rows`.
+            severity, outcome, value, limit); where it tells of them, `suspects`, `bad_rows`
+            and `sessions`.
         annotators: Rows of `label.annotator_report`.
         refused: Quarantine of all stages, by stage and reason.
         ranks: Expected gain by rank.

@@ -124,6 +124,53 @@ def suspects(facts: BatchFacts) -> Table | None:
     return Table("Annotators to look at", heads, rows, ["Check", "Limit"]) if rows else None
 
 
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """How answers change over a session: a row a measure, and in words what a session was."""
+
+    table: Table
+    told: str
+
+
+_CHANGES = {
+    "gold": "Gold answered right",
+    "repeats": "Repeats answered alike",
+    "agreement": "Agrees with others",
+    "same_choice": "Same choice as just before",
+    "seconds": "Time of an answer",
+}
+
+
+def sessions(facts: BatchFacts) -> Worked | None:
+    """Answers early and late in a session; None where the vendor's times do not tell."""
+    found = facts.verdict.get("sessions") or {}
+    changes = found.get("changes") or ()
+    if not changes:
+        return None
+    rows = [_changed(each) for each in changes]
+    heads = ["Answers", "First quarter", "Last quarter", "Change over a session", "Interval", "Of"]
+    told = f"{found['n_sessions']:,} sessions, half of them longer than {found['minutes']:,.0f} min"
+    if found["decline"] is not None:
+        told += (
+            f". Gold, repeats and agreement together fall by {percent(found['decline'])} "
+            f"{between(found['low'], found['high'])} over a session"
+        )
+    return Worked(Table("Within a session", heads, rows), told)
+
+
+def _changed(each: Mapping[str, Any]) -> tuple[str, ...]:
+    ends, slope = [each["early"], each["late"]], [each["change"], each["low"], each["high"]]
+    if each["measure"] == "seconds":
+        # Logarithms of times.
+        slope = [math.expm1(value) for value in slope]
+        shown = ["–" if end is None else f"{number(math.exp(end), 1)} s" for end in ends]
+    else:
+        shown = ["–" if end is None else percent(end) for end in ends]
+    change, low, high = slope
+    interval = between(low, high).strip("()")
+    return (_CHANGES[each["measure"]], *shown, percent(change), interval, count(each["n"]))
+
+
 def calibration(facts: BatchFacts) -> Table | None:
     """What the model stated before the votes, against the votes; None where no vote tells."""
     if facts.calibration is None:

@@ -289,7 +289,7 @@ def _steering_model(batch: Batch) -> str | None:
         current is not None
         and current.model.feature_version
         == in_pool_version(feature_version(settings), models_of(settings))
-        and not why_untrusted(current.model, current.gate)
+        and not why_untrusted(current.model, current.gate, batch.campaign.taught_dimensions)
     )
     chosen = {"reward_model": current.path if current and trusted else None}
     batch.lake.create(path, sealed_json(chosen))

@@ -46,6 +46,7 @@ from winnow.label.tasks import Draft, draft_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.money import MICROS
 from winnow.pace import last_note
+from winnow.pieces import fitted
 from winnow.records import ASKED, RANKING_ASKED, RANKING_TASKS, TASKS, Quarantined
 from winnow.sql import database
 from winnow.stages.label import annotations_from
@@ -59,6 +60,7 @@ from winnow.stages.label.plans import Plan, Totals, freeze_plan, read_plan
 from winnow.stages.label.results import STAGE, BroughtHome, Rankings, commit_results
 from winnow.stages.label.rounds import (
     ROUNDS,
+    Answering,
     SubmissionRecord,
     answers_of,
     asked_in,
@@ -224,7 +226,10 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
         batch.lake, name, batch.key, [n for n in rounds_of(batch) if n not in {*statuses, *brought}]
     )
     records = submissions(batch)
-    plans = {n: plan for n in sorted({0, *records}) if (plan := read_plan(batch, n)) is not None}
+    beside = [number for number in rounds_of(batch) if number not in ROUNDS]
+    numbers = sorted({0, *records, *beside})
+    plans = {n: plan for n in numbers if (plan := read_plan(batch, n)) is not None}
+    unreached = {n: plans[n] for n in beside if n in plans and n not in records}
     with (
         tempfile.TemporaryDirectory(prefix="winnow-collect-") as place,
         annotations_from.taken_tables(batch, plans.get(0)) as taken,
@@ -237,8 +242,8 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             folder,
             RANKING_TASKS if is_ranked else TASKS,
         )
-        listed = {number: each.lists_all for number, each in brought.items()}
-        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"), listed)
+        told = {n: Answering(each.lists_all, each.names_people) for n, each in brought.items()}
+        answers = answers_of(batch, vendor, asked, folder, taken.get("annotations"), told)
         _check_completion(batch, asked, answers)
         tasks, taken_over = annotations_from.beside_taken(asked, taken.get("tasks"), folder)
         annotations, rankings = answers.annotations, None
@@ -255,9 +260,12 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             unasked=_each_once(plans.values()),
             rejected=answers.quarantined,
             charged=sum(each.charged for each in _ends(statuses, brought).values()),
-            pii=dict(sum((Counter(plan.pii) for plan in plans.values()), Counter[str]())),
+            pii=dict(
+                sum((Counter(plans[n].pii) for n in plans if n not in unreached), Counter[str]())
+            ),
             taken_over=taken_over,
             sources=_of_sources(batch, statuses, brought),
+            unreached=_pairs_of(unreached.values()),
         )
     return commit_results(batch, home)
 
@@ -267,6 +275,11 @@ def _each_once(plans: Iterable[Plan]) -> list[Quarantined]:
     rows = [row for plan in plans for row in plan.unasked]
     pairs = {row.record_id: row for row in reversed(rows) if row.record_id is not None}
     return [row for row in rows if row.record_id is None or pairs[row.record_id] is row]
+
+
+def _pairs_of(plans: Iterable[Plan]) -> pa.Table:
+    pages = (page for plan in plans for page in plan.rows(["pair_id"]))
+    return pa.Table.from_batches(pages, pa.schema([TASKS.field("pair_id")]))
 
 
 def _ends(
@@ -307,11 +320,12 @@ def _asked_tasks(
             at = datetime.fromisoformat(records[number].submitted_at)
             known = {"vendor_ref": records[number].ref, "submitted_at": at}
             for page in plan.rows(schema.names):
+                page = fitted(page, schema)
                 for name, value in known.items():
                     place, kind = page.schema.get_field_index(name), schema.field(name).type
                     same = pa.repeat(pa.scalar(value, kind), len(page))
                     page = page.set_column(place, schema.field(name), same)
-                writer.write(page.cast(schema))
+                writer.write(page)
     return file
 
 
@@ -361,6 +375,9 @@ def _first_round(batch: Batch, folder: Path) -> Draft:
         compared = read_table(batch.lake, selected.outputs["comparisons"])
         pairs = compared.select(["pair_id", "second_id"]).to_pylist()
     votes = annotations_from.votes_bought_before(batch, pairs)
+    if selected.figures.get("gate") != "open":
+        # Nobody has shown yet that the model knows what people differ on.
+        label = label.model_copy(update={"second_votes": "uniform"})
     draft = draft_tasks(offered(batch), gold, label, batch.campaign.select.seed, votes.held, folder)
     draft = annotations_from.with_votes(batch, draft, votes)
     return replace(draft, quarantined=[*draft.quarantined, *bad])

@@ -36,7 +36,7 @@ from winnow.label.aggregation.votes import COMPARISON, by_pair, votes_of
 from winnow.label.annotation import Annotation, preferred_response
 from winnow.label.rounds import contested_pairs
 from winnow.label.tasks import Draft, Held, Task, rubric_version
-from winnow.pieces import read_pieces
+from winnow.pieces import fitted, read_pieces
 from winnow.publish.versions import newest
 from winnow.records import ANNOTATIONS, TASKS, to_table
 from winnow.stages.expand.pools_from import check_exists
@@ -157,7 +157,7 @@ def beside_taken(asked: Path, taken: Path | None, folder: Path) -> tuple[Path, d
     with pq.ParquetWriter(file, TASKS, compression="zstd") as writer:
         for part in (taken, asked):
             for rows in read_pieces(part):
-                writer.write(rows.cast(TASKS))
+                writer.write(fitted(rows, TASKS))
     with pq.ParquetFile(taken) as source:
         names = source.read(["taken_from"])["taken_from"].drop_null().to_pylist()
     return file, dict(sorted(Counter(names).items()))

@@ -18,13 +18,15 @@ _NAME = "brought.json"
 class Brought:
     """The end of a source's round, by its vendor's books; `charged` is in micro-dollars.
 
-    `lists_all`: what its vendor's last look lacks was taken back.
+    `lists_all`: what its vendor's last look lacks was taken back. `names_people`: the id on an
+    answer is one person's.
     """
 
     n_tasks: int
     n_answered: int
     charged: int
     lists_all: bool = False
+    names_people: bool = True
 
 
 def read_brought(batch: Batch, number: int) -> Brought | None:

@@ -10,13 +10,14 @@ from winnow.batch import Batch
 from winnow.campaign.teams import Limits
 from winnow.errors import Blocked, Retryable
 from winnow.label import unreadable
+from winnow.label.purchases import room
 from winnow.label.submit import submit_tasks
 from winnow.label.vendor import BatchStatus, LabelVendor
 from winnow.money import MICROS
 from winnow.pace import noted
 from winnow.stages.label.approvals import approved
 from winnow.stages.label.brought import read_brought
-from winnow.stages.label.budgets import reserve
+from winnow.stages.label.budgets import purchase_of, reserve
 from winnow.stages.label.containers import bought, noted_container, open_container
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.label.plans import Plan, read_plan
@@ -58,6 +59,8 @@ def buy(
     may_leave_out = number > 0 and noted_container(batch, number) is None
     left_out = {"sent": 0, "tasks": 0, "left_out": planned.totals.tasks}
     requests = planned.requests()
+    if number not in ROUNDS and not purchase_of(batch, number).is_noted:
+        left = min(left, _left_by_people(batch, limits, left))
     if may_leave_out and vendor.estimate(requests.priced) > left:
         return left_out
     try:
@@ -89,6 +92,14 @@ def buy(
         "estimate_usd": sent.estimate / MICROS,
         "committed_usd": (limit(batch) - left + sent.committed) / MICROS,
     }
+
+
+def _left_by_people(batch: Batch, limits: Limits, left: int) -> int:
+    """What the month leaves a source where people's first round is still to be reserved."""
+    month, people = room(batch.lake, batch.campaign.name, limits), read_plan(batch, 0)
+    if month is None or people is None or purchase_of(batch, 0).is_noted:
+        return left
+    return month - people.totals.estimate
 
 
 def committed_elsewhere(batch: Batch, number: int, vendor: LabelVendor) -> int:

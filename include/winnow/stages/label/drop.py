@@ -25,7 +25,7 @@ from winnow.lake import Lake
 from winnow.publish.versions import newest
 from winnow.stages.label.brought import read_brought
 from winnow.stages.label.budgets import release, settle
-from winnow.stages.label.containers import open_container
+from winnow.stages.label.containers import noted_container, open_container
 from winnow.stages.label.rounds import (
     ALL_ROUNDS,
     ROUNDS,
@@ -213,6 +213,10 @@ def _charged(batch: Batch, number: int) -> int | None:
     brought = read_brought(batch, number)
     if brought is not None:
         return brought.charged
+    # A task is sent after its container is noted.
+    if noted_container(batch, number) is None:
+        release(batch.lake, batch.campaign.name, batch.key, [number])
+        return 0
     # A judge is asked by a task of its own, and by nobody else.
     if asked_in(batch, number).vendor == "judge":
         return None

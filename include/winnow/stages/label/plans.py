@@ -30,7 +30,7 @@ from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.tasks import Draft, requests_of
 from winnow.label.vendor import MAX_PRICE, TaskRequest
 from winnow.lake import Lake
-from winnow.pieces import read_pieces
+from winnow.pieces import fitted, read_pieces
 from winnow.records import ASKED, TASKS, Quarantined, to_table
 from winnow.sql import Source
 from winnow.stages.label.rounds import read_round, round_path
@@ -140,7 +140,8 @@ class Plan:
     @property
     def tasks(self) -> pa.Table:
         """Rows of `records.TASKS`."""
-        return pa.Table.from_batches(self.rows(TASKS.names), TASKS)
+        rows = (fitted(page, TASKS) for page in self.rows(TASKS.names))
+        return pa.Table.from_batches(rows, TASKS)
 
     @property
     def unasked(self) -> list[Quarantined]:

@@ -27,6 +27,9 @@ from winnow.validate.metrics import label_figures
 STAGE = "label"
 
 
+_PAIRS = pa.schema([("pair_id", pa.string())])
+
+
 @dataclass(frozen=True, slots=True)
 class Rankings:
     """Rankings as they were asked and answered, which tasks and annotations tell by pairs.
@@ -60,6 +63,7 @@ class BroughtHome:
         taken_over: Votes that another campaign has bought, by campaign.
         rankings: What was asked, where that were rankings.
         sources: Tasks, answers and micro-dollars by who was asked, where there were several.
+        unreached: `pair_id` of what was planned for sources that were gone on without.
     """
 
     tasks: Artifact
@@ -71,6 +75,7 @@ class BroughtHome:
     taken_over: Mapping[str, int] = field(default_factory=dict)
     rankings: Rankings | None = None
     sources: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unreached: pa.Table = field(default_factory=_PAIRS.empty_table)
 
 
 def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
@@ -81,10 +86,11 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
         "tasks": home.tasks,
         "annotations": home.annotations,
     }
-    unasked = pa.table({"pair_id": pa.array([r.record_id for r in home.unasked], pa.string())})
+    unasked = pa.table([[r.record_id for r in home.unasked]], schema=_PAIRS)
+    tables = {"unasked": unasked, "unreached": home.unreached}
     with (
         table_files(batch.lake, stored) as files,
-        opened({**files, "unasked": unasked}, NARROW) as labels,
+        opened({**files, **tables}, NARROW) as labels,
     ):
         share = batch.campaign.label.pair_share
         preferences = aggregate(labels, batch.campaign.label.aggregation, share)
@@ -92,10 +98,11 @@ def commit_results(batch: Batch, home: BroughtHome) -> Manifest:
         figures = label_figures(labels, share).as_dict()
         judges = judge_figures(labels)
         # Asked, and nobody decided: expired, skipped, or retracted.
-        detail = "no annotation of this pair counts: unanswered, skipped or retracted"
+        no_vote = "no_vote", "no annotation of this pair counts: unanswered, skipped or retracted"
+        not_asked = "not_asked", "the source that was to be asked of this pair was gone on without"
         silent = [
-            Quarantined(STAGE, "no_vote", detail, record_id=pair)
-            for (pair,) in labels.sql(_SILENT).fetchall()
+            Quarantined(STAGE, *(no_vote if was_asked else not_asked), record_id=pair)
+            for pair, was_asked in labels.sql(_SILENT).fetchall()
         ]
         counts = {
             "rows_in": count(labels, "(SELECT DISTINCT pair_id FROM comparisons)"),
@@ -181,8 +188,9 @@ def _of_rankings(batch: Batch, rankings: Rankings) -> tuple[pa.Table, dict[str, 
 
 _UNANSWERED = "tasks WHERE task_id NOT IN (SELECT task_id FROM annotations)"
 _SILENT = """
-SELECT pair_id FROM comparisons
-WHERE pair_id IN (SELECT pair_id FROM tasks) AND pair_id NOT IN (SELECT pair_id FROM votes)
+SELECT pair_id, pair_id IN (SELECT pair_id FROM tasks) FROM comparisons
+WHERE pair_id IN (SELECT pair_id FROM tasks UNION ALL SELECT pair_id FROM unreached)
+    AND pair_id NOT IN (SELECT pair_id FROM votes)
     AND pair_id NOT IN (SELECT pair_id FROM verdicts)
 ORDER BY row_n
 """

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -74,6 +74,13 @@ class SubmissionRecord:
     ref: str
     submitted_at: StoredTime
     deadline: StoredTime
+
+
+class Answering(NamedTuple):
+    """How a round's vendor tells of answers: all that stand at each look; who gave each."""
+
+    lists_all: bool
+    names_people: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,8 @@ def terms_of(batch: Batch, number: int, budget: int | None = None) -> BatchTerms
     return BatchTerms(
         instructions=label.instructions,
         rubric_version=rubric_version(label),
-        dimensions=tuple(label.rated_dimensions),
+        dimensions=label.asked_dimensions,
+        choices=tuple(label.choice_dimensions),
         deadline=datetime.fromisoformat(opening.deadline),
         session_minutes=label.session_minutes,
         mark=opening.lake,
@@ -265,14 +273,17 @@ def deliveries(batch: Batch, rounds: Sequence[int]) -> Iterator[Delivery]:
     """Every record of some rounds, in the order of arrival; a page is held at a time."""
     for number, submission in submissions(batch, rounds).items():
         source, line = _source(batch, number, submission), 0
+        account = "" if number in ROUNDS else source_of(batch, number)
         for page in _pages(batch, number):
             for raw in page.records:
                 line += 1
-                yield Delivery(raw, source, line, page.look)
+                yield Delivery(raw, source, line, page.look, account)
 
 
 def _source(batch: Batch, number: int, submission: SubmissionRecord) -> str:
-    return f"{asked_in(batch, number).vendor}/{submission.ref}"
+    place = f"{asked_in(batch, number).vendor}/{submission.ref}"
+    # Two accounts of a vendor may each have a project 1.
+    return place if number in ROUNDS else f"{source_of(batch, number)}/{place}"
 
 
 def last_looks(batch: Batch, rounds: Sequence[int]) -> dict[str, int]:
@@ -293,19 +304,19 @@ def answers_of(
     tasks: Source,
     folder: Path,
     taken: Source | None = None,
-    sources: Mapping[int, bool] | None = None,
+    beside: Mapping[int, Answering] | None = None,
 ) -> Collection:
     """What was sent of the tasks, rows of `records.TASKS`: annotations, and what is none.
 
     Of a vendor that lists all it has at each look, what the last whole one lacks is retracted.
     `taken` are annotations of other campaigns that come beside them; `folder` is for the result.
-    `sources` are the rounds of others than people, and whether their vendors list so.
+    `beside` are the rounds of others than people.
     """
-    sources = sources or {}
-    listed = [*(ROUNDS if vendor.snapshot else ()), *(n for n in sources if sources[n])]
-    last = last_looks(batch, listed)
-    sent = deliveries(batch, (*ROUNDS, *sources))
-    return read_deliveries(sent, tasks, last, folder, vendor.names_people, taken)
+    people = Answering(vendor.snapshot, vendor.names_people)
+    rounds = {**dict.fromkeys(ROUNDS, people), **(beside or {})}
+    last = last_looks(batch, [n for n, each in rounds.items() if each.lists_all])
+    unnamed = [n for n, each in rounds.items() if not each.names_people]
+    return read_deliveries(deliveries(batch, [*rounds]), tasks, last, folder, unnamed, taken)
 
 
 def _n_planned(batch: Batch, number: int) -> int:

@@ -97,7 +97,8 @@ def bring_source(batch: Batch, source: str, vendor: LabelVendor, salt: bytes) ->
         look(batch, number, vendor, ref, salt)
         settle(batch, {number: status})
         charged = status.charged if status.is_final else status.committed
-        ended = Brought(status.n_tasks, status.n_answered, charged, vendor.snapshot)
+        told = vendor.snapshot, vendor.names_people
+        ended = Brought(status.n_tasks, status.n_answered, charged, *told)
         brought = write_brought(batch, number, ended)
     return {"tasks": brought.n_tasks, "answered": brought.n_answered, "charged": brought.charged}
 
@@ -123,5 +124,7 @@ def not_brought(batch: Batch) -> Iterator[Fatal]:
             yield Fatal(
                 f"What {name} sent of batch {batch.key} is not in the lake: run ask_source, "
                 "wait_for_source and bring_source of it, then collect_annotations. To go on "
-                "without what it did not answer, mark ask_source as success and run the others."
+                "without what it did not answer, mark ask_source as success and run the others. "
+                "label_pairs has them while label.sources of the campaign names anybody: put it "
+                "back if it was taken out."
             )

@@ -1,7 +1,8 @@
 """Publish: hold the labels against the gate, publish a version, refit the posterior.
 
 Three steps that may each be run again alone. The stage is committed by the last one, when the
-version is out and the next batch can learn from it.
+version is out and the next batch can learn from it. Then the version is pushed to a hub, where a
+campaign names one; nothing waits for that.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from winnow.addresses import ServerAddress
 from winnow.batch import Artifact, Batch, Manifest, read_artifact, read_table, table_files
 from winnow.errors import Blocked
 from winnow.label.vendors import kind_of
+from winnow.publish import hub
 from winnow.publish.card import dataset_card
 from winnow.publish.labelled import LISTS, TABLES, Labelled, labelled, pool_tables
 from winnow.publish.shards import cut, store_shards
@@ -156,6 +159,19 @@ def refit(batch: Batch, number: int) -> Manifest:
             arms.NAME: arms.figures(batch, aside.pairs),
         },
     )
+
+
+def push(batch: Batch, number: int, address: ServerAddress | None) -> str | None:
+    """Push version `number` to the campaign's hub; its commit there, None where none is made.
+
+    Raises as `winnow.publish.hub.push`.
+    """
+    settings = batch.campaign.publish
+    if settings.hub is None or address is None:
+        return None
+    published = read_version(batch.lake, settings.dataset, number)
+    pushed = hub.push(batch.lake, published, settings.hub, address, batch.clock())
+    return pushed.commit if pushed else None
 
 
 def _way_out(batch: Batch, verdict: Verdict) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
@@ -39,7 +39,7 @@ STAGE = "select"
 
 _OF_CHOICE = (
     *("kind", "rank", "reason", "info_gain", "decision_gain", "score"),
-    *("p_first", "contested", "conflict", "propensity"),
+    *("p_first", "contested", "conflict", "p_conflict", "propensity"),
 )
 """Columns of `records.COMPARISONS` that a choice has."""
 
@@ -69,7 +69,8 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
     candidates = NightCandidates(batch)
     current = _newest(batch, candidates)
     model, gate = _model_of(batch, candidates, current)
-    rules, fallback = night_rules(batch.campaign.select, model, gate)
+    rated = {*batch.campaign.taught_dimensions} - candidates.dimensions
+    rules, fallback = night_rules(batch.campaign.select, model, gate, rated)
     seen = candidates.seen(rules)
     beside = _beside_people(batch.campaign, model, rules)
     chosen = _Chosen(batch, candidates, rules, model, beside)
@@ -308,7 +309,7 @@ def _model_of(
     unknown = prior_of(projection.blocks)
     names = {OVERALL}
     if batch.campaign.select.head_per_dimension:
-        names = candidates.dimensions
+        names = candidates.dimensions | {*batch.campaign.taught_dimensions}
     heads = {name: heads_so_far.get(name, unknown) for name in sorted(names)}
     teachers = current.model.teachers if current is not None else {}
     return RewardModel(projection, heads, columns.version, teachers), gate
@@ -326,16 +327,21 @@ def pool_rules(settings: Select) -> Rules:
         kappa=settings.kappa,
         residual_sd=settings.residual_sd,
         traditional_k=settings.traditional_k,
+        dimension_weights=tuple(sorted(settings.dimension_weights.items())),
     )
 
 
-def night_rules(settings: Select, model: RewardModel, gate: GateState) -> tuple[NightRules, str]:
-    """What the campaign asks for, or what is done instead with the reason."""
+def night_rules(
+    settings: Select, model: RewardModel, gate: GateState, rated: Collection[str] = ()
+) -> tuple[NightRules, str]:
+    """What the campaign asks for, or what is done instead with the reason.
+
+    Ratings, of the dimensions `rated`, do not make the model more trusted: the gate sees choices.
+    """
     least, most = settings.pair_limits
     chosen, reason = effective_rules(
         pool_rules(settings),
-        _n_labels(model),
-        _dimension(model),
+        *_learnt(model, rated),
         gate,
         has_score=model.projection.has_score,
     )
@@ -345,14 +351,17 @@ def night_rules(settings: Select, model: RewardModel, gate: GateState) -> tuple[
     return rules, reason
 
 
-def why_untrusted(model: RewardModel, gate: GateState) -> str:
-    """Why the model may not choose or steer; empty where it may."""
-    return untrusted_because(_n_labels(model), _dimension(model), gate)
+def why_untrusted(model: RewardModel, gate: GateState, rated: Collection[str] = ()) -> str:
+    """Why the model may not choose or steer; empty where it may. `rated` as in `night_rules`."""
+    return untrusted_because(*_learnt(model, rated), gate)
 
 
-def _dimension(model: RewardModel) -> float:
-    heads = [head for head in model.heads.values() if isinstance(head, Posterior)]
-    return sum(effective_dimension(head) for head in heads)
+def _learnt(model: RewardModel, rated: Collection[str]) -> tuple[int, float]:
+    """Labels of the heads that choices teach, and how many directions these have pinned down."""
+    chosen = [head for name, head in model.heads.items() if name not in rated]
+    heads = chosen or list(model.heads.values())
+    linear = [head for head in heads if isinstance(head, Posterior)]
+    return sum(head.n_labels for head in heads), sum(map(effective_dimension, linear))
 
 
 def _n_labels(model: RewardModel) -> int:

@@ -67,7 +67,8 @@ class Candidates:
         raw_rc: Raw features, float16; of no columns where nobody asked for them.
         columns: What they are.
         rows_of: Rows of each prompt's responses.
-        one_dimension: Whether a label teaches only the head of its prompt's dimension.
+        one_dimension: Whether a choice teaches only the head of its prompt's dimension.
+        rated: Further dimensions that each label teaches.
         topic_of: Cluster of each prompt, where prompts are sorted into some.
     """
 
@@ -82,6 +83,7 @@ class Candidates:
     columns: Columns
     rows_of: Mapping[str, slice]
     one_dimension: bool
+    rated: tuple[str, ...] = ()
     topic_of: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
@@ -101,6 +103,7 @@ class Candidates:
                 blocked=self.blocked_r[rows],
                 n_tokens=self.n_tokens[rows],
                 asked=self.prompts[prompt]["dimension"] if self.one_dimension else None,
+                rated=self.rated,
                 strata=self._strata(prompt),
                 response_strata=failures[rows],
             )
@@ -354,6 +357,7 @@ class NightCandidates:
             columns=self.columns,
             rows_of=rows_of,
             one_dimension=self._settings.head_per_dimension,
+            rated=self._batch.campaign.taught_dimensions,
         )
 
     def _unscreened(self, number: int) -> Candidates:
@@ -415,6 +419,7 @@ def candidates_of(
         columns=columns,
         rows_of=_runs(responses["prompt_id"]),
         one_dimension=settings.head_per_dimension,
+        rated=batch.campaign.taught_dimensions,
     )
 
 

@@ -45,7 +45,7 @@ from winnow.batch import (
     store_file,
     table_file,
 )
-from winnow.campaign import Campaign, Select
+from winnow.campaign import Campaign
 from winnow.expand.vectors import Columns
 from winnow.ids import canonical_json, digest
 from winnow.lake import Lake
@@ -67,9 +67,10 @@ from winnow.stages.select.training import (
 from winnow.stages.select.trust import Before, Explored
 from winnow.stored import as_json, parsed, reader, sealed_json
 
-VOTES, SAID, HISTORY, OLDER = "votes", "verdicts", "history", "older"
-"""Outputs of the publish stage: the batch's training rows, what models said beside them (absent
-where none did), its history, and what left the window (absent while nothing did)."""
+VOTES, RATED, SAID, HISTORY, OLDER = "votes", "rated_votes", "verdicts", "history", "older"
+"""Outputs of the publish stage: the batch's training rows, under the second name with ratings among
+them, what models said beside them (absent where none did), its history, and what left the window
+(absent while nothing did)."""
 
 STAGE = "publish"
 
@@ -190,10 +191,10 @@ def past_of(
     Raises:
         Corrupt: A manifest or a table is missing or is not what it was.
     """
-    shelf, made_with = _Shelf(lake, writes), _made_with(columns, campaign.select)
+    shelf, made_with = _Shelf(lake, writes), _made_with(columns, campaign)
     history = _stored(shelf, campaign.name, version, made_with)
     for key in version.batches[history.n_batches :]:
-        pieces, said = _pieces(shelf, campaign.name, version, key, columns)
+        pieces, said = _pieces(shelf, campaign, version, key, columns)
         history = replace(history, said={**history.said, **said})
         history = _advanced(shelf, campaign, history, version, pieces, columns)
     tables = [VERDICTS.empty_table()]
@@ -209,14 +210,21 @@ def outputs_of(batch: Batch, past: Past) -> dict[str, Artifact]:
     history = past.history
     stored = {HISTORY: batch.write_bytes(STAGE, HISTORY, "json", sealed_json(as_json(history)))}
     own = [piece.rows for piece in history.window if piece.key == batch.key]
-    stored |= {VOTES: own[0]} if own else {}
+    stored |= {_name_of(batch.campaign): own[0]} if own else {}
     said = history.said
     stored |= {SAID: said[batch.key]} if batch.key in said else {}
     return stored | ({OLDER: history.older} if history.older else {})
 
 
-def _made_with(columns: Columns, settings: Select) -> str:
-    chosen = [settings.max_components, settings.head_per_dimension, settings.history_votes]
+def _name_of(campaign: Campaign) -> str:
+    """Under which name training rows are kept."""
+    return RATED if campaign.taught_dimensions else VOTES
+
+
+def _made_with(columns: Columns, campaign: Campaign) -> str:
+    settings, chosen = campaign.select, list[object]()
+    chosen += [settings.max_components, settings.head_per_dimension, settings.history_votes]
+    chosen += [RATED] if campaign.taught_dimensions else []
     return _digest([columns.version, [list(block) for block in columns.blocks], *chosen])
 
 
@@ -243,16 +251,16 @@ def _stored(shelf: _Shelf, campaign: str, version: Version, made_with: str) -> H
 
 
 def _pieces(
-    shelf: _Shelf, campaign: str, version: Version, key: str, columns: Columns
+    shelf: _Shelf, campaign: Campaign, version: Version, key: str, columns: Columns
 ) -> tuple[tuple[Piece, ...], dict[str, Artifact]]:
     """The training rows of a batch, stored if they are not yet; none where columns are others.
 
     Beside them, under its key, what models said there, where they did.
     """
-    stages = stages_of(shelf.lake, campaign, key)
+    stages = stages_of(shelf.lake, campaign.name, key)
     if not columns.are_related(stages.expand.figures["feature_version"]):
         return (), {}
-    published = read_manifest(shelf.lake, campaign, key, STAGE)
+    published = read_manifest(shelf.lake, campaign.name, key, STAGE)
     held = published.outputs if published else {}
 
     def in_columns(name: str, schema: pa.Schema) -> Artifact:
@@ -260,7 +268,7 @@ def _pieces(
             return held[name]
         return _made(shelf, stages, version, columns, name, schema)
 
-    votes = in_columns(VOTES, training_schema(stages.select))
+    votes = in_columns(_name_of(campaign), training_schema(stages.select))
     # A batch of which no model judged anything is not looked through for what one said.
     said = in_columns(SAID, VERDICTS) if stages.label.figures.get("judges") else None
     pieces = tuple(
@@ -274,9 +282,8 @@ def _made(
 ) -> Artifact:
     """The training rows of a batch in these columns, stored."""
     campaign, key = stages.label.campaign, stages.label.batch
-    rows = training_rows(
-        shelf.lake, stages, columns, pairs_set_aside(shelf.lake, version, key), schema
-    )
+    aside = pairs_set_aside(shelf.lake, version, key)
+    rows = training_rows(shelf.lake, stages, columns, aside, schema, name == RATED)
     with tempfile.TemporaryDirectory(prefix="winnow-votes-") as folder:
         file = Path(folder) / f"{name}.parquet"
         n_rows = write_training(file, rows, schema)

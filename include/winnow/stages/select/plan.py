@@ -34,7 +34,8 @@ def plan_batch(
     if batch is not None:
         candidates = NightCandidates(batch)
         model, gate = reward_model_for(batch, candidates)
-        rules = night_rules(batch.campaign.select, model, gate)[0].pool_rules
+        rated = {*batch.campaign.taught_dimensions} - candidates.dimensions
+        rules = night_rules(batch.campaign.select, model, gate, rated)[0].pool_rules
         largest = max(
             int(part.drawn_r[rows].sum())
             for part in candidates.bare_parts()

@@ -45,7 +45,7 @@ from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
 from winnow.pieces import read_pieces
-from winnow.records import ANNOTATIONS, RANKED_TRAINING, TRAINING, VERDICTS
+from winnow.records import ANNOTATIONS, RANKED_TRAINING, RATINGS, TRAINING, VERDICTS
 from winnow.reward import RewardModel
 from winnow.sql import Source, database
 from winnow.stages.compared import compared_source, read_compared
@@ -58,6 +58,17 @@ AT_ONCE = 5 * PIECE
 
 PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 """How far a vote is for the first response."""
+
+A_GRADE_APART = 0.85
+"""How far a rating is for a response that is one grade better; two grades are a whole vote.
+
+On planted rewards (60 to 800 ratings by 8 people with scales of their own, 12 seeds) the direction
+found has a cosine 0.001 to 0.026 higher than by signs alone, and the sign of a pair costs 0.01 to
+0.05 nats more; grades in proportion (1/2 + grades / 8) are -0.016 to +0.022 from this cosine, at
+0.05 to 0.25 nats."""
+
+RATING = "rating"
+"""Kind of a training row that is a rating beside a choice: a vote on a dimension of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +104,14 @@ def training_rows(
     columns: Columns,
     aside: frozenset[str],
     schema: pa.Schema = TRAINING,
+    rated: bool = False,
 ) -> Iterator[pa.Table]:
     """The votes of a batch, in these columns, from its tables: some whole pieces at once.
 
-    Votes on the pairs that are set `aside` are left out. `schema` is that of `training_schema`;
-    with `VERDICTS` they are what models said beside people's votes, which are no votes then.
+    With `rated`, what somebody says of a pair on another dimension than that of the choice is a
+    vote of its own there. Votes on the pairs that are set `aside` are left out. `schema` is that of
+    `training_schema`; with `VERDICTS` they are what models said beside people's votes, which are no
+    votes then.
     """
     select, label = stages.select, stages.label
     with (
@@ -105,7 +119,7 @@ def training_rows(
         table_file(lake, select.outputs["comparisons"]) as comparisons,
         compared_source(lake, select.campaign, select.batch) as compared,
     ):
-        votes = voted(annotations, comparisons, compared, aside, schema is VERDICTS)
+        votes = voted(annotations, comparisons, compared, aside, schema is VERDICTS, rated)
     if not votes.num_rows:
         return
     ids, seen_rc, vectors_rc, usable_r = _vectors(lake, stages, columns)
@@ -118,12 +132,13 @@ def training_rows(
     if stages.is_judged:
         model = RewardModel.from_bytes(read_artifact(lake, stages.select.outputs["reward_model"]))
     weights = _pair_weights(lake, select)
-    for start in range(0, votes.num_rows, AT_ONCE):
-        some, own_2e = votes.slice(start, AT_ONCE), pair_2e[:, start : start + AT_ONCE]
+    for some, places in _told(votes):
+        own_2e = pair_2e[:, places]
+        said = (some[name].to_pylist() for name in ("preferred", "grades"))
         lengths = zip(*(some[side].to_pylist() for side in ("n_first", "n_second")), strict=True)
         belief_2e = _beliefs(model, some, seen_rc, own_2e)
         made: dict[str, Any] = {
-            "preference": [PREFERENCE[word] for word in some["preferred"].to_pylist()],
+            "preference": list(map(_preference, *said)),
             "length": [log1p(first) - log1p(second) for first, second in lengths],
             "mu": pa.array(belief_2e[0], from_pandas=True),
             "sd": pa.array(belief_2e[1], from_pandas=True),
@@ -134,6 +149,38 @@ def training_rows(
         if schema is RANKED_TRAINING:
             made["weight"] = [weights[name] for name in some["first_id"].to_pylist()]
         yield pa.table({n: made[n] if n in made else some[n] for n in schema.names}, schema)
+
+
+def _told(votes: pa.Table) -> Iterator[tuple[pa.Table, IndexArray]]:
+    """Votes, and behind each its ratings as votes of the kind `RATING`, `AT_ONCE` of them at once.
+
+    `grades` is how far the first response is ahead, null of a choice. Beside them the place of the
+    vote that each comes from.
+    """
+    n_rated_e = np.asarray(pc.fill_null(pc.list_value_length(votes["rated"]), 0))
+    vote_r = np.repeat(np.arange(len(n_rated_e)), 1 + n_rated_e)
+    is_choice_r = np.diff(vote_r, prepend=-1) > 0
+    ratings, rating_r = pc.list_flatten(votes["rated"]), np.cumsum(~is_choice_r) - 1
+    for start in range(0, len(vote_r), AT_ONCE):
+        own = slice(start, start + AT_ONCE)
+        some = votes.take(vote_r[own])
+        rating = ratings.take(pa.array(rating_r[own], mask=is_choice_r[own]))
+        dimension, first, second = (pc.struct_field(rating, n) for n in RATINGS.value_type.names)
+        told = {
+            "kind": pc.if_else(pc.is_valid(dimension), RATING, some["kind"]),
+            "dimension": pc.coalesce(dimension, some["dimension"]),
+            "grades": pc.subtract(first, second),
+        }
+        kept = {name: some[name] for name in some.column_names}
+        yield pa.table({**kept, **told}), vote_r[own]
+
+
+def _preference(preferred: str, grades: int | None) -> float:
+    """How far a vote is for the first response; of a rating by the `grades` that it is ahead."""
+    if grades is None:
+        return PREFERENCE[preferred]
+    ahead = A_GRADE_APART if abs(grades) == 1 else 1.0
+    return 0.5 if grades == 0 else ahead if grades > 0 else 1.0 - ahead
 
 
 def training_schema(select: Manifest) -> pa.Schema:
@@ -155,12 +202,15 @@ def voted(
     compared: Source,
     aside: frozenset[str],
     beside_people: bool = False,
+    rated: bool = False,
 ) -> pa.Table:
     """The votes among annotations (`winnow.label.aggregation.votes`) on compared responses.
 
     Each has the columns of its comparison, and how many characters its two responses have. A
     model's are votes where no person voted in the whole batch: beside people's they would teach its
     own taste as theirs. Those, `beside_people`, are asked for apart (`winnow.reward.judges`).
+    `rated`, where it is asked for, holds the ratings that came with it; one on the dimension of the
+    choice is left out: somebody has one vote on a dimension of a pair.
 
     Raises:
         Corrupt: A vote is on a pair that was not compared.
@@ -174,7 +224,8 @@ def voted(
         "kinds": _KINDS.empty_table(),
     }
     with database(tables) as connection:
-        votes = connection.sql(_VOTED, params={"beside": beside_people}).to_arrow_table()
+        params = {"beside": beside_people, "rated": rated}
+        votes = connection.sql(_VOTED, params=params).to_arrow_table()
     if votes["prompt_id"].null_count:
         raise Corrupt(f"{votes['prompt_id'].null_count} votes are on no comparison of their batch.")
     return votes.filter(pc.and_(pc.is_valid(votes["n_first"]), pc.is_valid(votes["n_second"])))
@@ -184,7 +235,7 @@ _KINDS = pa.schema([(n, ANNOTATIONS.field(n).type) for n in ("kind", "model", "m
 _VOTED = f"""
 WITH latest AS (
     SELECT annotation_id, pair_id, kind, annotator, preferred, swapped, status, model, mode,
-        log_odds
+        log_odds, ratings
     FROM (FROM annotations UNION ALL BY NAME FROM kinds)
     QUALIFY row_number() OVER (PARTITION BY annotation_id ORDER BY revision DESC, row_n) = 1
 ), counted AS (
@@ -195,8 +246,10 @@ WITH latest AS (
 )
 SELECT vote.pair_id, pair.prompt_id, pair.first_id, pair.second_id, pair.kind, pair.dimension,
     vote.annotator, vote.model, vote.mode, vote.log_odds, vote.preferred,
-    coalesce(vote.swapped, false) AS swapped, pair.p_first, pair.contested,
-    one.n AS n_first, other.n AS n_second
+    coalesce(vote.swapped, false) AS swapped, pair.p_first, one.n AS n_first, other.n AS n_second,
+    CASE WHEN $rated THEN
+        list_filter(ratings, lambda rating: rating.dimension IS DISTINCT FROM pair.dimension)
+    END AS rated
 FROM counted AS vote LEFT JOIN comparisons AS pair USING (pair_id)
 LEFT JOIN texts AS one ON one.response_id = pair.first_id
 LEFT JOIN texts AS other ON other.response_id = pair.second_id
@@ -277,9 +330,9 @@ def _beliefs(
     explored = np.flatnonzero(np.asarray(pc.equal(votes["kind"], "exploration")))
     if not len(explored) or model is None:
         return belief_2e
-    contested = votes["contested"].to_pylist()
+    dimensions = votes["dimension"].to_pylist()
     for vote in explored:
-        head = model.heads.get(contested[vote], model.posterior)
+        head = model.heads.get(dimensions[vote], model.posterior)
         pair_2d = model.projection.apply(seen_rc[pair_2e[:, vote]].astype(np.float64))
         mean_2, cov_22 = head.mean(pair_2d), head.cov(pair_2d)
         variance = cov_22[0, 0] + cov_22[1, 1] - 2.0 * cov_22[0, 1]

@@ -410,5 +410,8 @@ def counted(
 
 def _line(task: TaskRequest, terms: BatchTerms) -> bytes:
     """A task as a line of JSON, with the `source` that Ground Truth wants in each."""
-    fields = {"source": task.task_id, **asdict(task), "dimensions": list(terms.dimensions)}
+    rated = [name for name in terms.dimensions if name not in terms.choices]
+    fields = {"source": task.task_id, **asdict(task), "dimensions": rated}
+    if terms.choices:
+        fields["choice_dimensions"] = list(terms.choices)
     return canonical_json(fields) + b"\n"

@@ -150,7 +150,11 @@ class LabelStudioVendor(LabelVendor):
         """Remove what is there twice, then give the project its page and publish it."""
         marker, books = self._look(ref)
         if marker.state == "draft":
-            config = ranking_config() if books.is_ranking else label_config(marker.dimensions)
+            config = (
+                ranking_config()
+                if books.is_ranking
+                else label_config(marker.dimensions, marker.choices)
+            )
             page = {"label_config": config, "is_published": True}
             self._mark(ref, replace(marker, state="open"), page)
 

@@ -6,15 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from winnow.label.vendor import CHOICE_LABELS, RankingRequest, TaskRequest
+from winnow.label.vendor import CHOICE_LABELS, SIDES, RankingRequest, TaskRequest
 from winnow.pages.render import render
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
-def label_config(dimensions: Sequence[str]) -> str:
-    """The page, which asks for ratings on `dimensions`."""
-    return render("page.xml", _TEMPLATES, dimensions=dimensions, choices=CHOICE_LABELS).strip()
+def label_config(dimensions: Sequence[str], as_choices: Sequence[str] = ()) -> str:
+    """The page, which asks for ratings on `dimensions`, and for a choice on those `as_choices`."""
+    told = {side: CHOICE_LABELS[side] for side in SIDES}
+    return render(
+        "page.xml",
+        _TEMPLATES,
+        dimensions=dimensions,
+        as_choices=as_choices,
+        choices=CHOICE_LABELS,
+        sides=told,
+    ).strip()
 
 
 def ranking_config() -> str:
@@ -25,7 +33,7 @@ def ranking_config() -> str:
 def task_data(task: TaskRequest) -> dict[str, Any]:
     """What a task shows, plain text by the fields of the page."""
     asked = {
-        "task": f"{task.instructions}\nJudge by: {task.dimension}",
+        "task": task.asked,
         "prompt": [{"role": m.role, "content": m.content} for m in task.messages],
     }
     if isinstance(task, RankingRequest):
@@ -74,7 +82,7 @@ def read_ranking(result: Any) -> dict[str, Any]:
 
 
 def read_result(result: Any, dimensions: Sequence[str]) -> dict[str, Any]:
-    """The fields `choice`, `ratings` and `rationale` of an annotation's `result`.
+    """The fields `choice`, of each dimension, and `rationale` of an annotation's `result`.
 
     What is there but cannot be read becomes a field that does not parse, beside the `result`
     itself. A dimension that was rated for one side only is left out.
@@ -83,12 +91,16 @@ def read_result(result: Any, dimensions: Sequence[str]) -> dict[str, Any]:
         values = {str(part["from_name"]): part["value"] for part in result}
         (choice,) = values["choice"]["choices"]
         ratings: dict[str, dict[str, Any]] = {}
+        chosen: dict[str, Any] = {}
         for number, dimension in enumerate(dimensions):
             rated = {side: values.get(f"rating_{number}_{side}") for side in ("a", "b")}
             grades = {side: value["rating"] for side, value in rated.items() if value is not None}
             ratings |= {dimension: grades} if len(grades) == 2 else {}
+            if (of_dimension := values.get(f"choice_{number}")) is not None:
+                (chosen[dimension],) = of_dimension["choices"]
         text = values.get("rationale", {}).get("text")
         rationale = "\n".join(text) if isinstance(text, list) else text
-        return {"choice": choice, "ratings": ratings, "rationale": rationale or None}
+        given = {"ratings": ratings, "rationale": rationale or None}
+        return {"choice": choice, **given, **({"dimension_choices": chosen} if chosen else {})}
     except (TypeError, KeyError, ValueError, AttributeError):
         return {"choice": None, "result": result}

@@ -36,6 +36,7 @@ class Marker:
     state: Literal["draft", "open", "cancelled", "expired"] = "draft"
     reason: str = ""
     mark: str = ""
+    choices: tuple[str, ...] = ()
     winnow: Literal[1] = 1
 
     @property
@@ -50,7 +51,12 @@ def new_project(batch_key: str, terms: BatchTerms) -> dict[str, Any]:
     One answer finishes a task: it is one annotator's view, with its sides fixed.
     """
     marker = Marker(
-        batch_key, terms.deadline, terms.dimensions, terms.rubric_version, mark=terms.mark
+        batch_key,
+        terms.deadline,
+        terms.dimensions,
+        terms.rubric_version,
+        mark=terms.mark,
+        choices=terms.choices,
     )
     return {
         "title": title_of(batch_key),

@@ -38,7 +38,7 @@ def task_body(
         "project": project,
         "batch": batch,
         "unique_id": task.task_id,
-        "instruction": as_markdown(task.instructions),
+        "instruction": as_markdown(task.asked),
         "responses_required": 1,
         "attachments": [
             *(_text(as_markdown(m.role), m.content) for m in task.messages),
