@@ -34,7 +34,7 @@ def arrow_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[RawR
             source.seek(start)
             with pa.ipc.open_stream(source) as stream:
                 names = [name for name in stream.schema.names if name in columns]
-                fault = unfit(names, columns)
+                fault = unfit(stream.schema, names)
                 if fault is not None:
                     yield RawRow(file, 0, b"", fault=fault)
                     return

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from winnow.ingest.formats.raw import MAX_ROW_BYTES, RAW_LIMIT, RawRow, text_lines
-from winnow.ingest.values import VECTORS, Unreadable, read_json
+from winnow.ingest.values import VECTORS, Unreadable, read_json, shown
 from winnow.text import has_half_surrogate
 
 
@@ -61,7 +61,7 @@ class _Text:
 
 def _wrong_header(header: list[str], columns: Collection[str]) -> str | None:
     if not set(header).intersection(columns):
-        return f"no_header: the first line names no known column: {', '.join(sorted(columns))}"
+        return f"no_header: the first line names no known column, but {shown(', '.join(header))}"
     twice = sorted(name for name in columns if header.count(name) > 1)
     return f"stands_twice: more than one column {', '.join(twice)}" if twice else None
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from winnow.ingest.formats.labels import labels_of, named
 from winnow.ingest.formats.parquet_footer import Chunk, read_footer
 from winnow.ingest.formats.raw import MAX_ROW_BYTES, Data, RawRow, opened
+from winnow.ingest.values import shown
 
 MAX_GROUP_BYTES = 4 << 30
 """Bytes of the known columns of one row group, unpacked, at most."""
@@ -44,7 +45,7 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
         # Read ahead, Arrow would keep all row groups that it has read.
         parquet = pq.ParquetFile(source, pre_buffer=False)
         names = [name for name in parquet.schema_arrow.names if name in columns]
-        fault = unfit(names, columns)
+        fault = unfit(parquet.schema_arrow, names)
         if fault is None:
             groups = read_footer(_footer(data))
             fault = _bomb(groups, names)
@@ -64,13 +65,13 @@ def parquet_rows(file: str, data: Data, columns: Collection[str]) -> Iterator[Ra
         line += n_rows
 
 
-def unfit(names: Sequence[str], columns: Collection[str]) -> str | None:
-    """Why no row of a file with these known columns can be read."""
+def unfit(schema: pa.Schema, names: Sequence[str]) -> str | None:
+    """Why no row of a file can be read that has these of the known columns."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         return f"stands_twice: more than one column {', '.join(twice)}"
     if not names:
-        return f"no_prompt: none of the columns {', '.join(sorted(columns))}"
+        return f"no_prompt: no known column, but {shown(', '.join(schema.names))}"
     return None
 
 
