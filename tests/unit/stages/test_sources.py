@@ -74,6 +74,10 @@ class JudgedNight(Night):
             patience=QuickClock().patience(),
         )
 
+    @property
+    def small(self) -> tuple[Batch, str]:
+        return self.batch(), "small"
+
     def buy(self, batch: Batch, vendor: Any = None) -> None:
         vendor = vendor or self.simulator.connect()
         label.plan(batch)
@@ -154,18 +158,26 @@ def test_a_kill_before_any_step_buys_the_same(judged: Callable[..., JudgedNight]
     assert set(outcome[-1].values()) == {1}
 
 
-def test_collecting_waits_for_what_a_source_was_asked(
-    judged: Callable[..., JudgedNight],
-) -> None:
-    night = judged()
+def bought_of_people(
+    night: JudgedNight, meanwhile: Callable[[], object] = lambda: None
+) -> tuple[Batch, Any]:
+    """A batch whose people have answered both rounds, and their vendor."""
     batch, vendor = night.batch(), night.simulator.connect()
     night.choose(batch)
     label.plan(batch)
     label.submit(batch, vendor)
-    label.ask_source(batch, "small", night.judge())
+    meanwhile()
     night.simulator.finish()
     label.follow_up(batch, vendor, SALT)
     night.simulator.finish()
+    return batch, vendor
+
+
+def test_collecting_waits_for_what_a_source_was_asked(
+    judged: Callable[..., JudgedNight],
+) -> None:
+    night = judged()
+    batch, vendor = bought_of_people(night, lambda: label.ask_source(*night.small, night.judge()))
     with pytest.raises(Fatal, match=r"What small sent of .* run ask_source.* put it back"):
         label.collect(batch, vendor, SALT)
     label.bring_source(batch, "small", night.judge(), b"")
@@ -176,14 +188,8 @@ def test_one_that_was_never_reached_is_gone_on_without(
     judged: Callable[..., JudgedNight],
 ) -> None:
     night = judged()
-    batch, vendor = night.batch(), night.simulator.connect()
-    night.choose(batch)
-    planned = label.plan(batch)
-    assert planned["sources"]["small"]["usd"] > 0.0
-    label.submit(batch, vendor)
-    night.simulator.finish()
-    label.follow_up(batch, vendor, SALT)
-    night.simulator.finish()
+    batch, vendor = bought_of_people(night)
+    assert label.plan(batch)["sources"]["small"]["usd"] > 0.0
     assert label.bring_source(batch, "small", night.judge(), b"") == {"tasks": 0, "answered": 0}
     manifest = label.collect(batch, vendor, SALT)
     assert list(manifest.figures["sources"]) == [PEOPLE]
@@ -194,10 +200,6 @@ def test_one_whose_purchase_was_cut_off_ends_with_what_came(
     judged: Callable[..., JudgedNight],
 ) -> None:
     night = judged()
-    batch, vendor = night.batch(), night.simulator.connect()
-    night.choose(batch)
-    label.plan(batch)
-    label.submit(batch, vendor)
     judge = night.judge()
     real = judge.launch
 
@@ -205,12 +207,12 @@ def test_one_whose_purchase_was_cut_off_ends_with_what_came(
         real(ref)
         raise Killed
 
+    def dies() -> None:
+        with pytest.raises(Killed):
+            label.ask_source(*night.small, judge)
+
     judge.launch = cut_off  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        label.ask_source(batch, "small", judge)
-    night.simulator.finish()
-    label.follow_up(batch, vendor, SALT)
-    night.simulator.finish()
+    batch, vendor = bought_of_people(night, dies)
     brought = label.bring_source(batch, "small", night.judge(), b"")
     assert brought["answered"] == brought["tasks"] > 0
     manifest = label.collect(batch, vendor, SALT)
