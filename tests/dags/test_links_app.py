@@ -1,4 +1,4 @@
-"""The page behind links as the plugin serves it: for the campaigns' own connections, without login."""
+"""The page behind links as the plugin serves it: for the campaigns' connections, without login."""
 
 from __future__ import annotations
 

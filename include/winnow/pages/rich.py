@@ -27,9 +27,6 @@ _MATH = re.compile(
     re.DOTALL,
 )
 _LONGEST_MATH = 2000
-_BLOCKS = {
-    f"{name}_open" for name in ("paragraph", "heading", "blockquote", "list_item", "th", "td")
-}
 _LEVELS = 3
 """So much deeper than a text's own are its headings on a page."""
 
@@ -153,13 +150,10 @@ def _inert(state: Any) -> None:
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + _LEVELS)}"
-        if token.type in _BLOCKS:
-            token.attrs = {"dir": "auto"}
-        elif token.type == "ordered_list_open":
-            start = token.attrs.get("start")
-            token.attrs = {"start": start} if start is not None else {}
-        else:
-            token.attrs = {}
+        kept = {name: token.attrs[name] for name in ("start",) if name in token.attrs}
+        # What is in a block follows it: a list whose items had their own would have no direction.
+        is_outermost = token.level == 0 and token.nesting == 1
+        token.attrs = {**kept, "dir": "auto"} if is_outermost else kept
         opened: list[tuple[str, str, int]] = []
         for place, child in enumerate(token.children or ()):
             if child.type == "link_open":
