@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from threading import Lock
 from typing import Any
 
@@ -163,17 +164,19 @@ class Desk:
         dealt = self._dealt(link, sheet)
         if link.task:
             dealt = [task for task in dealt if task.task_id == link.task]
-        mine = [task for task in dealt if self._author(link.batch, task) == link.worker]
+        authors = {task.key: self._author(link.batch, task) for task in dealt}
+        n_done = sum(author == link.worker for author in authors.values())
         wanted = min(link.most or len(sheet), 1 if link.task else len(sheet))
         if self.is_closed(folder):
-            if mine:
-                return Turn(len(mine), len(mine))
+            if n_done:
+                return Turn(n_done, n_done)
             raise Closed
-        if len(mine) < wanted:
-            for task in self._candidates(link, folder, sheet, dealt):
+        if n_done < wanted:
+            yet = [task for task in dealt if authors[task.key] is None]
+            for task in chain(yet, self._candidates(link, folder, sheet, dealt)):
                 if self._hold(link, task):
-                    return Turn(len(mine), wanted, task, self._shown(task))
-        return Turn(len(mine), wanted)
+                    return Turn(n_done, wanted, task, self._shown(task))
+        return Turn(n_done, wanted)
 
     def answer(self, link: Link, key: str, said: Callable[[Mapping[str, Any]], Said]) -> None:
         """Keep what `said` reads of the worker's form for the task, once.
@@ -222,14 +225,12 @@ class Desk:
     def _candidates(
         self, link: Link, folder: BatchFolder, sheet: Mapping[str, Task], dealt: list[Task]
     ) -> Iterator[Task]:
-        """Tasks that the worker may be given, the best first.
+        """New tasks that the worker may be given, the best first.
 
-        First what they have begun. Then each worker has an order of their own; a pair that they
-        judged comes again where a repeat of theirs is wanted, and a repeat goes to others last.
+        Each worker has an order of their own; a pair that they judged comes again where a repeat
+        of theirs is wanted, and a repeat goes to others last.
         """
         answered, n_tasks = _keys(folder, "answers"), len(sheet)
-        begun = [task for task in dealt if not self._store.exists(_answer(link.batch, task.key))]
-        yield from begun
         known, pairs = {t.task_id for t in dealt}, {t.pair_id for t in dealt}
         busy = self._busy(folder)
         keys = sorted(sheet)
