@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +73,15 @@ def test_a_link_with_one_character_changed_opens_nothing(link: Link, at: int, ot
     if changed != token:
         with pytest.raises(Forged):
             SIGNER.link(changed, NOW)
+
+
+def test_a_link_has_one_text() -> None:
+    token = SIGNER.token(Link(LATER, "b", "ann"))
+    read = []
+    for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_":
+        with suppress(Forged):
+            read.append(SIGNER.link(token[:-1] + last, NOW))
+    assert len(read) == 1
 
 
 @given(links, st.text(min_size=16, max_size=40).filter(lambda secret: secret != SECRET))
@@ -409,6 +419,69 @@ def test_a_pair_comes_to_a_worker_again_only_where_a_repeat_is_wanted(
     assert not {one.task_id, "other"} <= {*seen["ann"]}
     assert not {one.task_id, "other"} <= {*seen["bob"]}
     assert ("repeat" in seen["ann"]) == (one.task_id in seen["ann"])
+
+
+def test_a_repeat_is_given_to_others_last(world: LinksWorld, make_tasks) -> None:
+    one = make_tasks(1)[0]
+    repeat = replace(one, task_id="repeat", repeats=one.task_id)
+    for n in range(8):
+        ref = submit(world, f"night/{n}", [one, repeat]).ref
+        task = world.connect().desk.turn(Link(2**40, ref, f"worker {n}")).task
+        assert task is not None and task.task_id == one.task_id
+
+
+def test_a_task_begins_when_its_worker_saw_it_first(world: LinksWorld, make_tasks) -> None:
+    ref = submit(world, "night/1", make_tasks(1)).ref
+    link, ann, begun = world.link(ref, "ann"), Browser(world.app()), world.clock
+    ann.begin(link)
+    for _ in range(3):
+        world.clock += LEASE * 0.7
+        ann.open(link)
+    ann.send({"choice": "a", **RATED})
+    [answer] = latest(read_all(world.connect(), ref)[0])
+    assert answer.started_at == begun
+
+
+def test_of_two_answers_at_the_same_moment_one_counts(world: LinksWorld, make_tasks) -> None:
+    task = make_tasks(1)[0]
+    ref = submit(world, "night/1", [task]).ref
+    desk, ann = world.connect().desk, Link(2**40, ref, "ann")
+    turn = desk.turn(ann)
+    assert turn.task is not None
+
+    def meanwhile(_: Any) -> Said:
+        world.clock += LEASE * 2
+        world.answer(ref, task.task_id, "bob", "b")
+        return Said("a", {}, {}, None)
+
+    with pytest.raises(Taken):
+        desk.answer(ann, turn.task.key, meanwhile)
+    assert [(each["annotator"], each["choice"]) for each in world.answers(ref)] == [("bob", "b")]
+
+
+def test_what_is_answered_is_given_to_nobody_who_looked_before(
+    world: LinksWorld, make_tasks
+) -> None:
+    ref = submit(world, "night/1", make_tasks(1)).ref
+    slow, ann, bob = world.connect().desk, Link(2**40, ref, "ann"), Link(2**40, ref, "bob")
+    slow._clock = lambda: 0.0
+    task = world.connect().desk.turn(ann).task
+    assert task is not None
+    assert slow.turn(bob).task is None
+    world.clock += LEASE * 2
+    world.connect().desk.answer(ann, task.key, lambda _: Said("a", {}, {}, None))
+    assert slow.turn(bob).task is None
+
+
+def test_a_call_off_holds_at_once(world: LinksWorld, make_tasks) -> None:
+    ref = submit(world, "night/1", make_tasks(2)).ref
+    vendor = world.connect()
+    vendor.desk._clock = lambda: 0.0
+    ann = Browser(world.app(vendors=[vendor]))
+    ann.begin(world.link(ref, "ann"))
+    world.connect().cancel(ref, "enough")
+    assert ann.send({"choice": "a", **RATED}).status_code == 410
+    assert not world.answers(ref)
 
 
 def test_nobody_answers_a_task_that_is_not_theirs(world: LinksWorld, make_tasks) -> None:

