@@ -1,4 +1,4 @@
-"""What Winnow adds to Airflow: pages, the route of vendors' webhooks, a listener, a timetable.
+"""What Winnow adds to Airflow: pages, webhooks and links of vendors, a listener, a timetable.
 
 Every Airflow component imports this file, so what stands behind it is imported by the first call.
 """
@@ -6,6 +6,7 @@ Every Airflow component imports this file, so what stands behind it is imported 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
@@ -23,16 +24,15 @@ ICON = (
 
 
 class WinnowDoor:
-    """Winnow's web app, made when the first request comes."""
+    """A web app of Winnow's, made when the first request comes; `module` has its `create_app`."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
+        self._module = module
         self._app: Callable[..., Awaitable[None]] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
-            from winnow_airflow.console_app import create_app
-
-            self._app = create_app()
+            self._app = import_module(self._module).create_app()
         await self._app(scope, receive, send)
 
 
@@ -48,11 +48,23 @@ def _view(name: str, page: str, destination: str, **more: str) -> dict[str, str]
 
 
 class WinnowPlugin(AirflowPlugin):
-    """Mounted by the API server at /winnow; the listener runs in the processes of tasks."""
+    """Mounted by the API server at /winnow and, for who has a link and no login, /winnow-links.
+
+    The listener runs in the processes of tasks.
+    """
 
     name = "winnow"
     fastapi_apps: ClassVar[list[Any]] = [
-        {"app": WinnowDoor(), "url_prefix": "/winnow", "name": "winnow"}
+        {
+            "app": WinnowDoor("winnow_airflow.console_app"),
+            "url_prefix": "/winnow",
+            "name": "winnow",
+        },
+        {
+            "app": WinnowDoor("winnow_airflow.links_app"),
+            "url_prefix": "/winnow-links",
+            "name": "winnow-links",
+        },
     ]
     external_views: ClassVar[list[Any]] = [
         *(

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "batches",
     "quarantine": "batches",
     "drop": "batches",
+    "links": "links",
     "backfill": "operate",
     "reconcile": "operate",
     "late": "operate",

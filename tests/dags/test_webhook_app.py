@@ -183,6 +183,6 @@ def test_the_plugin_is_light_and_opens_one_route() -> None:
     # Airflow's local settings have brought `winnow.keys` before.
     ours = ["winnow.console", "winnow.console.nav", "winnow_airflow", "winnow_plugin"]
     assert [name for name in ast.literal_eval(modules) if name.startswith("winnow")] == ours
-    assert prefixes == "['/winnow']"
+    assert prefixes == "['/winnow', '/winnow-links']"
     routes = [getattr(route, "path", "") for route in webhook_app.create_app().routes]
     assert routes == ["/webhooks/{vendor}"]

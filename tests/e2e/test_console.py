@@ -47,6 +47,8 @@ def test_no_page_is_shown_without_a_login_and_a_viewer_sees_them_all(server: Ser
         assert viewer.get(f"/winnow/{name}").status_code == 200, name
     unsigned = stranger.post("/winnow/webhooks/simulator", content=b"{}")
     assert unsigned.status_code in (401, 404)
+    link = stranger.get("/winnow-links/forged")
+    assert (link.status_code, "This link is not complete" in link.text) == (404, True)
     told = stranger.get("/winnow/batches", headers={"accept": "text/html"}).text
     assert "../auth/login?next=" in told
 

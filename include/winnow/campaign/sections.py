@@ -41,7 +41,9 @@ Strategy = Literal[
     "uncertainty",
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
-Vendor = Literal["file_drop", "ground_truth", "judge", "label_studio", "scale", "simulator"]
+Vendor = Literal[
+    "file_drop", "ground_truth", "judge", "label_studio", "links", "scale", "simulator"
+]
 RowFormat = Literal[
     "auto",
     "alpaca",
@@ -80,7 +82,7 @@ Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
 RANKING_VENDORS = ("file_drop", "label_studio", "simulator")
 """Vendors that can be asked for a ranking."""
-CHOICE_VENDORS = RANKING_VENDORS
+CHOICE_VENDORS = (*RANKING_VENDORS, "links")
 """Vendors that can be asked for a choice on each of several dimensions."""
 _OF_RANKINGS: dict[str, Any] = {
     "instructions": "Put the responses in order: the one that helps the person most comes first.",
@@ -551,7 +553,7 @@ class Label(Settings):
         default_factory=list,
         max_length=10,
         description="Asked as a choice as well, A, B or no difference: half the answers of a "
-        "rating; of file_drop, label_studio and simulator",
+        "rating; of file_drop, label_studio, links and simulator",
     )
     second_vote_share: Share = setting(0.15, "Share of pairs that two annotators judge")
     second_votes: Literal["uniform", "disagreement"] = setting(

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from winnow.pages import words
 from winnow.pages.charts import swatch
+from winnow.pages.rich import rich
 from winnow.text import plain_text
 
 SHARED = Path(__file__).with_name("templates")
@@ -70,7 +71,7 @@ def templates(folder: Path = SHARED, shown: Callable[[Any], Any] | None = None) 
     )
     style = style_of(folder)
     found.globals |= {"style": Markup(style), "policy": Markup(policy(style))}
-    found.filters |= {each.__name__: each for each in (swatch, *words.FILTERS)}
+    found.filters |= {each.__name__: each for each in (rich, swatch, *words.FILTERS)}
     return found
 
 

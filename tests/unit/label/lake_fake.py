@@ -47,6 +47,15 @@ class FaultyLake:
     def listing(self, folder: str) -> list[Stored]:
         return self._call(lambda: self.inner.listing(folder))
 
+    def names(self, folder: str) -> list[str]:
+        return self._call(lambda: list(self.inner.names(folder)))
+
+    def read_tagged(self, path: str) -> tuple[bytes | None, str | None]:
+        return self._call(lambda: self.inner.read_tagged(path))
+
+    def swap(self, path: str, data: bytes, tag: str | None) -> bool:
+        return self._call(lambda: self.inner.swap(path, data, tag))
+
     @contextmanager
     def local(self, path: str) -> Iterator[Path]:
         context = self._call(lambda: self.inner.local(path))

@@ -16,14 +16,18 @@ URLS = {
     "ground_truth": "s3://bucket/prefix",
     "judge": "http://127.0.0.1:9",
     "label_studio": "http://127.0.0.1:9",
+    "links": "http://127.0.0.1:9",
     "scale": "http://127.0.0.1:9",
     "simulator": "http://127.0.0.1:9",
 }
+TOKEN = "a-token-of-many-characters"
 EXTRA = {
     "books": "/books",
+    "completion_url": "https://crowd.example/done?cc={code}",
     "project": "p",
     "region": "eu-west-1",
     "role_arn": "r",
+    "worker_parameter": "PROLIFIC_PID",
     "workteam_arn": "w",
 }
 
@@ -54,7 +58,7 @@ def test_an_extra_that_is_no_text_is_named(vendor: str, name: str, value: Any) -
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_what_a_vendor_does_not_read_may_be_anything(vendor: str) -> None:
     extra = {**EXTRA, "endpoint_url": None, "timeout": 5, "headers": {"a": ["b"]}}
-    assert connect(vendor, VendorAccount(URLS[vendor], "token", "login", extra)).name == vendor
+    assert connect(vendor, VendorAccount(URLS[vendor], TOKEN, "login", extra)).name == vendor
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -137,8 +137,12 @@ def asked_in(batch: Batch, number: int) -> Label:
 
 def batch_key(batch: Batch, number: int) -> str:
     """The name of the round's container at the vendor."""
-    name = f"{batch.campaign.name}/{batch.key}"
-    return f"{name}#{number}" if number else name
+    return container_key(batch.campaign.name, batch.key, number)
+
+
+def container_key(campaign: str, key: str, number: int) -> str:
+    """The name of a round's container at the vendor, by the batch's campaign and key."""
+    return f"{campaign}/{key}#{number}" if number else f"{campaign}/{key}"
 
 
 def terms_of(batch: Batch, number: int, budget: int | None = None) -> BatchTerms:
