@@ -15,7 +15,9 @@ SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
 # ChatML, with the tools in front as Qwen's has them.
 TEMPLATE = (
     "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}<call>{{ call.function.name }} "
+    "{{ call.function.arguments }}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -42,6 +44,7 @@ def trained(folder: str, out: str):
         steps(CPOTrainer, CPOConfig, folder, "dpo", out, loss_type="simpo", cpo_alpha=0.0),
     )
     yield "kto", steps(KTOTrainer, KTOConfig, folder, "kto", out)
+    yield "calls", steps(DPOTrainer, DPOConfig, folder, "calls", out)
 
 
 def steps(trainer, config, folder: str, view: str, out: str, **settings):
@@ -67,7 +70,8 @@ def steps(trainer, config, folder: str, view: str, out: str, **settings):
         model=f"{out}/model",
         args=arguments,
         train_dataset=data["train"],
-        eval_dataset=data["test"],
+        # Few prompts have calls: none of them may be for testing.
+        eval_dataset=data.get("test", data["train"]),
         processing_class=byte_tokenizer(),
     )
     check_tools(data["train"], run)
@@ -81,7 +85,9 @@ def check_tools(rows, run) -> None:
     held = [name for name in ("prompt_ids", "chosen_ids") if name in run.train_dataset.column_names]
     # SimPO's trainer, which names neither, takes no tools.
     if held:
-        texts = map(run.processing_class.decode, run.train_dataset[held[0]])
+        texts = list(map(run.processing_class.decode, run.train_dataset[held[0]]))
+        if "tool_calls" in rows[0]["prompt"][0]:
+            assert all("assistant\n<call>rain {}<|im_end|>" in text for text in texts)
         assert ["Tools:" in text for text in texts] == [each is not None for each in rows["tools"]]
         assert any(rows["tools"])
 

@@ -320,7 +320,11 @@ def test_sharegpt_has_turns_that_alternate_the_system_prompt_apart() -> None:
     views = build_views(replace(labelled(("first", 0.9)), prompts={"q": TALK}), 0.75)
     [row] = views["sharegpt"].to_pylist()
     assert row["system"] == "be brief"
-    assert [turn["from"] for turn in row["conversations"]] == ["human", "function_call", "observation"]
+    assert [turn["from"] for turn in row["conversations"]] == [
+        "human",
+        "function_call",
+        "observation",
+    ]
     assert row["chosen"] == {"from": "gpt", "value": "text p0a"}
     assert row["rejected"] == {"from": "gpt", "value": "text p0b"}
     assert row["tools"] == TALK["tools"]
