@@ -108,7 +108,7 @@ def test_datasets_and_trl_load_both_splits_of_each_view(folder: Path, tmp_path: 
 
 def test_each_method_takes_two_steps_on_its_view_as_it_is(folder: Path, tmp_path: Path) -> None:
     printed = run("trainer_steps.py", tmp_path, folder, tmp_path / "out")
-    assert {"reward", "dpo", "ipo", "simpo", "kto", "calls"} <= set(printed)
+    assert {"reward", "dpo", "ipo", "simpo", "kto", "calls", "grpo"} <= set(printed)
 
 
 def test_other_trainers_formats_take_the_views_as_they_are(folder: Path, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def trained(folder: str, out: str):
     )
     yield "kto", steps(KTOTrainer, KTOConfig, folder, "kto", out)
     yield "calls", steps(DPOTrainer, DPOConfig, folder, "calls", out)
+    yield "grpo", reinforced(folder, out)
 
 
 def steps(trainer, config, folder: str, view: str, out: str, **settings):
@@ -77,6 +78,39 @@ def steps(trainer, config, folder: str, view: str, out: str, **settings):
     check_tools(data["train"], run)
     run.train()
     assert math.isfinite(run.evaluate()["eval_loss"])
+    return [entry["loss"] for entry in run.state.log_history if "loss" in entry]
+
+
+def reinforced(folder: str, out: str):
+    """Train on responses of one's own to the prompts; the loss of each step."""
+    from datasets import load_dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    def length(completions, **columns):
+        assert columns["reward_model"][0] == {"style": "model", "ground_truth": ""}
+        return [float(len(turns[0]["content"])) for turns in completions]
+
+    arguments = GRPOConfig(
+        output_dir=out,
+        max_steps=STEPS,
+        per_device_train_batch_size=2,
+        num_generations=2,
+        max_completion_length=4,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        disable_tqdm=True,
+    )
+    run = GRPOTrainer(
+        model=f"{out}/model",
+        reward_funcs=length,
+        args=arguments,
+        train_dataset=load_dataset(folder, "prompts", split="train"),
+        processing_class=byte_tokenizer(),
+    )
+    run.train()
     return [entry["loss"] for entry in run.state.log_history if "loss" in entry]
 
 
