@@ -96,7 +96,8 @@ def test_datasets_and_trl_load_both_splits_of_each_view(folder: Path, tmp_path: 
     printed = run("trainer.py", tmp_path, folder, all_trains)
     n = n_pairs()
     assert min(n.values()) > 2
-    for view, times in {"reward": 1, "dpo": 1, "kto": 2, "prompts": 1, "annotations": 1}.items():
+    each = {"reward": 1, "dpo": 1, "kto": 2, "prompts": 1, "annotations": 1, "talks": 1}
+    for view, times in each.items():
         assert printed[view] == [
             f"{n['train'] * times} conversational",
             f"train={n['train'] * times} test={n['test'] * times}",
@@ -107,7 +108,7 @@ def test_datasets_and_trl_load_both_splits_of_each_view(folder: Path, tmp_path: 
 
 def test_each_method_takes_two_steps_on_its_view_as_it_is(folder: Path, tmp_path: Path) -> None:
     printed = run("trainer_steps.py", tmp_path, folder, tmp_path / "out")
-    assert {"reward", "dpo", "ipo", "simpo", "kto"} <= set(printed)
+    assert {"reward", "dpo", "ipo", "simpo", "kto", "calls", "grpo"} <= set(printed)
 
 
 def test_other_trainers_formats_take_the_views_as_they_are(folder: Path, tmp_path: Path) -> None:

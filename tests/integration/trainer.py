@@ -9,7 +9,7 @@ import sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 PREFERENCE = ["prompt", "chosen", "rejected"]
-VIEWS = ["reward", "dpo", "kto", "prompts", "annotations"]
+VIEWS = ["reward", "dpo", "kto", "prompts", "annotations", "talks"]
 
 
 def main(folder: str) -> None:
@@ -33,9 +33,13 @@ def main(folder: str) -> None:
 
 def check(view: str, data: object) -> None:
     """Hold rows of a view against TRL."""
-    from trl.data_utils import unpair_preference_dataset
+    from trl.data_utils import extract_prompt, unpair_preference_dataset
 
     row = data[0]
+    if view == "talks":
+        row = extract_prompt(row)
+        assert row["chosen"] != row["rejected"], row
+        assert [turn["role"] for turn in row["chosen"]] == ["assistant"], row
     assert row["prompt"][-1]["role"] in ("user", "tool"), row
     if view in ("reward", "dpo"):
         assert [turn["role"] for turn in row["chosen"]] == ["assistant"], row

@@ -1,7 +1,7 @@
 """Readers as other trainers' public sources and documentation state them, on the views as they are.
 
     OpenRLHF       README.md "Prepare Datasets"; openrlhf/datasets/reward_dataset.py and
-                   prompts_dataset.py: --prompt_key prompt --apply_chat_template, --input_key prompt
+                   prompts_dataset.py: --data.prompt_key prompt --data.apply_chat_template
     Axolotl        docs/rlhf.qmd, "chat_template.default"; src/axolotl/prompt_strategies/dpo/
                    chat_template.py: field_messages prompt
     LLaMA-Factory  data/README.md, "Sharegpt Format" and its preference datasets;

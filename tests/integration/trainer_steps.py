@@ -15,7 +15,9 @@ SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
 # ChatML, with the tools in front as Qwen's has them.
 TEMPLATE = (
     "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}<call>{{ call.function.name }} "
+    "{{ call.function.arguments }}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -42,6 +44,8 @@ def trained(folder: str, out: str):
         steps(CPOTrainer, CPOConfig, folder, "dpo", out, loss_type="simpo", cpo_alpha=0.0),
     )
     yield "kto", steps(KTOTrainer, KTOConfig, folder, "kto", out)
+    yield "calls", steps(DPOTrainer, DPOConfig, folder, "calls", out)
+    yield "grpo", reinforced(folder, out)
 
 
 def steps(trainer, config, folder: str, view: str, out: str, **settings):
@@ -67,7 +71,8 @@ def steps(trainer, config, folder: str, view: str, out: str, **settings):
         model=f"{out}/model",
         args=arguments,
         train_dataset=data["train"],
-        eval_dataset=data["test"],
+        # Few prompts have calls: none of them may be for testing.
+        eval_dataset=data.get("test", data["train"]),
         processing_class=byte_tokenizer(),
     )
     check_tools(data["train"], run)
@@ -76,12 +81,47 @@ def steps(trainer, config, folder: str, view: str, out: str, **settings):
     return [entry["loss"] for entry in run.state.log_history if "loss" in entry]
 
 
+def reinforced(folder: str, out: str):
+    """Train on responses of one's own to the prompts; the loss of each step."""
+    from datasets import load_dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    def length(completions, **columns):
+        assert columns["reward_model"][0] == {"style": "model", "ground_truth": ""}
+        return [float(len(turns[0]["content"])) for turns in completions]
+
+    arguments = GRPOConfig(
+        output_dir=out,
+        max_steps=STEPS,
+        per_device_train_batch_size=2,
+        num_generations=2,
+        max_completion_length=4,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        disable_tqdm=True,
+    )
+    run = GRPOTrainer(
+        model=f"{out}/model",
+        reward_funcs=length,
+        args=arguments,
+        train_dataset=load_dataset(folder, "prompts", split="train"),
+        processing_class=byte_tokenizer(),
+    )
+    run.train()
+    return [entry["loss"] for entry in run.state.log_history if "loss" in entry]
+
+
 def check_tools(rows, run) -> None:
     """The tools of each prompt are in the tokens that its row became."""
     held = [name for name in ("prompt_ids", "chosen_ids") if name in run.train_dataset.column_names]
     # SimPO's trainer, which names neither, takes no tools.
     if held:
-        texts = map(run.processing_class.decode, run.train_dataset[held[0]])
+        texts = list(map(run.processing_class.decode, run.train_dataset[held[0]]))
+        if "tool_calls" in rows[0]["prompt"][0]:
+            assert all("assistant\n<call>rain {}<|im_end|>" in text for text in texts)
         assert ["Tools:" in text for text in texts] == [each is not None for each in rows["tools"]]
         assert any(rows["tools"])
 

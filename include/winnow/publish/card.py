@@ -33,6 +33,9 @@ _ABOUT = {
     "prompts": "the prompts alone, labelled or not",
     "annotations": "every judgement, ties and skips too; `model` is set where no person judged",
     "sharegpt": "the `dpo` pairs for LLaMA-Factory, those whose turns alternate",
+    "talks": "the `dpo` pairs as whole talks for Axolotl, torchtune and ms-swift, but for those of "
+    "which one of them would train on other words (`left_out`)",
+    "calls": "the `dpo` pairs with calls of tools, which are `tool_calls` there",
     "dimensions": "a row for each dimension of a pair on which people prefer a side, which is "
     "`chosen` there; filter by `dimension`",
     "consistent": "the `dpo` pairs on which no dimension prefers what is rejected",

@@ -1,7 +1,7 @@
 """Few files for many nights: the shards of earlier batches are merged, eight by eight.
 
-A night brings a dozen files, so a version of a thousand nights would name, link and have its
-readers open twelve thousand. Instead a version keeps its newest batch in files of its own, and of
+A night brings fourteen files, so a version of a thousand nights would name, link and have its
+readers open fourteen thousand. Instead a version keeps its newest batch in files of its own, and of
 those before, eight neighbours are one file, eight such files one, and so on: as many files of each
 kind as the number of batches has in that digit, written to base eight. A row is written once more
 for each digit. What is merged follows from the parent alone, so whoever publishes again finds it.

@@ -7,6 +7,9 @@
     annotations  every judgement, ties, skips and repeats too; annotators as salted hashes, and
                  `model` where a model judged and no person
     sharegpt     the pairs of `dpo` as LLaMA-Factory reads them, which takes neither of the others
+    talks        the pairs of `dpo` as whole talks (Axolotl, torchtune, ms-swift), but for those of
+                 which one of these would train on other words
+    calls        the pairs of `dpo` with calls of tools, which are `tool_calls` here
     dimensions   where dimensions were asked beside the choice: a row for each of a pair on which
                  people prefer a side, which is `chosen` here; pick one by `dimension`
     consistent   of `dpo` the pairs on which no such dimension prefers what is rejected
@@ -16,8 +19,9 @@ Texts are conversations: `prompt` is the list of turns, `chosen` and `rejected` 
 assistant's. `tools` is a JSON list of what a prompt lets the model call, or null; TRL reads it so.
 LLaMA-Factory (https://github.com/hiyouga/LLaMA-Factory, data/README.md) has turns {from, value},
 one each for `chosen` and `rejected`; rows whose turns do not alternate it skips, so they are left
-out, and a call stays the text that the model wrote. Extra columns say where a row comes
-from. Views hold no times and have a fixed order, so the same labels give the same bytes.
+out. Pairs that are left out of `sharegpt` and `talks` are counted by reason (`left_out`). Extra
+columns say where a row comes from. Views hold no times and have a fixed order, so the same labels
+give the same bytes.
 """
 
 from __future__ import annotations
@@ -35,6 +39,40 @@ from winnow.publish.splits import SPLITS, place
 from winnow.records import MESSAGES, RATINGS
 from winnow.sql import literal_path, statements
 
+FRAMES = """
+<s>[SYSTEM_PROMPT][/SYSTEM_PROMPT]<s> [INST] [[dummy_message]] [/INST]
+<s><|im_start|>system
+You are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>
+<|im_start|>user
+[[dummy_message]]<|im_end|>
+<|im_start|>assistant
+<think>
+
+</think>
+
+<|begin_of_text|><|start_header_id|>system<|end_header_id|>
+
+Cutting Knowledge Date: December 2023
+Today Date: 0 1 2 3 4 5 6 7 8 9 Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec
+
+<|eot_id|><|start_header_id|>user<|end_header_id|>
+
+[[dummy_message]]<|eot_id|><|start_header_id|>assistant<|end_header_id|>
+
+<bos><start_of_turn>user
+[[dummy_message]]<end_of_turn>
+<start_of_turn>model
+<s>### Instruction:
+[[dummy_message]]
+
+### Response:
+<|user|><|end|><|assistant|><|model|><|turn><turn|><|header_start|><|header_end|><|eot|>
+<|START_OF_TURN_TOKEN|><|USER_TOKEN|><|END_OF_TURN_TOKEN|><|SYSTEM_TOKEN|><|CHATBOT_TOKEN|>
+<｜begin▁of▁sentence｜><｜User｜><｜Assistant｜>[|user|][|endofturn|]
+<|startoftext|><|bom|><|system|> <|eom|><|bom|><|user|> [[dummy_message]]<|eom|>
+"""
+"""What chat templates put before an answer to `[[dummy_message]]`, as Axolotl 0.19 renders it. Not
+the pages that a few (Command A, Mistral Small 3, Metharme) have as their own system prompt."""
 _TURN = pa.struct([("from", pa.string()), ("value", pa.string())])
 SHAREGPT = [
     ("conversations", pa.list_(_TURN)),
@@ -79,6 +117,33 @@ _PREFERENCE = [
     *_texts("chosen_id", "rejected_id"),
     *_TRACE,
 ]
+_TALKS = [
+    ("chosen", MESSAGES),
+    ("rejected", MESSAGES),
+    *_texts("tools"),
+    ("margin", pa.float64()),
+    *_texts("language", "chosen_id", "rejected_id"),
+    *_TRACE,
+]
+_FUNCTION = pa.struct(_texts("name", "arguments"))
+_CALLED = pa.list_(
+    pa.struct(
+        [
+            *_texts("role", "content"),
+            ("tool_calls", pa.list_(pa.struct([*_texts("type"), ("function", _FUNCTION)]))),
+        ]
+    )
+)
+"""Turns as OpenAI writes them: `arguments` is JSON, for no two tools have the same."""
+_CALLS = [*((name, _CALLED) for name in ("prompt", "chosen", "rejected")), *_TALKS[2:]]
+_PROMPTS = [
+    *_ASKED,
+    *_texts("data_source", "ability"),
+    ("reward_model", pa.struct(_texts("style", "ground_truth"))),
+    ("extra_info", pa.struct([*_texts("prompt_id"), ("index", pa.int64())])),
+    *_texts("dimension", "language", "prompt_id", "batch"),
+]
+"""The prompts, with what verl asks of a row."""
 _DIMENSIONS = [
     ("prompt", MESSAGES),
     ("chosen", MESSAGES),
@@ -127,15 +192,17 @@ _LISTWISE = [
 ]
 LISTWISE = "listwise"
 """The view that only batches of rankings have."""
-OPTIONAL = ("dimensions", "consistent", LISTWISE)
+OPTIONAL = ("calls", "dimensions", "consistent", LISTWISE)
 """Views that are told of only where they have rows."""
 VIEWS = {
     "reward": pa.schema(_PREFERENCE),
     "dpo": pa.schema(_PREFERENCE),
     "kto": pa.schema(_KTO),
-    "prompts": pa.schema([*_ASKED, *_texts("dimension", "language", "prompt_id", "batch")]),
+    "prompts": pa.schema(_PROMPTS),
     "annotations": pa.schema(_ANNOTATIONS),
     "sharegpt": pa.schema([*SHAREGPT, *_TRACE]),
+    "talks": pa.schema(_TALKS),
+    "calls": pa.schema(_CALLS),
     "dimensions": pa.schema(_DIMENSIONS),
     "consistent": pa.schema(_PREFERENCE),
     LISTWISE: pa.schema(_LISTWISE),
@@ -166,6 +233,8 @@ QUERIES = {
     "prompts": (_SQL["prompts"], "q"),
     "annotations": (_SQL["annotations"], "annotation_id, revision"),
     "sharegpt": (_SQL["sharegpt"], "n"),
+    "talks": (_SQL["talks"], "n"),
+    "calls": (_SQL["calls"], "n"),
     "dimensions": (_SQL["pairs"].format(pairs="by_dimension"), "n, dimension"),
     "consistent": (_judged(_CONSISTENT), "n"),
     LISTWISE: (_SQL["listwise"], "q"),
@@ -179,6 +248,7 @@ _USED = {
     "prompts": "asked",
     "annotations": "answered",
     "sharegpt": "certain JOIN asked AS turns USING (q) WHERE alternates",
+    "talks": "certain JOIN sides USING (pair_id) WHERE fault IS NULL",
     "dimensions": "by_dimension",
     "consistent": _CONSISTENT,
 }
@@ -198,8 +268,10 @@ def prepare(labelled: Labelled, min_p_chosen: float) -> None:
     if labelled.has_lists:
         database.execute(_SQL["listed"])
     _deal_texts(database)
-    for name in ("certain", "expected"):
-        database.execute(_SQL[name], {"certain": min_p_chosen})
+    database.execute(_SQL["certain"], {"certain": min_p_chosen})
+    database.execute(_SQL["spoken"], {"frames": FRAMES})
+    database.execute(_SQL["left_out"])
+    database.execute(_SQL["expected"], {"certain": min_p_chosen})
     _in_slices(labelled, "singles")
     database.execute(_SQL["answered"])
 
@@ -236,6 +308,14 @@ def expected_rows(labelled: Labelled) -> dict[str, int]:
         [row] = labelled.rows(_SQL["expected_lists"])
         expected[LISTWISE] = row["n"]
     return expected
+
+
+def left_out(labelled: Labelled) -> dict[str, int]:
+    """How many pairs of `dpo` the views of certain trainers lack, by `VIEW: REASON`."""
+    query = (
+        "SELECT of_view || ': ' || reason AS why, count(*) AS n FROM left_out GROUP BY 1 ORDER BY 1"
+    )
+    return {row["why"]: row["n"] for row in labelled.rows(query)}
 
 
 def read_view(

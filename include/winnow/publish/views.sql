@@ -6,7 +6,38 @@ CREATE OR REPLACE TEMP MACRO talk(messages) AS
     CASE WHEN messages[1].role = 'system' THEN messages[2:] ELSE messages END;
 CREATE OR REPLACE TEMP MACRO alternates(messages) AS len(list_filter(talk(messages),
     lambda turn, place: turn.role = 'system' OR (turn.role = 'assistant') = (place % 2 = 1))) = 0;
-CREATE OR REPLACE TEMP MACRO by_model(text) AS {'from': 'gpt', 'value': text};
+-- Calls are the last lines of a turn, as `winnow.ingest.turns.call_text` writes them.
+CREATE OR REPLACE TEMP MACRO part_of_call(line, part) AS
+    regexp_extract(line, '^\{"name": ("(?:[^"\\]|\\.)*"), "arguments": (\{.*\})\}$', part);
+CREATE OR REPLACE TEMP MACRO is_call(line) AS
+    json_valid(part_of_call(line, 1)) AND json_valid(part_of_call(line, 2));
+CREATE OR REPLACE TEMP MACRO lines_of(text) AS string_split(text, chr(10));
+-- How many lines stand before the calls.
+CREATE OR REPLACE TEMP MACRO n_said(lines) AS len(lines) + 1 - coalesce(nullif(list_position(
+    list_transform(list_reverse(lines), lambda line: is_call(line)), false), 0), len(lines) + 1);
+CREATE OR REPLACE TEMP MACRO has_calls(text) AS
+    starts_with(lines_of(text)[-1], '{"name": ') AND is_call(lines_of(text)[-1]);
+CREATE OR REPLACE TEMP MACRO by_model(text, tools) AS CASE
+    WHEN tools IS NULL OR n_said(lines_of(text)) > 0 THEN {'from': 'gpt', 'value': text}
+    WHEN len(lines_of(text)) = 1 THEN {'from': 'function_call', 'value': text}
+    ELSE {'from': 'function_call', 'value': '[' || replace(text, chr(10), ', ') || ']'} END;
+CREATE OR REPLACE TEMP MACRO with_calls(turn_role, text) AS
+    CASE WHEN turn_role = 'assistant' AND has_calls(text) THEN {
+        'role': turn_role,
+        'content': array_to_string(lines_of(text)[:n_said(lines_of(text))], chr(10)),
+        'tool_calls': list_transform(lines_of(text)[n_said(lines_of(text)) + 1:], lambda line: {
+            'type': 'function', 'function': {
+                'name': part_of_call(line, 1)::JSON ->> '$', 'arguments': part_of_call(line, 2)
+            }
+        })
+    } ELSE {'role': turn_role, 'content': text, 'tool_calls': NULL} END;
+-- Why a reader of `talks` would change an answer. Axolotl looks for it in a frame, which templates trim.
+CREATE OR REPLACE TEMP MACRO fault_of(message, frames) AS CASE
+    WHEN regexp_full_match(message, '[\s\v\pZ\x{1c}-\x{1f}\x{85}]*') THEN 'empty answer'
+    WHEN regexp_matches(message, '^[\s\v\pZ\x{1c}-\x{1f}\x{85}]|[\s\v\pZ\x{1c}-\x{1f}\x{85}]$')
+        THEN 'padded answer'
+    WHEN contains(message, '</think>') THEN 'answer with thoughts'
+    WHEN contains(frames, message) THEN 'answer as in a chat template' END;
 CREATE OR REPLACE TEMP MACRO said(message) AS [{'role': 'assistant', 'content': message}];
 -- What is beyond rounding: the votes on a response's pairs may cancel out.
 CREATE OR REPLACE TEMP MACRO tells(favour) AS abs(favour) > 1e-9;
@@ -14,7 +45,8 @@ CREATE OR REPLACE TEMP MACRO tells(favour) AS abs(favour) > 1e-9;
 -- asked: the prompts, with their places in the splits
 CREATE OR REPLACE TEMP TABLE asked AS
 SELECT prompts.prompt_id, row_n AS q, messages, tools, dimension, language, place,
-    alternates(messages) AS alternates
+    alternates(messages) AS alternates, tools IS NOT NULL AND len(list_filter(messages,
+        lambda turn: turn.role = 'assistant' AND has_calls(turn.content))) > 0 AS calls
 FROM prompts JOIN given_places USING (prompt_id) ORDER BY q
 
 -- dealt: what was compared, a folder for the texts of each block; to sort them all would take many times
@@ -99,6 +131,24 @@ JOIN (SELECT q, prompt_id FROM asked) AS asked ON asked.prompt_id = p.prompt_id 
 CREATE OR REPLACE TEMP TABLE certain AS
 SELECT * FROM decided WHERE p_chosen >= $certain ORDER BY q
 
+-- spoken: what is to be known of the answers of certain pairs without their texts
+CREATE OR REPLACE TEMP TABLE spoken AS
+SELECT response_id, hash(message) AS looks, fault_of(message, $frames) AS fault,
+    tools IS NOT NULL AND has_calls(message) AS calls
+FROM responses JOIN (SELECT prompt_id, tools FROM prompts) USING (prompt_id)
+WHERE response_id IN (SELECT unnest([chosen_id, rejected_id]) FROM certain)
+
+-- left_out: why certain pairs are not in the views of certain trainers
+CREATE OR REPLACE TEMP TABLE sides AS
+SELECT pair_id, CASE WHEN better.looks = worse.looks THEN 'equal answers'
+        ELSE coalesce(better.fault, worse.fault) END AS fault,
+    asked.calls OR better.calls OR worse.calls AS calls, alternates
+FROM certain JOIN asked USING (q) JOIN spoken AS better ON better.response_id = chosen_id
+JOIN spoken AS worse ON worse.response_id = rejected_id;
+CREATE OR REPLACE TEMP VIEW left_out AS
+SELECT 'talks' AS of_view, pair_id, fault AS reason FROM sides WHERE fault IS NOT NULL
+UNION ALL SELECT 'sharegpt', pair_id, 'turns do not alternate' FROM sides WHERE NOT alternates
+
 -- expected: how many rows each view must have
 -- Counted in the tables alone, without the joins and slices by which views are read: what is published
 -- is held against it.
@@ -127,6 +177,8 @@ SELECT
     (SELECT count(*) FROM sure WHERE prompt_id IN (
         SELECT prompt_id FROM prompts WHERE alternates(messages)
     )) AS sharegpt,
+    (SELECT count(*) FROM sure) - (SELECT count(*) FROM left_out WHERE of_view = 'talks') AS talks,
+    (SELECT count(*) FROM sides WHERE calls) AS calls,
     (SELECT count(*) FROM judged_dimensions WHERE preferred <> 'tie') AS dimensions,
     (SELECT count(*) FROM sure WHERE EXISTS (
         FROM judged_dimensions AS d WHERE d.pair_id = sure.pair_id
@@ -193,7 +245,9 @@ FROM singles JOIN block USING (q) JOIN told USING (response_id)
 WHERE singles.q >= $start AND singles.q < $end
 
 -- prompts: in the order of q
-SELECT *, messages AS prompt FROM block
+SELECT *, messages AS prompt, coalesce(dimension, '') AS ability, 'winnow' AS data_source,
+    {'style': 'model', 'ground_truth': ''} AS reward_model, {'prompt_id': prompt_id, 'index': q} AS extra_info
+FROM block
 
 -- annotations: in the order of annotation_id, revision
 SELECT a.* EXCLUDE (prompt_id), block.messages AS prompt, tools, block.prompt_id,
@@ -205,16 +259,36 @@ WHERE a.q >= $start AND a.q < $end
 
 -- sharegpt: in the order of n
 SELECT list_transform(talk(messages), lambda turn: {
-        'from': CASE turn.role WHEN 'user' THEN 'human' WHEN 'tool' THEN 'observation' ELSE 'gpt' END,
-        'value': turn.content
+        'from': CASE turn.role WHEN 'user' THEN 'human' WHEN 'tool' THEN 'observation'
+            ELSE by_model(turn.content, tools)['from'] END,
+        'value': CASE turn.role WHEN 'assistant' THEN by_model(turn.content, tools)['value']
+            ELSE turn.content END
     }) AS conversations,
-    by_model(better.message) AS chosen, by_model(worse.message) AS rejected,
+    by_model(better.message, tools) AS chosen, by_model(worse.message, tools) AS rejected,
     CASE WHEN messages[1].role = 'system' THEN messages[1].content ELSE '' END AS system,
     coalesce(tools, '') AS tools, certain.*
 FROM certain JOIN block USING (q)
 JOIN told AS better ON better.response_id = chosen_id
 JOIN told AS worse ON worse.response_id = rejected_id
 WHERE alternates AND certain.q >= $start AND certain.q < $end
+
+-- talks: in the order of n
+SELECT messages || said(better.message) AS chosen, messages || said(worse.message) AS rejected,
+    tools, language, certain.*
+FROM certain JOIN block USING (q)
+JOIN told AS better ON better.response_id = chosen_id
+JOIN told AS worse ON worse.response_id = rejected_id
+WHERE pair_id NOT IN (SELECT pair_id FROM left_out WHERE of_view = 'talks')
+    AND certain.q >= $start AND certain.q < $end
+
+-- calls: in the order of n
+SELECT list_transform(messages, lambda turn: with_calls(turn.role, turn.content)) AS prompt,
+    [with_calls('assistant', better.message)] AS chosen,
+    [with_calls('assistant', worse.message)] AS rejected, tools, language, certain.*
+FROM certain JOIN block USING (q)
+JOIN told AS better ON better.response_id = chosen_id
+JOIN told AS worse ON worse.response_id = rejected_id
+WHERE pair_id IN (SELECT pair_id FROM sides WHERE calls) AND certain.q >= $start AND certain.q < $end
 
 -- listed: rankings of whose pairs none is set aside; a pair of K responses weighs 2 / K of another one
 CREATE OR REPLACE TEMP TABLE listed AS

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.batch import read_table
 from winnow.errors import Corrupt, Fatal
+from winnow.ingest.turns import call_text
 from winnow.lake import FolderLake
 from winnow.publish import shards
 from winnow.publish.shards import cut, store_shards
@@ -71,7 +73,7 @@ def test_a_split_without_rows_has_no_file(tmp_path: Path) -> None:
     folders = {name.rpartition("/")[0] for name in version.files if name.startswith("data/")}
     assert folders == {
         f"data/{view}/train"
-        for view in ("reward", "dpo", "kto", "prompts", "annotations", "sharegpt")
+        for view in ("reward", "dpo", "kto", "prompts", "annotations", "sharegpt", "talks")
     }
 
 
@@ -80,6 +82,8 @@ def test_files_are_named_by_view_split_batch_and_content(tmp_path: Path) -> None
     with labelled("2026-11-22", WORDS).opened() as batch:
         files = store_shards(shelf(lake, "d", None), batch, cut(batch, wanting(0.3), None))
     for name, artifact in files.items():
+        # Old readers refuse the types that `datasets` would tell of there.
+        assert pq.read_schema(lake.root / artifact.path).metadata is None
         folder, _, file = name.rpartition("/")
         assert folder.split("/")[2] in ("train", "test")
         assert file == f"2026-11-22-{artifact.sha256[:8]}.parquet"
@@ -100,6 +104,14 @@ def test_a_dataset_from_before_splits_says_what_to_do(tmp_path: Path) -> None:
         cut(batch, wanting(0.05), replace(version, figures={}))
 
 
+CALLED = {
+    "messages": [
+        {"role": "user", "content": "Rain?"},
+        {"role": "assistant", "content": call_text("rain", {"city": "Oslo"})},
+        {"role": "tool", "content": "no"},
+    ],
+    "tools": '[{"type": "function", "function": {"name": "rain"}}]',
+}
 CHANGES: dict[str, Callable[[pa.Table], pa.Table]] = {
     "drops a row": lambda table: table.slice(1),
     "invents a row": lambda table: pa.concat_tables([table, table.slice(0, 1)]),
@@ -120,7 +132,7 @@ def test_a_version_whose_writer_drops_or_invents_a_row_is_not_published(
     monkeypatch.setattr(shards, "read_view", wrong)
     lake = FolderLake(tmp_path)
     with pytest.raises(Corrupt, match=f"rows for the view {view}, and"):
-        night(lake, labelled("d1", WORDS[:3], RATED), 0.0)
+        night(lake, labelled("d1", [*WORDS[:3], CALLED], RATED), 0.0)
     assert newest(lake, "d") is None
 
 

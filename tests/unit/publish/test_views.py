@@ -154,6 +154,8 @@ def test_many_prompts_are_read_block_by_block_and_each_row_is_there_once(
         "prompts": 12,
         "annotations": 9,
         "sharegpt": 6,
+        "talks": 6,
+        "calls": 0,
         "dimensions": 0,
         "consistent": 0,
     }
@@ -318,7 +320,11 @@ def test_sharegpt_has_turns_that_alternate_the_system_prompt_apart() -> None:
     views = build_views(replace(labelled(("first", 0.9)), prompts={"q": TALK}), 0.75)
     [row] = views["sharegpt"].to_pylist()
     assert row["system"] == "be brief"
-    assert [turn["from"] for turn in row["conversations"]] == ["human", "gpt", "observation"]
+    assert [turn["from"] for turn in row["conversations"]] == [
+        "human",
+        "function_call",
+        "observation",
+    ]
     assert row["chosen"] == {"from": "gpt", "value": "text p0a"}
     assert row["rejected"] == {"from": "gpt", "value": "text p0b"}
     assert row["tools"] == TALK["tools"]

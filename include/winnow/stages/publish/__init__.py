@@ -24,7 +24,7 @@ from winnow.publish.card import dataset_card
 from winnow.publish.labelled import LISTS, TABLES, Labelled, labelled, pool_tables
 from winnow.publish.shards import cut, store_shards
 from winnow.publish.versions import newest, publish, read_version, shelf
-from winnow.publish.views import dataset_info
+from winnow.publish.views import dataset_info, left_out
 from winnow.stages.gate_input import measured, tables_of
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.publish import quality
@@ -83,6 +83,7 @@ def version(batch: Batch, verdict_path: str) -> int:
     with _opened(batch, Aside.of(verdict)) as tables:
         test_share = cut(tables, batch.campaign.publish, parent)
         shards = store_shards(objects, tables, test_share)
+        lost = left_out(tables)
         facts = quality.facts_of(batch, tables, asdict(verdict))
     note = kind_of(batch.campaign.label.vendor).note
     published = publish(
@@ -94,7 +95,7 @@ def version(batch: Batch, verdict_path: str) -> int:
             "dataset_info.json": objects.put(dataset_info(dataset), "json"),
             **shards,
         },
-        {**_figures(batch, verdict), "test_share": test_share},
+        {**_figures(batch, verdict), "test_share": test_share, "left_out": lost},
         lambda new: dataset_card(new, batch.campaign, note),
         batch.clock(),
         report=lambda new: quality.report_of(batch, facts, new, parent),
