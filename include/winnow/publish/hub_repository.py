@@ -56,6 +56,8 @@ class Repository:
 
     def __init__(self, address: ServerAddress, name: str, seconds: float) -> None:
         self._library = _library(seconds)
+        # The variable of this name keeps models from being looked for; who names a hub means it.
+        self._library.constants.HF_HUB_OFFLINE = False
         self.name, self.endpoint = name, without_secrets(address.url)
         self.uri = f"{self.endpoint}/datasets/{name}"
         # Without a token of Winnow's own, the one that `hf auth login` has stored.
@@ -200,8 +202,6 @@ class Repository:
         except RuntimeError as error:
             # What an upload says of a file that did not go through.
             raise self._error(error.__cause__ or error) from None
-        except errors.OfflineModeIsEnabled:
-            raise Fatal("HF_HUB_OFFLINE is set: no hub is asked.") from None
         except (errors.FileMetadataError, ValueError, LookupError, TypeError) as error:
             raise Fatal(
                 f"{self.uri}: huggingface_hub does not take what it was told or what was answered: "

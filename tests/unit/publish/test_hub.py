@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
 from winnow.addresses import ServerAddress
@@ -100,6 +101,15 @@ def one_version_whole(server: Server, lake: Lake, version: Version) -> None:
     noted = read_sealed(lake.read(hubs.note_path(version)))
     assert noted["commit"] == repo.tags[version.name]
     assert (noted["repo"], noted["digest"]) == (REPO, version.digest)
+
+
+def test_a_push_goes_out_where_models_are_not_looked_for(
+    server: Server, disk: FolderLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    version = put(disk, "b1")
+    push(server, disk, version)
+    one_version_whole(server, disk, version)
 
 
 def test_a_first_push_is_one_commit_and_its_tag_the_last_thing_written(
