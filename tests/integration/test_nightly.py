@@ -112,6 +112,9 @@ def test_labels_teach_the_next_batch(winnow: LocalWinnow) -> None:
 
 
 def test_a_second_run_of_a_day_changes_nothing(winnow: LocalWinnow) -> None:
+    # The last task of a day notes that its metrics are out once it is done.
+    noted = [f"batches/nightly/{day}/emitted/refit_posterior" for day in DAYS]
+    wait_for(lambda: all(map(winnow.lake.exists, noted)))
     before = stored_of(winnow, DAYS)
     api = AirflowApi(winnow.home.ui, stack.secrets_of(winnow.home)["password"])
     api.trigger("nightly.label_pairs", DAYS[0])
