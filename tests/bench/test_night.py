@@ -16,6 +16,7 @@ from winnow_bench.night_steps import STEPS
 PAGES = {"batches", "batch", "datasets", "spend", "selector"}
 
 
+@pytest.mark.kill
 @pytest.mark.usefixtures("in_this_process")
 def test_a_small_night_goes_the_whole_way(tmp_path: Path) -> None:
     def take(steps: list[str] | None = None) -> dict[str, dict]:

@@ -29,7 +29,7 @@ from ..sampling import ALL
 from .many_campaigns import run_act, settings_of, write_campaign
 from .simulated import simulator
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled, pytest.mark.kill]
 
 FIRST = datetime(2027, 10, *((24, 23) if ALL else (30, 20)), 5, tzinfo=UTC)
 LAST = datetime(2027, 11, 1, 4, 5, tzinfo=UTC)
