@@ -96,6 +96,7 @@ def _certainty(preferences: pa.Table, truth: Any) -> tuple[Any, Any]:
     return np.where(first, p_first, 1.0 - p_first), right
 
 
+@pytest.mark.kill
 @EVERY_METHOD
 def test_of_pairs_said_to_be_so_sure_so_many_are_right(method: str) -> None:
     batches = [

@@ -24,6 +24,7 @@ from winnow.publish.versions import Version, newest, shelf
 from winnow.publish.views import LISTWISE, VIEWS
 
 from ...published import RATED, labelled, night, prompt, wanting
+from ...sampling import examples
 
 WORDS = [a + b for a in "bdfgklmnprst" for b in ("ale", "ire", "oon", "ump", "eck", "ist", "and")]
 
@@ -41,7 +42,8 @@ def sides(lake: FolderLake, version: Version, view: str) -> dict[str, set[str]]:
 NIGHTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), min_size=1, max_size=4)
 
 
-@settings(deadline=None, max_examples=8)
+@pytest.mark.sampled
+@settings(deadline=None, max_examples=examples(8))
 @given(nights=NIGHTS, shares=st.lists(st.floats(0.0, 0.5), min_size=4, max_size=4))
 def test_a_prompt_never_changes_sides_even_if_the_campaign_wants_another_share(
     nights: list[list[str]], shares: list[float], tmp_path_factory: pytest.TempPathFactory

@@ -66,7 +66,7 @@ def _is_packed(message: pa.Message) -> bool:
 
 def _place(about: bytes, table: int, field: int) -> int:
     """Where a field of a table stands; 0 where it has none."""
-    names = table - unpack_from("<i", about, table)[0]
+    names = table - unpack_from("<1i", about, table)[0]
     at = 4 + 2 * field
     if at >= unpack_from("<H", about, names)[0]:
         return 0
