@@ -11,6 +11,17 @@ import sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 STEPS = 2
+FEW_STEPS = {
+    "max_steps": STEPS,
+    "per_device_train_batch_size": 2,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": [],
+    "use_cpu": True,
+    "bf16": False,
+    "disable_tqdm": True,
+}
+"""Settings of every trainer here."""
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
 # ChatML, with the tools in front as Qwen's has them.
 TEMPLATE = (
@@ -55,16 +66,9 @@ def steps(trainer, config, folder: str, view: str, out: str, **settings):
     data = load_dataset(folder, view)
     arguments = config(
         output_dir=out,
-        max_steps=STEPS,
-        per_device_train_batch_size=2,
         per_device_eval_batch_size=2,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
         max_length=512,
-        disable_tqdm=True,
+        **FEW_STEPS,
         **settings,
     )
     run = trainer(
@@ -92,16 +96,9 @@ def reinforced(folder: str, out: str):
 
     arguments = GRPOConfig(
         output_dir=out,
-        max_steps=STEPS,
-        per_device_train_batch_size=2,
         num_generations=2,
         max_completion_length=4,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        disable_tqdm=True,
+        **FEW_STEPS,
     )
     run = GRPOTrainer(
         model=f"{out}/model",

@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from winnow.ingest.normalise import check_prompt
-from winnow.ingest.shapes.example import Example, as_seen
-from winnow.ingest.shapes.registry import AS_EACH_IS, COLUMNS, How, read_example
+from winnow.ingest.shapes.example import Example
+from winnow.ingest.shapes.registry import AS_EACH_IS, How, read_example
 from winnow.ingest.values import Unreadable
-
-__all__ = ["PAIR_COLUMNS", "Pair", "as_seen", "judged", "pairs_of", "read_pairs"]
-
-PAIR_COLUMNS = COLUMNS
-"""Columns of a file of pairs that are read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from __future__ import annotations
 from winnow.ids import pair_id, response_id
 from winnow.ingest.formats.raw import Data, RawRow
 from winnow.ingest.normalise import prompt_identity, read_fact
-from winnow.ingest.pairs import PAIR_COLUMNS, as_seen, judged, pairs_of
+from winnow.ingest.pairs import judged, pairs_of
 from winnow.ingest.readers import parsed, read_rows
+from winnow.ingest.shapes.example import as_seen
+from winnow.ingest.shapes.registry import COLUMNS
 from winnow.ingest.values import Unreadable
 from winnow.label.shown import ShownPair
 from winnow.label.vendor import Message
@@ -69,6 +71,6 @@ def read_gold(file: str, data: Data) -> tuple[list[ShownPair], list[Quarantined]
             raise Unreadable("gold_contradicts", detail)
         return item
 
-    rows = list(parsed(read_rows(file, data, PAIR_COLUMNS), new_item, "label"))
+    rows = list(parsed(read_rows(file, data, COLUMNS), new_item, "label"))
     items_read = [item for _, item in items.values()]
     return items_read, [row for row in rows if isinstance(row, Quarantined)]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from winnow.errors import Corrupt
 from winnow.ids import canonical_json
-from winnow.ingest.pairs import as_seen
+from winnow.ingest.shapes.example import as_seen
 from winnow.label.pii import scrub, scrub_all
 from winnow.label.vendor import Message
 from winnow.records import Quarantined

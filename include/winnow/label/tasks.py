@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from winnow.batch import Artifact
 from winnow.campaign import Judge, Label
 from winnow.ids import content_id, seed_from, task_id
-from winnow.ingest.pairs import as_seen
+from winnow.ingest.shapes.example import as_seen
 from winnow.label.definitions import ROLE as TOOLS
 from winnow.label.definitions import told_tools
 from winnow.label.second_votes import even_share, second_vote_chances

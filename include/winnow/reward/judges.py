@@ -41,7 +41,7 @@ from winnow.errors import Corrupt
 from winnow.reward.blocks import Blocks, per_feature
 from winnow.reward.condensed import Condensed
 from winnow.reward.logistic import N_NUISANCE, Quadratic, sigmoid
-from winnow.reward.posterior import Posterior
+from winnow.reward.posterior import Posterior, with_prefix
 
 _POOLED = 0.5
 """ρ, the share of a judge's noise that a response has in all its pairs. Votes do not tell it well:
@@ -264,18 +264,16 @@ class Teachers:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, FloatArray], names: Sequence[str]) -> Teachers:
         """What `arrays` told, with the names of the judges in their order."""
-
-        def people(prefix: str) -> Posterior:
-            own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-            return Posterior.from_arrays(own)
-
         judges = []
         for name, row, taste_d in zip(names, arrays["judges"], arrays["tastes"], strict=True):
             told = dict(zip(_NUMBERS, row.tolist(), strict=True))
             judges.append(Judge(name, taste_d=taste_d, **{**told, "n": round(told["n"])}))
         n_heard = int(arrays["heard"][0])
-        joint = Joint(people("people_"), tuple(judges[:n_heard]), arrays["cov"])
-        return cls(people("alone_"), joint, tuple(judges[n_heard:]))
+        alone, people = (
+            Posterior.from_arrays(with_prefix(arrays, prefix)) for prefix in ("alone_", "people_")
+        )
+        joint = Joint(people, tuple(judges[:n_heard]), arrays["cov"])
+        return cls(alone, joint, tuple(judges[n_heard:]))
 
 
 _NUMBERS = ("n", "log_help", "scale", "kappa", "noise", "own_sd", "response_sd")

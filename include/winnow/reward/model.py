@@ -23,7 +23,7 @@ from winnow.errors import Corrupt, Fatal
 from winnow.reward.blocks import REDUCED, Block
 from winnow.reward.ensemble import Ensemble
 from winnow.reward.judges import Teachers
-from winnow.reward.posterior import Head, Posterior, content_digest
+from winnow.reward.posterior import Head, Posterior, content_digest, with_prefix
 from winnow.reward.projection import Projection, centre
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -108,7 +108,7 @@ class RewardModel:
             arrays = npz_entries(data)
             projection = projection_of(arrays)
             heads = {
-                str(dimension): _KINDS[str(kind)].from_arrays(_with_prefix(arrays, f"head{k}_"))
+                str(dimension): _KINDS[str(kind)].from_arrays(with_prefix(arrays, f"head{k}_"))
                 for k, (dimension, kind) in enumerate(
                     zip(arrays["dimensions"], arrays["kinds"], strict=True)
                 )
@@ -116,7 +116,7 @@ class RewardModel:
             told = arrays["teachers"].tolist() if "teachers" in arrays else []
             teachers = {
                 name: Teachers.from_arrays(
-                    _with_prefix(arrays, f"teachers{k}_"), arrays[f"names{k}"].tolist()
+                    with_prefix(arrays, f"teachers{k}_"), arrays[f"names{k}"].tolist()
                 )
                 for k, name in enumerate(told)
             }
@@ -228,12 +228,3 @@ def projection_of(arrays: Mapping[str, Any]) -> Projection:
     n_reduced = sum(block.kind in REDUCED for block in blocks)
     components = tuple(arrays[f"projection_components{k}"] for k in range(n_reduced))
     return Projection(*moments, blocks, components)
-
-
-def _with_prefix(arrays: Mapping[str, FloatArray], prefix: str) -> dict[str, FloatArray]:
-    """Arrays whose name starts with `prefix`, by the rest of it."""
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }

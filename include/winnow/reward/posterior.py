@@ -217,3 +217,12 @@ def content_digest(*arrays: FloatArray) -> str:
         state.update(repr(array.shape).encode())
         state.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
     return state.hexdigest()
+
+
+def with_prefix(arrays: Mapping[str, FloatArray], prefix: str) -> dict[str, FloatArray]:
+    """Arrays whose name starts with `prefix`, by the rest of it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

@@ -20,7 +20,8 @@ Shapes: n distinct responses, d features.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -83,7 +84,6 @@ class BesidePeople:
     left: float = 0.0
     n_pairs: int = 0
     n_expert: int = 0
-    _noise: dict[int, FloatArray] = field(default_factory=dict)
 
     def of(self, pool: Pool, choices: Sequence[Choice]) -> list[Choice]:
         """The choices of a pool with who is asked, then those that only judges are asked."""
@@ -144,7 +144,7 @@ class BesidePeople:
             self.rules,
             {name: price for name, price in self.prices.judges.items() if name in heard},
             int(budget),
-            self._draws(features_nd.shape[1]),
+            _draws(self.rules, features_nd.shape[1]),
             first,
         )
         return chosen + [
@@ -177,11 +177,12 @@ class BesidePeople:
             sources=(name,),
         )
 
-    def _draws(self, d: int) -> FloatArray:
-        if d not in self._noise:
-            rng = np.random.default_rng(seed_from("draws", self.rules.seed))
-            self._noise[d] = rng.standard_normal((self.rules.n_draws, d))
-        return self._noise[d]
+
+@lru_cache(maxsize=4)
+def _draws(rules: Rules, d: int) -> FloatArray:
+    """Standard normal draws (draws, d), the same for every pool of a night."""
+    rng = np.random.default_rng(seed_from("draws", rules.seed))
+    return rng.standard_normal((rules.n_draws, d))
 
 
 def _log_lengths(pool: Pool, order_m: IndexArray) -> FloatArray:

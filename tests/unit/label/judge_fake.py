@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from winnow.addresses import ServerAddress
@@ -22,6 +21,7 @@ from winnow.lake import Lake
 
 from ...vendor_faults import Strike
 from ...vendor_world import Can
+from .folder_world import FolderWorld
 from .lake_fake import FaultyLake
 
 MODEL = "tiny"
@@ -36,7 +36,7 @@ class _Held(JudgeVendor):
 
 
 @dataclass
-class JudgeWorld:
+class JudgeWorld(FolderWorld):
     """A judge of which the test says what it answers, and when."""
 
     store: Lake
@@ -60,9 +60,6 @@ class JudgeWorld:
         vendor.max_request, vendor.files_in_a_page = 2, 1
         return vendor
 
-    def now(self) -> datetime:
-        return self.clock
-
     def answer(self, ref: str, task_id: str, annotator: str, choice: str) -> None:
         folder = self.connect()._look(ref)
         price = folder.launched()[task_id].price
@@ -77,14 +74,6 @@ class JudgeWorld:
             model=MODEL,
         )
         entries.close(entries.begin([task_id], price), price, [verdict])
-
-    def expire(self, ref: str) -> None:
-        self.clock += timedelta(days=8)
-
-    def times_held(self, task_id: str) -> int:
-        manifests = [p for p in self.store.tags("") if p.endswith(".manifest")]
-        lines = [line for p in manifests for line in self.store.read(p).splitlines()]
-        return Counter(json.loads(line)["task_id"] for line in lines)[task_id]
 
     def charged(self, ref: str) -> int:
         return sum(closed["charged"] for closed in closings(self.store, ref))

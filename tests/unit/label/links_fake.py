@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,13 +21,14 @@ from winnow.lake import Lake
 
 from ...vendor_faults import Strike
 from ...vendor_world import Can
+from .folder_world import FolderWorld
 from .lake_fake import FaultyLake
 
 SECRET, URL = "secret-of-the-tests", "http://links.test"
 
 
 @dataclass
-class LinksWorld:
+class LinksWorld(FolderWorld):
     """People who are given links to tasks, and answer them as the test says."""
 
     store: Lake
@@ -54,9 +54,6 @@ class LinksWorld:
         vendor.desk._clock = count(0, 60).__next__
         return vendor
 
-    def now(self) -> datetime:
-        return self.clock
-
     def link(self, ref: str, worker: str = "", days: float = 1, **told: Any) -> str:
         """The text of a link."""
         expires = int((self.clock + timedelta(days=days)).timestamp())
@@ -68,14 +65,6 @@ class LinksWorld:
         turn = desk.turn(link)
         assert turn.task is not None and turn.task.task_id == task_id
         desk.answer(link, task_key(task_id), lambda _: Said(choice, {}, {}, None))
-
-    def expire(self, ref: str) -> None:
-        self.clock += timedelta(days=8)
-
-    def times_held(self, task_id: str) -> int:
-        manifests = [p for p in self.store.tags("") if p.endswith(".manifest")]
-        lines = [line for p in manifests for line in self.store.read(p).splitlines()]
-        return Counter(json.loads(line)["task_id"] for line in lines)[task_id]
 
     def charged(self, ref: str) -> int:
         return sum(each["price"] for each in self.answers(ref))

@@ -12,7 +12,7 @@ from typing import Any
 
 from winnow.campaign import Label
 from winnow.ids import content_id, seed_from, task_id
-from winnow.ingest.pairs import as_seen
+from winnow.ingest.shapes.example import as_seen
 from winnow.label.pii import scrub
 from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold

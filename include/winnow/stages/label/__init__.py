@@ -63,7 +63,6 @@ from winnow.stages.label.rounds import (
     Answering,
     SubmissionRecord,
     answers_of,
-    asked_in,
     has_plan,
     look,
     read_submission,
@@ -71,7 +70,7 @@ from winnow.stages.label.rounds import (
     source_of,
     submissions,
 )
-from winnow.stages.label.sources import ask_source, bring_source, not_brought, plan_source
+from winnow.stages.label.sources import ask_source, bring_source, check_brought, plan_source
 from winnow.text import plain_text
 
 __all__ = [
@@ -79,7 +78,6 @@ __all__ = [
     "STAGE",
     "approve",
     "ask_source",
-    "asked_in",
     "bring_source",
     "call_off",
     "collect",
@@ -213,18 +211,17 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
                 "what the vendor has of it is not noted: run submit_follow_up again, which buys "
                 "nothing twice, then collect_annotations."
             )
-    for missing in not_brought(batch):
-        raise missing
+    check_brought(batch)
     statuses: dict[int, BatchStatus] = {}
     for number, record in bought(batch, vendor).items():
         close(batch, vendor, record)
         look(batch, number, vendor, record.ref, salt)
         statuses[number] = vendor.status(record.ref)
     settle(batch, statuses)
-    brought, name = all_brought(batch), batch.campaign.name
-    release(
-        batch.lake, name, batch.key, [n for n in rounds_of(batch) if n not in {*statuses, *brought}]
-    )
+    brought = all_brought(batch)
+    ends: dict[int, BatchStatus | Brought] = {**statuses, **brought}
+    never = [number for number in rounds_of(batch) if number not in ends]
+    release(batch.lake, batch.campaign.name, batch.key, never)
     records = submissions(batch)
     beside = [number for number in rounds_of(batch) if number not in ROUNDS]
     numbers = sorted({0, *records, *beside})
@@ -259,12 +256,12 @@ def collect(batch: Batch, vendor: LabelVendor, salt: bytes) -> Manifest:
             rankings=rankings,
             unasked=_each_once(plans.values()),
             rejected=answers.quarantined,
-            charged=sum(each.charged for each in _ends(statuses, brought).values()),
+            charged=sum(each.charged for each in ends.values()),
             pii=dict(
                 sum((Counter(plans[n].pii) for n in plans if n not in unreached), Counter[str]())
             ),
             taken_over=taken_over,
-            sources=_of_sources(batch, statuses, brought),
+            sources=_of_sources(batch, ends),
             unreached=_pairs_of(unreached.values()),
         )
     return commit_results(batch, home)
@@ -282,20 +279,14 @@ def _pairs_of(plans: Iterable[Plan]) -> pa.Table:
     return pa.Table.from_batches(pages, pa.schema([TASKS.field("pair_id")]))
 
 
-def _ends(
-    statuses: Mapping[int, BatchStatus], brought: Mapping[int, Brought]
-) -> dict[int, BatchStatus | Brought]:
-    return {**statuses, **brought}
-
-
 def _of_sources(
-    batch: Batch, statuses: Mapping[int, BatchStatus], brought: Mapping[int, Brought]
+    batch: Batch, ends: Mapping[int, BatchStatus | Brought]
 ) -> dict[str, dict[str, int]]:
     """Tasks, answers and micro-dollars by who was asked; empty where nobody but people can be."""
     if not batch.campaign.label.sources:
         return {}
     found = {PEOPLE: {"tasks": 0, "answered": 0, "charged": 0}}
-    for number, each in _ends(statuses, brought).items():
+    for number, each in ends.items():
         told = found.setdefault(source_of(batch, number), dict.fromkeys(found[PEOPLE], 0))
         told["tasks"] += each.n_tasks
         told["answered"] += each.n_answered

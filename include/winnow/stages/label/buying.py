@@ -54,7 +54,8 @@ def buy(
     refuse_dropped(batch)
     batch.check_whole("select")
     # What the other rounds leave; below 0 if they took more.
-    left = limit(batch) - committed_elsewhere(batch, number, vendor)
+    elsewhere = committed_elsewhere(batch, number, vendor)
+    left = limit(batch) - elsewhere
     # Money that is gone since a follow-up was planned ends the purchase, not the batch.
     may_leave_out = number > 0 and noted_container(batch, number) is None
     left_out = {"sent": 0, "tasks": 0, "left_out": planned.totals.tasks}
@@ -90,7 +91,7 @@ def buy(
         "sent": sent.n_sent,
         "already_there": sent.n_already,
         "estimate_usd": sent.estimate / MICROS,
-        "committed_usd": (limit(batch) - left + sent.committed) / MICROS,
+        "committed_usd": (elsewhere + sent.committed) / MICROS,
     }
 
 

@@ -11,7 +11,6 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,14 +113,18 @@ def _ended(batch: Batch, number: int, vendor: LabelVendor, ref: str) -> BatchSta
     return status
 
 
-def not_brought(batch: Batch) -> Iterator[Fatal]:
-    """Why a batch cannot be collected: each source that has tasks and is not brought home."""
+def check_brought(batch: Batch) -> None:
+    """Refuse to collect while a source that has tasks is not brought home.
+
+    Raises:
+        Fatal: One is not.
+    """
     for number in rounds_of(batch):
         if number in ROUNDS or read_brought(batch, number) is not None:
             continue
         if noted_container(batch, number) is not None:
             name = source_of(batch, number)
-            yield Fatal(
+            raise Fatal(
                 f"What {name} sent of batch {batch.key} is not in the lake: run ask_source, "
                 "wait_for_source and bring_source of it, then collect_annotations. To go on "
                 "without what it did not answer, mark ask_source as success and run the others. "

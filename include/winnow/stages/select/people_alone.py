@@ -37,11 +37,11 @@ def foreseen(model: RewardModel, rows: pa.Table) -> dict[str, Any]:
     some = rows.take(pa.array(own))
     first_ed, second_ed = (model.projection.apply(vectors_of(some, s)) for s in ("first", "second"))
     preferred_e = numbers(some, "preference") > 0.5
-    p_2e = np.zeros((2, len(own)))
+    p_2e, people_heads = np.zeros((2, len(own))), model.people_heads
     for name in sorted({heads[e] for e in own}):
         of_head = np.array([heads[e] == name for e in own])
         z_ed = first_ed[of_head] - second_ed[of_head]
-        for k, head in enumerate((model.heads[name], model.people_heads[name])):
+        for k, head in enumerate((model.heads[name], people_heads[name])):
             p_2e[k, of_head] = _chances(head, z_ed)
     chance_2e = np.where(preferred_e, p_2e, 1.0 - p_2e)
     loss_2, right_2 = -np.log(chance_2e).mean(axis=1), (chance_2e > 0.5).mean(axis=1)

@@ -8,6 +8,7 @@ what no earlier one does, so that over all manifests each task is one line.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -373,6 +374,22 @@ def open_store(account: VendorAccount) -> Lake:
         raise Fatal("Set the vendor's connection to a folder or to s3://bucket/prefix.")
     on_s3 = account.url.startswith("s3://")
     return open_lake(account.url, account_client("s3", account) if on_s3 else None)
+
+
+def open_books(account: VendorAccount, who: str, folder: str) -> Lake:
+    """Where a vendor of ours keeps its books: `extra.books`, else a folder of the lake.
+
+    Raises:
+        Fatal: Neither is said.
+    """
+    lake = os.environ.get("WINNOW_LAKE")
+    place = account.extra.get("books") or (f"{lake.rstrip('/')}/{folder}" if lake else "")
+    if not place:
+        raise Fatal(
+            f"The {who} has no place for its books: set extra.books of the vendor's connection to "
+            "a folder or s3://bucket/prefix, or WINNOW_LAKE."
+        )
+    return open_lake(place)
 
 
 def account_client(service: str, account: VendorAccount) -> Any:

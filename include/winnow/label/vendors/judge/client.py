@@ -12,7 +12,6 @@ that may be busy; every other call looks at the books alone. What always holds: 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -27,10 +26,15 @@ from winnow.errors import Fatal
 from winnow.flight import Patience
 from winnow.ingest.values import read_json
 from winnow.label.vendor import BatchState, BatchStatus, LabelVendor, VendorAccount
-from winnow.label.vendors.file_drop.folder import BatchFolder, FolderVendor, counted
+from winnow.label.vendors.file_drop.folder import (
+    BatchFolder,
+    FolderVendor,
+    counted,
+    open_books,
+)
 from winnow.label.vendors.judge.asking import Asking
 from winnow.label.vendors.judge.books import Account, Books, Entries
-from winnow.lake import Lake, open_lake
+from winnow.lake import Lake
 
 BOOKS = "judge"
 """Folder of the lake for the books where the connection names none."""
@@ -44,14 +48,7 @@ def connect(account: VendorAccount) -> LabelVendor:
     """
     address = ServerAddress(account.url, account.token)
     opening_calls(address).close()
-    lake = os.environ.get("WINNOW_LAKE")
-    place = account.extra.get("books") or (f"{lake.rstrip('/')}/{BOOKS}" if lake else "")
-    if not place:
-        raise Fatal(
-            "The judge has no place for its books: set extra.books of the vendor's connection to "
-            "a folder or s3://bucket/prefix, or WINNOW_LAKE."
-        )
-    return JudgeVendor(open_lake(place), address)
+    return JudgeVendor(open_books(account, "judge", BOOKS), address)
 
 
 class JudgeVendor(FolderVendor):

@@ -12,7 +12,6 @@ A batch is a folder as `file_drop` keeps it. `desk` says how tasks are given and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -24,10 +23,15 @@ from winnow.calls import is_callable
 from winnow.errors import Fatal
 from winnow.ids import canonical_json
 from winnow.label.vendor import BatchState, BatchStatus, BatchTerms, LabelVendor, VendorAccount
-from winnow.label.vendors.file_drop.folder import BatchFolder, FolderVendor, counted
+from winnow.label.vendors.file_drop.folder import (
+    BatchFolder,
+    FolderVendor,
+    counted,
+    open_books,
+)
 from winnow.label.vendors.links.desk import Desk, answered_keys, task_key
 from winnow.label.vendors.links.tokens import Link, Signer
-from winnow.lake import Lake, open_lake
+from winnow.lake import Lake
 
 BOOKS = "links"
 """Folder of the lake for the books where the connection names none."""
@@ -51,14 +55,8 @@ def links_vendor(account: VendorAccount) -> LinksVendor:
             "The host of the links vendor's connection must be the address of its page, such as "
             "https://airflow.example.org/winnow-links, without a password."
         )
-    lake = os.environ.get("WINNOW_LAKE")
-    place = account.extra.get("books") or (f"{lake.rstrip('/')}/{BOOKS}" if lake else "")
-    if not place:
-        raise Fatal(
-            "The links vendor has no place for its books: set extra.books of its connection to a "
-            "folder or s3://bucket/prefix, or WINNOW_LAKE."
-        )
-    vendor = LinksVendor(open_lake(place), account.url, Signer(account.token))
+    books = open_books(account, "links vendor", BOOKS)
+    vendor = LinksVendor(books, account.url, Signer(account.token))
     vendor.worker_parameter = account.extra.get("worker_parameter") or ""
     done = account.extra.get("completion_url") or ""
     if done and not (done.startswith(("https://", "http://")) and is_callable(done)):
