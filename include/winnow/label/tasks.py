@@ -358,8 +358,11 @@ def _votes(
     missing = _missing_votes(name, held, label, seed, pair["second_vote"])
     for n, (repetition, swapped) in enumerate(missing):
         at = place / 2.0 if is_repeated and n == 0 else (place + n / 2.0) % 1.0
-        drawn = uniform("second_vote", seed, name)
-        sought = repetition == 1 and even_share(label) <= drawn < pair["second_vote"]
+        # What lies between was drawn for the disagreement that is expected alone.
+        sought = (
+            repetition == 1
+            and even_share(label) <= uniform("second_vote", seed, name) < pair["second_vote"]
+        )
         vote = _placed(at, pair, "comparison", repetition, swapped, label)
         votes.append({**vote, "by_disagreement": sought or None})
     yield from votes
