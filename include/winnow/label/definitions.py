@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-ROLE = "tools"
+TOOLS = "tools"
 """Whose words the definitions are shown as, before the turns of the prompt."""
 
 

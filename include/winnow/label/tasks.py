@@ -29,8 +29,7 @@ from winnow.batch import Artifact
 from winnow.campaign import Judge, Label
 from winnow.ids import content_id, seed_from, task_id
 from winnow.ingest.shapes.example import as_seen
-from winnow.label.definitions import ROLE as TOOLS
-from winnow.label.definitions import told_tools
+from winnow.label.definitions import TOOLS, told_tools
 from winnow.label.second_votes import even_share, second_vote_chances
 from winnow.label.shown import PiiGuard, ShownPair, of_comparison
 from winnow.label.task_order import places_of_gold, places_of_pairs
