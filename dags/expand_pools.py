@@ -7,6 +7,8 @@ and audits the pools; what it warns of is in the batch's status and does not sto
 batch with more than 50,000 responses a mapped task a part, `gather_part`, does so beforehand.
 
 A campaign with `pools_from` generates nothing here: `gather_pools` takes another campaign's over.
+With `engine: brought` `generate_responses` reads the features of what came with the prompts, on any
+worker where no model does so.
 
 **Key** the batch. **In** asset `prompts`. **Out** asset `candidate_pools`.
 
@@ -16,7 +18,7 @@ on from the call it was at, on this or another host; what is finished is not gen
 
 from winnow_airflow.campaigns import campaigns_here
 from winnow_airflow.context import announce, batch_of, engine, server_of
-from winnow_airflow.policy import gpu_executor, listed_task, stage_dag
+from winnow_airflow.policy import listed_task, stage_dag, where_generated
 
 for campaign in campaigns_here():
     with stage_dag(campaign, "expand_pools", max_active_runs=campaign.max_active, doc_md=__doc__):
@@ -28,16 +30,14 @@ for campaign in campaigns_here():
             return expand.plan(batch_of(dag_run))
 
         @listed_task(
-            pool="gpu",
-            queue="gpu",
-            executor=gpu_executor(),
+            **where_generated(campaign),
             map_index_template="shard {{ task.op_kwargs['shard'] }}",
         )
         def generate_responses(shard, dag_run=None):
             from winnow.stages import expand
 
             batch = batch_of(dag_run)
-            return expand.generate(batch, shard, *engine(), print, server_of(batch))
+            return expand.generate(batch, shard, *engine(batch), print, server_of(batch))
 
         @listed_task
         def plan_parts(dag_run=None):

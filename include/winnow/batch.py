@@ -241,15 +241,17 @@ class Batch:
     ) -> Manifest:
         """Make the stage real, or return the manifest of the twin that was first.
 
-        `counts` must hold `rows_in`, `rows_out` and `quarantined`.
+        `counts` must hold `rows_in`, `rows_out` and `quarantined`; `joined` are rows that went into
+        one that went out.
 
         Raises:
-            Corrupt: Rows in differ from rows out plus rows quarantined: a row vanished.
+            Corrupt: Rows in differ from rows out, joined and quarantined together: a row vanished.
         """
-        if counts["rows_in"] != counts["rows_out"] + counts["quarantined"]:
+        joined = counts.get("joined", 0)
+        if counts["rows_in"] != counts["rows_out"] + joined + counts["quarantined"]:
             raise Corrupt(
                 f"Batch {self.key}, stage {stage}: {counts['rows_in']} rows came in but "
-                f"{counts['rows_out']} went out and {counts['quarantined']} to quarantine."
+                f"{counts['rows_out'] + joined} went out and {counts['quarantined']} to quarantine."
             )
         manifest = Manifest(
             campaign=self.campaign.name,

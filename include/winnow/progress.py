@@ -127,7 +127,7 @@ def summary(batch: Batch) -> str:
         "prompts": f"{ingest.counts['rows_out']}, "
         f"and {ingest.counts['quarantined']} rows in quarantine",
         "pool": f"{expand.counts['responses']} distinct responses of {expand.counts['sampled']} "
-        f"sampled, by {expand.figures['engine']}{_taken_over(expand)}",
+        f"{_how(expand)}{_taken_over(expand)}",
         "pool audit": expand.figures["audit_told"],
         "pairs scored": f"{select.counts['pairs_scored']}",
         "chosen by": _chosen_by(select),
@@ -221,7 +221,7 @@ def _done(manifest: Manifest) -> str:
     n_taken = counts.get("taken_over", 0)
     taken = f"{n_taken} of them taken over, " if n_taken else ""
     lines = {
-        "ingest": f"{counts['rows_out']} prompts{_taken_over(manifest)}"
+        "ingest": f"{counts['rows_out']} prompts{_brought(counts)}{_taken_over(manifest)}"
         f"{_formats(manifest)}{_figure(manifest, 'passed_over', 'passed over:')}",
         "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
@@ -233,6 +233,16 @@ def _done(manifest: Manifest) -> str:
     kept = f", {counts['quarantined']} in quarantine" if counts["quarantined"] else ""
     unmet = ", ".join(manifest.figures.get("unmet_floors", []))
     return f"done: {lines}{kept}{f', floors not met: {unmet}' if unmet else ''}"
+
+
+def _how(expand: Manifest) -> str:
+    """By what the responses came."""
+    by = expand.figures["engine"]
+    return "brought" if expand.figures.get("brought") else f"sampled, by {by}"
+
+
+def _brought(counts: Mapping[str, int]) -> str:
+    return f" with {counts['brought']} responses" if "brought" in counts else ""
 
 
 def _formats(manifest: Manifest) -> str:

@@ -50,6 +50,18 @@ PROMPTS = _schema(
 
 QUARANTINE = _schema("stage reason detail file line:int64 record_id raw:bytes")
 
+BROUGHT = _schema(
+    """
+    prompt_id message model score:float64 logprob:float64 n_tokens:int32 finish_reason vector:vector
+    file line:int64 reason detail
+    """
+)
+"""A response that came with a prompt, pool by pool, as its row has it; `score` is what the row says
+of it, more is better. One with a `reason` is in no pool and has no message."""
+
+BROUGHT_POOLS = _schema("prompt_id part:int32 n:int32")
+"""How many rows of `BROUGHT` a prompt has, and in which part of it they are, from 0."""
+
 RESPONSES = _schema(
     """
     response_id prompt_id message model sampling seed:int64 finish_reason n_tokens:int32

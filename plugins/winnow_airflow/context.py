@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -166,8 +167,13 @@ def nights_at_once(dag_run: Any) -> int | None:
     return asked
 
 
-def engine() -> tuple[Path, Path]:
-    """The generation environment of this host: its interpreter, and the folder of its models."""
+def engine(batch: Batch) -> tuple[Path, Path]:
+    """The generation environment of this host: its interpreter, and the folder of its models.
+
+    A batch that loads no model needs none: of it they are this interpreter, and no folder.
+    """
+    if not batch.campaign.expand.has_model:
+        return Path(sys.executable), Path()
     return Path(_required("WINNOW_ENGINE_PYTHON")), Path(_required("WINNOW_MODELS"))
 
 

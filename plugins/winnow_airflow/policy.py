@@ -255,6 +255,13 @@ def listed_task(function: Any = None, /, **settings: Any) -> Any:
     return task(execution_timeout=time_limit(name), outlets=outlets, **settings)(function)
 
 
+def where_generated(campaign: Campaign) -> dict[str, Any]:
+    """Where a campaign's shards run: beside a GPU, unless nothing of a night loads a model."""
+    if not campaign.expand.has_model:
+        return {}
+    return {"pool": "gpu", "queue": "gpu", "executor": gpu_executor()}
+
+
 def gpu_executor() -> str | None:
     """The Edge executor, to which the GPU's tasks go; None: the first executor of the setting.
 

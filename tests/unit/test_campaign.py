@@ -86,8 +86,8 @@ def test_pools_are_of_one_shape_wherever_scores_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("features", "told"),
     [
-        ([], "needs embedding or policy"),
-        ([{"reward_model": "a"}], "needs embedding or policy"),
+        ([], "needs one of embedding"),
+        ([{"reward_model": "a"}], "needs one of embedding"),
         ("hidden", "features"),
         (["embedding", "embedding"], "names one twice"),
         (["embedding", {"reward_model": "a"}, {"reward_model": "a"}], "names one twice"),

@@ -67,16 +67,22 @@ Column = Literal[
     "input",
     "instruction",
     "language",
+    "logprob",
     "messages",
+    "model",
+    "n_tokens",
     "output",
     "prompt",
     "received_at",
     "rejected",
     "response",
+    "responses",
+    "score",
     "source",
     "system",
     "tags",
     "tools",
+    "vector",
 ]
 Aggregation = Literal["bradley_terry", "dawid_skene", "majority"]
 
@@ -234,22 +240,38 @@ class RewardScore(Settings):
         return f"{'score' if self.server else 'reward'}:{self.reward_model}"
 
 
-Feature = Literal["embedding", "policy"] | RewardScore
+Feature = Literal["embedding", "policy", "text", "vector", "score"] | RewardScore
+EMBEDDINGS = ("embedding", "policy", "text", "vector")
+"""Features by which near duplicates are told."""
+BROUGHT = "brought"
+"""The engine of responses that come with the prompts."""
+_OF_BROUGHT = ("vector", "score")
+_OF_GENERATED = ("first_round", "samplers")
 
 
 class Expand(Settings):
-    """How candidate pools are generated."""
+    """How candidate pools are generated, or that they are brought."""
 
-    engine: Literal["auto", "vllm", "transformers", "server"] = setting(
-        "auto", "What generates; auto: vLLM where it is installed, else transformers"
+    engine: Literal["auto", "brought", "server", "transformers", "vllm"] = setting(
+        "auto",
+        "What generates; auto: vLLM where it is installed, else transformers; brought: nothing, "
+        "the rows of `ingest.sources` hold the responses",
     )
-    model: str = Field(description="A prepared model's name, a folder or a hub id")
-    embedding_model: str = setting("all-MiniLM-L6-v2", "Turns responses into features")
+    model: str = Field(
+        description="A prepared model's name, a folder or a hub id; of responses that are brought "
+        "who wrote those whose rows do not say"
+    )
+    embedding_model: str = setting(
+        "all-MiniLM-L6-v2",
+        "Turns responses into features; of `vector` a name for what made them, to be changed with "
+        "it",
+    )
     features: list[Feature] = setting(
         ["embedding"],
         "What the reward sees, one or several: `embedding` (a sentence embedding), `policy` (the "
-        "model's own hidden states), `reward_model: NAME`; one of the first two at least, by which "
-        "near duplicates are told",
+        "model's own hidden states), `text` (words alone, without a model), `reward_model: NAME`; "
+        "of responses that are brought also their `vector` and their `score`; one of the first "
+        "three or `vector` at least, by which near duplicates are told",
     )
     pool_size: int = setting(50, "Responses per prompt, at most", ge=2, le=1000)
     first_round: int | None = setting(
@@ -304,6 +326,22 @@ class Expand(Settings):
         return {**shape, "features": reads}
 
     @property
+    def is_brought(self) -> bool:
+        """Whether responses come with the prompts."""
+        return self.engine == BROUGHT
+
+    @property
+    def embeddings(self) -> list[str]:
+        """The features by which near duplicates are told, in their order."""
+        return [each for each in self.features if isinstance(each, str) and each in EMBEDDINGS]
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a night loads or asks any model: one that generates, or reads responses."""
+        reads = {"embedding", "policy"} & set(self.embeddings)
+        return not self.is_brought or bool(reads or self.scores)
+
+    @property
     def scores(self) -> list[RewardScore]:
         """The reward models among the features."""
         return [feature for feature in self.features if isinstance(feature, RewardScore)]
@@ -317,8 +355,10 @@ class Expand(Settings):
     @field_validator("features")
     @classmethod
     def _tell_near_duplicates(cls, value: list[Feature]) -> list[Feature]:
-        if not {"embedding", "policy"} & {each for each in value if isinstance(each, str)}:
-            raise ValueError("needs embedding or policy: near duplicates are told by it")
+        if not set(EMBEDDINGS) & {each for each in value if isinstance(each, str)}:
+            raise ValueError(
+                f"needs one of {', '.join(EMBEDDINGS)}: near duplicates are told by it"
+            )
         names = [each if isinstance(each, str) else each.reward_model for each in value]
         if len(set(names)) < len(names):
             raise ValueError("names one twice")
@@ -328,6 +368,18 @@ class Expand(Settings):
     def _rounds_fit(self) -> Expand:
         if self.first_round is not None and self.first_round > self.pool_size:
             raise ValueError(f"first_round {self.first_round} exceeds pool_size {self.pool_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_what_is_brought(self) -> Expand:
+        if self.is_brought:
+            needless = [name for name in _OF_GENERATED if getattr(self, name)]
+            if needless:
+                raise ValueError(f"{needless[0]} has no meaning where engine is {BROUGHT}")
+        elif needing := [each for each in self.features if each in _OF_BROUGHT]:
+            raise ValueError(
+                f"the feature {needing[0]} needs engine: {BROUGHT}, whose rows hold it"
+            )
         return self
 
 

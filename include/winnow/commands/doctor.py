@@ -155,6 +155,8 @@ def _services(
     if expand.engine == "server":
         server = partial(services.server, campaign, seconds)
         return {**vendors, "server": once(server, expand.server.connection, expand.model)}
+    if not expand.has_model:
+        return vendors
     python = os.environ.get("WINNOW_ENGINE_PYTHON")
     engine = once(partial(services.engine, campaign, python, seconds), expand.engine)
     return {

@@ -154,8 +154,9 @@ def hub(settings: Hub, seconds: float) -> Check:
 
 def model(campaign: Campaign, folder: Path) -> Check:
     """Whether the models that the campaign names are on this host."""
-    names = {campaign.expand.model, *loaded_models(campaign.expand)}
-    names |= {sampler.model for sampler in campaign.expand.samplers if sampler.model}
+    expand = campaign.expand
+    names = {*loaded_models(expand), *(each.model for each in expand.samplers if each.model)}
+    names |= set() if expand.is_brought else {expand.model}
     shipped = folder / INSTRUCT_MODEL / "config.json"
     if INSTRUCT_MODEL in names and not shipped.exists():
         return warning(

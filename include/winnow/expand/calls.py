@@ -1,7 +1,7 @@
 """One call of the engine becomes rows: responses, features and quarantine.
 
-Nothing that was sampled is dropped: equal texts to one prompt become one row that counts them,
-and a response without text, or a prompt that cannot be generated, goes to quarantine. So
+Nothing that was sampled or brought is dropped: equal texts to one prompt become one row that counts
+them, and a response without text, or a prompt that cannot be generated, goes to quarantine. So
 sampled = sum of `duplicates` + empty responses, and every draw has rows or a reason.
 """
 
@@ -22,7 +22,7 @@ from winnow.expand.features import Embed, feature_vectors, feature_version, vect
 from winnow.expand.flags import flags_of
 from winnow.expand.samplers import PoolSampler, samplers_of, shares
 from winnow.expand.shard import Call
-from winnow.ids import content_id, response_id
+from winnow.ids import canonical_json, content_id, response_id
 from winnow.records import RESPONSES, Quarantined, to_table
 from winnow.reward.blocks import Blocks
 from winnow.text import plain_text
@@ -67,7 +67,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class CallTables:
-    """The tables of a call, and how many responses and tokens were sampled for it.
+    """The tables of a call, how many responses it has, and the tokens that were sampled for it.
 
     `blocks` are the columns of its features, () where there is none.
     """
@@ -114,6 +114,7 @@ def draws_of(
                 seed=sampler.seed(campaign, settings, prompt) + start,
                 n=end - start,
                 sampling=sampler.sampling,
+                prompt_id=prompt,
             ),
         )
         for prompt in call.prompts
@@ -139,14 +140,11 @@ def call_tables(
             quarantined.append(Quarantined("expand", pool.reason, pool.detail, *place))
             continue
         sampled += len(pool)
-        tokens += sum(response.n_tokens for response in pool)
+        tokens += sum(response.n_tokens for response in pool if response.origin is None)
         for response in pool:
             text = trimmed(response.text)
             if not text:
-                detail = f"seed {response.seed}, finish reason {response.finish_reason}"
-                quarantined.append(
-                    Quarantined("expand", EMPTY, detail, record_id=prompt["prompt_id"])
-                )
+                quarantined.append(_without_text(response, prompt["prompt_id"]))
                 continue
             row = _response_row(each, response, text, reader)
             if before := rows.get(row.response_id):
@@ -175,17 +173,31 @@ def call_tables(
     )
 
 
+def _without_text(response: GeneratedResponse, prompt: str) -> Quarantined:
+    origin = response.origin
+    if origin is not None and origin.reason is not None:
+        return Quarantined(
+            "expand", origin.reason, origin.detail, origin.file, origin.line, record_id=prompt
+        )
+    detail = f"seed {response.seed}, finish reason {response.finish_reason}"
+    return Quarantined("expand", EMPTY, detail, record_id=prompt)
+
+
 def _response_row(
     asked: Asked, response: GeneratedResponse, text: str, reader: ContentReader
 ) -> ResponseRow:
     faults = flags_of(prompt_text(asked.prompt), text, response.finish_reason)
     prompt = asked.prompt["prompt_id"]
+    model, sampling, origin = asked.sampler.model, asked.sampler.as_json, response.origin
+    if origin is not None:
+        model = origin.model or model
+        sampling = canonical_json({"file": origin.file, "line": origin.line}).decode()
     return ResponseRow(
         response_id=response_id(prompt, text),
         prompt_id=prompt,
         message=text,
-        model=asked.sampler.model,
-        sampling=asked.sampler.as_json,
+        model=model,
+        sampling=sampling,
         seed=response.seed,
         finish_reason=response.finish_reason,
         n_tokens=response.n_tokens,

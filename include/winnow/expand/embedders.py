@@ -1,11 +1,11 @@
-"""The networks behind `features`: a small sentence model, the policy itself, reward models.
+"""What reads `features`: a small sentence model, the policy itself, words alone, reward models.
 
 Shapes: n texts, h columns of an embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,41 @@ from numpy.typing import NDArray
 from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.chat import chat_ids, open_tokenizer
-from winnow.expand.features import EMBEDDED_TOKENS, EMBEDDING, Embed, Row
+from winnow.expand.features import BROUGHT_SCORE, EMBEDDED_TOKENS, EMBEDDING, Embed, Row
 from winnow.expand.models import prepare_model, settle_arithmetic
 from winnow.expand.networks import Window, in_windows, mean_states
 from winnow.expand.reward_models import open_reward_model
 from winnow.expand.score_servers import reads_chats
+from winnow.expand.text_features import embedded_words
 
 Embedder = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
 """Unit rows (n, h) of n responses, each with the prompt it answers."""
 
 
-def open_embedder(settings: Expand, models: Path, score_key: str = "") -> Embed:
+def open_embedder(
+    settings: Expand,
+    models: Path,
+    score_key: str = "",
+    brought: Mapping[str, Embedder] | None = None,
+) -> Embed:
     """What the campaign's features are read with.
 
     Args:
         settings: Name what reads.
         models: The folder of prepared models.
         score_key: Of the scoring servers; empty where none is needed.
+        brought: Looks up the features that came with responses, by name.
 
     Raises:
         Fatal: A model cannot be loaded, or gives no score, or a server's address is wrong.
     """
     embedders: dict[str, Embedder] = {}
-    for each in settings.features:
-        if isinstance(each, str):
-            name = f"{EMBEDDING}:{each}" if embedders else EMBEDDING
-            embedders[name] = _open_embedding(each, settings, models)
+    own = brought or {}
+    for each in settings.embeddings:
+        name = f"{EMBEDDING}:{each}" if embedders else EMBEDDING
+        embedders[name] = own.get(each) or _open_embedding(each, settings, models)
+    if "score" in settings.features:
+        embedders[BROUGHT_SCORE] = own["score"]
     scores = [open_reward_model(each, score_key) for each in settings.scores]
 
     def read(prompts: Sequence[Row], texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -58,7 +67,7 @@ def loaded_models(settings: Expand) -> list[str]:
     Of a model on a server that is sent whole texts, the tokenizer is loaded.
     """
     names = {"embedding": settings.embedding_model, "policy": settings.model}
-    embedders = [names[each] for each in settings.features if isinstance(each, str)]
+    embedders = [names[each] for each in settings.embeddings if each in names]
     return embedders + [
         each.reward_model
         for each in settings.scores
@@ -69,6 +78,8 @@ def loaded_models(settings: Expand) -> list[str]:
 def _open_embedding(kind: str, settings: Expand, models: Path) -> Embedder:
     if kind == "policy":
         return PolicyEmbedder(prepare_model(settings.model, models), settings)
+    if kind == "text":
+        return embedded_words
     return SentenceEmbedder(prepare_model(settings.embedding_model, models))
 
 

@@ -47,13 +47,31 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Asks for `n` responses to a prompt; `tools` is JSON or None; response k has `seed` + k."""
+    """Asks for `n` responses to a prompt; `tools` is JSON or None; response k has `seed` + k.
+
+    By its `prompt_id` an engine that generates nothing finds what it has.
+    """
 
     messages: Messages
     tools: str | None
     seed: int
     n: int
     sampling: Sampling
+    prompt_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The row that a response was brought by, and who is said to have written it.
+
+    One that cannot be used has the reason for quarantine, and its detail.
+    """
+
+    file: str
+    line: int
+    model: str | None = None
+    reason: str | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +80,8 @@ class GeneratedResponse:
 
     `finish_reason` is "stop" or "length"; `n_tokens` counts the end token; `logprob` is the sum
     over the sampled tokens of the model's own log-probability (temperature 1, no top-p), in nats,
-    None where a server does not tell it.
+    None where a server does not tell it. One that was brought has an `origin`; its `seed` is its
+    place among those to its prompt, its `n_tokens` words where its row does not tell tokens.
     """
 
     text: str
@@ -70,6 +89,7 @@ class GeneratedResponse:
     n_tokens: int
     logprob: float | None
     seed: int
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,9 @@ Embed = Callable[[Sequence[Row], Sequence[str]], Embedded]
 
 EMBEDDING, STYLE = "embedding", "style"
 
+BROUGHT_SCORE = "score:brought"
+"""The block of scores that came with the responses."""
+
 EMBEDDED_TOKENS = 256
 """What the sentence model was trained to read at once: a longer response is read in windows."""
 
@@ -62,9 +65,13 @@ def feature_version(settings: Expand) -> str:
     embedding = {
         "embedding": f"{settings.embedding_model}{_WINDOWS}-{EMBEDDED_TOKENS}",
         "policy": f"hidden:{settings.model}{adapter}-{settings.max_model_len}",
+        "text": "words-1",
+        "vector": f"vector:{settings.embedding_model}",
     }
-    embedded = [embedding[each] for each in settings.features if isinstance(each, str)]
-    return "+".join(["&".join(embedded), "style-1", *(score.name for score in settings.scores)])
+    embedded = [embedding[each] for each in settings.embeddings]
+    brought = [BROUGHT_SCORE] if "score" in settings.features else []
+    scores = [*(score.name for score in settings.scores), *brought]
+    return "+".join(["&".join(embedded), "style-1", *scores])
 
 
 _WINDOWS = "-windows"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from winnow.campaign import Expand
@@ -132,6 +133,9 @@ def calls_of(
     prompts: Sequence[str], first: int, last: int, model: str, settings: Expand
 ) -> Iterator[Call]:
     """The calls of a round of a group's pools; a round that the model has no part in has none."""
+    if settings.is_brought:
+        yield Call(tuple(prompts), first, last)
+        return
     per_prompt = part_of_round(first, last, model, settings)
     if per_prompt:
         size = max(settings.responses_per_call // per_prompt, 1)
@@ -144,6 +148,29 @@ def part_of_round(first: int, last: int, model: str, settings: Expand) -> int:
     samplers = samplers_of(settings)
     spans = zip(samplers, shares(samplers, first), shares(samplers, last), strict=True)
     return sum(end - start for sampler, start, end in spans if sampler.model == model)
+
+
+def brought_shards(
+    pools: Iterable[tuple[str, int, int]], model: str, settings: Expand
+) -> list[Shard]:
+    """Shards over pools that were brought: one a part, each group one call.
+
+    `pools` has id, part and responses of each, part by part.
+    """
+    shards: list[Shard] = []
+    for part, of_part in groupby(pools, key=lambda pool: pool[1]):
+        groups: list[tuple[str, ...]] = []
+        group: list[str] = []
+        n_responses = 0
+        for prompt, _, n in of_part:
+            if group and n_responses + n > settings.responses_per_call:
+                groups.append(tuple(group))
+                group, n_responses = [], 0
+            group.append(prompt)
+            n_responses += n
+        groups.append(tuple(group))
+        shards.append(Shard(content_id("shard", model, groups), part, model, tuple(groups), part))
+    return shards
 
 
 def _groups(

@@ -16,6 +16,7 @@ Shapes: r responses, b hash buckets, c components.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -24,7 +25,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
 from threadpoolctl import threadpool_limits
 
-from winnow.arrays import FloatArray, IndexArray
+from winnow.arrays import FloatArray, IndexArray, unit_rows
 from winnow.errors import Fatal
 from winnow.expand.features import style_figures
 from winnow.ids import content_id
@@ -64,6 +65,30 @@ def text_features(
     weights_rb = _tf_idf(_counts(responses_r))
     components_rc = _components(weights_rb, _fitted(responses_r), n_components)
     return np.hstack([components_rc.astype(np.float32), style_rs])
+
+
+def embedded_words(prompts: Sequence[Any], texts_r: Sequence[str]) -> NDArray[np.float32]:
+    """Unit rows (r, 256) by the words and pairs of words of each text alone; prompts are not read.
+
+    1 + ln count of each bucket, projected on random signs, which nearly keep the cosine of two
+    texts (Achlioptas 2003): nothing is fitted, so that a text has the same row every night.
+    """
+    counts_rb = _counts(texts_r)
+    used = np.unique(counts_rb.indices)
+    weights = (1 + np.log(counts_rb.data), np.searchsorted(used, counts_rb.indices))
+    matrix = csr_matrix((*weights, counts_rb.indptr), shape=(len(texts_r), len(used)))
+    return unit_rows(matrix @ _signs(used)).astype(np.float32)
+
+
+def _signs(buckets_u: NDArray[np.int32]) -> NDArray[np.float32]:
+    """A row of signs for each bucket, (u, 256): the bits of SplitMix64 of its number."""
+    mixed_uw = (buckets_u.astype(np.int64)[:, None] * 4 + np.arange(1, 5)).astype(np.uint64)
+    mixed_uw *= np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        mixed_uw ^= mixed_uw >> np.uint64(shift)
+        mixed_uw *= np.uint64(factor)
+    bits_u = np.unpackbits(mixed_uw.astype("<u8").view(np.uint8), axis=1)
+    return bits_u.astype(np.float32) * 2 - 1
 
 
 def _counts(texts_r: Sequence[str]) -> csr_matrix:

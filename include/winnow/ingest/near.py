@@ -123,7 +123,8 @@ class NearDuplicates:
 
     def look_ahead(self, prompts: Iterable[Prompt]) -> None:
         """Ask about prompts that come next, all at once: each earlier batch is read once."""
-        self._ahead = {prompt.prompt_id: signature_of(prompt) for prompt in prompts}
+        distinct = {prompt.prompt_id: prompt for prompt in prompts}
+        self._ahead = {key: signature_of(prompt) for key, prompt in distinct.items()}
         self._before = {}
         of_prompt = {prompt: bands_of(each) for prompt, each in self._ahead.items()}
         before = self._earlier({band for bands in of_prompt.values() for band in bands})

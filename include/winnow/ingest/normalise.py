@@ -63,6 +63,7 @@ class Prompt:
     format: str = ""
     mended: tuple[str, ...] = ()
     as_it_stood: str | None = None
+    example: Any = None
 
 
 def check_prompt(turns: Sequence[Turn], max_chars: int) -> list[dict[str, str]]:

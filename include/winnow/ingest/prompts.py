@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from winnow.ingest.normalise import (
@@ -28,11 +29,17 @@ def parse_prompt(
     """A prompt from a row's value.
 
     Raises:
-        Unreadable: A wrong type, no user turn at the end, nothing to be seen, or too long.
+        Unreadable: A wrong type, no user turn at the end, nothing to be seen, too long, or where
+            pools are read no response.
     """
     found, example = read_example(value, how)
     try:
-        return _prompt(found, example, value, max_chars, file, line)
+        if how.as_pools and not example.candidates:
+            raise example.unfit or Unreadable(
+                "no_response", "the row has no response to its prompt"
+            )
+        prompt = _prompt(found, example, value, max_chars, file, line)
+        return replace(prompt, example=example) if how.as_pools else prompt
     except Unreadable as fault:
         fault.format = found.name
         raise

@@ -31,8 +31,9 @@ from winnow.batch import Artifact, read_table
 from winnow.campaign import Expand, Select
 from winnow.ending import run_and_leave
 from winnow.errors import Fatal, Retryable, WinnowError
+from winnow.expand.brought import BroughtEngine
 from winnow.expand.embedders import loaded_models, open_embedder
-from winnow.expand.engine import Report, ServerAddress
+from winnow.expand.engine import Engine, Report, ServerAddress
 from winnow.expand.engines import open_engine
 from winnow.expand.growth import Grows
 from winnow.expand.manifests import ShardManifest, speed_path
@@ -60,6 +61,7 @@ class Spec(BaseModel):
     label_price: int = Field(description="Price of an annotation, micro-dollars")
     reward_model: str | None = Field(description="Path of a trusted reward model, if any")
     prompts: Artifact = Field(description="The batch's prompts table")
+    brought: Artifact | None = Field(None, description="Responses of the shard that were brought")
     shard: Shard
     models: str = Field(description="Local folder for prepared models")
     threads: int = Field(ge=1, description="CPU threads; their number is part of the arithmetic")
@@ -72,12 +74,17 @@ def work(spec: Spec, report: Report) -> ShardManifest:
     own = pa.array([prompt for group in spec.shard.groups for prompt in group])
     prompts = every.filter(pc.is_in(every["prompt_id"], value_set=own)).to_pylist()
     models = Path(spec.models)
-    keys = {"score_key": os.environ.get(SCORE_KEY, "")} if spec.settings.scores else {}
-    embed = open_embedder(spec.settings, models, **keys)
-    model = spec.shard.model
-    if spec.settings.engine != "server":
-        model = prepare_model(model, models)
-    engine = open_engine(spec.settings, model, _server(), report)
+    score_key = os.environ.get(SCORE_KEY, "") if spec.settings.scores else ""
+    engine: Engine
+    if spec.brought is not None:
+        engine = brought = BroughtEngine(read_table(lake, spec.brought))
+        embed = open_embedder(spec.settings, models, score_key, brought.lookups)
+    else:
+        embed = open_embedder(spec.settings, models, score_key)
+        model = spec.shard.model
+        if spec.settings.engine != "server":
+            model = prepare_model(model, models)
+        engine = open_engine(spec.settings, model, _server(), report)
     tokens, started = 0, time.monotonic()
 
     def count(event: Mapping[str, Any]) -> None:
@@ -159,7 +166,7 @@ def main() -> int:
     die_with_caller(control)
     try:
         spec = _parse(line)
-        loaded = *loaded_models(spec.settings), spec.shard.model
+        loaded = loaded_models(spec.settings) + [spec.shard.model] * (spec.brought is None)
         os.environ.update(environment(spec.threads, *loaded))
         manifest = work(spec, report)
     except WinnowError as error:

@@ -2,22 +2,28 @@
 
 Each file is taken by one batch, each prompt is accepted once in a campaign and those that it
 `continues`. Every row that is not accepted lies in quarantine with file, line and reason, and what
-lies at a source and is not read is named. A campaign with `pools_from` reads no file: its batches
-take over the prompts of another campaign's.
+lies at a source and is not read is named. Where `expand.engine` is `brought` rows bring responses
+too, and a row whose prompt the batch has already brings more of them. A campaign with `pools_from`
+reads no file: its batches take over the prompts of another campaign's.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from winnow.batch import Artifact, Batch, Manifest, quarantine_table
+from winnow.batch import Artifact, Batch, Manifest, quarantine_table, store_parts
+from winnow.expand.shard import MOST_SHARDS, PART_RESPONSES
+from winnow.ingest.brought import BroughtPools
 from winnow.ingest.continued import earlier_ledgers
 from winnow.ingest.earlier import earlier_id
 from winnow.ingest.formats.raw import RawRow
@@ -39,7 +45,7 @@ from winnow.ingest.readers import parsed
 from winnow.ingest.shapes.registry import AS_EACH_IS, How
 from winnow.ingest.sources import SourceFile, look_for, told
 from winnow.ingest.values import Unreadable
-from winnow.records import PROMPTS, Quarantined, to_table
+from winnow.records import BROUGHT_POOLS, PROMPTS, Quarantined, to_table
 from winnow.stages.expand.pools_from import Source, entry_of, source_of
 
 STAGE = "ingest"
@@ -136,19 +142,27 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
             n_read += 1
             yield row
 
-    settings = batch.campaign.ingest
-    how = How(settings.format, {str(ours): theirs for ours, theirs in settings.columns.items()})
+    settings, expand = batch.campaign.ingest, batch.campaign.expand
+    columns = {str(ours): theirs for ours, theirs in settings.columns.items()}
+    how = How(settings.format, columns, as_pools=expand.is_brought)
     formats: Counter[str] = Counter()
-    max_chars = settings.max_prompt_chars
-    prompts, quarantined = sort_rows(rows(how.read), accepted, max_chars, near, how, formats)
+    outputs: dict[str, Artifact] = {}
+    with _pools(batch) as pools:
+        prompts, quarantined = sort_rows(
+            rows(how.read), accepted, settings.max_prompt_chars, near, how, formats, pools
+        )
+        if pools is not None:
+            outputs |= _write_pools(batch, pools)
     mended = Counter(rule for prompt in prompts for rule in prompt.mended)
     ids = pa.table({"prompt_id": pa.array([p.prompt_id for p in prompts], pa.string())})
-    outputs: dict[str, Artifact] = {
+    outputs |= {
         "prompts": batch.write_table(STAGE, "prompts", to_table(prompts, PROMPTS)),
         "prompt_ids": batch.write_table(STAGE, "prompt_ids", ids),
         "quarantine": batch.write_table(STAGE, "quarantine", quarantine_table(quarantined)),
     }
     counts = {"rows_in": n_read, "rows_out": len(prompts), "quarantined": len(quarantined)}
+    if pools is not None:
+        counts |= {"joined": pools.n_joined, "brought": pools.n_responses}
     if near is not None:
         signatures = signature_table(near.signatures)
         outputs["signatures"] = batch.write_table(STAGE, "signatures", signatures)
@@ -158,6 +172,35 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
     return Entry(
         batch.key, taken, outputs, counts, looks=looks, formats=dict(formats), mended=dict(mended)
     )  # fmt: skip
+
+
+@contextmanager
+def _pools(batch: Batch) -> Iterator[BroughtPools | None]:
+    """What takes the responses that come with prompts; None where none do."""
+    expand = batch.campaign.expand
+    if not expand.is_brought:
+        yield None
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="winnow-brought-") as folder,
+        BroughtPools(Path(folder), "vector" in expand.features) as pools,
+    ):
+        yield pools
+
+
+def _write_pools(batch: Batch, pools: BroughtPools) -> dict[str, Artifact]:
+    """The tables `brought`, in parts, and `brought_pools`, which says in which one a pool is."""
+    parts: list[Artifact] = []
+    placed: list[dict[str, Any]] = []
+    # What becomes a part of the pool tables: no more of them than there may be tasks.
+    for table in pools.parts(max(PART_RESPONSES, 2 * pools.n_responses // MOST_SHARDS)):
+        sizes = Counter(table["prompt_id"].to_pylist())
+        placed += [{"prompt_id": p, "part": len(parts), "n": n} for p, n in sizes.items()]
+        parts.append(batch.write_table(STAGE, "brought", table))
+    return {
+        "brought": store_parts(batch.lake, f"{batch.folder}/{STAGE}/brought", parts),
+        "brought_pools": batch.write_table(STAGE, "brought_pools", to_table(placed, BROUGHT_POOLS)),
+    }
 
 
 def _near_duplicates(batch: Batch, ledgers: Mapping[str, Ledger]) -> NearDuplicates | None:
@@ -192,11 +235,13 @@ def sort_rows(
     near: NearDuplicates | None = None,
     how: How = AS_EACH_IS,
     formats: Counter[str] | None = None,
+    pools: BroughtPools | None = None,
 ) -> tuple[list[Prompt], list[Quarantined]]:
     """Rows as distinct prompts and quarantined rows; the first of equal prompts is the prompt.
 
     `accepted` maps prompt ids of earlier batches to the place that brought them, or says it; `near`
-    finds prompts that nearly repeat another one. `formats` counts the rows of each format.
+    finds prompts that nearly repeat another one. `formats` counts the rows of each format. `pools`
+    takes the responses that come with the prompts: a row whose prompt came before then joins it.
     """
     formats = Counter() if formats is None else formats
     places: dict[str, str] = {}
@@ -215,10 +260,13 @@ def sort_rows(
                 near.look_ahead(each for each in ahead if isinstance(each, Prompt))
             yield from piece
 
-    def new_prompt(row: RawRow) -> Prompt:
+    def new_prompt(row: RawRow) -> Prompt | None:
         prompt = ahead.popleft()
         if isinstance(prompt, Exception):
             raise prompt
+        if pools is not None and prompt.prompt_id in places:
+            pools.join(prompt)
+            return None
         place = places.get(prompt.prompt_id) or earlier.get(prompt.prompt_id)
         if place is None and earlier:
             ids = (earlier_id(row.value), prompt.as_it_stood)
@@ -228,10 +276,13 @@ def sort_rows(
         if near is not None:
             prompt = near.taken(prompt)
         places[prompt.prompt_id] = f"{row.file}:{row.line}"
+        if pools is not None:
+            pools.take(prompt)
+            return replace(prompt, example=None)
         return prompt
 
     earlier: dict[str, str] = {}
-    sorted_rows = list(parsed(read_ahead(), new_prompt, STAGE))
+    sorted_rows = [row for row in parsed(read_ahead(), new_prompt, STAGE) if row is not None]
     quarantined = [row for row in sorted_rows if isinstance(row, Quarantined)]
     return [row for row in sorted_rows if isinstance(row, Prompt)], quarantined
 

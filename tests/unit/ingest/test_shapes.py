@@ -306,7 +306,7 @@ def test_a_row_of_any_format_is_the_prompt_that_it_asks(name: str) -> None:
 def test_every_format_can_be_named_and_every_column_mapped() -> None:
     assert set(get_args(RowFormat)) == {AUTO, *FORMATS}
     assert {name for _, (name, _) in SHAPES.items()} == set(FORMATS)
-    assert set(get_args(Column)) <= set(COLUMNS)
+    assert set(get_args(Column)) <= set(How(as_pools=True).read)
 
 
 @pytest.mark.parametrize("named", sorted(FORMATS))

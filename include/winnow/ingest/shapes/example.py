@@ -45,7 +45,7 @@ class Candidate:
     """A response as it is judged; what was thought before it stands apart.
 
     `score` is of any scale, more is better; `ratings` are by name; of `rank` the lowest is best;
-    `liked` is a thumb up or down.
+    `liked` is a thumb up or down. `vector` is as it stands in the row, `logprob` in nats.
     """
 
     text: str
@@ -55,6 +55,10 @@ class Candidate:
     rank: float | None = None
     liked: bool | None = None
     thought: str = ""
+    vector: Any = None
+    logprob: float | None = None
+    n_tokens: int | None = None
+    finish_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,11 @@ class Vote:
 
 @dataclass(slots=True)
 class Example:
-    """A row. `facts` are its columns such as `source`; `mended` names the rules that changed it."""
+    """A row. `facts` are its columns such as `source`; `mended` names the rules that changed it.
+
+    `spoilt` says of each response that is none of the `candidates` why; `unfit` says what is wrong
+    first, with a response or with what is said of them.
+    """
 
     prompt: list[Turn]
     candidates: list[Candidate] = field(default_factory=list)
@@ -78,6 +86,7 @@ class Example:
     facts: dict[str, Any] = field(default_factory=dict)
     mended: list[str] = field(default_factory=list)
     unfit: Unreadable | None = None
+    spoilt: list[Unreadable] = field(default_factory=list)
 
     def add(self, raw: Any, name: str, **about: Any) -> int | None:
         """Take a response: a text, a `Turn`, or a talk whose turns before it are the prompt.
@@ -93,9 +102,19 @@ class Example:
             _check(answer, f"`{name}`")
         except Unreadable as fault:
             self.unfit = self.unfit or fault
+            self.spoilt.append(fault)
             return None
         self.candidates.append(Candidate(answer.text, thought=answer.thought, **about))
         return len(self.candidates) - 1
+
+    def add_each(self, raws: Iterable[Any], read: Callable[[Any], None]) -> None:
+        """Take several responses by what reads one; one that it cannot read is spoilt."""
+        for raw in raws:
+            try:
+                read(raw)
+            except Unreadable as fault:
+                self.unfit = self.unfit or fault
+                self.spoilt.append(fault)
 
     def vote(
         self, places: Iterable[int | None], winner: Winner, strength: float | None = None

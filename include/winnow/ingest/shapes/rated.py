@@ -33,12 +33,19 @@ HELPSTEER_COLUMNS = (
     *("overall_preference", "preference_strength", "text", "label", "domain", *RATED),
 )
 NECTAR_COLUMNS = ("answers",)
+OWN_COLUMNS = ("vector", "logprob", "n_tokens", "finish_reason")
+"""What a row of one response says of it, which only a pool needs."""
+
 POOL_COLUMNS = (
     *("context", "completions", "completion", "label", "response", "responses"),
     *("all_generated_responses", "all_rm_scores", "model", "score", "reward", *SYSTEMS),
     *(f"A{k}" for k in range(4)),
     *(f"score_A{k}" for k in range(4)),
+    *OWN_COLUMNS,
 )
+
+_TEXTS = ("completion", "response", "text", "output", "content")
+"""Names of what a response of a list says."""
 
 _ABSENT = -100
 """What stands in HelpSteer's files for a rating that nobody gave."""
@@ -58,13 +65,16 @@ def read_ultrafeedback(row: Row) -> Example:
 
     def read() -> None:
         models = row["models"] if isinstance(row.get("models"), list) else []
-        for place, raw in enumerate(listed(row["completions"], "completions")):
-            model = models[place] if place < len(models) else None
-            model = model if isinstance(model, str) else None
+
+        def read_one(placed: tuple[int, Any]) -> None:
+            place, raw = placed
+            model = text_or_none(models[place]) if place < len(models) else None
             if isinstance(raw, dict):
                 _completion(example, raw, model)
             else:
                 example.add(raw, "completions", model=model)
+
+        example.add_each(enumerate(listed(row["completions"], "completions")), read_one)
 
     spared(example, read)
     return example
@@ -116,25 +126,21 @@ def read_nectar(row: Row) -> Example:
     if isinstance(source, list):
         example.facts["source"] = ", ".join(map(str, source))
 
-    def read() -> None:
-        for raw in listed(row["answers"], "answers"):
-            about = raw if isinstance(raw, dict) else {}
-            model = about.get("model")
-            example.add(
-                about.get("answer"),
-                "answer",
-                model=model if isinstance(model, str) else None,
-                rank=number(about.get("rank"), "rank"),
-            )
+    def read_one(raw: Any) -> None:
+        about = raw if isinstance(raw, dict) else {}
+        rank = number(about.get("rank"), "rank")
+        example.add(
+            about.get("answer"), "answer", model=text_or_none(about.get("model")), rank=rank
+        )
 
-    spared(example, read)
+    spared(example, lambda: example.add_each(listed(row["answers"], "answers"), read_one))
     return example
 
 
 def is_pool(row: Row) -> bool:
     """Responses beside a prompt, under the names that trainers give them."""
     asked = any(name in row for name in (*TURN_COLUMNS, "context"))
-    names = ("all_generated_responses", "A0", "completion", "completions", "response")
+    names = ("all_generated_responses", "A0", *_TEXTS[:2], "completions", "responses")
     return isinstance(row.get("response"), list | dict) or (
         asked and any(name in row for name in names)
     )
@@ -150,28 +156,55 @@ def read_pool(row: Row) -> Example:
     def read() -> None:
         scores = listed(row.get("all_rm_scores", []), "all_rm_scores")
         said = listed(row.get("all_generated_responses", []), "all_generated_responses")
-        for place, raw in enumerate(said):
-            score = scores[place] if place < len(scores) else None
-            example.add(raw, "all_generated_responses", score=number(score, "score"))
-        for k in range(4):
-            if f"A{k}" in row:
-                score = number(row.get(f"score_A{k}"), "score")
-                example.add(split_off(row[f"A{k}"]), f"A{k}", score=score)
-        completions = row.get("completions")
-        for raw in completions if isinstance(completions, list) else ():
-            about = raw if isinstance(raw, dict) else {"completion": raw}
+
+        def read_scored(placed: tuple[int, Any]) -> None:
+            place, raw = placed
+            score = number(scores[place] if place < len(scores) else None, "score")
+            example.add(raw, "all_generated_responses", score=score)
+
+        def read_named(name: str) -> None:
+            score = number(row.get(f"score_{name}"), "score")
+            example.add(split_off(row[name]), name, score=score)
+
+        def read_listed(raw: Any) -> None:
+            about = raw if isinstance(raw, dict) and not {"role", "from"} & raw.keys() else None
+            if about is None:
+                example.add(split_off(raw), "a response")
+                return
+            name = next((each for each in _TEXTS if each in about), _TEXTS[0])
             rank = number(about.get("rank"), "rank")
-            example.add(split_off(about.get("completion")), "completion", rank=rank)
-        for name in ("completion", "response"):
+            example.add(split_off(about.get(name)), name, rank=rank, **_about(about))
+
+        def read_own(name: str) -> None:
+            example.add(split_off(row[name]), name, liked=liked(row), **_about(row))
+
+        example.add_each(enumerate(said), read_scored)
+        example.add_each([n for n in (f"A{k}" for k in range(4)) if n in row], read_named)
+        for name in ("completions", "responses"):
             if name in row:
-                score = number(row.get("score", row.get("reward")), "score")
-                model = row.get("model")
-                model = model if isinstance(model, str) else None
-                about = {"score": score, "model": model, "liked": liked(row)}
-                example.add(split_off(row[name]), name, **about)
+                example.add_each(listed(row[name], name), read_listed)
+        example.add_each([n for n in ("completion", "response") if n in row], read_own)
 
     spared(example, read)
     return example
+
+
+def text_or_none(raw: Any) -> str | None:
+    """A text; None of anything else."""
+    return raw if isinstance(raw, str) else None
+
+
+def _about(row: Row) -> dict[str, Any]:
+    """What a fleet says of a response that it generated."""
+    n_tokens = number(row.get("n_tokens"), "n_tokens")
+    return {
+        "model": text_or_none(row.get("model")),
+        "score": number(row.get("score", row.get("reward")), "score"),
+        "logprob": number(row.get("logprob"), "logprob"),
+        "n_tokens": None if n_tokens is None else int(n_tokens),
+        "finish_reason": text_or_none(row.get("finish_reason")),
+        "vector": row.get("vector"),
+    }
 
 
 def _completion(example: Example, raw: Mapping[str, Any], model: str | None) -> None:
@@ -190,11 +223,10 @@ def _completion(example: Example, raw: Mapping[str, Any], model: str | None) -> 
     if score == _SUSPECT_SCORE and mean is not None and mean <= _LOW_RATING:
         score = None
         example.mended.append("score_of_ten")
-    named = raw.get("model", model)
     example.add(
         raw.get("response"),
         "response",
-        model=named if isinstance(named, str) else None,
+        model=text_or_none(raw.get("model", model)),
         score=score,
         ratings=ratings,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -58,25 +58,29 @@ _ALL = (
 )
 FORMATS: Mapping[str, Format] = {each.name: each for each in _ALL}
 
-COLUMNS = tuple(dict.fromkeys([*PROMPT_COLUMNS, *(c for each in _ALL for c in each.columns)]))
+_KNOWN = dict.fromkeys([*PROMPT_COLUMNS, *(c for each in _ALL for c in each.columns)])
+
+COLUMNS = tuple(name for name in _KNOWN if name not in rated.OWN_COLUMNS)
 """Columns of a file of prompts that are read, whatever its format."""
-_KNOWN = frozenset(COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class How:
     """How rows are read: by one format or by what each is (`auto`), and names of columns.
 
-    `columns` says for a known column which one of the file is it.
+    `columns` says for a known column which one of the file is it. With `as_pools` responses are
+    taken too, and what only they have is read.
     """
 
     format: str = AUTO
     columns: Mapping[str, str] = field(default_factory=dict)
+    as_pools: bool = False
 
     @property
     def read(self) -> tuple[str, ...]:
         """The columns of a file that are read."""
-        return tuple(dict.fromkeys([*COLUMNS, *self.columns.values()]))
+        own = rated.OWN_COLUMNS if self.as_pools else ()
+        return tuple(dict.fromkeys([*COLUMNS, *own, *self.columns.values()]))
 
 
 AS_EACH_IS = How()
@@ -126,7 +130,7 @@ def read_example(value: Any, how: How = AS_EACH_IS) -> tuple[Format, Example]:
         if not found.fits(tidied):
             # A column whose inside is all null is absent: without it the row is another one.
             nulls = [name for name in found.names if name in row and name not in tidied]
-            return read_example(_without(row, nulls), How(how.format))
+            return read_example(_without(row, nulls), replace(how, columns={}))
         example = found.read(tidied)
     except Unreadable as fault:
         fault.format = found.name

@@ -2,7 +2,8 @@
 
 `plan` says which shards there are, `generate` runs one of them in a process of its own, and
 `gather` joins them into the batch's tables. Each may be killed and run again: a shard goes on from
-the call it was at. A campaign with `pools_from` has no shards; `gather` takes the pools over.
+the call it was at. A campaign with `pools_from` has no shards; `gather` takes the pools over. Where
+responses came with the prompts a shard is one part of them, of which the features are read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from winnow.batch import Artifact, Batch, Manifest, read_table, store_parts
+from winnow.batch import Artifact, Batch, Manifest, parts_of, read_table, store_parts
+from winnow.campaign.sections import BROUGHT
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal, Retryable
 from winnow.expand import audit
@@ -38,9 +41,17 @@ from winnow.expand.models import is_local
 from winnow.expand.pool_features import in_pool_version
 from winnow.expand.samplers import models_of
 from winnow.expand.screening import how_screened
-from winnow.expand.shard import MOST_SHARDS, Call, Shard, calls_of, round_ends, shards_of_sizes
+from winnow.expand.shard import (
+    MOST_SHARDS,
+    Call,
+    Shard,
+    brought_shards,
+    calls_of,
+    round_ends,
+    shards_of_sizes,
+)
 from winnow.pace import Pace, noted
-from winnow.records import PROFILE, QUARANTINE, to_table
+from winnow.records import BROUGHT_POOLS, PROFILE, QUARANTINE, to_table
 from winnow.reward.blocks import Block
 from winnow.stages.expand import parts
 from winnow.stages.expand.parts import POOL_TABLES, TABLES, PoolPart
@@ -79,12 +90,15 @@ def generate(
         Retryable: The process broke off; what it finished is kept.
     """
     spec = _spec(batch, shard_id, models)
+    if not spec.settings.has_model:
+        # What it runs this very interpreter has.
+        python = Path(sys.executable)
     if not batch.lake.exists(shard_path(spec.folder, shard_id)):
         variables = {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
         if spec.settings.scores:
             variables[SCORE_KEY] = os.environ.get(SCORE_KEY, "")
         loaded = loaded_models(spec.settings)
-        loaded += [] if spec.settings.engine == "server" else [spec.shard.model]
+        loaded += [] if spec.settings.engine in ("server", BROUGHT) else [spec.shard.model]
         if all(map(is_local, loaded)):
             # Without a model to download there is no use for the hub's token.
             variables |= dict.fromkeys(HUB_TOKENS, "")
@@ -154,9 +168,12 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
         outputs=outputs,
         counts={
             **counts,
-            "saved_responses": counts["pools"] * settings.pool_size - counts["sampled"],
+            "saved_responses": 0
+            if settings.is_brought
+            else counts["pools"] * settings.pool_size - counts["sampled"],
         },
         figures={
+            **({"brought": True} if settings.is_brought else {}),
             "engine": ", ".join(sorted({engine for part in gathered for engine in part.engines})),
             "feature_version": earlier_version(version)
             if any(part.feature_version not in ("", version) for part in gathered)
@@ -183,7 +200,8 @@ def progress(batch: Batch) -> str:
                 asked |= set(call.prompts)
                 if _is_generated(batch, shard, call):
                     done |= set(call.prompts)
-    generated = f"{len(done)} of {len(asked)} prompts generated"
+    made = "read" if settings.is_brought else "generated"
+    generated = f"{len(done)} of {len(asked)} prompts {made}"
     if len(numbers := {shard.part for shard in shards}) < 2:
         return generated
     n_gathered = sum(parts.read_part(batch, number) is not None for number in sorted(numbers))
@@ -201,10 +219,14 @@ def _shards(batch: Batch, prompts: pa.Table | None = None) -> list[Shard]:
     """The batch's shards; `prompts` is its table, where it was read."""
     if batch.campaign.pools_from is not None:
         return []
+    settings, ingested = batch.campaign.expand, batch.require("ingest").outputs
+    if settings.is_brought:
+        pools = read_table(batch.lake, ingested["brought_pools"])
+        columns = (pools[name].to_pylist() for name in BROUGHT_POOLS.names)
+        return brought_shards(zip(*columns, strict=True), settings.model, settings)
     if prompts is None:
-        stored = batch.require("ingest").outputs["prompts"]
-        prompts = read_table(batch.lake, stored, ["prompt_id", "messages"])
-    settings, sizes = batch.campaign.expand, _n_bytes(prompts)
+        prompts = read_table(batch.lake, ingested["prompts"], ["prompt_id", "messages"])
+    sizes = _n_bytes(prompts)
     shards = shards_of_sizes(sizes, settings)
     if shards and shards[-1].part:
         # A batch that a version before 0.5 was generating has shards of a plan without parts.
@@ -260,6 +282,10 @@ def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
     shard = next((s for s in _shards(batch) if s.shard_id == shard_id), None)
     if shard is None:
         raise Fatal(f"Batch {batch.key} has no shard {shard_id}; run plan_shards again.")
+    ingested = batch.require("ingest").outputs
+    brought = None
+    if batch.campaign.expand.is_brought:
+        brought = parts_of(batch.lake, ingested["brought"])[shard.part]
     return Spec(
         lake=batch.lake.uri,
         folder=_folder(batch),
@@ -268,7 +294,8 @@ def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
         select=batch.campaign.select,
         label_price=batch.campaign.label.price,
         reward_model=_steering_model(batch),
-        prompts=batch.require("ingest").outputs["prompts"],
+        prompts=ingested["prompts"],
+        brought=brought,
         shard=shard,
         models=str(models),
         threads=os.cpu_count() or 1,

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from winnow.errors import Fatal
 from winnow.expand.text_features import text_features
 from winnow.ids import pair_id, response_id
+from winnow.ingest.brought import read_vector
 from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.normalise import check_prompt, prompt_identity, read_tools
 from winnow.ingest.pairs import judged, pairs_of
@@ -258,18 +259,7 @@ def _vector(row: Mapping[str, Any], name: str) -> Vector | None:
     value = row.get(name)
     if value is None:
         return None
-    try:
-        vector = np.array(value)
-    except ValueError:  # Lists of several lengths.
-        vector = np.array(None)
-    if vector.ndim != 1 or vector.dtype.kind not in "iuf":
-        raise Unreadable("wrong_vector", f"`{name}` must be a list of numbers")
-    vector = vector.astype(np.float64)
-    if not (np.abs(vector) < _MOST).all():
-        raise Unreadable(
-            "wrong_vector", f"`{name}` holds a number that is not finite, or too large"
-        )
-    return vector
+    return read_vector(value, name, _MOST)
 
 
 def _score(row: Mapping[str, Any], name: str) -> Vector | None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from winnow.batch import quarantine_table, read_table
+from winnow.campaign.sections import BROUGHT
 from winnow.expand.alike import keys_of_form
 from winnow.expand.calls import OF_RESPONSES
 from winnow.expand.features import stored_blocks
@@ -63,7 +64,8 @@ class MergedPart:
 
     Attributes:
         pools: In order of prompt id.
-        quarantine: What was refused.
+        quarantine: What went no further.
+        refused: Prompts and calls there, beside the responses.
         sampled: Responses drawn.
         tokens: Those they are made of.
         engines: Which made them.
@@ -71,6 +73,7 @@ class MergedPart:
 
     pools: list[MergedPool]
     quarantine: pa.Table
+    refused: int
     sampled: int
     tokens: int
     engines: frozenset[str]
@@ -105,22 +108,17 @@ class MergedPart:
         """Draws that are counted as near duplicates of another one."""
         return sum(int(row["near_duplicates"]) for row in self.rows)
 
-    @property
-    def refused(self) -> int:
-        """Prompts and calls in quarantine, beside the responses there."""
-        return sum(r not in OF_RESPONSES for r in self.quarantine["reason"].to_pylist())
-
 
 def merge_calls(lake: Lake, calls: Iterable[CallManifest]) -> MergedPart:
     """The pools of some calls, all those of their prompts."""
     by_prompt: dict[str, list[tuple[Row, Any, str]]] = {}
     recorded: Blocks = ()
-    refused: list[Quarantined] = []
-    sampled = tokens = 0
+    quarantined: list[Quarantined] = []
+    sampled = tokens = refused = 0
     engines: set[str] = set()
     for call in calls:
         sampled, tokens = sampled + call.sampled, tokens + call.tokens
-        engines.add(f"{call.engine} {call.engine_version}")
+        engines.add(f"{call.engine} {call.engine_version}".rstrip())
         recorded = recorded or call.blocks
         features = read_table(lake, call.outputs["features"])
         vectors, versions = features["vector"].to_numpy(), features["feature_version"].to_pylist()
@@ -128,9 +126,14 @@ def merge_calls(lake: Lake, calls: Iterable[CallManifest]) -> MergedPart:
         for row, vector, version in zip(rows, vectors, versions, strict=True):
             by_prompt.setdefault(row["prompt_id"], []).append((row, vector, version))
         rows = read_table(lake, call.outputs["quarantine"]).to_pylist()
-        refused += [Quarantined(**row) for row in rows]
+        quarantined += [Quarantined(**row) for row in rows]
+        if call.engine != BROUGHT:
+            # Of what was brought all are responses, which are quarantined for many reasons.
+            refused += sum(row["reason"] not in OF_RESPONSES for row in rows)
     pools = [_pool(prompt, by_prompt.pop(prompt), recorded) for prompt in sorted(by_prompt)]
-    return MergedPart(pools, quarantine_table(refused), sampled, tokens, frozenset(engines))
+    return MergedPart(
+        pools, quarantine_table(quarantined), refused, sampled, tokens, frozenset(engines)
+    )
 
 
 def _pool(prompt_id: str, drawn: Sequence[tuple[Row, Any, str]], recorded: Blocks) -> MergedPool:

@@ -69,6 +69,10 @@ def measured_prices(
     """
     if campaign.label.size is not None:
         raise Fatal("A plan reckons with labels of pairs, and the campaign buys rankings.")
+    label = campaign.label
+    if campaign.expand.is_brought:
+        # Whoever brings them has paid for them, whatever their number.
+        return Prices(label.price, label.second_vote_share, gpu_hour, 1.0, 0.0)
     if tokens_per_second is None and batch is not None:
         tokens_per_second = expand.tokens_per_second(batch)
     if tokens_per_second is None:
@@ -77,5 +81,4 @@ def measured_prices(
     if batch is not None:
         counts = batch.require("expand").counts
         tokens = counts["tokens"] / max(counts["sampled"], 1)
-    label = campaign.label
     return Prices(label.price, label.second_vote_share, gpu_hour, tokens_per_second, tokens)

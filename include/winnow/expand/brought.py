@@ -1,0 +1,100 @@
+"""Pools that came with their prompts: an engine that generates nothing.
+
+What it is asked for lies in one part of the batch's table `brought`, pool by pool. A response that
+could not be used is one without text, whose reason goes to quarantine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from winnow.campaign.sections import BROUGHT
+from winnow.expand.calls import Row, trimmed
+from winnow.expand.embedders import Embedder
+from winnow.expand.engine import Call, Draw, Drawn, GeneratedResponse, Origin, in_turn
+from winnow.ids import response_id
+from winnow.text import WORD
+
+
+class BroughtEngine:
+    """Answers calls by the responses of a part of `winnow.records.BROUGHT`, as they were brought.
+
+    `lookups` are what reads the features that came with them, by name: `vector` gives rows (n, h),
+    `score` (n, 1). Of a text that was brought several times the first counts.
+    """
+
+    name, version = BROUGHT, ""
+
+    def __init__(self, brought: pa.Table) -> None:
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        for row in brought.to_pylist():
+            self._rows.setdefault(row["prompt_id"], []).append(row)
+
+    @property
+    def lookups(self) -> dict[str, Embedder]:
+        """See the class."""
+        return {"vector": self._vectors, "score": self._scores}
+
+    def generate(self, draws: Sequence[Draw]) -> list[Drawn]:
+        """All responses to the prompt of each draw, however many it asks for, as they came."""
+        return [self._responses(draw.prompt_id) for draw in draws]
+
+    def generate_each(
+        self, calls: Iterable[tuple[Call, Sequence[Draw]]]
+    ) -> Iterator[tuple[Call, list[Drawn]]]:
+        """The same call by call."""
+        return in_turn(self.generate, calls)
+
+    def _responses(self, prompt: str) -> list[GeneratedResponse]:
+        return [
+            GeneratedResponse(
+                text=row["message"] or "",
+                finish_reason=row["finish_reason"] or "",
+                n_tokens=_length(row),
+                logprob=row["logprob"],
+                seed=place,
+                origin=Origin(
+                    row["file"], row["line"], row["model"], row["reason"], row["detail"] or ""
+                ),
+            )
+            for place, row in enumerate(self._rows[prompt])
+        ]
+
+    def _vectors(self, prompts: Sequence[Row], texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = self._of_texts("vector", prompts, texts)
+        return np.array(vectors, np.float32).reshape(len(texts), -1)
+
+    def _scores(self, prompts: Sequence[Row], texts: Sequence[str]) -> NDArray[np.float32]:
+        """One without a score has the mean of its pool, which says nothing of it; 0 of none."""
+        scores = self._of_texts("score", prompts, texts)
+        scored: dict[str, list[float]] = {}
+        for prompt, score in zip(prompts, scores, strict=True):
+            scored.setdefault(prompt["prompt_id"], []).extend([] if score is None else [score])
+        means = {prompt: np.mean(pool) if pool else 0.0 for prompt, pool in scored.items()}
+        filled = [
+            means[prompt["prompt_id"]] if score is None else score
+            for prompt, score in zip(prompts, scores, strict=True)
+        ]
+        return np.array(filled, np.float32)[:, None]
+
+    def _of_texts(self, name: str, prompts: Sequence[Row], texts: Sequence[str]) -> list[Any]:
+        asked = {prompt["prompt_id"] for prompt in prompts}
+        found: dict[str, Any] = {}
+        for prompt in asked:
+            for row in self._rows[prompt]:
+                if row["message"]:
+                    found.setdefault(response_id(prompt, trimmed(row["message"])), row[name])
+        return [
+            found[response_id(prompt["prompt_id"], text)]
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
+
+
+def _length(row: dict[str, Any]) -> int:
+    told: int | None = row["n_tokens"]
+    return len(WORD.findall(row["message"] or "")) if told is None else told
