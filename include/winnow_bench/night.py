@@ -34,6 +34,7 @@ from winnow_bench.night_steps import (
     World,
     make_up,
     measured,
+    steps_of,
     take,
 )
 from winnow_bench.speed import random_head, random_pools
@@ -57,6 +58,7 @@ def run(
     steps: Sequence[str] = tuple(STEPS),
     kept: Path | None = None,
     processes: int = 2,
+    brought: bool = False,
 ) -> Row:
     """Measure nights of these sizes, print a line a step, and write `out`/night.json.
 
@@ -68,6 +70,7 @@ def run(
         steps: Those that are taken, all before the last of them having been.
         kept: A folder that keeps each night's world, to go on from; None: it is thrown away.
         processes: That make up a night.
+        brought: Whether pools come with the prompts, so that nothing of a night is left out.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
@@ -78,8 +81,9 @@ def run(
                     tempfile.TemporaryDirectory(prefix="winnow-night-", dir=out)
                 )
             else:
-                folder = str(kept.resolve() / f"{number}x{pool}")
-            world = World(folder, processes)
+                name = f"{number}x{pool}{'-brought' if brought else ''}"
+                folder = str(kept.resolve() / name)
+            world = World(folder, processes, brought)
             for row in _night(Night(world, 1, number, pool), steps, say):
                 rows.append(row)
                 write_report(out, "night", {"rows": rows, "machine": machine()})
@@ -108,7 +112,7 @@ def _night(night: Night, steps: Sequence[str], say: Say) -> list[Row]:
         _whole_night(first)
         say(f"{night.prompts:,} prompts: a first night of {first.prompts} taught the reward model")
     rows: list[Row] = []
-    for step in STEPS:
+    for step in steps_of(night.world):
         if step not in steps or step in done:
             continue
         row: Row = {"prompts": night.prompts, "pool": night.pool, "stage": step}
@@ -173,9 +177,9 @@ def _line(row: Row) -> str:
 
 def _whole_night(night: Night) -> None:
     state: State = {}
-    for name, step in STEPS.items():
+    for name in steps_of(night.world):
         make_up(night, name)
-        step.work(night, state)
+        STEPS[name].work(night, state)
 
 
 def _bare(night: Night) -> tuple[str, int, Used]:

@@ -28,11 +28,26 @@ def scan(night: Night, step: str) -> Used:
 
 
 def _ingest(night: Night) -> list[str]:
-    files = _list((night.world.prompt_files / night.batch.day).glob("*.jsonl"))
+    folder = night.world.prompt_files / night.batch.day
+    if night.world.brought:
+        return _pools_of(sorted(folder.glob("*.parquet")))
+    files = _list(folder.glob("*.jsonl"))
     columns = "{prompt: 'VARCHAR', messages: 'JSON', language: 'VARCHAR', tags: 'VARCHAR[]'}"
     return [
         f"SELECT count(DISTINCT coalesce(prompt, messages::VARCHAR)) FROM read_json({files}, "
         f"columns = {columns}, ignore_errors = true)"
+    ]
+
+
+def _read(night: Night) -> list[str]:
+    files = [file for file in _files(night, "ingest") if "message" in _columns(file)]
+    return _pools_of(files, "prompt_id", "message")
+
+
+def _pools_of(files: Sequence[Path], prompt: str = "prompt", text: str = "response") -> list[str]:
+    return [
+        f"SELECT count(DISTINCT {prompt}), sum(length({text})), sum(score), sum(len(vector)) FROM "
+        f"{_table(files, prompt)}"
     ]
 
 
@@ -119,6 +134,7 @@ def _refit(night: Night) -> list[str]:
 
 _QUERIES: Mapping[str, Callable[[Night], list[str]]] = {
     "ingest": _ingest,
+    "read": _read,
     "gather": _gather,
     "select": _select,
     "plan": _plan,

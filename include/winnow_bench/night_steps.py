@@ -25,7 +25,13 @@ from winnow.label.vendor import LabelVendor
 from winnow.label.vendors.file_drop.client import FileDropVendor
 from winnow.lake import FolderLake
 from winnow_bench.document import in_a_process, peak_mib
-from winnow_bench.night_world import answer, generate, side_by_side, write_prompts
+from winnow_bench.night_world import (
+    answer,
+    generate,
+    side_by_side,
+    write_brought,
+    write_prompts,
+)
 
 State = dict[str, Any]
 """What one step hands to a later one, as Airflow's XCom would."""
@@ -39,10 +45,14 @@ _LOOKS_A_SECOND = 20
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A folder that holds a lake, the prompt files, the vendor's files and the campaign's."""
+    """A folder that holds a lake, the prompt files, the vendor's files and the campaign's.
+
+    With `brought` its prompt files hold the responses too, with vectors and scores.
+    """
 
     folder: str
     processes: int = 1
+    brought: bool = False
 
     @property
     def lake(self) -> FolderLake:
@@ -74,6 +84,7 @@ class World:
                 "pool_size": pool,
                 # Shards of a part each, as a night of this size is cut.
                 "tokens_per_shard": 20_000_000,
+                **({"engine": "brought", "features": ["vector", "score"]} if self.brought else {}),
             },
             "select": {"pairs_per_prompt": PAIRS},
             "label": {"vendor": "file_drop", "budget_usd": 1e9},
@@ -207,6 +218,16 @@ def _ingest(night: Night, state: State) -> None:
     _stages("ingest").run(night.batch)
 
 
+def _read(night: Night, state: State) -> None:
+    shards = _stages("expand").plan(night.batch)
+    side_by_side(partial(_read_shard, night), shards, night.world.processes)
+    state["responses"] = night.batch.require("ingest").counts["brought"]
+
+
+def _read_shard(night: Night, shard: str) -> None:
+    _stages("expand").generate(night.batch, shard, Path(), Path(), lambda _: None)
+
+
 def _gather(night: Night, state: State) -> None:
     # As three tasks of Airflow's: what plans the parts is over when mapped ones gather them.
     processes = night.world.processes
@@ -271,6 +292,7 @@ class Step:
 
 STEPS: Mapping[str, Step] = {
     "ingest": Step("ingest", _ingest, ("ingest", "rows_in")),
+    "read": Step("expand", _read, ("", "responses")),
     "gather": Step("expand", _gather, ("expand", "rows_in")),
     "select": Step("select", _select, ("expand", "responses")),
     "plan": Step("label", _plan, ("", "tasks")),
@@ -281,15 +303,24 @@ STEPS: Mapping[str, Step] = {
     "version": Step("publish", _version, ("label", "rows_in")),
     "refit": Step("publish", _refit, ("label", "rows_in")),
 }
-"""The steps in their order."""
+"""The steps in their order; `read` is of pools that are brought alone."""
+
+
+def steps_of(world: World) -> list[str]:
+    """The steps that a night of a world has."""
+    return [name for name in STEPS if name != "read" or world.brought]
 
 
 def make_up(night: Night, step: str) -> None:
     """What comes before a step and is no step: prompt files, generation, people's answers."""
     if step == "ingest":
         folder = night.world.prompt_files / night.batch.day
-        write_prompts(folder, night.prompts, night.number)
-    elif step == "gather":
+        if night.world.brought:
+            settings = night.batch.campaign.expand
+            write_brought(folder, night.prompts, night.number, NAME, settings)
+        else:
+            write_prompts(folder, night.prompts, night.number)
+    elif step == "gather" and not night.world.brought:
         generate(night.batch, night.world.processes)
     elif step in ("follow_up", "collect"):
         answer(night.world.drop)

@@ -1,5 +1,7 @@
 """A night of any size, made up: prompt files, what generation would have left, and answers.
 
+Or files of prompts with the responses to each, which nothing needs to generate.
+
 Words are made up too, and drawn as those of real texts are (Zipf); lengths follow the quantiles of
 3,700 real prompts and 23,400 real responses, one share of a length's spread being the prompt's.
 Vectors have the shipped embedder's width: responses to one prompt lie about as near each other as
@@ -24,6 +26,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
@@ -118,6 +121,39 @@ def write_prompts(folder: Path, n: int, seed: int) -> int:
         file = folder / f"{seed:06d}-{start // _LINES:04d}.jsonl"
         file.write_text("\n".join([*lines[start : start + _LINES], ""]), encoding="utf-8")
     return len(lines)
+
+
+def write_brought(folder: Path, n: int, seed: int, campaign: str, settings: Any) -> int:
+    """Write the pools of `n` prompts as Parquet, a row a response in no order; returns the rows."""
+    rng = np.random.default_rng([seed, 1])
+    asked = _texts(rng, _lengths(rng.standard_normal(n), _PROMPT_WORDS))
+    folder.mkdir(parents=True, exist_ok=True)
+    n_rows = 0
+    at_once = max(_LINES // settings.pool_size, 1)
+    for start in range(0, n, at_once):
+        numbers = range(start, min(start + at_once, n))
+        call = Call(tuple(str(number) for number in numbers), 0, settings.pool_size)
+        made = _call(rng, call, campaign, settings)
+        times = made["responses"]["duplicates"].to_numpy()
+        order = rng.permutation(np.repeat(np.arange(len(times)), times))
+        rows, vectors = made["responses"].take(order), made["features"]["vector"].take(order)
+        flat = vectors.combine_chunks().flatten().to_numpy().reshape(len(order), -1)
+        wide = np.ascontiguousarray(flat[:, :EMBEDDING_WIDTH], np.float32)
+        places = rows["prompt_id"].to_pylist()
+        table = pa.table(
+            {
+                "prompt": [f"{asked[int(k)].decode()} ({seed}-{k})" for k in places],
+                "response": rows["message"],
+                "model": rows["model"],
+                "score": flat[:, EMBEDDING_WIDTH].astype(np.float64),
+                "logprob": rows["logprob"],
+                "n_tokens": rows["n_tokens"],
+                "vector": pa.FixedSizeListArray.from_arrays(wide.reshape(-1), EMBEDDING_WIDTH),
+            }
+        )
+        pq.write_table(table, folder / f"{seed:06d}-{start:07d}.parquet")
+        n_rows += table.num_rows
+    return n_rows
 
 
 def _prompt_line(text: str, number: int, talks: bool) -> str:

@@ -23,7 +23,17 @@ from statistics import median
 from typing import Any
 
 from winnow_bench.document import machine, write_report
-from winnow_bench.night_steps import NAME, STEPS, Night, State, Used, World, make_up, measured
+from winnow_bench.night_steps import (
+    NAME,
+    STEPS,
+    Night,
+    State,
+    Used,
+    World,
+    make_up,
+    measured,
+    steps_of,
+)
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -77,7 +87,8 @@ def _nights(world: World, nights: int, prompts: int, pool: int, say: Say) -> lis
     for number in range(reached["night"] + 1, nights + 1):
         mark = next(each for each in marks if each >= number)
         night, state = Night(world, number, prompts, pool), State()
-        for name, step in STEPS.items():
+        for name in steps_of(world):
+            step = STEPS[name]
             make_up(night, name)
             if name == "ingest":
                 # A file that was written a moment ago is not known by its look, and read again.

@@ -184,6 +184,9 @@ def night(
     keep: Annotated[
         Path | None, typer.Option(help="folder that keeps what was made, to go on from")
     ] = None,
+    brought: Annotated[
+        bool, typer.Option("--brought", help="pools that come with the prompts, nothing left out")
+    ] = False,
 ) -> None:
     """Writes night.json."""
     from winnow_bench import night as one
@@ -191,7 +194,8 @@ def night(
 
     sizes = prompts or [2000]
     if nights is None:
-        one.run(sizes, pool, out, say_text, steps=one.named(stages), kept=keep)
+        steps = one.named(stages)
+        one.run(sizes, pool, out, say_text, steps=steps, kept=keep, brought=brought)
     else:
         many.run(nights, sizes[0], pool, out, say_text, kept=keep)
     say_text(f"Written: {out / 'night.json'}")
