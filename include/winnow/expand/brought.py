@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from winnow.campaign.sections import BROUGHT
@@ -32,8 +33,13 @@ class BroughtEngine:
 
     def __init__(self, brought: pa.Table) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        for row in brought.to_pylist():
-            self._rows.setdefault(row["prompt_id"], []).append(row)
+        vectors = brought["vector"].combine_chunks()
+        flat = vectors.flatten().to_numpy(zero_copy_only=False)
+        lengths_r = pc.fill_null(pc.list_value_length(vectors), 0).to_numpy()
+        vector_of = np.split(flat, np.cumsum(lengths_r)[:-1]) if len(lengths_r) else []
+        rows = brought.drop_columns(["vector"]).to_pylist()
+        for row, vector in zip(rows, vector_of, strict=True):
+            self._rows.setdefault(row["prompt_id"], []).append({**row, "vector": vector})
 
     @property
     def lookups(self) -> dict[str, Embedder]:
