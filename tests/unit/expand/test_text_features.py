@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from winnow.errors import Fatal
 from winnow.expand.features import style_figures
-from winnow.expand.text_features import text_features
+from winnow.expand.text_features import embedded_words, text_features
 
 N_STYLE = len(style_figures("", ""))
 TOPICS = {
@@ -155,3 +158,28 @@ def test_any_text_gives_finite_rows_no_longer_than_one(texts: list[str], n: int)
 def test_what_cannot_be_is_refused(n_prompts: int, n_components: int) -> None:
     with pytest.raises(Fatal, match=f"{n_prompts} prompts, 2 responses, {n_components} comp"):
         text_features(["a prompt"] * n_prompts, ["a", "b"], n_components)
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=8), st.data())
+def test_words_alone_give_a_text_one_row_whatever_stands_beside_it(
+    texts: list[str], data: st.DataObject
+) -> None:
+    rows = embedded_words([], texts)
+    k = data.draw(st.integers(0, len(texts) - 1))
+    np.testing.assert_allclose(embedded_words([], [texts[k]])[0], rows[k], atol=1e-6)
+    lengths = np.linalg.norm(rows, axis=1)
+    assert all(abs(length - 1) < 1e-5 or length == 0 for length in lengths)
+
+
+def test_words_alone_keep_the_cosine_of_two_texts_nearly() -> None:
+    words = [f"word{k}" for k in range(60)]
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(words, 40, replace=False)) for _ in range(30)]
+    counts = [Counter(text.split()) + Counter(pairwise(text.split())) for text in texts]
+    units = [{w: 1 / math.sqrt(len(c)) for w in c} for c in counts]
+    exact = [[sum(a[w] * b.get(w, 0) for w in a) for b in units] for a in units]
+    rows = embedded_words([], texts)
+    off = np.abs(rows @ rows.T - np.array(exact))
+    # Signs of 256 columns err by 1/16, one deviation.
+    assert off.max() < 4 / 16
+    assert off.mean() < 1 / 16

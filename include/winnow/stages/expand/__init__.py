@@ -72,7 +72,7 @@ _COUNTS = (
 
 def plan(batch: Batch) -> list[str]:
     """Ids of the batch's shards; none if the stage is done or its pools are another campaign's."""
-    return [] if batch.manifest(STAGE) else [shard.shard_id for shard in _shards(batch)]
+    return [] if batch.manifest(STAGE) else [shard.shard_id for shard in planned_shards(batch)]
 
 
 def generate(
@@ -111,7 +111,7 @@ def plan_parts(batch: Batch) -> list[int]:
     """Numbers of the parts that may be gathered side by side; none where `gather` does it all."""
     if batch.manifest(STAGE) is not None:
         return []
-    numbers = sorted({shard.part for shard in _shards(batch)})
+    numbers = sorted({shard.part for shard in planned_shards(batch)})
     return numbers[:MOST_SHARDS] if len(numbers) > 1 else []
 
 
@@ -193,7 +193,7 @@ def progress(batch: Batch) -> str:
         return f"pools are to be taken over from {batch.campaign.pools_from}"
     settings = batch.campaign.expand
     asked, done = set[str](), set[str]()
-    shards = _shards(batch)
+    shards = planned_shards(batch)
     for shard in shards:
         for group in shard.groups:
             for call in calls_of(group, 0, round_ends(settings)[0], shard.model, settings):
@@ -215,7 +215,7 @@ def _is_generated(batch: Batch, shard: Shard, call: Call) -> bool:
     return any(batch.lake.exists(call_path(_folder(batch), each)) for each in ids)
 
 
-def _shards(batch: Batch, prompts: pa.Table | None = None) -> list[Shard]:
+def planned_shards(batch: Batch, prompts: pa.Table | None = None) -> list[Shard]:
     """The batch's shards; `prompts` is its table, where it was read."""
     if batch.campaign.pools_from is not None:
         return []
@@ -238,6 +238,11 @@ def _shards(batch: Batch, prompts: pa.Table | None = None) -> list[Shard]:
     return shards
 
 
+def brought_parts(batch: Batch) -> list[Artifact]:
+    """The tables `winnow.records.BROUGHT` of a batch, by the number of their shard's part."""
+    return parts_of(batch.lake, batch.require("ingest").outputs["brought"])
+
+
 def _n_bytes(prompts: pa.Table) -> dict[str, int]:
     """Bytes of what each prompt says, by its id."""
     messages = prompts["messages"].combine_chunks()
@@ -253,7 +258,7 @@ class _Planned:
 
     def __init__(self, batch: Batch) -> None:
         self._prompts = read_table(batch.lake, batch.require("ingest").outputs["prompts"])
-        self._shards = _shards(batch, self._prompts)
+        self._shards = planned_shards(batch, self._prompts)
         self.n_prompts = self._prompts.num_rows
         # A batch without prompts has one part, of nothing.
         self.parts = sorted({shard.part for shard in self._shards}) or [0]
@@ -279,13 +284,13 @@ def _gather_part(batch: Batch, number: int, planned: _Planned) -> PoolPart:
 
 
 def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
-    shard = next((s for s in _shards(batch) if s.shard_id == shard_id), None)
+    shard = next((s for s in planned_shards(batch) if s.shard_id == shard_id), None)
     if shard is None:
         raise Fatal(f"Batch {batch.key} has no shard {shard_id}; run plan_shards again.")
     ingested = batch.require("ingest").outputs
     brought = None
     if batch.campaign.expand.is_brought:
-        brought = parts_of(batch.lake, ingested["brought"])[shard.part]
+        brought = brought_parts(batch)[shard.part]
     return Spec(
         lake=batch.lake.uri,
         folder=_folder(batch),
@@ -329,7 +334,7 @@ def tokens_per_second(batch: Batch) -> float | None:
     source = source_of(batch)
     if source is not None:
         return tokens_per_second(source.batch)
-    paths = [speed_path(_folder(batch), shard.shard_id) for shard in _shards(batch)]
+    paths = [speed_path(_folder(batch), shard.shard_id) for shard in planned_shards(batch)]
     speeds = [parsed(batch.lake, path, json.loads) for path in paths if batch.lake.exists(path)]
     seconds = sum(each["seconds"] for each in speeds)
     return sum(each["tokens"] for each in speeds) / seconds if seconds else None
