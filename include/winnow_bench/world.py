@@ -5,6 +5,10 @@ and `adversarial` where known), and may hold `alpaca_pool_minilm_f16.npy`, embed
 response in the same row order. `p_win` is a judge's probability that the response beats the
 reference; without embeddings, features come from the text alone (LSA and style figures).
 
+Or a file holds pools of any format that `winnow select` reads. What it says of a response, a score,
+ratings or a rank, is then its quality: `p_win` is the share of the others to its prompt that have a
+lower one, ties by half, so between 1 / 2n and 1 - 1 / 2n.
+
 Always holds: a response that games the judge stays in its pool, so that a selector may fall for it;
 selection blocks what the product's own screen finds, which does not read `adversarial`; no figure
 is computed from a response that is blocked or marked so.
@@ -22,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt
@@ -31,6 +36,7 @@ from winnow.expand.text_features import text_features
 from winnow.ids import content_id
 from winnow.reward import Block, Blocks, centre, fit_projection
 from winnow.select.screen import answers_nothing
+from winnow.stages.expand.pool_files import read_pools
 
 POOL_FILE = "alpaca_pool.parquet"
 EMBEDDING_FILE = "alpaca_pool_minilm_f16.npy"
@@ -109,8 +115,8 @@ class _Rows:
     longer_r: FloatArray
 
 
-def read_worlds(folder: Path) -> tuple[World, ...]:
-    """The pool of all models, and the one without the few strong ones.
+def read_worlds(source: Path) -> tuple[World, ...]:
+    """The pool of all models, and the one without the few strong ones, of a folder or a file.
 
     A prompt with fewer than two responses that count tells nothing and is left out.
 
@@ -118,8 +124,11 @@ def read_worlds(folder: Path) -> tuple[World, ...]:
         Corrupt: A file is missing or unreadable, a column is absent or of another type, a score is
             outside [0, 1], embeddings and rows differ in number, or no prompt is left.
     """
-    rows = _read_rows(folder / POOL_FILE)
-    features, raw_rc, blocks = _raw_features(folder, rows)
+    if source.is_file():
+        rows, vectors_rc = _read_pools(source)
+    else:
+        rows, vectors_rc = _read_rows(source / POOL_FILE), _read_vectors(source)
+    features, raw_rc, blocks = _raw_features(rows, vectors_rc)
     weak_r = _of_models(rows.model_r, rows.p_win_r, lambda own: own.mean() <= STRONG_MODEL)
     worlds = []
     for name, kept_r in (("all", ~rows.reference_r), ("homogeneous", ~rows.reference_r & weak_r)):
@@ -128,7 +137,8 @@ def read_worlds(folder: Path) -> tuple[World, ...]:
         if pools:
             worlds.append(World(name, features, *_judged_pools(rows, raw_rc, blocks, pools)))
     if not worlds:
-        raise Corrupt(f"{folder / POOL_FILE}: no prompt has two responses that can be compared.")
+        file = source if source.is_file() else source / POOL_FILE
+        raise Corrupt(f"{file}: no prompt has two responses that can be compared.")
     return tuple(worlds)
 
 
@@ -156,6 +166,42 @@ def _read_rows(path: Path) -> _Rows:
     adversarial = np.zeros(len(p_win), dtype=np.bool_)
     if "adversarial" in table.column_names:
         adversarial = np.array(table["adversarial"].to_pylist(), dtype=np.bool_)
+    return _rows(prompt_id, prompt, model, response, p_win, adversarial)
+
+
+def _read_pools(file: Path) -> tuple[_Rows, NDArray[np.float32] | None]:
+    """The responses of a file that have a score, and their vectors where all have one."""
+    _, every, refused = read_pools(file)
+    scored = [each for each in every if each.score is not None]
+    if not scored:
+        why = f"; {refused[0].reason} in line {refused[0].line}" if refused else ""
+        raise Corrupt(
+            f"{file}: nothing says how good a response is, no score, rating or rank{why}."
+        )
+    names = ("prompt_id", "prompt", "model", "text")
+    prompt_id, prompt, model, text = (
+        np.array([getattr(each, name) for each in scored], object) for name in names
+    )
+    score_r = np.array([each.score[0] for each in scored if each.score is not None])
+    p_win = np.empty(len(scored))
+    for index_n in _by_prompt(prompt_id):
+        own = score_r[index_n]
+        p_win[index_n] = (rankdata(own) - 0.5) / len(own)
+    not_known = np.zeros(len(scored), np.bool_)
+    rows = _rows(prompt_id, prompt, model, text, p_win, not_known)
+    vectors = [each.vector for each in scored if each.vector is not None]
+    is_whole = len(vectors) == len(scored) and len({len(each) for each in vectors}) == 1
+    return rows, np.array(vectors, np.float32) if is_whole else None
+
+
+def _rows(
+    prompt_id: NDArray[np.object_],
+    prompt: NDArray[np.object_],
+    model: NDArray[np.object_],
+    response: NDArray[np.object_],
+    p_win: FloatArray,
+    adversarial: BoolArray,
+) -> _Rows:
     questions = [str(text) for text in prompt]
     blocked = answers_nothing(list(prompt_id), list(response), list(model), asked_r=questions)
     # Every response of the reference's own model ties: it is compared with itself.
@@ -196,10 +242,23 @@ def _longer_than_reference(
     return np.asarray(np.tanh(beyond_r / max(float(beyond_r.std()), 1.0)))
 
 
-def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], Blocks]:
-    """What the features are, the raw columns (r, c) but those of the pool, and their blocks."""
-    path, texts = folder / EMBEDDING_FILE, (list(rows.prompt_r), list(rows.response_r))
+def _read_vectors(folder: Path) -> NDArray[np.float32] | None:
+    """The embeddings beside a folder's pools; None where there are none."""
+    path = folder / EMBEDDING_FILE
     if not path.exists():
+        return None
+    try:
+        return np.asarray(np.load(path, allow_pickle=False), np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise Corrupt(f"{path} cannot be read as an array of numbers.") from error
+
+
+def _raw_features(
+    rows: _Rows, embedding_rc: NDArray[np.float32] | None
+) -> tuple[str, NDArray[np.float32], Blocks]:
+    """What the features are, the raw columns (r, c) but those of the pool, and their blocks."""
+    texts = (list(rows.prompt_r), list(rows.response_r))
+    if embedding_rc is None:
         text_rc = text_features(*texts, MAX_COMPONENTS)
         style = Block("style", text_rc.shape[1] - MAX_COMPONENTS)
         return (
@@ -207,18 +266,15 @@ def _raw_features(folder: Path, rows: _Rows) -> tuple[str, NDArray[np.float32], 
             text_rc,
             (Block("embedding", MAX_COMPONENTS), style),
         )
-    try:
-        embedding_rc = np.load(path, allow_pickle=False).astype(np.float32)
-    except (OSError, ValueError, EOFError) as error:
-        raise Corrupt(f"{path} cannot be read as an array of numbers.") from error
     if embedding_rc.ndim != 2 or len(embedding_rc) != len(rows.p_win_r):
         raise Corrupt(
-            f"{path} has the shape {embedding_rc.shape} and {POOL_FILE} {len(rows.p_win_r)} rows: "
-            "they must match row by row; remove the embeddings to use features of the text alone."
+            f"Embeddings have the shape {embedding_rc.shape} and the pools {len(rows.p_win_r)} "
+            f"rows: they must match row by row; remove {EMBEDDING_FILE} to use features of the "
+            "text alone."
         )
     style_rc = np.stack([style_figures(*row) for row in zip(*texts, strict=True)])
     blocks = Block("embedding", embedding_rc.shape[1]), Block("style", style_rc.shape[1])
-    return f"{path.name}, style and pool", np.hstack([embedding_rc, style_rc]), blocks
+    return "embeddings, style and pool", np.hstack([embedding_rc, style_rc]), blocks
 
 
 def _judged_pools(

@@ -28,7 +28,10 @@ bench = plain_app(
 
 @bench.command(help="What each strategy's labels are worth, on judged pools")
 def labels(
-    pool: Annotated[Path, typer.Option(help="folder of alpaca_pool.parquet")],
+    pool: Annotated[
+        Path,
+        typer.Option(help="folder of alpaca_pool.parquet, or a file of scored pools as for select"),
+    ],
     out: OutOption,
     seeds: Annotated[int, whole_number(1, help="paired repetitions")] = 20,
 ) -> None:

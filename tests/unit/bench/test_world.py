@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from shutil import copytree
 
@@ -113,3 +114,19 @@ def test_embeddings_of_another_shape_are_refused(
     np.save(folder / EMBEDDING_FILE, array)
     with pytest.raises(Corrupt, match=EMBEDDING_FILE):
         read_worlds(folder)
+
+
+def test_a_file_of_scored_pools_is_a_world(tmp_path: Path) -> None:
+    rated = [{"response": f"rain {k} " * (k + 1), "overall_score": k} for k in (1, 2, 2, 4)]
+    rows = [
+        {"instruction": f"Why {n}?", "completions": [{**each, "annotations": {}} for each in rated]}
+        for n in range(3)
+    ]
+    rows.append({"instruction": "Why?", "completions": ["unscored", "also"]})
+    file = tmp_path / "pools.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pools = read_worlds(file)[0].pools
+    assert [pool.p_win_n.tolist() for pool in pools] == [[1 / 8, 4 / 8, 4 / 8, 7 / 8]] * 3
+    file.write_text(json.dumps(rows[-1]))
+    with pytest.raises(Corrupt, match="nothing says how good"):
+        read_worlds(file)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from winnow.errors import Fatal
 from winnow.expand.text_features import text_features
 from winnow.ids import pair_id, response_id
-from winnow.ingest.brought import read_vector
+from winnow.ingest.brought import read_vector, score_of
 from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.normalise import check_prompt, prompt_identity, read_tools
 from winnow.ingest.pairs import judged, pairs_of
@@ -138,8 +138,7 @@ def select_file(pools: Path, out: Path, rules: Rules, preferences: Path | None) 
             raise Fatal(f"{path}: the ending must be one of {', '.join(ENDINGS)}.")
     if out.suffix not in WRITTEN:
         raise Fatal(f"{out}: the ending must be one of {', '.join(WRITTEN)}.")
-    needs = "a response: a row needs `prompt` and `response`"
-    n_rows, responses, refused = _rows(pools, POOL_COLUMNS, _responses)
+    n_rows, responses, refused = read_pools(pools)
     responses, unscored = _scored_alike(responses)
     known: list[Preference] = []
     wrong: list[Quarantined] = []
@@ -150,6 +149,7 @@ def select_file(pools: Path, out: Path, rules: Rules, preferences: Path | None) 
     beside.unlink(missing_ok=True)
     if refused or wrong:
         _write(beside, [asdict(row) for row in (*refused, *wrong)])
+    needs = "a response: a row needs `prompt` and `response`"
     _check_given(pools, responses, refused, needs)
     if preferences is not None:
         needs = "a preference: a row needs `prompt`, `chosen` and `rejected`"
@@ -158,6 +158,15 @@ def select_file(pools: Path, out: Path, rules: Rules, preferences: Path | None) 
     _write(out, comparisons)
     note = " ".join(part for part in (unscored, note) if part)
     return Selected(n_rows, comparisons, [*refused, *wrong], note)
+
+
+def read_pools(file: Path) -> tuple[int, list[Response], list[Quarantined]]:
+    """How many rows a file of pools has, its responses, and the rows that are refused.
+
+    Raises:
+        Fatal: It cannot be read.
+    """
+    return _rows(file, POOL_COLUMNS, _responses)
 
 
 def _rows(
@@ -197,6 +206,7 @@ def _responses(raw: RawRow) -> list[Response]:
     vector = _vector(row, "vector") if is_own else None
     own_score = _score(row, "score" if "score" in row else "reward") if is_own else None
     facts = {**row, **example.facts}
+    scores = [score_of(said) for said in example.candidates]
     strata = tuple(f"{name}:{facts[name]}" for name in ("language", "topic") if facts.get(name))
     return [
         Response(
@@ -206,12 +216,12 @@ def _responses(raw: RawRow) -> list[Response]:
             said.text,
             str(row.get("model", "")) if is_own else said.model or "",
             vector,
-            own_score if is_own or said.score is None else np.array([said.score]),
+            own_score if is_own or score is None else np.array([score]),
             strata,
             raw.line,
             is_own,
         )
-        for said in example.candidates
+        for said, score in zip(example.candidates, scores, strict=True)
     ]
 
 
