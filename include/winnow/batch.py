@@ -241,17 +241,18 @@ class Batch:
     ) -> Manifest:
         """Make the stage real, or return the manifest of the twin that was first.
 
-        `counts` must hold `rows_in`, `rows_out` and `quarantined`; `joined` are rows that went into
-        one that went out.
+        `counts` must hold `rows_in`, `rows_out` and `quarantined`; `unfolded` are rows that others
+        held, `joined` those that went into one that went out.
 
         Raises:
             Corrupt: Rows in differ from rows out, joined and quarantined together: a row vanished.
         """
-        joined = counts.get("joined", 0)
-        if counts["rows_in"] != counts["rows_out"] + joined + counts["quarantined"]:
+        came = counts["rows_in"] + counts.get("unfolded", 0)
+        went = counts["rows_out"] + counts.get("joined", 0)
+        if came != went + counts["quarantined"]:
             raise Corrupt(
-                f"Batch {self.key}, stage {stage}: {counts['rows_in']} rows came in but "
-                f"{counts['rows_out'] + joined} went out and {counts['quarantined']} to quarantine."
+                f"Batch {self.key}, stage {stage}: {came} rows came in but "
+                f"{went} went out and {counts['quarantined']} to quarantine."
             )
         manifest = Manifest(
             campaign=self.campaign.name,

@@ -42,6 +42,7 @@ from winnow.ingest.near import Before, NearDuplicates, signature_table
 from winnow.ingest.normalise import Prompt
 from winnow.ingest.prompts import parse_prompt
 from winnow.ingest.readers import parsed
+from winnow.ingest.shapes.openassistant import later_rows
 from winnow.ingest.shapes.registry import AS_EACH_IS, How
 from winnow.ingest.sources import SourceFile, look_for, told
 from winnow.ingest.values import Unreadable
@@ -133,14 +134,17 @@ def _accepted_before(
 
 def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledger]) -> Entry:
     accepted, near = partial(_accepted_before, batch, ledgers), _near_duplicates(batch, ledgers)
-    n_read = 0
+    n_read = n_unfolded = 0
 
-    def rows(columns: Sequence[str]) -> Iterator[RawRow]:
+    def rows(how: How) -> Iterator[RawRow]:
         # Counted where they are read, and not by what becomes of them.
-        nonlocal n_read
-        for row in (row for file in files for row in file.rows(columns)):
+        nonlocal n_read, n_unfolded
+        for row in (row for file in files for row in file.rows(how.read)):
             n_read += 1
             yield row
+            for value in later_rows(row.value) if how.as_pools else ():
+                n_unfolded += 1
+                yield replace(row, given=None, value=value)
 
     settings, expand = batch.campaign.ingest, batch.campaign.expand
     columns = {str(ours): theirs for ours, theirs in settings.columns.items()}
@@ -149,7 +153,7 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
     outputs: dict[str, Artifact] = {}
     with _pools(batch) as pools:
         prompts, quarantined = sort_rows(
-            rows(how.read), accepted, settings.max_prompt_chars, near, how, formats, pools
+            rows(how), accepted, settings.max_prompt_chars, near, how, formats, pools
         )
         if pools is not None:
             outputs |= _write_pools(batch, pools)
@@ -162,7 +166,8 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
     }
     counts = {"rows_in": n_read, "rows_out": len(prompts), "quarantined": len(quarantined)}
     if pools is not None:
-        counts |= {"joined": pools.n_joined, "brought": pools.n_responses}
+        joined, brought = pools.n_joined, pools.n_responses
+        counts |= {"unfolded": n_unfolded, "joined": joined, "brought": brought}
     if near is not None:
         signatures = signature_table(near.signatures)
         outputs["signatures"] = batch.write_table(STAGE, "signatures", signatures)

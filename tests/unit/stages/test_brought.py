@@ -7,6 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,39 @@ def test_pools_of_the_field_are_pools(tmp_path: Path, row: Row) -> None:
     assert {r["message"] for r in table_of(batch, "expand", "responses")} == {"Good.", "Bad."}
     select.run(batch)
     assert batch.require("select").counts["comparisons"] == 1
+
+
+def node(role: str, text: str, *replies: Row, **about: Any) -> Row:
+    """A message of an OpenAssistant tree."""
+    return {"role": role, "text": text, "parent_id": "p", **about, "replies": list(replies)}
+
+
+def test_each_question_of_a_tree_with_several_answers_is_a_pool(tmp_path: Path) -> None:
+    said, asked = partial(node, "assistant"), partial(node, "prompter")
+    tree = asked(
+        "Why?",
+        said("Good.", asked("And?", said("Rain."), said("Sun.")), asked("So?", said("Alone."))),
+        said("Bad.", asked("And?", said("Wind."), said("Tide."), said("Gone.", deleted=True))),
+        said("Worse.", asked(None, said("Of"), said("nothing"))),
+    )
+    del tree["parent_id"]
+    row = {"message_tree_id": "t", "prompt": tree}
+    batch = expanded(batch_of(tmp_path / "lake", written(tmp_path / "inbox", [row])))
+    counts = batch.require("ingest").counts
+    assert (counts["rows_in"], counts["unfolded"], counts["rows_out"]) == (1, 3, 3)
+    assert reasons(batch, "ingest") == {"wrong_type": 1}
+    talk_of = {
+        row["prompt_id"]: [turn["content"] for turn in row["messages"]]
+        for row in table_of(batch, "ingest", "prompts")
+    }
+    pools: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for row in table_of(batch, "expand", "responses"):
+        pools[tuple(talk_of[row["prompt_id"]])].add(row["message"])
+    assert pools == {
+        ("Why?",): {"Good.", "Bad.", "Worse."},
+        ("Why?", "Good.", "And?"): {"Rain.", "Sun."},
+        ("Why?", "Bad.", "And?"): {"Wind.", "Tide."},
+    }
 
 
 def test_rated_rows_of_one_prompt_are_one_pool(tmp_path: Path) -> None:
