@@ -20,7 +20,6 @@ from winnow.expand.models import prepare_model, settle_arithmetic
 from winnow.expand.networks import Window, in_windows, mean_states
 from winnow.expand.reward_models import open_reward_model
 from winnow.expand.score_servers import reads_chats
-from winnow.expand.text_features import embedded_words
 
 Embedder = Callable[[Sequence[Row], Sequence[str]], NDArray[np.float32]]
 """Unit rows (n, h) of n responses, each with the prompt it answers."""
@@ -79,6 +78,9 @@ def _open_embedding(kind: str, settings: Expand, models: Path) -> Embedder:
     if kind == "policy":
         return PolicyEmbedder(prepare_model(settings.model, models), settings)
     if kind == "text":
+        # Here and not above: it takes a second, which other features need not spend.
+        from winnow.expand.text_features import embedded_words
+
         return embedded_words
     return SentenceEmbedder(prepare_model(settings.embedding_model, models))
 
