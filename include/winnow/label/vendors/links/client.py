@@ -13,6 +13,7 @@ A batch is a folder as `file_drop` keeps it. `desk` says how tasks are given and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
 
@@ -37,6 +38,8 @@ BOOKS = "links"
 """Folder of the lake for the books where the connection names none."""
 INDEX = "index"
 """Folder of the books with a file for each batch."""
+_AT_ONCE = 16
+"""Answers that are read at the same time."""
 
 
 def connect(account: VendorAccount) -> LabelVendor:
@@ -131,4 +134,6 @@ class LinksVendor(FolderVendor):
         return folder.below("answers")
 
     def _records(self, folder: BatchFolder, paths: Sequence[str], passed: int) -> Iterator[bytes]:
-        return (self._read(path) for path in islice(paths, passed, None))
+        # A file an answer: a store that is far away is asked for several at once.
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from pool.map(self._read, islice(paths, passed, None))
