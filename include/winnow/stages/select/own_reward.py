@@ -89,6 +89,7 @@ class OwnReward:
         bias: Makes the mean reward of the voted responses 0; it means nothing within a prompt.
         dimension: Of which votes it is.
         n_votes: Votes that taught it.
+        judges: Models that taught it beside people, as far as their tastes allow.
         feature_version: Of the vectors that they were read by.
         left_out: Blocks of columns that it does not read.
         foreseen: What it is worth; None where no vote could be asked about.
@@ -98,6 +99,7 @@ class OwnReward:
     bias: float
     dimension: str
     n_votes: int
+    judges: tuple[str, ...]
     feature_version: str
     left_out: tuple[str, ...]
     foreseen: Foreseen | None
@@ -139,6 +141,7 @@ def own_reward(lake: Lake, campaign: Campaign, version: Version, dimension: str 
         [dimension] = fit.heads
     if dimension not in fit.heads:
         raise Fatal(f"Say of which dimension, --dimension NAME: {', '.join(sorted(fit.heads))}.")
+    heard = fit.heard.get(dimension)
     weight_c = _raw_weights(fit.projection, fit.heads[dimension].mean_d)
     voted = [vectors_of(rows, side) for side in ("first", "second")] if rows.num_rows else []
     return OwnReward(
@@ -146,6 +149,7 @@ def own_reward(lake: Lake, campaign: Campaign, version: Version, dimension: str 
         -float(np.mean([vectors @ weight_c for vectors in voted])) if voted else 0.0,
         dimension,
         fit.heads[dimension].n_labels,
+        tuple(judge.name for judge in heard.judges) if heard else (),
         columns.version,
         tuple(block.name for block in columns.blocks[len(blocks) :] if block.size),
         _foreseen(own, past, (blocks, columns.blocks), campaign, dimension),
