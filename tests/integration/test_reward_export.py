@@ -159,7 +159,7 @@ def test_trl_gets_the_rewards_that_winnow_reckons(tmp_path: Path) -> None:
     printed: dict[str, list[Any]] = {}
     for name, value in re.findall(r"^=(\w+) (.*)$", "\n".join(lines), re.MULTILINE):
         printed.setdefault(name, []).append(json.loads(value))
-    for way in ("together", "alone", "in_bfloat16", "padded_left"):
+    for way in ("together", "alone", "in_bfloat16", "padded_left", "loaded_in_bfloat16"):
         [rewards] = printed[way]
         assert np.abs(np.array(rewards) - own).max() < 1e-4, way
     assert ["conversational data" in reason for reason in printed["refused"]] == [True, True]

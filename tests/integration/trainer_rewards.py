@@ -26,6 +26,7 @@ def main(folder: str, talks_file: str, out: str) -> None:
     """Print the rewards of all talks in several ways, and those of a step of training."""
     import torch
     from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification
     from trl import GRPOConfig, GRPOTrainer
 
     with open(talks_file, encoding="utf-8") as file:
@@ -64,6 +65,12 @@ def main(folder: str, talks_file: str, out: str) -> None:
     read = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left")
     with torch.inference_mode():
         say("padded_left", network.train()(**read).logits[:, 0].tolist())
+    # As TRL loads it where its `model_init_kwargs` ask for half precision.
+    half = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, trust_remote_code=True, dtype="bfloat16"
+    )
+    with torch.inference_mode():
+        say("loaded_in_bfloat16", half(**read).logits[:, 0].tolist())
     check_round_trip(network, tokenizer)
     for text in ("bare text", "0 characters of response"):
         try:

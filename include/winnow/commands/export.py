@@ -52,6 +52,8 @@ def reward_model(
         f"On {foreseen.n_votes} held-out votes it is right in {_told(foreseen.own)}, the whole "
         f"reward model in {_told(foreseen.full)}, the longer response in {_told(foreseen.length)}."
     )
+    if not foreseen.is_shown:
+        say("It was not shown to be better than a coin: do not train on it yet.")
 
 
 def _told(share: Share) -> str:

@@ -79,6 +79,11 @@ class Foreseen:
     lost: Share
     length: Share
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether the interval of `own` lies above what a coin is right in."""
+        return self.own.low > 0.5
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnReward:
@@ -270,10 +275,14 @@ def _shares(right_xe: FloatArray, prompt_e: IndexArray) -> list[Share]:
     n = int(prompt_e.max()) + 1
     sums_xp = np.array([np.bincount(prompt_e, right_e, n) for right_e in right_xe])
     votes_p = np.bincount(prompt_e, minlength=n).astype(np.float64)
-    rng = np.random.default_rng(seed_from("own reward"))
-    drawn_sp = rng.multinomial(n, np.full(n, 1.0 / n), _RESAMPLES).astype(np.float64)
-    means_xs = (sums_xp @ drawn_sp.T) / (drawn_sp @ votes_p)
-    bounds_2x = np.quantile(means_xs, _INTERVAL, axis=1)
+    rng, means_sx = (
+        np.random.default_rng(seed_from("own reward")),
+        np.zeros((_RESAMPLES, len(sums_xp))),
+    )
+    for mean_x in means_sx:
+        drawn_p = np.bincount(rng.integers(0, n, n), minlength=n)
+        mean_x[:] = (sums_xp @ drawn_p) / (votes_p @ drawn_p)
+    bounds_2x = np.quantile(means_sx, _INTERVAL, axis=0)
     return [
         Share(float(right_e.mean()), float(low), float(high))
         for right_e, low, high in zip(right_xe, *bounds_2x, strict=True)
