@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import uuid
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,11 @@ def main() -> int:
     """Write what stdin asks for; exit code 1 with a line on stderr if that cannot be."""
     try:
         asked = RewardFolder.model_validate_json(sys.stdin.read())
+        if find_spec("torch") is None:
+            raise Fatal(
+                f"{sys.executable} has no PyTorch: name the generation environment's interpreter, "
+                "--engine-python or WINNOW_ENGINE_PYTHON."
+            )
         if is_local(asked.sentence_model):
             os.environ["HF_HUB_OFFLINE"] = "1"
         with tempfile.TemporaryDirectory(prefix="winnow-modules-") as modules:

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from winnow.campaign import Campaign
+from winnow.ending import FAILED
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal
 from winnow.expand.models import is_local
@@ -64,5 +65,8 @@ def export_reward_model(
         check=False,
     )
     if done.returncode:
-        raise Fatal(f"Nothing is exported: {done.stderr.strip() or 'the process was ended'}")
+        # What networks say while they load stands before the reason.
+        said = done.stderr.strip().splitlines()[-1:] if done.returncode == FAILED else []
+        reason = said[0] if said else f"the process ended with status {done.returncode}."
+        raise Fatal(f"Nothing is exported: {reason}")
     return reward

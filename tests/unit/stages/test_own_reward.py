@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import pytest
 from winnow.batch import Batch
 from winnow.campaign import Campaign, parse_campaign
 from winnow.errors import Fatal
+from winnow.ids import seed_from
 from winnow.lake import FolderLake
-from winnow.publish.versions import Version
+from winnow.publish.versions import Version, commit
 from winnow.stages.export import export_reward_model
 from winnow.stages.select.own_reward import OwnReward, own_reward
 from winnow.style import style_names
@@ -52,6 +56,24 @@ def test_it_reads_one_responses_columns_and_says_what_the_others_are_worth(tmp_p
 def test_what_lies_in_its_own_columns_is_not_lost(tmp_path: Path) -> None:
     told = of(voted(tmp_path, n_embedding=40, per_night=1500)).foreseen
     assert told is not None and told.own.low > 0.55 and abs(told.lost.value) < 0.05
+
+
+class CoinWorld(VotedWorld):
+    """Votes that say nothing."""
+
+    def _votes(self, *given: Any) -> Iterator[dict[str, Any]]:
+        for vote in super()._votes(*given):
+            side = "first" if seed_from(vote["pair_id"]) % 2 else "second"
+            yield {**vote, "annotation": {**vote["annotation"], "preferred": side}}
+
+
+def test_votes_are_foreseen_by_what_other_prompts_taught_alone(tmp_path: Path) -> None:
+    world = CoinWorld(FolderLake(tmp_path), n_embedding=40, per_night=900)
+    world.add("2026-11-01")
+    told = of(world).foreseen
+    assert told is not None and not told.is_shown
+    for share in (told.own, told.full):
+        assert share.low < 0.5 < share.high, "a fit that had seen them would be right more often"
 
 
 def test_few_exploration_votes_are_not_enough_to_measure_by(tmp_path: Path) -> None:
@@ -130,3 +152,21 @@ def test_without_votes_there_is_nothing_to_export(tmp_path: Path) -> None:
             FolderLake(tmp_path), campaign("embedding"), tmp_path / "out", "", Path("no"), tmp_path
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("python", "told"),
+    [("/bin/false", "status 1"), (sys.executable, "have 397 columns|--engine-python")],
+)
+def test_an_export_that_fails_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str, told: str
+) -> None:
+    # Vectors of these votes are narrower than the sentence model's, where there is one.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    world = voted(tmp_path / "lake", 1)
+    world.publish()
+    commit(world.lake, world.version)
+    out = tmp_path / "out"
+    with pytest.raises(Fatal, match=f"Nothing is exported: .*({told})"):
+        export_reward_model(world.lake, world.campaign, out, "", Path(python), tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["lake"]
