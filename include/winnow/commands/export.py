@@ -29,6 +29,9 @@ def reward_model(
     dimension: Annotated[
         str, typer.Option(help="whose votes, where dimensions have heads of their own")
     ] = "",
+    with_length: Annotated[
+        bool, typer.Option("--with-length", help="pay for length itself, as far as voters do")
+    ] = False,
     engine_python: Annotated[
         Path,
         typer.Option(
@@ -38,7 +41,9 @@ def reward_model(
     models: options.ModelsOption = options.MODELS,
 ) -> None:
     """The reward of a response by itself, as a folder that Transformers and TRL load."""
-    reward = export_reward_model(lake, campaign, out, dimension, engine_python, models)
+    reward = export_reward_model(
+        lake, campaign, out, engine_python, models, dimension, with_length=with_length
+    )
     left_out = ", ".join(reward.left_out) or "nothing"
     say(
         f"Reward model of {reward.n_votes} votes ({reward.dimension}) in {out}; left out: "

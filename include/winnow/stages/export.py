@@ -24,7 +24,14 @@ from winnow.stages.select.own_reward import OwnReward, own_reward
 
 
 def export_reward_model(
-    lake: Lake, campaign: Campaign, out: Path, dimension: str, python: Path, models: Path
+    lake: Lake,
+    campaign: Campaign,
+    out: Path,
+    python: Path,
+    models: Path,
+    dimension: str = "",
+    *,
+    with_length: bool = False,
 ) -> OwnReward:
     """Write the folder `out` by the votes behind the campaign's newest reward model.
 
@@ -32,9 +39,10 @@ def export_reward_model(
         lake: Where they lie.
         campaign: Whose they are.
         out: What is not there yet.
-        dimension: Of which votes; may be empty where there is one head.
         python: Interpreter of the generation environment.
         models: Folder of prepared models.
+        dimension: Of which votes; may be empty where there is one head.
+        with_length: Whether what voters give to length itself is part of the reward.
 
     Raises:
         Fatal: There is no reward model yet, it cannot be exported, or writing failed; says why.
@@ -45,7 +53,7 @@ def export_reward_model(
     if current is None:
         raise Fatal(f"Campaign {campaign.name} has no reward model before its first votes.")
     version = read_version(lake, campaign.publish.dataset, current.number)
-    reward = own_reward(lake, campaign, version, dimension)
+    reward = own_reward(lake, campaign, version, dimension, with_length=with_length)
     sentence_model = campaign.expand.embedding_model
     asked = RewardFolder(
         sentence_model=sentence_model,

@@ -76,6 +76,29 @@ def test_votes_are_foreseen_by_what_other_prompts_taught_alone(tmp_path: Path) -
         assert share.low < 0.5 < share.high, "a fit that had seen them would be right more often"
 
 
+class LongWorld(VotedWorld):
+    """Votes for the longer response, of which features know nothing."""
+
+    def _votes(self, *given: Any) -> Iterator[dict[str, Any]]:
+        for vote in super()._votes(*given):
+            first, second = (len(side["message"]) for side in vote["sides"])
+            side = "first" if first > second else "second"
+            yield {**vote, "annotation": {**vote["annotation"], "preferred": side}}
+
+
+def test_length_itself_is_part_of_the_reward_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    world = LongWorld(FolderLake(tmp_path), per_night=300)
+    world.add("2026-11-01")
+    without = of(world)
+    longer = own_reward(world.lake, world.campaign, world.version, with_length=True)
+    more_c = longer.weight_c - without.weight_c
+    place = world.n_embedding + style_names().index("log_chars")
+    assert np.flatnonzero(more_c).tolist() == [place] and more_c[place] > 1.0
+    assert without.foreseen is not None and longer.foreseen is not None
+    assert not without.foreseen.is_shown and without.foreseen.length.value > 0.98
+    assert longer.foreseen.own.low > 0.9 and longer.foreseen.full == without.foreseen.full
+
+
 def test_few_exploration_votes_are_not_enough_to_measure_by(tmp_path: Path) -> None:
     reward = of(voted(tmp_path, 1, per_night=60))
     assert reward.foreseen is not None and not reward.foreseen.explored
@@ -149,7 +172,7 @@ def test_scores_are_left_out_and_other_settings_than_the_nights_are_refused(tmp_
 def test_without_votes_there_is_nothing_to_export(tmp_path: Path) -> None:
     with pytest.raises(Fatal, match="before its first votes"):
         export_reward_model(
-            FolderLake(tmp_path), campaign("embedding"), tmp_path / "out", "", Path("no"), tmp_path
+            FolderLake(tmp_path), campaign("embedding"), tmp_path / "out", Path("no"), tmp_path
         )
     assert not (tmp_path / "out").exists()
 
@@ -168,5 +191,5 @@ def test_an_export_that_fails_says_why_and_leaves_nothing(
     commit(world.lake, world.version)
     out = tmp_path / "out"
     with pytest.raises(Fatal, match=f"Nothing is exported: .*({told})"):
-        export_reward_model(world.lake, world.campaign, out, "", Path(python), tmp_path)
+        export_reward_model(world.lake, world.campaign, out, Path(python), tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["lake"]

@@ -36,9 +36,13 @@ from winnow.stages.select.fitting import final_heads, fit_rows
 from winnow.stages.select.history import Past, joined, past_of
 from winnow.stages.select.older import Older
 from winnow.stages.select.training import halves_of, numbers, stages_of, vectors_of
+from winnow.style import style_names
 
 _OWN = (EMBEDDING, STYLE)
 """Blocks of one response alone; they lead."""
+
+_LENGTH = "log_chars"
+"""The figure of style in whose unit the effect of length is fitted."""
 
 FOLDS = 5
 _RESAMPLES = 2000
@@ -97,6 +101,7 @@ class OwnReward:
         judges: Models that taught it beside people, as far as their tastes allow.
         feature_version: Of the vectors that they were read by.
         left_out: Blocks of columns that it does not read.
+        with_length: Whether what voters give to length itself is part of it.
         foreseen: What it is worth; None where no vote could be asked about.
     """
 
@@ -107,14 +112,27 @@ class OwnReward:
     judges: tuple[str, ...]
     feature_version: str
     left_out: tuple[str, ...]
+    with_length: bool
     foreseen: Foreseen | None
 
 
 @one_blas_thread()
-def own_reward(lake: Lake, campaign: Campaign, version: Version, dimension: str = "") -> OwnReward:
+def own_reward(
+    lake: Lake,
+    campaign: Campaign,
+    version: Version,
+    dimension: str = "",
+    *,
+    with_length: bool = False,
+) -> OwnReward:
     """Refit on the version's votes, in the columns that one response has.
 
-    `dimension` names the head; it may be left out where there is one.
+    Args:
+        lake: Where they lie.
+        campaign: Whose they are.
+        version: Says which batches.
+        dimension: Of which head; it may be left out where there is one.
+        with_length: Whether what voters give to length itself is part of the reward.
 
     Raises:
         Fatal: The embedding is not that of the response alone, there is no vote, or no such head.
@@ -148,6 +166,8 @@ def own_reward(lake: Lake, campaign: Campaign, version: Version, dimension: str 
         raise Fatal(f"Say of which dimension, --dimension NAME: {', '.join(sorted(fit.heads))}.")
     heard = fit.heard.get(dimension)
     weight_c = _raw_weights(fit.projection, fit.heads[dimension].mean_d)
+    if with_length:
+        weight_c[blocks[0].size + style_names().index(_LENGTH)] += fit.heads[dimension].length
     voted = [vectors_of(rows, side) for side in ("first", "second")] if rows.num_rows else []
     return OwnReward(
         weight_c,
@@ -157,7 +177,8 @@ def own_reward(lake: Lake, campaign: Campaign, version: Version, dimension: str 
         tuple(judge.name for judge in heard.judges) if heard else (),
         columns.version,
         tuple(block.name for block in columns.blocks[len(blocks) :] if block.size),
-        _foreseen(own, past, (blocks, columns.blocks), campaign, dimension),
+        with_length,
+        _foreseen(own, past, (blocks, columns.blocks), campaign, dimension, with_length),
     )
 
 
@@ -216,7 +237,12 @@ def _narrowed_votes(votes: Condensed, d: int) -> Condensed:
 
 
 def _foreseen(
-    own: Past, past: Past, blocks: tuple[Blocks, Blocks], campaign: Campaign, dimension: str
+    own: Past,
+    past: Past,
+    blocks: tuple[Blocks, Blocks],
+    campaign: Campaign,
+    dimension: str,
+    with_length: bool,
 ) -> Foreseen | None:
     """How both models foresee votes on the prompts of each fold, fitted to the other folds."""
     pasts, tables = (own, past), [joined(own.nights), joined(past.nights)]
@@ -237,6 +263,9 @@ def _foreseen(
             if dimension in heads and len(of_fold):
                 asked_rows = table.take(pa.array(of_fold))
                 ahead_2e[k, of_fold] = _ahead(fit.projection, heads[dimension], asked_rows)
+                if with_length and seen is own:
+                    given = fit.heads[dimension].length * numbers(asked_rows, "length")
+                    ahead_2e[k, of_fold] += given
     preferred_e = np.sign(numbers(rows, "preference") - 0.5)[asked]
     said_3e = np.vstack([ahead_2e, numbers(rows, "length")])[:, asked]
     # One that sees no difference is right half of the time.
