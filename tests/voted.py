@@ -16,7 +16,7 @@ import numpy as np
 
 from winnow.batch import Artifact, Batch, Manifest, open_batch, read_table
 from winnow.campaign import Campaign, parse_campaign
-from winnow.expand.features import feature_version, style_names
+from winnow.expand.features import feature_version
 from winnow.expand.vectors import Columns, columns_of
 from winnow.ids import content_id, pair_id
 from winnow.lake import Lake
@@ -25,6 +25,7 @@ from winnow.records import ANNOTATIONS, COMPARED, COMPARISONS, to_table
 from winnow.reward.blocks import width
 from winnow.reward.logistic import sigmoid
 from winnow.stages.select import history, reward_model
+from winnow.style import style_names
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 WORDS = ["rain", "sun", "wind", "tide", "moon", "follows", "because", "the", "water"]

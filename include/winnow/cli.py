@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "diff": "datasets",
     "pull": "datasets",
     "push": "datasets",
+    "export": "export",
     "lineage": "datasets",
     "rollback": "datasets",
     "gc": "datasets",

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from winnow.arrays import FloatArray, IndexArray
 from winnow.campaign import Expand, Select
 from winnow.errors import Fatal
-from winnow.expand.features import style_figures
 from winnow.expand.flags import flags_of
 from winnow.expand.growth import PoolSoFar
 from winnow.expand.shard import round_ends
@@ -36,6 +35,7 @@ from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.readers import read_rows
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.stages.select.growth import promise
+from winnow.style import style_figures
 from winnow_bench.document import write_report
 
 FIXED = 50

@@ -32,7 +32,7 @@ from scipy.special import ndtr
 
 from winnow.batch import Batch, quarantine_table, read_table, store, table_bytes
 from winnow.expand.calls import call_id
-from winnow.expand.features import EMBEDDING, STYLE, feature_version, style_names
+from winnow.expand.features import EMBEDDING, STYLE, feature_version
 from winnow.expand.manifests import (
     CallManifest,
     ShardManifest,
@@ -45,6 +45,7 @@ from winnow.expand.shard import Call, Shard, calls_of, plan_shards
 from winnow.lake import FolderLake
 from winnow.records import FEATURES, RESPONSES
 from winnow.reward.blocks import Block
+from winnow.style import style_names
 
 Row = Mapping[str, Any]
 Item = TypeVar("Item")

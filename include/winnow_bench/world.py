@@ -30,13 +30,13 @@ from scipy.stats import rankdata
 
 from winnow.arrays import BoolArray, FloatArray, IndexArray
 from winnow.errors import Corrupt
-from winnow.expand.features import style_figures
 from winnow.expand.pool_features import POOL_FIGURES, pool_figures
 from winnow.expand.text_features import text_features
 from winnow.ids import content_id
 from winnow.reward import Block, Blocks, centre, fit_projection
 from winnow.select.screen import answers_nothing
 from winnow.stages.expand.pool_files import read_pools
+from winnow.style import style_figures
 
 POOL_FILE = "alpaca_pool.parquet"
 EMBEDDING_FILE = "alpaca_pool_minilm_f16.npy"

@@ -16,12 +16,13 @@ from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.chat import answered_ids, open_tokenizer
 from winnow.expand.embedders import open_embedder
-from winnow.expand.features import feature_vectors, n_embedding, style_names
+from winnow.expand.features import feature_vectors, n_embedding
 from winnow.expand.manifests import ShardManifest, shard_path
 from winnow.expand.models import EMBEDDING_MODEL, INSTRUCT_MODEL, prepare_model
 from winnow.expand.reward_models import RewardReader
 from winnow.lake import FolderLake
 from winnow.stages.generate import SCORE_KEY, environment
+from winnow.style import style_names
 
 from ..unit.expand.score_server import serving
 from .generation import chat, events_of, settings_of, spec_of, start

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from winnow.campaign import Expand
 from winnow.errors import Fatal
 from winnow.expand.chat import chat_ids, open_tokenizer
-from winnow.expand.features import BROUGHT_SCORE, EMBEDDED_TOKENS, EMBEDDING, Embed, Row
+from winnow.expand.features import BROUGHT_SCORE, EMBEDDING, Embed, Row
 from winnow.expand.models import prepare_model, settle_arithmetic
-from winnow.expand.networks import Window, in_windows, mean_states
+from winnow.expand.networks import Window, in_windows, read_sentences, whole_states
 from winnow.expand.reward_models import open_reward_model
 from winnow.expand.score_servers import reads_chats
 
@@ -95,21 +95,12 @@ class SentenceEmbedder:
     def __init__(self, model: str) -> None:
         from transformers import AutoTokenizer
 
-        self._network = _load(model, "float32")
-        self._tokenizer = AutoTokenizer.from_pretrained(model)
+        self.network = _load(model, "float32")
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
 
     def __call__(self, prompts: Sequence[Row], texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, h) of `texts`, unit rows; the prompts are not read."""
-        if not texts:
-            return np.zeros((0, self._network.config.hidden_size), np.float32)
-        read = self._tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=EMBEDDED_TOKENS,
-            return_overflowing_tokens=True,
-        )
-        windows = [(ids, 0) for ids in read["input_ids"]]
-        return _whole_states(self._network, windows, read["overflow_to_sample_mapping"])
+        return read_sentences(self.network, self.tokenizer, texts)
 
 
 class PolicyEmbedder:
@@ -135,7 +126,7 @@ class PolicyEmbedder:
             own = self._windows(prompt, text)
             windows += own
             text_of += [number] * len(own)
-        return _whole_states(self._network, windows, text_of)
+        return whole_states(self._network, windows, text_of)
 
     def _windows(self, prompt: Row, text: str) -> list[Window]:
         question = chat_ids(self._tokenizer, prompt["messages"], prompt.get("tools"))
@@ -157,29 +148,3 @@ def _load(model: str, dtype: str, adapter: str | None = None) -> Any:
     except (OSError, ValueError, ImportError) as error:
         raise Fatal(f"Embedding model {model} cannot be loaded: {error}") from error
     return network.to(device).eval()
-
-
-def _whole_states(
-    network: Any, windows: Sequence[Window], text_of: Sequence[int]
-) -> NDArray[np.float32]:
-    """Unit rows (n, h) of n texts: of each the mean over its windows, weighted by their tokens.
-
-    Args:
-        network: What reads a window.
-        windows: Those of all texts, text by text.
-        text_of: Number of each window's text, rising from 0.
-
-    First windows run by themselves, so that texts of one are read as if there were no longer ones.
-    """
-    is_first = np.diff(np.array(text_of), prepend=-1) > 0
-    states_nh = mean_states(network, [windows[k] for k in np.flatnonzero(is_first).tolist()])
-    later = np.flatnonzero(~is_first)
-    if len(later):
-        tokens_w = np.array([len(ids) - first for ids, first in windows], np.float32)
-        owner = np.array(text_of)[later]
-        sums_nh = states_nh * tokens_w[is_first, None]
-        states_wh = mean_states(network, [windows[k] for k in later.tolist()])
-        np.add.at(sums_nh, owner, states_wh * tokens_w[later, None])
-        long = np.unique(owner)
-        states_nh[long] = sums_nh[long] / np.linalg.norm(sums_nh[long], axis=1, keepdims=True)
-    return states_nh

@@ -11,10 +11,8 @@ what reward models say.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +21,10 @@ from numpy.typing import NDArray
 
 from winnow.campaign import Expand
 from winnow.errors import Fatal
+from winnow.expand.networks import EMBEDDED_TOKENS
 from winnow.records import FEATURES
-from winnow.refusal import refuses
 from winnow.reward.blocks import Block, Blocks, width
+from winnow.style import style_figures, style_names
 
 Row = Mapping[str, Any]
 """A row of the `prompts` table."""
@@ -41,19 +40,10 @@ EMBEDDING, STYLE = "embedding", "style"
 BROUGHT_SCORE = "score:brought"
 """The block of scores that came with the responses."""
 
-EMBEDDED_TOKENS = 256
-"""What the sentence model was trained to read at once: a longer response is read in windows."""
-
 _SURE_TOKENS = 208
 
 _LARGEST = float(np.finfo(np.float16).max)
 _PIECE = re.compile(r"[a-zA-Z]+|[^\Wa-zA-Z]|[^\w\s]")
-
-_WORD = re.compile(r"\w+")
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
-_BULLET = re.compile(r"\s*([-*+•·]|\d{1,3}[.)])\s+\S")
-_ENDINGS = tuple(".!?…。！？؟।")
-_CLOSERS = "\"'”’»)]}*_` \n"
 
 
 def feature_version(settings: Expand) -> str:
@@ -99,11 +89,6 @@ def fits_one_window(response: str) -> bool:
     """
     pieces = _PIECE.findall(response)
     return sum(1 + max(len(piece) - 5, 0) // 3 for piece in pieces) <= _SURE_TOKENS
-
-
-def style_names() -> list[str]:
-    """Names of the figures of style, the columns behind the embeddings."""
-    return list(_style("", ""))
 
 
 def stored_blocks(recorded: Sequence[tuple[str, int]], n_columns: int) -> Blocks:
@@ -172,44 +157,3 @@ def feature_vectors(prompts: Sequence[Row], responses: Sequence[str], embed: Emb
     vectors_nc = np.hstack(list(parts.values()))
     vectors_nc[list(faults)] = 0.0
     return Features(vectors_nc.astype(np.float16), blocks, faults)
-
-
-def style_figures(prompt: str, response: str) -> NDArray[np.float32]:
-    """Figures of style of one response: (m,) float32, in the order of `style_names`."""
-    return np.array(list(_style(prompt, response).values()), np.float32)
-
-
-def _style(prompt: str, response: str) -> dict[str, float]:
-    words, lines = _words(response), [line for line in response.splitlines() if line.strip()]
-    distinct, trigrams = set(words), list(zip(words, words[1:], words[2:], strict=False))
-    ending, beyond_ascii = response.rstrip(_CLOSERS), _BEYOND_ASCII.findall(response)
-    n_digits = sum(map(response.count, "0123456789")) + sum(c.isdigit() for c in beyond_ascii)
-    return {
-        "log_words": math.log1p(len(words)),
-        "log_chars": math.log1p(len(response)),
-        "log_lines": math.log1p(len(lines)),
-        "bullet_share": share(sum(1 for line in lines if _BULLET.match(line)), len(lines)),
-        # Fenced ones, an open one included.
-        "log_code_blocks": math.log1p((response.count("```") + 1) // 2),
-        "digit_share": share(n_digits, len(response)),
-        "non_ascii_share": share(len(beyond_ascii), len(response)),
-        "distinct_word_share": share(len(distinct), len(words)),
-        # Looping text comes near 1.
-        "repeated_trigram_share": share(len(trigrams) - len(set(trigrams)), len(trigrams)),
-        # As a text cut off at the limit of tokens seldom does.
-        "ends_complete": float(response.rstrip().endswith("```") or ending.endswith(_ENDINGS)),
-        "refuses": float(refuses(response)),
-        "prompt_echo": share(len(distinct & set(_words(prompt))), len(distinct)),
-        "asks_back": float(ending.endswith(("?", "？", "؟"))),
-    }
-
-
-# All responses of a pool are held against the words of one prompt.
-@lru_cache(maxsize=4)
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
-
-
-def share(part: float, whole: float) -> float:
-    """A part of a whole; 0 of nothing."""
-    return part / whole if whole else 0.0

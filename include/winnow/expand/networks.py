@@ -3,6 +3,8 @@
 The rounding of a row depends on its batch (differences around 2e-7), so equal calls give equal
 bytes, while a text alone and the same text among others may differ in the last bit.
 
+An exported reward model carries this file as it is (`winnow.expand.reward_folder`).
+
 Shapes: n rows, t tokens, h hidden states.
 """
 
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 
 Window = tuple[list[int], int]
 """Token ids that are read at once, and from which of them on states count."""
+
+EMBEDDED_TOKENS = 256
+"""What the sentence model was trained to read at once: a longer response is read in windows."""
 
 _BATCH, _BATCH_TOKENS = 32, 1 << 16
 """Rows and tokens of a batch, at most; of one longer row it is that row."""
@@ -49,6 +54,46 @@ def mean_states(network: Any, rows: Sequence[Window], *, unit: bool = True) -> N
         n = max(min(_BATCH, _BATCH_TOKENS // max(longest, 1)), 1)
         batch, order = order[:n], order[n:]
         states_nh[batch] = _batch_states(network, [rows[k] for k in batch], unit)
+    return states_nh
+
+
+def read_sentences(network: Any, tokenizer: Any, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Embeddings (n, h) of `texts` by a sentence model: unit rows, means over all tokens."""
+    if not texts:
+        return np.zeros((0, network.config.hidden_size), np.float32)
+    read = tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=EMBEDDED_TOKENS,
+        return_overflowing_tokens=True,
+    )
+    windows = [(ids, 0) for ids in read["input_ids"]]
+    return whole_states(network, windows, read["overflow_to_sample_mapping"])
+
+
+def whole_states(
+    network: Any, windows: Sequence[Window], text_of: Sequence[int]
+) -> NDArray[np.float32]:
+    """Unit rows (n, h) of n texts: of each the mean over its windows, weighted by their tokens.
+
+    Args:
+        network: What reads a window.
+        windows: Those of all texts, text by text.
+        text_of: Number of each window's text, rising from 0.
+
+    First windows run by themselves, so that texts of one are read as if there were no longer ones.
+    """
+    is_first = np.diff(np.array(text_of), prepend=-1) > 0
+    states_nh = mean_states(network, [windows[k] for k in np.flatnonzero(is_first).tolist()])
+    later = np.flatnonzero(~is_first)
+    if len(later):
+        tokens_w = np.array([len(ids) - first for ids, first in windows], np.float32)
+        owner = np.array(text_of)[later]
+        sums_nh = states_nh * tokens_w[is_first, None]
+        states_wh = mean_states(network, [windows[k] for k in later.tolist()])
+        np.add.at(sums_nh, owner, states_wh * tokens_w[later, None])
+        long = np.unique(owner)
+        states_nh[long] = sums_nh[long] / np.linalg.norm(sums_nh[long], axis=1, keepdims=True)
     return states_nh
 
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from winnow.arrays import FloatArray, unit_rows
-from winnow.expand.features import share
 from winnow.ids import content_id
 from winnow.reward.blocks import Block, Blocks
+from winnow.style import share
 from winnow.words import vocabularies
 
 POOL_FIGURES = ("recall", "coverage", "likeness")

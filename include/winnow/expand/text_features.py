@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_limits
 
 from winnow.arrays import FloatArray, IndexArray, unit_rows
 from winnow.errors import Fatal
-from winnow.expand.features import style_figures
 from winnow.ids import content_id
+from winnow.style import style_figures
 from winnow.text import WORD
 
 N_BUCKETS = 1 << 16

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from winnow.batch import Manifest
 from winnow.campaign import Expand
 from winnow.errors import Corrupt
-from winnow.expand.features import are_related, n_embedding, stored_blocks, style_names
+from winnow.expand.features import are_related, n_embedding, stored_blocks
 from winnow.expand.pool_features import (
     in_pool,
     in_pool_blocks,
@@ -24,6 +24,7 @@ from winnow.expand.pool_features import (
 from winnow.expand.samplers import models_of
 from winnow.reward import Blocks
 from winnow.reward.blocks import width
+from winnow.style import style_names
 
 Row = Mapping[str, Any]
 HalfArray = NDArray[np.float16]

@@ -74,6 +74,33 @@ def dataset_card(version: Version, campaign: Campaign, vendor_note: str) -> str:
     )
 
 
+def reward_card(version: Version, campaign: Campaign, reward: Any, gate: str) -> str:
+    """Card of an exported reward model.
+
+    Args:
+        version: Whose votes taught it.
+        campaign: Whose they are.
+        reward: `winnow.stages.select.own_reward.OwnReward`.
+        gate: What exploration votes say of the model that chooses pairs; empty: nothing yet.
+    """
+    head = {
+        "license": campaign.publish.license,
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["reward-model", "trl", "winnow"],
+    }
+    return render(
+        "reward_card.md.jinja",
+        TEMPLATES,
+        _shown,
+        head=Markup(yaml.dump(head, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)),
+        version=version,
+        campaign=campaign,
+        reward=reward,
+        gate=gate,
+    )
+
+
 def inert(text: str) -> str:
     r"""A text of somebody else's for a Markdown page: on one line, and nothing in it acts.
 

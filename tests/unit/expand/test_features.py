@@ -19,9 +19,8 @@ from winnow.expand.features import (
     fits_one_window,
     n_embedding,
     stored_blocks,
-    style_figures,
-    style_names,
 )
+from winnow.style import style_figures, style_names
 
 from .conftest import TINY_COLUMNS, prompt_row, tiny_embed
 

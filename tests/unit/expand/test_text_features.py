@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow.errors import Fatal
-from winnow.expand.features import style_figures
 from winnow.expand.text_features import embedded_words, text_features
+from winnow.style import style_figures
 
 N_STYLE = len(style_figures("", ""))
 TOPICS = {

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from winnow.campaign import Expand, Select
-from winnow.expand.features import style_names
 from winnow.expand.growth import PoolSoFar
 from winnow.expand.pool_features import in_pool_blocks
 from winnow.reward import OVERALL, Block, Posterior, RewardModel, fit_projection
 from winnow.stages.select.growth import growth_rule, promise
+from winnow.style import style_names
 
 H = 12
 SELECT = Select(pairs_per_prompt=3)

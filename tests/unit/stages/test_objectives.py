@@ -69,7 +69,10 @@ def test_two_dimensions_at_odds_are_both_learnt_and_one_head_of_all_learns_neith
     assert fitted.past is not None
     rows, columns = history.joined(fitted.past.nights), world.columns(world.batches[-1])
     pooled = fit_rows(
-        rows, None, columns, world.campaign.select.model_copy(update={"head_per_dimension": False})
+        rows,
+        None,
+        columns.blocks,
+        world.campaign.select.model_copy(update={"head_per_dimension": False}),
     )
     one = RewardModel(pooled.projection, dict(pooled.heads), columns.version)
     assert max(likeness(one, "overall", weights[name]) for name in PLANTED) < 0.65

@@ -13,7 +13,7 @@ import pytest
 from winnow.batch import read_table
 from winnow.campaign import Expand
 from winnow.expand import manifests
-from winnow.expand.features import feature_version, style_names
+from winnow.expand.features import feature_version
 from winnow.expand.pool_features import in_pool_version
 from winnow.label.vendor import Message
 from winnow.publish.versions import newest
@@ -21,6 +21,7 @@ from winnow.reward import Posterior
 from winnow.reward.blocks import SCORE_SLOPE, has_score, spans
 from winnow.stages.select import reward_model
 from winnow.stages.select.candidates import NightCandidates
+from winnow.style import style_names
 from winnow_simulator.taste import taste
 
 from ..expand.conftest import TINY_COLUMNS, tiny_embed

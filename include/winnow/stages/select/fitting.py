@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from winnow.arrays import FloatArray, IndexArray
 from winnow.campaign import Select
-from winnow.expand.vectors import Columns
 from winnow.reward import (
     OVERALL,
     Block,
+    Blocks,
     Condensed,
     Head,
     Posterior,
@@ -107,17 +107,17 @@ class Fit:
 def fit_rows(
     rows: pa.Table,
     older: Older | None,
-    columns: Columns,
+    blocks: Blocks,
     settings: Select,
     verdicts: pa.Table | None = None,
 ) -> Fit:
-    """Fit every head that the rows, or the older votes, speak of.
+    """Fit every head that the rows, or the older votes, speak of; their columns are `blocks`.
 
     What judges say beside them (`verdicts`, rows of `records.VERDICTS`) teaches the head as far as
     their tastes allow, which are measured against a fit of the votes alone.
     """
     if older is None:
-        projection = _projection(rows, columns, settings)
+        projection = _projection(rows, blocks, settings)
     else:
         projection = _awake(older.projection, rows)
     votes, held = _votes(rows, projection, settings), older.heads if older else {}
@@ -138,15 +138,15 @@ def fit_rows(
             length_e,
             votes.annotators_of(own),
         )
-        blocks, beside = projection.blocks, held.get(name)
-        heads[name], epsilon[name] = fit_with_annotators(*given, blocks=blocks, older=beside)
-        told = listen(said[name], heads[name], blocks) if name in said else None
+        seen, beside = projection.blocks, held.get(name)
+        heads[name], epsilon[name] = fit_with_annotators(*given, blocks=seen, older=beside)
+        told = listen(said[name], heads[name], seen) if name in said else None
         if told is None:
             continue
         heard[name], alone[name] = told, heads[name]
         if told.judges:
             beside = told.condensed() if beside is None else beside.plus(told.condensed())
-            heads[name], epsilon[name] = fit_with_annotators(*given, blocks=blocks, older=beside)
+            heads[name], epsilon[name] = fit_with_annotators(*given, blocks=seen, older=beside)
     return Fit(projection, votes, heads, epsilon, heard, alone)
 
 
@@ -237,10 +237,10 @@ def _numbered(column: pa.ChunkedArray) -> IndexArray:
     return np.unique(np.array(column.to_pylist(), object).astype(str), return_inverse=True)[1]
 
 
-def _projection(rows: pa.Table, columns: Columns, settings: Select) -> Projection:
-    nothing = np.zeros((1, width(columns.blocks)))
+def _projection(rows: pa.Table, blocks: Blocks, settings: Select) -> Projection:
+    nothing = np.zeros((1, width(blocks)))
     centred = _centred(rows) if rows.num_rows else nothing
-    return fit_projection(centred, columns.blocks, settings.max_components)
+    return fit_projection(centred, blocks, settings.max_components)
 
 
 def _awake(projection: Projection, rows: pa.Table) -> Projection:

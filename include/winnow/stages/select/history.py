@@ -321,7 +321,7 @@ def _advanced(
         return more
     older = _older(shelf, more)
     read = _nights(shelf, _newest(more.window, most))
-    fit = fit_rows(joined(read), older, columns, campaign.select)
+    fit = fit_rows(joined(read), older, columns.blocks, campaign.select)
     heads, left = dict(older.heads if older else {}), list[Explored]()
     staying = {piece.key for piece in kept}
     for own in _by_night(leaving):

@@ -163,7 +163,7 @@ def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = ""
     """The model of a history, with the drift by the votes of its `newest` batch."""
     before = past.older.trust if past.older else None
     trust = measure([night.explored for night in past.nights], before)
-    fit = fit_rows(joined(past.nights), past.older, columns, campaign.select, past.verdicts)
+    fit = fit_rows(joined(past.nights), past.older, columns.blocks, campaign.select, past.verdicts)
     heads = {
         name: head.at_temperature(trust.temperature)
         for name, head in final_heads(fit, past.older, campaign.select).items()
