@@ -31,6 +31,7 @@ from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json, digest, file_digest, sealed
 from winnow.keys import EXAMPLES, KeyKind, day_of, is_of_kind
 from winnow.lake import Lake
+from winnow.lake_format import claim_format
 from winnow.records import QUARANTINE, VECTOR, Quarantined, to_table
 from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
 
@@ -462,12 +463,14 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     hub to which its version goes.
 
     Raises:
-        Fatal: The key cannot name a batch; or it is a new one, and the key is none that the
-            campaign's schedule gives, or the dataset that it would be published in is another's.
+        Fatal: The lake's format is newer than this release; or the key cannot name a batch, or it
+            is a new one, and the key is none that the campaign's schedule gives, or the dataset
+            that it would be published in is another's.
         Corrupt: The settings are lost: stages of the batch are there.
     """
     if not is_key(key):
         raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
+    claim_format(lake, winnow.__version__)
     batch = read_batch(lake, campaign.name, key, clock)
     if batch is None:
         _check_names_new(campaign, key)

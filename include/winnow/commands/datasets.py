@@ -43,6 +43,11 @@ NamedVersion = Annotated[
 ]
 
 
+DatasetOf = Annotated[
+    str, typer.Option(metavar="NAME|FILE", help="whose dataset it is, if a version names none")
+]
+
+
 def versions(
     lake: options.LakeOption,
     campaign: options.CampaignOption = options.UNNAMED,
@@ -61,7 +66,7 @@ def diff(
     before: NamedVersion,
     after: NamedVersion,
     lake: options.LakeOption,
-    campaign: options.CampaignOption = options.UNNAMED,
+    campaign: DatasetOf = "",
     rows: Annotated[int, options.whole_number(0, help="most ids listed of each change")] = 10,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -84,9 +89,7 @@ def pull(
     lake: Annotated[
         str | None, typer.Option(envvar="WINNOW_LAKE", help="folder or s3://…; none for a hub")
     ] = None,
-    campaign: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="whose dataset it is, if it names none")
-    ] = "",
+    campaign: DatasetOf = "",
     digest: Annotated[str, typer.Option(help="what its digest must begin with")] = "",
     connection: Annotated[
         str, typer.Option(help="of the hub; if there is none, what `hf auth login` stored")
@@ -101,7 +104,7 @@ def pull(
         raise Fatal("Say in which lake it is: --lake, or WINNOW_LAKE; or name one on a hub.")
     else:
         source = opened = open_lake(lake)
-        wanted = find_version(opened, the_campaign(campaign), version)
+        wanted = find_version(opened, campaign, version)
     if not wanted.digest.startswith(digest.lower()):
         raise Fatal(f"{wanted.dataset} {wanted.name} in {source.uri} has digest {wanted.digest}.")
     with progress_bar("Files", len(wanted.files)) as advance:
@@ -179,8 +182,10 @@ def rollback(
         say(f"The hub has it once you push it: winnow push {made.name}")
 
 
-def find_version(lake: Lake, campaign: Campaign, name: str) -> Version:
+def find_version(lake: Lake, campaign: Campaign | str, name: str) -> Version:
     """The version that a person names: `v12`, `nightly@v12`, `latest` or `nightly@latest`.
+
+    Of a campaign that is said by its name or file nothing is read where `name` has a dataset.
 
     Raises:
         Fatal: There is no such version, or the name is none; then it is not repeated.
@@ -191,7 +196,10 @@ def find_version(lake: Lake, campaign: Campaign, name: str) -> Version:
             "What is named is no version: write v12, NAME@v12 or NAME@latest, NAME being that of "
             "a dataset; `winnow versions` lists them."
         )
-    dataset, wanted = named[1] or campaign.publish.dataset, named[2]
+    dataset, wanted = named[1], named[2]
+    if not dataset:
+        whose = the_campaign(campaign) if isinstance(campaign, str) else campaign
+        dataset = whose.publish.dataset
     last = newest(lake, dataset)
     if last is None:
         raise Fatal(f"Dataset {dataset} in {lake.uri} has no version yet; run a batch first.")

@@ -45,12 +45,14 @@ def aws_client(service: str, **options: Any) -> Any:
 
     Raises:
         Fatal: The service's address is none, or holds a password: every error would repeat it; or
-            a profile or region is missing.
+            a profile or region is missing, or boto3 is.
     """
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError as error:
+        raise Fatal("A bucket needs boto3: pip install 'winnow[s3]'.") from error
     bounds = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=SILENCE_SECONDS,
