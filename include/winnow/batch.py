@@ -31,7 +31,7 @@ from winnow.errors import Corrupt, Fatal
 from winnow.ids import canonical_json, digest, file_digest, sealed
 from winnow.keys import EXAMPLES, KeyKind, day_of, is_of_kind
 from winnow.lake import Lake
-from winnow.lake_format import claim_format
+from winnow.lake_format import claim_format, format_of
 from winnow.records import QUARANTINE, VECTOR, Quarantined, to_table
 from winnow.stored import RESTORE, parsed, read_sealed, refuse_lost, sealed_json, stored_time
 
@@ -470,10 +470,11 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     """
     if not is_key(key):
         raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
-    claim_format(lake, winnow.__version__)
+    format_of(lake)
     batch = read_batch(lake, campaign.name, key, clock)
     if batch is None:
         _check_names_new(campaign, key)
+        claim_format(lake, winnow.__version__)
         # Before anything is frozen, so that another name of the dataset helps.
         claim_dataset(lake, campaign.publish.dataset, campaign.name)
         path = _settings_path(campaign.name, key)

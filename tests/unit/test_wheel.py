@@ -55,15 +55,18 @@ def needed(name: str, found: set[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as pip would lay it out."""
+    """The wheel that is built of the sdist, as pip would lay it out."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     kept = shutil.ignore_patterns("__pycache__", "*.egg-info", "campaigns")
     shutil.copytree(ROOT / "include", source / "include", ignore=kept)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
+    pack = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", pack], cwd=source, check=True, capture_output=True)
+    (sdist,) = folder.glob("*.tar.gz")
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "-w", str(folder), str(source)], check=True, capture_output=True)
+    subprocess.run([*build, "-w", str(folder), str(sdist)], check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     assert wheel.name.startswith(f"winnow-{winnow.__version__}-")
     with zipfile.ZipFile(wheel) as packed:

@@ -1,5 +1,6 @@
 """`winnow migrate`: after an upgrade, a campaign that was renamed, one that was removed.
 
+    winnow migrate --check    says what an upgrade to this release will change, and changes nothing
     winnow migrate            takes the DAGs of a version with one campaign a deployment out of
                               Airflow's database, where they are stale and their runs frozen
     winnow migrate OLD        gives a campaign without a file one again, so that its open batches
@@ -23,7 +24,8 @@ from winnow.commands import options
 from winnow.commands.airflow_rest import AirflowRest, ListedDag, connect_airflow
 from winnow.commands.chosen import place_here
 from winnow.commands.say import say, say_text
-from winnow.errors import Fatal
+from winnow.commands.upgrade import told
+from winnow.errors import Fatal, WinnowError
 from winnow.ingest.continued import successor
 from winnow.lake import Lake
 from winnow.operate.campaigns import campaigns_of, of_file, open_work
@@ -47,7 +49,15 @@ def migrate(
 
     Without a campaign: the DAGs of a version before 0.4, after an upgrade.
     """
-    if name is None:
+    if name is None and check:
+        say(*told(lake))
+        try:
+            airflow = connect_airflow()
+        except WinnowError as error:
+            say(f"Airflow was not asked for DAGs of a version before 0.4: {error}")
+            return
+        _from_one(lake, airflow, check)
+    elif name is None:
         _from_one(lake, connect_airflow(), check)
     else:
         _drain(lake, place_here(), name, check, print_it)

@@ -14,6 +14,7 @@ from winnow.cli import main
 from winnow.commands import migrate
 from winnow.commands.airflow_rest import connect_airflow
 from winnow.lake import FolderLake
+from winnow.lake_format import FORMAT, PATH
 
 from .conftest import DAY, begun
 
@@ -104,6 +105,31 @@ def test_a_check_only_says(airflow: FakeAirflow, moved: Callable[..., tuple[int,
     code, told = moved("--check")
     assert code == 0 and "label_pairs: stale, 2 frozen runs" in told
     assert "Nothing was changed" in told and not airflow.failed and not airflow.deleted
+
+
+def test_a_check_says_what_an_upgrade_changes(
+    airflow: FakeAirflow, moved: Callable[..., tuple[int, str]], lake: FolderLake
+) -> None:
+    begun(lake, "chat", 3)
+    lake.remove(PATH)
+    before = sorted(lake.tags(""))
+    code, told = moved("--check")
+    assert code == 0
+    assert f"format {FORMAT} of winnow" in told and "nothing is rewritten" in told
+    assert "chat: it has no reward model yet." in told
+    assert sorted(lake.tags("")) == before
+
+
+def test_a_check_needs_no_airflow(
+    moved: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, lake: FolderLake
+) -> None:
+    begun(lake, "chat", 3)
+    monkeypatch.setattr(migrate, "connect_airflow", connect_airflow)
+    monkeypatch.delenv("WINNOW_AIRFLOW_URL")
+    code, told = moved("--check")
+    assert code == 0
+    assert f"format {FORMAT} of winnow" in told and "as it is now" in told
+    assert "Airflow was not asked" in told and "WINNOW_AIRFLOW_URL" in told
 
 
 def test_where_the_version_before_still_runs_nothing_is_touched(
