@@ -1,0 +1,36 @@
+"""One expectation, the gate's own or a team's, as it is made for Great Expectations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from winnow.validate.verdict import Severity
+
+_GX_SEVERITY = {"warn": "warning", "block": "critical"}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An expectation by its class in Great Expectations and what that is given.
+
+    It has a name and its limit in words, and the figure that it is about, if any. One of a team's
+    own `suite` names the columns that it looks at, and says whether it takes the `whole` table.
+    """
+
+    name: str
+    severity: Severity
+    limit: str
+    kind: str
+    given: Mapping[str, Any]
+    figure: float | None = None
+    suite: str = ""
+    columns: Sequence[str] = ()
+    whole: bool = False
+
+    def made(self) -> Any:
+        """The expectation itself."""
+        import great_expectations.expectations as gxe
+
+        return getattr(gxe, self.kind)(**self.given, severity=_GX_SEVERITY[self.severity])
