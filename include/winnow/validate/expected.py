@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,15 @@ from typing import Any
 from winnow.validate.verdict import Severity
 
 _GX_SEVERITY = {"warn": "warning", "block": "critical"}
+
+
+def library() -> Any:
+    """Great Expectations, which takes seconds to import: only where it is used."""
+    # Read when it is imported: what passes through a pipeline is nobody else's business.
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations
+
+    return great_expectations
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,5 @@ class Expected:
 
     def made(self) -> Any:
         """The expectation itself."""
-        import great_expectations.expectations as gxe
-
-        return getattr(gxe, self.kind)(**self.given, severity=_GX_SEVERITY[self.severity])
+        made = getattr(library().expectations, self.kind)
+        return made(**self.given, severity=_GX_SEVERITY[self.severity])

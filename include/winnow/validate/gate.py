@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from threading import Lock
@@ -29,7 +28,7 @@ from winnow.sql import Source, count, database
 from winnow.text import cut, plain_line
 from winnow.validate.annotators import CHECKS
 from winnow.validate.data_docs import Page, data_docs
-from winnow.validate.expected import Expected
+from winnow.validate.expected import Expected, library
 from winnow.validate.measure import Measured
 from winnow.validate.rows import KEYS, MOST_ROWS
 from winnow.validate.suites import (
@@ -157,11 +156,7 @@ def _annotator_rows(measured: Measured) -> list[dict[str, Any]]:
 @cache
 def _context() -> Any:
     """One for the process: making it takes longer than a batch's checks."""
-    # Read when the package is imported: what passes through a pipeline is nobody else's business.
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx
-
-    context = gx.get_context(mode="ephemeral")
+    context = library().get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     return context
 
@@ -233,14 +228,12 @@ def _results(
     key: Sequence[str],
 ) -> list[list[Any]]:
     """What each expectation found on each frame; None where it found nothing."""
-    import great_expectations as gx
-
     source = context.data_sources.add_or_update_pandas(name)
     definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
     expectations = [each.made() for each in expected]
     for number, expectation in enumerate(expectations):
         expectation.meta = {"number": number}
-    suite = gx.ExpectationSuite(name=name, expectations=expectations)
+    suite = library().ExpectationSuite(name=name, expectations=expectations)
     results_of: list[list[Any]] = [[] for _ in expected]
     for frame in frames:
         batch = definition.get_batch(batch_parameters={"dataframe": frame})

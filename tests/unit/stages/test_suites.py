@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from winnow.publish.versions import read_version
 from winnow.stages import publish
 from winnow.stages.publish.suites import keep_suites, suites_of
 from winnow.validate import gate
-from winnow.validate.verdict import Verdict
+from winnow.validate.verdict import Check, Verdict
 
 from .conftest import Night
 
@@ -143,6 +144,28 @@ def test_of_two_who_check_by_different_texts_the_first_one_counts(checked: Check
     with pytest.raises(Retryable, match="another text of"):
         keep_suites(batch, mine, Verdict("pass", []))
     assert checked.check()[1].verdict == "pass"
+
+
+def test_a_suite_that_erred_is_read_anew(checked: Checked) -> None:
+    batch = checked.night.batch()
+    erred = Check(CHECK, "warn", "error", None, "", "speed")
+    keep_suites(batch, suites_of(batch), Verdict("block", [erred]))
+    checked.say(1e6)
+    assert checked.check()[1].verdict == "pass"
+
+
+def test_what_no_row_breaks_is_told_in_the_report_and_is_no_quarantine(checked: Checked) -> None:
+    text = suite_text(0.0, "info").replace("values", "mean")
+    checked.file.write_text(text)
+    path, verdict = checked.check()
+    batch = checked.night.batch()
+    publish.version(batch, path)
+    report = read_version(batch.lake, "small", 1).files["quality/report.html"]
+    page = batch.lake.read(report.path).decode()
+    [check] = verdict.failed()
+    assert check.name == "speed: active_seconds mean to be between"
+    # In what the gate warns of, and in the table of its checks.
+    assert len(re.findall("speed: active.seconds mean to be between", page)) == 2
 
 
 def test_data_docs_lie_with_the_batch_before_and_after_it_is_published(checked: Checked) -> None:

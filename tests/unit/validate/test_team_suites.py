@@ -446,12 +446,14 @@ def test_a_condition_that_looks_like_code_is_a_text() -> None:
 def test_what_errs_on_the_batch_blocks_and_says_why() -> None:
     given = {"column": "choice", "max_value": 3}
     odd = replace(suite(SHORT).expected[0], given=given, columns=("choice",))
-    found = judged(replace(suite(SHORT), expected=[odd]))
+    broken = replace(suite(SHORT), expected=[odd])
+    found = judged(broken)
     (check,) = of_team(found.verdict).values()
     assert (check.outcome, found.verdict.verdict) == ("error", "block")
     [row] = [row for row in found.verdict.bad_rows if row.check == check.name]
     assert "must either be None or of the same type" in row.detail
     assert found.docs is not None and "site-packages" not in found.docs
+    assert judged(broken).docs == found.docs
 
 
 @pytest.mark.parametrize(
