@@ -11,7 +11,7 @@ Always holds: equal findings give equal bytes; there is no clock in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import count, islice
 from pathlib import Path
@@ -39,36 +39,46 @@ _WORDS = ("operator", "type")
 
 
 class Page(NamedTuple):
-    """A suite's name, and of each expectation what it found on each frame, one at least."""
+    """A suite's name, and of each expectation what it found on each frame, if anything."""
 
     name: str
     results: Sequence[Sequence[Any]]
 
 
 class _Suite(NamedTuple):
+    """`fault` says why there are no sections."""
+
     name: str
     n: int
     n_failed: int
     sections: Sequence[Markup]
+    fault: str = ""
 
 
 def data_docs(pages: Sequence[Page]) -> str:
     """The page on all suites of a batch."""
-    shown = [page for page in pages if page.results]
-    suites = [_rendered(page, k) for k, page in enumerate(shown)]
+    suites = [_suite(page.name, k, page.results) for k, page in enumerate(pages) if page.results]
     return render("data_docs.html", TEMPLATES, suites=suites)
 
 
-def _rendered(page: Page, place: int) -> _Suite:
+def _suite(name: str, place: int, found: Sequence[Sequence[Any]]) -> _Suite:
+    n_failed = sum(not all(each is not None and each.success for each in of) for of in found)
+    try:
+        sections = [*_sections(name, place, [_result(of) for of in found])]
+    except Exception as error:  # Whatever the renderer makes of odd values, the gate goes on.
+        return _Suite(name, len(found), n_failed, [], type(error).__name__)
+    return _Suite(name, len(found), n_failed, sections)
+
+
+def _sections(name: str, place: int, results: Sequence[Any]) -> Iterator[Markup]:
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
-    results = [_result(found) for found in page.results]
     found = ExpectationSuiteValidationResult(
         success=all(each.success for each in results),
         results=results,
-        suite_name=_hidden(page.name),
+        suite_name=_hidden(name),
         statistics={},
         meta={},
     )
@@ -77,14 +87,10 @@ def _rendered(page: Page, place: int) -> _Suite:
     view.env.filters["generate_html_element_uuid"] = lambda prefix="": f"{prefix}{next(numbers)}"
     template = view.env.from_string('{% include "section.j2" %}')
     document = ValidationResultsPageRenderer().render(found).to_json_dict()
-    sections = [
-        template.render(section=section, section_loop={"index": f"{place}-{k}"})
-        # The first one counts the suite's expectations, which ours does.
-        for k, section in enumerate(document["sections"][1:])
-    ]
-    n_failed = sum(not each.success for each in results)
-    made = [Markup(_BLANK.sub("\n", section.translate(_SHOW))) for section in sections]
-    return _Suite(page.name, len(results), n_failed, made)
+    # The first one counts the suite's expectations, which ours does.
+    for k, section in enumerate(document["sections"][1:]):
+        made = template.render(section=section, section_loop={"index": f"{place}-{k}"})
+        yield Markup(_BLANK.sub("\n", made.translate(_SHOW)))
 
 
 def _result(found: Sequence[Any]) -> Any:

@@ -47,6 +47,8 @@ FRAME = 50_000
 _PLACE = "row_n"
 _KEY_OF = {**KEYS, **{name: suite.key[0] for name, suite in ROW_SUITES.items()}}
 """The column by which a row of each table is named."""
+_LONG = ("unexpected_list", "unexpected_index_list", "unexpected_index_query")
+"""Parts of a result that are as long as the table where every row breaks an expectation."""
 _ONE_AT_A_TIME = Lock()
 """`winnow doctor` looks at several campaigns at once."""
 
@@ -217,7 +219,10 @@ def _run(
         for check, (each, results) in zip(checks, found, strict=True)
         for row in _bad_rows(name, check, each, results, key)
     ]
-    return _Ran(checks, rows, Page(name, [results for _, results in found]))
+    for result in itertools.chain.from_iterable(results_of):
+        for part in _LONG if result is not None else ():
+            result.result.pop(part, None)
+    return _Ran(checks, rows, Page(name, results_of))
 
 
 def _results(

@@ -590,3 +590,15 @@ def test_data_docs_load_nothing_and_show_rows_as_text() -> None:
     }
     assert judged(rules, measured=world.measure()).docs == docs
     assert judged(rules, measured=measured, limits=Validate(data_docs=False)).docs is None
+
+
+def test_a_renderer_that_fails_does_not_stop_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+
+    def fails(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ValidationResultsPageRenderer, "render", fails)
+    found = judged(suite(SHORT))
+    assert found.verdict.verdict == "block"
+    assert "could not show them (ZeroDivisionError)" in found.docs
