@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "batches",
     "status": "batches",
     "quarantine": "batches",
+    "docs": "batches",
     "drop": "batches",
     "links": "links",
     "backfill": "operate",

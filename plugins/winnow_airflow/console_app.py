@@ -3,6 +3,7 @@
     GET /winnow/batches  batch  datasets  spend  selector      the pages
     GET /winnow/run                                            the batch of a DAG run
     GET /winnow/report  file                                   a version's report and files
+    GET /winnow/data_docs                                      a batch's Data Docs
     GET /winnow/frame.js                                       the pages' one script
 
 Every route wants an Airflow login, its cookie or a bearer token: 401 without, 403 for who may read
@@ -24,7 +25,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from winnow.campaign import Campaign
-from winnow.console.datasets.files import Served, file_of, report_of
+from winnow.console.datasets.files import Served, data_docs, file_of, report_of
 from winnow.console.nav import NAV, UNDER
 from winnow.console.scope import NO_DATASET, Scope, asked_for, of_dataset
 from winnow.console.shell import (
@@ -52,6 +53,7 @@ from winnow_airflow.webhook_app import create_app as create_webhook_app
 PAGES = (*NAV, *UNDER)
 FILES: Mapping[str, Callable[[Lake, Campaign, Mapping[str, str]], Served]] = {
     "report": report_of,
+    "data_docs": data_docs,
     "file": file_of,
 }
 AIRFLOW = "../"

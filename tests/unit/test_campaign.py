@@ -36,6 +36,45 @@ def test_relative_sources_start_at_the_file_and_others_stay(tmp_path: Path) -> N
     assert campaign.ingest.sources == [str(tmp_path / "in"), "/abs/in", "s3://bucket/in"]
 
 
+def suites(*entries: dict[str, str]) -> dict[str, object]:
+    return {"validation": {"suites": list(entries)}}
+
+
+def test_a_teams_suites_start_at_the_file_and_are_called_what_theirs_is(tmp_path: Path) -> None:
+    named = suites(
+        {"path": "of/rules.v2.json", "table": "annotations", "severity": "warn"},
+        {"path": "/abs/rules.json", "table": "annotations"},
+        {"path": "/abs/rules.json", "table": "tasks"},
+    )
+    found = load_campaign(written(tmp_path, **named)).validation.suites
+    assert [each.path for each in found] == [
+        str(tmp_path / "of" / "rules.v2.json"),
+        "/abs/rules.json",
+        "/abs/rules.json",
+    ]
+    assert [each.name for each in found] == ["rules.v2", "rules", "rules"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ([{"path": "a.json", "table": "votes"}], r"suites\.0\.table"),
+        ([{"path": "s3://b/a.json", "table": "tasks"}], r"suites\.0\.path.*path of a file"),
+        ([{"path": "a b.json", "table": "tasks"}], r"suites\.0\.path.*letters, digits"),
+        ([{"path": "a.json", "table": "tasks", "severity": "stop"}], r"suites\.0\.severity"),
+        (
+            [{"path": "a.json", "table": "tasks"}, {"path": "b/a.json", "table": "tasks"}],
+            "a on tasks stands twice; give one of the files another name",
+        ),
+    ],
+)
+def test_a_suite_that_cannot_be_told_is_refused(
+    tmp_path: Path, entries: list[dict[str, str]], told: str
+) -> None:
+    with pytest.raises(Fatal, match=told):
+        load_campaign(written(tmp_path, **suites(*entries)))
+
+
 def test_a_misspelt_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(Fatal, match=r"expand\.pool_sise"):
         load_campaign(written(tmp_path, expand={"model": "m", "pool_sise": 3}))

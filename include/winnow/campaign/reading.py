@@ -51,7 +51,13 @@ def load_campaign(path: Path) -> Campaign:
                 for each in campaign.label.sources
             ],
         },
-        "validation": {"evaluation_prompts": placed(campaign.validation.evaluation_prompts)},
+        "validation": {
+            "evaluation_prompts": placed(campaign.validation.evaluation_prompts),
+            "suites": [
+                each.model_copy(update={"path": placed(each.path)})
+                for each in campaign.validation.suites
+            ],
+        },
     }
     sections = {k: getattr(campaign, k).model_copy(update=paths) for k, paths in places.items()}
     return campaign.model_copy(update=sections)

@@ -8,7 +8,9 @@ connections, which a campaign names.
 from __future__ import annotations
 
 import math
+import re
 from datetime import date
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -812,6 +814,47 @@ class Label(Settings):
         return None if self.approve_above_usd is None else round(self.approve_above_usd * MICROS)
 
 
+CheckedTable = Literal["annotations", "comparisons", "preferences", "prompts", "responses", "tasks"]
+_FILE_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Suite(Settings):
+    """A suite of a team's own, held against one table of the batch beside the gate's own checks."""
+
+    path: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="File of the suite, JSON as Great Expectations writes it, taken from the "
+        "campaign's folder; the suite is called what the file is called, and a batch keeps what "
+        "it was first checked by",
+    )
+    table: CheckedTable = Field(
+        description="Table that it is held against; `responses` are those of the pairs, and are "
+        "looked at one column and row at a time"
+    )
+    severity: Literal["warn", "block"] | None = setting(
+        None,
+        "What each of its expectations does that fails; null: as its own severity says, `critical` "
+        "blocks, others warn",
+    )
+
+    @property
+    def name(self) -> str:
+        """What it is called: its file without the suffix."""
+        return PurePath(self.path).stem
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_file(cls, path: str) -> str:
+        if "://" in path or not _FILE_NAME.fullmatch(PurePath(path).name):
+            raise ValueError("is the path of a file with a name of letters, digits, ., - and _")
+        return path
+
+
+MOST_SUITES = 50
+"""Of a campaign."""
+
+
 class Validate(Settings):
     """The gate between labels and a published version: limits from which it warns or blocks.
 
@@ -911,6 +954,21 @@ class Validate(Settings):
     near_duplicate_prompt: float = setting(
         0.8, "Shared 8-letter pieces from which two prompts are one", gt=0.0, le=1.0
     )
+    suites: list[Suite] = Field(
+        default_factory=list,
+        max_length=MOST_SUITES,
+        description="Suites of Great Expectations of the team's own",
+    )
+    data_docs: bool = setting(
+        True, "Whether each batch gets Data Docs: what every expectation found, as one page"
+    )
+
+    @model_validator(mode="after")
+    def _suites_are_told_apart(self) -> Validate:
+        names = [f"{suite.name} on {suite.table}" for suite in self.suites]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"suites: {twice[0]} stands twice; give one of the files another name")
+        return self
 
 
 class Hub(Settings):

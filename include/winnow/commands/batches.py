@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from winnow.batch import STAGES, Batch, open_batch, read_manifest, read_table
+from winnow.batch import STAGES, Batch, open_batch, read_artifact, read_manifest, read_table
 from winnow.campaign import Campaign
-from winnow.campaign.folder import files_in
+from winnow.campaign.folder import files_in, write_whole
 from winnow.campaign.teams import Limits, limits_of
 from winnow.commands import options
 from winnow.commands.chosen import Answer, Note, folder_of, of_each, place_here, with_batch
@@ -34,6 +34,7 @@ from winnow.label.vendors import connect
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.damage import Damage, whole
+from winnow.operate.data_docs import data_docs_of
 from winnow.operate.memory import read_memory
 from winnow.operate.standing import damaged
 from winnow.progress import Progress, progress_of, summary
@@ -191,6 +192,24 @@ def quarantine(
     rows, lines, code = of_each(lake, campaign, look, _note_row)
     answer(rows, lines, as_json)
     return code
+
+
+def docs(
+    batch: Annotated[str, typer.Argument(help="the day, 2026-11-22")],
+    lake: options.LakeOption,
+    out: Annotated[Path, typer.Option(help="the HTML file it becomes")],
+    campaign: options.CampaignsOption = options.UNNAMED,
+) -> None:
+    """The Data Docs of a batch as a file: what each expectation found in its labels."""
+    settings = with_batch(lake, campaign, batch)
+    stored = data_docs_of(lake, settings.name, batch)
+    if stored is None:
+        raise Fatal(
+            f"Batch {batch} of {settings.name} has no Data Docs: its labels were not checked yet, "
+            "or validation.data_docs is false."
+        )
+    write_whole(out, read_artifact(lake, stored))
+    say(f"{out}: {stored.n_bytes / 1e3:.0f} kB")
 
 
 def _quarantine_rows(lake: Lake, campaign: Campaign, keys: Sequence[str]) -> list[dict[str, Any]]:

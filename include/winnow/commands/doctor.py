@@ -36,6 +36,7 @@ from winnow.errors import WinnowError
 from winnow.ids import PEOPLE
 from winnow.lake import Lake, open_lake
 from winnow.operate.campaigns import Known
+from winnow.validate.gate import load
 
 T = TypeVar("T")
 
@@ -91,6 +92,9 @@ def examine(
         checks["removed"] = partial(of_campaigns.removed, lake, gone)
     kept: dict[Hashable, Examine] = {}
     good = [each.settings for each in here if each.settings and each.file == "good"]
+    if any(settings.validation.suites for settings in good):
+        # By itself it may take longer than a check may.
+        load()
     for each in here:
         place = Path(named) if is_file(named) else place_here()
         of_one: dict[str, Examine] = {"campaign": partial(of_campaigns.file, each, place)}
@@ -100,6 +104,8 @@ def examine(
             of_one["shared"] = partial(of_campaigns.shared, settings, good)
             of_one["sources"] = partial(store.sources, settings, lake, day)
             of_one["known answers"] = partial(store.known_answers, settings, day)
+            if settings.validation.suites:
+                of_one["suites"] = partial(of_campaigns.suites, settings)
             if lake is not None:
                 of_one["versions"] = partial(store.versions, lake, settings)
             of_one |= _services(settings, models, seconds, kept)

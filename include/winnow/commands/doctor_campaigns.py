@@ -14,6 +14,7 @@ from winnow.commands.checks import Check, failed, ok, warning
 from winnow.lake import Lake
 from winnow.money import MICROS
 from winnow.operate.campaigns import Known, open_work
+from winnow.stages.publish.suites import read_and_rehearse
 
 N_TICKS = 3
 
@@ -80,6 +81,16 @@ def removed(lake: Lake, gone: Sequence[Known]) -> Check:
     works = "; ".join(f"{name}: {each}" for name, each in running.items())
     mends = ", ".join(f"winnow migrate {name}" for name in running)
     return warning(f"without a file, and not through: {works}", mends)
+
+
+def suites(campaign: Campaign) -> Check:
+    """Whether the team's own suites can be read and run; each is run once on made-up rows."""
+    found = [read_and_rehearse(each) for each in campaign.validation.suites]
+    told = [
+        f"{each.setting.name} on {each.setting.table}, {len(each.expected)} expectations"
+        for each in found
+    ]
+    return ok("; ".join(told))
 
 
 def _names(campaigns: Iterable[Campaign]) -> str:

@@ -30,6 +30,7 @@ from winnow.pages.words import cut, number, percent, ratio
 from winnow.publish.compaction import batches_of
 from winnow.publish.report.bought import ARMS, gains_chart
 from winnow.publish.report.labels import agreement_chart, agreement_intervals
+from winnow.validate.verdict import DATA_DOCS
 
 _MOST_RUNS = 5
 
@@ -83,6 +84,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         formats=told_formats(done.done["ingest"].figures) if "ingest" in done.done else "",
         votes=None if isinstance(votes, Damage) else votes,
         pace=None if isinstance(pace, Damage) else pace,
+        has_data_docs=_has_data_docs(done),
         most_gains=samples.MOST_GAINS,
         most_runs=_MOST_RUNS,
         most_quarantined=samples.MOST_QUARANTINED,
@@ -105,6 +107,14 @@ def parse_newest_rows(data: bytes) -> int:
         for name, file in content["files"].items()
         if name.startswith("data/reward/") and batches_of(name) == (newest, newest)
     )
+
+
+def _has_data_docs(done: Stages) -> bool:
+    """Whether the newest check of the batch's labels left Data Docs, as far as can be seen here."""
+    published = done.done.get("publish")
+    if published is not None:
+        return DATA_DOCS in published.outputs
+    return any(each.name.startswith(f"publish/{DATA_DOCS}-") for each in done.left)
 
 
 def _pace(lake: Lake, done: Stages) -> tuple[str, str] | None:

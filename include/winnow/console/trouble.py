@@ -14,7 +14,7 @@ from winnow.operate.standing import Facts, Kind, Run, Standing
 from winnow.operate.standing import damaged as damaged_standing
 from winnow.pages.words import age, cut, number, percent
 from winnow.stages.tasks import dag_ids
-from winnow.validate.limits import setting_of
+from winnow.validate.limits import setting_of, suites_way_out
 from winnow.validate.verdict import Check
 
 HEAVY_SHARE, HEAVY_DAYS = 0.2, 7
@@ -161,6 +161,8 @@ def _gate_mend(batch: BatchState) -> str:
     blocking = _blocking(batch.facts)
     settings = [setting_of(each.name, "block") for each in blocking]
     known = [f"validation.{each}" for each in settings if each]
+    if suites := suites_way_out(blocking):
+        return f"Look at the labels. {suites[0].upper()}{suites[1:]}, and run the stage again."
     if any(each.outcome == "error" for each in blocking):
         return "A check could not be made: the log of check_labels says why. Then run it again."
     if known and len(known) == len(blocking):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from winnow.validate.leakage import EvaluationSet, merged, read_evaluation
 from winnow.validate.measure import Measured, measure
 from winnow.validate.metrics import LabelFigures, label_figures
 from winnow.validate.tables import BatchTables
+from winnow.validate.team_suites import Suite
 from winnow.validate.verdict import Verdict
 
 _STAGE_OF = {
@@ -57,10 +58,12 @@ def _stored(batch: Batch) -> dict[str, Artifact]:
 
 
 @contextmanager
-def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
+def measured(
+    batch: Batch, aside: Aside = NOTHING, suites: Sequence[Suite] = ()
+) -> Iterator[Measured]:
     """Measure a batch whose labels are collected; its files are there while it is looked at.
 
-    What is set `aside` is left out, and so is what it cost.
+    What is set `aside` is left out, and so is what it cost. A team's `suites` go along.
 
     Raises:
         Fatal: The campaign's evaluation prompts cannot be read.
@@ -95,6 +98,7 @@ def measured(batch: Batch, aside: Aside = NOTHING) -> Iterator[Measured]:
             history=_history(batch),
             evaluation=evaluation_of(batch.campaign, batch.day),
             shifts=shifts,
+            suites=suites,
         )
 
 

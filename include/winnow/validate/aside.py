@@ -22,7 +22,7 @@ from winnow.pieces import read_pieces
 from winnow.records import QUARANTINE
 from winnow.sql import Source, statements
 from winnow.validate.tables import n_rows_of, opened, schema_of
-from winnow.validate.verdict import STAGE, Check, Verdict, worst_of
+from winnow.validate.verdict import NO_TABLE, STAGE, Check, Verdict, worst_of
 
 CHECK = "rows_set_aside"
 """The check that says of a batch that some of its rows were."""
@@ -88,7 +88,7 @@ def find_aside(
     names = [name for name in blocking if name not in _NO_ROWS]
     with opened(tables) as connection:
         connection.register("given_broken", broken)
-        connection.execute(_SQL["broken"], {"names": names})
+        connection.execute(_SQL["broken"], {"names": names, "no_table": NO_TABLE})
         connection.execute(_SQL["pairs"])
         counts = dict(connection.sql('SELECT "check", count(*) FROM broken GROUP BY 1').fetchall())
         aside = Aside(

@@ -4,7 +4,7 @@
 -- The table stands before the colon of a detail: see `BadRow.quarantined`.
 CREATE TEMP TABLE broken AS
 SELECT DISTINCT reason AS "check", split_part(detail, ': ', 1) AS place, record_id AS row_id
-FROM given_broken WHERE reason IN (SELECT unnest($names::VARCHAR[]))
+FROM given_broken WHERE reason IN (SELECT unnest($names::VARCHAR[])) AND place <> $no_table
 
 -- pairs: the pairs that go, each for one check
 CREATE TEMP TABLE aside AS

@@ -8,12 +8,12 @@ is NAME_high under a least value and NAME_low under a greatest one.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import cast
 
 from winnow.campaign import Validate
-from winnow.validate.verdict import Severity
+from winnow.validate.verdict import Check, Severity
 
 _SETTING = re.compile("(min|max)_(.+)_(warn|block)")
 _END = {"min": "_high", "max": "_low"}
@@ -42,6 +42,21 @@ def setting_of(figure: str, severity: Severity) -> str | None:
     """
     settings = [f"{side}_{figure.removesuffix(end)}_{severity}" for side, end in _END.items()]
     return next((name for name in settings if name in Validate.model_fields), None)
+
+
+def suites_way_out(checks: Iterable[Check]) -> str:
+    """What lets a batch pass that checks of a team's suites stopped; empty where none of them did.
+
+    >>> suites_way_out([])
+    ''
+    """
+    names = sorted({check.suite for check in checks if check.suite})
+    if not names:
+        return ""
+    return (
+        f"what {' and '.join(names)} expects is no limit here: write `severity: warn` beside its "
+        "path under `validation.suites`, or name a corrected file of another name there"
+    )
 
 
 def bounds(limits: Validate, figures: Collection[str]) -> list[Bound]:

@@ -24,6 +24,7 @@ from winnow.validate.profile import Profile, batch_figures, drift, profile_of, u
 from winnow.validate.rows import MOST_ROWS, Faults, bad_rows, row_checks
 from winnow.validate.sessions import UNSEEN, Sessions, sessions
 from winnow.validate.tables import BatchTables, opened, rows_of, schema_of, wrong_columns
+from winnow.validate.team_suites import Suite
 from winnow.validate.verdict import Severity, Suspect
 
 
@@ -32,8 +33,7 @@ class Measured:
     """What the gate judges.
 
     Attributes:
-        annotations: The batch's annotations as they are.
-        preferences: Its preferences as they are.
+        tables: The batch's tables as they are, by name.
         faults: Rows that break each check of rows, by its name; none where none does.
         broken: All of them, a table `records.QUARANTINE`.
         severities: Severity of each check in `faults`.
@@ -43,10 +43,10 @@ class Measured:
         profile: What later batches are held against.
         unmet_floors: Strata of which fewer pairs were labelled than wanted.
         sessions: How people's answers change over a session.
+        suites: A team's own, to be held against the tables.
     """
 
-    annotations: Source
-    preferences: Source
+    tables: Mapping[str, Source]
     faults: Mapping[str, Faults]
     broken: pa.Table
     severities: Mapping[str, Severity]
@@ -56,6 +56,7 @@ class Measured:
     profile: Profile
     unmet_floors: Sequence[str] = ()
     sessions: Sessions = UNSEEN
+    suites: Sequence[Suite] = ()
 
 
 def measure(
@@ -68,6 +69,7 @@ def measure(
     history: Sequence[Profile] = (),
     evaluation: EvaluationSet | None = None,
     shifts: Mapping[str, float | None] | None = None,
+    suites: Sequence[Suite] = (),
 ) -> Measured:
     """Measure a batch.
 
@@ -80,6 +82,7 @@ def measure(
         history: Profiles of the last versions; none, and drift is not measured.
         evaluation: Prompts that no batch may contain; None, and they are not looked for.
         shifts: How far shares moved from the pool to the bought and on to the chosen responses.
+        suites: A team's own; they are only passed on.
     """
     checks = row_checks(aggregation)
     with opened(batch.tables) as connection:
@@ -117,8 +120,7 @@ def measure(
         "suspects": sum(votes.values()) / n_votes if n_votes else None,
     }
     return Measured(
-        annotations=batch.tables["annotations"],
-        preferences=batch.tables["preferences"],
+        tables=batch.tables,
         faults=faults,
         broken=pa.concat_tables([broken, quarantine_table(named)]),
         severities=severities,
@@ -128,4 +130,5 @@ def measure(
         profile=profile,
         unmet_floors=unmet,
         sessions=worked,
+        suites=suites,
     )

@@ -5,13 +5,13 @@ Only over what was measured: Great Expectations lets an absent figure pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
 from winnow.campaign import Validate
 from winnow.label.vendor import Choice, DeliveredAnnotation
 from winnow.validate.annotators import CHECKS, fails
+from winnow.validate.expected import Expected
 from winnow.validate.limits import bounds
 from winnow.validate.measure import Measured
 from winnow.validate.tables import REQUIRED
@@ -20,29 +20,6 @@ from winnow.validate.verdict import Severity
 CHOICES = get_args(Choice)
 STATUSES = get_args(DeliveredAnnotation.model_fields["status"].annotation)
 PREFERRED = ("first", "second", "tie")
-
-_GX_SEVERITY = {"warn": "warning", "block": "critical"}
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """An expectation by its class in Great Expectations and what that is given.
-
-    It has a name and its limit in words, and the figure that it is about, if any.
-    """
-
-    name: str
-    severity: Severity
-    limit: str
-    kind: str
-    given: Mapping[str, Any]
-    figure: float | None = None
-
-    def made(self) -> Any:
-        """The expectation itself."""
-        import great_expectations.expectations as gxe
-
-        return getattr(gxe, self.kind)(**self.given, severity=_GX_SEVERITY[self.severity])
 
 
 class RowSuite(NamedTuple):

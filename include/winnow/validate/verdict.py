@@ -21,17 +21,25 @@ Outcome = Literal["pass", "fail", "error", "not_measured"]
 Worst = Literal["pass", "warn", "block"]
 
 STAGE = "publish"
+DATA_DOCS = "data_docs"
+"""The output of that stage that is a page on what every expectation found."""
+NO_TABLE = "suite"
+"""Stands for the table of a bad row that is none: it tells why a check of a team's suite failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One expectation and how it went; `limit` is what `value` was held against."""
+    """One expectation and how it went; `limit` is what `value` was held against.
+
+    `suite` names that of the team's own that it is of, empty where it is the gate's.
+    """
 
     name: str
     severity: Severity
     outcome: Outcome
     value: float | int | None
     limit: str
+    suite: str = ""
 
     @property
     def reason(self) -> str:
@@ -78,8 +86,8 @@ class Verdict:
     `figures` are all that was measured, by name; `profile` what later batches are held against;
     `bad_rows` and `suspects` name the rows and annotators behind checks that failed, of each check
     the first rows only; `quarantine` is the artifact that has them all; `set_aside` is what the
-    batch is published without, see `winnow.validate.aside`; `sessions` tells how people's answers
-    change over a session.
+    batch is published without, see `winnow.validate.aside`; `data_docs` is the artifact that tells
+    of each expectation; `sessions` tells how people's answers change over a session.
     """
 
     verdict: Worst
@@ -90,6 +98,7 @@ class Verdict:
     suspects: Sequence[Suspect] = ()
     quarantine: Mapping[str, Any] | None = None
     set_aside: Mapping[str, Any] | None = None
+    data_docs: Mapping[str, Any] | None = None
     sessions: Sessions = UNSEEN
 
     def to_bytes(self) -> bytes:

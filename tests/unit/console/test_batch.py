@@ -19,6 +19,7 @@ from winnow.errors import Corrupt
 from winnow.lake import FolderLake
 from winnow.operate.standing import Run
 from winnow.records import RESPONSES, Quarantined, to_table
+from winnow.validate.verdict import Check
 
 from ... import console_world
 from ...console_world import BLOCKING, World, campaign, day
@@ -81,6 +82,20 @@ def test_a_batch_of_the_ledger_alone_is_shown(world: World, site: Site) -> None:
 def test_what_is_stuck_stands_on_its_page_too(world: World, site: Site) -> None:
     world.judge(world.make(KEY, "label"), BLOCKING)
     assert "validation.min_agreement_block" in shown(world, site)
+
+
+def test_what_a_suite_stopped_says_what_lets_it_go_on_and_shows_its_data_docs(
+    world: World, site: Site
+) -> None:
+    batch = world.make(KEY, "label")
+    assert "Data Docs" not in shown(world, site)
+    check = Check("rules: price mean to be between", "block", "fail", 3.5, "max_value 2", "rules")
+    world.judge(batch, check)
+    batch.write_bytes("publish", "data_docs", "html", b"<p>met</p>")
+    body = shown(world, Site(site.now))
+    assert "rules: price mean to be between is 3.500, the limit max_value 2" in text(body)
+    assert "What rules expects is no limit here: write `severity: warn`" in text(body)
+    assert f'href="data_docs?key={KEY}"' in body
 
 
 def test_votes_that_were_taken_over_are_not_told_as_bought(world: World, site: Site) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from winnow.batch import Artifact
-from winnow.console.datasets.files import file_of, report_of
+from winnow.console.datasets.files import data_docs, file_of, report_of
 from winnow.console.shell import NotFound
 from winnow.errors import Corrupt
 from winnow.lake import FolderLake
 from winnow.publish.versions import read_version
+from winnow.validate.verdict import Verdict
 
 from ...console_world import World
 
@@ -141,3 +142,41 @@ def _store(world: World, version: Any) -> None:
     path = Path(world.lake.uri, "datasets/nightly/versions/v000001.json")
     path.unlink()
     path.write_bytes(version.to_bytes())
+
+
+def docs_of(world: World, key: str, place: str = "") -> Artifact:
+    """Data Docs of a batch that is checked and not published; `place` is where a verdict says."""
+    batch = world.make(key, "label")
+    made = batch.write_bytes("publish", "data_docs", "html", b"<p>met</p>")
+    told = replace(made, path=place or made.path)
+    verdict = Verdict("block", [], data_docs=asdict(told))
+    batch.write_bytes("publish", "verdict", "json", verdict.to_bytes())
+    return made
+
+
+def test_data_docs_are_shown_in_a_sandbox(world: World) -> None:
+    docs_of(world, "2026-11-25")
+    served = data_docs(world.lake, world.campaign, {"key": "2026-11-25"})
+    assert b"".join(served.chunks) == b"<p>met</p>"
+    policy = served.headers["Content-Security-Policy"].split("; ")
+    assert {"sandbox", "default-src 'none'"} <= set(policy)
+    assert served.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("key", ["", "2026-11-24", "2026-11-01", "../nightly/2026-11-25"])
+def test_of_other_batches_there_are_no_data_docs(world: World, key: str) -> None:
+    docs_of(world, "2026-11-25")
+    with pytest.raises(NotFound):
+        data_docs(world.lake, world.campaign, {"key": key})
+
+
+def test_data_docs_that_were_changed_or_lie_elsewhere_are_not_served(world: World) -> None:
+    docs_of(world, "2026-11-25", place="campaigns/nightly/ledger.json")
+    with pytest.raises(NotFound, match="names no object"):
+        data_docs(world.lake, world.campaign, {"key": "2026-11-25"})
+    made = docs_of(world, "2026-11-26")
+    world.lake.remove(made.path)
+    world.lake.create(made.path, b"<p>MET</p>")
+    served = data_docs(world.lake, world.campaign, {"key": "2026-11-26"})
+    with pytest.raises(Corrupt, match="does not match"):
+        b"".join(served.chunks)

@@ -77,11 +77,10 @@ def test_a_figure_that_was_not_measured_says_so() -> None:
 
 
 def test_an_expectation_that_errs_blocks() -> None:
-    n = CLEAN.annotations.num_rows
-    odd = CLEAN.annotations.set_column(
-        1, "revision", pa.array([{"x": 1}] * n, pa.struct([("x", pa.int64())]))
-    )
-    verdict = judged(replace(CLEAN, annotations=odd))
+    rows = CLEAN.tables["annotations"]
+    n = rows.num_rows
+    odd = rows.set_column(1, "revision", pa.array([{"x": 1}] * n, pa.struct([("x", pa.int64())])))
+    verdict = judged(replace(CLEAN, tables={**CLEAN.tables, "annotations": odd}))
     assert verdict.verdict == "block"
     assert "error" in {check.outcome for check in verdict.checks}
     assert any("an error" in reason for reason in verdict.reasons())

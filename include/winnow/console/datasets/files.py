@@ -1,6 +1,6 @@
-"""Files of a version for a browser: its quality report, and downloads piece by piece.
+"""Files for a browser: a version's quality report, a batch's Data Docs, and downloads in pieces.
 
-Always holds: only an object that the version's own manifest names is served, so no path of a
+Always holds: only an object that a manifest or a verdict names is served, so no path of a
 request reaches the store; the last piece is held back until the whole was held against its digest,
 so that a file that arrives whole is the one that was published. No served file may run a script or
 load an address.
@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from winnow.batch import Artifact
+from winnow.batch import Artifact, batch_folder, is_key
 from winnow.campaign import Campaign
 from winnow.console.datasets.figures import Opened, dataset_asked, open_version
 from winnow.console.shell import NotFound
 from winnow.errors import Corrupt
 from winnow.lake import Lake
+from winnow.operate.data_docs import data_docs_of
 from winnow.publish.objects import stored_after
 from winnow.publish.versions import REPORT
 
@@ -56,11 +57,22 @@ def report_of(lake: Lake, campaign: Campaign, query: Mapping[str, str]) -> Serve
     artifact = version.artifact(REPORT)
     if artifact is None:
         raise NotFound(f"{version.dataset} {version.name} has no quality report.")
-    headers = {
-        **_headers(artifact, "text/html; charset=utf-8"),
-        "Content-Security-Policy": _REPORT_POLICY,
-    }
-    return Served(headers, _checked(lake, artifact))
+    return _page(lake, artifact, stored_after(artifact.path) is not None)
+
+
+def data_docs(lake: Lake, campaign: Campaign, query: Mapping[str, str]) -> Served:
+    """The Data Docs of the batch that `key` of the query names.
+
+    Raises:
+        NotFound: The campaign has no such batch, or there are none of it.
+        Corrupt: While the chunks are read: the stored page is not the one of the verdict.
+    """
+    key = query.get("key", "")
+    artifact = data_docs_of(lake, campaign.name, key) if is_key(key) else None
+    if artifact is None:
+        raise NotFound("There are no Data Docs of this batch.")
+    folder = f"{batch_folder(campaign.name, key)}/"
+    return _page(lake, artifact, artifact.path.startswith(folder))
 
 
 def file_of(lake: Lake, campaign: Campaign, query: Mapping[str, str]) -> Served:
@@ -81,7 +93,15 @@ def file_of(lake: Lake, campaign: Campaign, query: Mapping[str, str]) -> Served:
         "Content-Disposition": f'attachment; filename="{saved_as}"',
         "Content-Security-Policy": _SANDBOX,
     }
-    return Served(headers, _checked(lake, artifact))
+    return Served(headers, _checked(lake, artifact, stored_after(artifact.path) is not None))
+
+
+def _page(lake: Lake, artifact: Artifact, is_own: bool) -> Served:
+    headers = {
+        **_headers(artifact, "text/html; charset=utf-8"),
+        "Content-Security-Policy": _REPORT_POLICY,
+    }
+    return Served(headers, _checked(lake, artifact, is_own))
 
 
 def _version(lake: Lake, campaign: Campaign, query: Mapping[str, str]) -> Opened:
@@ -102,16 +122,19 @@ def _headers(artifact: Artifact, content_type: str) -> dict[str, str]:
     }
 
 
-def _checked(lake: Lake, artifact: Artifact) -> Iterator[bytes]:
-    """The object's bytes; its first piece is read now, so that one that is gone says so in time."""
-    if stored_after(artifact.path) is None:
-        raise NotFound("The manifest names no object of a dataset for this file.")
+def _checked(lake: Lake, artifact: Artifact, is_own: bool) -> Iterator[bytes]:
+    """The object's bytes; its first piece is read now, so that one that is gone says so in time.
+
+    One that lies elsewhere than what names it (`is_own` is false) is not followed.
+    """
+    if not is_own:
+        raise NotFound("The manifest names no object of its own for this file.")
     pieces = iter(lake.chunks(artifact.path))
     try:
         first = next(pieces, b"")
     except FileNotFoundError as error:
         raise NotFound(
-            "The file is named by the version's manifest but missing from the lake; restore it."
+            "The file is named by its manifest but missing from the lake; restore it."
         ) from error
     return _held_back(lake, artifact, first, pieces)
 

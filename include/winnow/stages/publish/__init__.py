@@ -28,12 +28,13 @@ from winnow.publish.views import dataset_info, left_out
 from winnow.stages.gate_input import measured, tables_of
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.publish import quality
+from winnow.stages.publish.suites import keep_suites, suites_of
 from winnow.stages.select import arms, bake_off, history, reward_model
 from winnow.stored import parsed
 from winnow.validate.aside import Aside, find_aside, noted, without
 from winnow.validate.gate import judge
-from winnow.validate.limits import setting_of
-from winnow.validate.verdict import Verdict
+from winnow.validate.limits import setting_of, suites_way_out
+from winnow.validate.verdict import DATA_DOCS, Verdict
 
 STAGE = "publish"
 
@@ -43,19 +44,28 @@ def check(batch: Batch) -> str:
 
     The rows behind failed checks go to the stage's quarantine, which the verdict names. With
     `row_faults: quarantine` those that would block the batch are set aside, and the rest is judged.
+
+    Raises:
+        Fatal: The evaluation prompts or a suite of the team's cannot be read.
     """
     limits = batch.campaign.validation
-    with measured(batch) as figures:
-        verdict, broken = judge(figures, limits)
+    suites = suites_of(batch)
+    with measured(batch, suites=suites) as figures:
+        verdict, broken, docs = judge(figures, limits)
     if limits.row_faults == "quarantine":
         with tables_of(batch) as tables:
             aside, along = find_aside(tables, verdict, broken)
         if aside:
-            with measured(batch, aside) as left:
-                verdict = noted(judge(left, limits).verdict, aside, verdict)
+            with measured(batch, aside, suites) as left:
+                rest = judge(left, limits)
+            verdict, docs = noted(rest.verdict, aside, verdict), rest.docs
             broken = pa.concat_tables([broken, along])
+    keep_suites(batch, suites, verdict)
     stored = batch.write_table(STAGE, "quarantine", broken)
     verdict = replace(verdict, quarantine=asdict(stored))
+    if docs is not None:
+        page = batch.write_bytes(STAGE, DATA_DOCS, "html", docs.encode())
+        verdict = replace(verdict, data_docs=asdict(page))
     return batch.write_bytes(STAGE, "verdict", "json", verdict.to_bytes()).path
 
 
@@ -133,6 +143,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             **(history.outputs_of(batch, fitted.past) if fitted.past else {}),
             # The rows behind failed checks, by the verdict that the version carries.
             **({"quarantine": Artifact(**verdict.quarantine)} if verdict.quarantine else {}),
+            **({DATA_DOCS: Artifact(**verdict.data_docs)} if verdict.data_docs else {}),
         },
         counts={
             "rows_in": preferences.num_rows,
@@ -176,16 +187,19 @@ def push(batch: Batch, number: int, address: ServerAddress | None) -> str | None
 
 
 def _way_out(batch: Batch, verdict: Verdict) -> str:
-    """What to do about rows that no limit lets pass; nothing where there are none."""
-    blocking = {c.name for c in verdict.checks if (c.severity, c.outcome) == ("block", "fail")}
-    if all(setting_of(name, "block") for name in blocking):
-        return ""
+    """What to do about rows and suites that no limit lets pass; nothing where there are none."""
+    blocking = [c for c in verdict.failed() if c.severity == "block" or c.outcome == "error"]
+    suites = suites_way_out(blocking)
+    told = f"; {suites}" if suites else ""
+    own = [c for c in blocking if c.outcome == "fail" and not c.suite]
+    if all(setting_of(check.name, "block") for check in own):
+        return told
     name = batch.campaign.name
     drop = f'`winnow drop {batch.key} --campaign {name} --reason "..."` gives the batch up'
     if batch.campaign.validation.row_faults == "quarantine":
-        return f"; what is faulty still can be set aside no further: {drop}"
+        return f"{told}; what is faulty still can be set aside no further: {drop}"
     return (
-        f". Rows that break a rule have no limit: `winnow quarantine --campaign {name} "
+        f"{told}. Rows that break a rule have no limit: `winnow quarantine --campaign {name} "
         f"--batch {batch.key}` shows them; `row_faults: quarantine` under `validation` publishes "
         f"the batch without them and the votes on their pairs, or {drop}"
     )

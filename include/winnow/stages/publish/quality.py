@@ -15,6 +15,7 @@ from winnow.publish.report.facts import BatchFacts, History, Refused
 from winnow.publish.report.shares import traits
 from winnow.publish.versions import Version, read_version
 from winnow.sql import database
+from winnow.validate.verdict import NO_TABLE
 
 STAGES = ("ingest", "expand", "select", "label")
 
@@ -98,6 +99,8 @@ def _bad_rows(verdict: Mapping[str, Any]) -> list[Refused]:
     """Rows that break a check of the gate, by check."""
     details: defaultdict[str, list[str]] = defaultdict(list)
     for row in verdict.get("bad_rows", ()):
+        if row["table"] == NO_TABLE:
+            continue
         details[row["check"]].append(row["detail"])
     # The verdict names the first rows only; the value of such a check counts them all.
     n = {check["name"]: check["value"] for check in verdict["checks"]}
