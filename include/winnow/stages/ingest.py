@@ -42,8 +42,7 @@ from winnow.ingest.near import Before, NearDuplicates, signature_table
 from winnow.ingest.normalise import Prompt
 from winnow.ingest.prompts import parse_prompt
 from winnow.ingest.readers import parsed
-from winnow.ingest.shapes.openassistant import later_rows
-from winnow.ingest.shapes.registry import AS_EACH_IS, How
+from winnow.ingest.shapes.registry import AS_EACH_IS, How, unfolded
 from winnow.ingest.sources import SourceFile, look_for, told
 from winnow.ingest.values import Unreadable
 from winnow.records import BROUGHT_POOLS, PROMPTS, Quarantined, to_table
@@ -141,10 +140,9 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
         nonlocal n_read, n_unfolded
         for row in (row for file in files for row in file.rows(how.read)):
             n_read += 1
-            yield row
-            for value in later_rows(row.value) if how.as_pools else ():
-                n_unfolded += 1
-                yield replace(row, given=None, value=value)
+            for each in unfolded(row) if how.as_pools else [row]:
+                n_unfolded += each is not row
+                yield each
 
     settings, expand = batch.campaign.ingest, batch.campaign.expand
     columns = {str(ours): theirs for ours, theirs in settings.columns.items()}

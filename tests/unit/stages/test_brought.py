@@ -210,6 +210,14 @@ def test_pools_of_the_field_are_pools(tmp_path: Path, row: Row) -> None:
     assert batch.require("select").counts["comparisons"] == 1
 
 
+def test_a_response_that_holds_turns_is_in_no_pool(tmp_path: Path) -> None:
+    asked = "\n\nHuman: Why?\n\nAssistant: "
+    row = {"chosen": f"{asked}Good. Human: And you?", "rejected": f"{asked}Bad."}
+    batch = expanded(batch_of(tmp_path / "lake", written(tmp_path / "inbox", [row])))
+    assert [r["message"] for r in table_of(batch, "expand", "responses")] == ["Bad."]
+    assert reasons(batch, "expand") == {"marker_in_turn": 1}
+
+
 def node(role: str, text: str, *replies: Row, **about: Any) -> Row:
     """A message of an OpenAssistant tree."""
     return {"role": role, "text": text, "parent_id": "p", **about, "replies": list(replies)}

@@ -97,13 +97,16 @@ def read_hh(row: Row) -> Example:
         raise Unreadable("context_differs", "the turns before the responses are not the same")
     check_whole(context)
     example = mended_prompt(Example(context))
+    places: list[int | None] = []
 
-    def read() -> None:
-        places = [example.add(chosen, "chosen"), example.add(rejected, "rejected")]
-        check_whole([Turn("assistant", said.text) for said in example.candidates])
+    def read_one(side: tuple[str, Turn]) -> None:
+        name, answer = side
+        check_whole([Turn("assistant", answer.text)])
+        places.append(example.add(answer, name))
+
+    example.add_each(zip(HH_COLUMNS, (chosen, rejected), strict=True), read_one)
+    if len(places) == len(HH_COLUMNS):
         example.vote(places, "first")
-
-    spared(example, read)
     return example
 
 

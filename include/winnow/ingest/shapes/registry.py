@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.normalise import PROMPT_COLUMNS
 from winnow.ingest.shapes import alpaca, arena, openassistant, pairs, rated, talks
 from winnow.ingest.shapes.example import Example
@@ -138,6 +139,13 @@ def read_example(value: Any, how: How = AS_EACH_IS) -> tuple[Format, Example]:
     facts = {name: tidied[name] for name in PROMPT_COLUMNS if name in tidied}
     example.facts = {**facts, **example.facts}
     return found, example
+
+
+def unfolded(row: RawRow) -> Iterator[RawRow]:
+    """A row of pools, and behind it what it holds beside: a tree's later questions, a row each."""
+    yield row
+    for value in openassistant.later_rows(row.value):
+        yield replace(row, given=None, value=value)
 
 
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, Any]:

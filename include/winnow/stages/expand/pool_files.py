@@ -35,7 +35,7 @@ from winnow.ingest.formats.raw import RawRow
 from winnow.ingest.normalise import check_prompt, prompt_identity, read_tools
 from winnow.ingest.pairs import judged, pairs_of
 from winnow.ingest.readers import ENDINGS, is_read, parsed, read_rows
-from winnow.ingest.shapes.registry import COLUMNS
+from winnow.ingest.shapes.registry import COLUMNS, unfolded
 from winnow.ingest.values import Unreadable, columns_of
 from winnow.records import Quarantined
 from winnow.reward import Block, Blocks, centre, fit, fit_projection, prior_of
@@ -172,9 +172,13 @@ def read_pools(file: Path) -> tuple[int, list[Response], list[Quarantined]]:
 def _rows(
     path: Path, columns: Sequence[str], parse: Callable[[RawRow], list[Row]]
 ) -> tuple[int, list[Row], list[Quarantined]]:
-    """How many rows there are, what `parse` makes of them, and those of which it makes nothing."""
+    """How many rows there are, what `parse` makes of them, and those of which it makes nothing.
+
+    Each question of a tree with several answers is a row.
+    """
     try:
-        rows = list(parsed(read_rows(path.name, path, columns), parse, "select"))
+        whole = (each for row in read_rows(path.name, path, columns) for each in unfolded(row))
+        rows = list(parsed(whole, parse, "select"))
     except OSError as error:
         raise Fatal(f"{path} cannot be read: {error.strerror}.") from error
     refused = [row for row in rows if isinstance(row, Quarantined)]
