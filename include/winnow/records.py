@@ -149,6 +149,16 @@ are what the batch's model believed of the logit before an exploration vote, at 
 RANKED_TRAINING = TRAINING.append(pa.field("weight", pa.float64()))
 """The same of a night of rankings: each pair weighs a part of a vote."""
 
+BROUGHT = _schema(
+    """
+    label_id prompt_id messages:messages tools dimension annotator response_ids:texts texts:texts
+    models:texts first:ranks second:ranks preference:rewards weight:rewards file line:int64
+    """
+)
+"""A row of labels that a team brought: responses to a prompt, and votes on some pairs of them.
+`first` and `second` are places among the responses, `preference` and `weight` as in
+`RANKED_TRAINING`. Equal labels of one annotator have one `label_id`."""
+
 VERDICTS = pa.schema(
     [*TRAINING, *((name, pa.string()) for name in ("model", "mode")), ("log_odds", pa.float64())]
 )

@@ -123,6 +123,25 @@ class Ingest(Settings):
     )
 
 
+class BroughtLabels(Settings):
+    """Preferences that a team has already, which teach the reward model before anybody is asked.
+
+    They are of any format that says which of some responses is better, and are never published.
+    """
+
+    sources: list[str] = Field(
+        min_length=1,
+        description="Folders, files or s3:// prefixes; {day} is the key. A file is read once, and "
+        "what it gave stays when it is gone",
+    )
+    license: str = Field(min_length=1, description="Licence of these labels, for the card")
+    format: RowFormat = setting("auto", "As `ingest.format`")
+    columns: dict[Column | Literal["annotator"], Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="As `ingest.columns`; `annotator` is who gave a label, by a number or a code",
+    )
+
+
 class Sampler(Settings):
     """One way to draw responses; a pool may mix several. What is null is as in `expand`."""
 
@@ -949,6 +968,9 @@ class Campaign(Settings):
         "that of `pools_from`; empty: every label is bought",
     )
     ingest: Ingest = Field(default_factory=Ingest)
+    brought_labels: BroughtLabels | None = setting(
+        None, "Labels that start the reward model; null: it starts from nothing"
+    )
     expand: Expand
     select: Select = Field(default_factory=Select)
     label: Label

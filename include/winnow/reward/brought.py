@@ -32,7 +32,7 @@ from winnow.reward.condensed import Condensed
 from winnow.reward.evidence import fit_by_evidence
 from winnow.reward.logistic import N_NUISANCE, Quadratic, checked_labels, with_nuisance
 
-MOST_VOTES = 1_000
+MOST_VOTES = 500
 """Votes that all labels together count for, at most."""
 
 SHARES = (1.0, 1 / 4, 1 / 16, 1 / 64, 0.0)
@@ -117,9 +117,9 @@ def at_weight(brought: Condensed, weight: float) -> Condensed:
 
 
 def _log_prior(votes: Condensed | None, mean_k: FloatArray, precision_k: FloatArray) -> float:
-    """Logarithm of ∫ exp(-loss of the labels brought) N(θ; mean, 1 / precision) dθ, less ln |Λ| / 2.
+    """Logarithm of ∫ exp(-loss of the labels brought) N(θ; mean, 1 / Λ) dθ, less ln |Λ| / 2.
 
-    The same term of the joint evidence is left out too.
+    The joint evidence leaves the same term out.
     """
     if votes is None:
         return -0.5 * float(np.log(precision_k).sum())

@@ -31,6 +31,7 @@ from winnow.batch import Artifact, read_table
 from winnow.campaign import Expand, Select
 from winnow.ending import run_and_leave
 from winnow.errors import Fatal, Retryable, WinnowError
+from winnow.expand.brought_labels import Piece, read_features
 from winnow.expand.embedders import loaded_models, open_embedder
 from winnow.expand.engine import Report, ServerAddress
 from winnow.expand.engines import open_engine
@@ -61,6 +62,9 @@ class Spec(BaseModel):
     reward_model: str | None = Field(description="Path of a trusted reward model, if any")
     prompts: Artifact = Field(description="The batch's prompts table")
     shard: Shard
+    labels: tuple[Piece, ...] = Field(
+        (), description="Labels brought, whose responses are read; the shard then has no prompts"
+    )
     models: str = Field(description="Local folder for prepared models")
     threads: int = Field(ge=1, description="CPU threads; their number is part of the arithmetic")
 
@@ -68,6 +72,8 @@ class Spec(BaseModel):
 def work(spec: Spec, report: Report) -> ShardManifest:
     """Load the models and run the spec's shard."""
     lake = open_lake(spec.lake)
+    if spec.labels:
+        return _read_labels(lake, spec, report)
     every = read_table(lake, spec.prompts)
     own = pa.array([prompt for group in spec.shard.groups for prompt in group])
     prompts = every.filter(pc.is_in(every["prompt_id"], value_set=own)).to_pylist()
@@ -102,6 +108,16 @@ def work(spec: Spec, report: Report) -> ShardManifest:
         speed = {"tokens": tokens, "seconds": time.monotonic() - started}
         lake.create(speed_path(spec.folder, spec.shard.shard_id), canonical_json(speed))
     return manifest
+
+
+def _read_labels(lake: Lake, spec: Spec, report: Report) -> ShardManifest:
+    """Read the responses of labels, piece by piece; a piece that is read is not read again."""
+    keys = {"score_key": os.environ.get(SCORE_KEY, "")} if spec.settings.scores else {}
+    embed = open_embedder(spec.settings, Path(spec.models), **keys)
+    for piece in spec.labels:
+        read = read_features(lake, spec.campaign, piece, spec.settings, embed)
+        report({"event": "labels", "votes": read.training.n_rows, "unread": read.unread})
+    return ShardManifest(spec.shard.shard_id, ())
 
 
 def _growth_rule(lake: Lake, spec: Spec) -> Grows | None:

@@ -42,7 +42,7 @@ from winnow.expand.shard import MOST_SHARDS, Call, Shard, calls_of, round_ends, 
 from winnow.pace import Pace, noted
 from winnow.records import PROFILE, QUARANTINE, to_table
 from winnow.reward.blocks import Block
-from winnow.stages.expand import parts
+from winnow.stages.expand import brought_labels, parts
 from winnow.stages.expand.parts import POOL_TABLES, TABLES, PoolPart
 from winnow.stages.expand.pools_from import source_of, take_pools
 from winnow.stages.generate import SCORE_KEY, SERVER_KEY, SERVER_URL, Spec
@@ -60,8 +60,13 @@ _COUNTS = (
 
 
 def plan(batch: Batch) -> list[str]:
-    """Ids of the batch's shards; none if the stage is done or its pools are another campaign's."""
-    return [] if batch.manifest(STAGE) else [shard.shard_id for shard in _shards(batch)]
+    """Ids of the batch's shards, those of labels brought last; none if the stage is done.
+
+    Where its pools are another campaign's, none generates.
+    """
+    if batch.manifest(STAGE):
+        return []
+    return [*(shard.shard_id for shard in _shards(batch)), *brought_labels.shards_of(batch)]
 
 
 def generate(
@@ -79,16 +84,20 @@ def generate(
         Retryable: The process broke off; what it finished is kept.
     """
     spec = _spec(batch, shard_id, models)
-    if not batch.lake.exists(shard_path(spec.folder, shard_id)):
+    labels = spec.labels
+    is_done = batch.lake.exists(shard_path(spec.folder, shard_id))
+    if not (brought_labels.is_read(batch, labels) if labels else is_done):
         variables = {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
         if spec.settings.scores:
             variables[SCORE_KEY] = os.environ.get(SCORE_KEY, "")
         loaded = loaded_models(spec.settings)
-        loaded += [] if spec.settings.engine == "server" else [spec.shard.model]
+        loaded += [] if labels or spec.settings.engine == "server" else [spec.shard.model]
         if all(map(is_local, loaded)):
             # Without a model to download there is no use for the hub's token.
             variables |= dict.fromkeys(HUB_TOKENS, "")
         _run_process([str(python), "-m", "winnow.stages.generate"], spec, say, variables)
+    if labels:
+        return {"label_pieces": len(labels)}
     done = _read_shard(batch, shard_id)
     return {"prompts": done.n_prompts, "tokens": sum(each.tokens for each in done.calls)}
 
@@ -126,9 +135,9 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
     if done is not None:
         return done
     ingested = batch.require("ingest")
-    source = source_of(batch)
+    source, labels = source_of(batch), brought_labels.gathered(batch)
     if source is not None:
-        return take_pools(batch, source)
+        return take_pools(batch, source, labels)
     settings = batch.campaign.expand
     planned = _Planned(batch)
     say = noted(batch.lake, batch.folder, STAGE, say, batch.clock)
@@ -148,8 +157,9 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
     outputs["profile"] = batch.write_table(STAGE, "profile", _profile_table(profile))
     blocks = next((part.blocks for part in gathered if part.blocks), None) or stored_blocks((), 0)
     version = feature_version(settings)
-    return batch.commit(
-        STAGE,
+    return brought_labels.commit(
+        batch,
+        labels,
         inputs=[ingested],
         outputs=outputs,
         counts={
@@ -257,7 +267,10 @@ def _gather_part(batch: Batch, number: int, planned: _Planned) -> PoolPart:
 
 
 def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
+    labels = brought_labels.shards_of(batch).get(shard_id, [])
     shard = next((s for s in _shards(batch) if s.shard_id == shard_id), None)
+    if labels:
+        shard = Shard(shard_id, 0, batch.campaign.expand.model, ())
     if shard is None:
         raise Fatal(f"Batch {batch.key} has no shard {shard_id}; run plan_shards again.")
     return Spec(
@@ -270,6 +283,7 @@ def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
         reward_model=_steering_model(batch),
         prompts=batch.require("ingest").outputs["prompts"],
         shard=shard,
+        labels=tuple(labels),
         models=str(models),
         threads=os.cpu_count() or 1,
     )

@@ -25,6 +25,7 @@ from winnow.publish.labelled import LISTS, TABLES, Labelled, labelled, pool_tabl
 from winnow.publish.shards import cut, store_shards
 from winnow.publish.versions import newest, publish, read_version, shelf
 from winnow.publish.views import dataset_info, left_out
+from winnow.stages.expand.brought_labels import LISTED as LABELS
 from winnow.stages.gate_input import measured, tables_of
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.publish import quality
@@ -154,6 +155,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             "listens_to": fitted.listens_to,
             "drift": fitted.drift,
             **({"judges": fitted.judges} if fitted.judges else {}),
+            **({LABELS: fitted.brought} if fitted.brought else {}),
             **({"people_alone": fitted.people_alone} if fitted.people_alone else {}),
             **fitted.trust.figures(),
             **baked.figures,
