@@ -4,11 +4,12 @@ They are people's preferences of other responses, perhaps by other people, so th
 votes of a weight a, one for all of them: their likelihood to the power a is part of the prior of
 the campaign's own votes (a power prior). a is the one under which these votes were the likeliest,
 
-    a = argmax  ln P(own votes | labels brought, a) + ln a,
+    a = argmax  ln P(own votes | labels brought, a) + ½ ln a,
 
 tried at `SHARES` of the most that they may count for: each once, and together as `MOST_VOTES`
-votes. The last term makes each step down something that own votes have to show; without one, the
-labels count for the most. Side and length are effects on those who gave them, and integrate out.
+votes. The last term makes each step down something that own votes have to show; before there is
+one, the labels count for the most. Side and length are effects on those who gave them, and
+integrate out.
 
 Always holds: labels that own votes contradict lose their weight and teach nothing at last; however
 many there are, they count for `MOST_VOTES` at most.
@@ -33,10 +34,16 @@ from winnow.reward.evidence import fit_by_evidence
 from winnow.reward.logistic import N_NUISANCE, Quadratic, checked_labels, with_nuisance
 
 MOST_VOTES = 500
-"""Votes that all labels together count for, at most."""
+"""Votes that all labels together count for, at most. Of 4,000 simulated labels of other prompts and
+pools of two (6 seeds, 140 real prompts, no own vote) 300, 1,000 and 4,000 foresaw 79 %, 73 % and
+68 % of the pairs of whole pools: what is learnt of such pools holds less well than it says."""
 
 SHARES = (1.0, 1 / 4, 1 / 16, 1 / 64, 0.0)
 """Of that weight, what is tried."""
+
+_KEPT_FOR = 0.5
+"""What stands before ln a. At 1 labels that say the contrary of people were given up twice as late,
+at 0 right ones were given up by chance."""
 
 _LOG_OF_NONE = float(np.log(SHARES[-2] / 4))
 """What stands for ln a of no weight at all: one step below the least."""
@@ -86,7 +93,7 @@ def weighed(
     for share in shares:
         votes = at_weight(brought, share * most) if share else None
         beside = votes if older is None else older if votes is None else older.plus(votes)
-        told = np.log(share) if share else _LOG_OF_NONE
+        told = _KEPT_FOR * (np.log(share) if share else _LOG_OF_NONE)
         if len(shares) > 1:
             precision_d, mode = fit_by_evidence(labels, blocks, beside)
             mean_k = np.append(prior_mean(blocks), [0.0] * N_NUISANCE)

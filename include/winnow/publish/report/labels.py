@@ -13,6 +13,7 @@ from winnow.pages.words import Table, between, count, dollars, line, number, per
 from winnow.publish.report.facts import BatchFacts
 
 MOST_ANNOTATORS = 100
+_MOST_FILES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,25 @@ _SHARES = {
     "completion": ("tasks answered", ""),
 }
 """Figures of the labels in words, and of how many each is the share, where that is told."""
+
+
+def brought_told(stored: Any) -> str:
+    """What labels that a team brought did for a model, in a sentence or two; empty without any.
+
+    `stored` is what a manifest has of `winnow.stages.select.brought_labels.told`.
+    """
+    if not isinstance(stored, Mapping) or not stored.get("votes"):
+        return ""
+    files = [str(name).rsplit("/", 1)[-1] for name in stored.get("files") or ()]
+    named = ", ".join(files[:_MOST_FILES]) + (" and others" if len(files) > _MOST_FILES else "")
+    said = (
+        f"The reward model was started by {count(stored['votes'])} votes that were brought "
+        f"({line(named)}), under {line(str(stored.get('license')))}."
+    )
+    weights = stored.get("counts_for")
+    heads = sorted(weights.items()) if isinstance(weights, Mapping) else []
+    told = [f"{count(n)}{'' if len(heads) < 2 else f' of {line(name)}'}" for name, n in heads]
+    return f"{said} Beside the campaign's own they count for {', '.join(told)}." if told else said
 
 
 def agreement_intervals(figures: Mapping[str, Any]) -> list[Row]:

@@ -217,6 +217,10 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
         # Figures of the labels without what is set aside, and how many pairs that is.
         rest = {name: verdict.figures[name] for name in label.figures if name in verdict.figures}
         rest["pairs_set_aside"] = len(aside.pairs)
+    brought = {}
+    if expand.counts.get(LABELS):
+        about = {"votes": expand.counts[LABELS], "license": expand.figures[LABELS]["license"]}
+        brought = {LABELS: about}
     return {
         "verdict": verdict.verdict,
         "prompts": ingest.counts["rows_out"],
@@ -230,5 +234,6 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
         "mean_info_gain": select.figures["mean_info_gain"],
         **label.figures,
         **rest,
+        **brought,
         "cost": label.cost,
     }
