@@ -343,7 +343,11 @@ def _read_file(
     how, most = How(settings.format, columns), batch.campaign.ingest.max_prompt_chars
 
     def new_labels(row: RawRow) -> Labels:
-        labels = read_labels(row.value, how, most, row.file, row.line, annotator)
+        try:
+            labels = read_labels(row.value, how, most, row.file, row.line, annotator)
+        except Unreadable as fault:
+            own = fault.detail.replace("`ingest.", "`brought_labels.")
+            raise Unreadable(fault.reason, own) from None
         before = seen.setdefault(labels.label_id, f"{row.file}:{row.line}")
         if before != f"{row.file}:{row.line}":
             raise Unreadable("duplicate", f"the same label as {before}")
