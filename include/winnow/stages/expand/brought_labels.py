@@ -167,6 +167,16 @@ def known(batch: Batch) -> Known | None:
     return parsed(batch.lake, path, reader(Known))
 
 
+def files_of(settings: BroughtLabels, day: str) -> list[SourceFile]:
+    """The files that lie at the sources of labels.
+
+    Raises:
+        Fatal: A source is not there, or holds none.
+    """
+    setting = "brought_labels.sources"
+    return [f for source in settings.sources for f in named_files(source, day, setting)]
+
+
 def shards_of(batch: Batch) -> dict[str, list[Piece]]:
     """Ids of the shards that read responses of labels, with their pieces."""
     about = known(batch)
@@ -284,12 +294,7 @@ def _read(batch: Batch, piece: Piece) -> ReadPiece | None:
 
 def _read_files(batch: Batch, settings: BroughtLabels) -> tuple[list[LabelFile], list[str]]:
     """Files that count, by name, those that are new read now; names of those that do not."""
-    setting = "brought_labels.sources"
-    lying = {
-        file.file_id: file
-        for source in settings.sources
-        for file in named_files(source, batch.day, setting)
-    }
+    lying = {file.file_id: file for file in files_of(settings, batch.day)}
     # Here and not above: it takes a while to import, which other batches need not spend.
     from winnow.stages.gate_input import evaluation_of
 
