@@ -135,10 +135,11 @@ class BroughtLabels(Settings):
         "what it gave stays when it is gone",
     )
     license: str = Field(min_length=1, description="Licence of these labels, for the card")
-    format: RowFormat = setting("auto", "As `ingest.format`")
+    format: RowFormat = setting("auto", "What rows are, as `ingest.format` says it")
     columns: dict[Column | Literal["annotator"], Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="As `ingest.columns`; `annotator` is who gave a label, by a number or a code",
+        description="Names of columns, as `ingest.columns` has them; `annotator` is who gave a "
+        "label, by a number or a code",
     )
 
 

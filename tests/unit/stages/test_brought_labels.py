@@ -18,7 +18,7 @@ from winnow.expand.brought_labels import read_features
 from winnow.progress import progress, summary
 from winnow.publish.versions import newest
 from winnow.reward import RewardModel
-from winnow.stages import expand, generate, ingest
+from winnow.stages import expand, generate, ingest, select
 from winnow.stages.expand import brought_labels
 from winnow.stages.select.candidates import NightCandidates
 
@@ -284,3 +284,56 @@ def test_no_brought_label_is_published_and_all_are_told_with_their_licence(
     line = progress(batch)["expand"]
     assert f"{len(rows)} votes brought, {len(rows) + 1} rows read, 1 of them in quarantine" in line
     assert f"started by {told}" in summary(batch)
+
+
+def test_evaluation_prompts_that_come_later_take_labels_out(
+    bringing: MakeNight, tmp_path: Path
+) -> None:
+    folder = written(tmp_path / "labels", [*preferences(20), ROW])
+    gone = written(folder, list(preferences(5, seed=1)), "gone.jsonl") / "gone.jsonl"
+    one = bringing().bringing(folder)
+    before = one.expanded().counts["brought_labels"]
+    gone.unlink()
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(json.dumps({"prompt": ROW["prompt"]}))
+    told = one.campaign.model_dump(mode="json")
+    told["validation"]["evaluation_prompts"] = str(asked)
+    one.campaign = Campaign.model_validate(told)
+    one.day = "2026-11-23"
+    written(Path(one.campaign.ingest.sources[0]), [{"prompt": "And what now?"}], "later.jsonl")
+    manifest = one.expanded()
+    left = len(list(preferences(20)))
+    assert manifest.counts["brought_labels"] == left < before - 1
+    assert [row["reason"] for row in one.rows("expand", "quarantine")] == ["evaluation_prompts"]
+    (name,) = manifest.figures["brought_labels"]["left_out"]
+    assert name.endswith("gone.jsonl"), "it cannot be held against the new prompts any more"
+
+
+def test_a_campaign_on_pools_of_another_brings_labels_of_its_own(
+    bringing: MakeNight, tmp_path: Path
+) -> None:
+    first = bringing().bringing(written(tmp_path / "labels", list(preferences(150))))
+    first.run()
+    second = bringing().bringing(written(tmp_path / "more", list(preferences(120, seed=1))))
+    told = second.campaign.model_dump(mode="json")
+    told |= {"name": "second", "pools_from": "small", "ingest": {}}
+    told["publish"]["dataset"] = "second"
+    second.campaign = Campaign.model_validate(told)
+    batch = second.batch()
+    ingest.run(batch)
+    for pieces in brought_labels.shards_of(batch).values():
+        for piece in pieces:
+            read_features(batch.lake, "second", piece, batch.campaign.expand, worded)
+    counts = expand.gather(batch).counts
+    assert counts["brought_labels"] == len(list(preferences(120, seed=1)))
+    select.run(batch)
+    told_of = batch.require("select").figures["brought_labels"]
+    assert [Path(name).parent.name for name in told_of["files"]] == ["more"]
+    bare = second.campaign.model_dump(mode="json")
+    bare |= {"name": "third", "brought_labels": None}
+    bare["publish"]["dataset"] = "third"
+    second.campaign = Campaign.model_validate(bare)
+    third = second.batch()
+    ingest.run(third)
+    assert "brought_labels" not in expand.gather(third).counts
+    assert "brought_labels" not in third.require("expand").outputs

@@ -42,18 +42,25 @@ def brought_told(stored: Any) -> str:
 
     `stored` is what a manifest has of `winnow.stages.select.brought_labels.told`.
     """
-    if not isinstance(stored, Mapping) or not stored.get("votes"):
+    votes = stored.get("votes") if isinstance(stored, Mapping) else None
+    if not isinstance(votes, int) or votes < 1:
         return ""
-    files = [str(name).rsplit("/", 1)[-1] for name in stored.get("files") or ()]
+    told, weighs = stored.get("files"), stored.get("counts_for")
+    files = [str(name).rsplit("/", 1)[-1] for name in told] if isinstance(told, list) else []
     named = ", ".join(files[:_MOST_FILES]) + (" and others" if len(files) > _MOST_FILES else "")
     said = (
-        f"The reward model was started by {count(stored['votes'])} votes that were brought "
+        f"The reward model was started by {count(votes)} votes that were brought "
         f"({line(named)}), under {line(str(stored.get('license')))}."
     )
-    weights = stored.get("counts_for")
-    heads = sorted(weights.items()) if isinstance(weights, Mapping) else []
-    told = [f"{count(n)}{'' if len(heads) < 2 else f' of {line(name)}'}" for name, n in heads]
-    return f"{said} Beside the campaign's own they count for {', '.join(told)}." if told else said
+    heads = sorted(weighs.items()) if isinstance(weighs, dict) else []
+    counts = [
+        f"{count(n)}{f' of {line(name)}' if len(heads) > 1 else ''}"
+        for name, n in heads
+        if isinstance(n, int)
+    ]
+    return (
+        f"{said} Beside the campaign's own they count for {', '.join(counts)}." if counts else said
+    )
 
 
 def agreement_intervals(figures: Mapping[str, Any]) -> list[Row]:
