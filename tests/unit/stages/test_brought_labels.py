@@ -231,9 +231,11 @@ def test_a_shard_is_read_by_the_process_that_generates(
 
     monkeypatch.setattr(expand, "_run_process", work)
     monkeypatch.setattr(generate, "open_embedder", lambda *_, **__: worded)
+    assert expand.progress(batch).endswith("0 of 1 pieces of labels read")
     for _ in range(2):
         expand.generate(batch, shard, Path("python"), tmp_path, told.append)
     assert len(told) == 1
+    assert expand.progress(batch).endswith("1 of 1 pieces of labels read")
     expand.gather(batch)
     assert batch.require("expand").counts["brought_labels"] == int(told[0])
 
@@ -337,3 +339,27 @@ def test_a_campaign_on_pools_of_another_brings_labels_of_its_own(
     ingest.run(third)
     assert "brought_labels" not in expand.gather(third).counts
     assert "brought_labels" not in third.require("expand").outputs
+
+
+def test_other_features_read_the_labels_anew_and_start_the_model_again(
+    bringing: MakeNight, tmp_path: Path
+) -> None:
+    one = bringing().bringing(written(tmp_path / "labels", list(preferences(150))))
+    one.run()
+    assert "brought_labels" in one.batch().require("select").figures
+    before = one.batch().require("expand").outputs["brought_labels"]
+    one.day = "2026-11-23"
+    asked = [{"prompt": f"And what of number {n}?"} for n in range(4)]
+    written(Path(one.campaign.ingest.sources[0]), asked, "later.jsonl")
+    told = one.campaign.model_dump(mode="json")
+    told["expand"]["embedding_model"] = "another"
+    one.campaign = Campaign.model_validate(told)
+    batch = one.batch()
+    ingest.run(batch)
+    assert [each for each in expand.plan(batch) if each.startswith("labels-")]
+    one.choose(batch)
+    figures = batch.require("select").figures
+    assert figures["strategy"] == "decision_gain"
+    assert figures["brought_labels"]["votes"] == figures["posterior_labels"]
+    assert batch.require("expand").outputs["brought_labels"] != before
+    assert batch.require("expand").counts["label_rows_in"] == 0, "its files were read before"

@@ -182,8 +182,9 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
 
 def progress(batch: Batch) -> str:
     """How many of the batch's prompts have the first round of their pool."""
+    labels = brought_labels.progress(batch)
     if batch.campaign.pools_from is not None:
-        return f"pools are to be taken over from {batch.campaign.pools_from}"
+        return f"pools are to be taken over from {batch.campaign.pools_from}{labels}"
     settings = batch.campaign.expand
     asked, done = set[str](), set[str]()
     shards = _shards(batch)
@@ -193,7 +194,7 @@ def progress(batch: Batch) -> str:
                 asked |= set(call.prompts)
                 if _is_generated(batch, shard, call):
                     done |= set(call.prompts)
-    generated = f"{len(done)} of {len(asked)} prompts generated"
+    generated = f"{len(done)} of {len(asked)} prompts generated{labels}"
     if len(numbers := {shard.part for shard in shards}) < 2:
         return generated
     n_gathered = sum(parts.read_part(batch, number) is not None for number in sorted(numbers))

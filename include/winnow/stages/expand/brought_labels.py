@@ -188,6 +188,14 @@ def is_read(batch: Batch, pieces: Sequence[Piece]) -> bool:
     return all(_read(batch, piece) is not None for piece in pieces)
 
 
+def progress(batch: Batch) -> str:
+    """How much of the labels that are new to the batch is read, in words; "" where none is."""
+    path = f"{batch.folder}/{STAGE}/{LISTED}.json"
+    new = parsed(batch.lake, path, reader(Known)).new if batch.lake.exists(path) else []
+    n_read = sum(_read(batch, piece) is not None for piece in new)
+    return f", {n_read} of {len(new)} pieces of labels read" if new else ""
+
+
 def gathered(batch: Batch) -> Gathered | None:
     """What came of all pieces; None where no labels are brought.
 
