@@ -66,9 +66,13 @@ def test_a_row_of_any_format_is_labels_or_says_nothing(name: str) -> None:
     ],
 )  # fmt: skip
 def test_how_far_a_vote_goes(row: Any, wanted: tuple[str | None, float]) -> None:
-    text, far = better(read(row))
-    assert far == pytest.approx(wanted[1])
-    assert wanted[0] in (None, text)
+    asked = [f"Why, {number}?" for number in range(8)]
+    found = [read({**row, "prompt": prompt}) for prompt in asked]
+    assert {each.first[0] for each in found} == {0, 1}, "in the order of the ids, which are hashes"
+    for labels in found:
+        text, far = better(labels)
+        assert far == pytest.approx(wanted[1])
+        assert wanted[0] in (None, text)
 
 
 def test_ranks_are_votes_on_every_pair_and_weigh_as_much_as_their_choices() -> None:
