@@ -13,7 +13,7 @@ import pytest
 
 from winnow.batch import Batch, read_artifact, read_table
 from winnow.campaign import Campaign
-from winnow.errors import Fatal
+from winnow.errors import Corrupt, Fatal
 from winnow.expand.brought_labels import read_features
 from winnow.progress import progress, summary
 from winnow.publish.versions import newest
@@ -363,3 +363,13 @@ def test_other_features_read_the_labels_anew_and_start_the_model_again(
     assert figures["brought_labels"]["votes"] == figures["posterior_labels"]
     assert batch.require("expand").outputs["brought_labels"] != before
     assert batch.require("expand").counts["label_rows_in"] == 0, "its files were read before"
+
+
+def test_a_lost_note_of_the_files_is_no_empty_one(bringing: MakeNight, tmp_path: Path) -> None:
+    one = bringing().bringing(written(tmp_path / "labels", list(preferences(20))))
+    one.expanded()
+    one.lake.remove("campaigns/small/brought/files.json")
+    one.day = "2026-11-23"
+    written(Path(one.campaign.ingest.sources[0]), [{"prompt": "And what now?"}], "later.jsonl")
+    with pytest.raises(Corrupt, match=r"files\.json is missing"):
+        one.expanded()

@@ -53,7 +53,7 @@ from winnow.ingest.sources import SourceFile, named_files
 from winnow.ingest.values import Unreadable
 from winnow.lake import Lake
 from winnow.records import BROUGHT, QUARANTINE, Quarantined, to_table
-from winnow.stored import as_json, parsed, reader, sealed_json
+from winnow.stored import as_json, parsed, reader, refuse_lost, sealed_json
 from winnow.validate.leakage import CHECK, EvaluationSet, leaked
 
 STAGE = "expand"
@@ -315,6 +315,8 @@ def _read_files(batch: Batch, settings: BroughtLabels) -> tuple[list[LabelFile],
     path = f"{folder_of(batch.campaign.name)}/files.json"
     while True:
         data, tag = batch.lake.read_tagged(path)
+        if data is None:
+            refuse_lost(batch.lake, path, _made_after(batch))
         files = {} if data is None else parsed(batch.lake, path, reader(_Register), data).files
         wanted = {
             i: file for i, file in lying.items() if i not in files or files[i].read_by != read_by
@@ -329,6 +331,14 @@ def _read_files(batch: Batch, settings: BroughtLabels) -> tuple[list[LabelFile],
     ordered = sorted(kept.values(), key=lambda file: (file.name, file.rows.sha256))
     counted = [file for file in ordered if file.read_by == read_by]
     return counted, [file.name for file in ordered if file.read_by != read_by]
+
+
+def _made_after(batch: Batch) -> Iterator[str]:
+    """Pieces that were read, which is after their files were noted."""
+    folder = folder_of(batch.campaign.name)
+    for name in batch.lake.names(folder):
+        if "." not in name:
+            yield from (f"{folder}/{name}/{each}" for each in batch.lake.names(f"{folder}/{name}"))
 
 
 @dataclass(frozen=True, slots=True)
