@@ -34,7 +34,7 @@ from winnow.reward import (
 )
 from winnow.reward.annotators import has_parts
 from winnow.reward.blocks import REDUCED, Blocks, width
-from winnow.reward.brought import Brought, weighed
+from winnow.reward.brought import MOST_VOTES, Brought, weighed
 from winnow.reward.judges import Heard, Teachers, Verdicts, listen
 from winnow.stages.select.brought_labels import BroughtRows
 from winnow.stages.select.older import Older
@@ -121,7 +121,8 @@ def fit_rows(
     What judges say beside them (`verdicts`, rows of `records.VERDICTS`) teaches the head as far as
     their tastes allow, which are measured against a fit of the votes alone.
     """
-    some = brought.some(settings.history_votes) if brought else None
+    # Of a small window a draw could be empty.
+    some = brought.some(max(settings.history_votes, MOST_VOTES)) if brought else None
     if older is None:
         both = rows if some is None else pa.concat_tables([rows, some], promote_options="default")
         projection = _projection(both, columns, settings)
