@@ -5,6 +5,7 @@ Generates a pool of responses for every prompt of the batch on the Airflow pool 
 mapped task a shard, and computes the features that selection works on. `gather_pools` merges copies
 and audits the pools; what it warns of is in the batch's status and does not stop the night. Of a
 batch with more than 50,000 responses a mapped task a part, `gather_part`, does so beforehand.
+Labels that the campaign brings are read by shards of their own, `labels-...`.
 
 A campaign with `pools_from` generates nothing here: `gather_pools` takes another campaign's over.
 With `engine: brought` `generate_responses` reads the features of what came with the prompts, on any

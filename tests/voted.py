@@ -16,15 +16,17 @@ import numpy as np
 
 from winnow.batch import Artifact, Batch, Manifest, open_batch, read_table
 from winnow.campaign import Campaign, parse_campaign
-from winnow.expand.features import feature_version
-from winnow.expand.vectors import Columns, columns_of
+from winnow.expand.features import feature_version, stored_blocks
+from winnow.expand.vectors import Columns, columns_of, new_columns
 from winnow.ids import content_id, pair_id
 from winnow.lake import Lake
 from winnow.publish.versions import Version
-from winnow.records import ANNOTATIONS, COMPARED, COMPARISONS, to_table
+from winnow.records import ANNOTATIONS, COMPARED, COMPARISONS, RANKED_TRAINING, to_table
 from winnow.reward.blocks import width
 from winnow.reward.logistic import sigmoid
+from winnow.stages.expand.brought_labels import LISTED, Listed
 from winnow.stages.select import history, reward_model
+from winnow.stored import as_json, sealed_json
 from winnow.style import style_names
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -51,6 +53,8 @@ class VotedWorld:
     people: bool = True
     """Whether people vote at all."""
     label: dict[str, Any] = field(default_factory=dict)
+    brought: int = 0
+    """How many labels the campaign brings; below 0 so many that say the contrary of its people."""
     rated: bool = False
     """Whether people rate `PLANTED` as well, two dimensions at odds, and choose by their sum."""
 
@@ -91,7 +95,7 @@ class VotedWorld:
             "feature_version": feature_version(self.campaign.expand),
             "n_embedding": self.n_embedding,
         }
-        self._commit(batch, "expand", {}, **figures)
+        self._commit(batch, "expand", {}, self._labels(batch), **figures)
         columns = self.columns(key)
         current = reward_model.newest(self.lake, "small")
         votes = list(self._votes(key, columns, rng))
@@ -144,10 +148,7 @@ class VotedWorld:
     ) -> Iterator[dict[str, Any]]:
         n_columns = width(columns.blocks)
         planted = planted_weights(n_columns)
-        wanted_c = np.random.default_rng(5).normal(size=n_columns) / np.sqrt(n_columns)
-        later = len(self.batches) * self.drift
-        wanted_c = wanted_c + later * np.random.default_rng(6).normal(size=n_columns)
-        wanted_c[self.n_embedding : self.n_embedding + len(style_names())] *= 0.2
+        wanted_c = self.wanted(n_columns)
         if self.rated:
             wanted_c = sum(planted.values(), np.zeros(n_columns))
         vectors = rng.normal(size=(4 * -(-self.per_night // 2), n_columns)).astype(np.float16)
@@ -199,6 +200,46 @@ class VotedWorld:
                     ],
                 },
             }
+
+    def wanted(self, n_columns: int) -> Any:
+        """What people want of a response's columns (c,), in logits."""
+        wanted_c = np.random.default_rng(5).normal(size=n_columns) / np.sqrt(n_columns)
+        later = len(self.batches) * self.drift
+        wanted_c = wanted_c + later * np.random.default_rng(6).normal(size=n_columns)
+        wanted_c[self.n_embedding : self.n_embedding + len(style_names())] *= 0.2
+        return wanted_c
+
+    def _labels(self, batch: Batch) -> dict[str, bytes]:
+        """What an expand stage names of the labels that are brought."""
+        if not self.brought:
+            return {}
+        n, settings = abs(self.brought), self.campaign.expand
+        stored = stored_blocks((), self.n_embedding + len(style_names()))
+        columns = new_columns(feature_version(settings), stored, settings)
+        rng, n_columns = np.random.default_rng(7), width(columns.blocks)
+        sides = rng.normal(size=(2, n, n_columns)).astype(np.float16)
+        apart_e = (sides[0] - sides[1]).astype(np.float64) @ self.wanted(n_columns)
+        first_e = rng.random(n) < sigmoid(np.sign(self.brought) * apart_e)
+        rows = [
+            {
+                **{name: content_id(name, k) for name in ("pair_id", "prompt_id")},
+                **{name: content_id(name, k) for name in ("first_id", "second_id")},
+                "kind": "brought",
+                "dimension": self.dimensions[0],
+                "annotator": "brought",
+                "preference": float(first_e[k]),
+                "swapped": False,
+                "length": 0.0,
+                "first": sides[0, k],
+                "second": sides[1, k],
+                "feature_version": columns.version,
+                "weight": 1.0,
+            }
+            for k in range(n)
+        ]
+        training = batch.write_table("expand", "labels", to_table(rows, RANKED_TRAINING))
+        listed = Listed(columns.version, [training], ["a.jsonl"], "MIT")
+        return {LISTED: sealed_json(as_json(listed))}
 
     def _grade(self, reward: float, annotator: str, rng: np.random.Generator) -> int:
         """A rating, 1 to 5, by somebody with a scale of their own; one of them guesses."""

@@ -18,6 +18,7 @@ from winnow.operate.damage import Damage, whole
 from winnow.operate.facts import facts_of
 from winnow.operate.standing import Facts, Mended, Standing, damaged, mend_name, standing_of
 from winnow.pace import last_note
+from winnow.publish.report.labels import brought_told
 from winnow.publish.versions import newest
 from winnow.stages import expand, label
 from winnow.stages.label.drop import dropped_text
@@ -136,7 +137,10 @@ def summary(batch: Batch) -> str:
         "agreement": _agreement(label.figures),
         "gold": _gold(label.figures),
         "personal data": _pii(label.figures["pii"], batch.campaign.label.pii),
-        "posterior": f"{publish.figures['posterior_labels']} votes, for the next batch",
+        "posterior": [
+            f"{publish.figures['posterior_labels']} votes, for the next batch",
+            *filter(None, [brought_told(publish.figures.get("brought_labels"))]),
+        ],
         "selection": publish.figures["gate"]["reason"],
         "choosing": arms.lines(publish.figures.get(arms.NAME, {})),
         "dataset": f"{batch.campaign.publish.dataset} {publish.figures['version']}, "
@@ -152,7 +156,7 @@ def summary(batch: Batch) -> str:
 
 def _chosen_by(select: Manifest) -> list[str]:
     drawn = f"{select.figures['strategy']}, {select.counts['exploration']} drawn uniformly"
-    reasons = [select.figures["fallback"]]
+    reasons = [select.figures["fallback"], brought_told(select.figures.get("brought_labels"))]
     if select.figures["unmet_floors"]:
         reasons.append(f"Floors not met: {', '.join(select.figures['unmet_floors'])}.")
     return [drawn, *filter(None, reasons)]
@@ -223,7 +227,8 @@ def _done(manifest: Manifest) -> str:
     lines = {
         "ingest": f"{counts['rows_out']} prompts{_brought(counts)}{_taken_over(manifest)}"
         f"{_formats(manifest)}{_figure(manifest, 'passed_over', 'passed over:')}",
-        "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}",
+        "expand": f"{counts.get('responses')} responses{_taken_over(manifest)}{_warned(manifest)}"
+        f"{_brought_labels(manifest)}",
         "select": f"{counts.get('comparisons')} pairs of {counts.get('pairs_scored')} "
         f"by {manifest.figures.get('strategy')}",
         "label": f"{counts.get('annotations')} annotations, {taken}${manifest.cost / MICROS:.2f}",
@@ -243,6 +248,18 @@ def _how(expand: Manifest) -> str:
 
 def _brought(counts: Mapping[str, int]) -> str:
     return f" with {counts['brought']} responses" if "brought" in counts else ""
+
+
+def _brought_labels(manifest: Manifest) -> str:
+    """Labels that were brought, and the rows of the files that the batch was the first to read."""
+    about, counts = manifest.figures.get("brought_labels"), manifest.counts
+    if not isinstance(about, Mapping) or "label_rows_in" not in counts:
+        return ""
+    n_read, kept = counts["label_rows_in"], counts["label_rows_out"]
+    rows = f", {n_read} rows read, {n_read - kept} of them in quarantine" if n_read else ""
+    left = f", left out: {', '.join(about['left_out'])}" if about["left_out"] else ""
+    line = told_formats(about)
+    return f", {counts['brought_labels']} votes brought{rows}{f' ({line})' if line else ''}{left}"
 
 
 def _formats(manifest: Manifest) -> str:

@@ -50,7 +50,7 @@ PROMPTS = _schema(
 
 QUARANTINE = _schema("stage reason detail file line:int64 record_id raw:bytes")
 
-BROUGHT = _schema(
+BROUGHT_RESPONSES = _schema(
     """
     prompt_id message model score:float64 logprob:float64 n_tokens:int32 finish_reason vector:vector
     file line:int64 reason detail
@@ -60,7 +60,7 @@ BROUGHT = _schema(
 of it, more is better. One with a `reason` is in no pool and has no message."""
 
 BROUGHT_POOLS = _schema("prompt_id part:int32 n:int32")
-"""How many rows of `BROUGHT` a prompt has, and in which part of it they are, from 0."""
+"""How many rows of `BROUGHT_RESPONSES` a prompt has, and in which part of it they are, from 0."""
 
 RESPONSES = _schema(
     """
@@ -160,6 +160,16 @@ are what the batch's model believed of the logit before an exploration vote, at 
 
 RANKED_TRAINING = TRAINING.append(pa.field("weight", pa.float64()))
 """The same of a night of rankings: each pair weighs a part of a vote."""
+
+BROUGHT_LABELS = _schema(
+    """
+    label_id prompt_id messages:messages tools dimension annotator response_ids:texts texts:texts
+    models:texts first:ranks second:ranks preference:rewards weight:rewards file line:int64
+    """
+)
+"""A row of labels that a team brought: responses to a prompt, and votes on some pairs of them.
+`first` and `second` are places among the responses, `preference` and `weight` as in
+`RANKED_TRAINING`. Equal labels of one annotator have one `label_id`."""
 
 VERDICTS = pa.schema(
     [*TRAINING, *((name, pa.string()) for name in ("model", "mode")), ("log_odds", pa.float64())]

@@ -131,6 +131,26 @@ class Ingest(Settings):
     )
 
 
+class BroughtLabels(Settings):
+    """Preferences that a team has already, which teach the reward model before anybody is asked.
+
+    They are of any format that says which of some responses is better, and are never published.
+    """
+
+    sources: list[str] = Field(
+        min_length=1,
+        description="Folders, files or s3:// prefixes; {day} is the key. A file is read once, and "
+        "what it gave stays when it is gone",
+    )
+    license: str = Field(min_length=1, description="Licence of these labels, for the card")
+    format: RowFormat = setting("auto", "What rows are, as `ingest.format` says it")
+    columns: dict[Column | Literal["annotator"], Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Names of columns, as `ingest.columns` has them; `annotator` is who gave a "
+        "label, by a number or a code",
+    )
+
+
 class Sampler(Settings):
     """One way to draw responses; a pool may mix several. What is null is as in `expand`."""
 
@@ -1059,6 +1079,9 @@ class Campaign(Settings):
         "that of `pools_from`; empty: every label is bought",
     )
     ingest: Ingest = Field(default_factory=Ingest)
+    brought_labels: BroughtLabels | None = setting(
+        None, "Labels that start the reward model; null: it starts from nothing"
+    )
     expand: Expand
     select: Select = Field(default_factory=Select)
     label: Label
@@ -1113,6 +1136,16 @@ class Campaign(Settings):
     def _judges_are_heard(self) -> Campaign:
         if self.label.judges and self.select.head == "ensemble":
             raise ValueError("select.head ensemble hears no judge: take out label.sources")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_have_the_features(self) -> Campaign:
+        lacking = [each for each in self.expand.features if each in _OF_BROUGHT]
+        if self.brought_labels is not None and lacking:
+            raise ValueError(
+                f"brought_labels have no {lacking[0]}, of which expand.features makes a feature: "
+                "name features that are read from texts, such as text or embedding"
+            )
         return self
 
     @model_validator(mode="after")

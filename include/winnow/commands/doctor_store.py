@@ -21,6 +21,7 @@ from winnow.ingest.sources import told as told_of
 from winnow.lake import Lake
 from winnow.publish.probe import require_conditional_writes
 from winnow.records import Quarantined
+from winnow.stages.expand.brought_labels import files_of
 from winnow.stages.gate_input import evaluation_of
 from winnow.stages.label import gold_of
 
@@ -95,8 +96,10 @@ def sources(campaign: Campaign, store: Lake | None, day: str) -> Check:
 
 
 def known_answers(campaign: Campaign, day: str) -> Check:
-    """Whether the files of evaluation prompts and of gold can be read, before money is spent."""
+    """Whether files of evaluation prompts and gold can be read, and labels to bring are there."""
     parts = []
+    if campaign.brought_labels is not None:
+        parts.append(f"{len(files_of(campaign.brought_labels, day))} files of labels to bring")
     if campaign.validation.evaluation_prompts is not None:
         held_out = evaluation_of(campaign, day)
         parts.append(f"{len(held_out.texts)} evaluation prompts" if held_out else "")

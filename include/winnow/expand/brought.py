@@ -23,7 +23,7 @@ from winnow.text import WORD
 
 
 class BroughtEngine:
-    """Answers calls by the responses of a part of `winnow.records.BROUGHT`, as they were brought.
+    """Answers calls by a part of `winnow.records.BROUGHT_RESPONSES`, as it was brought.
 
     `lookups` are what reads the features that came with them, by name: `vector` gives rows (n, h),
     `score` (n, 1). Of a text that was brought several times the first counts.

@@ -25,7 +25,7 @@ from winnow.arrays import FloatArray
 from winnow.ingest.normalise import Prompt
 from winnow.ingest.shapes.example import Candidate, Example
 from winnow.ingest.values import Unreadable
-from winnow.records import BROUGHT, to_table
+from winnow.records import BROUGHT_RESPONSES, to_table
 
 LARGEST_POOL = 1000
 """Responses to a prompt, at most, as of pools that are generated."""
@@ -88,7 +88,7 @@ class BroughtPools:
         self.n_joined += 1
 
     def parts(self, most: int) -> Iterator[pa.Table]:
-        """Tables of `BROUGHT`, one at least, in order of the prompts' ids.
+        """Tables of `BROUGHT_RESPONSES`, one at least, in order of the prompts' ids.
 
         A pool is in one of them whole; together they have `most` rows, unless one alone has more.
         """
@@ -107,7 +107,7 @@ class BroughtPools:
                 start += size
             held.append(table.slice(begin))
             n_held += table.num_rows - begin
-        yield pa.concat_tables([*held, BROUGHT.empty_table()])
+        yield pa.concat_tables([*held, BROUGHT_RESPONSES.empty_table()])
 
     def _row(self, said: Candidate) -> dict[str, Any]:
         try:
@@ -137,8 +137,8 @@ class BroughtPools:
             if bucket not in self._writers:
                 file = self._open.enter_context(pa.OSFile(str(self._folder / bucket), "wb"))
                 options = pa.ipc.IpcWriteOptions(compression="lz4")
-                self._writers[bucket] = pa.ipc.new_stream(file, BROUGHT, options=options)
-            self._writers[bucket].write_table(to_table(rows, BROUGHT))
+                self._writers[bucket] = pa.ipc.new_stream(file, BROUGHT_RESPONSES, options=options)
+            self._writers[bucket].write_table(to_table(rows, BROUGHT_RESPONSES))
         self._waiting, self._n_waiting = {}, 0
 
     def _bucket(self, bucket: str) -> pa.Table:
@@ -213,5 +213,7 @@ def _spoilt(table: pa.Table, is_so: NDArray[np.bool_], reason: str, detail: str)
     said = {"reason": reason, "detail": detail, "message": None}
     for name, value in said.items():
         column = pc.if_else(mask, pa.scalar(value, pa.string()), table[name])
-        table = table.set_column(BROUGHT.get_field_index(name), BROUGHT.field(name), column)
+        table = table.set_column(
+            BROUGHT_RESPONSES.get_field_index(name), BROUGHT_RESPONSES.field(name), column
+        )
     return table

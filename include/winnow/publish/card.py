@@ -26,6 +26,9 @@ _MARKS = str.maketrans(
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """A card names every file of every night: libyaml, where it is there, writes much faster."""
 
+_IN_WORDS = ("judges", "brought_labels")
+"""Figures that are told in sentences."""
+
 _ABOUT = {
     "reward": "every decided pair; `margin` = log-odds that chosen is better, `weight` = 2 p - 1",
     "dpo": "decided pairs that are certain enough for preference optimisation",
@@ -66,7 +69,8 @@ def dataset_card(version: Version, campaign: Campaign, vendor_note: str) -> str:
             for view in VIEWS
             if view not in OPTIONAL or version.n_rows(view)
         ],
-        figures={n: _plain(n, value) for n, value in version.figures.items() if n != "judges"},
+        figures={n: _plain(n, v) for n, v in version.figures.items() if n not in _IN_WORDS},
+        brought=version.figures.get("brought_labels"),
         judges=version.figures.get("judges") or [],
         absent=sorted(name for name, value in version.figures.items() if value is None),
         certainty=certainty_told(version.figures),

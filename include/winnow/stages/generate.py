@@ -32,6 +32,7 @@ from winnow.campaign import Expand, Select
 from winnow.ending import run_and_leave
 from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.expand.brought import BroughtEngine
+from winnow.expand.brought_labels import Piece, read_features
 from winnow.expand.embedders import loaded_models, open_embedder
 from winnow.expand.engine import Engine, Report, ServerAddress
 from winnow.expand.engines import open_engine
@@ -63,6 +64,9 @@ class Spec(BaseModel):
     prompts: Artifact = Field(description="The batch's prompts table")
     brought: Artifact | None = Field(None, description="Responses of the shard that were brought")
     shard: Shard
+    labels: tuple[Piece, ...] = Field(
+        (), description="Labels brought, whose responses are read; the shard then has no prompts"
+    )
     models: str = Field(description="Local folder for prepared models")
     threads: int = Field(ge=1, description="CPU threads; their number is part of the arithmetic")
 
@@ -70,11 +74,13 @@ class Spec(BaseModel):
 def work(spec: Spec, report: Report) -> ShardManifest:
     """Load the models and run the spec's shard."""
     lake = open_lake(spec.lake)
+    if spec.labels:
+        return _read_labels(lake, spec, report)
     every = read_table(lake, spec.prompts)
     own = pa.array([prompt for group in spec.shard.groups for prompt in group])
     prompts = every.filter(pc.is_in(every["prompt_id"], value_set=own)).to_pylist()
     models = Path(spec.models)
-    score_key = os.environ.get(SCORE_KEY, "") if spec.settings.scores else ""
+    score_key = _score_key(spec)
     engine: Engine
     if spec.brought is not None:
         engine = brought = BroughtEngine(read_table(lake, spec.brought))
@@ -109,6 +115,19 @@ def work(spec: Spec, report: Report) -> ShardManifest:
         speed = {"tokens": tokens, "seconds": time.monotonic() - started}
         lake.create(speed_path(spec.folder, spec.shard.shard_id), canonical_json(speed))
     return manifest
+
+
+def _score_key(spec: Spec) -> str:
+    return os.environ.get(SCORE_KEY, "") if spec.settings.scores else ""
+
+
+def _read_labels(lake: Lake, spec: Spec, report: Report) -> ShardManifest:
+    """Read the responses of labels, piece by piece; a piece that is read is not read again."""
+    embed = open_embedder(spec.settings, Path(spec.models), _score_key(spec))
+    for piece in spec.labels:
+        read = read_features(lake, spec.campaign, piece, spec.settings, embed)
+        report({"event": "labels", "votes": read.training.n_rows, "unread": read.unread})
+    return ShardManifest(spec.shard.shard_id, ())
 
 
 def _growth_rule(lake: Lake, spec: Spec) -> Grows | None:

@@ -188,6 +188,27 @@ def test_judges_beside_people_are_told(tmp_path: Path, site: Site) -> None:
     assert "foresaw 70.0 % (log loss 0.600)" in shown and "judges 61.0 % (0.655)" in shown
 
 
+def test_labels_that_were_brought_are_told_with_their_licence(tmp_path: Path, site: Site) -> None:
+    made = Trusted(FolderLake(tmp_path))
+    made.changed = {
+        "brought_labels": {
+            "votes": 1200,
+            "files": ["s3://labels/2025/a.jsonl", "b.jsonl"],
+            "license": "CC-BY-4.0",
+            "counts_for": {"overall": 125},
+        }
+    }
+    made.make("2026-11-24")
+    shown = text(selector.page(made.lake, made.campaign, {}, site))
+    told = "started by 1,200 votes that were brought (a.jsonl, b.jsonl), under CC-BY-4.0. Beside"
+    assert f"{told} the campaign's own they count for 125." in shown
+    brings = made.campaign.model_dump(mode="json")
+    brings |= {"brought_labels": {"sources": ["a"], "license": "MIT"}}
+    before = FolderLake(tmp_path / "before")
+    shown = text(selector.page(before, type(made.campaign).model_validate(brings), {}, site))
+    assert "It starts from labels that are brought, under MIT" in shown
+
+
 def test_no_judges_no_table(world: Trusted, site: Site) -> None:
     assert "Judges beside people" not in text(selector.page(world.lake, world.campaign, {}, site))
 
@@ -313,6 +334,12 @@ def test_hostile_figures_are_shown_as_text(tmp_path: Path, site: Site) -> None:
         "drift": {**DRIFT, "pairs": HOSTILE},
         "judges": {HOSTILE: {HOSTILE: {"verdicts": HOSTILE, "kappa": HOSTILE}, "x": HOSTILE}},
         "people_alone": {"votes": 1, "heard": HOSTILE, "alone": {"right": HOSTILE}},
+        "brought_labels": {
+            "votes": 3,
+            "files": [HOSTILE],
+            "license": HOSTILE,
+            "counts_for": {HOSTILE: 1, "x": HOSTILE},
+        },
         "temperature": HOSTILE,
         "bake_off": {"batches": HOSTILE, "votes": True, "strategies": strategies},
     }

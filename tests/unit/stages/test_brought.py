@@ -365,3 +365,12 @@ def test_shards_without_a_model_need_no_other_interpreter(tmp_path: Path) -> Non
 def test_settings_that_mean_nothing_are_named(tmp_path: Path, changed: Row, message: str) -> None:
     with pytest.raises(Fatal, match=message):
         batch_of(tmp_path / "lake", tmp_path, **changed)
+
+
+def test_labels_cannot_have_features_that_only_pools_bring(tmp_path: Path) -> None:
+    settings = batch_of(tmp_path / "lake", tmp_path, features=["vector"]).campaign.model_dump(
+        mode="json", exclude_defaults=True
+    )
+    labels = {"sources": ["labels"], "license": "CC0"}
+    with pytest.raises(Fatal, match="brought_labels have no vector"):
+        parse_campaign({**settings, "brought_labels": labels}, "test")

@@ -404,3 +404,42 @@ def test_what_left_is_stored_as_it_is(world: VotedWorld) -> None:
     assert fitted.past is not None and fitted.past.history.older is not None
     data = read_artifact(one.lake, fitted.past.history.older)
     assert Older.from_bytes(data).to_bytes() == data
+
+
+def right(world: VotedWorld, fitted: reward_model.Refitted) -> float:
+    """Share of fresh pairs that the model orders as people want them."""
+    blocks = world.columns(world.batches[-1]).blocks
+    n_columns = sum(block.size for block in blocks)
+    sides = np.random.default_rng(3).normal(size=(2, 1000, n_columns))
+    model = fitted.model
+    reward_2e = [model.posterior.mean(model.projection.apply(side)) for side in sides]
+    wanted_e = (sides[0] - sides[1]) @ world.wanted(n_columns)
+    return float(np.mean((reward_2e[0] > reward_2e[1]) == (wanted_e > 0)))
+
+
+@pytest.mark.parametrize("head", ["laplace", "ensemble"])
+def test_labels_that_were_brought_help_and_wrong_ones_are_outvoted(
+    tmp_path: Path, head: str
+) -> None:
+    """The second night on, some votes have left the window."""
+    shares: dict[int, list[float]] = {}
+    for brought in (0, 300, -300):
+        one = VotedWorld(
+            FolderLake(tmp_path / str(brought)),
+            select={"head": head, "history_votes": 100},
+            per_night=60,
+            brought=brought,
+        )
+        nights = [one.night(key) for key in KEYS[:4]]
+        shares[brought] = [right(one, fitted) for fitted in nights]
+        counted = [fitted.brought["counts_for"]["overall"] for fitted in nights if brought]
+        assert [n_labels(fitted) - 60 * k for k, fitted in enumerate(nights, 1)] == (
+            counted or [0] * 4
+        )
+        assert older_of(one, nights[-1]) is not None
+        if brought > 0:
+            assert counted == [300] * 4
+        elif brought:
+            assert counted[-1] < 30
+    assert shares[300][0] > shares[0][0] + 0.08
+    assert shares[-300][-1] > shares[0][-1] - 0.06

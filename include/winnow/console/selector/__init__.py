@@ -33,6 +33,7 @@ from winnow.console.stages import keys_of, published_of, stages_of
 from winnow.lake import Lake
 from winnow.pages.charts import Chart
 from winnow.publish.reliability import reliability
+from winnow.publish.report.labels import brought_told
 from winnow.reward.drift import stored_drift
 from winnow.select.rules import is_guided
 
@@ -43,7 +44,12 @@ NIGHTS = 30
 def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -> Page:
     """The state of the selector after the last published batch, and the nights before it."""
     memory, settings = site.memory, campaign.select
-    asked = {"asked": settings, "is_guided": is_guided(settings.strategy)}
+    brings = campaign.brought_labels
+    asked = {
+        "asked": settings,
+        "is_guided": is_guided(settings.strategy),
+        "brings": brings and brings.license,
+    }
     keys = keys_of(lake, campaign.name, memory)
     every = published_of(lake, campaign.name, keys, memory)
     if not every:
@@ -72,6 +78,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         heard=heard,
         heard_chart=heard_chart(heard) if len(heard) > 1 else None,
         judges=judges_of(every[last]),
+        brought=brought_told(every[last].figures.get("brought_labels")),
         people_alone=people_alone_of(every[last]),
         bake_off=found,
         verdict=verdict(found, now.strategy) if found else "",

@@ -61,6 +61,7 @@ def quality_report(version: Version, facts: BatchFacts, history: History) -> str
         suspects=report_labels.suspects(facts),
         sources=report_labels.sources(facts),
         judges=report_labels.judges(facts),
+        brought=report_labels.brought_told(facts.figure("select", "brought_labels")),
         sessions=report_labels.sessions(facts),
         calibration=report_labels.calibration(facts),
         reliability=reliability(facts.calibration.bins) if facts.calibration else None,

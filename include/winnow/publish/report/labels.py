@@ -13,6 +13,7 @@ from winnow.pages.words import Table, between, count, dollars, line, number, per
 from winnow.publish.report.facts import BatchFacts
 
 MOST_ANNOTATORS = 100
+_MOST_FILES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,32 @@ _SHARES = {
     "completion": ("tasks answered", ""),
 }
 """Figures of the labels in words, and of how many each is the share, where that is told."""
+
+
+def brought_told(stored: Any) -> str:
+    """What labels that a team brought did for a model, in a sentence or two; empty without any.
+
+    `stored` is what a manifest has of `winnow.stages.select.brought_labels.told`.
+    """
+    votes = stored.get("votes") if isinstance(stored, Mapping) else None
+    if not isinstance(votes, int) or votes < 1:
+        return ""
+    told, weighs = stored.get("files"), stored.get("counts_for")
+    files = [str(name).rsplit("/", 1)[-1] for name in told] if isinstance(told, list) else []
+    named = ", ".join(files[:_MOST_FILES]) + (" and others" if len(files) > _MOST_FILES else "")
+    said = (
+        f"The reward model was started by {count(votes)} votes that were brought "
+        f"({line(named)}), under {line(str(stored.get('license')))}."
+    )
+    heads = sorted(weighs.items()) if isinstance(weighs, dict) else []
+    counts = [
+        f"{count(n)}{f' of {line(name)}' if len(heads) > 1 else ''}"
+        for name, n in heads
+        if isinstance(n, int)
+    ]
+    return (
+        f"{said} Beside the campaign's own they count for {', '.join(counts)}." if counts else said
+    )
 
 
 def agreement_intervals(figures: Mapping[str, Any]) -> list[Row]:

@@ -53,7 +53,7 @@ from winnow.expand.shard import (
 from winnow.pace import Pace, noted
 from winnow.records import BROUGHT_POOLS, PROFILE, QUARANTINE, to_table
 from winnow.reward.blocks import Block
-from winnow.stages.expand import parts
+from winnow.stages.expand import brought_labels, parts
 from winnow.stages.expand.parts import POOL_TABLES, TABLES, PoolPart
 from winnow.stages.expand.pools_from import source_of, take_pools
 from winnow.stages.generate import SCORE_KEY, SERVER_KEY, SERVER_URL, Spec
@@ -71,8 +71,13 @@ _COUNTS = (
 
 
 def plan(batch: Batch) -> list[str]:
-    """Ids of the batch's shards; none if the stage is done or its pools are another campaign's."""
-    return [] if batch.manifest(STAGE) else [shard.shard_id for shard in planned_shards(batch)]
+    """Ids of the batch's shards, those of labels brought last; none if the stage is done.
+
+    Where its pools are another campaign's, none generates.
+    """
+    if batch.manifest(STAGE):
+        return []
+    return [*(shard.shard_id for shard in planned_shards(batch)), *brought_labels.shards_of(batch)]
 
 
 def generate(
@@ -93,16 +98,21 @@ def generate(
     if not spec.settings.has_model:
         # What it runs this very interpreter has.
         python = Path(sys.executable)
-    if not batch.lake.exists(shard_path(spec.folder, shard_id)):
+    labels = spec.labels
+    is_done = batch.lake.exists(shard_path(spec.folder, shard_id))
+    if not (brought_labels.is_read(batch, labels) if labels else is_done):
         variables = {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
         if spec.settings.scores:
             variables[SCORE_KEY] = os.environ.get(SCORE_KEY, "")
         loaded = loaded_models(spec.settings)
-        loaded += [] if spec.settings.engine in ("server", BROUGHT) else [spec.shard.model]
+        generates = not labels and spec.settings.engine not in ("server", BROUGHT)
+        loaded += [spec.shard.model] * generates
         if all(map(is_local, loaded)):
             # Without a model to download there is no use for the hub's token.
             variables |= dict.fromkeys(HUB_TOKENS, "")
         _run_process([str(python), "-m", "winnow.stages.generate"], spec, say, variables)
+    if labels:
+        return {"label_pieces": len(labels)}
     done = _read_shard(batch, shard_id)
     return {"prompts": done.n_prompts, "tokens": sum(each.tokens for each in done.calls)}
 
@@ -140,9 +150,9 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
     if done is not None:
         return done
     ingested = batch.require("ingest")
-    source = source_of(batch)
+    source, labels = source_of(batch), brought_labels.gathered(batch)
     if source is not None:
-        return take_pools(batch, source)
+        return take_pools(batch, source, labels)
     settings = batch.campaign.expand
     planned = _Planned(batch)
     say = noted(batch.lake, batch.folder, STAGE, say, batch.clock)
@@ -162,8 +172,9 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
     outputs["profile"] = batch.write_table(STAGE, "profile", _profile_table(profile))
     blocks = next((part.blocks for part in gathered if part.blocks), None) or stored_blocks((), 0)
     version = feature_version(settings)
-    return batch.commit(
-        STAGE,
+    return brought_labels.commit(
+        batch,
+        labels,
         inputs=[ingested],
         outputs=outputs,
         counts={
@@ -189,8 +200,9 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
 
 def progress(batch: Batch) -> str:
     """How many of the batch's prompts have the first round of their pool."""
+    labels = brought_labels.progress(batch)
     if batch.campaign.pools_from is not None:
-        return f"pools are to be taken over from {batch.campaign.pools_from}"
+        return f"pools are to be taken over from {batch.campaign.pools_from}{labels}"
     settings = batch.campaign.expand
     asked, done = set[str](), set[str]()
     shards = planned_shards(batch)
@@ -201,7 +213,7 @@ def progress(batch: Batch) -> str:
                 if _is_generated(batch, shard, call):
                     done |= set(call.prompts)
     made = "read" if settings.is_brought else "generated"
-    generated = f"{len(done)} of {len(asked)} prompts {made}"
+    generated = f"{len(done)} of {len(asked)} prompts {made}{labels}"
     if len(numbers := {shard.part for shard in shards}) < 2:
         return generated
     n_gathered = sum(parts.read_part(batch, number) is not None for number in sorted(numbers))
@@ -239,7 +251,7 @@ def planned_shards(batch: Batch, prompts: pa.Table | None = None) -> list[Shard]
 
 
 def brought_parts(batch: Batch) -> list[Artifact]:
-    """The tables `winnow.records.BROUGHT` of a batch, by the number of their shard's part."""
+    """Tables `winnow.records.BROUGHT_RESPONSES` of a batch, by the number of a shard's part."""
     return parts_of(batch.lake, batch.require("ingest").outputs["brought"])
 
 
@@ -284,12 +296,15 @@ def _gather_part(batch: Batch, number: int, planned: _Planned) -> PoolPart:
 
 
 def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
+    labels = brought_labels.shards_of(batch).get(shard_id, [])
     shard = next((s for s in planned_shards(batch) if s.shard_id == shard_id), None)
+    if labels:
+        shard = Shard(shard_id, 0, batch.campaign.expand.model, ())
     if shard is None:
         raise Fatal(f"Batch {batch.key} has no shard {shard_id}; run plan_shards again.")
     ingested = batch.require("ingest").outputs
     brought = None
-    if batch.campaign.expand.is_brought:
+    if batch.campaign.expand.is_brought and not labels:
         brought = brought_parts(batch)[shard.part]
     return Spec(
         lake=batch.lake.uri,
@@ -302,6 +317,7 @@ def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
         prompts=ingested["prompts"],
         brought=brought,
         shard=shard,
+        labels=tuple(labels),
         models=str(models),
         threads=os.cpu_count() or 1,
     )

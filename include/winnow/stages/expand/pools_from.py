@@ -19,6 +19,7 @@ from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable
 from winnow.expand.features import are_related, feature_version
 from winnow.ingest.ledger import Earlier, Entry, read_ledger
+from winnow.stages.expand.brought_labels import Gathered, commit, without_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +97,17 @@ def entry_of(batch: Batch, source: Source, earlier: Earlier) -> Entry:
     return Entry(batch.key, {}, outputs, source.ingested.counts)
 
 
-def take_pools(batch: Batch, source: Source) -> Manifest:
-    """Commit the expand stage with the pools of `source`."""
-    return batch.commit(
-        "expand",
-        inputs=[batch.require("ingest"), source.expanded],
-        outputs=source.expanded.outputs,
-        counts=source.expanded.counts,
-        figures={**source.expanded.figures, "pools_from": source.batch.campaign.name},
+def take_pools(batch: Batch, source: Source, labels: Gathered | None = None) -> Manifest:
+    """Commit the expand stage with the pools of `source`, and with the labels of its own."""
+    theirs = source.expanded
+    outputs, counts, figures = without_labels(theirs.outputs, theirs.counts, theirs.figures)
+    return commit(
+        batch,
+        labels,
+        inputs=[batch.require("ingest"), theirs],
+        outputs=outputs,
+        counts=counts,
+        figures={**figures, "pools_from": source.batch.campaign.name},
     )
 
 

@@ -25,6 +25,7 @@ from winnow.publish.labelled import LISTS, TABLES, Labelled, labelled, pool_tabl
 from winnow.publish.shards import cut, store_shards
 from winnow.publish.versions import newest, publish, read_version, shelf
 from winnow.publish.views import dataset_info, left_out
+from winnow.stages.expand.brought_labels import LISTED as LABELS
 from winnow.stages.gate_input import measured, tables_of
 from winnow.stages.label.drop import refuse_dropped
 from winnow.stages.publish import quality
@@ -165,6 +166,7 @@ def refit(batch: Batch, number: int) -> Manifest:
             "listens_to": fitted.listens_to,
             "drift": fitted.drift,
             **({"judges": fitted.judges} if fitted.judges else {}),
+            **({LABELS: fitted.brought} if fitted.brought else {}),
             **({"people_alone": fitted.people_alone} if fitted.people_alone else {}),
             **fitted.trust.figures(),
             **baked.figures,
@@ -229,6 +231,10 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
         # Figures of the labels without what is set aside, and how many pairs that is.
         rest = {name: verdict.figures[name] for name in label.figures if name in verdict.figures}
         rest["pairs_set_aside"] = len(aside.pairs)
+    brought = {}
+    if expand.counts.get(LABELS):
+        about = {"votes": expand.counts[LABELS], "license": expand.figures[LABELS]["license"]}
+        brought = {LABELS: about}
     return {
         "verdict": verdict.verdict,
         "prompts": ingest.counts["rows_out"],
@@ -242,5 +248,6 @@ def _figures(batch: Batch, verdict: Verdict) -> dict[str, Any]:
         "mean_info_gain": select.figures["mean_info_gain"],
         **label.figures,
         **rest,
+        **brought,
         "cost": label.cost,
     }

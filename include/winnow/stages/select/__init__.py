@@ -32,7 +32,9 @@ from winnow.select.fallback import effective_dimension, effective_rules, untrust
 from winnow.select.night import Night, NightReport
 from winnow.select.ranking_night import RankingNight
 from winnow.stages.compared import with_pool_columns
+from winnow.stages.expand.brought_labels import LISTED as LABELS
 from winnow.stages.select import reward_model
+from winnow.stages.select.brought_labels import brought_rows
 from winnow.stages.select.candidates import Candidates, NightCandidates
 
 STAGE = "select"
@@ -136,6 +138,7 @@ def run(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifest:
             "floors": [asdict(floor) for floor in report.floors],
             "unmet_floors": [floor.stratum for floor in report.unmet],
             "conflicts": chosen.n_conflicts,
+            **({LABELS: dict(current.brought)} if current and current.brought else {}),
         },
     )
 
@@ -285,14 +288,16 @@ def _places(part: Part) -> Iterator[tuple[int, int]]:
 def reward_model_for(batch: Batch, candidates: NightCandidates) -> tuple[RewardModel, GateState]:
     """The newest reward model with the state of its gate.
 
-    Before any label on features of this version it is a prior over this batch's own features, and
-    so is the head of a dimension that no label spoke of yet.
+    Before any label on features of this version, own or brought, it is a prior over this batch's
+    own features, and so is the head of a dimension that no label spoke of yet.
     """
     return _model_of(batch, candidates, _newest(batch, candidates))
 
 
 def _newest(batch: Batch, candidates: NightCandidates) -> reward_model.Current | None:
-    return reward_model.newest_for(batch.lake, batch.campaign, candidates.columns)
+    columns = candidates.columns
+    brought = brought_rows(batch.lake, batch.require("expand").outputs, columns.version)
+    return reward_model.newest_for(batch.lake, batch.campaign, columns, brought)
 
 
 def _model_of(

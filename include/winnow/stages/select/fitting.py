@@ -34,7 +34,9 @@ from winnow.reward import (
 )
 from winnow.reward.annotators import has_parts
 from winnow.reward.blocks import REDUCED, width
+from winnow.reward.brought import MOST_VOTES, Brought, weighed
 from winnow.reward.judges import Heard, Teachers, Verdicts, listen
+from winnow.stages.select.brought_labels import BroughtRows
 from winnow.stages.select.older import Older
 from winnow.stages.select.training import halves_of, numbers, vectors_of, weights_of
 
@@ -72,6 +74,7 @@ class Fit:
         epsilon: For each head the chance that each annotator's vote is a guess gone wrong.
         heard: For each head what judges say of it; none where nobody but people was asked.
         alone: The posteriors of these heads by people's votes alone.
+        brought: For each head how far labels that a team brought count.
     """
 
     projection: Projection
@@ -80,6 +83,7 @@ class Fit:
     epsilon: Mapping[str, Mapping[str, float]]
     heard: Mapping[str, Heard] = field(default_factory=dict)
     alone: Mapping[str, Posterior] = field(default_factory=dict)
+    brought: Mapping[str, Brought] = field(default_factory=dict)
 
     @property
     def teachers(self) -> dict[str, Teachers]:
@@ -110,24 +114,34 @@ def fit_rows(
     blocks: Blocks,
     settings: Select,
     verdicts: pa.Table | None = None,
+    brought: BroughtRows | None = None,
 ) -> Fit:
-    """Fit every head that the rows, or the older votes, speak of; their columns are `blocks`.
+    """Fit every head that the rows, the older votes, or labels that a team brought speak of.
+
+    The columns of all are `blocks`.
 
     What judges say beside them (`verdicts`, rows of `records.VERDICTS`) teaches the head as far as
     their tastes allow, which are measured against a fit of the votes alone.
     """
+    # Of a small window a draw could be empty.
+    some = brought.some(max(settings.history_votes, MOST_VOTES)) if brought else None
     if older is None:
-        projection = _projection(rows, blocks, settings)
+        both = rows if some is None else pa.concat_tables([rows, some], promote_options="default")
+        projection = _projection(both, blocks, settings)
     else:
         projection = _awake(older.projection, rows)
-    votes, held = _votes(rows, projection, settings), older.heads if older else {}
+    votes, held = _votes(rows, projection, settings), dict(older.heads if older else {})
     heads, epsilon, heard, alone = {}, {}, dict[str, Heard](), dict[str, Posterior]()
+    beside_own = {}
+    if brought is not None and some is not None:
+        beside_own = _condensed_labels(brought, some, projection, settings)
+    counted = dict[str, Brought]()
     said = (
         _verdicts(verdicts, projection, settings)
         if verdicts is not None and verdicts.num_rows
         else {}
     )
-    for name in sorted({*votes.rows_of_head, *held}):
+    for name in sorted({*votes.rows_of_head, *held, *beside_own}):
         own = votes.rows_of_head.get(name, np.zeros(0, np.intp))
         z_ed, preference_e, side_e, length_e = votes.of(own)
         given = (
@@ -139,15 +153,71 @@ def fit_rows(
             votes.annotators_of(own),
         )
         seen, beside = projection.blocks, held.get(name)
+        if name in beside_own:
+            counted[name] = _weighed(beside_own[name], given, seen, beside)
+            beside = plus(beside, counted[name].votes)
+            if beside is None and not len(own):
+                continue
         heads[name], epsilon[name] = fit_with_annotators(*given, blocks=seen, older=beside)
         told = listen(said[name], heads[name], seen) if name in said else None
         if told is None:
             continue
         heard[name], alone[name] = told, heads[name]
         if told.judges:
-            beside = told.condensed() if beside is None else beside.plus(told.condensed())
+            beside = plus(beside, told.condensed())
             heads[name], epsilon[name] = fit_with_annotators(*given, blocks=seen, older=beside)
-    return Fit(projection, votes, heads, epsilon, heard, alone)
+    return Fit(projection, votes, heads, epsilon, heard, alone, counted)
+
+
+Given = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, list[str]]
+"""Votes as `winnow.reward.fit_with_annotators` takes them."""
+
+
+def plus(votes: Condensed | None, more: Condensed | None) -> Condensed | None:
+    """Condensed votes of both, where there are any."""
+    if votes is None or more is None:
+        return votes or more
+    return votes.plus(more)
+
+
+def _weighed(labels: Condensed, given: Given, blocks: Blocks, older: Condensed | None) -> Brought:
+    """Labels as far as own votes bear them out, each of these as far as its annotator is trusted.
+
+    Annotators are measured without the labels, which must not decide who contradicts them.
+    """
+    z_ed, preference_e, weight_e, side_e, length_e, annotators = given
+    if annotators:
+        _, epsilon = fit_with_annotators(*given, blocks=blocks, older=older)
+        weight_e = weight_e * np.array([1.0 - 2.0 * epsilon[name] for name in annotators])
+    return weighed(labels, z_ed, preference_e, weight_e, side_e, length_e, blocks, older)
+
+
+def _condensed_labels(
+    brought: BroughtRows, some: pa.Table, projection: Projection, settings: Select
+) -> dict[str, Condensed]:
+    """All labels that were brought in a few numbers, by head, as they look from a fit of `some`."""
+    votes = _votes(some, projection, settings)
+    heads, epsilon = {}, {}
+    for name, own in votes.rows_of_head.items():
+        z_ed, preference_e, _, length_e = votes.of(own)
+        given = z_ed, preference_e, votes.weight_e[own], np.zeros(len(own)), length_e
+        annotators = votes.annotators_of(own)
+        heads[name], epsilon[name] = fit_with_annotators(
+            *given, annotators, blocks=projection.blocks
+        )
+    found = dict[str, Condensed]()
+    for rows in brought.all():
+        votes = _votes(rows, projection, settings)
+        for name in heads.keys() & votes.rows_of_head.keys():
+            own = votes.rows_of_head[name]
+            z_ed, preference_e, _, length_e = votes.of(own)
+            more = condense(
+                *(heads[name], epsilon[name], z_ed, preference_e, np.zeros(len(own)), length_e),
+                votes.annotators_of(own),
+                votes.weight_e[own],
+            )
+            found[name] = found[name].plus(more) if name in found else more
+    return found
 
 
 def final_heads(fit: Fit, older: Older | None, settings: Select) -> dict[str, Head]:
@@ -160,6 +230,7 @@ def final_heads(fit: Fit, older: Older | None, settings: Select) -> dict[str, He
         return heads
     held = older.heads if older else {}
     for name, own in fit.votes.rows_of_head.items():
+        labels = fit.brought[name].votes if name in fit.brought else None
         first_ed, second_ed = fit.votes.compared_2ed[:, own]
         _, preference_e, side_e, length_e = fit.votes.of(own)
         epsilon = fit.epsilon[name]
@@ -173,7 +244,7 @@ def final_heads(fit: Fit, older: Older | None, settings: Select) -> dict[str, He
             side_e,
             length_e,
             blocks=fit.projection.blocks,
-            older=held.get(name),
+            older=plus(held.get(name), labels),
         )
         if has_parts(fit.votes.weight_e[own]):
             ensemble = replace(ensemble, n_labels=fit.heads[name].n_labels)

@@ -6,6 +6,7 @@ the dataset's versions, so a late twin never brings an old posterior back.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,8 +25,9 @@ from winnow.reward.blocks import contributions, prior_mean
 from winnow.reward.drift import drift
 from winnow.reward.judges import Heard
 from winnow.select import one_blas_thread
+from winnow.stages.select.brought_labels import BroughtRows, brought_rows, told
 from winnow.stages.select.fitting import Fit, Votes, final_heads, fit_rows
-from winnow.stages.select.history import Past, joined, past_of
+from winnow.stages.select.history import History, Past, joined, past_of
 from winnow.stages.select.older import Older
 from winnow.stages.select.people_alone import foreseen
 from winnow.stages.select.training import numbers, stages_of, vectors_of
@@ -36,11 +38,16 @@ GUESSING = 0.5
 """Share of guesses from which an annotator is named."""
 
 
+_NOTHING = Past(History("", 0, "", (), None), [], None)
+"""Before the first night."""
+
+
 @dataclass(frozen=True, slots=True)
 class Current:
     """The newest model, where it lies, whether its gate lets it choose, and what version taught it.
 
-    `number` is that of the dataset, `gate_reason` the gate's sentence.
+    `number` is that of the dataset, `gate_reason` the gate's sentence. Of a model of labels that a
+    team brought alone, `brought` tells of them, and there is no version and no place.
     """
 
     model: RewardModel
@@ -48,6 +55,7 @@ class Current:
     path: str
     number: int
     gate_reason: str = ""
+    brought: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ class Refitted:
             model with labels chose it.
         past: What it was fitted to.
         judges: What is believed of each judge, by head and name; empty where none was asked.
+        brought: How far labels that a team brought count, and where they came from; empty where
+            none did (`winnow.stages.select.brought_labels.told`).
         people_alone: How the newest night would have been foreseen without judges
             (`winnow.stages.select.people_alone`); empty where the model that chose it heard none.
     """
@@ -88,6 +98,7 @@ class Refitted:
     past: Past | None = None
     judges: dict[str, dict[str, Any]] = field(default_factory=dict)
     people_alone: dict[str, Any] = field(default_factory=dict)
+    brought: dict[str, Any] = field(default_factory=dict)
 
 
 def newest(lake: Lake, campaign: str) -> Current | None:
@@ -117,11 +128,24 @@ def _model_and_version(data: bytes) -> tuple[RewardModel, str]:
 
 
 @one_blas_thread()
-def newest_for(lake: Lake, campaign: Campaign, columns: Columns) -> Current | None:
+def newest_for(
+    lake: Lake, campaign: Campaign, columns: Columns, brought: BroughtRows | None = None
+) -> Current | None:
     """The newest model as far as it reads these columns; None if none does, or it has no labels.
 
-    One of related columns, as after an upgrade, is fitted again to the votes that both share.
+    One of related columns, as after an upgrade, is fitted again to the votes that both share, and
+    to labels `brought`. Where there is none, these alone make one.
     """
+    current = _newest_for(lake, campaign, columns, brought)
+    if current is not None or brought is None:
+        return current
+    started = _refitted(_NOTHING, campaign, columns, brought=brought)
+    return Current(started.model, "undecided", "", 0, brought=started.brought)
+
+
+def _newest_for(
+    lake: Lake, campaign: Campaign, columns: Columns, brought: BroughtRows | None
+) -> Current | None:
     current = newest(lake, campaign.name)
     if current is None or not any(head.n_labels for head in current.model.heads.values()):
         return None
@@ -135,7 +159,7 @@ def newest_for(lake: Lake, campaign: Campaign, columns: Columns) -> Current | No
     past = past_of(lake, campaign, version, columns, writes=False)
     if past.older is None and not any(night.rows.num_rows for night in past.nights):
         return None
-    return replace(current, model=_refitted(past, campaign, columns).model)
+    return replace(current, model=_refitted(past, campaign, columns, brought=brought).model)
 
 
 @one_blas_thread()
@@ -149,7 +173,8 @@ def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
     stages = stages_of(lake, campaign.name, version.batches[-1])
     columns = columns_of(stages.expand, campaign.expand)
     past = past_of(lake, campaign, version, columns)
-    fitted = _refitted(past, campaign, columns, newest=version.batches[-1])
+    brought = brought_rows(lake, stages.expand.outputs, columns.version)
+    fitted = _refitted(past, campaign, columns, newest=version.batches[-1], brought=brought)
     own = next((night.rows for night in past.nights if night.key == version.batches[-1]), None)
     if own is None or not stages.is_judged or not fitted.judges:
         return fitted
@@ -159,11 +184,18 @@ def refit(lake: Lake, campaign: Campaign, version: Version) -> Refitted:
     return replace(fitted, people_alone=foreseen(chose, own))
 
 
-def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = "") -> Refitted:
+def _refitted(
+    past: Past,
+    campaign: Campaign,
+    columns: Columns,
+    newest: str = "",
+    brought: BroughtRows | None = None,
+) -> Refitted:
     """The model of a history, with the drift by the votes of its `newest` batch."""
     before = past.older.trust if past.older else None
     trust = measure([night.explored for night in past.nights], before)
-    fit = fit_rows(joined(past.nights), past.older, columns.blocks, campaign.select, past.verdicts)
+    rows = joined(past.nights)
+    fit = fit_rows(rows, past.older, columns.blocks, campaign.select, past.verdicts, brought)
     heads = {
         name: head.at_temperature(trust.temperature)
         for name, head in final_heads(fit, past.older, campaign.select).items()
@@ -182,6 +214,7 @@ def _refitted(past: Past, campaign: Campaign, columns: Columns, newest: str = ""
         {} if own is None else _drift(own, model, fit, past.older),
         past,
         {name: _told(heard, fit.alone[name]) for name, heard in fit.heard.items()},
+        brought=told(fit.brought, brought),
     )
 
 

@@ -41,6 +41,7 @@ from winnow.expand.features import fits_one_window
 from winnow.expand.screening import rows_by_prompt
 from winnow.expand.vectors import Columns, HalfArray, stored_vectors
 from winnow.expand.vectors import vectors_of as vectors_of_features
+from winnow.ingest.labels import far_for
 from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
@@ -58,14 +59,6 @@ AT_ONCE = 5 * PIECE
 
 PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 """How far a vote is for the first response."""
-
-A_GRADE_APART = 0.85
-"""How far a rating is for a response that is one grade better; two grades are a whole vote.
-
-On planted rewards (60 to 800 ratings by 8 people with scales of their own, 12 seeds) the direction
-found has a cosine 0.001 to 0.026 higher than by signs alone, and the sign of a pair costs 0.01 to
-0.05 nats more; grades in proportion (1/2 + grades / 8) are -0.016 to +0.022 from this cosine, at
-0.05 to 0.25 nats."""
 
 RATING = "rating"
 """Kind of a training row that is a rating beside a choice: a vote on a dimension of its own."""
@@ -179,8 +172,7 @@ def _preference(preferred: str, grades: int | None) -> float:
     """How far a vote is for the first response; of a rating by the `grades` that it is ahead."""
     if grades is None:
         return PREFERENCE[preferred]
-    ahead = A_GRADE_APART if abs(grades) == 1 else 1.0
-    return 0.5 if grades == 0 else ahead if grades > 0 else 1.0 - ahead
+    return far_for(grades)
 
 
 def training_schema(select: Manifest) -> pa.Schema:
