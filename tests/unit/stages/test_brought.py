@@ -293,6 +293,24 @@ def test_vectors_and_scores_that_were_brought_are_the_features(tmp_path: Path) -
     assert [float(each[column]) for each in (one, two, three)] == [1.0, 2.5, 4.0]
 
 
+def test_vectors_of_another_length_are_of_another_version(tmp_path: Path) -> None:
+    def version(n: int) -> str:
+        rows = [
+            {"prompt": "Why?", "response": text, "vector": [1.0, k, *[0.0] * (n - 2)]}
+            for k, text in enumerate(("one", "two"))
+        ]
+        inbox = with_vectors(tmp_path / f"inbox-{n}", rows)
+        batch = expanded(batch_of(tmp_path / f"lake-{n}", inbox, features=["text", "vector"]))
+        told: str = batch.require("expand").figures["feature_version"]
+        stored = {row["feature_version"] for row in table_of(batch, "expand", "features")}
+        # Behind it stands that of the figures of a pool.
+        assert [each.startswith(told) for each in stored] == [True]
+        return told
+
+    # Else a reward model of one would be asked about the other.
+    assert version(3) != version(4)
+
+
 def test_a_pool_holds_no_more_than_one_that_is_generated(tmp_path: Path) -> None:
     rows = [{"prompt": "Why?", "response": f"rain {n}"} for n in range(LARGEST_POOL + 2)]
     batch = expanded(batch_of(tmp_path / "lake", written(tmp_path / "inbox", rows)))
