@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, store_parts
-from winnow.expand.shard import MOST_SHARDS, PART_RESPONSES
+from winnow.expand.shard import MOST_SHARDS, PART_BYTES, PART_RESPONSES
 from winnow.ingest.brought import BroughtPools
 from winnow.ingest.continued import earlier_ledgers
 from winnow.ingest.earlier import earlier_id
@@ -168,6 +168,8 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
     if pools is not None:
         joined, brought = pools.n_joined, pools.n_responses
         counts |= {"unfolded": n_unfolded, "joined": joined, "brought": brought}
+        if "score" in expand.features:
+            counts["scored"] = pools.n_scored
     if near is not None:
         signatures = signature_table(near.signatures)
         outputs["signatures"] = batch.write_table(STAGE, "signatures", signatures)
@@ -188,7 +190,7 @@ def _pools(batch: Batch) -> Iterator[BroughtPools | None]:
         return
     with (
         tempfile.TemporaryDirectory(prefix="winnow-brought-") as folder,
-        BroughtPools(Path(folder), "vector" in expand.features) as pools,
+        BroughtPools(Path(folder), expand.features) as pools,
     ):
         yield pools
 
@@ -198,7 +200,9 @@ def _write_pools(batch: Batch, pools: BroughtPools) -> dict[str, Artifact]:
     parts: list[Artifact] = []
     placed: list[dict[str, Any]] = []
     # What becomes a part of the pool tables: no more of them than there may be tasks.
-    for table in pools.parts(max(PART_RESPONSES, 2 * pools.n_responses // MOST_SHARDS)):
+    most = max(PART_RESPONSES, 4 * pools.n_responses // MOST_SHARDS)
+    most_bytes = max(PART_BYTES, 4 * pools.n_bytes // MOST_SHARDS)
+    for table in pools.parts(most, most_bytes):
         sizes = Counter(table["prompt_id"].to_pylist())
         placed += [{"prompt_id": p, "part": len(parts), "n": n} for p, n in sizes.items()]
         parts.append(batch.write_table(STAGE, "brought", table))
