@@ -245,7 +245,7 @@ def _brought(counts: Mapping[str, int]) -> str:
     if "brought" not in counts:
         return ""
     brought, scored = counts["brought"], counts.get("scored")
-    told = "" if scored in (None, brought) else f", {scored} of them with a score,"
+    told = "" if scored in (None, brought) else f", {scored} of them with a score"
     return f" with {brought} responses{told}"
 
 

@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,8 @@ from winnow.stages.expand.pools_from import Source, entry_of, source_of
 
 STAGE = "ingest"
 
-_PIECE = 20_000
-"""Rows that are held against earlier batches at once."""
+_PIECE, _PIECE_BYTES = 20_000, 32 << 20
+"""Rows that are held against earlier batches at once, and their bytes."""
 
 
 def run(batch: Batch, s3_client: Any = None, *, at_once: int | None = None) -> Manifest | None:
@@ -259,7 +258,7 @@ def sort_rows(
     def read_ahead() -> Iterator[RawRow]:
         # Earlier batches are asked about many prompts at once.
         left = iter(rows)
-        while piece := list(islice(left, _PIECE)):
+        while piece := _piece(left):
             whole = [row for row in piece if row.fault is None]
             ahead.extend(_prompt_or_fault(row, max_chars, how) for row in whole)
             formats.update(getattr(each, "format", None) or "none" for each in ahead)
@@ -294,6 +293,18 @@ def sort_rows(
     sorted_rows = [row for row in parsed(read_ahead(), new_prompt, STAGE) if row is not None]
     quarantined = [row for row in sorted_rows if isinstance(row, Quarantined)]
     return [row for row in sorted_rows if isinstance(row, Prompt)], quarantined
+
+
+def _piece(rows: Iterator[RawRow]) -> list[RawRow]:
+    """The next rows, as many as may be held at once; [] behind the last."""
+    piece: list[RawRow] = []
+    n_bytes = 0
+    for row in rows:
+        piece.append(row)
+        n_bytes += row.n_bytes
+        if len(piece) == _PIECE or n_bytes >= _PIECE_BYTES:
+            break
+    return piece
 
 
 def _prompt_or_fault(row: RawRow, max_chars: int, how: How) -> Prompt | Exception:

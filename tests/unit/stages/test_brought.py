@@ -27,6 +27,7 @@ from winnow.expand.embedders import open_embedder
 from winnow.expand.runner import run_shard
 from winnow.ids import prompt_id, response_id
 from winnow.ingest.brought import LARGEST_POOL
+from winnow.ingest.pairs import read_pairs
 from winnow.lake import FolderLake
 from winnow.stages import expand, ingest, select
 from winnow.stages.expand import brought_parts, planned_shards
@@ -321,6 +322,24 @@ def test_what_is_told_of_a_response_is_read_in_every_format(tmp_path: Path, row:
     ingest.run(batch)
     rain = next(r for r in table_of(batch, "ingest", "brought") if r["message"] == "Rain.")
     assert {**{name: rain[name] for name in ABOUT}, "vector": list(rain["vector"])} == ABOUT
+
+
+def test_a_pair_among_those_that_were_sampled_is_no_further_response(tmp_path: Path) -> None:
+    asked = {"role": "user", "content": "Why?"}
+    row = {
+        "prompt": "Why?",
+        "all_generated_responses": ["Rain.", "Sun.", "Tide."],
+        "all_rm_scores": [0.3, 0.1, 0.2],
+        "chosen": [asked, {"role": "assistant", "content": "Rain."}],
+        "rejected": [asked, {"role": "assistant", "content": "Wind."}],
+    }
+    batch = batch_of(tmp_path / "lake", written(tmp_path / "inbox", [row]))
+    ingest.run(batch)
+    brought = {r["message"]: r["score"] for r in table_of(batch, "ingest", "brought")}
+    assert brought == {"Rain.": 0.3, "Sun.": 0.1, "Tide.": 0.2, "Wind.": None}
+    assert batch.require("ingest").counts["brought"] == 4
+    [pair] = read_pairs(row, 100)
+    assert (pair.chosen, pair.rejected) == ("Rain.", "Wind.")
 
 
 def test_what_cannot_be_told_of_the_answer_of_a_talk_is_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from winnow.ingest.shapes.example import (
     split,
 )
 from winnow.ingest.shapes.markup import extra_turns
-from winnow.ingest.shapes.pairs import asked_before, split_off
+from winnow.ingest.shapes.pairs import SAMPLED_COLUMNS, add_sampled, asked_before, split_off
 from winnow.ingest.shapes.talks import SYSTEMS, asked_in
 from winnow.ingest.values import Unreadable, shown
 
@@ -38,7 +38,7 @@ OWN_COLUMNS = ("vector", "logprob", "n_tokens", "finish_reason")
 
 POOL_COLUMNS = (
     *("context", "question", "completions", "completion", "label", "response", "responses"),
-    *("all_generated_responses", "all_rm_scores", "model", "score", "reward", *SYSTEMS),
+    *(*SAMPLED_COLUMNS, "model", "score", "reward", *SYSTEMS),
     *(f"A{k}" for k in range(4)),
     *(f"score_A{k}" for k in range(4)),
     *OWN_COLUMNS,
@@ -151,14 +151,6 @@ def read_pool(row: Row) -> Example:
     example = mended_prompt(asked_before(row, context_of(row, *talks)))
 
     def read() -> None:
-        scores = listed(row.get("all_rm_scores", []), "all_rm_scores")
-        said = listed(row.get("all_generated_responses", []), "all_generated_responses")
-
-        def read_scored(placed: tuple[int, Any]) -> None:
-            place, raw = placed
-            score = number(scores[place] if place < len(scores) else None, "score")
-            example.add(raw, "all_generated_responses", score=score)
-
         def read_named(name: str) -> None:
             score = number(row.get(f"score_{name}"), "score")
             example.add(split_off(row[name]), name, score=score)
@@ -174,7 +166,7 @@ def read_pool(row: Row) -> Example:
         def read_own(name: str) -> None:
             example.add(split_off(row[name]), name, liked=liked(row), **about_response(row))
 
-        example.add_each(enumerate(said), read_scored)
+        add_sampled(example, row)
         example.add_each([n for n in (f"A{k}" for k in range(4)) if n in row], read_named)
         for name in ("completions", "responses"):
             if name in row:
