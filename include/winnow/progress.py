@@ -247,7 +247,11 @@ def _how(expand: Manifest) -> str:
 
 
 def _brought(counts: Mapping[str, int]) -> str:
-    return f" with {counts['brought']} responses" if "brought" in counts else ""
+    if "brought" not in counts:
+        return ""
+    brought, scored = counts["brought"], counts.get("scored")
+    told = "" if scored in (None, brought) else f", {scored} of them with a score"
+    return f" with {brought} responses{told}"
 
 
 def _brought_labels(manifest: Manifest) -> str:

@@ -60,6 +60,8 @@ def plan(
     def measure(batch: Batch | None) -> tuple[list[dict[str, Any]], str]:
         """The plan by the pools of a batch: a row for each design, and the same as text."""
         gpu_hour = round(gpu_usd_per_hour * MICROS)
+        if sizing_only and campaign.expand.is_brought:
+            raise Fatal(f"The pools of {campaign.name} are brought: they take no GPU hours.")
         prices = measured_prices(batch, campaign, gpu_hour, tokens_per_second)
         if sizing_only:
             return sizing_rows(prices, pool_sizes), sizing(prices, pool_sizes)

@@ -61,7 +61,9 @@ def _reward(lake: Lake, campaign: Campaign) -> str:
     current = reward_model.newest(lake, campaign.name)
     if current is None:
         return "it has no reward model yet."
-    held, wanted = stored_version(current.model.feature_version), feature_version(campaign.expand)
+    # How long vectors are that are brought, the files say.
+    held = stored_version(current.model.feature_version).partition("+vector-")[0]
+    wanted = feature_version(campaign.expand)
     if not are_related(held, wanted):
         return (
             f"its reward model starts anew: it reads features {held}, and the campaign asks for "

@@ -76,17 +76,20 @@ class BroughtEngine:
         return np.array(vectors, np.float32).reshape(len(texts), -1)
 
     def _scores(self, prompts: Sequence[Row], texts: Sequence[str]) -> NDArray[np.float32]:
-        """One without a score has the mean of its pool, which says nothing of it; 0 of none."""
+        """Beyond the mean of the pool, which tells nothing of a response; 0 of one without.
+
+        So half precision, in which features are stored, holds scores of any offset.
+        """
         scores = self._of_texts("score", prompts, texts)
         scored: dict[str, list[float]] = {}
         for prompt, score in zip(prompts, scores, strict=True):
             scored.setdefault(prompt["prompt_id"], []).extend([] if score is None else [score])
-        means = {prompt: np.mean(pool) if pool else 0.0 for prompt, pool in scored.items()}
-        filled = [
-            means[prompt["prompt_id"]] if score is None else score
+        means = {prompt: np.mean(pool) for prompt, pool in scored.items() if pool}
+        beyond = [
+            0.0 if score is None else score - means[prompt["prompt_id"]]
             for prompt, score in zip(prompts, scores, strict=True)
         ]
-        return np.array(filled, np.float32)[:, None]
+        return np.array(beyond, np.float32)[:, None]
 
     def _of_texts(self, name: str, prompts: Sequence[Row], texts: Sequence[str]) -> list[Any]:
         asked = {prompt["prompt_id"] for prompt in prompts}

@@ -64,6 +64,14 @@ def feature_version(settings: Expand) -> str:
     return "+".join(["&".join(embedded), "style-1", *scores])
 
 
+def version_of(settings: Expand, blocks: Sequence[Block]) -> str:
+    """`feature_version` of vectors with these columns: what was brought may be of any length."""
+    version = feature_version(settings)
+    if "vector" in settings.embeddings:
+        version += f"+vector-{blocks[settings.embeddings.index('vector')].size}"
+    return version
+
+
 _WINDOWS = "-windows"
 
 

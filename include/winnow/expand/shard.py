@@ -31,6 +31,10 @@ PART_RESPONSES = 32_000
 """Responses, at most, of one part of the pool tables: what later stages hold at once."""
 
 
+PART_BYTES = 256 << 20
+"""Bytes of the texts that are brought, at most, of one part, but for a pool that alone has more."""
+
+
 MOST_SHARDS = 1_000
 """Airflow maps a task over 1,024 things at most, unless its `core.max_map_length` says more."""
 

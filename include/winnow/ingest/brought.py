@@ -10,7 +10,7 @@ could not be read of it, with the reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,19 +23,23 @@ from numpy.typing import NDArray
 
 from winnow.arrays import FloatArray
 from winnow.ingest.normalise import Prompt
-from winnow.ingest.shapes.example import Candidate, Example
+from winnow.ingest.shapes.example import Candidate, Example, listed
 from winnow.ingest.values import Unreadable
 from winnow.records import BROUGHT_RESPONSES, to_table
+from winnow.text import cut, plain_text
 
 LARGEST_POOL = 1000
 """Responses to a prompt, at most, as of pools that are generated."""
 
 _HEX_DIGITS = 2
 """Of a prompt's id, by which its bucket is told."""
-_HELD = 16_384
-"""Responses that wait to be written."""
+_HELD, _HELD_BYTES = 16_384, 32 << 20
+"""Responses that wait to be written, and bytes of their texts."""
 _LARGEST_HALF = float(np.finfo(np.float16).max)
+_LARGEST_SCORE = _LARGEST_HALF / 2
+"""So that half precision holds what two of them are apart."""
 _MOST_TOKENS = 1 << 30
+_MOST_NAME = 200
 _NO_TASTE = ("complexity", "verbosity")
 """Ratings that do not say how good a response is."""
 
@@ -45,13 +49,14 @@ class BroughtPools:
 
     Args:
         folder: Of temporary files.
-        needs_vector: Whether a response without a `vector` is spoilt.
+        features: Of the campaign: one without a `vector` that they name is spoilt.
     """
 
-    def __init__(self, folder: Path, needs_vector: bool) -> None:
-        self._folder, self._needs_vector = folder, needs_vector
+    def __init__(self, folder: Path, features: Collection[Any]) -> None:
+        self._folder, self._features = folder, features
         self._waiting: dict[str, list[dict[str, Any]]] = {}
-        self._n_waiting = self.n_responses = self.n_joined = 0
+        self._n_waiting = self._bytes_waiting = self.n_bytes = 0
+        self.n_responses = self.n_joined = self.n_scored = 0
         self._lengths: Counter[int] = Counter()
         self._writers: dict[str, pa.RecordBatchStreamWriter] = {}
         self._open = ExitStack()
@@ -77,9 +82,12 @@ class BroughtPools:
             {**place, "reason": fault.reason, "detail": fault.detail} for fault in example.spoilt
         ]
         self._waiting.setdefault(prompt_id[:_HEX_DIGITS], []).extend(rows)
+        n_bytes = sum(len((row.get("message") or "").encode()) for row in rows)
         self._n_waiting += len(rows)
+        self._bytes_waiting += n_bytes
         self.n_responses += len(rows)
-        if self._n_waiting >= _HELD:
+        self.n_bytes += n_bytes
+        if self._n_waiting >= _HELD or self._bytes_waiting >= _HELD_BYTES:
             self._write()
 
     def join(self, prompt: Prompt) -> None:
@@ -87,26 +95,28 @@ class BroughtPools:
         self.take(prompt)
         self.n_joined += 1
 
-    def parts(self, most: int) -> Iterator[pa.Table]:
+    def parts(self, most: int, most_bytes: int) -> Iterator[pa.Table]:
         """Tables of `BROUGHT_RESPONSES`, one at least, in order of the prompts' ids.
 
-        A pool is in one of them whole; together they have `most` rows, unless one alone has more.
+        A pool is in one of them whole; together they have `most` rows and `most_bytes` of text,
+        unless one alone has more.
         """
         self._write()
         for writer in self._writers.values():
             writer.close()
         held: list[pa.Table] = []
-        n_held = 0
+        n_held = bytes_held = 0
         for bucket in sorted(self._writers):
             table = self._bucket(bucket)
+            bytes_r = pc.fill_null(pc.binary_length(table["message"]), 0).to_numpy()
             start = begin = 0
             for size in _run_lengths(table["prompt_id"]):
-                if n_held + start - begin and n_held + start - begin + size > most:
+                n_bytes = int(bytes_r[start : start + size].sum(dtype=np.int64))
+                if n_held and (n_held + size > most or bytes_held + n_bytes > most_bytes):
                     yield pa.concat_tables([*held, table.slice(begin, start - begin)])
-                    held, n_held, begin = [], 0, start
-                start += size
+                    held, n_held, bytes_held, begin = [], 0, 0, start
+                start, n_held, bytes_held = start + size, n_held + size, bytes_held + n_bytes
             held.append(table.slice(begin))
-            n_held += table.num_rows - begin
         yield pa.concat_tables([*held, BROUGHT_RESPONSES.empty_table()])
 
     def _row(self, said: Candidate) -> dict[str, Any]:
@@ -115,20 +125,25 @@ class BroughtPools:
             if n_tokens is not None and not 0 <= n_tokens <= _MOST_TOKENS:
                 raise Unreadable("wrong_type", f"`n_tokens` cannot be {n_tokens}")
             vector = None
-            if self._needs_vector:
+            if "vector" in self._features:
                 if said.vector is None:
                     raise Unreadable("no_vector", "the row has no `vector`, a feature of the pools")
                 vector = read_vector(said.vector, "vector", _LARGEST_HALF)
                 self._lengths[len(vector)] += 1
+            score = score_of(said)
+            if "score" in self._features and score is not None and abs(score) > _LARGEST_SCORE:
+                detail = f"`score` is {score:g}: divide all, {_LARGEST_SCORE:,.0f} is the most"
+                raise Unreadable("wrong_score", detail)
+            self.n_scored += score is not None
         except Unreadable as fault:
             return {"reason": fault.reason, "detail": fault.detail}
         return {
             "message": said.text,
-            "model": said.model,
-            "score": score_of(said),
+            "model": _name(said.model),
+            "score": score,
             "logprob": said.logprob,
             "n_tokens": n_tokens,
-            "finish_reason": said.finish_reason,
+            "finish_reason": _name(said.finish_reason),
             "vector": None if vector is None else vector.astype(np.float16),
         }
 
@@ -139,7 +154,7 @@ class BroughtPools:
                 options = pa.ipc.IpcWriteOptions(compression="lz4")
                 self._writers[bucket] = pa.ipc.new_stream(file, BROUGHT_RESPONSES, options=options)
             self._writers[bucket].write_table(to_table(rows, BROUGHT_RESPONSES))
-        self._waiting, self._n_waiting = {}, 0
+        self._waiting, self._n_waiting, self._bytes_waiting = {}, 0, 0
 
     def _bucket(self, bucket: str) -> pa.Table:
         """A bucket's rows by prompt, in the order in which they came, those that are spoilt marked.
@@ -179,13 +194,15 @@ def score_of(said: Candidate) -> float | None:
 
 
 def read_vector(raw: Any, name: str, most: float) -> FloatArray:
-    """A list of numbers (c,), each below `most` in size.
+    """A list of numbers (c,), each below `most` in size; or the JSON of one.
 
     Raises:
         Unreadable: It is something else.
     """
     try:
-        vector = np.array(raw)
+        vector = np.array(listed(raw, name) if isinstance(raw, str) else raw)
+    except Unreadable as fault:
+        raise Unreadable("wrong_vector", fault.detail) from None
     except ValueError:  # Lists of several lengths.
         vector = np.array(None)
     if vector.ndim != 1 or not len(vector) or vector.dtype.kind not in "iuf":
@@ -196,6 +213,11 @@ def read_vector(raw: Any, name: str, most: float) -> FloatArray:
             "wrong_vector", f"`{name}` holds a number that is not finite, or too large"
         )
     return vector
+
+
+def _name(raw: str | None) -> str | None:
+    """One short line: it is shown on pages and in a terminal."""
+    return None if raw is None else cut(" ".join(plain_text(raw).split()), _MOST_NAME) or None
 
 
 def _run_lengths(column: pa.ChunkedArray) -> list[int]:

@@ -16,7 +16,7 @@ from winnow.ingest.normalise import (
     turns_of,
 )
 from winnow.ingest.shapes.example import Example
-from winnow.ingest.shapes.registry import AS_EACH_IS, Format, How, read_example
+from winnow.ingest.shapes.registry import AS_EACH_IS, Format, How, names_of, read_example
 from winnow.ingest.values import Unreadable, columns_of, read_time
 
 _AS_THEY_STAND = ("openai", "sharegpt", "prompts")
@@ -36,7 +36,9 @@ def parse_prompt(
     try:
         if how.as_pools and not example.candidates:
             raise example.unfit or Unreadable(
-                "no_response", "the row has no response to its prompt"
+                "no_response",
+                f"the row has no response to its prompt, but {names_of(value)}; name its column in "
+                "`ingest.columns`",
             )
         prompt = _prompt(found, example, value, max_chars, file, line)
         return replace(prompt, example=example) if how.as_pools else prompt

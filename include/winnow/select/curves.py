@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
 from typing import TypeVar
 
 import numpy as np
@@ -291,7 +291,7 @@ def draw_pools(pools: Iterable[Pool], size: int, seed: int, n_prompts: int) -> l
     if len(drawn) < 2:
         raise Fatal(
             f"{len(drawn)} of {len(sizes)} pools hold {size} responses, at least two must: "
-            f"consider sizes up to {max(sizes.values(), default=0)}, the largest pool."
+            f"consider sizes up to {min(nlargest(2, sizes.values()), default=0)}, which two hold."
         )
     return [_shuffled(pool, seed) for pool in drawn]
 

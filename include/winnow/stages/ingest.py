@@ -15,14 +15,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, store_parts
-from winnow.expand.shard import MOST_SHARDS, PART_RESPONSES
+from winnow.expand.shard import MOST_SHARDS, PART_BYTES, PART_RESPONSES
 from winnow.ingest.brought import BroughtPools
 from winnow.ingest.continued import earlier_ledgers
 from winnow.ingest.earlier import earlier_id
@@ -50,8 +49,8 @@ from winnow.stages.expand.pools_from import Source, entry_of, source_of
 
 STAGE = "ingest"
 
-_PIECE = 20_000
-"""Rows that are held against earlier batches at once."""
+_PIECE, _PIECE_BYTES = 20_000, 32 << 20
+"""Rows that are held against earlier batches at once, and their bytes."""
 
 
 def run(batch: Batch, s3_client: Any = None, *, at_once: int | None = None) -> Manifest | None:
@@ -166,6 +165,8 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
     if pools is not None:
         joined, brought = pools.n_joined, pools.n_responses
         counts |= {"unfolded": n_unfolded, "joined": joined, "brought": brought}
+        if "score" in expand.features:
+            counts["scored"] = pools.n_scored
     if near is not None:
         signatures = signature_table(near.signatures)
         outputs["signatures"] = batch.write_table(STAGE, "signatures", signatures)
@@ -186,7 +187,7 @@ def _pools(batch: Batch) -> Iterator[BroughtPools | None]:
         return
     with (
         tempfile.TemporaryDirectory(prefix="winnow-brought-") as folder,
-        BroughtPools(Path(folder), "vector" in expand.features) as pools,
+        BroughtPools(Path(folder), expand.features) as pools,
     ):
         yield pools
 
@@ -196,7 +197,9 @@ def _write_pools(batch: Batch, pools: BroughtPools) -> dict[str, Artifact]:
     parts: list[Artifact] = []
     placed: list[dict[str, Any]] = []
     # What becomes a part of the pool tables: no more of them than there may be tasks.
-    for table in pools.parts(max(PART_RESPONSES, 2 * pools.n_responses // MOST_SHARDS)):
+    most = max(PART_RESPONSES, 4 * pools.n_responses // MOST_SHARDS)
+    most_bytes = max(PART_BYTES, 4 * pools.n_bytes // MOST_SHARDS)
+    for table in pools.parts(most, most_bytes):
         sizes = Counter(table["prompt_id"].to_pylist())
         placed += [{"prompt_id": p, "part": len(parts), "n": n} for p, n in sizes.items()]
         parts.append(batch.write_table(STAGE, "brought", table))
@@ -253,7 +256,7 @@ def sort_rows(
     def read_ahead() -> Iterator[RawRow]:
         # Earlier batches are asked about many prompts at once.
         left = iter(rows)
-        while piece := list(islice(left, _PIECE)):
+        while piece := _piece(left):
             whole = [row for row in piece if row.fault is None]
             ahead.extend(_prompt_or_fault(row, max_chars, how) for row in whole)
             formats.update(getattr(each, "format", None) or "none" for each in ahead)
@@ -288,6 +291,18 @@ def sort_rows(
     sorted_rows = [row for row in parsed(read_ahead(), new_prompt, STAGE) if row is not None]
     quarantined = [row for row in sorted_rows if isinstance(row, Quarantined)]
     return [row for row in sorted_rows if isinstance(row, Prompt)], quarantined
+
+
+def _piece(rows: Iterator[RawRow]) -> list[RawRow]:
+    """The next rows, as many as may be held at once; [] behind the last."""
+    piece: list[RawRow] = []
+    n_bytes = 0
+    for row in rows:
+        piece.append(row)
+        n_bytes += row.n_bytes
+        if len(piece) == _PIECE or n_bytes >= _PIECE_BYTES:
+            break
+    return piece
 
 
 def _prompt_or_fault(row: RawRow, max_chars: int, how: How) -> Prompt | Exception:

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import random
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pytest
 
 from winnow.errors import Fatal
 from winnow.ingest.readers import read_rows
+from winnow.ingest.shapes.registry import How
 from winnow.records import PROMPTS, to_table
 from winnow.select import Rules
 from winnow.stages.expand.pool_files import select_file
@@ -52,6 +54,29 @@ def check_accounts(name: str, data: bytes) -> tuple[int, int]:
     assert len(table.to_pylist()) == len(prompts)
     assert all(row.reason != "unreadable" for row in quarantined), "a fault that nobody foresaw"
     return len(rows), len(prompts)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_few_rows_are_held_at_once_where_they_are_long(
+    ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": f"Why {n}?", "responses": ["rain " * 50, "sun " * 50]} for n in range(40)]
+    out = io.BytesIO()
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), out)
+    else:
+        out.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    asked: list[int] = []
+
+    def accepted(prompts: Collection[str]) -> dict[str, str]:
+        asked.append(len(prompts))
+        return {}
+
+    monkeypatch.setattr("winnow.stages.ingest._PIECE_BYTES", 4_000)
+    how = How(as_pools=True)
+    found = read_rows(f"a.{ending}", out.getvalue(), how.read)
+    assert len(sort_rows(found, accepted, 4_000, how=how)[0]) == 40
+    assert len(asked) > 4
 
 
 @pytest.mark.sampled

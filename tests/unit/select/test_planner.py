@@ -250,6 +250,9 @@ def test_only_pools_of_the_largest_size_are_measured_and_the_error_names_the_lar
     assert gain_curves(pools, {"a": head_of()}, GREEDY, [4], 1, 9, n_prompts=3)[0].n_prompts == 3
     with pytest.raises(Fatal, match=r"0 of 14 pools hold 11 responses.*up to 10"):
         gain_curves(pools, {"a": head_of()}, GREEDY, [4, 11], 1, 9)
+    alone = replace(pools_of(1, 40)[0], prompt_id="alone")
+    with pytest.raises(Fatal, match=r"1 of 15 pools hold 11 responses.*up to 10"):
+        gain_curves([*pools, alone], {"a": head_of()}, GREEDY, [4, 11], 1, 9)
 
 
 def test_a_text_drawn_twice_counts_as_two_responses_and_is_never_asked_against_itself() -> None:

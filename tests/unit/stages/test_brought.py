@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections import Counter, defaultdict
@@ -26,6 +27,7 @@ from winnow.expand.embedders import open_embedder
 from winnow.expand.runner import run_shard
 from winnow.ids import prompt_id, response_id
 from winnow.ingest.brought import LARGEST_POOL
+from winnow.ingest.pairs import read_pairs
 from winnow.lake import FolderLake
 from winnow.stages import expand, ingest, select
 from winnow.stages.expand import brought_parts, planned_shards
@@ -297,8 +299,145 @@ def test_vectors_and_scores_that_were_brought_are_the_features(tmp_path: Path) -
     at = list(names).index("score:brought")
     column = sum(list(names.values())[:at])
     np.testing.assert_array_equal([one[:2], two[:2]], [[1, 0], [0, 1]])
-    # The mean of those that have one.
-    assert [float(each[column]) for each in (one, two, three)] == [1.0, 2.5, 4.0]
+    # Beyond the mean of those that have one.
+    assert [float(each[column]) for each in (one, two, three)] == [-1.5, 0.0, 1.5]
+
+
+ABOUT: Row = {"vector": [1.0, 2.0], "score": 0, "model": "big", "logprob": -2, "n_tokens": 3}
+TOLD = [
+    {"prompt": "Why?", "response": "Rain."},
+    {"question": "Why?", "response": "Rain."},
+    {"instruction": "Why?", "output": "Rain."},
+    {"instruction": "Why?", "response": "Rain."},
+    {"prompt": "Why?", "responses": ["Rain."]},
+    {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Rain."}]},
+    {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Rain."}]},
+]
+NESTED = [
+    {"prompt": "Why?", "responses": [{"text": "Rain.", **ABOUT}, "Sun."]},
+    {"instruction": "Why?", "completions": [{"response": "Rain.", **ABOUT}, {"response": "Sun."}]},
+    {"prompt": "Why?", "answers": [{"answer": "Rain.", **ABOUT}, {"answer": "Sun."}]},
+]
+
+
+@pytest.mark.parametrize(
+    "row", [*({**row, **ABOUT} for row in TOLD), *NESTED], ids=lambda row: "-".join(row)[:30]
+)
+def test_what_is_told_of_a_response_is_read_in_every_format(tmp_path: Path, row: Row) -> None:
+    batch = batch_of(
+        tmp_path / "lake", written(tmp_path / "inbox", [row]), features=["vector", "score"]
+    )
+    ingest.run(batch)
+    rain = next(r for r in table_of(batch, "ingest", "brought") if r["message"] == "Rain.")
+    assert {**{name: rain[name] for name in ABOUT}, "vector": list(rain["vector"])} == ABOUT
+
+
+def test_a_pair_among_those_that_were_sampled_is_no_further_response(tmp_path: Path) -> None:
+    asked = {"role": "user", "content": "Why?"}
+    row = {
+        "prompt": "Why?",
+        "all_generated_responses": ["Rain.", "Sun.", "Tide."],
+        "all_rm_scores": [0.3, 0.1, 0.2],
+        "chosen": [asked, {"role": "assistant", "content": "Rain."}],
+        "rejected": [asked, {"role": "assistant", "content": "Wind."}],
+    }
+    batch = batch_of(tmp_path / "lake", written(tmp_path / "inbox", [row]))
+    ingest.run(batch)
+    brought = {r["message"]: r["score"] for r in table_of(batch, "ingest", "brought")}
+    assert brought == {"Rain.": 0.3, "Sun.": 0.1, "Tide.": 0.2, "Wind.": None}
+    assert batch.require("ingest").counts["brought"] == 4
+    [pair] = read_pairs(row, 100)
+    assert (pair.chosen, pair.rejected) == ("Rain.", "Wind.")
+
+
+def test_what_cannot_be_told_of_the_answer_of_a_talk_is_named(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Rain."}]
+    rows = [{"messages": turns, "score": "high"}, {"prompt": "Why?", "answer": "Rain."}]
+    batch = batch_of(tmp_path / "lake", written(tmp_path / "inbox", rows))
+    ingest.run(batch)
+    assert reasons(batch, "ingest") == {"wrong_score": 1, "no_response": 1}
+    details = [row["detail"] for row in table_of(batch, "ingest", "quarantine")]
+    assert "prompt, answer" in details[1], "where the response may stand is said"
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_a_vector_may_stand_as_json_in_a_text(tmp_path: Path, ending: str) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    rows = [
+        {"prompt": "Why?", "response": "Rain.", "vector": "[1, 2.5]"},
+        {"prompt": "Why?", "response": "Sun.", "vector": "[1, 2"},
+    ]
+    file = inbox / f"a.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif ending == "csv":
+        with file.open("w", newline="") as out:
+            writer = csv.DictWriter(out, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    batch = batch_of(tmp_path / "lake", inbox, features=["vector"])
+    ingest.run(batch)
+    rain, sun = table_of(batch, "ingest", "brought")
+    assert (list(rain["vector"]), sun["reason"]) == ([1, 2.5], "wrong_vector")
+
+
+def test_scores_far_from_zero_are_told_apart_and_none_stops_the_others(tmp_path: Path) -> None:
+    scores = [30_001, 30_002, None, 1e30]
+    rows = [
+        {"prompt": "Why?", "response": f"Rain {k}.", "score": score}
+        for k, score in enumerate(scores)
+    ]
+    inbox = written(tmp_path / "inbox", rows)
+    batch = expanded(batch_of(tmp_path / "lake", inbox, features=["text", "score"]))
+    [refused] = table_of(batch, "expand", "quarantine")
+    assert (refused["reason"], refused["line"]) == ("wrong_score", 4)
+    counts = batch.require("ingest").counts
+    assert (counts["brought"], counts["scored"]) == (4, 2)
+    names = dict(batch.require("expand").figures["blocks"])
+    column = sum(list(names.values())[: list(names).index("score:brought")])
+    stored = {row["response_id"]: row["vector"] for row in table_of(batch, "expand", "features")}
+    ids = [response_id(id_of("Why?"), f"Rain {k}.") for k in range(3)]
+    assert [float(stored[each][column]) for each in ids] == [-0.5, 0.5, 0.0]
+    # Where no score is read, none is too large.
+    other = expanded(batch_of(tmp_path / "other", inbox))
+    assert other.require("expand").counts["responses"] == 4
+
+
+def test_names_that_come_with_a_response_drive_no_terminal(tmp_path: Path) -> None:
+    about = {"model": "big\x1b[31m\n", "finish_reason": "stop\x00"}
+    row = {"prompt": "Why?", "response": "Rain.", **about}
+    batch = batch_of(tmp_path / "lake", written(tmp_path / "inbox", [row]))
+    ingest.run(batch)
+    [told] = table_of(batch, "ingest", "brought")
+    assert (told["model"], told["finish_reason"]) == ("big[31m", "stop")
+
+
+def test_a_row_with_columns_of_a_message_beside_its_own_is_read(tmp_path: Path) -> None:
+    row = {"prompt": "Why?", "response": "Rain.", "message_id": "1", "role": "user", "text": "x"}
+    batch = batch_of(tmp_path / "lake", written(tmp_path / "inbox", [row]))
+    ingest.run(batch)
+    assert batch.require("ingest").counts["rows_out"] == 1
+
+
+def test_vectors_of_another_length_are_of_another_version(tmp_path: Path) -> None:
+    def version(n: int) -> str:
+        rows = [
+            {"prompt": "Why?", "response": text, "vector": [1.0, k, *[0.0] * (n - 2)]}
+            for k, text in enumerate(("one", "two"))
+        ]
+        inbox = with_vectors(tmp_path / f"inbox-{n}", rows)
+        batch = expanded(batch_of(tmp_path / f"lake-{n}", inbox, features=["text", "vector"]))
+        told: str = batch.require("expand").figures["feature_version"]
+        stored = {row["feature_version"] for row in table_of(batch, "expand", "features")}
+        # Behind it stands that of the figures of a pool.
+        assert [each.startswith(told) for each in stored] == [True]
+        return told
+
+    # Else a reward model of one would be asked about the other.
+    assert version(3) != version(4)
 
 
 def test_a_pool_holds_no_more_than_one_that_is_generated(tmp_path: Path) -> None:
@@ -318,11 +457,16 @@ def test_parts_hold_whole_pools_however_they_came(
     whole = expanded(batch_of(tmp_path / "whole", inbox))
     monkeypatch.setattr(ingest, "PART_RESPONSES", 22)
     monkeypatch.setattr("winnow.ingest.brought._HELD", 7)
+    monkeypatch.setattr("winnow.ingest.brought._HELD_BYTES", 40)
     parted = expanded(batch_of(tmp_path / "parted", inbox))
     parts = [read_table(parted.lake, each) for each in brought_parts(parted)]
     assert len(parts) == 10
     assert all(part.num_rows == 20 for part in parts)
+    monkeypatch.setattr(ingest, "PART_BYTES", 60)
+    thin = expanded(batch_of(tmp_path / "thin", inbox))
+    assert len(brought_parts(thin)) == 40, "of texts that are long, parts hold fewer"
     for stage, table in (("ingest", "brought"), ("expand", "responses"), ("expand", "features")):
+        assert table_of(thin, stage, table) == table_of(whole, stage, table)
         assert table_of(parted, stage, table) == table_of(whole, stage, table)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterator
-from typing import Any
 
 import pyarrow as pa
 
 from winnow.ingest.formats.raw import MAX_ROW_BYTES, RAW_LIMIT, RawRow, text_lines
-from winnow.ingest.values import VECTORS, Unreadable, read_json, shown
+from winnow.ingest.values import Unreadable, shown
 from winnow.text import has_half_surrogate
 
 
@@ -84,10 +83,10 @@ def _row(
     return RawRow(file, line, raw, value=value)
 
 
-def _cell(name: str, cell: str) -> Any:
+def _cell(name: str, cell: str) -> str:
     if has_half_surrogate(cell):
         raise Unreadable("invalid_utf8", f"`{name}` is no UTF-8")
-    return read_json(cell) if name in VECTORS else cell
+    return cell
 
 
 def _bytes(cells: list[str]) -> bytes:

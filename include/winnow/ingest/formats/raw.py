@@ -48,6 +48,22 @@ class RawRow:
             return json.dumps(_begin(self.value), default=str).encode()[:RAW_LIMIT]
         return self.given[:RAW_LIMIT]
 
+    @property
+    def n_bytes(self) -> int:
+        """About how much it holds."""
+        return _size(self.value) if self.given is None else len(self.given)
+
+
+def _size(value: Any) -> int:
+    """Characters of the texts in a value, and eight bytes for what is none."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], float):
+        return sum(map(_size, value))
+    return 8 * len(value) if isinstance(value, list | tuple) else 8
+
 
 def _begin(value: Any) -> Any:
     """A value of which only the beginning is shown, in work that is no more than that."""

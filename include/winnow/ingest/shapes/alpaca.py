@@ -11,7 +11,7 @@ from winnow.ingest.shapes.talks import SYSTEMS, asked_in
 from winnow.ingest.values import Unreadable, shown
 
 COLUMNS = (
-    *("instruction", "input", "history", "output", "instances", "output_1", "output_2"),
+    *("instruction", "input", "history", "output", "response", "instances", "output_1", "output_2"),
     *("preference", "chosen", "rejected", *SYSTEMS),
 )
 
@@ -30,7 +30,7 @@ def read_alpaca(row: Mapping[str, Any]) -> Example:
         later = ["later_instances"] * (len(instances) > 1)
     example = mended_prompt(asked_in(row))
     example.mended += later
-    output = row.get("output")
+    output = row.get("output", row.get("response"))
     for text in output if isinstance(output, list) else [output] if output is not None else []:
         example.add(text, "output")
     pair = ("output_1", "output_2") if "output_1" in row else ("chosen", "rejected")

@@ -24,7 +24,7 @@ def is_openassistant(row: Mapping[str, Any]) -> bool:
     """A `prompt` with `replies`, or a message of a tree."""
     prompt = row.get("prompt")
     is_tree = isinstance(prompt, dict) and "text" in prompt and "role" in prompt
-    return is_tree or {"message_id", "text", "role"} <= row.keys()
+    return is_tree or (prompt is None and {"message_id", "text", "role"} <= row.keys())
 
 
 def later_rows(row: Any) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ turns before the last answer are then the prompt and must be the same on both si
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from winnow.ingest.shapes.example import (
     Example,
     as_seen,
     context_of,
+    listed,
     mended_prompt,
     number,
     same_talk,
@@ -50,12 +52,13 @@ _MODELS = (("chosen_model", "rejected_model"), ("chosen-model", "rejected-model"
 _ASKED = ("context", "question", "raw_text", "instruction", "input", "history", "functions")
 
 HH_COLUMNS = ("chosen", "rejected")
+SAMPLED_COLUMNS = ("all_generated_responses", "all_rm_scores")
 SHP_COLUMNS = ("history", "human_ref_A", "human_ref_B", "labels", "score_A", "score_B")
 PAIR_COLUMNS = tuple(
     dict.fromkeys(
         [
             *(name for names in (*_SIDES, *_SCORES, *_MODELS) for name in names),
-            *(*_ASKED, *SYSTEMS, *SHP_COLUMNS),
+            *(*_ASKED, *SYSTEMS, *SHP_COLUMNS, *SAMPLED_COLUMNS),
         ]
     )
 )
@@ -133,6 +136,7 @@ def read_pair(row: Row) -> Example:
             example.add(split_off(raw) if context else raw, name, model=model, score=score)
             for raw, name, model, score in zip(sides, names, models, scores, strict=True)
         ]
+        add_sampled(example, row)
         better, worse = (number(raw, "score") for raw in _beside(row, _TOLD_APART_BY))
         if better is None or worse is None or better > worse:
             example.vote(places, "first")
@@ -144,6 +148,26 @@ def read_pair(row: Row) -> Example:
 
     spared(example, read)
     return example
+
+
+def add_sampled(example: Example, row: Row) -> None:
+    """Take the responses that SimPO's rows hold, with their scores.
+
+    The sides of a pair, which the example has already, are two of them.
+    """
+    said, scores = (listed(row.get(name, []), name) for name in SAMPLED_COLUMNS)
+    sides = {candidate.text: k for k, candidate in enumerate(example.candidates)}
+
+    def read_one(placed: tuple[int, Any]) -> None:
+        place, raw = placed
+        score = number(scores[place] if place < len(scores) else None, "score")
+        side = sides.pop(raw, None) if isinstance(raw, str) else None
+        if side is None:
+            example.add(raw, SAMPLED_COLUMNS[0], score=score)
+        elif example.candidates[side].score is None:
+            example.candidates[side] = replace(example.candidates[side], score=score)
+
+    example.add_each(enumerate(said), read_one)
 
 
 def split_off(raw: Any) -> Any:

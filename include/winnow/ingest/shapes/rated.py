@@ -18,7 +18,7 @@ from winnow.ingest.shapes.example import (
     split,
 )
 from winnow.ingest.shapes.markup import extra_turns
-from winnow.ingest.shapes.pairs import asked_before, split_off
+from winnow.ingest.shapes.pairs import SAMPLED_COLUMNS, add_sampled, asked_before, split_off
 from winnow.ingest.shapes.talks import SYSTEMS, asked_in
 from winnow.ingest.values import Unreadable, shown
 
@@ -37,8 +37,8 @@ OWN_COLUMNS = ("vector", "logprob", "n_tokens", "finish_reason")
 """What a row of one response says of it, which only a pool needs."""
 
 POOL_COLUMNS = (
-    *("context", "completions", "completion", "label", "response", "responses"),
-    *("all_generated_responses", "all_rm_scores", "model", "score", "reward", *SYSTEMS),
+    *("context", "question", "completions", "completion", "label", "response", "responses"),
+    *(*SAMPLED_COLUMNS, "model", "score", "reward", *SYSTEMS),
     *(f"A{k}" for k in range(4)),
     *(f"score_A{k}" for k in range(4)),
     *OWN_COLUMNS,
@@ -128,10 +128,7 @@ def read_nectar(row: Row) -> Example:
 
     def read_one(raw: Any) -> None:
         about = raw if isinstance(raw, dict) else {}
-        rank = number(about.get("rank"), "rank")
-        example.add(
-            about.get("answer"), "answer", model=text_or_none(about.get("model")), rank=rank
-        )
+        example.add(about.get("answer"), "answer", **about_response(about))
 
     spared(example, lambda: example.add_each(listed(row["answers"], "answers"), read_one))
     return example
@@ -139,7 +136,7 @@ def read_nectar(row: Row) -> Example:
 
 def is_pool(row: Row) -> bool:
     """Responses beside a prompt, under the names that trainers give them."""
-    asked = any(name in row for name in (*TURN_COLUMNS, "context"))
+    asked = any(name in row for name in (*TURN_COLUMNS, "context", "question"))
     names = ("all_generated_responses", "A0", *_TEXTS[:2], "completions", "responses")
     return isinstance(row.get("response"), list | dict) or (
         asked and any(name in row for name in names)
@@ -154,14 +151,6 @@ def read_pool(row: Row) -> Example:
     example = mended_prompt(asked_before(row, context_of(row, *talks)))
 
     def read() -> None:
-        scores = listed(row.get("all_rm_scores", []), "all_rm_scores")
-        said = listed(row.get("all_generated_responses", []), "all_generated_responses")
-
-        def read_scored(placed: tuple[int, Any]) -> None:
-            place, raw = placed
-            score = number(scores[place] if place < len(scores) else None, "score")
-            example.add(raw, "all_generated_responses", score=score)
-
         def read_named(name: str) -> None:
             score = number(row.get(f"score_{name}"), "score")
             example.add(split_off(row[name]), name, score=score)
@@ -172,13 +161,12 @@ def read_pool(row: Row) -> Example:
                 example.add(split_off(raw), "a response")
                 return
             name = next((each for each in _TEXTS if each in about), _TEXTS[0])
-            rank = number(about.get("rank"), "rank")
-            example.add(split_off(about.get(name)), name, rank=rank, **_about(about))
+            example.add(split_off(about.get(name)), name, **about_response(about))
 
         def read_own(name: str) -> None:
-            example.add(split_off(row[name]), name, liked=liked(row), **_about(row))
+            example.add(split_off(row[name]), name, liked=liked(row), **about_response(row))
 
-        example.add_each(enumerate(said), read_scored)
+        add_sampled(example, row)
         example.add_each([n for n in (f"A{k}" for k in range(4)) if n in row], read_named)
         for name in ("completions", "responses"):
             if name in row:
@@ -194,12 +182,21 @@ def text_or_none(raw: Any) -> str | None:
     return raw if isinstance(raw, str) else None
 
 
-def _about(row: Row) -> dict[str, Any]:
-    """What a fleet says of a response that it generated."""
+ABOUT = frozenset(("model", "score", "reward", "rank", *OWN_COLUMNS))
+"""What a row of one response may say of it, whatever its format."""
+
+
+def about_response(row: Row) -> dict[str, Any]:
+    """What stands of a response beside it, under the names of `ABOUT`.
+
+    Raises:
+        Unreadable: What should be a number is none.
+    """
     n_tokens = number(row.get("n_tokens"), "n_tokens")
     return {
         "model": text_or_none(row.get("model")),
         "score": number(row.get("score", row.get("reward")), "score"),
+        "rank": number(row.get("rank"), "rank"),
         "logprob": number(row.get("logprob"), "logprob"),
         "n_tokens": None if n_tokens is None else int(n_tokens),
         "finish_reason": text_or_none(row.get("finish_reason")),
@@ -223,11 +220,13 @@ def _completion(example: Example, raw: Mapping[str, Any], model: str | None) -> 
     if score == _SUSPECT_SCORE and mean is not None and mean <= _LOW_RATING:
         score = None
         example.mended.append("score_of_ten")
+    beside = about_response(raw)
+    score = beside["score"] if score is None else score
+    model = beside["model"] or model
     example.add(
         raw.get("response"),
         "response",
-        model=text_or_none(raw.get("model", model)),
-        score=score,
+        **{**beside, "model": model, "score": score},
         ratings=ratings,
     )
 

@@ -104,7 +104,7 @@ def format_of(value: Any, how: How = AS_EACH_IS) -> tuple[Format | None, Mapping
     named = FORMATS[how.format]
     if named.fits(there):
         return named, row
-    looks = f"it looks like `{found.name}`" if found else f"it has {_names(value)}"
+    looks = f"it looks like `{found.name}`" if found else f"it has {names_of(value)}"
     raise Unreadable(
         "other_format",
         f"the row is no `{named.name}`: {looks}; set `ingest.format` to `auto` or to what the "
@@ -123,7 +123,7 @@ def read_example(value: Any, how: How = AS_EACH_IS) -> tuple[Format, Example]:
     if found is None:
         raise Unreadable(
             "no_prompt",
-            f"the row has neither `prompt` nor `messages`, but {_names(value)}; name its columns "
+            f"the row has neither `prompt` nor `messages`, but {names_of(value)}; name its columns "
             "in `ingest.columns`",
         )
     try:
@@ -133,6 +133,7 @@ def read_example(value: Any, how: How = AS_EACH_IS) -> tuple[Format, Example]:
             nulls = [name for name in found.names if name in row and name not in tidied]
             return read_example(_without(row, nulls), replace(how, columns={}))
         example = found.read(tidied)
+        _tell_of_one(example, row)
     except Unreadable as fault:
         fault.format = found.name
         raise
@@ -171,6 +172,23 @@ def _seen(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _names(row: Mapping[str, Any]) -> str:
-    names = [shown(name)[1:-1] for name in row]
+def _tell_of_one(example: Example, row: Mapping[str, Any]) -> None:
+    """Take what a row says beside its only response, where its format has read nothing else."""
+    if len(example.candidates) != 1 or example.spoilt or not row.keys() & rated.ABOUT:
+        return
+    try:
+        about = rated.about_response(columns_of(row, rated.ABOUT))
+    except Unreadable as fault:
+        example.unfit = example.unfit or fault
+        example.spoilt.append(fault)
+        example.candidates.clear()
+        return
+    said = example.candidates[0]
+    unsaid = {name: value for name, value in about.items() if getattr(said, name) is None}
+    example.candidates[0] = replace(said, **unsaid)
+
+
+def names_of(row: Mapping[str, Any]) -> str:
+    """The columns of a row that hold something, in a message."""
+    names = [shown(name)[1:-1] for name, value in row.items() if not is_absent(value)]
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "no columns"

@@ -35,6 +35,7 @@ from winnow.expand.features import (
     feature_version,
     n_embedding,
     stored_blocks,
+    version_of,
 )
 from winnow.expand.manifests import ShardManifest, call_path, shard_path, speed_path
 from winnow.expand.models import is_local
@@ -52,7 +53,6 @@ from winnow.expand.shard import (
 )
 from winnow.pace import Pace, noted
 from winnow.records import BROUGHT_POOLS, PROFILE, QUARANTINE, to_table
-from winnow.reward.blocks import Block
 from winnow.stages.expand import brought_labels, parts
 from winnow.stages.expand.parts import POOL_TABLES, TABLES, PoolPart
 from winnow.stages.expand.pools_from import source_of, take_pools
@@ -170,8 +170,9 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
         profile.update({(k, v): n for k, held in part.profile.items() for v, n in held.items()})
     outputs = {name: _joined(batch, name, gathered) for name in TABLES}
     outputs["profile"] = batch.write_table(STAGE, "profile", _profile_table(profile))
-    blocks = next((part.blocks for part in gathered if part.blocks), None) or stored_blocks((), 0)
-    version = feature_version(settings)
+    recorded = next((part.blocks for part in gathered if part.blocks), ())
+    blocks = stored_blocks(recorded, 0)
+    version = version_of(settings, blocks)
     return brought_labels.commit(
         batch,
         labels,
@@ -189,7 +190,7 @@ def gather(batch: Batch, say: Callable[[str], None] = lambda _: None) -> Manifes
             "feature_version": earlier_version(version)
             if any(part.feature_version not in ("", version) for part in gathered)
             else version,
-            "n_embedding": n_embedding([Block(*block) for block in blocks]),
+            "n_embedding": n_embedding(blocks),
             "blocks": [list(block) for block in blocks],
             "screened": how_screened(batch.campaign),
             "audit": auditor.batch().as_dict(),

@@ -28,6 +28,7 @@ from winnow.expand.features import (
     n_embedding,
     stored_blocks,
     vectors_table,
+    version_of,
 )
 from winnow.expand.manifests import CallManifest
 from winnow.expand.screening import Screened, screen
@@ -197,8 +198,10 @@ def _version(batch: Batch, merged: MergedPart) -> str:
 
     Of the two it promises less, that responses of one window are read alike.
     """
-    version = feature_version(batch.campaign.expand)
-    return earlier_version(version) if merged.versions - {version} else version
+    settings = batch.campaign.expand
+    is_earlier = merged.versions - {feature_version(settings)}
+    version = version_of(settings, merged.blocks)
+    return earlier_version(version) if is_earlier else version
 
 
 def _as_drawn(pool: MergedPool, prompt: Row) -> audit.Pool:

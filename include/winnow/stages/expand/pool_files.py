@@ -207,7 +207,6 @@ def _responses(raw: RawRow) -> list[Response]:
     prompt = prompt_identity(messages, read_tools(example.tools))
     row = columns_of(raw.value, OWN_COLUMNS)
     is_own = "response" in row
-    vector = _vector(row, "vector") if is_own else None
     own_score = _score(row, "score" if "score" in row else "reward") if is_own else None
     facts = {**row, **example.facts}
     scores = [score_of(said) for said in example.candidates]
@@ -219,7 +218,7 @@ def _responses(raw: RawRow) -> list[Response]:
             response_id(prompt, said.text),
             said.text,
             str(row.get("model", "")) if is_own else said.model or "",
-            vector,
+            _vector({"vector": said.vector}, "vector"),
             own_score if is_own or score is None else np.array([score]),
             strata,
             raw.line,

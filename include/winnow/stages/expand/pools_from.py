@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from winnow.batch import Batch, Manifest, read_batch, read_manifest, read_table
 from winnow.campaign import Expand
 from winnow.errors import Fatal, Retryable
-from winnow.expand.features import are_related, feature_version
+from winnow.expand.features import are_related, stored_blocks, version_of
 from winnow.ingest.ledger import Earlier, Entry, read_ledger
 from winnow.stages.expand.brought_labels import Gathered, commit, without_labels
 
@@ -114,7 +114,7 @@ def take_pools(batch: Batch, source: Source, labels: Gathered | None = None) -> 
 def _check_fits(batch: Batch, source: Batch, expanded: Manifest) -> None:
     theirs, ours = source.campaign, batch.campaign
     differing = _differing(theirs.expand, ours.expand)
-    version = feature_version(ours.expand)
+    version = version_of(ours.expand, stored_blocks(expanded.figures.get("blocks", ()), 0))
     held = expanded.figures["feature_version"]
     if not differing and not are_related(held, version):
         differing = [f"features are of version {held}, now they are {version}"]
