@@ -62,3 +62,15 @@ def test_the_speed_of_the_last_batch_serves_where_none_is_given(
     told = capsys.readouterr().out
     assert "3,600 tokens a second" in told
     assert "| 10,000 |" in told
+
+
+def test_pools_that_are_brought_have_no_gpu_hours(
+    night: Callable[..., Night], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = asked(night(), tmp_path, "--sizing")
+    file = tmp_path / "campaign.yaml"
+    said = yaml.safe_load(file.read_text())
+    said["expand"] |= {"engine": "brought", "first_round": None}
+    file.write_text(yaml.safe_dump(said))
+    assert main(arguments) == 1
+    assert "they take no GPU hours" in capsys.readouterr().err
