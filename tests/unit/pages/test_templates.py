@@ -39,7 +39,9 @@ TEMPLATES = [f for f in ROOT.glob("include/**/templates/*") if f.suffix in (".ht
 IN_PAGES = ROOT / "include" / "winnow" / "pages"
 MARKDOWN = {IN_PAGES / "words.py", ROOT / "include" / "winnow" / "publish" / "card.py"}
 """Modules that mark a text as Markdown that is written already."""
-MAKERS = {IN_PAGES / "render.py", IN_PAGES / "rich.py"}
+DATA_DOCS = ROOT / "include" / "winnow" / "validate" / "data_docs.py"
+"""Takes over what Great Expectations renders of texts that can be no markup."""
+MAKERS = {IN_PAGES / "render.py", IN_PAGES / "rich.py", DATA_DOCS}
 """What templates are filled by, and what makes HTML of Markdown (`test_rich`)."""
 
 TAG = re.compile(

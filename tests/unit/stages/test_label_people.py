@@ -94,7 +94,7 @@ def test_two_people_may_answer_one_task(dropped: Callable[..., Night]) -> None:
     night = dropped(write, second_vote_share=0.0)
     night.run()
     with measured(night.batch()) as found:
-        verdict, _ = REAL_JUDGE(found, night.campaign.validation)
+        verdict = REAL_JUDGE(found, night.campaign.validation).verdict
     assert verdict.verdict != "block", verdict.reasons()
     assert not [line for line in verdict.reasons() if "cost_gap" in line]
     assert sorted(row["votes"] for row in night.rows("label", "preferences"))[-1] == 2
