@@ -19,9 +19,13 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     export UV_LINK_MODE=copy \
     && uv venv --python /usr/local/bin/python3.11 /opt/winnow/airflow \
     && uv pip sync --no-build --compile-bytecode --python /opt/winnow/airflow /opt/winnow/airflow.lock
-COPY docker/sbom.py /opt/winnow/
-COPY include/winnow/__init__.py /opt/winnow/winnow/
-RUN python /opt/winnow/sbom.py /opt/winnow/airflow.lock > /opt/winnow/airflow.cdx.json
+
+# Apart from the packages, which a new version leaves as they are.
+FROM ${PYTHON} AS sbom
+WORKDIR /opt/winnow
+COPY docker/sbom.py docker/airflow.lock ./
+COPY include/winnow/__init__.py winnow/
+RUN python sbom.py airflow.lock > airflow.cdx.json
 
 FROM ${PYTHON}
 RUN apt-get update \
@@ -30,8 +34,7 @@ RUN apt-get update \
     && useradd --uid 50000 --gid 0 --create-home airflow
 
 COPY --from=packages /opt/winnow/airflow /opt/winnow/airflow
-# The SBOM, beside the lock that it was made from.
-COPY --from=packages /opt/winnow/airflow.lock /opt/winnow/airflow.cdx.json /opt/winnow/
+COPY --from=sbom /opt/winnow/*.lock /opt/winnow/*.cdx.json /opt/winnow/
 COPY include /opt/winnow/project/include
 COPY plugins /opt/winnow/project/plugins
 COPY dags /opt/winnow/project/dags

@@ -11,28 +11,35 @@ ARG PYTHON=python:3.11.18-slim-bookworm
 
 FROM astral/uv:0.13.9 AS uv
 
-# What is only used to build stays in this stage and the next two. Bytecode now: the user `airflow`
-# may not write it, and every shard starts a new process.
-FROM ${PYTHON} AS builder
+# What is only used to build stays in these stages. Wheels alone: nothing is compiled, and no package
+# brings unpinned tools of its own to be built with. Bytecode now: the user `airflow` may not write
+# it, and every shard starts a new process.
+FROM ${PYTHON} AS engine
 COPY --from=uv /uv /usr/local/bin/
-COPY docker/sbom.py /opt/winnow/
-COPY include/winnow/__init__.py /opt/winnow/winnow/
-
-FROM builder AS engine
 COPY docker/gpu-worker-engine.lock /opt/winnow/
 RUN --mount=type=cache,target=/root/.cache/uv \
     export UV_LINK_MODE=copy \
     && uv venv --python /usr/local/bin/python3.11 /opt/winnow/engine \
-    && uv pip sync --no-build --compile-bytecode --python /opt/winnow/engine /opt/winnow/gpu-worker-engine.lock \
-    && python /opt/winnow/sbom.py /opt/winnow/gpu-worker-engine.lock > /opt/winnow/gpu-worker-engine.cdx.json
+    && uv pip sync --no-build --compile-bytecode --python /opt/winnow/engine \
+        /opt/winnow/gpu-worker-engine.lock
 
-FROM builder AS airflow
+FROM ${PYTHON} AS packages
+COPY --from=uv /uv /usr/local/bin/
 COPY docker/gpu-worker-airflow.lock /opt/winnow/
 RUN --mount=type=cache,target=/root/.cache/uv \
     export UV_LINK_MODE=copy \
     && uv venv --python /usr/local/bin/python3.11 /opt/winnow/airflow \
-    && uv pip sync --no-build --compile-bytecode --python /opt/winnow/airflow /opt/winnow/gpu-worker-airflow.lock \
-    && python /opt/winnow/sbom.py /opt/winnow/gpu-worker-airflow.lock > /opt/winnow/gpu-worker-airflow.cdx.json
+    && uv pip sync --no-build --compile-bytecode --python /opt/winnow/airflow \
+        /opt/winnow/gpu-worker-airflow.lock
+
+# Apart from the packages, which a new version leaves as they are.
+FROM ${PYTHON} AS sbom
+WORKDIR /opt/winnow
+COPY docker/sbom.py docker/gpu-worker-engine.lock docker/gpu-worker-airflow.lock ./
+COPY include/winnow/__init__.py winnow/
+RUN for lock in gpu-worker-engine gpu-worker-airflow; do \
+        python sbom.py $lock.lock > $lock.cdx.json || exit 1; \
+    done
 
 # CUDA comes with torch's wheels, once is enough; the driver comes from the host.
 FROM ${PYTHON}
@@ -42,11 +49,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 50000 --gid 0 --create-home airflow
 
-# The engine first: it is the largest layer and changes least. With each lock the SBOM made from it.
+# The engine first: it is the largest layer and changes least.
 COPY --from=engine /opt/winnow/engine /opt/winnow/engine
-COPY --from=airflow /opt/winnow/airflow /opt/winnow/airflow
-COPY --from=engine /opt/winnow/gpu-worker-engine.lock /opt/winnow/gpu-worker-engine.cdx.json /opt/winnow/
-COPY --from=airflow /opt/winnow/gpu-worker-airflow.lock /opt/winnow/gpu-worker-airflow.cdx.json /opt/winnow/
+COPY --from=packages /opt/winnow/airflow /opt/winnow/airflow
+COPY --from=sbom /opt/winnow/*.lock /opt/winnow/*.cdx.json /opt/winnow/
 COPY include /opt/winnow/project/include
 COPY plugins /opt/winnow/project/plugins
 COPY dags /opt/winnow/project/dags

@@ -106,7 +106,8 @@ def test_it_says_what_it_is_and_how_it_is_asked_for_its_health(name: str) -> Non
     assert labels(image)["title"] == f"winnow-{name}"
     assert labels(image)["version"] == winnow.__version__
     assert image["Config"]["User"] == "50000"
-    health = image["Config"].get("Healthcheck") or image["HealthCheck"]
+    # Docker tells it within the configuration, Podman beside it.
+    health = image["Config"].get("Healthcheck") or image["Healthcheck"]
     assert health["Test"]
 
 
