@@ -35,7 +35,7 @@ test_units:
 	@.venv/bin/python $(PYTEST) include tests/unit --ignore=tests/unit/validate --ignore=tests/unit/stages
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, a judge, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py tests/integration/test_judge.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
-images:  ## build both images with Docker or Podman and try what they hold (docker/build.sh; the GPU worker takes 30 GB of disk)
+images:  ## build both images with Docker or Podman and try what they hold (docker/build.sh; the GPU worker takes 50 GB of disk)
 	@docker/build.sh && $(SETUP) --dev && .venv/bin/python $(PYTEST) tests/integration/test_images.py
 lint:  ## style, types and the arrows between packages
 	@$(SETUP) --dev && $(MAKE) -s style

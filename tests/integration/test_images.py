@@ -30,6 +30,14 @@ bag = DagBag(str(bundle.path), bundle_path=bundle.path, bundle_name="winnow")
 assert not bag.import_errors, bag.import_errors
 print(*sorted(bag.dags))
 """
+COMPILES = """
+import vllm
+from pathlib import Path
+from triton.runtime.build import _build
+source = Path("/tmp/launcher.c")
+source.write_text("#include <Python.h>\\nPyObject *PyInit_launcher(void) { return NULL; }")
+print(_build("launcher", str(source), "/tmp", [], [], [], []), vllm.__version__)
+"""
 LISTS_PACKAGES = """
 import importlib.metadata, json, re
 print(json.dumps({re.sub("[-_.]+", "-", each.name).lower(): each.version
@@ -122,6 +130,13 @@ def test_it_reads_the_dags(name: str) -> None:
     read = run(name, "python", "-c", READS_DAGS).splitlines()[-1].split()
     for stage in ("ingest_prompts", "expand_pools", "label_pairs"):
         assert any(dag.endswith(f".{stage}") for dag in read), read
+
+
+def test_the_engine_is_imported_and_triton_finds_what_it_compiles_with(name: str) -> None:
+    if name == "airflow":
+        pytest.skip("no engine is in this image")
+    told = run(name, "/opt/winnow/engine/bin/python", "-c", COMPILES).splitlines()[-1].split()
+    assert told[0].startswith("/tmp/launcher.") and told[1] == pins(LOCKS[name][1])["vllm"]
 
 
 def test_its_packages_are_those_of_the_lock_and_of_the_sbom(name: str) -> None:
