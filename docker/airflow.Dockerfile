@@ -61,13 +61,9 @@ RUN mkdir -p /home/airflow/airflow/logs /var/lib/winnow \
 USER 50000
 WORKDIR /home/airflow
 
-# `make images` fills them in; what Compose builds from a checkout is no release.
-ARG VERSION=unreleased
-ARG REVISION=unknown
+# build.sh adds version and revision; what Compose builds from a checkout is no release.
 LABEL org.opencontainers.image.title=winnow-airflow \
-    org.opencontainers.image.description="Winnow's Airflow components and labelling-vendor simulator" \
-    org.opencontainers.image.version=${VERSION} \
-    org.opencontainers.image.revision=${REVISION}
+    org.opencontainers.image.description="Winnow's Airflow components and labelling-vendor simulator"
 
 # By the command that the container was started with.
 HEALTHCHECK --interval=60s --timeout=50s --start-period=120s --retries=4 \

@@ -18,7 +18,10 @@ fi
 
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' include/winnow/__init__.py)
 revision=$(git describe --always --dirty --abbrev=40 --exclude '*')
+# As labels and not as build arguments: Podman takes a cached step for a new one's, whatever its
+# arguments are.
+label=org.opencontainers.image
 for name in ${1:-airflow gpu-worker}; do
     build -f "docker/$name.Dockerfile" -t "winnow-$name:$version" -t "winnow-$name:latest" \
-        --build-arg "VERSION=$version" --build-arg "REVISION=$revision" .
+        --label "$label.version=$version" --label "$label.revision=$revision" .
 done

@@ -104,13 +104,9 @@ VOLUME ["/var/lib/winnow/models", "/var/lib/winnow/cache"]
 USER 50000
 WORKDIR /home/airflow
 
-# `make images` fills them in; what Compose builds from a checkout is no release.
-ARG VERSION=unreleased
-ARG REVISION=unknown
+# build.sh adds version and revision; what Compose builds from a checkout is no release.
 LABEL org.opencontainers.image.title=winnow-gpu-worker \
-    org.opencontainers.image.description="Winnow's Edge worker with vLLM, one container a GPU" \
-    org.opencontainers.image.version=${VERSION} \
-    org.opencontainers.image.revision=${REVISION}
+    org.opencontainers.image.description="Winnow's Edge worker with vLLM, one container a GPU"
 
 # The worker answers and the GPU is there: one that fell off the bus fails every task it takes.
 HEALTHCHECK --interval=60s --timeout=45s --start-period=120s --retries=3 \
