@@ -5,7 +5,7 @@ RUN = .venv/bin/python -m winnow_local
 PYTEST = -m pytest --timeout=900
 LOCK_GPU = .venv/bin/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header
 
-.PHONY: help demo up airflow winnow doctor test unit kill lint style lock test_nights test_services test_units
+.PHONY: help demo up airflow winnow doctor test unit kill images lint style lock test_nights test_services test_units
 # BLAS that waits for its other threads by spinning takes the cores that other tests would use.
 test unit kill: export OPENBLAS_NUM_THREADS = 1
 help:  ## what each command does
@@ -35,6 +35,8 @@ test_units:
 	@.venv/bin/python $(PYTEST) include tests/unit --ignore=tests/unit/validate --ignore=tests/unit/stages
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, a judge, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py tests/integration/test_judge.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
+images:  ## build both images with Docker or Podman and try what they hold (docker/build.sh; the GPU worker takes 50 GB of disk)
+	@docker/build.sh && $(SETUP) --dev && .venv/bin/python $(PYTEST) tests/integration/test_images.py
 lint:  ## style, types and the arrows between packages
 	@$(SETUP) --dev && $(MAKE) -s style
 style:

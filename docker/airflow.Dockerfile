@@ -5,31 +5,40 @@
 #
 #     docker build -f docker/airflow.Dockerfile -t winnow-airflow .
 
+# The Python that the locks are resolved for and the tests run on, as in gpu-worker.Dockerfile.
+ARG PYTHON=python:3.11.18-slim-bookworm
+
 FROM astral/uv:0.13.9 AS uv
 
-FROM debian:12.12-slim
+# What is only used to build stays in this stage. Wheels alone: nothing is compiled, and no package
+# brings unpinned tools of its own to be built with.
+FROM ${PYTHON} AS packages
+COPY --from=uv /uv /usr/local/bin/
+COPY docker/airflow.lock /opt/winnow/
+RUN --mount=type=cache,target=/root/.cache/uv \
+    export UV_LINK_MODE=copy \
+    && uv venv --python /usr/local/bin/python3.11 /opt/winnow/airflow \
+    && uv pip sync --no-build --compile-bytecode --python /opt/winnow/airflow /opt/winnow/airflow.lock
 
+# Apart from the packages, which a new version leaves as they are.
+FROM ${PYTHON} AS sbom
+WORKDIR /opt/winnow
+COPY docker/sbom.py docker/airflow.lock ./
+COPY include/winnow/__init__.py winnow/
+RUN python sbom.py airflow.lock > airflow.cdx.json
+
+FROM ${PYTHON}
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates tini \
+    && apt-get install -y --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 50000 --gid 0 --create-home airflow
 
-# The same Python as the GPU worker's: the locks are resolved for 3.11, which the tests run on.
-ARG PYTHON_VERSION=3.11.18
-RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
-    uv python install --no-bin --install-dir /opt/winnow/python ${PYTHON_VERSION}
-
-COPY docker/airflow.lock /opt/winnow/
-RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
-    --mount=type=cache,target=/root/.cache/uv \
-    export UV_PYTHON_INSTALL_DIR=/opt/winnow/python UV_LINK_MODE=copy \
-    && uv venv --python ${PYTHON_VERSION} /opt/winnow/airflow \
-    && uv pip sync --compile-bytecode --python /opt/winnow/airflow /opt/winnow/airflow.lock
-
+COPY --from=packages /opt/winnow/airflow /opt/winnow/airflow
+COPY --from=sbom /opt/winnow/*.lock /opt/winnow/*.cdx.json /opt/winnow/
 COPY include /opt/winnow/project/include
 COPY plugins /opt/winnow/project/plugins
 COPY dags /opt/winnow/project/dags
-COPY --chmod=755 docker/airflow.sh docker/init.sh /opt/winnow/project/docker/
+COPY --chmod=755 docker/airflow.sh docker/healthy.sh docker/init.sh /opt/winnow/project/docker/
 
 # The commands that alarms, pages and the runbook name.
 RUN printf '#!/bin/sh\nexec python -m winnow "$@"\n' > /usr/local/bin/winnow \
@@ -51,6 +60,14 @@ RUN mkdir -p /home/airflow/airflow/logs /var/lib/winnow \
 # By number, for Kubernetes' runAsNonRoot.
 USER 50000
 WORKDIR /home/airflow
+
+# build.sh adds version and revision; what Compose builds from a checkout is no release.
+LABEL org.opencontainers.image.title=winnow-airflow \
+    org.opencontainers.image.description="Winnow's Airflow components and labelling-vendor simulator"
+
+# By the command that the container was started with.
+HEALTHCHECK --interval=60s --timeout=50s --start-period=120s --retries=4 \
+    CMD ["/opt/winnow/project/docker/healthy.sh"]
 
 # tini reaps what a killed task leaves behind. Without -g: a stop is for the component, which ends
 # its own tasks.

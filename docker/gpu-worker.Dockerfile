@@ -6,38 +6,53 @@
 #
 # The worker calls Airflow's API server over HTTP and nothing calls it: no port, no database.
 
+# The Python that the locks are resolved for and the tests run on, as in airflow.Dockerfile.
+ARG PYTHON=python:3.11.18-slim-bookworm
+
 FROM astral/uv:0.13.9 AS uv
 
-# The CUDA release that torch 2.13.0 is built with (nvidia-cuda-runtime 13.0.96 in the lock). `base`
-# and not `runtime`: cuBLAS, cuDNN, NCCL and the rest come as wheels, once is enough. The host needs
-# a driver of the 580 branch or newer.
-FROM nvidia/cuda:13.0.2-base-ubuntu24.04
+# What is only used to build stays in these stages. Wheels alone: nothing is compiled, and no package
+# brings unpinned tools of its own to be built with. Bytecode now: the user `airflow` may not write
+# it, and every shard starts a new process.
+FROM ${PYTHON} AS engine
+COPY --from=uv /uv /usr/local/bin/
+COPY docker/gpu-worker-engine.lock /opt/winnow/
+RUN --mount=type=cache,target=/root/.cache/uv \
+    export UV_LINK_MODE=copy \
+    && uv venv --python /usr/local/bin/python3.11 /opt/winnow/engine \
+    && uv pip sync --no-build --compile-bytecode --python /opt/winnow/engine \
+        /opt/winnow/gpu-worker-engine.lock
 
-# gcc: Triton compiles a launcher the first time a kernel runs. tini: see ENTRYPOINT.
+FROM ${PYTHON} AS packages
+COPY --from=uv /uv /usr/local/bin/
+COPY docker/gpu-worker-airflow.lock /opt/winnow/
+RUN --mount=type=cache,target=/root/.cache/uv \
+    export UV_LINK_MODE=copy \
+    && uv venv --python /usr/local/bin/python3.11 /opt/winnow/airflow \
+    && uv pip sync --no-build --compile-bytecode --python /opt/winnow/airflow \
+        /opt/winnow/gpu-worker-airflow.lock
+
+# Apart from the packages, which a new version leaves as they are.
+FROM ${PYTHON} AS sbom
+WORKDIR /opt/winnow
+COPY docker/sbom.py docker/gpu-worker-engine.lock docker/gpu-worker-airflow.lock ./
+COPY include/winnow/__init__.py winnow/
+RUN for lock in gpu-worker-engine gpu-worker-airflow; do \
+        python sbom.py $lock.lock > $lock.cdx.json || exit 1; \
+    done
+
+# CUDA comes with torch's wheels, once is enough; the driver comes from the host.
+FROM ${PYTHON}
+# gcc is no left-over: Triton compiles a launcher the first time a kernel runs. tini: see ENTRYPOINT.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev tini \
+    && apt-get install -y --no-install-recommends gcc libc6-dev tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 50000 --gid 0 --create-home airflow
 
-# Not the Python of Ubuntu: the locks are resolved for 3.11, which is what the tests run on.
-ARG PYTHON_VERSION=3.11.18
-RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
-    uv python install --no-bin --install-dir /opt/winnow/python ${PYTHON_VERSION}
-
-# The engine first: it is the largest layer and changes least. Bytecode now: the user `airflow` may
-# not write it, and every shard starts a new process.
-COPY docker/gpu-worker-engine.lock docker/gpu-worker-airflow.lock /opt/winnow/
-RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
-    --mount=type=cache,target=/root/.cache/uv \
-    export UV_PYTHON_INSTALL_DIR=/opt/winnow/python UV_LINK_MODE=copy \
-    && uv venv --python ${PYTHON_VERSION} /opt/winnow/engine \
-    && uv pip sync --compile-bytecode --python /opt/winnow/engine /opt/winnow/gpu-worker-engine.lock
-RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
-    --mount=type=cache,target=/root/.cache/uv \
-    export UV_PYTHON_INSTALL_DIR=/opt/winnow/python UV_LINK_MODE=copy \
-    && uv venv --python ${PYTHON_VERSION} /opt/winnow/airflow \
-    && uv pip sync --compile-bytecode --python /opt/winnow/airflow /opt/winnow/gpu-worker-airflow.lock
-
+# The engine first: it is the largest layer and changes least.
+COPY --from=engine /opt/winnow/engine /opt/winnow/engine
+COPY --from=packages /opt/winnow/airflow /opt/winnow/airflow
+COPY --from=sbom /opt/winnow/*.lock /opt/winnow/*.cdx.json /opt/winnow/
 COPY include /opt/winnow/project/include
 COPY plugins /opt/winnow/project/plugins
 COPY dags /opt/winnow/project/dags
@@ -60,7 +75,11 @@ ENV PATH=/opt/winnow/airflow/bin:$PATH \
     XDG_CACHE_HOME=/var/lib/winnow/cache \
     # Every draw is seeded, which FlashInfer's sampler cannot do; vLLM would still compile it at
     # each start, with an nvcc that is not here.
-    VLLM_USE_FLASHINFER_SAMPLER=0
+    VLLM_USE_FLASHINFER_SAMPLER=0 \
+    # What NVIDIA's runtime brings in from the host, and refuses to start on: torch 2.13.0 is built
+    # with CUDA 13.0 (nvidia-cuda-runtime 13.0.96 in the lock), a driver of the 580 branch or newer.
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    NVIDIA_REQUIRE_CUDA=cuda>=13.0
 
 # What a person may set; gpu-worker.env.example explains it. Credentials have no default.
 # One task: vLLM takes a whole GPU. It has 540 s to finish when the worker is stopped and 30 s more
@@ -84,6 +103,10 @@ VOLUME ["/var/lib/winnow/models", "/var/lib/winnow/cache"]
 # By number, for Kubernetes' runAsNonRoot.
 USER 50000
 WORKDIR /home/airflow
+
+# build.sh adds version and revision; what Compose builds from a checkout is no release.
+LABEL org.opencontainers.image.title=winnow-gpu-worker \
+    org.opencontainers.image.description="Winnow's Edge worker with vLLM, one container a GPU"
 
 # The worker answers and the GPU is there: one that fell off the bus fails every task it takes.
 HEALTHCHECK --interval=60s --timeout=45s --start-period=120s --retries=3 \

@@ -42,11 +42,22 @@ def read(variables: Mapping[str, str]) -> dict[str, Any]:
 
 def image_environment(dockerfile: str) -> dict[str, str]:
     """What a Dockerfile's ENV sets."""
+    lines = stages(dockerfile)[-1]
+    words = [w for line in lines if line.startswith("ENV ") for w in shlex.split(line)[1:]]
+    return dict(word.split("=", 1) for word in words)
+
+
+def stages(dockerfile: str) -> list[list[str]]:
+    """A Dockerfile's instructions, each on one line, by stage; first what stands before a FROM."""
     lines = (DOCKER / dockerfile).read_text().splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-    joined = re.sub(r"\\\n\s*", "", text).splitlines()
-    words = [w for line in joined if line.startswith("ENV ") for w in shlex.split(line)[1:]]
-    return dict(word.split("=", 1) for word in words)
+    found: list[list[str]] = [[]]
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        if line.startswith("FROM "):
+            found.append([])
+        if line:
+            found[-1].append(line)
+    return found
 
 
 def _filled_in(value: Any, variables: Mapping[str, str]) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +16,9 @@ from packaging.utils import canonicalize_name
 from winnow.environment import MORE
 from winnow.stages.generate import SCORE_KEY
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCKER = ROOT / "docker"
-DOCKERFILE = (DOCKER / "gpu-worker.Dockerfile").read_text()
+from ..compose_file import DOCKER, image_environment, stages
+
+ROOT = DOCKER.parent
 ENTRY = (DOCKER / "gpu-worker.sh").read_text()
 EXAMPLE = (DOCKER / "gpu-worker.env.example").read_text()
 LOCKS = ["gpu-worker-airflow.lock", "gpu-worker-engine.lock"]
@@ -34,34 +33,16 @@ READ_BY_LIBRARIES = {
     },
     "huggingface_hub": {"HF_TOKEN", "HF_HUB_OFFLINE"},
 }
-NOT_FOR_A_PERSON = {"PATH"}
+NOT_FOR_A_PERSON = {"PATH", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_REQUIRE_CUDA"}
 
 
-def instructions() -> list[str]:
-    """The Dockerfile's instructions, each on one line, without comments."""
-    lines = [line for line in DOCKERFILE.splitlines() if not line.lstrip().startswith("#")]
-    return re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines()
-
-
-def image_environment() -> dict[str, str]:
-    """What ENV sets."""
-    words = [w for line in instructions() if line.startswith("ENV ") for w in shlex.split(line)[1:]]
-    return dict(word.split("=", 1) for word in words)
+def environment_of_image() -> dict[str, str]:
+    return image_environment("gpu-worker.Dockerfile")
 
 
 def example_environment() -> dict[str, str]:
     """The example's variables, also those in comments."""
     return dict(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
-
-
-def copied() -> list[str]:
-    """The paths that COPY takes from the checkout."""
-    paths = []
-    for line in instructions():
-        if line.startswith("COPY "):
-            words = [word for word in line.split()[1:] if not word.startswith("--")]
-            paths += words[:-1]
-    return paths
 
 
 def pins(lock: Path) -> dict[str, str]:
@@ -72,26 +53,6 @@ def pins(lock: Path) -> dict[str, str]:
         assert pin, f"{lock.name}: {line} is no exact pin"
         found[pin[1]] = pin[2]
     return found
-
-
-def test_what_the_image_copies_is_there_and_in_git() -> None:
-    assert {"dags", "plugins", "include", "docker/gpu-worker.sh"} <= set(copied())
-    for path in copied():
-        assert (ROOT / path).exists(), path
-    # In the index or new, and not ignored: what is ignored here is missing in a fresh clone.
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *copied()]
-    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
-    files = done.stdout.splitlines()
-    for path in copied():
-        assert any(file == path or file.startswith(f"{path}/") for file in files), path
-
-
-def test_the_build_context_holds_what_is_copied_and_no_environment_or_secret() -> None:
-    lines = (DOCKER / "gpu-worker.Dockerfile.dockerignore").read_text().splitlines()
-    rules = [line for line in lines if line and not line.startswith("#")]
-    assert rules[0] == "*"
-    let_in = {rule[1:] for rule in rules if rule.startswith("!")}
-    assert let_in == {path.split("/")[0] for path in copied()}
 
 
 def test_a_filled_in_environment_file_is_ignored_by_git() -> None:
@@ -160,21 +121,15 @@ def imported_names(tree: ast.AST) -> list[str]:
     return names
 
 
-def test_torch_and_the_base_image_are_of_one_cuda() -> None:
-    base = re.search(r"^FROM nvidia/cuda:(\d+\.\d+)\.", DOCKERFILE, re.MULTILINE)
+def test_the_image_asks_the_host_for_torchs_cuda() -> None:
+    asked = re.fullmatch(r"cuda>=(\d+\.\d+)", environment_of_image()["NVIDIA_REQUIRE_CUDA"])
     runtime = pins(DOCKER / LOCKS[1])["nvidia-cuda-runtime"]
-    assert base and runtime.startswith(f"{base[1]}.")
-
-
-def test_the_locks_are_for_the_images_python() -> None:
-    version = re.search(r"ARG PYTHON_VERSION=(\d+\.\d+)\.", DOCKERFILE)
-    line = re.search(r"^LOCK_GPU = (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert version and line and f"--python-version {version[1]} " in line[1]
+    assert asked and runtime.startswith(f"{asked[1]}.")
 
 
 def test_the_example_names_exactly_the_variables_that_are_read() -> None:
     read = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", ENTRY))
-    read |= image_environment().keys() - NOT_FOR_A_PERSON
+    read |= environment_of_image().keys() - NOT_FOR_A_PERSON
     read |= set(re.findall(r"WINNOW_[A-Z_]+", context_module()))
     read |= {MORE, SCORE_KEY, *set().union(*READ_BY_LIBRARIES.values())}
     assert example_environment().keys() == read
@@ -186,26 +141,21 @@ def context_module() -> str:
 
 def test_the_example_shows_the_images_values() -> None:
     shown = example_environment()
-    for name, value in image_environment().items():
+    for name, value in environment_of_image().items():
         if name not in NOT_FOR_A_PERSON:
             assert shown[name] == value, name
 
 
 def test_no_credential_has_a_value() -> None:
     secret = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|CONN_|FERNET|SQL_ALCHEMY")
-    assert not [name for name in image_environment() if secret.search(name)]
-    assert not any(re.match("ARG .*", line) and secret.search(line) for line in instructions())
+    assert not [name for name in environment_of_image() if secret.search(name)]
     assert not [
         name for name, value in example_environment().items() if secret.search(name) and value
     ]
 
 
-def test_the_image_runs_as_a_user_and_drains_when_stopped() -> None:
-    lines = instructions()
-    assert "USER 50000" in lines and "STOPSIGNAL SIGINT" in lines
-    assert lines.index("USER 50000") > max(
-        i for i, line in enumerate(lines) if line.startswith(("RUN ", "COPY "))
-    )
+def test_the_worker_drains_when_stopped() -> None:
+    assert "STOPSIGNAL SIGINT" in stages("gpu-worker.Dockerfile")[-1]
     assert "exec airflow edge worker --queues gpu" in ENTRY
 
 
