@@ -7,8 +7,6 @@ import json
 import random
 import sys
 
-from trainer_steps import FEW_STEPS, byte_tokenizer, save_model
-
 NASTY = [
     "<|pad|>",
     "\n",
@@ -26,6 +24,7 @@ def main(folder: str, talks_file: str, out: str) -> None:
     """Print the rewards of all talks in several ways, and those of a step of training."""
     import torch
     from datasets import Dataset
+    from trainer_steps import FEW_STEPS, byte_tokenizer, save_model
     from transformers import AutoModelForSequenceClassification
     from trl import GRPOConfig, GRPOTrainer
 

@@ -112,8 +112,9 @@ def examine(
         checks |= {f"{each.name}/{name}": examine for name, examine in of_one.items()}
     if not good or lake is None:
         checks["versions"] = store.installed
+    if not good or any(settings.expand.has_model for settings in good):
+        checks["gpu"] = services.gpu
     checks |= {
-        "gpu": services.gpu,
         "airflow": partial(services.airflow, seconds / 2.0),
         "workers": partial(services.workers, seconds),
         "disk": partial(store.disk, places),

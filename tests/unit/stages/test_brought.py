@@ -187,6 +187,7 @@ SHAPES = [
         "answers": [{"answer": "Good.", "rank": 1.0}, {"answer": "Bad.", "rank": 2.0}],
     },
     {"prompt": "Why?", "responses": ["Good.", {"response": "Bad.", "score": -1}]},
+    {"prompt": "Why?", "responses": ["Good.", "Bad."], "scores": [2, 1], "models": ["a", "b"]},
     {"prompt": "Why?", "all_generated_responses": ["Good.", "Bad."], "all_rm_scores": [2, 1]},
     {"instruction": "Why?", "output": ["Good.", "Bad."]},
     {"prompt": "Why?", "chosen": "Good.", "rejected": "Bad."},
@@ -218,6 +219,17 @@ def test_a_response_that_holds_turns_is_in_no_pool(tmp_path: Path) -> None:
     batch = expanded(batch_of(tmp_path / "lake", written(tmp_path / "inbox", [row])))
     assert [r["message"] for r in table_of(batch, "expand", "responses")] == ["Bad."]
     assert reasons(batch, "expand") == {"marker_in_turn": 1}
+
+
+def test_lists_beside_responses_are_of_one_length(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "Why?", "responses": ["Good.", "Bad."], "scores": [2, 1], "models": ["a", None]},
+        {"prompt": "How?", "completions": ["Good.", "Bad."], "rewards": [2]},
+    ]
+    batch = expanded(batch_of(tmp_path / "lake", written(tmp_path / "inbox", rows)))
+    brought = table_of(batch, "ingest", "brought")
+    assert [(row["score"], row["model"]) for row in brought] == [(2.0, "a"), (1.0, None)]
+    assert reasons(batch, "ingest") == {"wrong_score": 1}
 
 
 def node(role: str, text: str, *replies: Row, **about: Any) -> Row:

@@ -41,11 +41,15 @@ POOL_COLUMNS = (
     *(*SAMPLED_COLUMNS, "model", "score", "reward", *SYSTEMS),
     *(f"A{k}" for k in range(4)),
     *(f"score_A{k}" for k in range(4)),
+    *("scores", "rewards", "models", "logprobs"),
     *OWN_COLUMNS,
 )
 
 _TEXTS = ("completion", "response", "text", "output", "content")
 """Names of what a response of a list says."""
+
+_PARALLEL = {"scores": "score", "rewards": "reward", "models": "model", "logprobs": "logprob"}
+"""Lists that stand beside a list of responses, place by place."""
 
 _ABSENT = -100
 """What stands in HelpSteer's files for a rating that nobody gave."""
@@ -155,13 +159,13 @@ def read_pool(row: Row) -> Example:
             score = number(row.get(f"score_{name}"), "score")
             example.add(split_off(row[name]), name, score=score)
 
-        def read_listed(raw: Any) -> None:
-            about = raw if isinstance(raw, dict) and not {"role", "from"} & raw.keys() else None
-            if about is None:
-                example.add(split_off(raw), "a response")
+        def read_listed(placed: tuple[Any, Row]) -> None:
+            raw, beside = placed
+            if not isinstance(raw, dict) or {"role", "from"} & raw.keys():
+                example.add(split_off(raw), "a response", **about_response(beside))
                 return
-            name = next((each for each in _TEXTS if each in about), _TEXTS[0])
-            example.add(split_off(about.get(name)), name, **about_response(about))
+            name = next((each for each in _TEXTS if each in raw), _TEXTS[0])
+            example.add(split_off(raw.get(name)), name, **about_response({**beside, **raw}))
 
         def read_own(name: str) -> None:
             example.add(split_off(row[name]), name, liked=liked(row), **about_response(row))
@@ -170,11 +174,29 @@ def read_pool(row: Row) -> Example:
         example.add_each([n for n in (f"A{k}" for k in range(4)) if n in row], read_named)
         for name in ("completions", "responses"):
             if name in row:
-                example.add_each(listed(row[name], name), read_listed)
+                said = listed(row[name], name)
+                example.add_each(zip(said, _beside(row, len(said)), strict=True), read_listed)
         example.add_each([n for n in ("completion", "response") if n in row], read_own)
 
     spared(example, read)
     return example
+
+
+def _beside(row: Row, n: int) -> list[dict[str, Any]]:
+    """What lists beside a list of `n` responses say of each, under the names of `ABOUT`.
+
+    Raises:
+        Unreadable: One is no list, or of another length.
+    """
+    beside: list[dict[str, Any]] = [{} for _ in range(n)]
+    for lists, name in _PARALLEL.items():
+        if lists in row:
+            values = listed(row[lists], lists)
+            if len(values) != n:
+                raise Unreadable("wrong_score", f"`{lists}` has {len(values)} of {n} responses")
+            for each, value in zip(beside, values, strict=True):
+                each[name] = value
+    return beside
 
 
 def text_or_none(raw: Any) -> str | None:
