@@ -30,9 +30,9 @@ NIGHTS = tests/integration/test_waits.py tests/integration/test_nightly.py
 test_nights:
 	@.venv/bin/python $(PYTEST) tests/dags tests/bench tests/unit/validate && .venv/bin/python $(PYTEST) $(NIGHTS)
 test_services:
-	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_reward_models.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e $(addprefix --ignore=,$(NIGHTS)) && .venv/bin/python $(PYTEST) tests/unit/stages
+	@.venv-engine/bin/python $(PYTEST) tests/integration/test_engines.py tests/integration/test_reward_models.py tests/integration/test_server.py && .venv/bin/python $(PYTEST) tests/integration tests/e2e $(addprefix --ignore=,$(NIGHTS)) && .venv/bin/python $(PYTEST) tests/unit/stages/test_[a-k]*.py
 test_units:
-	@.venv/bin/python $(PYTEST) include tests/unit --ignore=tests/unit/validate --ignore=tests/unit/stages
+	@.venv/bin/python $(PYTEST) include tests/unit --ignore=tests/unit/validate --ignore=tests/unit/stages && .venv/bin/python $(PYTEST) tests/unit/stages/test_[l-z]*.py
 kill:  ## SIGKILL everything that can be: nights at random moments, the demo in each stage, a shard, a judge, an exchange, a triggerer; as root also the hosts and services of docker/compose.yaml; a backfill of 90 days (three hours)
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py tests/integration/test_judge.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
 images:  ## build both images with Docker or Podman and try what they hold (docker/build.sh; the GPU worker takes 50 GB of disk)

@@ -143,6 +143,7 @@ def test_a_campaigns_votes_become_a_folder_that_says_what_it_is_worth(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["exported", "lake", "s.yaml"]
 
 
+@pytest.mark.kill
 def test_trl_gets_the_rewards_that_winnow_reckons(tmp_path: Path) -> None:
     told, folder = talks(), tmp_path / "exported"
     asked = {"sentence_model": EMBEDDING_MODEL, "models": "", "card": "", "folder": str(folder)}

@@ -257,7 +257,7 @@ def test_labels_are_read_in_pieces_of_any_number(
 @pytest.mark.sampled
 def test_a_kill_before_any_step_changes_nothing(bringing: MakeNight, tmp_path: Path) -> None:
     folder = written(tmp_path / "labels", [*preferences(60), 42])
-    n_steps, outcome = killed_at_steps(lambda name: bringing(name).bringing(folder), 10)
+    n_steps, outcome = killed_at_steps(lambda name: bringing(name).bringing(folder), 60)
     assert n_steps > 30
     assert set(outcome[-1].values()) == {1}
 

@@ -17,7 +17,7 @@ from .conftest import Night, killed_at_steps
 def test_a_kill_before_any_step_changes_nothing(
     night: Callable[..., Night], in_vendor: bool
 ) -> None:
-    n_steps, outcome = killed_at_steps(night, 12 if in_vendor else 20, in_vendor=in_vendor)
+    n_steps, outcome = killed_at_steps(night, 12 if in_vendor else 40, in_vendor=in_vendor)
     assert n_steps >= (5 if in_vendor else 25)
     assert set(outcome[-1].values()) == {1}
 

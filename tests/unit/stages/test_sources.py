@@ -153,7 +153,7 @@ def test_the_gate_finds_no_fault_in_rows_of_several_sources(
 
 @pytest.mark.sampled
 def test_a_kill_before_any_step_buys_the_same(judged: Callable[..., JudgedNight]) -> None:
-    n_steps, outcome = killed_at_steps(judged, 25)
+    n_steps, outcome = killed_at_steps(judged, 50)
     assert n_steps > 35
     assert set(outcome[-1].values()) == {1}
 

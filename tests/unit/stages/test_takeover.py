@@ -18,7 +18,7 @@ from winnow.batch import Batch, read_table
 from winnow.campaign import parse_campaign
 from winnow.cli import main
 from winnow.errors import Fatal, Retryable
-from winnow.expand.features import earlier_version, feature_version
+from winnow.expand.features import earlier_version, version_of
 from winnow.ids import canonical_json, digest
 from winnow.ingest.ledger import read_ledger
 from winnow.label.annotation import Annotation
@@ -550,7 +550,7 @@ def test_what_does_not_shape_a_pool_may_differ(first: Callable[..., Night]) -> N
 def test_features_of_another_version_are_refused(
     first: Callable[..., Night], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools_from, "feature_version", lambda _: "style-2")
+    monkeypatch.setattr(pools_from, "version_of", lambda *_: "style-2")
     with pytest.raises(Fatal, match=r"features are of version .*style-1, now they are style-2"):
         ingest.run(Again(first()).batch())
 
@@ -560,7 +560,7 @@ def test_features_of_before_an_upgrade_are_taken_over(
 ) -> None:
     source = first()
     monkeypatch.setattr(
-        pools_from, "feature_version", lambda settings: earlier_version(feature_version(settings))
+        pools_from, "version_of", lambda *given: earlier_version(version_of(*given))
     )
     assert ingest.run(Again(source).batch()) is not None
 
