@@ -48,11 +48,19 @@ _FIGURES = ("seconds", "cpu_seconds", "peak_mib", "bytes_read", "bytes_written")
 
 
 def run(
-    nights: int, prompts: int, pool: int, out: Path, say: Say, *, kept: Path | None = None
+    nights: int,
+    prompts: int,
+    pool: int,
+    out: Path,
+    say: Say,
+    *,
+    kept: Path | None = None,
+    brought: bool = False,
 ) -> Row:
     """Measure so many nights, print a line a mark and stage, and write `out`/night.json.
 
-    A folder `kept` keeps the lake, to go on from the night that was reached.
+    A folder `kept` keeps the lake, to go on from the night that was reached; pools are `brought`
+    with the prompts, or made up.
     """
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -60,8 +68,8 @@ def run(
             made = tempfile.TemporaryDirectory(prefix="winnow-nights-", dir=out)
             folder = stack.enter_context(made)
         else:
-            folder = str(kept.resolve() / f"nights-{prompts}x{pool}")
-        rows = _nights(World(folder), nights, prompts, pool, say)
+            folder = str(kept.resolve() / f"nights-{prompts}x{pool}{'-brought' if brought else ''}")
+        rows = _nights(World(folder, brought=brought), nights, prompts, pool, say)
     report = {"rows": rows, "machine": machine()}
     write_report(out, "night", report)
     return report

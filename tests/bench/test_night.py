@@ -11,7 +11,7 @@ import pytest
 from winnow.errors import Fatal
 from winnow_bench import night, nights
 from winnow_bench.document import in_a_process
-from winnow_bench.night_steps import STEPS
+from winnow_bench.night_steps import STEPS, World, steps_of
 
 PAGES = {"batches", "batch", "datasets", "spend", "selector"}
 
@@ -38,7 +38,7 @@ def test_a_small_night_goes_the_whole_way(tmp_path: Path) -> None:
     assert "error" in first["plan"]
     # What is kept is gone on from.
     rest = take()
-    assert [*rest] == [step for step in STEPS if step != "ingest"]
+    assert [*rest] == [step for step in steps_of(World("")) if step != "ingest"]
     for row in (first["ingest"], *rest.values()):
         assert "error" not in row
         assert row["prompts"] == 12
@@ -54,14 +54,16 @@ def test_what_is_measured_has_a_process_of_its_own() -> None:
 
 
 @pytest.mark.kill
-def test_many_nights_in_one_lake(tmp_path: Path) -> None:
-    report = nights.run(2, 12, 4, tmp_path, lambda _: None)
+@pytest.mark.parametrize("brought", [False, True])
+def test_many_nights_in_one_lake(tmp_path: Path, brought: bool) -> None:
+    report = nights.run(2, 12, 4, tmp_path, lambda _: None, brought=brought)
     assert json.loads((tmp_path / "night.json").read_text()) == report
     for number in (1, 2):
         told = {row["stage"]: row for row in report["rows"] if row["night"] == number}
         first = {f"first page {page}" for page in PAGES}
         running = {f"page {page}" for page in PAGES} if number > 1 else set()
-        assert told.keys() == {*STEPS, "status", *first, *running}
+        steps = steps_of(World("", brought=brought))
+        assert told.keys() == {*steps, "status", *first, *running}
         assert all(row["seconds"] > 0.0 for row in told.values())
         assert told["status"]["bytes_read"] > 0
 

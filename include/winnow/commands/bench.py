@@ -200,5 +200,5 @@ def night(
         steps = one.named(stages)
         one.run(sizes, pool, out, say_text, steps=steps, kept=keep, brought=brought)
     else:
-        many.run(nights, sizes[0], pool, out, say_text, kept=keep)
+        many.run(nights, sizes[0], pool, out, say_text, kept=keep, brought=brought)
     say_text(f"Written: {out / 'night.json'}")
