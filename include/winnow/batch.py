@@ -470,11 +470,12 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     """
     if not is_key(key):
         raise Fatal(f"{key!r} cannot be a batch's key; use a day such as 2026-11-22.")
-    format_of(lake)
+    named = format_of(lake)
     batch = read_batch(lake, campaign.name, key, clock)
     if batch is None:
         _check_names_new(campaign, key)
-        claim_format(lake, winnow.__version__)
+        if named is None:
+            claim_format(lake, winnow.__version__)
         # Before anything is frozen, so that another name of the dataset helps.
         claim_dataset(lake, campaign.publish.dataset, campaign.name)
         path = _settings_path(campaign.name, key)

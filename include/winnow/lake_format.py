@@ -41,14 +41,10 @@ def format_of(lake: Lake) -> int | None:
 
 
 def claim_format(lake: Lake, version: str) -> None:
-    """Name the format of a lake that has none.
+    """Name the format of a lake that has none; the first to do so counts.
 
     Args:
         lake: The lake.
         version: The release that does so.
-
-    Raises:
-        Fatal, Corrupt: As `format_of`.
     """
-    if format_of(lake) is None:
-        lake.create(PATH, sealed_json({"format": FORMAT, "since": version}))
+    lake.create(PATH, sealed_json({"format": FORMAT, "since": version}))

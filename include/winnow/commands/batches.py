@@ -52,12 +52,7 @@ def run(
     lake: options.LakeOption,
     batch: options.BatchOption,
     campaign: options.CampaignOption = options.UNNAMED,
-    engine_python: Annotated[
-        Path,
-        typer.Option(
-            envvar="WINNOW_ENGINE_PYTHON", help="interpreter of the generation environment"
-        ),
-    ] = Path(sys.executable),
+    engine_python: options.EnginePythonOption = Path(sys.executable),
     models: options.ModelsOption = options.MODELS,
     server_url: Annotated[
         str | None,

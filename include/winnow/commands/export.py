@@ -32,12 +32,7 @@ def reward_model(
     with_length: Annotated[
         bool, typer.Option("--with-length", help="pay for length itself, as far as voters do")
     ] = False,
-    engine_python: Annotated[
-        Path,
-        typer.Option(
-            envvar="WINNOW_ENGINE_PYTHON", help="interpreter of the generation environment"
-        ),
-    ] = Path(sys.executable),
+    engine_python: options.EnginePythonOption = Path(sys.executable),
     models: options.ModelsOption = options.MODELS,
 ) -> None:
     """The reward of a response by itself, as a folder that Transformers and TRL load."""

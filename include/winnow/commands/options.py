@@ -69,6 +69,14 @@ LakeOption = Annotated[
         "--lake", parser=open_lake, envvar="WINNOW_LAKE", metavar="LAKE", help="folder or s3://…"
     ),
 ]
+EnginePythonOption = Annotated[
+    Path,
+    typer.Option(
+        "--engine-python",
+        envvar="WINNOW_ENGINE_PYTHON",
+        help="interpreter of the generation environment",
+    ),
+]
 CampaignOption = Annotated[
     Campaign,
     typer.Option(

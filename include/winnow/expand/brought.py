@@ -33,13 +33,18 @@ class BroughtEngine:
 
     def __init__(self, brought: pa.Table) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._first: dict[str, dict[str, Any]] = {}
         vectors = brought["vector"].combine_chunks()
         flat = vectors.flatten().to_numpy(zero_copy_only=False)
         lengths_r = pc.fill_null(pc.list_value_length(vectors), 0).to_numpy()
         vector_of = np.split(flat, np.cumsum(lengths_r)[:-1]) if len(lengths_r) else []
         rows = brought.drop_columns(["vector"]).to_pylist()
         for row, vector in zip(rows, vector_of, strict=True):
-            self._rows.setdefault(row["prompt_id"], []).append({**row, "vector": vector})
+            row["vector"] = vector
+            self._rows.setdefault(row["prompt_id"], []).append(row)
+            if row["message"]:
+                text_id = response_id(row["prompt_id"], trimmed(row["message"]))
+                self._first.setdefault(text_id, row)
 
     @property
     def lookups(self) -> dict[str, Embedder]:
@@ -92,16 +97,8 @@ class BroughtEngine:
         return np.array(beyond, np.float32)[:, None]
 
     def _of_texts(self, name: str, prompts: Sequence[Row], texts: Sequence[str]) -> list[Any]:
-        asked = {prompt["prompt_id"] for prompt in prompts}
-        found: dict[str, Any] = {}
-        for prompt in asked:
-            for row in self._rows[prompt]:
-                if row["message"]:
-                    found.setdefault(response_id(prompt, trimmed(row["message"])), row[name])
-        return [
-            found[response_id(prompt["prompt_id"], text)]
-            for prompt, text in zip(prompts, texts, strict=True)
-        ]
+        ids = map(response_id, (prompt["prompt_id"] for prompt in prompts), texts)
+        return [self._first[text_id][name] for text_id in ids]
 
 
 def _length(row: dict[str, Any]) -> int:

@@ -9,11 +9,11 @@ could not be read of it, with the reason.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -44,33 +44,29 @@ _NO_TASTE = ("complexity", "verbosity")
 """Ratings that do not say how good a response is."""
 
 
+@contextmanager
+def opened_pools(features: Collection[Any]) -> Iterator[BroughtPools]:
+    """Pools of a campaign with these features, whose temporary files go at the end."""
+    with tempfile.TemporaryDirectory(prefix="winnow-brought-") as folder, ExitStack() as files:
+        yield BroughtPools(Path(folder), features, files)
+
+
 class BroughtPools:
-    """Takes responses row by row, and gives them back pool by pool. Use as a context.
+    """Takes responses row by row, and gives them back pool by pool.
 
     Args:
         folder: Of temporary files.
         features: Of the campaign: one without a `vector` that they name is spoilt.
+        files: Closes what is opened there.
     """
 
-    def __init__(self, folder: Path, features: Collection[Any]) -> None:
-        self._folder, self._features = folder, features
+    def __init__(self, folder: Path, features: Collection[Any], files: ExitStack) -> None:
+        self._folder, self._features, self._files = folder, features, files
         self._waiting: dict[str, list[dict[str, Any]]] = {}
         self._n_waiting = self._bytes_waiting = self.n_bytes = 0
         self.n_responses = self.n_joined = self.n_scored = 0
         self._lengths: Counter[int] = Counter()
         self._writers: dict[str, pa.RecordBatchStreamWriter] = {}
-        self._open = ExitStack()
-
-    def __enter__(self) -> BroughtPools:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.close()
 
     def take(self, prompt: Prompt) -> None:
         """Take the responses of a prompt's row, those that are spoilt too."""
@@ -150,7 +146,7 @@ class BroughtPools:
     def _write(self) -> None:
         for bucket, rows in self._waiting.items():
             if bucket not in self._writers:
-                file = self._open.enter_context(pa.OSFile(str(self._folder / bucket), "wb"))
+                file = self._files.enter_context(pa.OSFile(str(self._folder / bucket), "wb"))
                 options = pa.ipc.IpcWriteOptions(compression="lz4")
                 self._writers[bucket] = pa.ipc.new_stream(file, BROUGHT_RESPONSES, options=options)
             self._writers[bucket].write_table(to_table(rows, BROUGHT_RESPONSES))

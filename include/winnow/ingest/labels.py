@@ -35,8 +35,10 @@ found has a cosine 0.001 to 0.026 higher than by signs alone, and the sign of a 
 0.05 nats more; grades in proportion (1/2 + grades / 8) are -0.016 to +0.022 from this cosine, at
 0.05 to 0.25 nats."""
 
+PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
+"""How far a vote is for the first response."""
+
 _MOST_RESPONSES = 64
-_WINNERS = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
 _REWARD_BENCH = (
     *("alpacaeval-easy", "alpacaeval-hard", "alpacaeval-length", "donotanswer"),
     *("llmbar-adver-GPTInst", "llmbar-adver-GPTOut", "llmbar-adver-manual"),
@@ -137,7 +139,7 @@ def _said(example: Example) -> Iterator[tuple[Vote, float, float]]:
         if len(texts) == 2:
             sign = {"first": 1.0, "second": -1.0}.get(vote.winner, 0.0)
             is_choice = vote.strength is None
-            far = _WINNERS[vote.winner] if is_choice else far_for(sign * (vote.strength or 1.0))
+            far = PREFERENCE[vote.winner] if is_choice else far_for(sign * (vote.strength or 1.0))
             yield vote, far, 1.0 if number < len(example.votes) else 2.0 / ranked
 
 

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from winnow.addresses import without_secrets
 from winnow.batch import Artifact, read_table
 from winnow.campaign import Expand, Select
+from winnow.campaign.sections import BROUGHT
 from winnow.ending import run_and_leave
 from winnow.errors import Fatal, Retryable, WinnowError
 from winnow.expand.brought import BroughtEngine
@@ -69,6 +70,12 @@ class Spec(BaseModel):
     )
     models: str = Field(description="Local folder for prepared models")
     threads: int = Field(ge=1, description="CPU threads; their number is part of the arithmetic")
+
+    @property
+    def loaded(self) -> list[str]:
+        """Names of the models that the process loads: those that read, and the one that writes."""
+        writes = not self.labels and self.settings.engine not in ("server", BROUGHT)
+        return loaded_models(self.settings) + [self.shard.model] * writes
 
 
 def work(spec: Spec, report: Report) -> ShardManifest:
@@ -185,8 +192,7 @@ def main() -> int:
     die_with_caller(control)
     try:
         spec = _parse(line)
-        loaded = loaded_models(spec.settings) + [spec.shard.model] * (spec.brought is None)
-        os.environ.update(environment(spec.threads, *loaded))
+        os.environ.update(environment(spec.threads, *spec.loaded))
         manifest = work(spec, report)
     except WinnowError as error:
         kind = "retryable" if isinstance(error, Retryable) else "fatal"

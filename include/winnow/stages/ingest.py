@@ -9,20 +9,18 @@ reads no file: its batches take over the prompts of another campaign's.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from winnow.batch import Artifact, Batch, Manifest, quarantine_table, store_parts
 from winnow.expand.shard import MOST_SHARDS, PART_BYTES, PART_RESPONSES
-from winnow.ingest.brought import BroughtPools
+from winnow.ingest.brought import BroughtPools, opened_pools
 from winnow.ingest.continued import earlier_ledgers
 from winnow.ingest.earlier import earlier_id
 from winnow.ingest.formats.raw import RawRow
@@ -148,7 +146,7 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
     how = How(settings.format, columns, as_pools=expand.is_brought)
     formats: Counter[str] = Counter()
     outputs: dict[str, Artifact] = {}
-    with _pools(batch) as pools:
+    with opened_pools(expand.features) if expand.is_brought else nullcontext() as pools:
         prompts, quarantined = sort_rows(
             rows(how), accepted, settings.max_prompt_chars, near, how, formats, pools
         )
@@ -176,20 +174,6 @@ def _read(batch: Batch, files: Sequence[SourceFile], ledgers: Mapping[str, Ledge
     return Entry(
         batch.key, taken, outputs, counts, looks=looks, formats=dict(formats), mended=dict(mended)
     )  # fmt: skip
-
-
-@contextmanager
-def _pools(batch: Batch) -> Iterator[BroughtPools | None]:
-    """What takes the responses that come with prompts; None where none do."""
-    expand = batch.campaign.expand
-    if not expand.is_brought:
-        yield None
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="winnow-brought-") as folder,
-        BroughtPools(Path(folder), expand.features) as pools,
-    ):
-        yield pools
 
 
 def _write_pools(batch: Batch, pools: BroughtPools) -> dict[str, Artifact]:

@@ -1,6 +1,6 @@
 """Data Docs of a batch: what Great Expectations found, in its own words, as one page of ours.
 
-Its own site asks eleven addresses for scripts and styles, and writes values of rows as they are, so
+Its own site loads scripts and styles from elsewhere, and writes values of rows as they are, so
 that a response could be markup. Here its renderer makes the sections; the page around them loads
 nothing and allows no script. What comes from rows or suites passes the renderer as signs that stand
 for `<`, `&` and their like, and becomes text again behind it.

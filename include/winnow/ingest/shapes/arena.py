@@ -13,6 +13,7 @@ from winnow.ingest.shapes.example import (
     number,
     same_talk,
     spared,
+    text_or_none,
 )
 from winnow.ingest.turns import Turn, read_turns
 from winnow.ingest.values import Unreadable, shown
@@ -76,9 +77,8 @@ def read_arena(row: Row) -> Example:
     def read() -> None:
         places = []
         for side, talk, end in zip("ab", talks, ends, strict=True):
-            model = row.get(f"model_{side}")
+            model = text_or_none(row.get(f"model_{side}"))
             answer = talk[end] if end < len(talk) else None
-            model = model if isinstance(model, str) else None
             places.append(example.add(answer, f"answer {side}", model=model))
         winner = _winner(row)
         if not is_longer and winner is not None:

@@ -280,6 +280,11 @@ def number(raw: Any, name: str) -> float | None:
     return value
 
 
+def text_or_none(raw: Any) -> str | None:
+    """A text; None of anything else."""
+    return raw if isinstance(raw, str) else None
+
+
 def spared(example: Example, read: Callable[[], None]) -> None:
     """Read what was said of responses; what is wrong there leaves the prompt as it is."""
     try:

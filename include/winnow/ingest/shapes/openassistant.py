@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from winnow.ingest.shapes.example import Example, number
+from winnow.ingest.shapes.example import Example, number, text_or_none
 from winnow.ingest.turns import Turn, read_turns
 from winnow.ingest.values import Unreadable, kind
 
@@ -61,8 +61,7 @@ def read_openassistant(row: Mapping[str, Any]) -> Example:
     if node.get("deleted") is True or node.get("review_result") is False:
         raise Unreadable("deleted", "the question was deleted or did not pass review")
     example = Example([*read_turns(row.get("context", []), "context"), Turn("user", text)])
-    lang = node.get("lang")
-    example.facts["language"] = lang if isinstance(lang, str) else None
+    example.facts["language"] = text_or_none(node.get("lang"))
 
     def read_one(reply: dict[str, Any]) -> None:
         model = reply.get("model_name") if reply.get("synthetic") is True else None
@@ -70,7 +69,7 @@ def read_openassistant(row: Mapping[str, Any]) -> Example:
             reply.get("text"),
             "reply",
             rank=number(reply.get("rank"), "rank"),
-            model=model if isinstance(model, str) else None,
+            model=text_or_none(model),
         )
         if reply.get("replies") and "later_turns" not in example.mended:
             example.mended.append("later_turns")

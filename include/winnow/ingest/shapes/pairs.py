@@ -21,6 +21,7 @@ from winnow.ingest.shapes.example import (
     same_talk,
     spared,
     split,
+    text_or_none,
 )
 from winnow.ingest.shapes.markup import answer_text, begins_as_hh, check_whole, hh_turns
 from winnow.ingest.shapes.talks import SYSTEMS, asked_in
@@ -130,7 +131,7 @@ def read_pair(row: Row) -> Example:
 
     def read() -> None:
         scores = [number(raw, "score") for raw in _beside(row, _SCORES)]
-        models = [raw if isinstance(raw, str) else None for raw in _beside(row, _MODELS)]
+        models = [text_or_none(raw) for raw in _beside(row, _MODELS)]
         places = [
             # The turns before it were looked at.
             example.add(split_off(raw) if context else raw, name, model=model, score=score)

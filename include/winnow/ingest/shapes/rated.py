@@ -16,6 +16,7 @@ from winnow.ingest.shapes.example import (
     number,
     spared,
     split,
+    text_or_none,
 )
 from winnow.ingest.shapes.markup import extra_turns
 from winnow.ingest.shapes.pairs import SAMPLED_COLUMNS, add_sampled, asked_before, split_off
@@ -197,11 +198,6 @@ def _beside(row: Row, n: int) -> list[dict[str, Any]]:
             for each, value in zip(beside, values, strict=True):
                 each[name] = value
     return beside
-
-
-def text_or_none(raw: Any) -> str | None:
-    """A text; None of anything else."""
-    return raw if isinstance(raw, str) else None
 
 
 ABOUT = frozenset(("model", "score", "reward", "rank", *OWN_COLUMNS))

@@ -22,13 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from winnow.batch import Artifact, Batch, Manifest, parts_of, read_table, store_parts
-from winnow.campaign.sections import BROUGHT
 from winnow.environment import foreign_environment
 from winnow.errors import Fatal, Retryable
 from winnow.expand import audit
 from winnow.expand.audit import PoolAuditor
 from winnow.expand.calls import Row, call_id
-from winnow.expand.embedders import loaded_models
 from winnow.expand.engine import ServerAddress
 from winnow.expand.features import (
     earlier_version,
@@ -104,10 +102,7 @@ def generate(
         variables = {SERVER_URL: server.url, SERVER_KEY: server.key} if server else {}
         if spec.settings.scores:
             variables[SCORE_KEY] = os.environ.get(SCORE_KEY, "")
-        loaded = loaded_models(spec.settings)
-        generates = not labels and spec.settings.engine not in ("server", BROUGHT)
-        loaded += [spec.shard.model] * generates
-        if all(map(is_local, loaded)):
+        if all(map(is_local, spec.loaded)):
             # Without a model to download there is no use for the hub's token.
             variables |= dict.fromkeys(HUB_TOKENS, "")
         _run_process([str(python), "-m", "winnow.stages.generate"], spec, say, variables)
@@ -298,9 +293,8 @@ def _gather_part(batch: Batch, number: int, planned: _Planned) -> PoolPart:
 
 def _spec(batch: Batch, shard_id: str, models: Path) -> Spec:
     labels = brought_labels.shards_of(batch).get(shard_id, [])
-    shard = next((s for s in planned_shards(batch) if s.shard_id == shard_id), None)
-    if labels:
-        shard = Shard(shard_id, 0, batch.campaign.expand.model, ())
+    planned = [Shard(shard_id, 0, batch.campaign.expand.model, ())] if labels else []
+    shard = next((s for s in planned or planned_shards(batch) if s.shard_id == shard_id), None)
     if shard is None:
         raise Fatal(f"Batch {batch.key} has no shard {shard_id}; run plan_shards again.")
     ingested = batch.require("ingest").outputs

@@ -33,6 +33,7 @@ from winnow.batch import (
     read_manifest,
     read_table,
 )
+from winnow.ingest.labels import PREFERENCE
 from winnow.label.aggregation.votes import votes_in
 from winnow.lake import Lake
 from winnow.pieces import read_pieces
@@ -45,7 +46,6 @@ from winnow.select.bake_off_tally import Tally, as_figures, contenders, tally, t
 from winnow.stages.label.set_aside import pairs_set_aside
 from winnow.stages.select import pool_rules
 from winnow.stages.select.candidates import candidates_of
-from winnow.stages.select.training import PREFERENCE
 
 BATCHES = 10
 """Batches that the figures are of, the newest ones that a model chose."""

@@ -35,7 +35,7 @@ from winnow.select import one_blas_thread
 from winnow.stages.select.fitting import final_heads, fit_rows
 from winnow.stages.select.history import Past, joined, past_of
 from winnow.stages.select.older import Older
-from winnow.stages.select.training import halves_of, numbers, stages_of, vectors_of
+from winnow.stages.select.training import halves_of, lists_of, numbers, stages_of, vectors_of
 from winnow.style import style_names
 
 _OWN = (EMBEDDING, STYLE)
@@ -202,11 +202,8 @@ def _narrowed(past: Past, own: Blocks) -> Past:
 def _leading(rows: pa.Table, n: int) -> pa.Table:
     """Training rows with the first `n` raw columns of both responses."""
     for side in ("first", "second") if rows.num_rows else ():
-        halves_en = halves_of(rows, side)[:, :n]
-        offsets = pa.array(np.arange(rows.num_rows + 1) * n, pa.int32())
-        lists = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(halves_en).ravel()))
-        field = rows.schema.field(side)
-        rows = rows.set_column(rows.schema.get_field_index(side), field, lists.cast(field.type))
+        lists = lists_of(halves_of(rows, side)[:, :n], np.arange(rows.num_rows))
+        rows = rows.set_column(rows.schema.get_field_index(side), rows.schema.field(side), lists)
     return rows
 
 

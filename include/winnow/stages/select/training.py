@@ -41,7 +41,7 @@ from winnow.expand.features import fits_one_window
 from winnow.expand.screening import rows_by_prompt
 from winnow.expand.vectors import Columns, HalfArray, stored_vectors
 from winnow.expand.vectors import vectors_of as vectors_of_features
-from winnow.ingest.labels import far_for
+from winnow.ingest.labels import PREFERENCE, far_for
 from winnow.label.aggregation.votes import COMPARISON
 from winnow.label.annotation import NOT_COUNTED
 from winnow.lake import Lake
@@ -56,9 +56,6 @@ PIECE = 2_000
 
 AT_ONCE = 5 * PIECE
 """Rows that are worked on at once."""
-
-PREFERENCE = {"first": 1.0, "second": 0.0, "tie": 0.5, "both_bad": 0.5}
-"""How far a vote is for the first response."""
 
 RATING = "rating"
 """Kind of a training row that is a rating beside a choice: a vote on a dimension of its own."""
@@ -135,8 +132,8 @@ def training_rows(
             "length": [log1p(first) - log1p(second) for first, second in lengths],
             "mu": pa.array(belief_2e[0], from_pandas=True),
             "sd": pa.array(belief_2e[1], from_pandas=True),
-            "first": _lists(vectors_rc, own_2e[0]),
-            "second": _lists(vectors_rc, own_2e[1]),
+            "first": lists_of(vectors_rc, own_2e[0]),
+            "second": lists_of(vectors_rc, own_2e[1]),
             "feature_version": pa.array([columns.version] * some.num_rows, pa.string()),
         }
         if schema is RANKED_TRAINING:
@@ -333,7 +330,7 @@ def _beliefs(
     return belief_2e
 
 
-def _lists(vectors_rc: HalfArray, rows_e: IndexArray) -> pa.ChunkedArray:
+def lists_of(vectors_rc: HalfArray, rows_e: IndexArray) -> pa.ChunkedArray:
     """Rows of vectors as a column; an array a piece, so that no offset outgrows its type."""
     n = vectors_rc.shape[1]
     pieces = [rows_e[start : start + PIECE] for start in range(0, len(rows_e), PIECE)]
