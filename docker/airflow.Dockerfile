@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Everything of Winnow but the GPU: API server, scheduler, DAG processor, triggerer, Celery worker,
 # the init step, and the labelling-vendor simulator. Which one a container is, its command says.
 # Build it from the repository's root:

@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The machine on which Airflow's tasks of the queue `gpu` run: an Edge worker, and vLLM beside it in
 # an environment of its own. One container a GPU. Build it from the repository's root:
 #
