@@ -7,10 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import yaml
@@ -19,8 +19,9 @@ from winnow.batch import Manifest, read_manifest
 from winnow.lake import FolderLake, Lake
 from winnow.publish.versions import read_version
 from winnow.stages.tasks import dag_id, dag_ids
+from winnow_local.airflow_api import ACTIVE, AirflowApi
 
-from .cluster import DOCKER, ROOT, Cluster, wait
+from .cluster import DOCKER, ROOT, wait
 from .conftest import CAMPAIGN, free_port
 
 DAY = "2026-03-01"
@@ -47,7 +48,8 @@ class Night:
 
     @property
     def campaign(self) -> Path:
-        return self.folder / "campaign.yaml"
+        """Its file; what it reads lies below the same folder."""
+        return self.folder / "campaigns" / "nightly.yaml"
 
     @property
     def secrets(self) -> Path:
@@ -90,19 +92,20 @@ def night(
     folder: Path, models: Path, prompts: Sequence[str], changes: Mapping[str, Any] | None = None
 ) -> Night:
     """A campaign of the tests in a folder, with `changes` to its expand settings."""
-    inbox = folder / "inbox" / DAY
+    made = Night(folder, models)
+    inbox = made.campaign.parent / "inbox" / DAY
     inbox.mkdir(parents=True)
     rows = "\n".join(json.dumps({"prompt": prompt}) for prompt in prompts)
     (inbox / "prompts.jsonl").write_text(rows)
-    ingest = {"sources": [str(folder / "inbox" / "{day}")]}
+    ingest = {"sources": ["inbox/{day}"]}
     expand = {**CAMPAIGN["expand"], **(changes or {})}
     label = {**CAMPAIGN["label"], "budget_usd": 50.0}
-    (folder / "campaign.yaml").write_text(
+    made.campaign.write_text(
         yaml.safe_dump({**CAMPAIGN, "expand": expand, "ingest": ingest, "label": label})
     )
-    drawn = ["sh", str(DOCKER / "make-secrets.sh"), str(folder / "secrets")]
+    drawn = ["sh", str(DOCKER / "make-secrets.sh"), str(made.secrets)]
     subprocess.run(drawn, check=True, capture_output=True)
-    return Night(folder, models)
+    return made
 
 
 def manifest(lake: Lake, stage: str) -> Manifest | None:
@@ -110,22 +113,52 @@ def manifest(lake: Lake, stage: str) -> Manifest | None:
     return read_manifest(lake, "nightly", DAY, stage)
 
 
-def begin(cluster: Cluster) -> None:
+class Deployment(Protocol):
+    """Where a night runs: on hosts (`cluster.py`) or in containers (`containers.py`)."""
+
+    @property
+    def api(self) -> AirflowApi: ...
+
+    @property
+    def lake(self) -> Lake: ...
+
+    def books(self) -> list[dict[str, object]]: ...
+
+
+def begin(deployment: Deployment) -> None:
     """Start the night's first DAG, once the scheduler knows all of them."""
-    api = cluster.api
+    api = deployment.api
     wait(lambda: set(dag_ids("nightly").values()) <= api.parsed_dags(), "the DAGs are read")
     api.trigger(dag_id("nightly", "ingest"), DAY)
 
 
-def finished(cluster: Cluster, seconds: float) -> Outcome:
-    """The night's outcome on a cluster, when it is through and no run failed."""
-    lake = cluster.lake
+def is_in(deployment: Deployment, stage: str) -> Callable[[], bool]:
+    """Whether the stage is at work, as far as can be seen while parts may be away."""
+    lake = deployment.lake
+    folder = f"batches/nightly/{DAY}/{stage}"
+
+    def has_begun() -> bool:
+        if manifest(lake, stage) is not None:
+            return True
+        if stage == "expand":
+            return any(path.endswith("manifest.json") for path in lake.tags(f"{folder}/calls"))
+        if stage == "label":
+            return lake.exists(f"{folder}/round-0/submission.json")
+        runs = deployment.api.runs(DAY)
+        return any(run.dag == dag_id("nightly", stage) and run.state in ACTIVE for run in runs)
+
+    return has_begun
+
+
+def finished(deployment: Deployment, seconds: float) -> Outcome:
+    """The night's outcome on a deployment, when it is through and no run failed."""
+    lake = deployment.lake
     wait(lambda: manifest(lake, "publish") is not None, "the night is published", seconds)
-    api = cluster.api
+    api = deployment.api
     wait(lambda: {run.state for run in api.runs(DAY)} == {"success"}, "every run is a success", 120)
     version = read_version(lake, "nightly", 1)
     assert not lake.exists("datasets/nightly/versions/v000002.json")
-    return Outcome(version.digest, _bought(cluster.books()))
+    return Outcome(version.digest, _bought(deployment.books()))
 
 
 def _bought(tasks: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:

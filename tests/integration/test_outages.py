@@ -8,18 +8,15 @@ order turns from night to night, so that five nights have killed each component 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from winnow.batch import STAGES
-from winnow.stages.tasks import dag_id
-from winnow_local.airflow_api import ACTIVE
 
 from . import cluster as clusters
-from .cluster import Cluster, cluster, wait
-from .nights import DAY, SUBJECTS, Night, Outcome, begin, finished, manifest, night
+from .cluster import cluster, wait
+from .nights import SUBJECTS, Night, Outcome, begin, finished, is_in, manifest, night
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,7 +41,6 @@ HEARTBEAT_TIMEOUT = "90"
 """As a deployment's 180, for outages of 20 s."""
 PATIENCE = 1200.0
 """Seconds that a stage may take on a busy machine."""
-BATCH = f"batches/nightly/{DAY}"
 
 
 @pytest.fixture(scope="module")
@@ -110,21 +106,3 @@ def test_a_night_goes_through_when_its_database_comes_back_from_an_older_dump(
         outcome = finished(deployment, PATIENCE)
         assert outcome == undisturbed
         assert {bought for _, bought, _ in outcome.tasks} == {1}
-
-
-def is_in(deployment: Cluster, stage: str) -> Callable[[], bool]:
-    """Whether the stage is at work, as far as can be seen while parts may be away."""
-    lake = deployment.lake
-    folder = f"{BATCH}/{stage}"
-
-    def has_begun() -> bool:
-        if manifest(lake, stage) is not None:
-            return True
-        if stage == "expand":
-            return any(path.endswith("manifest.json") for path in lake.tags(f"{folder}/calls"))
-        if stage == "label":
-            return lake.exists(f"{folder}/round-0/submission.json")
-        runs = deployment.api.runs(DAY)
-        return any(run.dag == dag_id("nightly", stage) and run.state in ACTIVE for run in runs)
-
-    return has_begun

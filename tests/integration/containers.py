@@ -1,0 +1,263 @@
+"""docker/compose.yaml as Docker Compose runs it: containers of what `make images` built.
+
+Nothing of the file is changed but what a test machine cannot have: fixed ports, and a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from winnow.lake import S3Lake
+from winnow.lake.aws import end_calls
+from winnow_local.airflow_api import AirflowApi
+
+from ..compose_file import DOCKER, Service, services
+from .cluster import wait
+from .conftest import free_port
+from .nights import Night
+
+IMAGE = "winnow-airflow:latest"
+PROFILES = "simulator,gpu"
+PORTS = ("WINNOW_PORT", "WINNOW_STORE_PORT", "WINNOW_VENDOR_PORT")
+HEALTHY_SECONDS = 900.0
+_ENGINE_USER = 50000
+
+# A machine without a GPU: the worker's engine takes the processor, and nobody asks for the driver.
+_OVERRIDE = """
+services:
+  gpu-worker:
+    hostname: gpu-1
+    healthcheck:
+      test: [CMD, airflow, edge, status]
+      interval: 15s
+      timeout: 45s
+      start_period: 120s
+    deploy: !override { resources: { limits: { memory: 8g } } }
+"""
+
+
+def lack() -> str | None:
+    """What this machine lacks to run the stack; None where it can."""
+    if os.geteuid() != 0:
+        return "processes of containers are killed from outside, which needs root"
+    if not shutil.which("docker"):
+        return "there is no docker"
+    for words in (["info"], ["compose", "version"]):
+        if subprocess.run(["docker", *words], capture_output=True, check=False).returncode:
+            return f"docker {' '.join(words)} fails"
+    for image in sorted({each.image for each in services({}).values() if _is_started(each)}):
+        asked = ["docker", "image", "inspect", image]
+        if subprocess.run(asked, capture_output=True, check=False).returncode:
+            return f"{image} is not here: `make images` builds ours, `docker pull` brings others"
+    return None
+
+
+def _is_started(service: Service) -> bool:
+    return set(service.raw.get("profiles", ())) <= set(PROFILES.split(","))
+
+
+@dataclass
+class Stack:
+    """A deployment in containers; `folder` has the checkout's `docker` and what .env names."""
+
+    folder: Path
+    project: str
+    ports: Mapping[str, int]
+    image: str = IMAGE
+
+    @property
+    def docker(self) -> Path:
+        """The folder of compose.yaml."""
+        return self.folder / "docker"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads `docker compose`, and the scripts that call it, to this deployment."""
+        return {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": self.project,
+            "COMPOSE_FILE": "compose.yaml:test.yaml",
+            "COMPOSE_PROFILES": PROFILES,
+            "WINNOW_IMAGE": self.image,
+        }
+
+    def compose(self, *words: str) -> str:
+        """What a command of Compose prints.
+
+        Raises:
+            AssertionError: It fails.
+        """
+        return self.run("docker", "compose", *words)
+
+    def run(self, *command: str) -> str:
+        """What a command prints in the folder of compose.yaml.
+
+        Raises:
+            AssertionError: It fails.
+        """
+        done = subprocess.run(
+            command,
+            cwd=self.docker,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    # --- what the tests of a night ask of a deployment
+
+    @cached_property
+    def api(self) -> AirflowApi:
+        """A client that goes through the proxy, logged in."""
+        return AirflowApi(
+            f"http://127.0.0.1:{self.ports['WINNOW_PORT']}", self.secret("admin_password")
+        )
+
+    @cached_property
+    def lake(self) -> S3Lake:
+        """The lake, in the object store."""
+        import boto3
+        from botocore.config import Config
+
+        lines = self.secret("lake_credentials").splitlines()
+        key = dict(line.replace(" ", "").split("=", 1) for line in lines if "=" in line)
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.ports['WINNOW_STORE_PORT']}",
+            region_name="us-east-1",
+            aws_access_key_id=key["aws_access_key_id"],
+            aws_secret_access_key=key["aws_secret_access_key"],
+            config=Config(retries={"max_attempts": 8, "mode": "standard"}),
+        )
+        return S3Lake("lake", "winnow", end_calls(client))
+
+    def books(self) -> list[dict[str, object]]:
+        """The vendor's own record of each task."""
+        url = f"http://127.0.0.1:{self.ports['WINNOW_VENDOR_PORT']}/books"
+        headers = {"Authorization": f"Bearer {self.secret('simulator_token')}"}
+        answer = httpx.get(url, headers=headers, params={"limit": 1000}, timeout=30)
+        return list(answer.raise_for_status().json()["tasks"])
+
+    def secret(self, name: str) -> str:
+        """What make-secrets.sh drew."""
+        return (self.docker / "secrets" / name).read_text()
+
+    # --- containers
+
+    def containers(self, service: str | None = None) -> list[dict[str, Any]]:
+        """What Docker knows of a service's containers, of all services without a name."""
+        ids = self.compose("ps", "--all", "--quiet", *([service] if service else [])).split()
+        return list(json.loads(self.run("docker", "inspect", *ids))) if ids else []
+
+    def is_well(self, service: str, since: datetime | None = None) -> bool:
+        """Whether its containers run, started after `since`, and call themselves healthy."""
+        states = [each["State"] for each in self.containers(service)]
+        return bool(states) and all(
+            state["Running"]
+            and state["Health"]["Status"] == "healthy"
+            and (since is None or _time(state["StartedAt"]) >= since)
+            for state in states
+        )
+
+    def kill(self, service: str) -> float:
+        """SIGKILL to all processes of a service; seconds until Docker brought it back, healthy.
+
+        Not by `docker kill`, after which Docker takes it for stopped by a person.
+        """
+        began, since = time.monotonic(), datetime.now(UTC).replace(microsecond=0)
+        for each in self.containers(service):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each["State"]["Pid"], signal.SIGKILL)
+        wait(lambda: self.is_well(service, since), f"{service} is back", HEALTHY_SECONDS)
+        return time.monotonic() - began
+
+    def services(self) -> list[str]:
+        """What is started and stays: all but `init`, which ends."""
+        return sorted(set(self.compose("config", "--services").split()) - {"init"})
+
+    def up(self, *services: str) -> float:
+        """Seconds until everything, or what is named, is up and healthy."""
+        began = time.monotonic()
+        # Not by --wait: older releases of Compose take the end of `init` for a failure.
+        self.compose("up", "--detach", "--no-build", *services)
+        for name in services or self.services():
+            wait(lambda name=name: self.is_well(name), f"{name} is well", HEALTHY_SECONDS)
+        return time.monotonic() - began
+
+    def lose(self, but: tuple[str, ...] = ()) -> None:
+        """Take away every container, network and volume, but for the volumes named."""
+        self.compose("down", "--timeout", "1", "--remove-orphans")
+        listed = ["docker", "volume", "ls", "-q", "--filter"]
+        for volume in self.run(*listed, f"label=com.docker.compose.project={self.project}").split():
+            if volume.removeprefix(f"{self.project}_") not in but:
+                self.run("docker", "volume", "rm", "--force", volume)
+        self.__dict__.pop("api", None)
+        self.__dict__.pop("lake", None)
+
+
+@contextlib.contextmanager
+def stack(folder: Path, night: Night, project: str, image: str = IMAGE) -> Iterator[Stack]:
+    """A deployment of the checkout's compose.yaml, not started; nothing of it stays."""
+    ports = {
+        name: free_port() for name in ("WINNOW_PORT", "WINNOW_STORE_PORT", "WINNOW_VENDOR_PORT")
+    }
+    made = Stack(folder, project, ports, image)
+    made.docker.mkdir(parents=True)
+    checked_out(made.docker)
+    shutil.copytree(night.secrets, made.docker / "secrets")
+    settings = {
+        "WINNOW_CAMPAIGNS": str(night.campaign.parent),
+        **{name: str(port) for name, port in ports.items()},
+    }
+    lines = [f"{name}={value}\n" for name, value in settings.items()]
+    (made.docker / ".env").write_text("".join(lines))
+    try:
+        made.lose()
+        _bring_models(made, night.models)
+        yield made
+    finally:
+        made.lose()
+
+
+def checked_out(folder: Path) -> None:
+    """Put what git has of `docker` into a folder, as a new machine gets it."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=DOCKER, capture_output=True, check=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(DOCKER / name, folder / name)
+    (folder / "test.yaml").write_text(_OVERRIDE)
+
+
+def _time(of_docker: str) -> datetime:
+    """To the second: Docker writes more digits than Python reads."""
+    return datetime.fromisoformat(f"{of_docker[:19]}+00:00")
+
+
+def _bring_models(made: Stack, models: Path) -> None:
+    """The prepared model into the GPU worker's volume, which has no way to a model hub here."""
+    volume = f"{made.project}_models"
+    labels = [
+        f"--label=com.docker.compose.project={made.project}",
+        "--label=com.docker.compose.volume=models",
+    ]
+    made.run("docker", "volume", "create", *labels, volume)
+    at = Path(made.run("docker", "volume", "inspect", "-f", "{{.Mountpoint}}", volume).strip())
+    shutil.copytree(models, at, dirs_exist_ok=True)
+    for path in (at, *at.rglob("*")):
+        os.chown(path, _ENGINE_USER, 0)
