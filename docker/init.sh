@@ -5,6 +5,19 @@ set -eu
 
 secrets=${WINNOW_SECRETS:-/run/secrets}
 
+# A database that knows bytes alone, as Postgres makes one where no language is set, would fail each
+# page and log that holds another letter.
+python - <<'PYTHON'
+from airflow.configuration import conf
+from sqlalchemy import create_engine, text
+
+engine = create_engine(conf.get_mandatory_value("database", "sql_alchemy_conn"))
+if engine.dialect.name == "postgresql":
+    with engine.connect() as connection:
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise SystemExit(f"Airflow's database has the encoding {encoding}: make it with ENCODING 'UTF8'")
+PYTHON
 airflow db migrate
 case "${WINNOW_GPU_SLOTS:-1}" in
     *[!0-9]* | ?????*) echo "WINNOW_GPU_SLOTS is $WINNOW_GPU_SLOTS: write how many GPUs." >&2; exit 1 ;;
