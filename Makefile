@@ -5,9 +5,9 @@ RUN = .venv/bin/python -m winnow_local
 PYTEST = -m pytest --timeout=900
 LOCK_GPU = .venv/bin/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header
 
-.PHONY: help demo up airflow winnow doctor test unit kill images lint style lock test_nights test_services test_units
+.PHONY: help demo up airflow winnow doctor test unit kill images stack lint style lock test_nights test_services test_units
 # BLAS that waits for its other threads by spinning takes the cores that other tests would use.
-test unit kill: export OPENBLAS_NUM_THREADS = 1
+test unit kill stack: export OPENBLAS_NUM_THREADS = 1
 help:  ## what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 demo:  ## set everything up and run two nights, the second on the first one's labels (DAY=2026-11-20 for another)
@@ -37,6 +37,8 @@ kill:  ## SIGKILL everything that can be: nights at random moments, the demo in 
 	@$(SETUP) --dev --cluster && .venv-engine/bin/python -m pytest -m kill tests/integration/test_engines.py tests/integration/test_judge.py && WINNOW_TEST_ALL=1 .venv/bin/python -m pytest -m "kill or sampled" && .venv-cluster/bin/python -m pytest -m kill tests/integration/test_gpu_hosts.py tests/integration/test_outages.py
 images:  ## build both images with Docker or Podman and try what they hold (docker/build.sh; the GPU worker takes 50 GB of disk)
 	@docker/build.sh && $(SETUP) --dev && .venv/bin/python $(PYTEST) tests/integration/test_images.py
+stack:  ## as root, after `make images`: all of docker/compose.yaml in containers; each service is killed, the machine is lost, a release upgraded (WINNOW_BEFORE=its tag); half an hour
+	@$(SETUP) --dev && .venv/bin/python -m pytest -m kill -s tests/integration/test_stack.py
 lint:  ## style, types and the arrows between packages
 	@$(SETUP) --dev && $(MAKE) -s style
 style:

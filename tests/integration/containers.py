@@ -30,15 +30,19 @@ from .cluster import wait
 from .conftest import free_port
 from .nights import Night
 
-IMAGE = "winnow-airflow:latest"
 PROFILES = "simulator,gpu"
 PORTS = ("WINNOW_PORT", "WINNOW_STORE_PORT", "WINNOW_VENDOR_PORT")
 HEALTHY_SECONDS = 900.0
 _ENGINE_USER = 50000
 
-# A machine without a GPU: the worker's engine takes the processor, and nobody asks for the driver.
+_READ: dict[str, Any] = {"capture_output": True, "check": True}
+
+# A machine of two cores, more than which the release 0.3 wanted, without a GPU: the worker's engine
+# takes the processor, and nobody asks for the driver.
 _OVERRIDE = """
 services:
+  worker:
+    deploy: { resources: { limits: { cpus: "2" } } }
   gpu-worker:
     hostname: gpu-1
     healthcheck:
@@ -77,7 +81,8 @@ class Stack:
     folder: Path
     project: str
     ports: Mapping[str, int]
-    image: str = IMAGE
+    tag: str = "latest"
+    """Of both images of Winnow."""
 
     @property
     def docker(self) -> Path:
@@ -92,7 +97,8 @@ class Stack:
             "COMPOSE_PROJECT_NAME": self.project,
             "COMPOSE_FILE": "compose.yaml:test.yaml",
             "COMPOSE_PROFILES": PROFILES,
-            "WINNOW_IMAGE": self.image,
+            "WINNOW_IMAGE": f"winnow-airflow:{self.tag}",
+            "WINNOW_GPU_IMAGE": f"winnow-gpu-worker:{self.tag}",
         }
 
     def compose(self, *words: str) -> str:
@@ -212,12 +218,12 @@ class Stack:
 
 
 @contextlib.contextmanager
-def stack(folder: Path, night: Night, project: str, image: str = IMAGE) -> Iterator[Stack]:
+def stack(folder: Path, night: Night, project: str = "winnow-test") -> Iterator[Stack]:
     """A deployment of the checkout's compose.yaml, not started; nothing of it stays."""
     ports = {
         name: free_port() for name in ("WINNOW_PORT", "WINNOW_STORE_PORT", "WINNOW_VENDOR_PORT")
     }
-    made = Stack(folder, project, ports, image)
+    made = Stack(folder, project, ports)
     made.docker.mkdir(parents=True)
     checked_out(made.docker)
     shutil.copytree(night.secrets, made.docker / "secrets")
@@ -235,12 +241,18 @@ def stack(folder: Path, night: Night, project: str, image: str = IMAGE) -> Itera
         made.lose()
 
 
-def checked_out(folder: Path) -> None:
-    """Put what git has of `docker` into a folder, as a new machine gets it."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=DOCKER, capture_output=True, check=True)
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(DOCKER / name, folder / name)
+def checked_out(folder: Path, revision: str | None = None) -> None:
+    """Put what git has of `docker`, now or at a revision, into a folder, as a machine gets it."""
+    if revision is None:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=DOCKER, **_READ)
+        for name in filter(None, listed.stdout.decode().split("\0")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(DOCKER / name, folder / name)
+    else:
+        packed = subprocess.run(
+            ["git", "archive", f"{revision}:docker"], cwd=DOCKER.parent, **_READ
+        )
+        subprocess.run(["tar", "x", "-C", str(folder)], input=packed.stdout, check=True)
     (folder / "test.yaml").write_text(_OVERRIDE)
 
 
