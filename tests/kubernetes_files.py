@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Pod:
     grace: int  # seconds
 
 
+@cache
 def values() -> Object:
     return dict(yaml.safe_load(VALUES.read_text()))
 
