@@ -13,14 +13,13 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 
 from ..compose_file import DOCKER, Service, image_environment, read, services, stages
-from .test_docker import READ_BY_LIBRARIES, pins
+from ..kubernetes_files import values, values_environment
+from .test_docker import pins
 
 ROOT = DOCKER.parent
 TEXT = (DOCKER / "compose.yaml").read_text()
@@ -73,13 +72,6 @@ GIVEN: dict[str, dict[str, str]] = {
     "statsd-exporter": {},
 }
 """The secrets of each service, and what for."""
-PODS = {
-    "apiServer": "api-server",
-    "scheduler": "scheduler",
-    "dagProcessor": "dag-processor",
-    "triggerer": "triggerer",
-    "createUserJob": "init",
-}
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|CONN$|CONN_|BROKER|CREDENTIALS")
 
 
@@ -90,14 +82,6 @@ def found() -> dict[str, Service]:
 
 def example() -> dict[str, str]:
     return dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
-
-
-def helm() -> dict[str, Any]:
-    return dict(yaml.safe_load((DOCKER / "helm-values.yaml").read_text()))
-
-
-def helm_environment() -> dict[str, str]:
-    return {each["name"]: each["value"] for each in helm()["env"]}
 
 
 def test_compose_knows_every_word_of_the_file() -> None:
@@ -147,16 +131,16 @@ def test_airflow_waits_for_init_and_init_for_the_stores(found: dict[str, Service
 
 
 def test_an_outage_of_an_api_server_is_outlived(found: dict[str, Service]) -> None:
-    assert found["api-server"].replicas == helm()["apiServer"]["replicas"] == 2
+    assert found["api-server"].replicas == values()["apiServer"]["replicas"] == 2
     scheduled = found["scheduler"].environment
     outside = {**scheduled, **image_environment("gpu-worker.Dockerfile")}
     deployed = [found[name].environment for name in (*AIRFLOW, "gpu-worker")]
-    for settings in (*deployed, helm_environment(), outside):
+    for settings in (*deployed, values_environment(), outside):
         beats = int(settings["AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS"])
         assert beats == 30
         # Five seconds a beat: a task that still tries must not be taken for lost.
         assert int(settings["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"]) > 5 * beats
-    assert helm_environment()["AIRFLOW__EDGE__API_ENABLED"] == "True"
+    assert values_environment()["AIRFLOW__EDGE__API_ENABLED"] == "True"
     assert scheduled["AIRFLOW__EDGE__API_ENABLED"] == "True"
 
 
@@ -181,10 +165,18 @@ def test_every_host_has_the_same_settings(found: dict[str, Service]) -> None:
             if key not in own:
                 assert shared[key] == value, f"{name}: {key}"
     where = ("URL", "ENDPOINT", "CAMPAIGN", "CMD", "CREDENTIALS_FILE")
-    for key, value in helm_environment().items():
+    for key, value in values_environment().items():
         if key in shared and not any(word in key for word in where):
             assert shared[key] == value, key
-    assert helm()["executor"] == shared["AIRFLOW__CORE__EXECUTOR"]
+    assert values()["executor"] == shared["AIRFLOW__CORE__EXECUTOR"]
+    left_out = shared.keys() - values_environment().keys()
+    # Each pod's own, metrics, the chart's, Airflow's default, Amazon's address.
+    assert {k for k in left_out if not k.endswith(("_CMD", "_FILE")) and "METRICS" not in k} == {
+        "FORWARDED_ALLOW_IPS",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
+        "AIRFLOW__CORE__PARALLELISM",
+        "AWS_ENDPOINT_URL_S3",
+    }
 
 
 def test_airflow_knows_every_setting(found: dict[str, Service]) -> None:
@@ -192,7 +184,7 @@ def test_airflow_knows_every_setting(found: dict[str, Service]) -> None:
 
     known = conf.configuration_description
     names = {name for each in found.values() for name in each.environment}
-    for name in sorted(names | helm_environment().keys()):
+    for name in sorted(names | values_environment().keys()):
         if match := re.fullmatch(r"AIRFLOW__([A-Z_]+?)__([A-Z_]+?)(_CMD)?", name):
             section, option = match[1].lower(), match[2].lower()
             # Sections of providers that this environment does not have: the cluster tests start
@@ -457,52 +449,3 @@ def test_a_component_forgets_the_pid_of_a_killed_one_and_names_a_file_it_cannot_
     done = subprocess.run(entry, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "make-secrets.sh" in done.stderr
-
-
-def test_each_pod_has_the_secrets_of_its_service_and_no_more_rights() -> None:
-    values = helm()
-    pods = {pod: values[pod] for pod in PODS} | {"worker": values["workers"]["celery"]}
-    for pod, given in pods.items():
-        wanted = set(GIVEN[PODS.get(pod, pod)])
-        (volume,) = given["extraVolumes"]
-        assert {each["key"] for each in volume["secret"]["items"]} == wanted, pod
-        assert all(each["key"] == each["path"] for each in volume["secret"]["items"])
-        (mount,) = given["extraVolumeMounts"]
-        assert mount["name"] == volume["name"] and mount["readOnly"]
-        told = " ".join(str(each["value"]) for each in given["env"])
-        read_here = set(re.findall(r"/etc/winnow/secrets/([a-z_.]+)", told))
-        by_script = {"admin_password", "connections.json"}
-        assert read_here | {"database_url"} == wanted - by_script | {"database_url"}, pod
-    (volume,) = values["migrateDatabaseJob"]["extraVolumes"]
-    assert volume["secret"]["items"] == [{"key": "database_url", "path": "database_url"}]
-    # The chart would put them into the environment of every pod.
-    assert not any(values["enableBuiltInSecretEnvVars"].values())
-    assert "winnow-secrets" not in str(values["volumes"])
-    # Workers have no database: neither does the check that waits for its migrations.
-    assert values["workers"]["celery"]["waitForMigrations"] == {"enabled": False}
-    assert values["securityContexts"]["pod"]["runAsNonRoot"] is True
-    assert values["securityContexts"]["containers"] == {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": True,
-    }
-    writable = {v["name"] for v in values["volumes"] if "emptyDir" in v}
-    places = {m["mountPath"] for m in values["volumeMounts"] if m["name"] in writable}
-    assert places == {"/tmp", values["airflowHome"], "/home/airflow/.cache"}
-
-
-def test_helm_mounts_what_it_reads_and_scales_nothing_by_itself() -> None:
-    values = helm()
-    mounts = {mount["mountPath"] for mount in values["volumeMounts"]}
-    mounts |= {mount["mountPath"] for mount in values["scheduler"]["extraVolumeMounts"]}
-    for value in helm_environment().values():
-        for place in ("/etc/winnow/secrets", "/campaigns"):
-            assert place not in value or place in mounts
-    assert "/run/secrets" not in str(values), "Kubernetes puts its own there"
-    assert values["workers"]["celery"]["keda"] == {"enabled": False}
-    assert values["triggerer"]["keda"] == {"enabled": False}
-    for part in ("scheduler", "dagProcessor", "triggerer"):
-        # Airflow's own image has scripts for these; this one has not.
-        assert "/entrypoint" not in str(values[part]["livenessProbe"]["command"])
-        assert values[part]["logGroomerSidecar"] == {"enabled": False}
-    assert set(READ_BY_LIBRARIES["boto3"]) & helm_environment().keys() == {"AWS_DEFAULT_REGION"}
