@@ -22,14 +22,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from winnow.lake import S3Lake
+
 from ..compose_file import DOCKER, services
 from ..conftest import lacking
+from . import s3_server
 from .conftest import free_port
 
 TOKEN = "a-token-of-a-link"
@@ -132,14 +136,17 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(program: str, echo: int, folder: Path, **variables: str) -> Iterator[Proxy]:
+def running(
+    program: str, echo: int, folder: Path, objects: int | None = None, **variables: str
+) -> Iterator[Proxy]:
+    """A proxy before the echo, and before an object store at the port `objects`."""
     door, store = free_port(), free_port()
     text = (DOCKER / "haproxy.cfg").read_text()
     for line, here in {
         "bind *:8080": f"bind 127.0.0.1:{door}",
         "bind *:8333": f"bind 127.0.0.1:{store}",
         "server-template api 4 api-server:8080": f"server api 127.0.0.1:{echo}",
-        "server store object-store:8333": f"server store 127.0.0.1:{echo}",
+        "server store object-store:8333": f"server store 127.0.0.1:{objects or echo}",
         "/run/secrets/tls.pem": variables.get("WINNOW_TLS_PEM", "none"),
     }.items():
         assert line in text
@@ -173,9 +180,10 @@ def _listens(port: int) -> bool:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A server's certificate and key in one file, and who trusts its authority."""
+    """A server's certificate and key in one file, its authority's, and who trusts that."""
 
     pem: Path
+    authority: Path
     trust: ssl.SSLContext
 
 
@@ -207,8 +215,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     leaf = make("server", "authority", own.public_key(), of_authority, False)
     key = own.private_bytes(text, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (folder / "tls.pem").write_bytes(leaf.public_bytes(text) + key)
-    trust = ssl.create_default_context(cadata=root.public_bytes(text).decode())
-    return Certificate(folder / "tls.pem", trust)
+    (folder / "root.pem").write_bytes(root.public_bytes(text))
+    trust = ssl.create_default_context(cafile=folder / "root.pem")
+    return Certificate(folder / "tls.pem", folder / "root.pem", trust)
 
 
 @pytest.mark.parametrize("trusted", ["", "127.0.0.1 10.0.0.0/8 fd00::/8"])
@@ -302,12 +311,17 @@ def test_without_tls_cookies_are_as_airflow_sets_them(proxy: Proxy) -> None:
 
 
 @given(WINNOW_REQUEST_SECONDS="1")
-def test_a_request_that_does_not_come_is_cut_off(proxy: Proxy) -> None:
+def test_a_request_that_does_not_come_is_cut_off_and_a_quiet_client_is_not(proxy: Proxy) -> None:
     head = "POST /api/v2/dags HTTP/1.1\r\nHost: test\r\n"
+    health = "GET /proxy-health HTTP/1.1\r\n\r\n"
     with ExitStack() as open_:
+        quiet = open_.enter_context(proxy.send(health))
+        assert quiet.recv(1000).startswith(b"HTTP/1.1 200 ")
         texts = (head, f"{head}Content-Length: 9\r\n\r\nslow")
         for there in [open_.enter_context(proxy.send(text)) for text in texts]:
             assert there.recv(100).startswith(b"HTTP/1.1 408 ")
+        quiet.sendall(health.encode())
+        assert quiet.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 @given(WINNOW_CONNECTIONS="3")
@@ -438,6 +452,30 @@ def test_a_certificate_makes_both_doors_speak_tls_and_nothing_else(
         found = httpx.get(url, verify=certificate.trust, headers=sent)
         assert found.json()["path"] == "/bucket/a%2Fb"
         assert ["x-forwarded-for", "6.6.6.6"] in found.json()["headers"]
+
+
+def test_a_lake_is_kept_by_tls(
+    program: str, echo: int, tmp_path: Path, certificate: Certificate
+) -> None:
+    if s3_server.program() is None:
+        lacking("no SeaweedFS here")
+    with ExitStack() as open_:
+        server = open_.enter_context(s3_server.running(tmp_path))
+        variables = {"WINNOW_TLS_PEM": str(certificate.pem)}
+        objects = int(server.url.rsplit(":", 1)[1])
+        proxy = open_.enter_context(running(program, echo, tmp_path, objects, **variables))
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"https://127.0.0.1:{proxy.store}",
+            verify=str(certificate.authority),
+            region_name="us-east-1",
+            aws_access_key_id=server.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=server.environment["AWS_SECRET_ACCESS_KEY"],
+        )
+        lake, data = S3Lake(s3_server.BUCKET, "winnow", client), b"0123456789" * (1 << 20)
+        assert lake.create("pools/a", data) and not lake.create("pools/a", b"other")
+        assert lake.read("pools/a") == data
+        client.close()
 
 
 def _agreed(port: int, version: ssl.TLSVersion, ciphers: str = "ALL") -> str | None:
