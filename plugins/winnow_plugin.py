@@ -24,16 +24,24 @@ ICON = (
 
 
 class WinnowDoor:
-    """A web app of Winnow's, made when the first request comes; `module` has its `create_app`."""
+    """A web app of Winnow's, made when the first request comes; `module` has its `create_app`.
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    Where addresses are secret, no log of Airflow's holds one.
+    """
+
+    def __init__(self, module: str, is_secret: bool = False) -> None:
+        self._module, self._is_secret = module, is_secret
         self._app: Callable[..., Awaitable[None]] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
             self._app = import_module(self._module).create_app()
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if self._is_secret:
+                # The access log reads these when the request is over.
+                scope.update(path=f"{scope['root_path']}/...", query_string=b"")
 
 
 def _view(name: str, page: str, destination: str, **more: str) -> dict[str, str]:
@@ -61,7 +69,7 @@ class WinnowPlugin(AirflowPlugin):
             "name": "winnow",
         },
         {
-            "app": WinnowDoor("winnow_airflow.links_app"),
+            "app": WinnowDoor("winnow_airflow.links_app", is_secret=True),
             "url_prefix": "/winnow-links",
             "name": "winnow-links",
         },

@@ -41,6 +41,8 @@ FOR_TESTS: tuple[tuple[Path, Path, str, list[list[str]]], ...] = (
 """Environments that have never heard of Winnow: its lock, what is in it, where it comes from."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """Programs in which the tests can look at the pages."""
+PROGRAMS = {"chromium": BROWSERS, "haproxy": ("haproxy",)}
+"""Debian's packages that tests need, and the programs that will do."""
 APT = ["apt-get", "-q", "-o", "Acquire::http::Timeout=20"]
 
 
@@ -60,7 +62,7 @@ def main(arguments: list[str]) -> int:
         if dev:
             for venv, lock, what, sources in FOR_TESTS:
                 install(venv, [lock], f"{what}, for the tests", sources, with_winnow=False)
-            install_browser()
+            install_programs()
         if "--cluster" in arguments:
             locks = [ROOT / "docker" / "airflow.lock", TESTS / "cluster.lock"]
             install(CLUSTER, locks, "a deployment's parts, for the tests")
@@ -100,21 +102,22 @@ def install_engine(dev: bool) -> None:
         install(ENGINE, [slim, *tools], "transformers and torch", TORCH_SOURCES)
 
 
-def install_browser() -> None:
-    """Debian's Chromium, where nothing like it is there and who sets up may install packages.
+def install_programs() -> None:
+    """Debian's Chromium and HAProxy, where they are missing and who sets up may install packages.
 
-    Without a browser the tests of the pages in one are skipped, and fail where `CI` is set.
+    Without one its tests are skipped, and fail where `CI` is set.
     """
-    is_there = any(map(shutil.which, BROWSERS))
-    if is_there or os.geteuid() != 0 or shutil.which(APT[0]) is None:
+    missing = [name for name, same in PROGRAMS.items() if not any(map(shutil.which, same))]
+    if not missing or os.geteuid() != 0 or shutil.which(APT[0]) is None:
         return
-    print("winnow: installing Chromium, for the tests of the pages", flush=True)
-    env, failure = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "no Chromium"
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    print(f"winnow: installing {' and '.join(missing)}, for the tests", flush=True)
     try:
-        _run([*APT, "update"], failure, env)
-        _run([*APT, "install", "-y", "--no-install-recommends", "chromium"], failure, env)
+        _run([*APT, "update"], "no packages of Debian's", env)
+        for name in missing:
+            _run([*APT, "install", "-y", "--no-install-recommends", name], f"no {name}", env)
     except SetupError as error:
-        print(f"winnow: the pages are not tested in a browser: {error}", file=sys.stderr)
+        print(f"winnow: some tests have to be skipped: {error}", file=sys.stderr)
 
 
 def prepare_models(home: Path) -> None:

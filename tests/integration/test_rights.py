@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -54,9 +55,14 @@ run("dags", "reserialize")
 
 
 @pytest.fixture(scope="module")
-def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, httpx.Client]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server works, and has its log."""
+    return tmp_path_factory.mktemp("rights")
+
+
+@pytest.fixture(scope="module")
+def clients(folder: Path) -> Iterator[dict[str, httpx.Client]]:
     """Clients that are logged in, by user, of a server with the campaigns `chat` and `maths`."""
-    folder = tmp_path_factory.mktemp("rights")
     chat = campaign(
         name="chat",
         access={"chat_readers": "read", "chat_runners": "run"},
@@ -136,3 +142,16 @@ def test_read_runs_nothing_and_run_begins_and_clears_a_batch_of_its_campaign_alo
     for user in ("reader", "runner"):
         asked = {"dag": maths, "run": theirs}
         assert clients[user].get("/winnow/run", params=asked).status_code == 404
+
+
+def test_no_log_holds_a_link_nor_who_opened_it(
+    clients: dict[str, httpx.Client], folder: Path
+) -> None:
+    token, worker = "the-text-of-a-link", "worker-of-a-crowd"
+    for path, status in {token: 404, f"{token}/answer": 303}.items():
+        found = clients["nobody"].get(f"/winnow-links/{path}?PROLIFIC_PID={worker}")
+        assert found.status_code == status
+    log = (folder / "server.log").read_text()
+    # Airflow's access log is on.
+    assert "path=/winnow/batches" in log and "path=/winnow-links/..." in log
+    assert token not in log and worker not in log

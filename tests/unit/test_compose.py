@@ -24,6 +24,7 @@ from .test_docker import pins
 ROOT = DOCKER.parent
 TEXT = (DOCKER / "compose.yaml").read_text()
 EXAMPLE = (DOCKER / ".env.example").read_text()
+PROXY = (DOCKER / "haproxy.cfg").read_text()
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer", "worker")
 GIVEN: dict[str, dict[str, str]] = {
     "postgres": {"postgres_password": "the password that it asks for"},
@@ -68,7 +69,7 @@ GIVEN: dict[str, dict[str, str]] = {
         "lake_credentials": "where it reads and writes",
     },
     "vendor-simulator": {"simulator_token": "whom it lets in"},
-    "proxy": {},
+    "proxy": {"tls.pem": "what it shows itself by; /dev/null until there is one"},
     "statsd-exporter": {},
 }
 """The secrets of each service, and what for."""
@@ -218,12 +219,35 @@ def test_secrets_come_as_files_and_only_to_who_needs_them(found: dict[str, Servi
         if name == "init":
             script = (DOCKER / "init.sh").read_text()
             asked |= set(re.findall(r"\$secrets/([a-z_.]+)", script))
+        if name == "proxy":
+            asked |= set(re.findall(r"/run/secrets/([a-z_.]+)", PROXY))
         assert asked == given, name
         for key, value in service.environment.items():
             if SECRET.search(key):
                 assert key.endswith(("_CMD", "_FILE")), f"{name}: {key}"
                 assert "/run/secrets/" in value, f"{name}: {key}"
     assert not [key for key, value in example().items() if SECRET.search(key)]
+
+
+def test_the_proxy_is_told_what_it_reads_and_is_the_only_door(found: dict[str, Service]) -> None:
+    told = found["proxy"].environment
+    assert set(re.findall(r"\$\{?(WINNOW_[A-Z_]+)", PROXY)) == told.keys()
+    bound = services({"WINNOW_BIND": "0.0.0.0"})
+    outside = {
+        name
+        for name, service in bound.items()
+        for port in service.raw.get("ports", [])
+        if not port.startswith("127.0.0.1:")
+    }
+    assert outside == {"proxy"}
+    inside = {port.rsplit(":", 1)[1] for port in bound["proxy"].raw["ports"]}
+    assert set(re.findall(r"bind \*:(\d+)", PROXY)) == inside
+
+
+def test_a_certificate_is_mounted_and_switched_on_by_one_variable() -> None:
+    given = {"WINNOW_TLS_PEM": "secrets/tls.pem"}
+    assert read(given)["secrets"]["tls.pem"] == {"file": "secrets/tls.pem"}
+    assert services(given)["proxy"].environment["WINNOW_TLS_PEM"] == "secrets/tls.pem"
 
 
 def test_each_service_has_its_own_secrets_and_a_reason_for_each(
@@ -368,7 +392,10 @@ def test_make_secrets_draws_what_compose_mounts_and_never_again(tmp_path: Path) 
     folder = tmp_path / "secrets"
     draw = ["sh", str(DOCKER / "make-secrets.sh"), str(folder)]
     subprocess.run(draw, check=True, capture_output=True)
-    wanted = {Path(secret["file"]).name for secret in read({})["secrets"].values()}
+    files = {name: Path(secret["file"]).name for name, secret in read({})["secrets"].items()}
+    # A certificate is the team's own.
+    assert files.pop("tls.pem") == "null"
+    wanted = set(files.values())
     drawn = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert wanted <= drawn.keys()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

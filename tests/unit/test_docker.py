@@ -30,7 +30,9 @@ READ_BY_LIBRARIES = {
         "AWS_SESSION_TOKEN",
         "AWS_DEFAULT_REGION",
         "AWS_ENDPOINT_URL_S3",
+        "AWS_CA_BUNDLE",
     },
+    "ssl": {"SSL_CERT_FILE"},
     "huggingface_hub": {"HF_TOKEN", "HF_HUB_OFFLINE"},
 }
 NOT_FOR_A_PERSON = {"PATH", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_REQUIRE_CUDA"}

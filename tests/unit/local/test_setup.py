@@ -50,7 +50,7 @@ def test_a_failed_step_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def commands_of(monkeypatch: pytest.MonkeyPatch, there: set[str], fails: str = "") -> list[str]:
-    """What installing a browser runs, as root on a machine with these programs."""
+    """What installing programs runs, as root on a machine with these."""
     ran: list[str] = []
 
     def run(command: list[str], failure: str, env: object) -> None:
@@ -61,24 +61,26 @@ def commands_of(monkeypatch: pytest.MonkeyPatch, there: set[str], fails: str = "
     monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
     monkeypatch.setattr(setup.shutil, "which", lambda name: name if name in there else None)
     monkeypatch.setattr(setup, "_run", run)
-    setup.install_browser()
+    setup.install_programs()
     return ran
 
 
-def test_a_browser_is_installed_once_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    *_, last = commands_of(monkeypatch, {"apt-get"})
-    assert last.endswith("install -y --no-install-recommends chromium")
-    assert commands_of(monkeypatch, {"apt-get", "google-chrome"}) == []
+def test_programs_are_installed_once_where_they_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, *both = commands_of(monkeypatch, {"apt-get"})
+    for command, name in zip(both, ("chromium", "haproxy"), strict=True):
+        assert command.endswith(f"install -y --no-install-recommends {name}")
+    _, one = commands_of(monkeypatch, {"apt-get", "google-chrome"})
+    assert one.endswith(" haproxy")
+    assert commands_of(monkeypatch, {"apt-get", "google-chrome", "haproxy"}) == []
     assert commands_of(monkeypatch, set()) == []
 
 
-def test_a_browser_that_cannot_be_installed_is_a_line_and_no_error(
+def test_a_program_that_cannot_be_installed_is_a_line_and_no_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands_of(monkeypatch, {"apt-get"}, fails="install")
+    assert commands_of(monkeypatch, {"apt-get"}, fails="chromium")
     assert capsys.readouterr().err.splitlines() == [
-        "winnow: the pages are not tested in a browser: no Chromium: "
-        "E: Unable to locate package chromium"
+        "winnow: some tests have to be skipped: no chromium: E: Unable to locate package chromium"
     ]
 
 
