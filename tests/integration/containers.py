@@ -30,8 +30,8 @@ from .cluster import wait
 from .conftest import free_port
 from .nights import Night
 
-PROFILES = "simulator,gpu"
-PORTS = ("WINNOW_PORT", "WINNOW_STORE_PORT", "WINNOW_VENDOR_PORT")
+PROFILES = "simulator,gpu,metrics"
+PORTS = ("WINNOW_PORT", "WINNOW_STORE_PORT", "WINNOW_VENDOR_PORT", "WINNOW_METRICS_PORT")
 HEALTHY_SECONDS = 900.0
 _ENGINE_USER = 50000
 
@@ -160,6 +160,11 @@ class Stack:
         answer = httpx.get(url, headers=headers, params={"limit": 1000}, timeout=30)
         return list(answer.raise_for_status().json()["tasks"])
 
+    def metrics(self) -> str:
+        """What Prometheus would read."""
+        url = f"http://127.0.0.1:{self.ports['WINNOW_METRICS_PORT']}/metrics"
+        return httpx.get(url, timeout=30).raise_for_status().text
+
     def secret(self, name: str) -> str:
         """What make-secrets.sh drew."""
         return (self.docker / "secrets" / name).read_text()
@@ -229,6 +234,7 @@ def stack(folder: Path, night: Night, project: str = "winnow-test") -> Iterator[
     shutil.copytree(night.secrets, made.docker / "secrets")
     settings = {
         "WINNOW_CAMPAIGNS": str(night.campaign.parent),
+        "WINNOW_STATSD": "True",
         **{name: str(port) for name, port in ports.items()},
     }
     lines = [f"{name}={value}\n" for name, value in settings.items()]

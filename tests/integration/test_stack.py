@@ -1,7 +1,6 @@
 """All of docker/compose.yaml in containers: a night, what is killed in it, a machine that is lost.
 
-`make stack`, as root, after `make images`. Every service of the file but the metrics' is there, the
-GPU worker too, whose engine takes the processor.
+`make stack`, as root, after `make images`. Every service of the file is there, the GPU worker too, whose engine takes the processor.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ KILLS: list[tuple[str, tuple[str, ...]]] = [
     ("ingest", ("dag-processor", "scheduler")),
     ("expand", ("gpu-worker", "object-store", "api-server")),
     ("select", ("redis", "worker")),
-    ("label", ("triggerer", "vendor-simulator", "proxy", "postgres")),
+    ("label", ("triggerer", "vendor-simulator", "proxy", "postgres", "statsd-exporter")),
 ]
 """Each service once, in the stage that leans on it; the next when the last one is healthy again."""
 PATIENCE = 1800.0
@@ -59,7 +58,9 @@ def undisturbed(asked: Night, tmp_path_factory: pytest.TempPathFactory) -> Outco
     """The same night in the same containers, and nobody kills anything."""
     with stack(tmp_path_factory.mktemp("undisturbed") / "winnow", asked) as made:
         print(f"\nup: {made.up():.0f} s")
-        return through(made)
+        outcome = through(made)
+        assert 'winnow_prompts{campaign="nightly"} 6' in made.metrics()
+        return outcome
 
 
 def test_each_service_is_in_the_table(deployed: Stack) -> None:
@@ -86,8 +87,16 @@ def test_every_service_is_killed_once_and_the_night_goes_through(
             seconds = deployed.kill(victim)
             print(f"\n{victim} killed in {stage}: healthy after {seconds:.0f} s")
     outcome = finished(deployed, PATIENCE)
+    print(f"\ntasks that were tried again: {tried_again(deployed)}")
     assert outcome == undisturbed
     assert {bought for _, bought, _ in outcome.tasks} == {1}
+
+
+def tried_again(made: Stack) -> list[str]:
+    """Each task of more than one try, with their number."""
+    found = made.api.get("/api/v2/dags/~/dagRuns/~/taskInstances", limit=1000)["task_instances"]
+    tries = [(each["task_id"], each["map_index"], each["try_number"]) for each in found]
+    return [f"{task}[{index}]: {number}" for task, index, number in sorted(tries) if number > 1]
 
 
 def test_a_backup_comes_back_on_an_empty_machine_while_labels_are_out(
