@@ -1,6 +1,7 @@
 """All of docker/compose.yaml in containers: a night, what is killed in it, a machine that is lost.
 
-`make stack`, as root, after `make images`. Every service of the file is there, the GPU worker too, whose engine takes the processor.
+`make stack`, as root, after `make images`. Every service of the file is there, the
+GPU worker too, whose engine takes the processor.
 """
 
 from __future__ import annotations
