@@ -3,6 +3,8 @@
 # labels say version and revision. `make images` also tries what they hold.
 #
 #     docker/build.sh [airflow | gpu-worker]
+#
+# PYTHON and UV, if set, name other images than the Dockerfiles to start from.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -21,7 +23,9 @@ revision=$(git describe --always --dirty --abbrev=40 --exclude '*')
 # As labels and not as build arguments: Podman takes a cached step for a new one's, whatever its
 # arguments are.
 label=org.opencontainers.image
+bases="${PYTHON:+--build-arg PYTHON=$PYTHON} ${UV:+--build-arg UV=$UV}"
 for name in ${1:-airflow gpu-worker}; do
-    build -f "docker/$name.Dockerfile" -t "winnow-$name:$version" -t "winnow-$name:latest" \
+    # shellcheck disable=SC2086  # words of their own, or none
+    build -f "docker/$name.Dockerfile" $bases -t "winnow-$name:$version" -t "winnow-$name:latest" \
         --label "$label.version=$version" --label "$label.revision=$revision" .
 done

@@ -6,9 +6,10 @@
 # The worker calls Airflow's API server over HTTP and nothing calls it: no port, no database.
 
 # The Python that the locks are resolved for and the tests run on, as in airflow.Dockerfile.
-ARG PYTHON=python:3.11.18-slim-bookworm
+ARG PYTHON=python:3.11.17-slim-bookworm@sha256:2333bd330d12de02514770b3585cad313644316047cdee24a7acfdece6de6efb
+ARG UV=ghcr.io/astral-sh/uv:0.13.0@sha256:cdc6093146eb3ff6a40107b38f008b789e050e77ad87865e381d9917da55a168
 
-FROM astral/uv:0.13.9 AS uv
+FROM ${UV} AS uv
 
 # What is only used to build stays in these stages. Wheels alone: nothing is compiled, and no package
 # brings unpinned tools of its own to be built with. Bytecode now: the user `airflow` may not write

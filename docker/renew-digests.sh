@@ -16,14 +16,14 @@ digest() { # NAME:TAG; of all its platforms together
     fi
 }
 
-# `image: NAME:TAG`, `FROM NAME:TAG`, `ARG PYTHON=NAME:TAG`; not what is built here.
-found=$(sed -nE 's/^( *image: |FROM |ARG PYTHON=)([a-z0-9./-]+:[A-Za-z0-9._-]+)(@[^ ]*)?( .*)?$/\2/p' "$@" | sort -u)
+# `image: NAME:TAG`, `ARG PYTHON=NAME:TAG`, `ARG UV=NAME:TAG`; not what is built here.
+found=$(sed -nE 's/^( *image: |ARG (PYTHON|UV)=)([a-z0-9./-]+:[A-Za-z0-9._-]+)(@[^ ]*)?( .*)?$/\3/p' "$@" | sort -u)
 pins=$(mktemp)
 trap 'rm -f "$pins"' EXIT
 for image in $found; do
     pin=$(digest "$image")
     expr "$pin" : 'sha256:[0-9a-f]\{64\}$' > /dev/null || { echo "$0: $image has no digest: $pin" >&2; exit 1; }
-    printf 's#(image: |FROM |PYTHON=)%s(@[^ ]*)?( |$)#\\1%s@%s\\3#\n' "$image" "$image" "$pin" >> "$pins"
+    printf 's#(image: |PYTHON=|UV=)%s(@[^ ]*)?( |$)#\\1%s@%s\\3#\n' "$image" "$image" "$pin" >> "$pins"
     echo "$image@$pin"
 done
 sed -i -E -f "$pins" "$@"

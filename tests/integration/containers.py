@@ -63,15 +63,19 @@ def lack() -> str | None:
     for words in (["info"], ["compose", "version"]):
         if subprocess.run(["docker", *words], capture_output=True, check=False).returncode:
             return f"docker {' '.join(words)} fails"
-    for image in sorted({each.image for each in services({}).values() if _is_started(each)}):
-        asked = ["docker", "image", "inspect", image]
-        if subprocess.run(asked, capture_output=True, check=False).returncode:
-            return f"{image} is not here: `make images` builds ours, `docker pull` brings others"
+    for service in services({}).values():
+        if _image_of(service) is None:
+            return f"{service.image} is not here: `make images`, or `docker compose pull`"
     return None
 
 
-def _is_started(service: Service) -> bool:
-    return set(service.raw.get("profiles", ())) <= set(PROFILES.split(","))
+def _image_of(service: Service) -> str | None:
+    """Its image, or what stands here in its place under the same tag; None without either."""
+    for image in (service.image, service.image.partition("@")[0]):
+        asked = ["docker", "image", "inspect", image]
+        if not subprocess.run(asked, capture_output=True, check=False).returncode:
+            return image
+    return None
 
 
 @dataclass
@@ -95,7 +99,7 @@ class Stack:
         return {
             **os.environ,
             "COMPOSE_PROJECT_NAME": self.project,
-            "COMPOSE_FILE": "compose.yaml:test.yaml",
+            "COMPOSE_FILE": "compose.yaml:test.yaml:images.yaml",
             "COMPOSE_PROFILES": PROFILES,
             "WINNOW_IMAGE": f"winnow-airflow:{self.tag}",
             "WINNOW_GPU_IMAGE": f"winnow-gpu-worker:{self.tag}",
@@ -260,6 +264,12 @@ def checked_out(folder: Path, revision: str | None = None) -> None:
         )
         subprocess.run(["tar", "x", "-C", str(folder)], input=packed.stdout, check=True)
     (folder / "test.yaml").write_text(_OVERRIDE)
+    others = {}
+    for name, service in services({}).items():
+        if (image := _image_of(service)) != service.image:
+            print(f"{name}: {image} stands in for {service.image}")
+            others[name] = {"image": image}
+    (folder / "images.yaml").write_text(json.dumps({"services": others}))
 
 
 def _time(of_docker: str) -> datetime:

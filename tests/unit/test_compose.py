@@ -109,9 +109,13 @@ def test_every_service_is_watched_restarted_and_bounded(found: dict[str, Service
             assert service.raw["healthcheck"]["test"], name
 
 
-def test_no_image_of_ours_is_looked_for_in_a_registry(found: dict[str, Service]) -> None:
+def test_no_image_of_ours_is_looked_for_in_a_registry_and_the_others_are_pinned(
+    found: dict[str, Service],
+) -> None:
     for name, service in found.items():
         assert ("build" in service.raw) == service.image.startswith("winnow-"), name
+        pinned = re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", service.image)
+        assert "build" in service.raw or pinned, f"{name}: docker/renew-digests.sh pins it"
 
 
 def test_what_is_waited_for_can_be_waited_for(found: dict[str, Service]) -> None:
