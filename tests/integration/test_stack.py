@@ -117,7 +117,8 @@ def test_a_backup_comes_back_on_an_empty_machine_while_labels_are_out(
 
     began = time.monotonic()
     print(deployed.run("./restore.sh", str(tmp_path / "backups")))
-    deployed.up("object-store")
+    # The store's port is the proxy's.
+    deployed.compose("up", "-d", "--wait", "--no-deps", "object-store", "proxy")
     brought_back(deployed.lake, objects)
     deployed.up()
     print(f"\nup again: {time.monotonic() - began:.0f} s")
