@@ -69,6 +69,12 @@ def lack() -> str | None:
     return None
 
 
+def stand_ins() -> dict[str, str | None]:
+    """Services whose image could not be pulled by its digest, and what has its tag here."""
+    found = {name: (service.image, _image_of(service)) for name, service in services({}).items()}
+    return {name: here for name, (image, here) in found.items() if here != image}
+
+
 def _image_of(service: Service) -> str | None:
     """Its image, or what stands here in its place under the same tag; None without either."""
     for image in (service.image, service.image.partition("@")[0]):
@@ -229,9 +235,7 @@ class Stack:
 @contextlib.contextmanager
 def stack(folder: Path, night: Night, project: str = "winnow-test") -> Iterator[Stack]:
     """A deployment of the checkout's compose.yaml, not started; nothing of it stays."""
-    ports = {
-        name: free_port() for name in ("WINNOW_PORT", "WINNOW_STORE_PORT", "WINNOW_VENDOR_PORT")
-    }
+    ports = {name: free_port() for name in PORTS}
     made = Stack(folder, project, ports)
     made.docker.mkdir(parents=True)
     checked_out(made.docker)
@@ -264,11 +268,7 @@ def checked_out(folder: Path, revision: str | None = None) -> None:
         )
         subprocess.run(["tar", "x", "-C", str(folder)], input=packed.stdout, check=True)
     (folder / "test.yaml").write_text(_OVERRIDE)
-    others = {}
-    for name, service in services({}).items():
-        if (image := _image_of(service)) != service.image:
-            print(f"{name}: {image} stands in for {service.image}")
-            others[name] = {"image": image}
+    others = {name: {"image": image} for name, image in stand_ins().items()}
     (folder / "images.yaml").write_text(json.dumps({"services": others}))
 
 

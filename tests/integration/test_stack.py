@@ -65,6 +65,7 @@ def undisturbed(asked: Night, tmp_path_factory: pytest.TempPathFactory) -> Outco
 
 
 def test_each_service_is_in_the_table(deployed: Stack) -> None:
+    print(f"\nstand-ins: {containers.stand_ins()}")
     assert sorted(victim for _, victims in KILLS for victim in victims) == deployed.services()
 
 
