@@ -2,7 +2,7 @@
 
 What lies in `stored` is what the code of those versions left, by the fixtures of this folder: of
 0.1 one night over the rows below; of 0.2 a night, and a second one whose labels a person approved
-and the vendor was asked for, with the vendor's books.
+and the vendor was asked for, with the vendor's books; of 0.3 and later what `store_lake` says.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from winnow.ingest.ledger import read_ledger
 from winnow.progress import progress_of
 from winnow.publish.versions import newest
 from winnow.stages import label, publish
+from winnow.validate.gate import judge
 
 from ... import foreign
 from .conftest import DAY, SALT, Night
+from .store_lake import DAYS, carry_on
 
 STORED = Path(__file__).parent / "stored"
 NEXT = "2026-11-23"
@@ -124,3 +126,22 @@ def test_they_are_not_bought_again_elsewhere(
     with pytest.raises(Fatal, match="Nothing was sent"):
         label.submit(bought.batch(), other.connect())
     assert other.bought() == {}
+
+
+@pytest.mark.parametrize("release", ["0.3"])
+def test_what_a_release_left_half_done_is_published_as_it_would_have_been(
+    release: str,
+    tmp_path: Path,
+    start_simulator: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unpack(f"lake-{release}.tar.xz", tmp_path)
+    simulator = start_simulator(tmp_path / "books.sqlite")
+    before = simulator.bought()
+    monkeypatch.setattr(publish, "judge", judge)
+    published = carry_on(tmp_path, simulator)
+    assert published == json.loads((tmp_path / "published.json").read_text())
+    for day, manifest in zip(DAYS[1:], published.values(), strict=True):
+        assert {"README.md", "quality/report.html", f"quality/{day}.json"} < set(manifest["files"])
+    after = simulator.bought()
+    assert before.keys() < after.keys() and set(after.values()) == {1}
