@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from winnow.batch import Batch, open_batch
+from winnow.commands import upgrade
 from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
+from winnow.lake import FolderLake
 from winnow.progress import progress_of
 from winnow.publish.versions import newest
 from winnow.stages import label, publish
@@ -145,3 +147,18 @@ def test_what_a_release_left_half_done_is_published_as_it_would_have_been(
         assert {"README.md", "quality/report.html", f"quality/{day}.json"} < set(manifest["files"])
     after = simulator.bought()
     assert before.keys() < after.keys() and set(after.values()) == {1}
+
+
+def test_an_upgrade_is_told_what_becomes_of_what_a_release_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack("lake-0.3.tar.xz", tmp_path)
+    campaigns = tmp_path / "campaigns"
+    campaigns.mkdir()
+    monkeypatch.setenv("WINNOW_CAMPAIGNS", str(campaigns))
+    lake, wrote, work, reward = upgrade.told(FolderLake(tmp_path / "night"))
+    assert "named by the next batch, nothing is rewritten" in lake
+    assert wrote == "small: batches of winnow 0.3.0 are read as they are."
+    assert "2 batches are open" in work and f"({DAYS[1]} $" in work
+    assert "nothing is bought again; it has no file: winnow migrate small." in work
+    assert reward.endswith("votes goes on.")
