@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import winnow
 from winnow.cli import COMMANDS
 from winnow.stages.tasks import DAGS
 
@@ -66,3 +67,12 @@ def test_what_capacity_is_reckoned_from_is_so() -> None:
     a_night = sum(not task.optional for dag in DAGS[:-1] for task in dag.tasks)
     assert f"A night of one shard left {a_night} task instances" in " ".join(page.split())
     assert f"96 passes of {len(DAGS[-1].tasks)} tasks" in page
+
+
+def test_the_newest_heading_of_the_changelog_fits_the_version() -> None:
+    newest, before, *_ = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    version = [int(part) for part in winnow.__version__.split(".")]
+    if newest == "Unreleased":
+        assert version > [int(part) for part in before.split(".")], "it is the next one's"
+    else:
+        assert newest == winnow.__version__
