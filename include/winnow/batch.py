@@ -487,7 +487,11 @@ def open_batch(campaign: Campaign, key: str, lake: Lake, clock: Clock) -> Batch:
     # What it goes on from, whose money it spends and where its version is shown is the campaign's
     # and changes no result.
     published = batch.campaign.publish.model_copy(update={"hub": campaign.publish.hub})
-    moved = {"validation": campaign.validation, "label": label, "publish": published}
+    validation = campaign.validation
+    if "data_docs" not in batch.campaign.validation.model_fields_set:
+        # Begun before there were any: its verdict, which is published, tells of none.
+        validation = validation.model_copy(update={"data_docs": False})
+    moved = {"validation": validation, "label": label, "publish": published}
     moved |= {name: getattr(campaign, name) for name in ("continues", "team")}
     return replace(batch, campaign=batch.campaign.model_copy(update=moved))
 

@@ -85,7 +85,8 @@ def _from_one(lake: Lake, airflow: AirflowRest, check: bool) -> None:
         say("Airflow has no DAG of a version before 0.4: nothing is left to do.")
     for dag in old:
         _remove(airflow, dag, check)
-    _say_open(lake, "Their open batches" if old else "Open batches")
+    if old or not check:
+        _say_open(lake, "Their open batches" if old else "Open batches")
     if check and old:
         say("Nothing was changed; the same without --check does it.")
 

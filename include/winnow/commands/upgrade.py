@@ -14,7 +14,7 @@ from winnow.expand.pool_features import stored_version
 from winnow.ingest.ledger import read_ledger
 from winnow.lake import Lake
 from winnow.lake_format import FORMAT, format_of
-from winnow.operate.campaigns import Known, campaigns_of
+from winnow.operate.campaigns import Known, campaigns_of, open_work
 from winnow.text import plain_line
 
 LAST_BATCHES = 5
@@ -45,6 +45,10 @@ def _of_campaign(lake: Lake, known: Known) -> Iterator[str]:
     wrote = _releases(lake, known.settings)
     if wrote:
         yield f"batches of winnow {', '.join(wrote)} are read as they are."
+    work = open_work(lake, known.settings)
+    if work.keys:
+        how = f"; it has no file: winnow migrate {known.name}" if known.file == "gone" else ""
+        yield f"{work}; they go on as they were begun, and nothing is bought again{how}."
     yield _reward(lake, known.settings)
 
 

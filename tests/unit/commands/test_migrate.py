@@ -117,6 +117,7 @@ def test_a_check_says_what_an_upgrade_changes(
     assert code == 0
     assert f"format {FORMAT} of winnow" in told and "nothing is rewritten" in told
     assert "chat: it has no reward model yet." in told
+    assert "chat: 1 batch is open" in told and "nothing is bought again." in told
     assert sorted(lake.tags("")) == before
 
 

@@ -2,7 +2,7 @@
 
 What lies in `stored` is what the code of those versions left, by the fixtures of this folder: of
 0.1 one night over the rows below; of 0.2 a night, and a second one whose labels a person approved
-and the vendor was asked for, with the vendor's books.
+and the vendor was asked for, with the vendor's books; of 0.3 and later what `store_lake` says.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from typing import Any
 import pytest
 
 from winnow.batch import Batch, open_batch
+from winnow.commands import upgrade
 from winnow.errors import Fatal
 from winnow.ingest.ledger import read_ledger
+from winnow.lake import FolderLake
 from winnow.progress import progress_of
 from winnow.publish.versions import newest
 from winnow.stages import label, publish
+from winnow.validate.gate import judge
 
 from ... import foreign
 from .conftest import DAY, SALT, Night
+from .store_lake import DAYS, carry_on
 
 STORED = Path(__file__).parent / "stored"
 NEXT = "2026-11-23"
@@ -124,3 +128,37 @@ def test_they_are_not_bought_again_elsewhere(
     with pytest.raises(Fatal, match="Nothing was sent"):
         label.submit(bought.batch(), other.connect())
     assert other.bought() == {}
+
+
+@pytest.mark.parametrize("lake", sorted(path.name for path in STORED.glob("*.tar.xz")))
+def test_what_a_release_left_half_done_is_published_as_it_would_have_been(
+    lake: str,
+    tmp_path: Path,
+    start_simulator: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unpack(lake, tmp_path)
+    simulator = start_simulator(tmp_path / "books.sqlite")
+    before = simulator.bought()
+    monkeypatch.setattr(publish, "judge", judge)
+    published = carry_on(tmp_path, simulator)
+    assert published == json.loads((tmp_path / "published.json").read_text())
+    for day, manifest in zip(DAYS[1:], published.values(), strict=True):
+        assert {"README.md", "quality/report.html", f"quality/{day}.json"} < set(manifest["files"])
+    after = simulator.bought()
+    assert before.keys() < after.keys() and set(after.values()) == {1}
+
+
+def test_an_upgrade_is_told_what_becomes_of_what_a_release_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack("lake-0.3.tar.xz", tmp_path)
+    campaigns = tmp_path / "campaigns"
+    campaigns.mkdir()
+    monkeypatch.setenv("WINNOW_CAMPAIGNS", str(campaigns))
+    lake, wrote, work, reward = upgrade.told(FolderLake(tmp_path / "night"))
+    assert "named by the next batch, nothing is rewritten" in lake
+    assert wrote == "small: batches of winnow 0.3.0 are read as they are."
+    assert "2 batches are open" in work and f"({DAYS[1]} $" in work
+    assert "nothing is bought again; it has no file: winnow migrate small." in work
+    assert reward.endswith("votes goes on.")
