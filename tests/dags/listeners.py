@@ -48,7 +48,10 @@ def mail_server() -> Iterator[Heard]:
         def say(self, text: str) -> None:
             self.wfile.write(f"{text}\r\n".encode())
 
-    with _serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)) as port:
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)
+    # A client whose login failed may leave its connection open.
+    server.daemon_threads = True
+    with _serving(server) as port:
         heard.port = port
         yield heard
 
@@ -60,8 +63,11 @@ def body_of(message: Message) -> str:
 
 
 @contextmanager
-def http_server(answers: list[int] | None = None) -> Iterator[Heard]:
-    """An HTTP server; items are (path, body). It answers `answers` in turn, then 200."""
+def http_server(answers: list[int] | None = None, busy_seconds: int = 1) -> Iterator[Heard]:
+    """An HTTP server; items are (path, body). It answers `answers` in turn, then 200.
+
+    Where it is busy (429) it says to come back in `busy_seconds`.
+    """
     heard = Heard(0)
     left = list(answers or [])
 
@@ -71,7 +77,11 @@ def http_server(answers: list[int] | None = None) -> Iterator[Heard]:
             heard.items.append((self.path, json.loads(body)))
             # Slack's webhooks say "ok", its web API a JSON object.
             said = b"ok" if "hook" in self.path else b'{"ok": true}'
-            self.send_response(left.pop(0) if left else 200)
+            code = left.pop(0) if left else 200
+            self.send_response(code)
+            if code == 429:
+                self.send_header("Retry-After", str(busy_seconds))
+                said = b"busy" if "hook" in self.path else b'{"ok": false, "error": "ratelimited"}'
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
