@@ -81,7 +81,12 @@ def _channel(recipient: Recipient) -> Callable[[Alarm], None]:
 
 def _by_slack(recipient: Recipient, alarm: Alarm) -> None:
     text = f"*{alarm.subject}*\n{alarm.body}".translate(_AS_TEXT)
-    plain: dict[str, Any] = {"text": text, "timeout": int(SECONDS), "unfurl_links": False, "unfurl_media": False}
+    plain: dict[str, Any] = {
+        "text": text,
+        "timeout": int(SECONDS),
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
     plain["retry_handlers"] = _when_slack_is_busy()
     if recipient.how == "slack-webhook":
         from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier

@@ -1,4 +1,4 @@
-"""Small servers on loopback that keep what they are sent: mail, HTTP, StatsD."""
+"""Small servers on loopback that keep what they are sent: mail, HTTP, StatsD, traces."""
 
 from __future__ import annotations
 
@@ -114,6 +114,31 @@ def statsd_server() -> Iterator[Heard]:
             heard.items.extend(self.request[0].decode().splitlines())
 
     with _serving(socketserver.UDPServer(("127.0.0.1", 0), Datagram)) as port:
+        heard.port = port
+        yield heard
+
+
+@contextmanager
+def trace_server() -> Iterator[Heard]:
+    """A collector of OTLP over HTTP; items are (scope, span) as OpenTelemetry's protobuf says."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    heard = Heard(0)
+
+    class Session(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for scope in resource.scope_spans:
+                    heard.items.extend((scope.scope.name, span) for span in scope.spans)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Session)) as port:
         heard.port = port
         yield heard
 

@@ -182,4 +182,4 @@ def test_lineage_leads_from_files_to_version_and_model_with_rows_and_checks(done
     assert judged.inputFacets["dataQualityMetrics"].rowCount == artifact.n_rows
     assert "dataQualityAssertions" in judged.facets
     [model] = lineage.outputs_of(done("refit_posterior"))
-    assert len(model.facets["version"].datasetVersion) == 16
+    assert len(model.facets["version"].datasetVersion) == 64
