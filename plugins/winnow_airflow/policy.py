@@ -112,7 +112,7 @@ def done_of(context: Any) -> Done:
         key=batch_key(context["dag_run"]),
         campaign=campaign_named(campaign_name(ti.dag_id)),
         lake=the_lake(),
-        result=ti.xcom_pull(task_ids=ti.task_id, key="return_value"),
+        result=ti.xcom_pull(ti.task_id, key="return_value", map_indexes=ti.map_index),
     )
 
 

@@ -43,9 +43,7 @@ def on_task_instance_skipped(task_instance: Any) -> None:
 @hookimpl
 def on_task_instance_failed(task_instance: Any, error: Any) -> None:
     """Tell of a try that failed, for good or not."""
-    from winnow.operate.alarms import cause_of
-
-    _quietly(_tell_try, task_instance, "failed", cause_of(error or None))
+    _quietly(_tell_try, task_instance, "failed", error)
 
 
 @hookimpl
@@ -64,12 +62,14 @@ def _quietly(tell: Any, about: Any, *more: Any) -> None:
     """Tell of a task or a run of a stage, if traces are on; what goes wrong there is logged."""
     from opentelemetry import trace
 
+    # Where traces are off the provider is a stand-in that samples nothing.
+    provider = trace.get_tracer_provider()
+    if getattr(provider, "sampler", None) is None:
+        return
     from winnow.operate.alarms import cause_of
     from winnow.stages.tasks import stage_of
 
-    # Where traces are off the provider is a stand-in that samples nothing.
-    provider = trace.get_tracer_provider()
-    if getattr(provider, "sampler", None) is None or stage_of(about.dag_id) is None:
+    if stage_of(about.dag_id) is None:
         return
     try:
         tell(provider, about, *more)
@@ -77,8 +77,10 @@ def _quietly(tell: Any, about: Any, *more: Any) -> None:
         log.warning("The trace lacks a span: %s", cause_of(error))
 
 
-def _tell_try(provider: Any, ti: Any, state: str, fault: str | None = None) -> None:
+def _tell_try(provider: Any, ti: Any, state: str, error: Any = None) -> None:
     from opentelemetry import trace
+
+    from winnow.operate.alarms import cause_of
 
     # A task that was killed, or marked by hand, is a row of the database in another process.
     row = getattr(ti, "dag_run", None)
@@ -99,7 +101,7 @@ def _tell_try(provider: Any, ti: Any, state: str, fault: str | None = None) -> N
             "airflow.task_instance.state": state,
             **(_figures_of_task(ti) if state == "success" and row is None else {}),
         },
-        fault,
+        cause_of(error) if state == "failed" else None,
         [trace.get_current_span().get_span_context()],
     )
 

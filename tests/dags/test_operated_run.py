@@ -310,6 +310,7 @@ def test_a_trace_tells_figures_tries_and_failures(ran: Ran) -> None:
     figures = {span.name: {each.key: each.value for each in span.attributes} for span in night}
     assert figures["ingest"]["winnow.rows_out"].int_value == 4
     assert figures["ingest"]["winnow.quarantined"].int_value == 1
+    assert figures["generate_responses[0]"]["winnow.prompts"].int_value == 4
     assert figures["gather_pools"]["winnow.tokens"].int_value == 0
     assert figures["collect_annotations"]["winnow.cost_usd"].double_value > 0.0
     assert figures["refit_posterior"]["winnow.version"].int_value == 1
