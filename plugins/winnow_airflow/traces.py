@@ -23,7 +23,6 @@ from airflow.listeners import hookimpl
 from winnow_airflow.plain_log import plain_logger
 
 Attributes = Mapping[str, Any]
-Ids = tuple[int, int]
 
 log = plain_logger(__name__)
 
