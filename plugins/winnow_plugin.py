@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from airflow.plugins_manager import AirflowPlugin
 
 from winnow.console.nav import NAV
-from winnow_airflow import failures
+from winnow_airflow import failures, traces
 from winnow_airflow.timetable import BatchTimetable
 
 ICON = (
@@ -58,7 +58,7 @@ def _view(name: str, page: str, destination: str, **more: str) -> dict[str, str]
 class WinnowPlugin(AirflowPlugin):
     """Mounted by the API server at /winnow and, for who has a link and no login, /winnow-links.
 
-    The listener runs in the processes of tasks.
+    The listeners run in the processes of tasks, `traces` in the scheduler too.
     """
 
     name = "winnow"
@@ -81,5 +81,5 @@ class WinnowPlugin(AirflowPlugin):
         ),
         _view("Batch", "run?dag={DAG_ID}&run={RUN_ID}", "dag_run", url_route="winnow-batch"),
     ]
-    listeners: ClassVar[list[Any]] = [failures]
+    listeners: ClassVar[list[Any]] = [failures, traces]
     timetables: ClassVar[list[Any]] = [BatchTimetable]

@@ -96,3 +96,17 @@ def task_id(pair: str, shown_a: str, shown_b: str, rubric: str, repetition: int)
 def seed_from(*parts: Any) -> int:
     """A seed in [0, 2**31) that depends on the content of `parts` only."""
     return int(content_id("seed", *parts)[:8], 16) & 0x7FFFFFFF
+
+
+def trace_id(campaign: str, key: str) -> str:
+    """The trace of a batch, as W3C's trace context and OpenTelemetry write it.
+
+    >>> trace_id("nightly", "2026-11-22")
+    '87e69526fbed2dfa6254c230399cb18a'
+    """
+    return content_id("trace", campaign, key)
+
+
+def span_id(campaign: str, key: str, *parts: Any) -> str:
+    """A span in the trace of a batch, 16 hexadecimal digits; without `parts` the batch itself."""
+    return content_id("span", campaign, key, *parts)[:16]

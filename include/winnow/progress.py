@@ -9,6 +9,7 @@ from typing import Any
 
 from winnow.batch import STAGES, Batch, Manifest, done_stages, manifest_path, next_stage, open_batch
 from winnow.campaign import Campaign
+from winnow.ids import trace_id
 from winnow.ingest.ledger import Dropped, Ledger, read_ledger
 from winnow.ingest.shapes.told import told_formats
 from winnow.label.vendor import LabelVendor
@@ -53,7 +54,9 @@ class Progress:
             since = self.standing.since
             trouble = {name: getattr(self.standing, name) for name in names}
             trouble |= {"batch": self.batch, "since": since.isoformat() if since else None}
-        return {"batch": self.batch, "stages": dict(self.stages), "trouble": trouble}
+        trace = trace_id(self.standing.campaign, self.batch)
+        told = {"batch": self.batch, "stages": dict(self.stages), "trouble": trouble}
+        return {**told, "trace": trace}
 
 
 def progress_of(

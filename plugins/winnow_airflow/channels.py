@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from winnow.errors import Fatal, Retryable
 from winnow.within import within
@@ -81,7 +81,13 @@ def _channel(recipient: Recipient) -> Callable[[Alarm], None]:
 
 def _by_slack(recipient: Recipient, alarm: Alarm) -> None:
     text = f"*{alarm.subject}*\n{alarm.body}".translate(_AS_TEXT)
-    plain = {"text": text, "timeout": int(SECONDS), "unfurl_links": False, "unfurl_media": False}
+    plain: dict[str, Any] = {
+        "text": text,
+        "timeout": int(SECONDS),
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+    plain["retry_handlers"] = _when_slack_is_busy()
     if recipient.how == "slack-webhook":
         from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
 
@@ -92,6 +98,20 @@ def _by_slack(recipient: Recipient, alarm: Alarm) -> None:
     SlackNotifier(
         slack_conn_id=recipient.connection, channel=recipient.target, username="Winnow", **plain
     ).notify({})
+
+
+def _when_slack_is_busy() -> list[Any]:
+    """Ask again when Slack says, if that is soon; else the alarm counts as not sent."""
+    from slack_sdk.http_retry import ConnectionErrorRetryHandler, RateLimitErrorRetryHandler
+
+    class Soon(RateLimitErrorRetryHandler):
+        def _can_retry(self, *, response: Any = None, **given: Any) -> bool:
+            if not super()._can_retry(response=response, **given):
+                return False
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return int(headers.get("retry-after", ["1"])[0]) < SECONDS / 3
+
+    return [ConnectionErrorRetryHandler(), Soon()]
 
 
 def _by_smtp(recipient: Recipient, alarm: Alarm) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from winnow.addresses import without_secrets
@@ -57,6 +56,11 @@ def inputs_of(done: Done) -> Iterator[Any]:
             figures = published.figures if published is not None else {}
             facets = _version(f"{figures['version']} {figures['digest']}") if figures else {}
             yield InputDataset(*_dataset(done), facets=facets)
+        elif read == "reward_model":
+            figures = done.require("select").figures
+            # The first nights have none that has learnt anything.
+            if figures["posterior_labels"]:
+                yield InputDataset(*_model(done), facets=_version(figures["posterior_version"]))
         elif place == "vendor":
             for ref, _ in _asked(done, name):
                 yield InputDataset(*_vendor(done, name), facets=_version(ref))
@@ -86,10 +90,10 @@ def outputs_of(done: Done) -> Iterator[Any]:
             outputFacets=_statistics(version.n_rows("reward"), sum(f.n_bytes for f in files)),
         )
     elif written == "reward_model":
-        # Its file is named by its digest.
-        digest = PurePath(done.require("publish").figures["posterior"]).stem
-        name = f"{done.campaign.name}/reward_model"
-        yield OutputDataset(namespace(done.lake.uri), name, facets=_version(digest))
+        from winnow.reward import version_as_stored
+
+        stored = done.lake.read(done.require("publish").figures["posterior"])
+        yield OutputDataset(*_model(done), facets=_version(version_as_stored(stored)))
     elif place == "vendor":
         for ref, n_tasks in _asked(done, name):
             place, version, counts = _vendor(done, name), _version(ref), _statistics(n_tasks)
@@ -127,6 +131,10 @@ def _files(done: Done) -> Iterator[tuple[str, str]]:
 
 def _table(done: Done, stage: str, name: str) -> tuple[str, str]:
     return namespace(done.lake.uri), f"{done.campaign.name}/{stage}/{name}"
+
+
+def _model(done: Done) -> tuple[str, str]:
+    return namespace(done.lake.uri), f"{done.campaign.name}/reward_model"
 
 
 def _vendor(done: Done, round: str) -> tuple[str, str]:

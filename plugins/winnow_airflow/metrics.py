@@ -8,7 +8,20 @@ nothing twice. Each carries the campaign as a tag (plain StatsD drops tags;
 
 from __future__ import annotations
 
-from winnow.stages.tasks import TASKS, Done
+from winnow.stages.tasks import METRICS, TASKS, Done
+
+
+def stand(campaign: str) -> None:
+    """Add nothing to each counter of a campaign, so that it stands there before a night counts.
+
+    Prometheus counts from the first figure that it sees: what a counter begins with would be lost,
+    the first night's and each after the exporter was started anew.
+    """
+    from airflow.sdk.observability import stats
+
+    for metric in METRICS:
+        if metric.kind == "counter":
+            stats.incr(f"winnow.{metric.name}", 0, tags={"campaign": campaign})
 
 
 def emit(done: Done) -> None:

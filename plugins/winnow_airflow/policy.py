@@ -93,14 +93,14 @@ def task_done(context: Any) -> None:
         return
     from winnow_airflow import alarms, lineage, metrics
 
-    done = _quietly("its batch", _done_of, context)
+    done = _quietly("its batch", done_of, context)
     if done is not None:
         _quietly("metrics", metrics.emit, done)
         _quietly("lineage", partial(lineage.report, task_instance=ti), done)
         _quietly("alarms", alarms.tell_of, done)
 
 
-def _done_of(context: Any) -> Done:
+def done_of(context: Any) -> Done:
     """The task that the callback's context is about.
 
     Raises:
@@ -112,7 +112,7 @@ def _done_of(context: Any) -> Done:
         key=batch_key(context["dag_run"]),
         campaign=campaign_named(campaign_name(ti.dag_id)),
         lake=the_lake(),
-        result=ti.xcom_pull(task_ids=ti.task_id, key="return_value"),
+        result=ti.xcom_pull(ti.task_id, key="return_value", map_indexes=ti.map_index),
     )
 
 

@@ -54,7 +54,9 @@ def look_around(task_instance: Any) -> dict[str, Any]:
     from airflow.sdk.exceptions import AirflowSkipException
 
     from winnow.operate.reconcile import once
+    from winnow_airflow import metrics
 
+    metrics.stand(campaign_name(task_instance.dag_id))
     lake, now = the_lake(), datetime.now(UTC)
     campaign = campaign_named(campaign_name(task_instance.dag_id))
     airflow = read_airflow(campaign.name, once.unfinished(lake, campaign), task_instance)

@@ -1,4 +1,4 @@
-"""Small servers on loopback that keep what they are sent: mail, HTTP, StatsD."""
+"""Small servers on loopback that keep what they are sent: mail, HTTP, StatsD, traces."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def mail_server() -> Iterator[Heard]:
         def say(self, text: str) -> None:
             self.wfile.write(f"{text}\r\n".encode())
 
-    with _serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)) as port:
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)
+    # A client whose login failed may leave its connection open.
+    server.daemon_threads = True
+    with _serving(server) as port:
         heard.port = port
         yield heard
 
@@ -60,8 +63,11 @@ def body_of(message: Message) -> str:
 
 
 @contextmanager
-def http_server(answers: list[int] | None = None) -> Iterator[Heard]:
-    """An HTTP server; items are (path, body). It answers `answers` in turn, then 200."""
+def http_server(answers: list[int] | None = None, busy_seconds: int = 1) -> Iterator[Heard]:
+    """An HTTP server; items are (path, body). It answers `answers` in turn, then 200.
+
+    Where it is busy (429) it says to come back in `busy_seconds`.
+    """
     heard = Heard(0)
     left = list(answers or [])
 
@@ -71,7 +77,11 @@ def http_server(answers: list[int] | None = None) -> Iterator[Heard]:
             heard.items.append((self.path, json.loads(body)))
             # Slack's webhooks say "ok", its web API a JSON object.
             said = b"ok" if "hook" in self.path else b'{"ok": true}'
-            self.send_response(left.pop(0) if left else 200)
+            code = left.pop(0) if left else 200
+            self.send_response(code)
+            if code == 429:
+                self.send_header("Retry-After", str(busy_seconds))
+                said = b"busy" if "hook" in self.path else b'{"ok": false, "error": "ratelimited"}'
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
@@ -104,6 +114,31 @@ def statsd_server() -> Iterator[Heard]:
             heard.items.extend(self.request[0].decode().splitlines())
 
     with _serving(socketserver.UDPServer(("127.0.0.1", 0), Datagram)) as port:
+        heard.port = port
+        yield heard
+
+
+@contextmanager
+def trace_server() -> Iterator[Heard]:
+    """A collector of OTLP over HTTP; items are (scope, span) as OpenTelemetry's protobuf says."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    heard = Heard(0)
+
+    class Session(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for scope in resource.scope_spans:
+                    heard.items.extend((scope.scope.name, span) for span in scope.spans)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Session)) as port:
         heard.port = port
         yield heard
 

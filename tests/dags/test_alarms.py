@@ -65,9 +65,9 @@ def mail(connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> It
         yield heard
 
 
-def to_mail(connection: Callable[..., None], monkeypatch: Any, port: int) -> None:
+def to_mail(connection: Callable[..., None], monkeypatch: Any, port: int, **login: str) -> None:
     extra = {"disable_ssl": True, "disable_tls": True, "from_email": "w@x.org", "retry_limit": 0}
-    connection("mail", conn_type="smtp", host="127.0.0.1", port=port, extra=extra)
+    connection("mail", conn_type="smtp", host="127.0.0.1", port=port, extra=extra, **login)
     monkeypatch.setenv("WINNOW_ALARMS", "smtp:mail#team@example.org")
 
 
@@ -83,15 +83,20 @@ def test_a_mail_is_short_escaped_and_sent_once(lake: FolderLake, mail: Heard) ->
     assert "Do: airflow dags clear x" in body
 
 
+def to_slack(connection: Callable[..., None], monkeypatch: Any, port: int) -> None:
+    """Both of Slack's ways, each with a token."""
+    base = f"http://127.0.0.1:{port}"
+    connection("chat", conn_type="slack", password="xoxb-hush", extra={"base_url": f"{base}/"})
+    connection("hook", conn_type="slackwebhook", host=f"{base}/hook", password="T0/B0/hush")
+    monkeypatch.setenv("WINNOW_ALARMS", "slack:chat#data-alarms, slack-webhook:hook")
+
+
 def test_slack_gets_one_message_that_calls_nobody(
     lake: FolderLake, connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("airflow.providers.slack")
     with http_server() as heard:
-        base = f"http://127.0.0.1:{heard.port}"
-        connection("chat", conn_type="slack", password="xoxb-hush", extra={"base_url": f"{base}/"})
-        connection("hook", conn_type="slackwebhook", host=f"{base}/hook", password="T0/B0/hush")
-        monkeypatch.setenv("WINNOW_ALARMS", "slack:chat#data-alarms, slack-webhook:hook")
+        to_slack(connection, monkeypatch, heard.port)
         alarms.tell(lake, ALARM)
         alarms.tell(lake, ALARM)
     by_path = dict(heard.items)
@@ -102,6 +107,34 @@ def test_slack_gets_one_message_that_calls_nobody(
     for text in (message["text"], hook["text"]):
         assert "&lt;!channel&gt; &amp; &lt;b&gt;{{ 7 * 7 }}" in text
         assert text.startswith("*Winnow small 2026-11-22: A limit said no*")
+
+
+@pytest.mark.parametrize("seconds", [1, 60])
+def test_slack_that_is_busy_is_asked_again_when_it_says(
+    seconds: int,
+    lake: FolderLake,
+    connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("airflow.providers.slack")
+    from slack_sdk.http_retry import builtin_handlers
+
+    slept: list[float] = []
+    monkeypatch.setattr(builtin_handlers, "time", SimpleNamespace(sleep=slept.append))
+    with http_server([429, 200, 429] if seconds == 1 else [429, 429], seconds) as heard:
+        to_slack(connection, monkeypatch, heard.port)
+        if seconds == 60:
+            # Too long for a task to wait: neither is asked a second time.
+            with pytest.raises(Retryable) as refused:
+                alarms.tell(lake, ALARM)
+            assert len(heard.items) == 2 and slept == []
+            assert "hush" not in str(refused.value)
+        assert alarms.tell(lake, ALARM)
+        assert not alarms.tell(lake, ALARM)
+    assert len(heard.items) == 4
+    assert all(wait >= seconds for wait in slept) and len(slept) == (2 if seconds == 1 else 0)
+    assert "hush" not in caplog.text
 
 
 def test_apprise_gets_it_and_a_refusal_is_tried_again(
@@ -232,6 +265,47 @@ def test_what_fails_after_a_task_is_logged_and_goes_no_further(
     # A setting that was mended has the alarm told after all.
     [note] = told(deployed, "small", "2026-11-22")
     assert note["state"] == "unsent"
+
+
+def test_servers_that_are_down_stop_no_task_and_are_told_when_they_are_back(
+    deployed: FolderLake,
+    connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("airflow.providers.slack")
+    with mail_server() as mail, http_server() as chat:
+        ports = mail.port, chat.port
+    to_slack(connection, monkeypatch, ports[1])
+    slack = os.environ["WINNOW_ALARMS"]
+    to_mail(connection, monkeypatch, ports[0], login="winnow", password="mail-hush")
+    monkeypatch.setenv("WINNOW_ALARMS", f"{os.environ['WINNOW_ALARMS']}, {slack}")
+    policy.task_failed(failed_task(Blocked("no")))
+    assert "After the task, the alarm failed: An alarm did not arrive everywhere" in caplog.text
+    for name in ("smtp:mail", "slack:chat", "slack-webhook:hook"):
+        assert name in caplog.text
+    with mail_server() as mail, http_server() as chat:
+        to_slack(connection, monkeypatch, chat.port)
+        to_mail(connection, monkeypatch, mail.port)
+        monkeypatch.setenv("WINNOW_ALARMS", f"{os.environ['WINNOW_ALARMS']}, {slack}")
+        for _ in range(2):
+            policy.run_failed(failed_task(None))
+        assert (len(mail.items), len(chat.items)) == (1, 2)
+    assert "hush" not in caplog.text
+
+
+def test_a_mail_server_that_takes_no_password_is_not_told_it_in_the_log(
+    deployed: FolderLake,
+    connection: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with mail_server() as heard:
+        to_mail(connection, monkeypatch, heard.port, login="winnow", password="mail-hush")
+        policy.task_failed(failed_task(Blocked("no")))
+    assert heard.items == []
+    assert "After the task, the alarm failed" in caplog.text
+    assert "hush" not in caplog.text
 
 
 def test_what_reconcile_cannot_mend_is_sent_thing_by_thing_and_fails_its_task_once(

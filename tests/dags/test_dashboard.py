@@ -54,6 +54,22 @@ def test_a_panel_asks_for_what_is_emitted(panel: dict[str, Any], airflows: set[s
         assert names <= OURS | airflows, names - OURS - airflows
 
 
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_a_line_of_a_campaign_is_named_after_it(panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        assert ("$campaign" in target["expr"]) == ("{{campaign}}" in target["legendFormat"])
+
+
+def test_the_first_failure_of_its_kind_is_seen() -> None:
+    """A counter that is new begins with its first count, of which `increase` knows nothing."""
+    titles = {"Failed tasks", "Runs that failed", "Deadlines missed"}
+    for panel in (panel for panel in PANELS if panel["title"] in titles):
+        for target in panel["targets"]:
+            metric = target["expr"].removeprefix("(increase(").partition("[")[0]
+            seen = f"({metric} unless {metric} offset $__rate_interval)"
+            assert target["expr"] == f"(increase({metric}[$__rate_interval]) > 0) or {seen}"
+
+
 def test_each_metric_of_winnow_has_a_panel() -> None:
     asked = {n for p in PANELS for t in p["targets"] for n in NAME.findall(t["expr"])}
     assert asked >= OURS

@@ -34,6 +34,7 @@ READ_BY_LIBRARIES = {
     },
     "ssl": {"SSL_CERT_FILE"},
     "huggingface_hub": {"HF_TOKEN", "HF_HUB_OFFLINE"},
+    "opentelemetry": {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"},
 }
 NOT_FOR_A_PERSON = {"PATH", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_REQUIRE_CUDA"}
 
@@ -133,7 +134,7 @@ def test_the_example_names_exactly_the_variables_that_are_read() -> None:
     read = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)", ENTRY))
     read |= environment_of_image().keys() - NOT_FOR_A_PERSON
     read |= set(re.findall(r"WINNOW_[A-Z_]+", context_module()))
-    read |= {MORE, SCORE_KEY, *set().union(*READ_BY_LIBRARIES.values())}
+    read |= {MORE, SCORE_KEY, "AIRFLOW__TRACES__OTEL_ON", *set().union(*READ_BY_LIBRARIES.values())}
     assert example_environment().keys() == read
 
 

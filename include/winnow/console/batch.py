@@ -20,6 +20,7 @@ from winnow.console.memory import at_once
 from winnow.console.shell import NotFound, Page, Site, page_of
 from winnow.console.stages import Stages, keys_of, stages_of
 from winnow.console.trouble import troubles_of
+from winnow.ids import trace_id
 from winnow.ingest.shapes.told import told_formats
 from winnow.lake import Lake
 from winnow.money import MICROS
@@ -84,6 +85,7 @@ def page(lake: Lake, campaign: Campaign, query: Mapping[str, str], site: Site) -
         formats=told_formats(done.done["ingest"].figures) if "ingest" in done.done else "",
         votes=None if isinstance(votes, Damage) else votes,
         pace=None if isinstance(pace, Damage) else pace,
+        trace=trace_id(campaign.name, key),
         has_data_docs=_has_data_docs(done),
         most_gains=samples.MOST_GAINS,
         most_runs=_MOST_RUNS,

@@ -88,7 +88,8 @@ class Task:
     Attributes:
         name: Its id in Airflow.
         hours: How long one try may take; None: as long as any other.
-        reads: Tables of the batch, STAGE/TABLE; or `files`, a round at the vendor, `dataset`.
+        reads: Tables of the batch, STAGE/TABLE; or `files`, a round at the vendor, `dataset`,
+            `reward_model`.
         writes: The stage whose tables it commits; or a round at the vendor, `dataset`,
             `reward_model`.
         metrics: Emitted when it is done.
@@ -198,7 +199,8 @@ _EXPAND = (
     Task("gather_part"),
     Task(
         "gather_pools",
-        reads=("ingest/prompts",),
+        # The second one where pools are brought.
+        reads=("ingest/prompts", "ingest/brought"),
         writes="expand",
         metrics=(
             *_counts(
@@ -216,7 +218,7 @@ _SELECT = (
     Task("wait_for_turn"),
     Task(
         "choose_pairs",
-        reads=("ingest/prompts", "expand/responses", "expand/features"),
+        reads=("ingest/prompts", "expand/responses", "expand/features", "reward_model"),
         writes="select",
         metrics=_counts("select", pairs_scored="pairs_scored", comparisons="comparisons"),
     ),

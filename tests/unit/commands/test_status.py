@@ -74,6 +74,7 @@ def test_what_is_stuck_stands_with_the_next_command(said: Any) -> None:
     )
     whole, stuck = json.loads(said("--json"))[-2:]
     assert whole["trouble"] is None and set(whole["stages"]) == set(STAGES)
+    assert {len(whole["trace"]), len(stuck["trace"])} == {32} and whole["trace"] != stuck["trace"]
     assert stuck["trouble"]["heading"] == "A batch does not go on"
     assert stuck["trouble"]["since"] == f"{DAYS[-1]}T12:00:00+00:00"
 

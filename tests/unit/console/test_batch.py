@@ -16,6 +16,7 @@ from winnow.console import batch, tables
 from winnow.console.shell import NotFound, Site, document
 from winnow.console.tables import SMALL_BYTES, first_rows
 from winnow.errors import Corrupt
+from winnow.ids import trace_id
 from winnow.lake import FolderLake
 from winnow.operate.standing import Run
 from winnow.records import RESPONSES, Quarantined, to_table
@@ -57,6 +58,7 @@ def test_a_batch_that_is_done_tells_everything(world: World, site: Site) -> None
         "per prompt $0.13",
         "same prompt as",
         "a.jsonl:7",
+        f"Trace {trace_id('nightly', KEY)}",
         "First · chosen",
         "2026-11-26 01:00 UTC, 11 hours ago",
     ):

@@ -23,6 +23,7 @@ from winnow.publish.lineage import trace
 from winnow.publish.versions import newest, read_version
 from winnow.stages import publish
 from winnow.stages.select import reward_model
+from winnow.stages.tasks import Done
 
 from ..conftest import starting
 from .conftest import DAY, Night, filled, pass_all
@@ -188,6 +189,20 @@ def test_lineage_of_a_pair_goes_back_to_its_prompts_line_and_its_votes(
         assert word in text
     told: dict[str, Any] = json.loads(winnow(two, "lineage", pair, "--json"))
     assert told["pairs"][0]["comparison"]["pair_id"] == pair
+
+
+def test_openlineage_joins_a_nights_reward_model_with_the_night_that_it_chose(two: Night) -> None:
+    pytest.importorskip("airflow.providers.openlineage")
+    from winnow_airflow import lineage as openlineage
+
+    def told(task: str, day: str) -> Done:
+        return Done(task, day, two.campaign, two.lake, 1)
+
+    [made] = openlineage.outputs_of(told("refit_posterior", DAY))
+    read = {each.name: each for each in openlineage.inputs_of(told("choose_pairs", NEXT_DAY))}
+    assert read[made.name].facets == made.facets
+    first = {each.name for each in openlineage.inputs_of(told("choose_pairs", DAY))}
+    assert made.name not in first
 
 
 def test_the_dataset_rows_of_a_lineage_are_that_pairs(two: Night) -> None:

@@ -141,6 +141,12 @@ def test_each_watched_task_belongs_to_a_stage() -> None:
         assert row.reads and row.writes and row.metrics and row.alarms, "a purchase is told of"
 
 
+def test_counters_stand_at_nothing_before_a_night_counts(stats: Any) -> None:
+    metrics.stand("small")
+    counters = {f"winnow.{metric.name}" for metric in METRICS if metric.kind == "counter"}
+    assert stats == dict.fromkeys(counters, ("counter", 0, {"campaign": "small"}))
+
+
 def test_lineage_leads_from_files_to_version_and_model_with_rows_and_checks(done: Any) -> None:
     pytest.importorskip("airflow.providers.openlineage")
     read, written = {}, {}
@@ -182,4 +188,4 @@ def test_lineage_leads_from_files_to_version_and_model_with_rows_and_checks(done
     assert judged.inputFacets["dataQualityMetrics"].rowCount == artifact.n_rows
     assert "dataQualityAssertions" in judged.facets
     [model] = lineage.outputs_of(done("refit_posterior"))
-    assert len(model.facets["version"].datasetVersion) == 16
+    assert len(model.facets["version"].datasetVersion) == 64

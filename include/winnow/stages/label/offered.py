@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -44,7 +45,7 @@ def offered(batch: Batch, source: str = PEOPLE) -> Iterator[tuple[int, ShownPair
         # Texts of all pairs together would not fit: some prompts at a time.
         found = connection.sql(_STARTS, params={"pairs": _PAIRS}).fetchall()
         starts = [prompt for (prompt,) in found]
-        for start, end in zip(starts, [*starts[1:], None], strict=True):
+        for start, end in pairwise([*starts, None]):
             given = {"start": start, "end": end}
             given |= {"source": source} if batch.campaign.label.sources else {}
             for row in connection.sql(query, params=given).to_arrow_table().to_pylist():
