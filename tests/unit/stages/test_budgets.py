@@ -431,3 +431,9 @@ def test_the_batch_says_that_a_month_stopped_it_and_what_mends_it(world: World) 
     label.submit(batch, world.vendor(), team(SIX))
     facts = facts_of(world.lake, world.campaigns["chat"], batch.key)
     assert facts.over_month is None and standing_of(facts, world.time).kind == "vendor"
+
+
+def test_a_batch_without_pairs_buys_nothing(world: World) -> None:
+    batch = world.begin("small", n_pairs=0)
+    label.submit(batch, world.vendor())
+    assert world.spent() == {}
