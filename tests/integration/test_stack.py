@@ -132,7 +132,7 @@ def test_a_backup_comes_back_on_an_empty_machine_while_labels_are_out(
 def test_an_upgrade_while_labels_are_out_publishes_the_same(
     asked: Night, deployed: Stack, tmp_path: Path
 ) -> None:
-    """As in docs/deployment.md: back up, put the new files in place, `docker compose up -d`."""
+    """As docs/deployment.md says it."""
     with stack(tmp_path / "before", asked) as before:
         release(before, BEFORE)
         print(f"\nup, of {BEFORE}: {before.up():.0f} s")
@@ -143,6 +143,9 @@ def test_an_upgrade_while_labels_are_out_publishes_the_same(
     wait(is_in(deployed, "label"), "labels are bought", PATIENCE)
     assert manifest(deployed.lake, "publish") is None
     print(deployed.run("./backup.sh", str(tmp_path / "backups")))
+    began = time.monotonic()
+    deployed.compose("stop", "gpu-worker")
+    print(f"\nthe GPU worker is drained: {time.monotonic() - began:.0f} s")
     release(deployed, None)
     print(f"\nupgraded: {deployed.up():.0f} s")
     outcome = finished(deployed, PATIENCE)
