@@ -15,6 +15,7 @@ A listener: tasks are heard of in their own processes, runs in the scheduler.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -235,7 +236,8 @@ def _send(
         flags = TraceFlags(TraceFlags.SAMPLED if sampled is Decision.RECORD_AND_SAMPLE else 0)
         above = SpanContext(of_trace, int(span_id(campaign, key, *parent), 16), True, flags)
         context = trace.set_span_in_context(trace.NonRecordingSpan(above), context)
-    tracer = provider.get_tracer("winnow")
+    # The provider gives every thread of an API server the same one.
+    tracer = copy(provider.get_tracer("winnow"))
     tracer.id_generator = Named()
     began, ended = (_nanoseconds(at or datetime.now(UTC)) for at in between)
     span = tracer.start_span(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,13 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    StaticSampler,
+    TraceIdRatioBased,
+)
 
 from winnow.errors import Retryable
 from winnow.ids import trace_id
@@ -68,6 +75,28 @@ def test_a_try_has_the_same_ids_wherever_it_is_told_of_and_its_own_times(sent: A
     assert len({above for _, _, above in here}) == 1
     span = memory.get_finished_spans()[0]
     assert (span.end_time - span.start_time) / 1e9 == 3 * 3600.0
+
+
+def test_what_two_threads_tell_of_at_once_is_told_apart(sent: Any) -> None:
+    class Between(StaticSampler):
+        """Another thread tells of its try while the first one's span is begun."""
+
+        n_calls = 0
+
+        def should_sample(self, *args: Any, **more: Any) -> Any:
+            self.n_calls += 1
+            if self.n_calls == 2:
+                other = Thread(target=failed, args=("2026-11-23",))
+                other.start()
+                other.join()
+            return super().should_sample(*args, **more)
+
+    apart = sent()
+    for key in ("2026-11-23", "2026-11-22"):
+        failed(key)
+    together = sent(Between(Decision.RECORD_AND_SAMPLE))
+    failed("2026-11-22")
+    assert ids(together.get_finished_spans()) == ids(apart.get_finished_spans())
 
 
 def test_an_error_that_is_not_winnows_is_told_by_its_kind(sent: Any) -> None:
