@@ -1,6 +1,6 @@
 #!/bin/sh
-# Brings back what backup.sh copied, onto a machine where nothing of Airflow runs yet; the lake
-# first, by your store's own means. Then `docker compose up -d` starts the rest.
+# Brings back what backup.sh copied, onto a machine where nothing of Airflow runs yet. The lake must be
+# back too before `docker compose up -d` starts the rest: on an empty one nights begin anew, and buy.
 #
 #     docker/restore.sh [FOLDER]
 set -eu
@@ -15,4 +15,4 @@ docker compose up -d --wait postgres
 docker compose exec -T postgres pg_restore -U airflow -d airflow --clean --if-exists \
     < "$folder/airflow.dump"
 
-echo "Restored from $folder; now: docker compose up -d"
+echo "Restored from $folder; now bring back the lake (docs/deployment.md), and then: docker compose up -d"
