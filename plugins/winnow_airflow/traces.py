@@ -66,7 +66,6 @@ def _quietly(tell: Any, about: Any, *more: Any) -> None:
     provider = trace.get_tracer_provider()
     if getattr(provider, "sampler", None) is None:
         return
-    from winnow.operate.alarms import cause_of
     from winnow.stages.tasks import stage_of
 
     if stage_of(about.dag_id) is None:
@@ -74,13 +73,18 @@ def _quietly(tell: Any, about: Any, *more: Any) -> None:
     try:
         tell(provider, about, *more)
     except Exception as error:
-        log.warning("The trace lacks a span: %s", cause_of(error))
+        log.warning("The trace lacks a span: %s", _cause_of(error))
+
+
+def _cause_of(error: Any) -> str:
+    # With libraries of 150 MB behind it, which the scheduler goes without while nothing is wrong.
+    from winnow.operate.alarms import cause_of
+
+    return cause_of(error)
 
 
 def _tell_try(provider: Any, ti: Any, state: str, error: Any = None) -> None:
     from opentelemetry import trace
-
-    from winnow.operate.alarms import cause_of
 
     # A task that was killed, or marked by hand, is a row of the database in another process.
     row = getattr(ti, "dag_run", None)
@@ -101,7 +105,7 @@ def _tell_try(provider: Any, ti: Any, state: str, error: Any = None) -> None:
             "airflow.task_instance.state": state,
             **(_figures_of_task(ti) if state == "success" and row is None else {}),
         },
-        cause_of(error) if state == "failed" else None,
+        _cause_of(error) if state == "failed" else None,
         [trace.get_current_span().get_span_context()],
     )
 
