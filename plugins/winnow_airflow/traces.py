@@ -25,6 +25,8 @@ from winnow_airflow.plain_log import plain_logger
 
 Attributes = Mapping[str, Any]
 
+BY_HAND = "a person marked it as failed"
+
 log = plain_logger(__name__)
 
 
@@ -41,9 +43,9 @@ def on_task_instance_skipped(task_instance: Any) -> None:
 
 
 @hookimpl
-def on_task_instance_failed(task_instance: Any, error: Any) -> None:
-    """Tell of a try that failed, for good or not."""
-    _quietly(_tell_try, task_instance, "failed", error)
+def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any) -> None:
+    """Tell of a try that failed, for good or not; a person who marks it gives no state before."""
+    _quietly(_tell_try, task_instance, "failed", error if previous_state else BY_HAND)
 
 
 @hookimpl
@@ -77,6 +79,8 @@ def _quietly(tell: Any, about: Any, *more: Any) -> None:
 
 
 def _cause_of(error: Any) -> str:
+    if error == BY_HAND:
+        return BY_HAND
     # With libraries of 150 MB behind it, which the scheduler goes without while nothing is wrong.
     from winnow.operate.alarms import cause_of
 

@@ -27,7 +27,9 @@ from winnow_airflow import traces
 BEGAN = datetime(2026, 11, 22, 2, tzinfo=UTC)
 
 
-def failed(key: str, shard: int = 0, n_tries: int = 1, error: Any = None) -> None:
+def failed(
+    key: str, shard: int = 0, n_tries: int = 1, error: Any = None, before: str | None = "running"
+) -> None:
     """Airflow tells of a try that failed."""
     name, run_id = "small.expand_pools", f"asset__{key}"
     run = SimpleNamespace(
@@ -43,7 +45,7 @@ def failed(key: str, shard: int = 0, n_tries: int = 1, error: Any = None) -> Non
         end_date=BEGAN + timedelta(hours=3),
         dag_run=run,
     )
-    traces.on_task_instance_failed(ti, error or Retryable("the engine is away"))
+    traces.on_task_instance_failed(before, ti, error or Retryable("the engine is away"))
 
 
 @pytest.fixture
@@ -103,9 +105,11 @@ def test_an_error_that_is_not_winnows_is_told_by_its_kind(sent: Any) -> None:
     memory = sent()
     failed("2026-11-22", error=ValueError("s3://key:secret@bucket"))
     failed("2026-11-22", error="killed")
-    first, second = (str(span.status.description) for span in memory.get_finished_spans())
+    failed("2026-11-22", error="TaskInstance's state was manually set", before=None)
+    first, second, third = (str(span.status.description) for span in memory.get_finished_spans())
     assert first.startswith("ValueError") and "secret" not in first
     assert "without a word" in second
+    assert third == traces.BY_HAND
 
 
 def test_a_sampler_keeps_a_trace_whole_or_not_at_all(sent: Any) -> None:
