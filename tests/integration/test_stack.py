@@ -147,6 +147,8 @@ def test_an_upgrade_while_labels_are_out_publishes_the_same(
     deployed.compose("stop", "gpu-worker")
     print(f"\nthe GPU worker is drained: {time.monotonic() - began:.0f} s")
     release(deployed, None)
+    check = ("run", "--rm", "--no-deps", "triggerer", "winnow", "migrate", "--check")
+    print(deployed.compose(*check))
     print(f"\nupgraded: {deployed.up():.0f} s")
     outcome = finished(deployed, PATIENCE)
     assert outcome == without

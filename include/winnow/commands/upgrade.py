@@ -30,11 +30,16 @@ def told(lake: Lake) -> Iterator[str]:
     named = format_of(lake)
     how = "named by the next batch, nothing is rewritten" if named is None else "as it is now"
     yield f"{lake.uri}: format {FORMAT} of winnow {winnow.__version__}, {how}."
+    is_used = False
     for known in campaigns_of(lake, place_here()):
         try:
+            is_used |= bool(read_ledger(lake, known.name).taken_keys)
             yield from (f"{known.name}: {each}" for each in _of_campaign(lake, known))
         except WinnowError as error:
+            is_used = True
             yield f"{known.name}: {plain_line(str(error))}"
+    if not is_used:
+        yield "No campaign has a batch there: no night ran yet, or the lake is another one."
 
 
 def _of_campaign(lake: Lake, known: Known) -> Iterator[str]:
