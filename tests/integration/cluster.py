@@ -25,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import psutil
 
@@ -91,6 +92,8 @@ class Cluster:
     def lake(self) -> Lake:
         """The lake, in the object store."""
         os.environ.update(self.environment)
+        # The session of before would go on with the keys of another cluster.
+        boto3.setup_default_session()
         return open_lake("s3://lake/winnow")
 
     def secret(self, name: str) -> str:
