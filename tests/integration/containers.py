@@ -203,6 +203,8 @@ class Stack:
         """
         began, since = time.monotonic(), datetime.now(UTC).replace(microsecond=0)
         for each in self.containers(service):
+            # 0 of one that does not run, which would be this test itself.
+            assert each["State"]["Pid"], f"{service} does not run"
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each["State"]["Pid"], signal.SIGKILL)
         wait(lambda: self.is_well(service, since), f"{service} is back", HEALTHY_SECONDS)
