@@ -54,9 +54,12 @@ class Progress:
             since = self.standing.since
             trouble = {name: getattr(self.standing, name) for name in names}
             trouble |= {"batch": self.batch, "since": since.isoformat() if since else None}
-        trace = trace_id(self.standing.campaign, self.batch)
-        told = {"batch": self.batch, "stages": dict(self.stages), "trouble": trouble}
-        return {**told, "trace": trace}
+        return {
+            "batch": self.batch,
+            "stages": dict(self.stages),
+            "trouble": trouble,
+            "trace": trace_id(self.standing.campaign, self.batch),
+        }
 
 
 def progress_of(

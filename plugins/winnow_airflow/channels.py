@@ -86,8 +86,8 @@ def _by_slack(recipient: Recipient, alarm: Alarm) -> None:
         "timeout": int(SECONDS),
         "unfurl_links": False,
         "unfurl_media": False,
+        "retry_handlers": _when_slack_is_busy(),
     }
-    plain["retry_handlers"] = _when_slack_is_busy()
     if recipient.how == "slack-webhook":
         from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
 

@@ -30,11 +30,12 @@ import httpx
 import psutil
 
 from winnow.errors import Retryable
-from winnow.lake import Lake, open_lake
+from winnow.lake import S3Lake, open_lake
 from winnow_local.airflow_api import AirflowApi
 
 from ..compose_file import DOCKER, Service, image_environment, read, services
 from . import net_hosts
+from .conftest import books_at
 from .net_hosts import Host
 
 ROOT = DOCKER.parent
@@ -80,21 +81,10 @@ class Cluster:
         return f"http://{self.hosts['api-server-1'].address}:8080"
 
     @property
-    def environment(self) -> dict[str, str]:
-        """What leads the client of `open_lake` to the lake, from this machine."""
-        return {
-            "AWS_ENDPOINT_URL_S3": f"http://{self.hosts['object-store'].address}:8333",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "secrets" / "lake_credentials"),
-        }
-
-    @property
-    def lake(self) -> Lake:
+    def lake(self) -> S3Lake:
         """The lake, in the object store."""
-        os.environ.update(self.environment)
-        # The session of before would go on with the keys of another cluster.
-        boto3.setup_default_session()
-        return open_lake("s3://lake/winnow")
+        store = f"http://{self.hosts['object-store'].address}:8333"
+        return lake_at(store, self.folder / "secrets" / "lake_credentials")
 
     def secret(self, name: str) -> str:
         """What make-secrets.sh drew."""
@@ -109,12 +99,10 @@ class Cluster:
         """What the API server answers."""
         return self.api.get(path, **params)
 
-    def books(self) -> list[dict[str, object]]:
+    def books(self) -> list[dict[str, Any]]:
         """The vendor's own record of each task."""
         url = f"http://{self.hosts['vendor-simulator'].address}:8790"
-        headers = {"Authorization": f"Bearer {self.secret('simulator_token')}"}
-        answer = httpx.get(f"{url}/books", headers=headers, params={"limit": 1000}, timeout=30)
-        return list(answer.raise_for_status().json()["tasks"])
+        return books_at(url, self.secret("simulator_token"))
 
     def log(self, host: str) -> str:
         """What a host's processes printed."""
@@ -356,6 +344,20 @@ def _service_of(host: str) -> str:
     if host in GPU_HOSTS:
         return "gpu-worker"
     return "api-server" if host.startswith("api-server-") else host
+
+
+def lake_at(store: str, credentials: Path) -> S3Lake:
+    """The lake of a deployment, in its object store."""
+    os.environ |= {
+        "AWS_ENDPOINT_URL_S3": store,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
+    }
+    # The session of before would go on with the keys of another deployment.
+    boto3.setup_default_session()
+    lake = open_lake("s3://lake/winnow")
+    assert isinstance(lake, S3Lake)
+    return lake
 
 
 def wait(is_ready: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:

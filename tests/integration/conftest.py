@@ -93,11 +93,7 @@ class LocalWinnow:
 
     def books(self) -> list[dict[str, Any]]:
         """The vendor's own record of each task; the simulator must be running."""
-        token = stack.secrets_of(self.home)["vendor_token"]
-        answer = httpx.get(
-            f"{self.home.vendor}/books", headers={"Authorization": f"Bearer {token}"}, timeout=10
-        )
-        return list(answer.raise_for_status().json()["tasks"])
+        return books_at(self.home.vendor, stack.secrets_of(self.home)["vendor_token"])
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +131,13 @@ def new_winnow(
     yield make
     for local in made:
         stack.stop_leftovers(local.home)
+
+
+def books_at(url: str, token: str) -> list[dict[str, Any]]:
+    """A simulator's own record of each task."""
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = httpx.get(f"{url}/books", headers=headers, timeout=120, trust_env=False)
+    return list(answer.raise_for_status().json()["tasks"])
 
 
 def free_port() -> int:

@@ -15,21 +15,21 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from winnow.lake import S3Lake
-from winnow.lake.aws import end_calls
 from winnow_local.airflow_api import AirflowApi
 
-from ..compose_file import DOCKER, Service, services
-from .cluster import wait
-from .conftest import free_port
+from ..compose_file import DOCKER, services
+from .cluster import lake_at, wait
+from .conftest import books_at, free_port
 from .nights import Night
 
+PROJECT = "winnow-test"
 PROFILES = "simulator,gpu,metrics"
 PORTS = ("WINNOW_PORT", "WINNOW_STORE_PORT", "WINNOW_VENDOR_PORT", "WINNOW_METRICS_PORT")
 HEALTHY_SECONDS = 900.0
@@ -54,6 +54,7 @@ services:
 """
 
 
+@cache
 def lack() -> str | None:
     """What this machine lacks to run the stack; None where it can."""
     if os.geteuid() != 0:
@@ -64,23 +65,24 @@ def lack() -> str | None:
         if subprocess.run(["docker", *words], capture_output=True, check=False).returncode:
             return f"docker {' '.join(words)} fails"
     for service in services({}).values():
-        if _image_of(service) is None:
+        if _here(service.image) is None:
             return f"{service.image} is not here: `make images`, or `docker compose pull`"
     return None
 
 
 def stand_ins() -> dict[str, str | None]:
     """Services whose image could not be pulled by its digest, and what has its tag here."""
-    found = {name: (service.image, _image_of(service)) for name, service in services({}).items()}
+    found = {name: (service.image, _here(service.image)) for name, service in services({}).items()}
     return {name: here for name, (image, here) in found.items() if here != image}
 
 
-def _image_of(service: Service) -> str | None:
-    """Its image, or what stands here in its place under the same tag; None without either."""
-    for image in (service.image, service.image.partition("@")[0]):
-        asked = ["docker", "image", "inspect", image]
+@cache
+def _here(image: str) -> str | None:
+    """An image, or what stands here in its place under the same tag; None without either."""
+    for each in (image, image.partition("@")[0]):
+        asked = ["docker", "image", "inspect", each]
         if not subprocess.run(asked, capture_output=True, check=False).returncode:
-            return image
+            return each
     return None
 
 
@@ -89,7 +91,6 @@ class Stack:
     """A deployment in containers; `folder` has the checkout's `docker` and what .env names."""
 
     folder: Path
-    project: str
     ports: Mapping[str, int]
     tag: str = "latest"
     """Of both images of Winnow."""
@@ -104,7 +105,7 @@ class Stack:
         """What leads `docker compose`, and the scripts that call it, to this deployment."""
         return {
             **os.environ,
-            "COMPOSE_PROJECT_NAME": self.project,
+            "COMPOSE_PROJECT_NAME": PROJECT,
             "COMPOSE_FILE": "compose.yaml:test.yaml:images.yaml",
             "COMPOSE_PROFILES": PROFILES,
             "WINNOW_IMAGE": f"winnow-airflow:{self.tag}",
@@ -145,30 +146,16 @@ class Stack:
             f"http://127.0.0.1:{self.ports['WINNOW_PORT']}", self.secret("admin_password")
         )
 
-    @cached_property
+    @property
     def lake(self) -> S3Lake:
         """The lake, in the object store."""
-        import boto3
-        from botocore.config import Config
+        store = f"http://127.0.0.1:{self.ports['WINNOW_STORE_PORT']}"
+        return lake_at(store, self.docker / "secrets" / "lake_credentials")
 
-        lines = self.secret("lake_credentials").splitlines()
-        key = dict(line.replace(" ", "").split("=", 1) for line in lines if "=" in line)
-        client = boto3.client(
-            "s3",
-            endpoint_url=f"http://127.0.0.1:{self.ports['WINNOW_STORE_PORT']}",
-            region_name="us-east-1",
-            aws_access_key_id=key["aws_access_key_id"],
-            aws_secret_access_key=key["aws_secret_access_key"],
-            config=Config(retries={"max_attempts": 8, "mode": "standard"}),
-        )
-        return S3Lake("lake", "winnow", end_calls(client))
-
-    def books(self) -> list[dict[str, object]]:
+    def books(self) -> list[dict[str, Any]]:
         """The vendor's own record of each task."""
-        url = f"http://127.0.0.1:{self.ports['WINNOW_VENDOR_PORT']}/books"
-        headers = {"Authorization": f"Bearer {self.secret('simulator_token')}"}
-        answer = httpx.get(url, headers=headers, params={"limit": 1000}, timeout=30)
-        return list(answer.raise_for_status().json()["tasks"])
+        url = f"http://127.0.0.1:{self.ports['WINNOW_VENDOR_PORT']}"
+        return books_at(url, self.secret("simulator_token"))
 
     def metrics(self) -> str:
         """What Prometheus would read."""
@@ -181,9 +168,9 @@ class Stack:
 
     # --- containers
 
-    def containers(self, service: str | None = None) -> list[dict[str, Any]]:
-        """What Docker knows of a service's containers, of all services without a name."""
-        ids = self.compose("ps", "--all", "--quiet", *([service] if service else [])).split()
+    def containers(self, service: str) -> list[dict[str, Any]]:
+        """What Docker knows of a service's containers."""
+        ids = self.compose("ps", "--all", "--quiet", service).split()
         return list(json.loads(self.run("docker", "inspect", *ids))) if ids else []
 
     def is_well(self, service: str, since: datetime | None = None) -> bool:
@@ -214,12 +201,12 @@ class Stack:
         """What is started and stays: all but `init`, which ends."""
         return sorted(set(self.compose("config", "--services").split()) - {"init"})
 
-    def up(self, *services: str) -> float:
-        """Seconds until everything, or what is named, is up and healthy."""
+    def up(self) -> float:
+        """Seconds until everything is up and healthy."""
         began = time.monotonic()
         # Not by --wait: older releases of Compose take the end of `init` for a failure.
-        self.compose("up", "--detach", "--no-build", *services)
-        for name in services or self.services():
+        self.compose("up", "--detach", "--no-build")
+        for name in self.services():
             wait(lambda name=name: self.is_well(name), f"{name} is well", HEALTHY_SECONDS)
         return time.monotonic() - began
 
@@ -227,18 +214,17 @@ class Stack:
         """Take away every container, network and volume, but for the volumes named."""
         self.compose("down", "--timeout", "1", "--remove-orphans")
         listed = ["docker", "volume", "ls", "-q", "--filter"]
-        for volume in self.run(*listed, f"label=com.docker.compose.project={self.project}").split():
-            if volume.removeprefix(f"{self.project}_") not in but:
+        for volume in self.run(*listed, f"label=com.docker.compose.project={PROJECT}").split():
+            if volume.removeprefix(f"{PROJECT}_") not in but:
                 self.run("docker", "volume", "rm", "--force", volume)
         self.__dict__.pop("api", None)
-        self.__dict__.pop("lake", None)
 
 
 @contextlib.contextmanager
-def stack(folder: Path, night: Night, project: str = "winnow-test") -> Iterator[Stack]:
+def stack(folder: Path, night: Night) -> Iterator[Stack]:
     """A deployment of the checkout's compose.yaml, not started; nothing of it stays."""
     ports = {name: free_port() for name in PORTS}
-    made = Stack(folder, project, ports)
+    made = Stack(folder, ports)
     made.docker.mkdir(parents=True)
     checked_out(made.docker)
     shutil.copytree(night.secrets, made.docker / "secrets")
@@ -281,9 +267,9 @@ def _time(of_docker: str) -> datetime:
 
 def _bring_models(made: Stack, models: Path) -> None:
     """The prepared model into the GPU worker's volume, which has no way to a model hub here."""
-    volume = f"{made.project}_models"
+    volume = f"{PROJECT}_models"
     labels = [
-        f"--label=com.docker.compose.project={made.project}",
+        f"--label=com.docker.compose.project={PROJECT}",
         "--label=com.docker.compose.volume=models",
     ]
     made.run("docker", "volume", "create", *labels, volume)

@@ -22,7 +22,7 @@ from winnow.stages.tasks import dag_id, dag_ids
 from winnow_local.airflow_api import ACTIVE, AirflowApi
 
 from .cluster import DOCKER, ROOT, wait
-from .conftest import CAMPAIGN, free_port
+from .conftest import CAMPAIGN, books_at, free_port
 
 DAY = "2026-03-01"
 SUBJECTS = [
@@ -74,13 +74,12 @@ class Night:
             offline = {**env, "HF_HUB_OFFLINE": "1"}
             done = subprocess.run(night, env=offline, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
-            headers = {"Authorization": f"Bearer {token}"}
-            books = httpx.get(f"{url}/books", headers=headers, params={"limit": 1000}).json()
+            books = books_at(url, token)
         finally:
             simulator.kill()
             simulator.wait()
         found = FolderLake(lake)
-        return found, Outcome(read_version(found, "nightly", 1).digest, _bought(books["tasks"]))
+        return found, Outcome(read_version(found, "nightly", 1).digest, _bought(books))
 
     def prepare(self, folder: Path) -> dict[str, str]:
         """Put the secrets into a cluster's folder; the variables of its .env file."""
@@ -122,7 +121,7 @@ class Deployment(Protocol):
     @property
     def lake(self) -> Lake: ...
 
-    def books(self) -> list[dict[str, object]]: ...
+    def books(self) -> list[dict[str, Any]]: ...
 
 
 def begin(deployment: Deployment) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from .conftest import free_port
+from .conftest import books_at, free_port
 
 TOKEN = "a-token-of-the-tests"
 TOKENS = {"WINNOW_VENDOR_TOKEN": TOKEN, "WINNOW_SIMULATOR_TOKEN": TOKEN}
@@ -28,9 +28,7 @@ class Service:
 
     def books(self) -> list[dict[str, Any]]:
         """The vendor's own record of each task."""
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        answer = httpx.get(f"{self.url}/books", headers=headers, timeout=120, trust_env=False)
-        return list(answer.raise_for_status().json()["tasks"])
+        return books_at(self.url, TOKEN)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from winnow.publish.versions import newest
 
 from .. import foreign
 from .cluster import wait
-from .conftest import ROOT, free_port
+from .conftest import ROOT, books_at, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -255,14 +255,14 @@ def test_a_night_of_what_people_bring(tmp_path: Path, models: Path) -> None:
 
     with server() as model, vendor(tmp_path) as url, watched() as seen:
         winnow("run", "--batch", "2026-03-01", url=url, model=model)
-        bought = httpx.get(f"{url}/books", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+        bought = books_at(url, TOKEN)
         # The same rows in other files, the next night: every one is a duplicate.
         (inbox / "2026-03-02").mkdir()
         again = [{k: v for k, v in row.items() if k != "messages"} for row in GOOD[:4]]
         (inbox / "2026-03-02" / "e.parquet").write_bytes(foreign.parquet_file(again))
         told = winnow("run", "--batch", "2026-03-02", url=url, model=model)
         winnow("run", "--batch", "2026-03-01", url=url, model=model)
-        after = httpx.get(f"{url}/books", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+        after = books_at(url, TOKEN)
 
     assert not [line for line in seen.command_lines if CANARY in line]
     assert seen.generating, "no generation process was seen"
@@ -275,7 +275,7 @@ def test_a_night_of_what_people_bring(tmp_path: Path, models: Path) -> None:
     assert len(stored) > 20
     assert not [path for path in stored if CANARY in content(path)]
 
-    assert [task["bought"] for task in bought["tasks"]] == [1] * len(bought["tasks"])
+    assert [task["bought"] for task in bought] == [1] * len(bought)
     assert after == bought
     assert "No response could be generated" in told
     assert {row["reason"] for row in rows("2026-03-02", "ingest", "quarantine")} == {"duplicate"}

@@ -78,6 +78,20 @@ def through(made: Stack) -> Outcome:
     return outcome
 
 
+def buy(made: Stack) -> None:
+    """Start everything, and the night, until its labels are bought."""
+    made.up()
+    begin(made)
+    wait(is_in(made, "label"), "labels are bought", PATIENCE)
+
+
+def ends_as(made: Stack, undisturbed: Outcome) -> None:
+    """Wait for the night's end: it gave what nothing disturbed gave, each task bought once."""
+    outcome = finished(made, PATIENCE)
+    assert outcome == undisturbed
+    assert {bought for _, bought, _ in outcome.tasks} == {1}
+
+
 def test_every_service_is_killed_once_and_the_night_goes_through(
     deployed: Stack, undisturbed: Outcome
 ) -> None:
@@ -88,10 +102,8 @@ def test_every_service_is_killed_once_and_the_night_goes_through(
             wait(is_in(deployed, stage), f"{stage} has begun", PATIENCE)
             seconds = deployed.kill(victim)
             print(f"\n{victim} killed in {stage}: healthy after {seconds:.0f} s")
-    outcome = finished(deployed, PATIENCE)
+    ends_as(deployed, undisturbed)
     print(f"\ntasks that were tried again: {tried_again(deployed)}")
-    assert outcome == undisturbed
-    assert {bought for _, bought, _ in outcome.tasks} == {1}
 
 
 def tried_again(made: Stack) -> list[str]:
@@ -104,9 +116,7 @@ def tried_again(made: Stack) -> list[str]:
 def test_a_backup_comes_back_on_an_empty_machine_while_labels_are_out(
     deployed: Stack, undisturbed: Outcome, tmp_path: Path
 ) -> None:
-    deployed.up()
-    begin(deployed)
-    wait(is_in(deployed, "label"), "labels are bought", PATIENCE)
+    buy(deployed)
     print(deployed.run("./backup.sh", str(tmp_path / "backups")))
     objects = copied(deployed.lake)
     assert manifest(deployed.lake, "publish") is None
@@ -123,9 +133,7 @@ def test_a_backup_comes_back_on_an_empty_machine_while_labels_are_out(
     brought_back(deployed.lake, objects)
     deployed.up()
     print(f"\nup again: {time.monotonic() - began:.0f} s")
-    outcome = finished(deployed, PATIENCE)
-    assert outcome == undisturbed
-    assert {bought for _, bought, _ in outcome.tasks} == {1}
+    ends_as(deployed, undisturbed)
 
 
 @pytest.mark.skipif(not BEFORE, reason="WINNOW_BEFORE names no release before this one")
@@ -138,9 +146,7 @@ def test_an_upgrade_while_labels_are_out_publishes_the_same(
         print(f"\nup, of {BEFORE}: {before.up():.0f} s")
         without = through(before)
     release(deployed, BEFORE)
-    deployed.up()
-    begin(deployed)
-    wait(is_in(deployed, "label"), "labels are bought", PATIENCE)
+    buy(deployed)
     assert manifest(deployed.lake, "publish") is None
     print(deployed.run("./backup.sh", str(tmp_path / "backups")))
     began = time.monotonic()
@@ -150,9 +156,7 @@ def test_an_upgrade_while_labels_are_out_publishes_the_same(
     check = ("run", "--rm", "--no-deps", "triggerer", "winnow", "migrate", "--check")
     print(deployed.compose(*check))
     print(f"\nupgraded: {deployed.up():.0f} s")
-    outcome = finished(deployed, PATIENCE)
-    assert outcome == without
-    assert {bought for _, bought, _ in outcome.tasks} == {1}
+    ends_as(deployed, without)
 
 
 def release(made: Stack, revision: str | None) -> None:

@@ -33,7 +33,7 @@ from winnow.stages import label
 from winnow_local import stack
 
 from ..fabricated import fabricate
-from .conftest import free_port, wait_for
+from .conftest import books_at, free_port, wait_for
 
 POLL_SECONDS = 15.0
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -205,13 +205,7 @@ class Waits:
     def bought(self, key: str) -> int:
         """Tasks that the vendor sold for a batch."""
         token = stack.secrets_of(self.home)["vendor_token"]
-        books = httpx.get(
-            f"{self.home.vendor}/books",
-            headers={"Authorization": f"Bearer {token}"},
-            params={"limit": 1000},
-            timeout=30,
-        )
-        tasks = books.raise_for_status().json()["tasks"]
+        tasks = books_at(self.home.vendor, token)
         return sum(task["batch_key"].split("#")[0] == f"nightly/{key}" for task in tasks)
 
     def triggerers(self) -> list[psutil.Process]:

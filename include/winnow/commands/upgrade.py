@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import winnow
 from winnow.batch import STAGES, read_manifest
@@ -30,16 +30,11 @@ def told(lake: Lake) -> Iterator[str]:
     named = format_of(lake)
     how = "named by the next batch, nothing is rewritten" if named is None else "as it is now"
     yield f"{lake.uri}: format {FORMAT} of winnow {winnow.__version__}, {how}."
-    is_used = False
     for known in campaigns_of(lake, place_here()):
         try:
-            is_used |= bool(read_ledger(lake, known.name).taken_keys)
             yield from (f"{known.name}: {each}" for each in _of_campaign(lake, known))
         except WinnowError as error:
-            is_used = True
             yield f"{known.name}: {plain_line(str(error))}"
-    if not is_used:
-        yield "No campaign has a batch there: no night ran yet, or the lake is another one."
 
 
 def _of_campaign(lake: Lake, known: Known) -> Iterator[str]:
@@ -47,8 +42,10 @@ def _of_campaign(lake: Lake, known: Known) -> Iterator[str]:
         yield f"this release cannot read its file; mend it first: {plain_line(known.fault)}"
     if known.settings is None:
         return
-    wrote = _releases(lake, known.settings)
-    if wrote:
+    keys = read_ledger(lake, known.name).taken_keys
+    if not keys:
+        yield "it has no batch there: no night ran yet, or the lake is another one."
+    if wrote := _releases(lake, known.name, keys[-LAST_BATCHES:]):
         yield f"batches of winnow {', '.join(wrote)} are read as they are."
     work = open_work(lake, known.settings)
     if work.keys:
@@ -57,9 +54,8 @@ def _of_campaign(lake: Lake, known: Known) -> Iterator[str]:
     yield _reward(lake, known.settings)
 
 
-def _releases(lake: Lake, campaign: Campaign) -> list[str]:
-    keys = read_ledger(lake, campaign.name).taken_keys[-LAST_BATCHES:]
-    manifests = [read_manifest(lake, campaign.name, key, stage) for key in keys for stage in STAGES]
+def _releases(lake: Lake, campaign: str, keys: Sequence[str]) -> list[str]:
+    manifests = [read_manifest(lake, campaign, key, stage) for key in keys for stage in STAGES]
     return sorted({each.code_version for each in manifests if each is not None})
 
 

@@ -104,7 +104,7 @@ def test_frozen_runs_are_failed_and_the_old_dags_deleted_once(
 def test_a_check_only_says(airflow: FakeAirflow, moved: Callable[..., tuple[int, str]]) -> None:
     code, told = moved("--check")
     assert code == 0 and "label_pairs: stale, 2 frozen runs" in told
-    assert "No campaign has a batch there" in told
+    assert "chat: it has no batch there" in told
     assert "Nothing was changed" in told and not airflow.failed and not airflow.deleted
 
 
@@ -117,7 +117,8 @@ def test_a_check_says_what_an_upgrade_changes(
     code, told = moved("--check")
     assert code == 0
     assert f"format {FORMAT} of winnow" in told and "nothing is rewritten" in told
-    assert "chat: it has no reward model yet." in told and "No campaign has" not in told
+    assert "chat: it has no reward model yet." in told
+    assert "code: it has no batch there" in told and "chat: it has no batch" not in told
     assert "chat: 1 batch is open" in told and "nothing is bought again." in told
     assert sorted(lake.tags("")) == before
 
